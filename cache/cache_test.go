@@ -1,0 +1,495 @@
+package cache_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/memstore"
+)
+
+// table is a source: rows by key, counting how it is asked. Before a load answers, pause is called.
+type table struct {
+	mu    sync.Mutex
+	rows  map[cache.Key]string
+	asked [][]cache.Key
+	also  map[cache.Key][]cache.Request
+	fail  error
+	pause func()
+}
+
+func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, error) {
+	s.mu.Lock()
+	values := make([]any, len(requests))
+	var keys []cache.Key
+	for i, r := range requests {
+		keys = append(keys, r.Key)
+		if row, ok := s.rows[r.Key]; ok {
+			values[i] = row
+		}
+	}
+	s.asked = append(s.asked, keys)
+	err, pause := s.fail, s.pause
+	s.mu.Unlock()
+	if pause != nil {
+		pause()
+	}
+	return values, err
+}
+
+func (s *table) Also(r cache.Request) []cache.Request { return s.also[r.Key] }
+
+func (s *table) Decode(_ cache.Request, data []byte) (any, error) {
+	var v string
+	err := json.Unmarshal(data, &v)
+	return v, err
+}
+
+func (s *table) set(k cache.Key, row string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows[k] = row
+}
+
+func (s *table) request(k cache.Key, tags ...cache.Tag) cache.Request {
+	return cache.Request{Item: cache.Item{Key: k, Tags: tags, MaxAge: time.Minute}, Source: s}
+}
+
+// shared is a shared tier: a memory tier behind a switch that makes it fail, which counts its calls.
+type shared struct {
+	*memstore.Store
+	mu    sync.Mutex
+	down  bool
+	calls []string
+	// evicting is called when an eviction arrives, before it is carried out.
+	evicting func()
+}
+
+var errDown = errors.New("down")
+
+func (s *shared) call(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, name)
+	if s.down {
+		return errDown
+	}
+	return nil
+}
+
+func (s *shared) setDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+func (s *shared) took() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := s.calls
+	s.calls = nil
+	return calls
+}
+
+// Get answers copies without values, as a tier elsewhere does.
+func (s *shared) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
+	if err := s.call("get"); err != nil {
+		return nil, err
+	}
+	entries, err := s.Store.Get(ctx, items)
+	for i, e := range entries {
+		if e != nil {
+			entries[i] = &cache.Entry{Data: e.Data, Loaded: e.Loaded, Ends: e.Ends}
+		}
+	}
+	return entries, err
+}
+
+func (s *shared) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
+	if err := s.call("begin"); err != nil {
+		return nil, err
+	}
+	return s.Store.Begin(ctx, items)
+}
+
+func (s *shared) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
+	if err := s.call("fill"); err != nil {
+		return 0, err
+	}
+	return s.Store.Fill(ctx, fills)
+}
+
+func (s *shared) Evict(ctx context.Context, ev cache.Eviction) (int, error) {
+	if s.evicting != nil {
+		s.evicting()
+	}
+	if err := s.call("evict"); err != nil {
+		return 0, err
+	}
+	return s.Store.Evict(ctx, ev)
+}
+
+func memory(t testing.TB) *memstore.Store {
+	m, err := memstore.New(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func open(t testing.TB, far cache.Store) *cache.Cache {
+	c := cache.New(cache.Options{Memory: memory(t), Shared: far, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func users(rows ...string) *table {
+	s := &table{rows: map[cache.Key]string{}}
+	for _, r := range rows {
+		s.rows[cache.Entity("user", r)] = r
+	}
+	return s
+}
+
+// want checks what a load of one key answers; "" stands for nothing there.
+func want(t *testing.T, c *cache.Cache, r cache.Request, value string) {
+	t.Helper()
+	got := c.Load(t.Context(), []cache.Request{r})[0]
+	if got.Err != nil || (value == "") != (got.Value == nil) || got.Value != nil && got.Value != value {
+		t.Errorf("%s is %v, %v, want %q", r.Key, got.Value, got.Err, value)
+	}
+}
+
+func (s *table) loads(t *testing.T, n int) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.asked) != n {
+		t.Errorf("the source was asked %d times, want %d: %v", len(s.asked), n, s.asked)
+	}
+}
+
+func tiers(t *testing.T, test func(t *testing.T, far *shared)) {
+	t.Run("memory alone", func(t *testing.T) { t.Parallel(); test(t, nil) })
+	t.Run("two tiers", func(t *testing.T) { t.Parallel(); test(t, &shared{Store: memory(t)}) })
+}
+
+func openTiers(t *testing.T, far *shared) *cache.Cache {
+	if far == nil {
+		return open(t, nil)
+	}
+	return open(t, far)
+}
+
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		c, s := openTiers(t, far), users("1", "2")
+		batch := []cache.Request{s.request("user:2"), s.request("user:9"), s.request("user:1")}
+		for range 3 {
+			got := c.Load(t.Context(), batch)
+			if got[0].Value != "2" || got[1].Value != nil || got[2].Value != "1" {
+				t.Errorf("got %v", got)
+			}
+		}
+		s.loads(t, 1)
+		if far != nil {
+			if calls := far.took(); !slices.Equal(calls, []string{"get", "begin", "fill"}) {
+				t.Errorf("the shared tier was asked %v, want one round trip each", calls)
+			}
+		}
+	})
+}
+
+func TestAnotherGatewaysFillIsAHit(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	s := users("1")
+	want(t, open(t, far), s.request("user:1"), "1")
+	far.took()
+	other := open(t, far)
+	want(t, other, s.request("user:1"), "1")
+	want(t, other, s.request("user:1"), "1")
+	s.loads(t, 1)
+	if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
+		t.Errorf("the shared tier was asked %v, want once", calls)
+	}
+	if n := other.Stats().SharedHits.Load(); n != 1 {
+		t.Errorf("%d hits of the shared tier, want 1", n)
+	}
+}
+
+func TestSourcesAreAskedOnceEach(t *testing.T) {
+	t.Parallel()
+	c := open(t, nil)
+	s, products := users("1", "2"), &table{rows: map[cache.Key]string{"product:7": "lamp"}}
+	got := c.Load(t.Context(), []cache.Request{s.request("user:1"), products.request("product:7"), s.request("user:2")})
+	if got[0].Value != "1" || got[1].Value != "lamp" || got[2].Value != "2" {
+		t.Errorf("got %v", got)
+	}
+	s.loads(t, 1)
+	products.loads(t, 1)
+}
+
+func TestOneSourcesErrorIsNotTheOthers(t *testing.T) {
+	t.Parallel()
+	c := open(t, nil)
+	s, broken := users("1"), &table{fail: errDown}
+	got := c.Load(t.Context(), []cache.Request{s.request("user:1"), broken.request("product:7")})
+	if got[0].Value != "1" || got[0].Err != nil || !errors.Is(got[1].Err, errDown) {
+		t.Errorf("got %v", got)
+	}
+	broken.fail = nil
+	want(t, c, broken.request("product:7"), "") // the failed load was not stored
+	broken.loads(t, 2)
+}
+
+func TestAPanicIsAnError(t *testing.T) {
+	t.Parallel()
+	c, s := open(t, nil), users()
+	s.pause = func() { panic("boo") }
+	var p *cache.PanicError
+	if got := c.Load(t.Context(), []cache.Request{s.request("user:1")})[0]; !errors.As(got.Err, &p) || p.Value != "boo" || len(p.Stack) == 0 {
+		t.Errorf("got %v", got)
+	}
+}
+
+// What a statement reads besides is cached along, and read by itself when it ends sooner.
+func TestAlso(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		s := &table{rows: map[cache.Key]string{"product:7": "lamp", "{product:7}:stock": "3"}}
+		s.also = map[cache.Key][]cache.Request{"product:7": {s.request("{product:7}:stock")}}
+		c := openTiers(t, far)
+		want(t, c, s.request("product:7"), "lamp")
+		want(t, c, s.request("{product:7}:stock"), "3")
+		s.loads(t, 1)
+		if _, err := c.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"{product:7}:stock"}}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, c, s.request("{product:7}:stock"), "3")
+		want(t, c, s.request("product:7"), "lamp")
+		s.loads(t, 2)
+	})
+}
+
+func TestMaxAgeZeroIsNotKept(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		c, s := openTiers(t, far), users("1")
+		r := s.request("user:1")
+		r.MaxAge = 0
+		want(t, c, r, "1")
+		want(t, c, r, "1")
+		s.loads(t, 2)
+		if far != nil && len(far.took()) > 0 {
+			t.Error("the shared tier was asked for what is never kept")
+		}
+	})
+}
+
+func TestEnds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		key         cache.Key
+		least, most time.Duration
+	}{
+		"a row":         {"user:1", 54 * time.Second, time.Minute},
+		"an absent row": {"user:9", 9 * time.Second, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cached, s := open(t, nil), users("1")
+				row := s.rows[c.key]
+				want(t, cached, s.request(c.key), row)
+				time.Sleep(c.least - time.Second)
+				want(t, cached, s.request(c.key), row)
+				s.loads(t, 1)
+				time.Sleep(c.most - c.least + time.Second)
+				want(t, cached, s.request(c.key), row)
+				s.loads(t, 2)
+			})
+		})
+	}
+}
+
+// Memory may lag behind another gateway's write by the lease, not longer.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &shared{Store: memory(t)}
+		writer, reader, s := open(t, far), open(t, far), users("1")
+		want(t, reader, s.request("user:1"), "1")
+		s.set("user:1", "new")
+		if _, err := writer.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, writer, s.request("user:1"), "new")
+		time.Sleep(time.Second)
+		want(t, reader, s.request("user:1"), "new")
+	})
+}
+
+// A load that began before a write never fills what the write evicted.
+func TestALoadDuringAnEviction(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		c, s := openTiers(t, far), users("1")
+		s.pause = func() { // the old row has been read: now the write comes
+			s.mu.Lock()
+			s.pause = nil
+			s.mu.Unlock()
+			s.set("user:1", "new")
+			if _, err := c.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:1"), "new")
+		want(t, c, s.request("user:1"), "new")
+		s.loads(t, 2)
+		if far != nil && c.Stats().Refused.Load() != 1 {
+			t.Errorf("%d fills were refused, want 1", c.Stats().Refused.Load())
+		}
+	})
+}
+
+func TestAListDuringAnEviction(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		const key, tag = cache.Key("{users}:list:first=2"), cache.Tag("{users}")
+		c, s := openTiers(t, far), &table{rows: map[cache.Key]string{key: "1,2"}}
+		s.pause = func() {
+			s.mu.Lock()
+			s.pause = nil
+			s.mu.Unlock()
+			s.set(key, "2,3")
+			if _, err := c.Evict(t.Context(), cache.Eviction{Tags: []cache.Tag{tag}}); err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, c, s.request(key, tag), "1,2")
+		want(t, c, s.request(key, tag), "2,3")
+		want(t, c, s.request(key, tag), "2,3")
+		s.loads(t, 2)
+	})
+}
+
+// A reader that brings the old value back from the shared tier, between its eviction from memory and its
+// eviction there, leaves nothing behind.
+func TestAReaderBetweenTheTiersEvictions(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	c, s := open(t, far), users("1")
+	want(t, c, s.request("user:1"), "1")
+	s.set("user:1", "new")
+	far.evicting = func() { want(t, c, s.request("user:1"), "1") } // not acknowledged yet: the old value is right
+	if _, err := c.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, s.request("user:1"), "new")
+}
+
+// With the shared tier down every read is answered, from memory or from the source.
+func TestSharedTierDown(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	c, s := open(t, far), users("1", "2")
+	far.setDown(true)
+	want(t, c, s.request("user:1"), "1")
+	want(t, c, s.request("user:1"), "1")
+	s.loads(t, 1)
+	if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
+		t.Errorf("a tier that is down was asked %v, want once", calls)
+	}
+	if !c.Sick() {
+		t.Error("nobody noticed")
+	}
+	far.setDown(false)
+	want(t, c, s.request("user:2"), "2")
+	if c.Sick() {
+		t.Error("its recovery went unnoticed")
+	}
+}
+
+// An eviction that the shared tier did not take is tried again; until it is through nothing that it names
+// is read from there.
+func TestALostEviction(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const list = cache.Key("{users}:list")
+		far := &shared{Store: memory(t)}
+		c, other, s := open(t, far), open(t, far), users("1", "2")
+		s.rows[list] = "1,2"
+		requests := []cache.Request{s.request("user:1"), s.request(list, "{users}"), s.request("user:2")}
+		c.Load(t.Context(), requests)
+
+		far.setDown(true)
+		s.set("user:1", "new")
+		s.set(list, "1")
+		if _, err := c.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}, Tags: []cache.Tag{"{users}"}}); !errors.Is(err, errDown) {
+			t.Fatalf("got %v", err)
+		}
+		far.setDown(false) // it still holds the old values, and nobody has tried again yet
+		want(t, c, requests[0], "new")
+		want(t, c, requests[1], "1")
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		want(t, other, requests[0], "new")
+		want(t, other, requests[1], "1")
+		want(t, other, requests[2], "2")
+	})
+}
+
+// A client that hangs up does not undo the commit: the eviction is carried out.
+func TestEvictOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	c, s := open(t, &shared{Store: memory(t)}), users("1")
+	want(t, c, s.request("user:1"), "1")
+	s.set("user:1", "new")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := c.Evict(ctx, cache.Eviction{Keys: []cache.Key{"user:1"}}); n != 1 || err != nil {
+		t.Errorf("dropped %d, %v", n, err)
+	}
+	want(t, c, s.request("user:1"), "new")
+}
+
+func BenchmarkLoad(b *testing.B) {
+	s := users("1")
+	requests := []cache.Request{s.request("user:1", "{User}")}
+	b.Run("hit in memory", func(b *testing.B) {
+		c := open(b, nil)
+		c.Load(b.Context(), requests)
+		b.ReportAllocs()
+		for b.Loop() {
+			if c.Load(b.Context(), requests)[0].Value != "1" {
+				b.Fatal("missing")
+			}
+		}
+	})
+	b.Run("miss", func(b *testing.B) {
+		c := open(b, nil)
+		b.ReportAllocs()
+		for b.Loop() {
+			if c.Load(b.Context(), requests)[0].Value != "1" {
+				b.Fatal("missing")
+			}
+			if _, err := c.Evict(b.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

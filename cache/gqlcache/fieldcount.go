@@ -1,0 +1,144 @@
+package gqlcache
+
+import (
+	"context"
+	"reflect"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// Counter is told how many fields of an operation may still ask for something.
+type Counter interface {
+	// Expect says that n more fields are about to be resolved, or -n fewer. ctx is that of the field.
+	Expect(ctx context.Context, n int)
+}
+
+// FieldCount is a gqlgen extension that lets dataloaders know when a batch is complete: it counts the
+// fields that gqlgen is about to resolve or is resolving. When a field is resolved it first counts the
+// fields below it, as many as its value has objects times what is selected of each, and only then stops
+// counting itself, so that the count is never too low while goroutines are on their way.
+//
+// The mutations of an operation run one after the other; each is counted when it begins.
+type FieldCount struct {
+	// Of is the operation's counter; nil: the operation is not counted.
+	Of func(ctx context.Context) Counter
+
+	schema *ast.Schema
+	// satisfies lists for each object type what fragments on it may name.
+	satisfies map[string][]string
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.ResponseInterceptor
+	graphql.FieldInterceptor
+} = (*FieldCount)(nil)
+
+// ExtensionName implements gqlgen's extension.
+func (*FieldCount) ExtensionName() string { return "FieldCount" }
+
+// Validate implements gqlgen's extension: it reads the schema.
+func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
+	f.schema = es.Schema()
+	f.satisfies = map[string][]string{}
+	for name, def := range f.schema.Types {
+		if def.Kind != ast.Object {
+			continue
+		}
+		all := []string{name}
+		for _, abstract := range f.schema.GetImplements(def) {
+			all = append(all, abstract.Name)
+		}
+		f.satisfies[name] = all
+	}
+	return nil
+}
+
+// InterceptResponse counts the root fields of a query.
+func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if oc := graphql.GetOperationContext(ctx); oc.Operation != nil && oc.Operation.Operation == ast.Query {
+		if c := f.Of(ctx); c != nil {
+			if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name); n > 0 {
+				c.Expect(ctx, n)
+			}
+		}
+	}
+	return next(ctx)
+}
+
+// InterceptField counts what is below a field and then the field itself no more.
+func (f *FieldCount) InterceptField(ctx context.Context, next graphql.Resolver) (any, error) {
+	fc := graphql.GetFieldContext(ctx)
+	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
+		return next(ctx)
+	}
+	c := f.Of(ctx)
+	if c == nil {
+		return next(ctx)
+	}
+	if f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name {
+		c.Expect(ctx, 1)
+	}
+	below := 0
+	defer func() { c.Expect(ctx, below-1) }() // also when the resolver panics
+	value, err := next(ctx)
+	if err == nil && len(fc.Field.Selections) > 0 {
+		below = f.below(graphql.GetOperationContext(ctx), fc.Field, value)
+	}
+	return value, err
+}
+
+// below is how many fields the objects in a field's value have.
+func (f *FieldCount) below(oc *graphql.OperationContext, field graphql.CollectedField, value any) int {
+	def := f.schema.Types[field.Definition.Type.Name()]
+	if def.Kind == ast.Object {
+		if n := objects(reflect.ValueOf(value), nil); n > 0 {
+			return n * f.selected(oc, field.Selections, def.Name)
+		}
+		return 0
+	}
+	n := 0
+	objects(reflect.ValueOf(value), func(name string) {
+		if _, ok := f.satisfies[name]; ok {
+			n += f.selected(oc, field.Selections, name)
+		}
+	})
+	return n
+}
+
+// selected is how many fields of an object of the type are resolved.
+func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet, object string) int {
+	n := 0
+	for _, field := range graphql.CollectFields(oc, set, f.satisfies[object]) {
+		if !strings.HasPrefix(field.Name, "__") {
+			n++
+		}
+	}
+	return n
+}
+
+// objects counts the objects in a value, which may be a list of lists, and calls each with the name of
+// its Go type, which gqlgen's models share with the schema's.
+func objects(v reflect.Value, each func(name string)) int {
+	switch v.Kind() {
+	case reflect.Invalid:
+		return 0
+	case reflect.Slice, reflect.Array:
+		n := 0
+		for i := range v.Len() {
+			n += objects(v.Index(i), each)
+		}
+		return n
+	case reflect.Pointer, reflect.Interface:
+		if v.IsNil() {
+			return 0
+		}
+		return objects(v.Elem(), each)
+	}
+	if each != nil {
+		each(v.Type().Name())
+	}
+	return 1
+}

@@ -1,0 +1,98 @@
+package cache
+
+import "strings"
+
+// Key names one cached thing. It is built by [Entity], [Key.Part], [Tag.List] and [Tag.Count] and is
+// meant to be read by people: user:42, {product:7}:price, {users}:list:first=20.
+//
+// The braces are Redis Cluster's hash tag: {product:7}:price lies in the slot of product:7.
+type Key string
+
+// Tag names something that can become untrue and on which keys depend: a collection such as {users}
+// or {product:7}:reviews, or a type such as {User}.
+type Tag string
+
+// Entity is the key of the row of a kind with this id. The id may be any text; what could be mistaken
+// for the key's own punctuation is percent-encoded.
+func Entity(kind, id string) Key { return Key(kind + ":" + escape(id)) }
+
+// Part is the key of a part of an entity that has a time to live of its own. A part and a collection
+// of one entity need different names.
+func (k Key) Part(name string) Key { return Key("{" + string(k) + "}:" + name) }
+
+// Collection is the tag of a list that belongs to an entity.
+func (k Key) Collection(name string) Tag { return Tag("{" + string(k) + "}:" + name) }
+
+// All is the tag of the list of everything called name: users, products.
+func All(name string) Tag { return Tag("{" + name + "}") }
+
+// Type is the tag of everything that is made of a type's rows. Type names are capitalised, so that they
+// differ from the names of collections.
+func Type(name string) Tag { return Tag("{" + name + "}") }
+
+// Where is the tag of the part of a collection in which a field has this value, which may be any text.
+func (t Tag) Where(field, value string) Tag { return t + Tag(":"+field+"="+escape(value)) }
+
+// List is the key of what one set of arguments selects from a collection. The arguments come in pairs
+// of name and value, always in the same order; values may be any text.
+func (t Tag) List(args ...string) Key {
+	var b strings.Builder
+	b.WriteString(string(t))
+	b.WriteString(":list")
+	for i := 0; i+1 < len(args); i += 2 {
+		if i == 0 {
+			b.WriteByte(':')
+		} else {
+			b.WriteByte(',')
+		}
+		b.WriteString(args[i])
+		b.WriteByte('=')
+		b.WriteString(escape(args[i+1]))
+	}
+	return Key(b.String())
+}
+
+// Count is the key of the number of things in a collection.
+func (t Tag) Count() Key { return Key(t) + ":count" }
+
+// Fence is the name under which the token of a load of k is kept. A plain key is put in braces, so that
+// both lie in one slot.
+func (k Key) Fence() string {
+	if strings.HasPrefix(string(k), "{") {
+		return string(k) + ":g"
+	}
+	return "{" + string(k) + "}:g"
+}
+
+// Generation is the name under which the generation of t is kept.
+func (t Tag) Generation() string { return string(t) + ":g" }
+
+const hexDigits = "0123456789ABCDEF"
+
+// escape percent-encodes every byte that is not a letter, a digit or one of - . _ ~, as RFC 3986 does
+// for unreserved characters.
+func escape(s string) string {
+	n := 0
+	for i := range len(s) {
+		if !plain(s[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s)+2*n)
+	for i := range len(s) {
+		if c := s[i]; plain(c) {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return string(b)
+}
+
+func plain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		c == '-' || c == '.' || c == '_' || c == '~'
+}

@@ -1,0 +1,115 @@
+package redisstore
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Options say which Redis is meant and how patient to be with it.
+type Options struct {
+	// URLs are redis://, rediss:// (TLS) or unix:// addresses. One is a single server; several are
+	// the seeds of a Cluster or, with SentinelMaster, the Sentinels.
+	URLs []string
+	// SentinelMaster is the name under which the Sentinels know the primary. Empty: no Sentinel.
+	SentinelMaster string
+	// Username and Password sign in to the servers. They win over what the URLs hold, which with
+	// Sentinel signs in to the Sentinels.
+	Username, Password string
+	// Prefix goes in front of every key and of the channel of evictions. It holds no braces.
+	Prefix string
+	// Timeout bounds connecting, each read and each write, and waiting for a free connection.
+	// Default: 150 ms.
+	Timeout time.Duration
+	// PoolSize bounds the connections to each server. Default: 10 for each processor.
+	PoolSize int
+	// Log hears about faults. Default: slog.Default().
+	Log *slog.Logger
+}
+
+// Check reports everything that is wrong with the options, nil if nothing is. No error holds a password.
+func (o Options) Check() error {
+	_, err := o.universal()
+	return err
+}
+
+// universal turns the options into go-redis's.
+func (o Options) universal() (*redis.UniversalOptions, error) {
+	var errs []error
+	if len(o.URLs) == 0 {
+		errs = append(errs, errors.New("no address"))
+	}
+	if strings.ContainsAny(o.Prefix, "{}") {
+		errs = append(errs, errors.New("the prefix must not hold braces: they would move keys to other slots of a cluster"))
+	}
+	u := &redis.UniversalOptions{
+		MasterName: o.SentinelMaster,
+		ClientName: "fieldcache",
+
+		// A slow cache is worth less than none: give up soon, try again once.
+		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
+		ContextTimeoutEnabled: true,
+		MaxRetries:            1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
+		DialerRetries: 1,
+		PoolSize:      o.PoolSize,
+		IsClusterMode: len(o.URLs) > 1 && o.SentinelMaster == "",
+
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	for i, raw := range o.URLs {
+		one, err := redis.ParseURL(raw)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("address %d: %w", i+1, urlError(raw, err)))
+			continue
+		}
+		if u.IsClusterMode && one.DB != 0 {
+			errs = append(errs, fmt.Errorf("address %d: a cluster has database 0 only", i+1))
+		}
+		if i > 0 && (one.TLSConfig != nil) != (u.TLSConfig != nil) {
+			errs = append(errs, fmt.Errorf("address %d: all addresses are rediss:// or none is", i+1))
+		}
+		if len(o.URLs) > 1 && one.Network == "unix" {
+			errs = append(errs, fmt.Errorf("address %d: a unix socket is a single server", i+1))
+		}
+		u.Addrs = append(u.Addrs, one.Addr)
+		u.DB = one.DB
+		if one.TLSConfig != nil && u.TLSConfig == nil {
+			u.TLSConfig = one.TLSConfig
+			u.TLSConfig.MinVersion = tls.VersionTLS12
+			if len(o.URLs) > 1 {
+				u.TLSConfig.ServerName = "" // each server has its own
+			}
+		}
+		if o.SentinelMaster != "" {
+			u.SentinelUsername, u.SentinelPassword = one.Username, one.Password
+		} else {
+			u.Username, u.Password = one.Username, one.Password
+		}
+	}
+	if o.Username != "" {
+		u.Username = o.Username
+	}
+	if o.Password != "" {
+		u.Password = o.Password
+	}
+	return u, errors.Join(errs...)
+}
+
+// urlError is err without the URL, which may hold a password.
+func urlError(raw string, err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	if strings.Contains(err.Error(), raw) {
+		err = errors.New("not a Redis URL")
+	}
+	return fmt.Errorf("%w; allowed are redis://host:port/database, rediss://… and unix:///path", err)
+}

@@ -1,0 +1,340 @@
+// Package redisstore is the cache tier that all gateways share: one Redis server, Sentinel or Cluster.
+//
+// An entry is a JSON text under its item's key, with a time to live. A load's ticket is a fence, a
+// random token beside the key that the fill consumes and an eviction unlinks, together with the
+// generations of the item's tags, random as well: random names never come back, so that no pause of a
+// load, however long, can make an old one valid again.
+//
+// Reading a batch is one MGET, or in a Cluster one pipeline of GETs; nothing on this path is a script.
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/cache"
+)
+
+const (
+	// fenceAge is how long a load may take and still fill.
+	fenceAge = 3 * time.Second
+	// generationAge is longer than any list is kept for: a generation that ends takes its lists along.
+	generationAge = 25 * time.Hour
+)
+
+// fill sets KEYS[2] if the fence KEYS[1] still holds the token, and takes the fence away.
+//
+//go:embed fill.lua
+var fillScript string
+
+// Store is the Redis tier. It is safe for concurrent use.
+type Store struct {
+	client  redis.UniversalClient
+	cluster bool
+	prefix  string
+	fill    *redis.Script
+	channel string // of evictions; all databases of a server share one name space of channels
+	self    string // tells this process's messages from others'
+	log     *slog.Logger
+}
+
+var (
+	_ cache.Store    = (*Store)(nil)
+	_ cache.Notifier = (*Store)(nil)
+)
+
+// New makes a tier of a Redis that need not answer yet. It fails on options that can't be right.
+func New(o Options) (*Store, error) {
+	if o.Timeout <= 0 {
+		o.Timeout = 150 * time.Millisecond
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	u, err := o.universal()
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: %w", err)
+	}
+	return &Store{
+		client: redis.NewUniversalClient(u), cluster: u.IsClusterMode, prefix: o.Prefix,
+		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log,
+		channel: fmt.Sprintf("%sevictions:%d", o.Prefix, u.DB),
+	}, nil
+}
+
+// Ping asks Redis for a sign of life.
+func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+
+// Close closes the connections.
+func (s *Store) Close() error { return s.client.Close() }
+
+// stored is an entry as Redis holds it.
+type stored struct {
+	Value  json.RawMessage      `json:"value"`
+	Loaded time.Time            `json:"loaded"`
+	Ends   time.Time            `json:"ends"`
+	Tags   map[cache.Tag]string `json:"tags,omitempty"` // the generations it was loaded under
+}
+
+// ticket is what lets a load fill: the token that its fence holds, the generations of its tags.
+type ticket struct {
+	token       string
+	generations map[cache.Tag]string
+}
+
+// key is the name of an entry.
+func (s *Store) key(k cache.Key) string { return s.prefix + string(k) }
+
+// fence is the name of the token for a load of k, in the slot of [Store.key]: a plain key is put in
+// braces with its prefix, since both make up its slot.
+func (s *Store) fence(k cache.Key) string {
+	if s.prefix == "" || strings.HasPrefix(string(k), "{") {
+		return s.prefix + k.Fence()
+	}
+	return s.prefix + (cache.Key(s.prefix) + k).Fence()
+}
+
+func (s *Store) generation(t cache.Tag) string { return s.prefix + t.Generation() }
+
+// tagsOf lists the tags of items, each once.
+func tagsOf(items []cache.Item) (tags []cache.Tag, at map[cache.Tag]int) {
+	for _, item := range items {
+		for _, t := range item.Tags {
+			if _, ok := at[t]; ok {
+				continue
+			}
+			if at == nil {
+				at = map[cache.Tag]int{}
+			}
+			at[t] = len(tags)
+			tags = append(tags, t)
+		}
+	}
+	return tags, at
+}
+
+// Get reads a batch in one round trip: the entries and the generations of their tags.
+func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
+	entries := make([]*cache.Entry, len(items))
+	if len(items) == 0 {
+		return entries, nil
+	}
+	tags, at := tagsOf(items)
+	names := make([]string, 0, len(items)+len(tags))
+	for _, item := range items {
+		names = append(names, s.key(item.Key))
+	}
+	for _, t := range tags {
+		names = append(names, s.generation(t))
+	}
+	values, err := s.mget(ctx, names)
+	if err != nil {
+		return nil, fmt.Errorf("redisstore: get: %w", err)
+	}
+	now := time.Now()
+	for i, item := range items {
+		if values[i] == nil {
+			continue
+		}
+		var v stored
+		if json.Unmarshal([]byte(*values[i]), &v) != nil || v.Value == nil || !now.Before(v.Ends) {
+			continue // not ours, or ended: the fill that follows puts it right
+		}
+		if current(item, v.Tags, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
+			entries[i] = &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
+		}
+	}
+	return entries, nil
+}
+
+// current reports whether an entry was loaded under the generations that its item's tags have now.
+func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *string) bool {
+	for _, t := range item.Tags {
+		g := now(t)
+		if g == nil || *g != loaded[t] {
+			return false
+		}
+	}
+	return true
+}
+
+// mget answers the values of the names, nil for what is not there or is not a string.
+func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
+	values := make([]*string, len(names))
+	if !s.cluster {
+		got, err := s.client.MGet(ctx, names...).Result()
+		if err != nil {
+			return nil, err
+		}
+		for i, g := range got {
+			if v, ok := g.(string); ok {
+				values[i] = &v
+			}
+		}
+		return values, nil
+	}
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, n := range names {
+			p.Get(ctx, n)
+		}
+		return nil
+	})
+	if err != nil && !harmless(err) {
+		return nil, err
+	}
+	for i, cmd := range cmds {
+		v, err := cmd.(*redis.StringCmd).Result()
+		switch {
+		case err == nil:
+			values[i] = &v
+		case !harmless(err):
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+// harmless reports whether an error says no more than that there is nothing of ours under a name.
+func harmless(err error) bool {
+	return errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE")
+}
+
+// Begin takes the fences and reads the generations, making those that are not there, in one pipeline.
+// An item whose fence another load holds gets no ticket.
+func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
+	tickets := make([]cache.Ticket, len(items))
+	if len(items) == 0 {
+		return tickets, nil
+	}
+	tags, at := tagsOf(items)
+	token := rand.Text()
+	fences := make([]*redis.BoolCmd, len(items))
+	generations := make([]*redis.StringCmd, len(tags))
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, item := range items {
+			fences[i] = p.SetNX(ctx, s.fence(item.Key), token, fenceAge)
+		}
+		for i, t := range tags {
+			p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
+			generations[i] = p.Get(ctx, s.generation(t))
+		}
+		return nil
+	})
+	if err != nil && !harmless(err) {
+		return nil, fmt.Errorf("redisstore: begin: %w", err)
+	}
+	for i, item := range items {
+		if !fences[i].Val() {
+			continue
+		}
+		t := &ticket{token: token}
+		for _, tag := range item.Tags {
+			if t.generations == nil {
+				t.generations = make(map[cache.Tag]string, len(item.Tags))
+			}
+			// An empty one, evicted in between, is never current.
+			t.generations[tag] = generations[at[tag]].Val()
+		}
+		tickets[i] = t
+	}
+	return tickets, nil
+}
+
+// Fill sets each entry whose fence still holds its load's token, in one pipeline.
+func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
+	now := time.Now()
+	var keys [][]string
+	var args [][]any
+	for _, f := range fills {
+		t, _ := f.Ticket.(*ticket)
+		left := f.Entry.Ends.Sub(now).Milliseconds()
+		if t == nil || left <= 0 {
+			continue
+		}
+		text, err := json.Marshal(stored{f.Entry.Data, f.Entry.Loaded, f.Entry.Ends, t.generations})
+		if err != nil {
+			return 0, fmt.Errorf("redisstore: fill: %w", err)
+		}
+		keys = append(keys, []string{s.fence(f.Item.Key), s.key(f.Item.Key)})
+		args = append(args, []any{t.token, text, left})
+	}
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	run := func(call func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) ([]redis.Cmder, error) {
+		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i := range keys {
+				call(ctx, p, keys[i], args[i]...)
+			}
+			return nil
+		})
+	}
+	cmds, err := run(s.fill.EvalSha)
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		// The server does not know the script yet. A fill that another node of a cluster did take
+		// consumed its token and is refused the second time, which changes nothing.
+		cmds, err = run(s.fill.Eval)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redisstore: fill: %w", err)
+	}
+	n := 0
+	for _, cmd := range cmds {
+		if ok, _ := cmd.(*redis.Cmd).Bool(); ok {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Evict unlinks the fences first: the other way round a load that is filling could put its old value
+// in between. Then the keys, the generations, and the message to the other processes.
+func (s *Store) Evict(ctx context.Context, ev cache.Eviction) (int, error) {
+	if ev.Empty() {
+		return 0, nil
+	}
+	message, err := json.Marshal(note{s.self, ev})
+	if err != nil {
+		return 0, fmt.Errorf("redisstore: evict: %w", err)
+	}
+	dropped := make([]*redis.IntCmd, len(ev.Keys))
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, k := range ev.Keys {
+			p.Unlink(ctx, s.fence(k))
+		}
+		for i, k := range ev.Keys {
+			dropped[i] = p.Unlink(ctx, s.key(k))
+		}
+		for _, t := range ev.Tags {
+			p.Unlink(ctx, s.generation(t))
+		}
+		if !s.cluster {
+			p.Publish(ctx, s.channel, message)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("redisstore: evict: %w", err)
+	}
+	if s.cluster {
+		// The nodes' pipelines run side by side: only now the message can't overtake them. A lost one
+		// makes others later, not wrong.
+		if err := s.client.Publish(ctx, s.channel, message).Err(); err != nil {
+			s.log.DebugContext(ctx, "an eviction was not published", "error", err)
+		}
+	}
+	n := 0
+	for _, cmd := range dropped {
+		n += int(cmd.Val())
+	}
+	return n, nil
+}

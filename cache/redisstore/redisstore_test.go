@@ -1,0 +1,326 @@
+package redisstore_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/cache"
+	"fieldcache/cache/redisstore"
+	"fieldcache/cache/storetest"
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) { testservers.Main(m) }
+
+func open(t testing.TB, o redisstore.Options) *redisstore.Store {
+	s, err := redisstore.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// patient is a timeout that a loaded machine keeps: these tests are not about time.
+const patient = 10 * time.Second
+
+func client(t testing.TB, url string) *redis.Client {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	for name, prefix := range map[string]string{"no prefix": "", "a prefix": "shop:"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			storetest.Run(t, func(t *testing.T) cache.Store {
+				return open(t, redisstore.Options{URLs: []string{testservers.Redis(t)}, Prefix: prefix, Timeout: patient})
+			})
+		})
+	}
+}
+
+var (
+	stock = cache.Item{Key: "{product:7}:stock", MaxAge: 30 * time.Second}
+	user  = cache.Item{Key: "user:42", Tags: []cache.Tag{"{User}"}, MaxAge: time.Minute}
+)
+
+func begin(t *testing.T, s cache.Store, items ...cache.Item) []cache.Ticket {
+	t.Helper()
+	ts, err := s.Begin(t.Context(), items)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ts
+}
+
+func fill(t *testing.T, s cache.Store, item cache.Item, ticket cache.Ticket, data string) int {
+	t.Helper()
+	now := time.Now()
+	n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: ticket,
+		Entry: &cache.Entry{Data: []byte(data), Loaded: now, Ends: now.Add(item.MaxAge)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// What a person sees with redis-cli.
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	url := testservers.Redis(t)
+	s, c, ctx := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(t, url), t.Context()
+	ts := begin(t, s, user, stock)
+	for _, fence := range []string{"{user:42}:g", "{product:7}:stock:g"} {
+		if d := c.PTTL(ctx, fence).Val(); d <= 0 || d > 3*time.Second {
+			t.Errorf("the fence %s lives %v, want at most 3 s", fence, d)
+		}
+	}
+	fill(t, s, user, ts[0], `{"id":42,"name":"Ada"}`)
+	fill(t, s, stock, ts[1], `{"stock":3}`)
+
+	var got map[string]any
+	if err := json.Unmarshal([]byte(c.Get(ctx, "user:42").Val()), &got); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := got["value"].(map[string]any); v["name"] != "Ada" {
+		t.Errorf("user:42 holds %v", got)
+	}
+	for _, field := range []string{"loaded", "ends"} {
+		if _, err := time.Parse(time.RFC3339, got[field].(string)); err != nil {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+	if d := c.TTL(ctx, "{product:7}:stock").Val(); d < 28*time.Second || d > 30*time.Second {
+		t.Errorf("TTL of the stock is %v, want 30 s", d)
+	}
+	if n := c.Exists(ctx, "{user:42}:g", "{product:7}:stock:g").Val(); n != 0 {
+		t.Error("a fill left its fence behind")
+	}
+	if _, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{"user:42"}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Exists(ctx, "user:42").Val(); n != 0 {
+		t.Error("user:42 is there after its eviction")
+	}
+	for _, key := range c.Keys(ctx, "*").Val() {
+		if c.PTTL(ctx, key).Val() <= 0 {
+			t.Errorf("%s has no time to live", key)
+		}
+	}
+}
+
+func TestOnlyOneLoadHoldsTheFence(t *testing.T) {
+	t.Parallel()
+	s := open(t, redisstore.Options{URLs: []string{testservers.Redis(t)}, Timeout: patient})
+	first, second := begin(t, s, stock)[0], begin(t, s, stock)[0]
+	if first == nil || second != nil {
+		t.Fatalf("tickets %v and %v, want the first only", first, second)
+	}
+	if fill(t, s, stock, second, `1`) != 0 || fill(t, s, stock, first, `2`) != 1 || fill(t, s, stock, first, `3`) != 0 {
+		t.Error("the first must fill, once, and nobody else")
+	}
+}
+
+// A fence of ours that ended while its load was paused is not another load's fence.
+func TestATokenIsNobodyElses(t *testing.T) {
+	t.Parallel()
+	url := testservers.Redis(t)
+	s, c := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(t, url)
+	paused := begin(t, s, stock)[0]
+	c.Del(t.Context(), "{product:7}:stock:g") // as its end would
+	next := begin(t, s, stock)[0]
+	if fill(t, s, stock, paused, `"old"`) != 0 || fill(t, s, stock, next, `"new"`) != 1 {
+		t.Error("the paused load filled, or kept the next from it")
+	}
+}
+
+func TestForeignContentsAreMisses(t *testing.T) {
+	t.Parallel()
+	url := testservers.Redis(t)
+	s, c, ctx := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(t, url), t.Context()
+	for name, put := range map[string]func(){
+		"no JSON":        func() { c.Set(ctx, "{product:7}:stock", "hello", 0) },
+		"other JSON":     func() { c.Set(ctx, "{product:7}:stock", `{"a":1}`, 0) },
+		"another type":   func() { c.RPush(ctx, "{product:7}:stock", "x") },
+		"an ended entry": func() { c.Set(ctx, "{product:7}:stock", `{"value":1,"ends":"2020-01-01T00:00:00Z"}`, 0) },
+	} {
+		c.Del(ctx, "{product:7}:stock")
+		put()
+		if es, err := s.Get(ctx, []cache.Item{stock}); err != nil || es[0] != nil {
+			t.Errorf("%s: %v, %v", name, es, err)
+		}
+	}
+	if fill(t, s, stock, begin(t, s, stock)[0], `1`) != 1 {
+		t.Error("what was there before could not be filled over")
+	}
+}
+
+func TestOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	s, c, ctx := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient}), client(t, server.URL()), t.Context()
+	var items []cache.Item
+	for i := range 20 {
+		items = append(items, cache.Item{Key: cache.Entity("user", string(rune('a'+i))), Tags: user.Tags, MaxAge: time.Minute})
+	}
+	for i, ticket := range begin(t, s, items...) {
+		fill(t, s, items[i], ticket, `1`)
+	}
+	c.ConfigResetStat(ctx)
+	if es, err := s.Get(ctx, items); err != nil || es[0] == nil || es[19] == nil {
+		t.Fatalf("%v, %v", es, err)
+	}
+	stats := c.Info(ctx, "commandstats").Val()
+	if !strings.Contains(stats, "cmdstat_mget:calls=1,") || strings.Contains(stats, "cmdstat_get:") || strings.Contains(stats, "cmdstat_eval") {
+		t.Errorf("a batch of 20 was read by\n%s", stats)
+	}
+}
+
+// A server that has forgotten its scripts is told them again.
+func TestScriptFlush(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	s, c := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient}), client(t, server.URL())
+	for i := range 3 {
+		c.ScriptFlush(t.Context())
+		if _, err := s.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{stock.Key}}); err != nil {
+			t.Fatal(err)
+		}
+		if fill(t, s, stock, begin(t, s, stock)[0], `1`) != 1 {
+			t.Errorf("fill %d was refused", i)
+		}
+	}
+}
+
+func TestOthersHear(t *testing.T) {
+	t.Parallel()
+	url := testservers.RedisServer(t).URL()
+	o := redisstore.Options{URLs: []string{url}, Timeout: patient}
+	writer, reader, c := open(t, o), open(t, o), client(t, url)
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	heard := make(chan cache.Eviction, 10)
+	own := make(chan cache.Eviction, 10)
+	ended := make(chan error, 2)
+	go func() { ended <- reader.Subscribe(ctx, func(ev cache.Eviction) { heard <- ev }) }()
+	go func() { ended <- writer.Subscribe(ctx, func(ev cache.Eviction) { own <- ev }) }()
+	for c.PubSubNumSub(ctx, "evictions:0").Val()["evictions:0"] < 2 {
+		if ctx.Err() != nil {
+			t.Fatal("nobody subscribed")
+		}
+	}
+	if _, err := writer.Evict(ctx, cache.Eviction{Keys: []cache.Key{"user:42"}, Tags: []cache.Tag{"{users}"}}); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case ev := <-heard:
+		if len(ev.Keys) != 1 || ev.Keys[0] != "user:42" || len(ev.Tags) != 1 || ev.Tags[0] != "{users}" {
+			t.Errorf("heard %v", ev)
+		}
+	case <-ctx.Done():
+		t.Fatal("heard nothing")
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Errorf("Subscribe ended with %v", err)
+		}
+	}
+	if len(own) > 0 {
+		t.Errorf("the writer heard itself: %v", <-own)
+	}
+}
+
+// A Redis that hangs costs the timeout, not more.
+func TestHungServer(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}})
+	if err := s.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Pause()
+	defer server.Resume()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+	defer cancel()
+	if _, err := s.Get(ctx, []cache.Item{stock}); err == nil {
+		t.Error("a hung server answered")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		o    redisstore.Options
+		want string // in the error; "" for none
+	}{
+		"one server":             {redisstore.Options{URLs: []string{"redis://127.0.0.1:6379/3"}}, ""},
+		"TLS":                    {redisstore.Options{URLs: []string{"rediss://u:p@127.0.0.1:6379"}}, ""},
+		"a socket":               {redisstore.Options{URLs: []string{"unix:///run/redis.sock"}}, ""},
+		"a cluster":              {redisstore.Options{URLs: []string{"redis://a:1", "redis://b:1"}}, ""},
+		"Sentinel":               {redisstore.Options{URLs: []string{"redis://a:1", "redis://b:1/2"}, SentinelMaster: "m"}, ""},
+		"no address":             {redisstore.Options{}, "no address"},
+		"another scheme":         {redisstore.Options{URLs: []string{"http://a"}}, "allowed are redis://"},
+		"a hidden password":      {redisstore.Options{URLs: []string{"redis://u:hunter2@a:x:y"}}, "address 1"},
+		"a cluster's database":   {redisstore.Options{URLs: []string{"redis://a:1/2", "redis://b:1/2"}}, "database 0 only"},
+		"TLS here and not there": {redisstore.Options{URLs: []string{"rediss://a:1", "redis://b:1"}}, "or none is"},
+		"two sockets":            {redisstore.Options{URLs: []string{"unix:///a", "unix:///b"}}, "single server"},
+		"braces":                 {redisstore.Options{URLs: []string{"redis://a:1"}, Prefix: "{x}"}, "braces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := c.o.Check()
+			switch {
+			case c.want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+				t.Errorf("got %v, want %q", err, c.want)
+			case err != nil && strings.Contains(err.Error(), "hunter2"):
+				t.Errorf("%v holds the password", err)
+			}
+		})
+	}
+}
+
+func BenchmarkGet20(b *testing.B) {
+	url := testservers.Redis(b)
+	s := open(b, redisstore.Options{URLs: []string{url}, Timeout: patient})
+	var items []cache.Item
+	for i := range 20 {
+		items = append(items, cache.Item{Key: cache.Entity("user", string(rune('a'+i))), MaxAge: time.Minute})
+	}
+	ts, err := s.Begin(b.Context(), items)
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now()
+	var fills []cache.Fill
+	for i := range items {
+		fills = append(fills, cache.Fill{Item: items[i], Ticket: ts[i], Entry: &cache.Entry{Data: []byte(`{"id":1,"name":"Ada Lovelace"}`), Loaded: now, Ends: now.Add(time.Hour)}})
+	}
+	if n, err := s.Fill(b.Context(), fills); n != 20 || err != nil {
+		b.Fatal(n, err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.Get(b.Context(), items); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package cache
+
+import (
+	"context"
+	"time"
+)
+
+// Item is one thing to read.
+type Item struct {
+	Key    Key
+	Tags   []Tag         // what makes it untrue beside an eviction of the key itself; not changed by anyone
+	MaxAge time.Duration // how long its value may be kept; 0: it is not kept at all
+}
+
+// Entry is a value that a tier keeps. Entries and what they point to are shared by every reader and
+// never changed once made.
+type Entry struct {
+	Data   []byte    // the value as JSON; "null" for a row that is not there
+	Value  any       // the value itself, which the memory tier keeps so that a hit decodes nothing
+	Loaded time.Time // when it was read from the database
+	Ends   time.Time // when it may no longer be served
+}
+
+// Absent reports whether the entry says that there is no such row.
+func (e *Entry) Absent() bool { return string(e.Data) == "null" }
+
+// Ticket is what lets a load fill a tier. Only the tier that gave it knows what is in it; nil fills
+// nothing.
+type Ticket any
+
+// Fill is one entry to put into a tier.
+type Fill struct {
+	Item   Item
+	Ticket Ticket
+	Entry  *Entry
+}
+
+// Eviction names what became untrue.
+type Eviction struct {
+	Keys []Key `json:"keys,omitempty"`
+	Tags []Tag `json:"tags,omitempty"`
+}
+
+// Empty reports whether e names nothing.
+func (e Eviction) Empty() bool { return len(e.Keys) == 0 && len(e.Tags) == 0 }
+
+// Add puts what other names to what e names.
+func (e *Eviction) Add(other Eviction) {
+	e.Keys = append(e.Keys, other.Keys...)
+	e.Tags = append(e.Tags, other.Tags...)
+}
+
+// Store is one tier. It is safe for concurrent use. The order in which it is used is the protocol:
+// Get; Begin for what was missing; only then is the source read; Fill with what the source said.
+type Store interface {
+	// Get answers the entries of items, in their order, nil where there is none that may be served:
+	// never stored, ended, or evicted by its key or by one of its tags. Items carry the tags they
+	// carried when they were filled. An error means that nothing is known of any item.
+	Get(ctx context.Context, items []Item) ([]*Entry, error)
+
+	// Begin announces a load of items that Get did not find and answers a ticket for each, nil for
+	// those that are being loaded by somebody else.
+	Begin(ctx context.Context, items []Item) ([]Ticket, error)
+
+	// Fill puts the entries in, except those whose key or one of whose tags was evicted since their
+	// ticket was given, and answers how many it took. A ticket fills once.
+	Fill(ctx context.Context, fills []Fill) (stored int, err error)
+
+	// Evict makes every entry of these keys and with these tags vanish and voids the tickets given for
+	// them. When it returns without an error, no later Get answers what was there before. It answers
+	// how many of the keys were there.
+	Evict(ctx context.Context, ev Eviction) (dropped int, err error)
+
+	// Close frees what the tier holds. Nothing else may be called after it.
+	Close() error
+}
+
+// Memory is the tier in this process. Its methods neither block nor fail.
+type Memory interface {
+	Store
+
+	// Peek is Get for one item, without an allocation.
+	Peek(item Item) *Entry
+}
+
+// Notifier is a [Store] that tells other processes what was evicted through it.
+type Notifier interface {
+	// Subscribe calls heard for each eviction that another process published, until ctx ends. Messages
+	// may be lost: a subscriber must be right without them, if later.
+	Subscribe(ctx context.Context, heard func(Eviction)) error
+}

@@ -1,0 +1,264 @@
+// Package storetest is the suite that every cache tier passes.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// Run runs the suite. Each call of open answers a tier of the test's own, empty, which it closes with
+// the test.
+func Run(t *testing.T, open func(t *testing.T) cache.Store) {
+	for name, test := range map[string]func(*testing.T, *suite){
+		"nothing is there at first": func(t *testing.T, s *suite) {
+			s.want(t, user, "")
+		},
+		"a filled entry is answered, whole": func(t *testing.T, s *suite) {
+			e := entry("1")
+			s.fillWith(t, user, s.begin(t, user), e)
+			got := s.get(t, user)
+			if got == nil || string(got.Data) != `"1"` || !got.Loaded.Equal(e.Loaded) || !got.Ends.Equal(e.Ends) {
+				t.Errorf("got %+v, want %+v", got, e)
+			}
+		},
+		"entries come in the order of the items": func(t *testing.T, s *suite) {
+			s.fill(t, user, "u")
+			s.fill(t, price, "p")
+			es, err := s.Get(t.Context(), []cache.Item{price, stock, user})
+			if err != nil || len(es) != 3 || string(es[0].Data) != `"p"` || es[1] != nil || string(es[2].Data) != `"u"` {
+				t.Errorf("got %v, %v", es, err)
+			}
+		},
+		"an empty batch is no error": func(t *testing.T, s *suite) {
+			if es, err := s.Get(t.Context(), nil); err != nil || len(es) != 0 {
+				t.Errorf("Get: %v, %v", es, err)
+			}
+			if ts, err := s.Begin(t.Context(), nil); err != nil || len(ts) != 0 {
+				t.Errorf("Begin: %v, %v", ts, err)
+			}
+			if n, err := s.Fill(t.Context(), nil); err != nil || n != 0 {
+				t.Errorf("Fill: %d, %v", n, err)
+			}
+			if n, err := s.Evict(t.Context(), cache.Eviction{}); err != nil || n != 0 {
+				t.Errorf("Evict: %d, %v", n, err)
+			}
+		},
+		"an absent row is an entry": func(t *testing.T, s *suite) {
+			e := entry("")
+			e.Data = []byte("null")
+			s.fillWith(t, user, s.begin(t, user), e)
+			if got := s.get(t, user); got == nil || !got.Absent() {
+				t.Errorf("got %+v, want an absent row", got)
+			}
+		},
+		"an ended entry is not answered": func(t *testing.T, s *suite) {
+			e := entry("1")
+			e.Ends = time.Now().Add(-time.Millisecond)
+			s.fillWith(t, user, s.begin(t, user), e)
+			s.want(t, user, "")
+		},
+		"an evicted key is gone, its neighbours are not": func(t *testing.T, s *suite) {
+			s.fill(t, product, "a lamp")
+			s.fill(t, price, "10")
+			s.fill(t, stock, "3")
+			if n := s.evict(t, cache.Eviction{Keys: []cache.Key{stock.Key, user.Key}}); n != 1 {
+				t.Errorf("dropped %d keys, want 1", n)
+			}
+			s.want(t, stock, "")
+			s.want(t, price, "10")
+			s.want(t, product, "a lamp")
+		},
+		"an evicted key can be filled again": func(t *testing.T, s *suite) {
+			s.fill(t, user, "old")
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			s.fill(t, user, "new")
+			s.want(t, user, "new")
+		},
+		"an evicted tag takes along what carries it": func(t *testing.T, s *suite) {
+			s.fill(t, page1, "1,2")
+			s.fill(t, page2, "3")
+			s.fill(t, search, "2")
+			s.fill(t, reviews, "9")
+			s.evict(t, cache.Eviction{Tags: []cache.Tag{"{users}"}})
+			s.want(t, page1, "")
+			s.want(t, page2, "")
+			s.want(t, search, "") // it carries two tags
+			s.want(t, reviews, "9")
+			s.fill(t, page1, "1,2,3")
+			s.want(t, page1, "1,2,3")
+		},
+		"a load that began before an eviction of its key does not fill": func(t *testing.T, s *suite) {
+			old := s.begin(t, user)
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			s.refused(t, user, old, "old")
+			s.want(t, user, "")
+			s.fill(t, user, "new")
+			s.want(t, user, "new")
+		},
+		"a load that began before an eviction does not fill over a newer value": func(t *testing.T, s *suite) {
+			old := s.begin(t, user)
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			s.fill(t, user, "new")
+			s.refused(t, user, old, "old")
+			s.want(t, user, "new")
+		},
+		"nor between two loads that follow it": func(t *testing.T, s *suite) {
+			old := s.begin(t, user)
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			next := s.begin(t, user)
+			s.refused(t, user, old, "old")
+			s.want(t, user, "")
+			s.fillWith(t, user, next, entry("new"))
+			s.want(t, user, "new")
+		},
+		"a load that began before an eviction of a tag is never answered": func(t *testing.T, s *suite) {
+			old := s.begin(t, search)
+			s.evict(t, cache.Eviction{Tags: []cache.Tag{"{users}"}})
+			s.fillWith(t, search, old, entry("old"))
+			s.want(t, search, "")
+		},
+		"a ticket is no good for another key": func(t *testing.T, s *suite) {
+			old := s.begin(t, user)
+			s.fill(t, product, "a lamp")
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			s.refused(t, user, old, "old")
+			s.want(t, product, "a lamp")
+		},
+		"without a ticket nothing is filled": func(t *testing.T, s *suite) {
+			s.refused(t, user, nil, "1")
+			s.want(t, user, "")
+		},
+		"a long name and a large value": func(t *testing.T, s *suite) {
+			item := cache.Item{Key: cache.Entity("user", strings.Repeat("ü}{", 500)), MaxAge: time.Minute}
+			value := strings.Repeat("x", 1<<16)
+			s.fill(t, item, value)
+			s.want(t, item, value)
+		},
+		"many at once": func(t *testing.T, s *suite) {
+			var wg sync.WaitGroup
+			for g := range 8 {
+				wg.Go(func() {
+					for i := range 30 {
+						item := cache.Item{Key: cache.Entity("user", fmt.Sprint(i%5)), Tags: []cache.Tag{"{User}"}, MaxAge: time.Minute}
+						switch (g + i) % 4 {
+						case 0:
+							if _, err := s.Evict(context.Background(), cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}); err != nil {
+								t.Error(err)
+							}
+						default:
+							ts, err := s.Begin(context.Background(), []cache.Item{item})
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							if _, err := s.Fill(context.Background(), []cache.Fill{{Item: item, Ticket: ts[0], Entry: entry("x")}}); err != nil {
+								t.Error(err)
+							}
+							if _, err := s.Get(context.Background(), []cache.Item{item}); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				})
+			}
+			wg.Wait()
+			item := cache.Item{Key: "user:1", Tags: []cache.Tag{"{User}"}, MaxAge: time.Minute}
+			s.evict(t, cache.Eviction{Keys: []cache.Key{item.Key}})
+			s.fill(t, item, "last")
+			s.want(t, item, "last")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, &suite{open(t)})
+		})
+	}
+}
+
+// The items that the suite plays with.
+var (
+	user    = cache.Item{Key: "user:42", MaxAge: time.Minute}
+	product = cache.Item{Key: "product:7", MaxAge: time.Minute}
+	price   = cache.Item{Key: "{product:7}:price", MaxAge: time.Minute}
+	stock   = cache.Item{Key: "{product:7}:stock", MaxAge: time.Minute}
+	page1   = cache.Item{Key: "{users}:list:first=2", Tags: []cache.Tag{"{users}"}, MaxAge: time.Minute}
+	page2   = cache.Item{Key: "{users}:list:first=2,after=2", Tags: []cache.Tag{"{users}"}, MaxAge: time.Minute}
+	search  = cache.Item{Key: "{search}:list:text=a", Tags: []cache.Tag{"{products}", "{users}"}, MaxAge: time.Minute}
+	reviews = cache.Item{Key: "{product:7}:reviews:list", Tags: []cache.Tag{"{product:7}:reviews"}, MaxAge: time.Minute}
+)
+
+type suite struct{ cache.Store }
+
+// entry is a value that ends in a minute. Tiers may keep times to the millisecond.
+func entry(value string) *cache.Entry {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	return &cache.Entry{Data: []byte(`"` + value + `"`), Value: value, Loaded: now, Ends: now.Add(time.Minute)}
+}
+
+func (s *suite) get(t *testing.T, item cache.Item) *cache.Entry {
+	t.Helper()
+	es, err := s.Get(t.Context(), []cache.Item{item})
+	if err != nil || len(es) != 1 {
+		t.Fatalf("Get(%s): %v, %v", item.Key, es, err)
+	}
+	return es[0]
+}
+
+func (s *suite) begin(t *testing.T, item cache.Item) cache.Ticket {
+	t.Helper()
+	ts, err := s.Begin(t.Context(), []cache.Item{item})
+	if err != nil || len(ts) != 1 || ts[0] == nil {
+		t.Fatalf("Begin(%s): %v, %v", item.Key, ts, err)
+	}
+	return ts[0]
+}
+
+func (s *suite) fillWith(t *testing.T, item cache.Item, ticket cache.Ticket, e *cache.Entry) int {
+	t.Helper()
+	n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: ticket, Entry: e}})
+	if err != nil {
+		t.Fatalf("Fill(%s): %v", item.Key, err)
+	}
+	return n
+}
+
+func (s *suite) fill(t *testing.T, item cache.Item, value string) {
+	t.Helper()
+	if s.fillWith(t, item, s.begin(t, item), entry(value)) != 1 {
+		t.Fatalf("Fill(%s) was refused", item.Key)
+	}
+}
+
+func (s *suite) refused(t *testing.T, item cache.Item, ticket cache.Ticket, value string) {
+	t.Helper()
+	if s.fillWith(t, item, ticket, entry(value)) != 0 {
+		t.Errorf("Fill(%s, %q) was taken", item.Key, value)
+	}
+}
+
+func (s *suite) evict(t *testing.T, ev cache.Eviction) int {
+	t.Helper()
+	n, err := s.Evict(t.Context(), ev)
+	if err != nil {
+		t.Fatalf("Evict(%v): %v", ev, err)
+	}
+	return n
+}
+
+// want checks that the item's entry holds the value; "" for none.
+func (s *suite) want(t *testing.T, item cache.Item, value string) {
+	t.Helper()
+	e := s.get(t, item)
+	switch {
+	case e == nil && value != "":
+		t.Errorf("%s is missing, want %.50q", item.Key, value)
+	case e != nil && string(e.Data) != `"`+value+`"`:
+		t.Errorf("%s holds %.50s, want %.50q", item.Key, e.Data, value)
+	}
+}
