@@ -1,0 +1,87 @@
+package browsertest
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// WaitReady waits until GraphiQL has its editors and has read the schema.
+func (p *Page) WaitReady() {
+	p.t.Helper()
+	p.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
+	// Monaco loads the rules by which it colours an operation when it first meets one.
+	p.Wait("colours", `new Set([...document.querySelectorAll('.graphiql-query-editor .view-line span')]
+		.map((word) => getComputedStyle(word).color)).size > 2`)
+	// The documentation offers the root types as soon as there is a schema.
+	p.Click(`button[aria-label="Show Documentation Explorer"]`)
+	p.Wait("the schema", `document.querySelector('.graphiql-doc-explorer-content .graphiql-doc-explorer-root-type') !== null`)
+	p.Click(`button[aria-label="Hide Documentation Explorer"]`)
+}
+
+// Tab changes to the tab of that title.
+func (p *Page) Tab(title string) {
+	p.t.Helper()
+	p.Click(fmt.Sprintf(`[role="tab"] button[title=%q]`, title))
+}
+
+// Execute runs the operation in the editor by its button, waits until the answer shows the wanted
+// text, and returns what is seen of the answer.
+func (p *Page) Execute(want string) string {
+	p.t.Helper()
+	p.Click(`.graphiql-execute-button`)
+	answer := `(document.querySelector('.graphiql-response .view-lines')?.innerText ?? '').replaceAll('\u00a0', ' ')`
+	p.Wait("the answer to show "+strconv.Quote(want), fmt.Sprintf("%s.includes(%q)", answer, want))
+	return p.Eval(answer)
+}
+
+// Click clicks what the CSS selector finds, once it is there and visible.
+func (p *Page) Click(selector string) {
+	p.t.Helper()
+	p.call("click "+selector, func() error {
+		return chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+	})
+}
+
+// Type types text where the focus is.
+func (p *Page) Type(text string) {
+	p.t.Helper()
+	p.call("type "+text, func() error { return chromedp.Do(p.ctx, chromedp.KeyEvent(text)) })
+}
+
+// Wait waits until the JavaScript expression is true; what says in words what that means.
+func (p *Page) Wait(what, expression string) {
+	p.t.Helper()
+	p.call("wait for "+what, func() error {
+		return chromedp.Do(p.ctx, chromedp.Poll[chromedp.Void](expression,
+			chromedp.WithPollingInterval(50*time.Millisecond),
+			chromedp.WithPollingTimeout(0), // Options.Timeout bounds it.
+		))
+	})
+}
+
+// Eval returns the string that the JavaScript expression gives.
+func (p *Page) Eval(expression string) string {
+	p.t.Helper()
+	var value string
+	p.call("evaluate "+expression, func() (err error) {
+		value, err = chromedp.Run(p.ctx, chromedp.Evaluate[string](expression))
+		return err
+	})
+	return value
+}
+
+// Screenshot writes what the window shows to a file, as PNG.
+func (p *Page) Screenshot(name string) {
+	p.t.Helper()
+	p.call("screenshot", func() error {
+		image, err := chromedp.Run(p.ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, image, 0o644)
+	})
+}

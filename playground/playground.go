@@ -1,0 +1,161 @@
+// Package playground serves the page in which a person tries the gateway in a browser.
+//
+// The page is GraphiQL, built by Vite from the sources in src:
+//
+//	npm ci && npm run build
+//
+// writes dist, which is embedded here. It needs nothing from elsewhere, and its Content-Security-Policy
+// sees to it that no request leaves the origin. The build is not committed; without it [Handler] serves
+// gqlgen's own playground page, whose scripts come from a public CDN.
+package playground
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzhttp"
+)
+
+// dist holds at least .gitkeep, so that a clone without the build compiles.
+//
+//go:embed all:dist
+var dist embed.FS
+
+// policy is the Content-Security-Policy of the built page and of its workers. Everything is the page's
+// own; beyond that, Monaco positions its lines by inline styles and writes its theme as a style sheet,
+// and the style sheets of GraphiQL hold their fonts and a few images as data: addresses.
+const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; " +
+	"style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// Built reports whether the embedded page has been built.
+func Built() bool {
+	return built(build())
+}
+
+// Handler serves the page at "/" and what belongs to it beside it; every other path is a 404. The page
+// sends its operations to /graphql of its own origin.
+func Handler() http.Handler {
+	return newHandler(build())
+}
+
+func build() fs.FS {
+	files, err := fs.Sub(dist, "dist")
+	if err != nil {
+		panic(err) // "dist" is a valid path.
+	}
+	return files
+}
+
+func built(files fs.FS) bool {
+	_, err := fs.Stat(files, "index.html")
+	return err == nil
+}
+
+func newHandler(files fs.FS) http.Handler {
+	if !built(files) {
+		return fallback()
+	}
+	pages := map[string]file{}
+	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
+			return err
+		}
+		content, err := fs.ReadFile(files, name)
+		if err != nil {
+			return err
+		}
+		if name == "index.html" {
+			pages["/"] = newFile(name, content)
+		} else {
+			pages["/"+name] = newFile(name, content)
+		}
+		return nil
+	})
+	if err != nil {
+		panic(err) // Reading what is embedded cannot fail.
+	}
+	// The editor has megabytes of script, which shrink to a quarter.
+	return gzhttp.GzipHandler(site{pages, policy})
+}
+
+// A site is a fixed set of files by path, all under one Content-Security-Policy.
+type site struct {
+	files  map[string]file
+	policy string
+}
+
+type file struct {
+	content             []byte
+	mime, cache, entity string // Content-Type, Cache-Control and ETag
+}
+
+func newFile(name string, content []byte) file {
+	sum := sha256.Sum256(content)
+	f := file{
+		content: content,
+		mime:    mimeType(name),
+		cache:   "no-cache",
+		// Weak, because compression changes the bytes and not the content.
+		entity: fmt.Sprintf(`W/"%s"`, base64.RawURLEncoding.EncodeToString(sum[:12])),
+	}
+	// Vite writes a hash of the content into the names there.
+	if strings.HasPrefix(name, "assets/") {
+		f.cache = "public, max-age=31536000, immutable"
+	}
+	return f
+}
+
+// mimeType knows what Vite writes. Package mime would ask the tables of the machine, and some call
+// a script text/plain, which a browser then refuses to run.
+func mimeType(name string) string {
+	switch path.Ext(name) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".md":
+		return "text/markdown; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	case ".ttf":
+		return "font/ttf"
+	case ".woff2":
+		return "font/woff2"
+	default:
+		return "application/octet-stream"
+	}
+}
+
+func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	// Of every file and not of the page alone: a worker is bound by the policy of its own script.
+	h.Set("Content-Security-Policy", s.policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+
+	f, ok := s.files[r.URL.Path]
+	if !ok {
+		http.Error(w, "nothing here: the playground is at /, GraphQL at /graphql", http.StatusNotFound)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, "the playground is read by GET; send GraphQL operations to /graphql", http.StatusMethodNotAllowed)
+		return
+	}
+	h.Set("Content-Type", f.mime)
+	h.Set("Cache-Control", f.cache)
+	h.Set("ETag", f.entity)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
+}
