@@ -1,0 +1,195 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+)
+
+// Options says which database to open and how. The zero value opens the SQLite file fieldcache.db in the
+// working directory. [Open] refuses values that make no sense.
+type Options struct {
+	// URL is postgres://user:password@host:port/database?sslmode=…, sqlite://path (sqlite:///path for an
+	// absolute one) or sqlite::memory:. Default: sqlite://fieldcache.db.
+	//
+	// What the URL of a PostgreSQL database says about connect_timeout, statement_timeout,
+	// application_name, timezone or default_query_exec_mode wins over this package's own choice.
+	URL string
+	// MaxOpenConns bounds the pool. Default: 16.
+	MaxOpenConns int
+	// MaxIdleConns is how many connections are kept for the next statement. Default: MaxOpenConns.
+	MaxIdleConns int
+	// ConnMaxLifetime is the age at which a connection is replaced, so that a moved or resized server is
+	// noticed. Default: 30 minutes.
+	ConnMaxLifetime time.Duration
+	// ConnMaxIdleTime is how long a connection may lie unused before it is closed. Default: 5 minutes.
+	ConnMaxIdleTime time.Duration
+	// ConnectTimeout bounds making one connection. Default: 5 seconds.
+	ConnectTimeout time.Duration
+	// StatementTimeout is the server's own bound on one statement of PostgreSQL, for the case that nobody
+	// waits any more and the cancel got lost. Default: 30 seconds; negative: no bound. SQLite has none:
+	// there a statement ends with its context.
+	StatementTimeout time.Duration
+	// BusyTimeout is how long a writer waits for another one on SQLite. Default: 5 seconds.
+	BusyTimeout time.Duration
+}
+
+const defaultURL = "sqlite://fieldcache.db"
+
+// withDefaults returns the options with every zero value replaced, or an error that names each bad value.
+func (o Options) withDefaults() (Options, error) {
+	var faults []error
+	count := func(name string, v *int, standard int) {
+		switch {
+		case *v < 0:
+			faults = append(faults, fmt.Errorf("%s is %d; allowed is 1 or more, or 0 for %d", name, *v, standard))
+		case *v == 0:
+			*v = standard
+		}
+	}
+	period := func(name string, v *time.Duration, standard time.Duration) {
+		switch {
+		case *v < 0:
+			faults = append(faults, fmt.Errorf("%s is %v; allowed is a positive duration, or 0 for %v", name, *v, standard))
+		case *v == 0:
+			*v = standard
+		}
+	}
+	if o.URL == "" {
+		o.URL = defaultURL
+	}
+	count("MaxOpenConns", &o.MaxOpenConns, 16)
+	count("MaxIdleConns", &o.MaxIdleConns, o.MaxOpenConns)
+	period("ConnMaxLifetime", &o.ConnMaxLifetime, 30*time.Minute)
+	period("ConnMaxIdleTime", &o.ConnMaxIdleTime, 5*time.Minute)
+	period("ConnectTimeout", &o.ConnectTimeout, 5*time.Second)
+	period("BusyTimeout", &o.BusyTimeout, 5*time.Second)
+	if o.StatementTimeout == 0 {
+		o.StatementTimeout = 30 * time.Second
+	}
+	return o, errors.Join(faults...)
+}
+
+// DB is an open database, safe for concurrent use.
+type DB struct {
+	bun  *bun.DB
+	name string
+	keep *sql.Conn // holds a database in memory alive; nil for all others
+}
+
+// Open opens the database and makes one connection, so that a wrong URL or a server that is down is told
+// here. No error of it holds a password.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("database options: %w", err)
+	}
+	scheme, rest, _ := strings.Cut(o.URL, ":")
+	var d *DB
+	switch strings.ToLower(scheme) {
+	case "postgres", "postgresql":
+		d, err = openPostgres(o)
+	case "sqlite":
+		d, err = openSQLite(o, rest)
+	default:
+		return nil, fmt.Errorf("database URL %s is of no known kind; allowed are "+
+			"postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory: (nothing is kept)", redact(o.URL))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := d.connect(ctx, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", d.name, err), d.bun.Close())
+	}
+	return d, nil
+}
+
+// connect makes the first connection.
+func (d *DB) connect(ctx context.Context, o Options) error {
+	ctx, cancel := context.WithTimeout(ctx, o.ConnectTimeout)
+	defer cancel()
+	conn, err := d.bun.DB.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	if d.inMemory() {
+		d.keep = conn
+		return nil
+	}
+	return errors.Join(conn.PingContext(ctx), conn.Close())
+}
+
+// redact returns what may be shown of a URL that could not be used: its scheme, since nobody can tell
+// where in a malformed URL the password ends.
+func redact(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Scheme != "" {
+		return u.Scheme + ":…"
+	}
+	return "(not shown)"
+}
+
+// Bun returns the handle to build statements with.
+func (d *DB) Bun() *bun.DB { return d.bun }
+
+// WithQueryHook returns the same database, whose every statement through the returned DB the hook sees,
+// BEGIN and COMMIT included. Either of the two may be closed, once.
+func (d *DB) WithQueryHook(hook bun.QueryHook) *DB {
+	hooked := *d
+	hooked.bun = d.bun.WithQueryHook(hook)
+	return &hooked
+}
+
+// Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
+func (d *DB) Postgres() bool { return d.bun.Dialect().Name() == dialect.PG }
+
+// String names the database as a person would, without user and password: "SQLite file fieldcache.db".
+func (d *DB) String() string { return d.name }
+
+// Ping reports whether the database answers.
+func (d *DB) Ping(ctx context.Context) error {
+	var one int
+	if err := d.bun.NewRaw("SELECT 1").Scan(ctx, &one); err != nil {
+		return fmt.Errorf("ping %s: %w", d.name, err)
+	}
+	return nil
+}
+
+// Close closes all connections once they are idle. A database in memory is gone then.
+func (d *DB) Close() error {
+	var err error
+	if d.keep != nil {
+		err = d.keep.Close()
+	}
+	return errors.Join(err, d.bun.Close())
+}
+
+// InTx runs fn in a transaction: committed when fn returns nil, rolled back when it returns an error or
+// panics. Statements in fn must go through tx. On SQLite a transaction begins as a writer, one at a time.
+//
+// Its errors are translated as those of the other methods are, and [Rejected] knows of each whether the
+// transaction failed before COMMIT was sent.
+func (d *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	committing := false
+	err := d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := fn(ctx, tx); err != nil {
+			return err
+		}
+		committing = true
+		return nil
+	})
+	if err == nil {
+		return nil
+	}
+	err = translate(err, "")
+	if !committing && !Rejected(err) {
+		err = &rejectedError{err}
+	}
+	return err
+}

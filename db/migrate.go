@@ -1,0 +1,191 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/migrate"
+
+	"fieldcache/db/migrations"
+)
+
+// Status is the state of one migration.
+type Status struct {
+	Name      string
+	AppliedAt time.Time // zero: not applied
+}
+
+// ErrSchema is the kind of error of [DB.CheckSchema] when the database is behind.
+var ErrSchema = errors.New("the database schema is not up to date: run `fieldcache migrate up` or set MIGRATE=true")
+
+// MigrateUp applies what is missing, in one transaction, and returns the names of the migrations it applied.
+// Tables that are there already are adopted with their data. Several processes may call it at once: one
+// works, the others wait and find it done.
+//
+// Indexes are built while writers to their table wait.
+func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
+	var applied []string
+	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
+		if err := m.Init(ctx); err != nil {
+			return fmt.Errorf("create %s: %w", migrations.Table, err)
+		}
+		if err := migrations.CreateObjects(ctx, db); err != nil {
+			return err
+		}
+		if err := reopen(ctx, db, m); err != nil {
+			return err
+		}
+		group, err := m.Migrate(ctx)
+		for _, migration := range group.Migrations {
+			applied = append(applied, migration.Name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("migrate up: %w", err)
+	}
+	return applied, nil
+}
+
+// reopen marks the migrations as not applied whose objects are no longer there, so that they run again.
+func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
+	missing, err := migrations.Missing(ctx, db)
+	if err != nil {
+		return err
+	}
+	all, err := m.MigrationsWithStatus(ctx)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", migrations.Table, err)
+	}
+	for _, migration := range all.Applied() {
+		if !slices.ContainsFunc(missing, func(o migrations.Object) bool { return o.Migration == migration.Name }) {
+			continue
+		}
+		if err := m.MarkUnapplied(ctx, &migration); err != nil {
+			return fmt.Errorf("reopen %s: %w", migration.Name, err)
+		}
+	}
+	return migrations.Forget(ctx, db, missing)
+}
+
+// MigrateDown takes all migrations back, in one transaction, and returns their names. What [DB.MigrateUp]
+// added goes, tables with their data included; what was there before stays as it is.
+func (d *DB) MigrateDown(ctx context.Context) ([]string, error) {
+	var taken []string
+	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
+		there, err := migrations.HasTable(ctx, db, migrations.Table)
+		if err != nil || !there {
+			return err
+		}
+		unknown, err := m.MissingMigrations(ctx)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", migrations.Table, err)
+		}
+		if len(unknown) > 0 {
+			return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that one to take it back", unknown[0].Name)
+		}
+		for {
+			group, err := m.Rollback(ctx)
+			if err != nil {
+				return err
+			}
+			if group.IsZero() {
+				break
+			}
+			for _, migration := range slices.Backward(group.Migrations) {
+				taken = append(taken, migration.Name)
+			}
+		}
+		for _, table := range []string{migrations.ObjectsTable, migrations.LocksTable, migrations.Table} {
+			if _, err := db.NewDropTable().Table(table).IfExists().Exec(ctx); err != nil {
+				return fmt.Errorf("drop %s: %w", table, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("migrate down: %w", err)
+	}
+	return taken, nil
+}
+
+// MigrateStatus returns every migration in order. It changes nothing.
+func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
+	all := migrations.List().Sorted()
+	there, err := migrations.HasTable(ctx, d.bun, migrations.Table)
+	if err == nil && there {
+		all, err = newMigrator(d.bun).MigrationsWithStatus(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("migrate status: %w", err)
+	}
+	var states []Status
+	for _, migration := range all {
+		states = append(states, Status{Name: migration.Name, AppliedAt: migration.MigratedAt.UTC()})
+	}
+	return states, nil
+}
+
+// CheckSchema returns an error of kind [ErrSchema] that names what is missing unless all migrations are
+// applied and all that they rely on is still there. A schema that is newer is no error.
+func (d *DB) CheckSchema(ctx context.Context) error {
+	states, err := d.MigrateStatus(ctx)
+	if err != nil {
+		return err
+	}
+	var lacking []string
+	for _, s := range states {
+		if s.AppliedAt.IsZero() {
+			lacking = append(lacking, "migration "+s.Name)
+		}
+	}
+	if len(lacking) == 0 {
+		missing, err := migrations.Missing(ctx, d.bun)
+		if err != nil {
+			return fmt.Errorf("check schema: %w", err)
+		}
+		for _, o := range missing {
+			lacking = append(lacking, o.String())
+		}
+	}
+	if len(lacking) > 0 {
+		return fmt.Errorf("%w (missing: %s)", ErrSchema, strings.Join(lacking, ", "))
+	}
+	return nil
+}
+
+// migrate runs fn with a migrator whose every statement belongs to one transaction, which no other process's
+// migration runs beside: SQLite has one writer, PostgreSQL has the lock, freed even if this process dies.
+func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *migrate.Migrator) error) error {
+	return d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if d.Postgres() {
+			const lockKey = 0x6669656c64 // any number, the same for all gateways
+			if _, err := tx.NewRaw("SET LOCAL statement_timeout = 0").Exec(ctx); err != nil {
+				return err
+			}
+			if _, err := tx.NewRaw("SELECT pg_advisory_xact_lock(?)", lockKey).Exec(ctx); err != nil {
+				return fmt.Errorf("wait for other migrations: %w", err)
+			}
+		}
+		bound := bun.NewDB(d.bun.DB, d.bun.Dialect(), bun.WithConnResolver(inTx{tx.Tx}))
+		return fn(ctx, bound, newMigrator(bound))
+	})
+}
+
+func newMigrator(db *bun.DB) *migrate.Migrator {
+	return migrate.NewMigrator(db, migrations.List(), migrate.WithTableName(migrations.Table),
+		migrate.WithLocksTableName(migrations.LocksTable), migrate.WithMarkAppliedOnSuccess(true))
+}
+
+// inTx routes the statements of a bun.DB into a transaction: bun's migrator takes nothing else.
+type inTx struct{ tx *sql.Tx }
+
+func (r inTx) ResolveConn(context.Context, bun.Query) bun.IConn { return r.tx }
+
+func (r inTx) Close() error { return nil }

@@ -1,0 +1,271 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/uptrace/bun"
+)
+
+var allMigrations = []string{"0001_shop"}
+
+func TestMigrateUpAndDown(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		ctx := t.Context()
+		empty := objects(t, d)
+
+		err := d.CheckSchema(ctx)
+		if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "fieldcache migrate up") || !strings.Contains(err.Error(), "0001_shop") {
+			t.Errorf("CheckSchema of an empty database: %v", err)
+		}
+		if states := must(d.MigrateStatus(ctx))(t); len(states) != len(allMigrations) || !states[0].AppliedAt.IsZero() {
+			t.Errorf("status of an empty database: %v", states)
+		}
+		if down := must(d.MigrateDown(ctx))(t); len(down) != 0 {
+			t.Errorf("down of an empty database took back %v", down)
+		}
+
+		if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, allMigrations) {
+			t.Errorf("up applied %v, want %v", up, allMigrations)
+		}
+		if err := d.CheckSchema(ctx); err != nil {
+			t.Errorf("CheckSchema after up: %v", err)
+		}
+		if states := must(d.MigrateStatus(ctx))(t); states[0].Name != "0001_shop" || states[0].AppliedAt.IsZero() {
+			t.Errorf("status after up: %v", states)
+		}
+		full := objects(t, d)
+		for _, want := range []string{"users", "order_lines", "reviews_product_idx", "countries_code_name_idx"} {
+			if !slices.ContainsFunc(full, func(o string) bool { return strings.Contains(o, want) }) {
+				t.Errorf("%s is missing after up", want)
+			}
+		}
+		if again := must(d.MigrateUp(ctx))(t); len(again) != 0 {
+			t.Errorf("a second up applied %v", again)
+		}
+		if got := objects(t, d); !slices.Equal(got, full) {
+			t.Errorf("a second up changed the schema to %v", got)
+		}
+
+		if down := must(d.MigrateDown(ctx))(t); !slices.Equal(down, allMigrations) {
+			t.Errorf("down took back %v, want %v", down, allMigrations)
+		}
+		if got := objects(t, d); !slices.Equal(got, empty) {
+			t.Errorf("down left %v", got)
+		}
+	})
+}
+
+func TestMigrateAdopts(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		ctx := t.Context()
+		adopt(t, d)
+		before := objects(t, d)
+
+		must(d.MigrateUp(ctx))(t)
+		if err := d.CheckSchema(ctx); err != nil {
+			t.Errorf("CheckSchema after adoption: %v", err)
+		}
+		added := slices.DeleteFunc(objects(t, d), func(o string) bool { return slices.Contains(before, o) })
+		for _, present := range []string{"users_country_idx", "products_category_idx", "reviews_product_idx", "users_email_key", "countries_key"} {
+			if slices.ContainsFunc(added, func(o string) bool { return strings.Contains(o, present) }) {
+				t.Errorf("up added %s though an equivalent was there", present)
+			}
+		}
+		for _, lacking := range []string{"countries_code_name_idx", "reviews_author_idx", "fieldcache_orders_customer_idx", "order_lines_product_idx"} {
+			if !slices.ContainsFunc(added, func(o string) bool { return strings.Contains(o, lacking) }) {
+				t.Errorf("up did not add %s; it added %v", lacking, added)
+			}
+		}
+		// A second run finds everything, the indexes of its own included.
+		full := len(objects(t, d))
+		execute(t, d, "DROP INDEX order_lines_product_idx")
+		must(d.MigrateUp(ctx))(t)
+		if again := objects(t, d); len(again) != full {
+			t.Errorf("a second up made of %d objects %v", full, again)
+		}
+		if n := count(t, d, "reviews"); n != 1 {
+			t.Errorf("%d reviews after up, want the one that was there", n)
+		}
+
+		must(d.MigrateDown(ctx))(t)
+		if after := objects(t, d); !slices.Equal(after, before) {
+			t.Errorf("after down the schema is\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+		}
+		if n := count(t, d, "order_lines"); n != 1 {
+			t.Errorf("%d order lines after down, want the one that was there", n)
+		}
+	})
+}
+
+func TestMigrateRepairs(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		ctx := t.Context()
+		must(d.MigrateUp(ctx))(t)
+		execute(t, d, "DROP TABLE reviews")
+		err := d.CheckSchema(ctx)
+		if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "table reviews") || !strings.Contains(err.Error(), "index reviews_author_idx") {
+			t.Errorf("CheckSchema with a table gone: %v", err)
+		}
+		if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, allMigrations) {
+			t.Errorf("up applied %v", up)
+		}
+		if err := d.CheckSchema(ctx); err != nil {
+			t.Errorf("CheckSchema after the repair: %v", err)
+		}
+	})
+}
+
+// Whoever makes the tables anew after up owns them: down must not take them.
+func TestMigrateDownSparesReplacedTables(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	ctx := t.Context()
+	must(d.MigrateUp(ctx))(t)
+	execute(t, d, "DROP TABLE order_lines, orders, reviews, products, users, countries CASCADE")
+	adopt(t, d)
+	must(d.MigrateUp(ctx))(t)
+	must(d.MigrateDown(ctx))(t)
+	if n := count(t, d, "users"); n != 1 {
+		t.Errorf("%d users left, want the one that was put there by others", n)
+	}
+}
+
+func TestMigrateUpConcurrently(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		results := make([][]string, 4)
+		var wg sync.WaitGroup
+		for i := range results {
+			wg.Go(func() {
+				up, err := d.MigrateUp(t.Context())
+				if err != nil {
+					t.Errorf("up: %v", err)
+				}
+				results[i] = up
+			})
+		}
+		wg.Wait()
+		if got := slices.Concat(results...); !slices.Equal(got, allMigrations) {
+			t.Errorf("all together applied %v, want each migration once", got)
+		}
+	})
+}
+
+func TestMigrateRefusesWrongShape(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, change string
+		wants        []string
+	}{
+		{"column missing", "ALTER TABLE users DROP COLUMN bio", []string{"table users lacks the column bio; needed is: bio text"}},
+		{"foreign key missing", "DROP TABLE order_lines; CREATE TABLE order_lines (order_id bigint, line_no int, product_id bigint, quantity int, unit_price_cents bigint, currency text)",
+			[]string{"column order_id lacks its foreign key", "column product_id lacks its foreign key"}},
+		{"wrong type", "DROP TABLE order_lines; DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, customer_id bigint REFERENCES users(id) ON DELETE CASCADE, created_at text)",
+			[]string{"table orders: column id has the type text", "column created_at has the type text"}},
+		{"view", "ALTER TABLE countries RENAME TO lands; CREATE VIEW countries AS SELECT * FROM lands", []string{"countries is a view; needed is a table"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			each(t, func(t *testing.T, d testDB) {
+				adopt(t, d)
+				execute(t, d, c.change)
+				before := objects(t, d)
+				_, err := d.MigrateUp(t.Context())
+				for _, want := range append(c.wants, "nothing was changed") {
+					if err == nil || !strings.Contains(err.Error(), want) {
+						t.Errorf("up says %v, want %q in it", err, want)
+					}
+				}
+				if after := objects(t, d); !slices.Equal(after, before) {
+					t.Errorf("the refused up changed the schema to %v", after)
+				}
+			})
+		})
+	}
+}
+
+func TestMigrateTrigramNotAllowed(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	ctx := t.Context()
+	role := "limited_" + strings.ReplaceAll(filepath.Base(t.TempDir()), ".", "_") + "_" + must(databaseName(ctx, d))(t)
+	execute(t, d, "CREATE ROLE "+role)
+	t.Cleanup(func() {
+		if _, err := d.Bun().ExecContext(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
+	execute(t, d, "GRANT CREATE, USAGE ON SCHEMA public TO "+role)
+	limited := openTest(t, strings.Replace(d.url, "?", "?options=-c%20role%3D"+role+"&", 1))
+	_, err := limited.MigrateUp(ctx)
+	if err == nil || !strings.Contains(err.Error(), "ask an administrator to run CREATE EXTENSION pg_trgm") {
+		t.Errorf("up by a role that may not create extensions: %v", err)
+	}
+	execute(t, d, "CREATE SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext; GRANT USAGE ON SCHEMA ext TO "+role)
+	must(limited.MigrateUp(ctx))(t)
+	must(limited.MigrateDown(ctx))(t)
+	if n := must(d.Bun().NewSelect().Table("pg_extension").Where("extname = 'pg_trgm'").Count(ctx))(t); n != 1 {
+		t.Error("down dropped the extension that was there before")
+	}
+}
+
+func TestMigrateDownRefusesNewer(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		must(d.MigrateUp(t.Context()))(t)
+		execute(t, d, "INSERT INTO fieldcache_migrations (name, group_id) VALUES ('9999_future', 2)")
+		if err := d.CheckSchema(t.Context()); err != nil {
+			t.Errorf("a newer schema is refused: %v", err)
+		}
+		if _, err := d.MigrateDown(t.Context()); err == nil || !strings.Contains(err.Error(), "9999_future of a newer fieldcache") {
+			t.Errorf("down of a newer schema: %v", err)
+		}
+		if err := d.CheckSchema(t.Context()); err != nil {
+			t.Errorf("after the refused down: %v", err)
+		}
+	})
+}
+
+// adopt makes the tables that were there before.
+func adopt(t *testing.T, d testDB) {
+	t.Helper()
+	name := "shop_sqlite.sql"
+	if d.Postgres() {
+		name = "shop_postgres.sql"
+	}
+	execute(t, d, string(must(os.ReadFile(filepath.Join("testdata", name)))(t)))
+}
+
+// objects lists everything in the database that has a definition.
+func objects(t *testing.T, d testDB) []string {
+	t.Helper()
+	query := `SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_schema
+		WHERE name <> 'sqlite_sequence' ORDER BY 1`
+	if d.Postgres() {
+		query = `SELECT c.relkind::text || ' ' || c.relname || ' ' || c.oid || ': ' || coalesce(pg_get_indexdef(c.oid), '') ||
+				coalesce((SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || ' ' || a.attnotnull, ', ' ORDER BY a.attnum)
+					FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0), '')
+			FROM pg_class c WHERE c.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) AND c.relkind <> 't'
+				AND c.relname NOT LIKE 'pg_toast%'
+			UNION ALL SELECT conname || ' ' || oid || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+			UNION ALL SELECT 'trigger ' || tgname FROM pg_trigger WHERE NOT tgisinternal
+			UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+			UNION ALL SELECT 'extension ' || extname FROM pg_extension
+			ORDER BY 1`
+	}
+	var found []string
+	if err := d.Bun().NewRaw("?", bun.Safe(query)).Scan(t.Context(), &found); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}

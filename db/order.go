@@ -1,0 +1,146 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/bits"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Order is a row of orders with its lines.
+type Order struct {
+	bun.BaseModel `bun:"table:orders" json:"-"`
+
+	ID         int64        `bun:",pk,autoincrement" json:"id"`
+	CustomerID int64        `json:"customer_id"`
+	CreatedAt  time.Time    `json:"created_at"`
+	Lines      []*OrderLine `bun:"rel:has-many,join:id=order_id" json:"lines"`
+}
+
+// OrderLine is a row of order_lines.
+type OrderLine struct {
+	bun.BaseModel `bun:"table:order_lines" json:"-"`
+
+	OrderID        int64  `bun:",pk" json:"-"`
+	LineNo         int    `bun:",pk" json:"line_no"`
+	ProductID      int64  `json:"product_id"`
+	Quantity       int    `json:"quantity"`
+	UnitPriceCents int64  `json:"unit_price_cents"`
+	Currency       string `json:"currency"`
+}
+
+// UnitPrice is what a piece cost when the order was placed.
+func (l *OrderLine) UnitPrice() *Price { return &Price{Cents: l.UnitPriceCents, Currency: l.Currency} }
+
+// Totals sums the lines up, for each currency in the order of its first line.
+func (o *Order) Totals() ([]*Price, error) {
+	var totals []*Price
+	for _, l := range o.Lines {
+		i := slices.IndexFunc(totals, func(p *Price) bool { return p.Currency == l.Currency })
+		if i < 0 {
+			i = len(totals)
+			totals = append(totals, &Price{Currency: l.Currency})
+		}
+		hi, lo := bits.Mul64(uint64(l.Quantity), uint64(l.UnitPriceCents))
+		sum, carry := bits.Add64(uint64(totals[i].Cents), lo, 0)
+		if hi != 0 || carry != 0 || sum > math.MaxInt64 {
+			return nil, Conflict("totals", "The order's total is too large a number.")
+		}
+		totals[i].Cents = int64(sum)
+	}
+	return totals, nil
+}
+
+// OrdersByID answers the orders with these ids, their lines in order.
+func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, error) {
+	var rows []*Order
+	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).
+		Relation("Lines", func(q *bun.SelectQuery) *bun.SelectQuery { return q.Order("order_id", "line_no") }).Scan(ctx)
+	return byKey(rows, func(o *Order) int64 { return o.ID }), translate(err, "")
+}
+
+// OrdersByCustomer answers windows of what users ordered.
+func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+	return d.ownedPages(ctx, "orders", "customer_id", ws)
+}
+
+// CountOrdersByCustomer counts what users ordered.
+func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, error) {
+	return d.ownedCounts(ctx, "orders", "customer_id", ids)
+}
+
+// PlaceOrder places an order in one transaction: it takes the stock, copies the prices into the lines,
+// whose products and quantities are given, and fills in ids and time. Nothing changes when a product
+// is not there ([ErrNotFound]), has too few pieces left ([ErrConflict]), or the products are priced in
+// different currencies ([ErrInput]), since no total could be told then.
+func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
+	o.CreatedAt = now()
+	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		wanted := map[int64]int{}
+		for _, l := range o.Lines {
+			wanted[l.ProductID] += l.Quantity
+		}
+		products, err := d.takeStock(ctx, tx, wanted)
+		if err != nil {
+			return err
+		}
+		currency := products[o.Lines[0].ProductID].Currency
+		for i, l := range o.Lines {
+			p := products[l.ProductID]
+			if p.Currency != currency {
+				return Input("lines", "The products are priced in %s and in %s: place an order for each currency.", currency, p.Currency)
+			}
+			l.LineNo, l.UnitPriceCents, l.Currency = i+1, p.PriceCents, p.Currency
+		}
+		if _, err := tx.NewInsert().Model(o).Returning("id").Exec(ctx); err != nil {
+			return translate(err, "customerId")
+		}
+		for _, l := range o.Lines {
+			l.OrderID = o.ID
+		}
+		_, err = tx.NewInsert().Model(&o.Lines).Exec(ctx)
+		return err
+	})
+}
+
+// takeStock takes pieces of products away and answers the products' rows.
+func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (map[int64]*ProductRow, error) {
+	ids := make([]int64, 0, len(wanted))
+	for id := range wanted {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	var rows []*ProductRow
+	// Locked in the order of their ids, two orders for the same products wait for each other instead of
+	// locking each other out.
+	q := tx.NewSelect().Model(&rows).Column("id", "name", "stock", "price_cents", "currency").Where("id IN (?)", bun.List(ids)).Order("id")
+	if err := d.lock(q).Scan(ctx); err != nil {
+		return nil, err
+	}
+	products := byKey(rows, func(r *ProductRow) int64 { return r.ID })
+	var short []string
+	for _, id := range ids {
+		p := products[id]
+		if p == nil {
+			return nil, NotFound("lines", "There is no product %d.", id)
+		}
+		if p.Stock < wanted[id] {
+			short = append(short, fmt.Sprintf("%d of product %d are left, %d are ordered", p.Stock, id, wanted[id]))
+		}
+	}
+	if len(short) > 0 {
+		return nil, Conflict("lines", "%s.", strings.Join(short, "; "))
+	}
+	left := bun.Safe("")
+	for _, p := range rows {
+		left += bun.Safe(fmt.Sprintf(" WHEN %d THEN %d", p.ID, p.Stock-wanted[p.ID]))
+	}
+	_, err := tx.NewUpdate().Model((*ProductRow)(nil)).Set("stock = CASE id ? END", left).Set("updated_at = ?", now()).
+		Where("id IN (?)", bun.List(ids)).Exec(ctx)
+	return products, err
+}

@@ -1,0 +1,117 @@
+package db
+
+import (
+	"context"
+	"strings"
+
+	"github.com/uptrace/bun"
+)
+
+// Window selects a part of a list in ascending id order: the first rows whose id is greater than After.
+type Window struct {
+	First int   // how many, 1 or more
+	After int64 // 0: from the beginning
+}
+
+// Page is a part of a list: ids in ascending order, not rows.
+type Page struct {
+	IDs  []int64 `json:"ids"`
+	More bool    `json:"more"` // whether the list goes on behind
+}
+
+// OwnedWindow is a window on the list that belongs to an owner: a product's reviews.
+type OwnedWindow struct {
+	Owner int64
+	Window
+}
+
+// maxParts bounds the parts of one compound statement, which SQLite bounds at 500.
+const maxParts = 250
+
+// page cuts a page from one id more than the window asks for.
+func (w Window) page(ids []int64) *Page {
+	p := &Page{IDs: ids}
+	if len(ids) > w.First {
+		p.IDs, p.More = ids[:w.First:w.First], true
+	}
+	return p
+}
+
+// pageOf reads a window of a whole table, which only narrows.
+func (d *DB) pageOf(ctx context.Context, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, error) {
+	ids := []int64{}
+	err := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", w.After).
+		Apply(narrow).Order("id").Limit(int64(w.First)+1).Scan(ctx, &ids)
+	if err != nil {
+		return nil, translate(err, "")
+	}
+	return w.page(ids), nil
+}
+
+// ownedPages reads windows of the lists that an owner column makes of a table: each is one look into
+// the index on (column, id), all in one statement.
+func (d *DB) ownedPages(ctx context.Context, table, column string, windows []OwnedWindow) (map[OwnedWindow]*Page, error) {
+	pages := make(map[OwnedWindow]*Page, len(windows))
+	for len(windows) > 0 {
+		part := windows[:min(len(windows), maxParts)]
+		windows = windows[len(part):]
+		var text strings.Builder
+		var args []any
+		for i, w := range part {
+			if i > 0 {
+				text.WriteString(" UNION ALL ")
+			}
+			text.WriteString("SELECT * FROM (SELECT ? AS part, id FROM ? WHERE ? = ? AND id > ? ORDER BY id LIMIT ?) AS w")
+			args = append(args, i, bun.Ident(table), bun.Ident(column), w.Owner, w.After, w.First+1)
+		}
+		text.WriteString(" ORDER BY part, id")
+		var rows []struct {
+			Part int
+			ID   int64
+		}
+		if err := d.bun.NewRaw(text.String(), args...).Scan(ctx, &rows); err != nil {
+			return nil, translate(err, "")
+		}
+		ids := make([][]int64, len(part))
+		for _, r := range rows {
+			ids[r.Part] = append(ids[r.Part], r.ID)
+		}
+		for i, w := range part {
+			if ids[i] == nil {
+				ids[i] = []int64{}
+			}
+			pages[w] = w.page(ids[i])
+		}
+	}
+	return pages, nil
+}
+
+// ownedCounts counts the rows of each owner, 0 for those who have none.
+func (d *DB) ownedCounts(ctx context.Context, table, column string, owners []int64) (map[int64]int, error) {
+	var rows []struct {
+		Owner int64
+		N     int
+	}
+	err := d.bun.NewSelect().Table(table).ColumnExpr("? AS owner", bun.Ident(column)).ColumnExpr("count(*) AS n").
+		Where("? IN (?)", bun.Ident(column), bun.List(owners)).GroupExpr("?", bun.Ident(column)).Scan(ctx, &rows)
+	if err != nil {
+		return nil, translate(err, "")
+	}
+	counts := make(map[int64]int, len(owners))
+	for _, o := range owners {
+		counts[o] = 0
+	}
+	for _, r := range rows {
+		counts[r.Owner] = r.N
+	}
+	return counts, nil
+}
+
+// byKey makes a map of rows.
+func byKey[K comparable, R any](rows []R, key func(R) K) map[K]R {
+	m := make(map[K]R, len(rows))
+	for _, r := range rows {
+		m[key(r)] = r
+	}
+	return m
+}

@@ -1,0 +1,99 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+)
+
+// openPostgres returns a pool for PostgreSQL that has no connection yet.
+//
+// bun writes arguments into the statement's text, so nothing would be gained by pgx preparing statements:
+// every text would be prepared once, used once, and push another one out of the cache. QueryExecModeExec
+// sends a query in one round trip without a name, which also passes through a transaction pooler, and over
+// the extended protocol, where the server refuses a second statement behind a semicolon.
+func openPostgres(o Options) (*DB, error) {
+	config, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		return nil, postgresURLError(o.URL, err)
+	}
+	given := url.Values{}
+	if u, err := url.Parse(o.URL); err == nil {
+		given = u.Query()
+	}
+	if !given.Has("default_query_exec_mode") {
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = o.ConnectTimeout
+	}
+	params := config.RuntimeParams
+	if o.StatementTimeout > 0 {
+		setDefault(params, "statement_timeout", strconv.FormatInt(max(o.StatementTimeout.Milliseconds(), 1), 10))
+	}
+	setDefault(params, "application_name", "fieldcache")
+	setDefault(params, "timezone", "UTC")
+	// These are not a matter of taste: bun's quoting is only safe with standard strings in UTF-8, and times
+	// are only read in ISO format.
+	params["standard_conforming_strings"] = "on"
+	params["client_encoding"] = "UTF8"
+	params["datestyle"] = "ISO, MDY"
+
+	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
+		conn.TypeMap().RegisterType(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID,
+			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+		})
+		return nil
+	}))
+	pool.SetMaxOpenConns(o.MaxOpenConns)
+	pool.SetMaxIdleConns(o.MaxIdleConns)
+	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
+	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
+	return &DB{
+		bun:  bun.NewDB(pool, pgdialect.New()),
+		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
+	}, nil
+}
+
+// setDefault sets a run-time parameter unless the URL does, be it by name in any case or inside of options.
+func setDefault(params map[string]string, name, value string) {
+	for k, v := range params {
+		if strings.EqualFold(k, name) || k == "options" && strings.Contains(strings.ToLower(v), name) {
+			return
+		}
+	}
+	params[name] = value
+}
+
+// postgresURLError says what is wrong with a URL that pgx refused. The reason alone is shown, and only
+// where it holds nothing of the password: pgx masks passwords as well as it can, which is not always.
+func postgresURLError(text string, err error) error {
+	const form = "a PostgreSQL URL has the form postgres://user:password@host:port/database?sslmode=… " +
+		"(percent-encode / ? # @ : and spaces in user and password)"
+	u, parseErr := url.Parse(text)
+	reason := errors.Unwrap(err)
+	if parseErr != nil || reason == nil {
+		return errors.New("database URL: " + form)
+	}
+	secrets := append([]string{u.Query().Get("sslpassword")}, u.Query()["password"]...)
+	if password, ok := u.User.Password(); ok {
+		secrets = append(secrets, password)
+	}
+	for _, secret := range secrets {
+		if secret != "" && strings.Contains(reason.Error(), secret) {
+			return errors.New("database URL: " + form)
+		}
+	}
+	return fmt.Errorf("database URL: %w; %s", reason, form)
+}

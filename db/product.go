@@ -1,0 +1,185 @@
+package db
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// ProductRow is a whole row of products. Readers get its parts, which change at different speeds:
+// [Product], [Price] and [Stock].
+type ProductRow struct {
+	bun.BaseModel `bun:"table:products" json:"-"`
+
+	ID          int64 `bun:",pk,autoincrement"`
+	Name        string
+	Description string
+	Category    string
+	PriceCents  int64
+	Currency    string
+	Stock       int
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// Product is what hardly changes of a product.
+type Product struct {
+	ID          int64  `json:"id"`
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Category    string `json:"category"`
+}
+
+// Price is an amount of money in hundredths of the currency's unit.
+type Price struct {
+	Cents    int64  `json:"price_cents"`
+	Currency string `json:"currency"` // ISO 4217
+}
+
+// Amount is the price as a decimal with two places: 12.34.
+func (p *Price) Amount() string {
+	sign, cents := "", p.Cents
+	if cents < 0 {
+		sign, cents = "-", -cents
+	}
+	return fmt.Sprintf("%s%d.%02d", sign, cents/100, cents%100)
+}
+
+// Stock is how many pieces of a product are there.
+type Stock struct {
+	Stock int `json:"stock"`
+}
+
+// Rating sums up a product's reviews.
+type Rating struct {
+	Sum   int64 `json:"sum"`
+	Count int64 `json:"count"`
+}
+
+// Mean is the average rating, rounded half up to two decimals; nil without reviews.
+func (r *Rating) Mean() *float64 {
+	if r.Count == 0 {
+		return nil
+	}
+	hundredths := (r.Sum*200 + r.Count) / (2 * r.Count)
+	mean := float64(hundredths) / 100
+	return &mean
+}
+
+// ProductPatch says what is to change in a product; nil stays as it is.
+type ProductPatch struct {
+	Name, Description, Category *string
+}
+
+// Product is the row's part that hardly changes.
+func (r *ProductRow) Product() *Product {
+	return &Product{ID: r.ID, Name: r.Name, Description: r.Description, Category: r.Category}
+}
+
+// Price is the row's price.
+func (r *ProductRow) Price() *Price { return &Price{Cents: r.PriceCents, Currency: r.Currency} }
+
+// InStock is the row's stock.
+func (r *ProductRow) InStock() *Stock { return &Stock{r.Stock} }
+
+// ProductColumns says which parts of a product's row are to be read.
+type ProductColumns struct {
+	Product, Price, Stock bool
+}
+
+// ProductsByID answers the rows with these ids, filled as far as asked.
+func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, error) {
+	var rows []*ProductRow
+	q := d.bun.NewSelect().Model(&rows).Column("id").Where("id IN (?)", bun.List(ids))
+	if columns.Product {
+		q.Column("name", "description", "category")
+	}
+	if columns.Price {
+		q.Column("price_cents", "currency")
+	}
+	if columns.Stock {
+		q.Column("stock")
+	}
+	err := q.Scan(ctx)
+	return byKey(rows, func(r *ProductRow) int64 { return r.ID }), translate(err, "")
+}
+
+// ProductPage answers a window of all products, or of those of a category.
+func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, error) {
+	return d.pageOf(ctx, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(q, category) })
+}
+
+// CountProducts counts all products, or those of a category.
+func (d *DB) CountProducts(ctx context.Context, category *string) (int, error) {
+	n, err := inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category).Count(ctx)
+	return int(n), translate(err, "")
+}
+
+func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
+	if category != nil {
+		q.Where("category = ?", *category)
+	}
+	return q
+}
+
+// RatingsByProduct sums up the reviews of each product; one without reviews has a zero Rating.
+func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, error) {
+	var rows []struct {
+		ProductID  int64
+		Sum, Count int64
+	}
+	err := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
+		Where("product_id IN (?)", bun.List(ids)).Group("product_id").Scan(ctx, &rows)
+	if err != nil {
+		return nil, translate(err, "")
+	}
+	ratings := make(map[int64]*Rating, len(ids))
+	for _, id := range ids {
+		ratings[id] = &Rating{}
+	}
+	for _, r := range rows {
+		ratings[r.ProductID] = &Rating{r.Sum, r.Count}
+	}
+	return ratings, nil
+}
+
+// UpdateProduct changes a product and answers it, and what its name and category were before.
+func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (p *Product, before *Product, err error) {
+	err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		old := new(ProductRow)
+		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "category").Where("id = ?", id))
+		if err := found(lock.Scan(ctx), "id", "product", id); err != nil {
+			return err
+		}
+		row := new(ProductRow)
+		q := tx.NewUpdate().Model(row).Where("id = ?", id).Set("updated_at = ?", now())
+		set(q, "name", patch.Name)
+		set(q, "description", patch.Description)
+		set(q, "category", patch.Category)
+		if err := found(q.Returning("id, name, description, category").Scan(ctx), "id", "product", id); err != nil {
+			return err
+		}
+		p, before = row.Product(), old.Product()
+		return nil
+	})
+	return p, before, err
+}
+
+// SetPrice changes a product's price.
+func (d *DB) SetPrice(ctx context.Context, id int64, p Price) error {
+	return d.setProduct(ctx, id, "price_cents = ?, currency = ?", p.Cents, p.Currency)
+}
+
+// SetStock changes how many pieces of a product are there.
+func (d *DB) SetStock(ctx context.Context, id int64, stock int) error {
+	return d.setProduct(ctx, id, "stock = ?", stock)
+}
+
+func (d *DB) setProduct(ctx context.Context, id int64, expr string, args ...any) error {
+	var got int64
+	err := d.bun.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).
+		Set(expr, args...).Set("updated_at = ?", now()).Returning("id").Scan(ctx, &got)
+	return translate(found(err, "productId", "product", id), "")
+}

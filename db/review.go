@@ -1,0 +1,76 @@
+package db
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Review is a row of reviews.
+type Review struct {
+	bun.BaseModel `bun:"table:reviews" json:"-"`
+
+	ID        int64     `bun:",pk,autoincrement" json:"id"`
+	ProductID int64     `json:"product_id"`
+	AuthorID  *int64    `json:"author_id"` // nil once the author is deleted
+	Rating    int       `json:"rating"`    // 1 to 5
+	Body      string    `json:"body"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// ReviewList is the list of what a user wrote, or of what was written about a product: one of the two
+// is set.
+type ReviewList struct {
+	AuthorID, ProductID int64
+}
+
+// The columns by which reviews make lists.
+const (
+	byAuthor  = "author_id"
+	byProduct = "product_id"
+)
+
+// ReviewsByID answers the reviews with these ids.
+func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, error) {
+	var rows []*Review
+	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx)
+	return byKey(rows, func(r *Review) int64 { return r.ID }), translate(err, "")
+}
+
+// ReviewsByAuthor answers windows of what users wrote.
+func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+	return d.ownedPages(ctx, "reviews", byAuthor, ws)
+}
+
+// ReviewsByProduct answers windows of what was written about products.
+func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+	return d.ownedPages(ctx, "reviews", byProduct, ws)
+}
+
+// CountReviewsByAuthor counts what users wrote.
+func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, error) {
+	return d.ownedCounts(ctx, "reviews", byAuthor, ids)
+}
+
+// CountReviewsByProduct counts what was written about products.
+func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, error) {
+	return d.ownedCounts(ctx, "reviews", byProduct, ids)
+}
+
+// AddReview adds a review and fills in its id and time. A product that is not there is [ErrNotFound].
+func (d *DB) AddReview(ctx context.Context, r *Review) error {
+	r.CreatedAt = now()
+	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
+			return err
+		}
+		if r.AuthorID != nil {
+			if err := exists(ctx, tx, (*User)(nil), "authorId", "user", *r.AuthorID); err != nil {
+				return err
+			}
+		}
+		_, err := tx.NewInsert().Model(r).Returning("id").Exec(ctx)
+		return err
+	})
+}

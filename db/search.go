@@ -1,0 +1,38 @@
+package db
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/uptrace/bun"
+)
+
+// Hit is one thing that a search found.
+type Hit struct {
+	Kind string `json:"kind"` // user or product
+	ID   int64  `json:"id"`
+}
+
+// The kinds of hits.
+const (
+	UserHit    = "user"
+	ProductHit = "product"
+)
+
+// Search answers users and products whose name holds the text, at most first in all: each sort in
+// ascending id order, a user and a product in turn as long as there are both. A text of one or two
+// characters, too little for an index of trigrams, is looked for at the beginning of names only.
+func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, error) {
+	pattern := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(text) + "%"
+	if utf8.RuneCountInString(text) > 2 {
+		pattern = "%" + pattern
+	}
+	// rank is a hit's place among its own sort.
+	const part = "SELECT kind, id, row_number() OVER (ORDER BY id) AS rank FROM " +
+		"(SELECT ? AS kind, id FROM ? WHERE lower(name) LIKE lower(?) ESCAPE '!' ORDER BY id LIMIT ?) AS w"
+	hits := []Hit{}
+	err := d.bun.NewRaw("SELECT kind, id FROM ("+part+" UNION ALL "+part+") AS hits ORDER BY rank, kind DESC LIMIT ?",
+		UserHit, bun.Ident("users"), pattern, first, ProductHit, bun.Ident("products"), pattern, first, first).Scan(ctx, &hits)
+	return hits, translate(err, "")
+}
