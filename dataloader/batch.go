@@ -1,0 +1,177 @@
+package dataloader
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// batch collects what the fields of one operation ask for, whatever its kind, so that the cache is
+// asked once for all of it.
+//
+// A batch sets out when the last field that could still join it waits for an answer. Who executes the
+// operation tells by [batch.Expect] how many fields are about to be resolved; a field that waits does
+// not count, and counts again once it is answered. So a batch is complete by counting, not by waiting
+// some time and hoping. Where the count is too high, because a field is slow for reasons of its own or
+// failed before it began, patience ends the wait; where it is too low, or nobody counts, batches are
+// smaller, and as right.
+type batch struct {
+	cache    *cache.Cache
+	patience time.Duration
+
+	running atomic.Int64 // fields that may yet ask for something
+
+	mu      sync.Mutex
+	calls   map[cache.Key]*call // everything asked since the last mutation
+	pending []*call             // what is to be asked next
+	timer   *time.Timer         // ends the wait of the pending calls
+}
+
+// call is one value that was asked for. The batch's mutex guards it until it is done.
+type call struct {
+	request cache.Request
+	waiters []*waiter
+	done    bool
+	result  cache.Result
+}
+
+// waiter is a field that waits for one or more calls.
+type waiter struct {
+	open  int // calls that are not done
+	ready chan struct{}
+}
+
+// errAbandoned is what remains of a call whose load panicked.
+var errAbandoned = errors.New("dataloader: the batch was abandoned")
+
+// Expect says that n more fields, or -n fewer, may ask for something. Whoever ends the last one loads
+// the batch that waits for it.
+func (b *batch) Expect(ctx context.Context, n int) {
+	if b.running.Add(int64(n)) <= 0 && n < 0 {
+		b.dispatch(ctx)
+	}
+}
+
+// load answers the requests in their order.
+func (b *batch) load(ctx context.Context, requests []cache.Request) ([]cache.Result, error) {
+	results := make([]cache.Result, len(requests))
+	var calls []*call // parallel to requests once one is not in memory
+	for i, r := range requests {
+		if v, ok := b.cache.Peek(r.Item); ok {
+			results[i].Value = v
+			continue
+		}
+		if calls == nil {
+			calls = make([]*call, len(requests))
+		}
+		calls[i] = &call{request: r}
+	}
+	if calls == nil {
+		return results, nil
+	}
+	if w := b.join(ctx, calls); w != nil {
+		b.Expect(ctx, -1)
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	for i, c := range calls {
+		if c != nil {
+			results[i] = c.result
+		}
+	}
+	return results, nil
+}
+
+// join puts the calls among those pending, or exchanges them for earlier calls of the same key. It
+// answers whom to wake when all are done, nil if they are.
+func (b *batch) join(ctx context.Context, calls []*call) *waiter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.calls == nil {
+		b.calls = make(map[cache.Key]*call, len(calls))
+	}
+	w := &waiter{ready: make(chan struct{})}
+	for i, c := range calls {
+		if c == nil {
+			continue
+		}
+		same, ok := b.calls[c.request.Key]
+		if ok {
+			c, calls[i] = same, same
+		} else {
+			b.calls[c.request.Key] = c
+			b.pending = append(b.pending, c)
+		}
+		if !c.done {
+			c.waiters = append(c.waiters, w)
+			w.open++
+		}
+	}
+	if len(b.pending) > 0 && b.timer == nil {
+		b.timer = time.AfterFunc(b.patience, func() { b.dispatch(ctx) })
+	}
+	if w.open == 0 {
+		return nil
+	}
+	return w
+}
+
+// dispatch loads what is pending, if anything is.
+func (b *batch) dispatch(ctx context.Context) {
+	b.mu.Lock()
+	calls := b.pending
+	b.pending = nil
+	if b.timer != nil {
+		b.timer.Stop()
+		b.timer = nil
+	}
+	b.mu.Unlock()
+	if len(calls) == 0 {
+		return
+	}
+	requests := make([]cache.Request, len(calls))
+	for i, c := range calls {
+		requests[i] = c.request
+	}
+	results := make([]cache.Result, len(calls))
+	for i := range results {
+		results[i].Err = errAbandoned
+	}
+	defer func() { b.finish(calls, results) }() // also when the load panics: nobody may wait for ever
+	copy(results, b.cache.Load(ctx, requests))
+}
+
+// finish hands out the results and wakes who has all theirs. It counts them all before it wakes the
+// first, which might otherwise find nobody running beside it and set out alone.
+func (b *batch) finish(calls []*call, results []cache.Result) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ready []*waiter
+	for i, c := range calls {
+		c.result, c.done = results[i], true
+		for _, w := range c.waiters {
+			if w.open--; w.open == 0 {
+				ready = append(ready, w)
+			}
+		}
+		c.waiters = nil
+	}
+	b.running.Add(int64(len(ready)))
+	for _, w := range ready {
+		close(w.ready)
+	}
+}
+
+// forget makes later loads ask again. Loads under way answer those who asked before.
+func (b *batch) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls = nil
+}

@@ -1,0 +1,101 @@
+package graph
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache"
+	"fieldcache/db"
+)
+
+// coded is an error with a code of the contract.
+type coded struct{ code, message string }
+
+func (e *coded) Error() string { return e.message }
+
+var (
+	errUnauthenticated = &coded{"UNAUTHENTICATED", "Sign in first: this needs a token in the Authorization header."}
+	errForbidden       = &coded{"FORBIDDEN", "Your token does not allow this."}
+	errTimeout         = &coded{"TIMEOUT", "The request took longer than the server allows."}
+)
+
+// gone is the error for a row that vanished while the operation was under way.
+func gone(err error, kind string, id int64) error {
+	if err == nil {
+		err = db.NotFound("", "The %s %d is gone.", kind, id)
+	}
+	return err
+}
+
+// present returns what gqlgen calls to show an error to the client: with a code, with its path, and
+// without a word of what is inside. What it does not know is logged under an id that the client gets.
+func present(log *slog.Logger) graphql.ErrorPresenterFunc {
+	return func(ctx context.Context, err error) *gqlerror.Error {
+		shown := graphql.DefaultErrorPresenter(ctx, err)
+		var (
+			refusal *db.Error
+			own     *coded
+		)
+		switch {
+		case errors.As(err, &refusal):
+			shown.Message = refusal.Message
+			code(shown, kindCode(refusal.Kind))
+			if refusal.Field != "" {
+				shown.Extensions["field"] = refusal.Field
+			}
+		case errors.As(err, &own):
+			shown.Message = own.message
+			code(shown, own.code)
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+			shown.Message = errTimeout.message
+			code(shown, errTimeout.code)
+		case shown.Extensions["code"] != nil:
+			// gqlgen's own, about the document or its variables.
+		case !graphql.HasOperationContext(ctx):
+			// The transport's, whose text holds the body.
+			shown.Message = `The request is not what GraphQL over HTTP has: a JSON object such as {"query": "{ countries { name } }", "variables": {}}.`
+			code(shown, "BAD_REQUEST")
+		default:
+			id := rand.Text()
+			log.ErrorContext(ctx, "a field failed", "id", id, "path", shown.Path.String(), "error", err, "stack", stackOf(err))
+			shown.Message = "Something went wrong here; the server's log has it under the id."
+			code(shown, "INTERNAL")
+			shown.Extensions["id"] = id
+		}
+		return shown
+	}
+}
+
+func code(e *gqlerror.Error, c string) {
+	e.Extensions = map[string]any{"code": c}
+}
+
+func kindCode(kind error) string {
+	switch kind {
+	case db.ErrNotFound:
+		return "NOT_FOUND"
+	case db.ErrConflict:
+		return "CONFLICT"
+	}
+	return "BAD_USER_INPUT"
+}
+
+// recovered turns a resolver's panic into an error that [present] hides.
+func recovered(_ context.Context, p any) error {
+	return &cache.PanicError{Value: p, Stack: debug.Stack()}
+}
+
+// stackOf is the stack of a panic, "" for other errors.
+func stackOf(err error) string {
+	var p *cache.PanicError
+	if errors.As(err, &p) {
+		return string(p.Stack)
+	}
+	return ""
+}

@@ -1,0 +1,252 @@
+package graph_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/redis/go-redis/v9"
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/redisstore"
+	"fieldcache/dataloader"
+	"fieldcache/db"
+	"fieldcache/db/fixtures"
+	"fieldcache/graph"
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) { testservers.Main(m) }
+
+// shop is a gateway over a database of the test's own, with the demo data in it.
+type shop struct {
+	db      *db.DB
+	cache   *cache.Cache
+	redis   *redis.Client // nil: memory alone
+	handler http.Handler
+	log     *bytes.Buffer
+
+	mu         sync.Mutex
+	statements []string
+}
+
+// statementHook notes every statement that goes to the database.
+type statementHook struct{ *shop }
+
+func (h statementHook) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context {
+	return ctx
+}
+
+func (h statementHook) AfterQuery(_ context.Context, e *bun.QueryEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.statements = append(h.statements, e.Query)
+}
+
+// sql answers the statements since it was last called, without those that only frame a transaction.
+func (s *shop) sql() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []string
+	for _, q := range s.statements {
+		switch strings.Fields(q)[0] {
+		case "BEGIN", "COMMIT", "ROLLBACK":
+		default:
+			list = append(list, q)
+		}
+	}
+	s.statements = nil
+	return list
+}
+
+// seeded is the URL of a database with data in it.
+func seeded(t testing.TB, name string, o fixtures.Options) string {
+	return testservers.PostgresFrom(t, name, func(url string) error {
+		d, err := db.Open(context.Background(), db.Options{URL: url})
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if _, err := d.MigrateUp(context.Background()); err != nil {
+			return err
+		}
+		return fixtures.Seed(context.Background(), d, o)
+	})
+}
+
+// backends runs a test on both databases and with both sets of tiers.
+func backends(t *testing.T, test func(t *testing.T, s *shop)) {
+	t.Run("SQLite, memory", func(t *testing.T) {
+		t.Parallel()
+		test(t, open(t, sqlite(t), ""))
+	})
+	t.Run("PostgreSQL, Redis", func(t *testing.T) {
+		t.Parallel()
+		test(t, open(t, seeded(t, "demo", fixtures.Demo), testservers.Redis(t)))
+	})
+}
+
+// sqlite is the URL of an embedded database with the demo data in it.
+func sqlite(t testing.TB) string {
+	url := "sqlite://" + t.TempDir() + "/shop.db"
+	d, err := db.Open(t.Context(), db.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.MigrateUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixtures.Seed(t.Context(), d, fixtures.Demo); err != nil {
+		t.Fatal(err)
+	}
+	return url
+}
+
+// open makes a gateway; redisURL "" is memory alone.
+func open(t testing.TB, databaseURL, redisURL string) *shop {
+	s := &shop{log: &bytes.Buffer{}}
+	var err error
+	if s.db, err = db.Open(t.Context(), db.Options{URL: databaseURL}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.db.Close() })
+	s.db = s.db.WithQueryHook(statementHook{s})
+	memory, err := memstore.New(64 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&locked{w: s.log}, nil))
+	o := cache.Options{Memory: memory, Timeout: 10 * time.Second, Log: log}
+	if redisURL != "" {
+		far, err := redisstore.New(redisstore.Options{URLs: []string{redisURL}, Timeout: 10 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Shared = far
+		ro, err := redis.ParseURL(redisURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.redis = redis.NewClient(ro)
+		t.Cleanup(func() { _ = s.redis.Close() })
+	}
+	s.cache = cache.New(o)
+	t.Cleanup(func() { _ = s.cache.Close() })
+
+	schema := graph.NewSchema(s.db, log)
+	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaders, err := dataloader.New(s.cache, s.db, func(coordinate string) (time.Duration, error) {
+		p, err := policies.Of(coordinate)
+		return p.MaxAge, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
+	loaders.Patience = time.Minute
+	s.handler = graph.NewHandler(schema, loaders, graph.Options{
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
+		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
+			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
+		}},
+	}, log)
+	return s
+}
+
+// locked is a writer for several goroutines.
+type locked struct {
+	mu sync.Mutex
+	w  *bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
+// everyone is the viewer of an open server.
+var everyone = graph.Viewer{Open: true}
+
+// answer is what came back for an operation.
+type answer struct {
+	Data   json.RawMessage
+	Errors []struct {
+		Message    string
+		Path       []any
+		Extensions map[string]any
+	}
+	raw string
+}
+
+// code is the code of the first error; "" without errors.
+func (a answer) code() string {
+	if len(a.Errors) == 0 {
+		return ""
+	}
+	c, _ := a.Errors[0].Extensions["code"].(string)
+	return c
+}
+
+// ask runs an operation as a viewer. Variables come in pairs of name and value.
+func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any) answer {
+	t.Helper()
+	vars := map[string]any{}
+	for i := 0; i+1 < len(variables); i += 2 {
+		vars[variables[i].(string)] = variables[i+1]
+	}
+	body, err := json.Marshal(map[string]any{"query": query, "variables": vars})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), v), http.MethodPost, "/graphql", bytes.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	a := answer{raw: w.Body.String()}
+	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+		t.Fatalf("%s: %v", w.Body, err)
+	}
+	return a
+}
+
+// read runs an operation on an open server into v, which must succeed.
+func (s *shop) read(t testing.TB, v any, query string, variables ...any) {
+	t.Helper()
+	a := s.ask(t, everyone, query, variables...)
+	if len(a.Errors) > 0 {
+		t.Fatalf("%s: %s", query, a.raw)
+	}
+	if err := json.Unmarshal(a.Data, v); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flush empties the cache of everything that the schema's types make.
+func (s *shop) flush(t testing.TB) {
+	t.Helper()
+	var ev cache.Eviction
+	for _, name := range []string{"User", "Product", "Review", "Order", "Country"} {
+		ev.Tags = append(ev.Tags, cache.Type(name))
+	}
+	if _, err := s.cache.Evict(t.Context(), ev); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func lines(list []string) string { return strings.Join(list, "\n") }

@@ -1,0 +1,106 @@
+package graph
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/graph/generated"
+	"fieldcache/graph/model"
+)
+
+// Limits refuses operations whose shape alone is too much. It is a gqlgen extension.
+type Limits struct {
+	MaxDepth   int // of nested fields
+	MaxAliases int // of fields that are given another name, each use of a fragment counted
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.OperationContextMutator
+} = Limits{}
+
+// ExtensionName implements gqlgen's extension.
+func (Limits) ExtensionName() string { return "Limits" }
+
+// Validate implements gqlgen's extension.
+func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationContext refuses the operation if it goes over a limit; it changes nothing.
+func (l Limits) MutateOperationContext(_ context.Context, oc *graphql.OperationContext) *gqlerror.Error {
+	m := measure{limits: l}
+	m.set(oc.Operation.SelectionSet, 1)
+	switch {
+	case m.tooDeep:
+		return tooMuch("DEPTH_LIMIT_EXCEEDED", "the operation nests its fields more than %d deep", l.MaxDepth)
+	case m.aliases > l.MaxAliases:
+		return tooMuch("ALIAS_LIMIT_EXCEEDED", "the operation uses more than %d aliases", l.MaxAliases)
+	}
+	return nil
+}
+
+func tooMuch(code, format string, limit int) *gqlerror.Error {
+	err := gqlerror.Errorf(format, limit)
+	errcode.Set(err, code)
+	return err
+}
+
+// measure walks an operation until it is over a limit, so that fragments that multiply each other cost no
+// more than the limit. The document is valid: fragments are there and make no circle.
+type measure struct {
+	limits  Limits
+	tooDeep bool
+	aliases int
+	visits  int
+}
+
+// maxVisits bounds the walk where nothing else does: fragments of fragments without an alias.
+const maxVisits = 100_000
+
+func (m *measure) set(set ast.SelectionSet, depth int) {
+	for _, s := range set {
+		m.visits++
+		if m.tooDeep || m.aliases > m.limits.MaxAliases {
+			return
+		}
+		if m.visits > maxVisits {
+			m.tooDeep = true
+			return
+		}
+		switch s := s.(type) {
+		case *ast.Field:
+			if depth > m.limits.MaxDepth {
+				m.tooDeep = true
+				return
+			}
+			if s.Alias != s.Name {
+				m.aliases++
+			}
+			m.set(s.SelectionSet, depth+1)
+		case *ast.InlineFragment:
+			m.set(s.SelectionSet, depth)
+		case *ast.FragmentSpread:
+			m.set(s.Definition.SelectionSet, depth)
+		}
+	}
+}
+
+// countries is about how many countries there are.
+const countries = 250
+
+// complexity says what fields cost that answer more than one thing: as many times what is asked of each.
+func complexity() (c generated.ComplexityRoot) {
+	list := func(child, first int) int { return 1 + child*max(first, 1) }
+	c.Query.Users = func(child, first int, _ *string) int { return list(child, first) }
+	c.Query.Products = func(child, first int, _, _ *string) int { return list(child, first) }
+	c.Query.Search = func(child int, _ string, first int) int { return list(child, first) }
+	c.Query.Countries = func(child int) int { return list(child, countries) }
+	c.User.Reviews = func(child, first int, _ *string) int { return list(child, first) }
+	c.User.Orders = func(child, first int, _ *string) int { return list(child, first) }
+	c.Product.Reviews = func(child, first int, _ *string) int { return list(child, first) }
+	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
+	return c
+}
