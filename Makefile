@@ -1,0 +1,82 @@
+# Everything a developer does here, and `make test` is the gate: .ci/run calls it.
+
+# Where scripts/tools.sh puts a newer Node when the machine's own is too old.
+export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
+
+# What `make run` starts, how long `make fuzz` tries each target, what `make bench` runs.
+RUN ?= serve
+FUZZTIME ?= 30s
+BENCH ?= .
+
+.PHONY: help
+help:
+	@echo "make <target>, where the target is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## serve on http://127.0.0.1:8080: embedded database, demo data, built playground
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory playground || echo "The playground could not be built: serving gqlgen's page instead."; \
+	else \
+		echo "Node is not installed: serving gqlgen's page in place of the playground."; \
+	fi
+	go run . $(RUN)
+
+.PHONY: playground
+playground: playground/dist/index.html ## build the playground, where its sources changed
+
+playground/dist/index.html: playground/node_modules/.package-lock.json \
+		$(wildcard playground/*.html playground/*.json playground/*.ts) \
+		$(shell find playground/src playground/public -type f)
+	cd playground && npm run build
+
+playground/node_modules/.package-lock.json: playground/package-lock.json
+	cd playground && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: generate
+generate: ## write graph/generated and graph/model anew, add stubs of new resolvers
+	go tool gqlgen generate
+
+.PHONY: test
+test: ## the gate: get what is missing, then lint and every test with -race
+	scripts/tools.sh make --no-print-directory check
+
+.PHONY: check
+check: playground check-generated lint ## the gate on a machine that has all tools
+	go run ./scripts/gotest -race -count=1 -timeout 15m ./...
+
+.PHONY: check-generated
+check-generated:
+	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && cp -R graph "$$before" && \
+	$(MAKE) --no-print-directory generate && { diff -ru "$$before/graph" graph || \
+	{ echo "Generated code was not up to date; it is now: look at the difference and commit it." >&2; exit 1; }; }
+
+.PHONY: quick
+quick: ## the tests alone, without -race; unchanged packages are not run again
+	go test ./...
+
+.PHONY: lint
+lint: ## format, modules, vet, staticcheck, govulncheck, scripts, compose, Dockerfile
+	scripts/lint.sh
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## the benchmarks that match BENCH (all), with allocations
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: image
+image: ## build the container image fieldcache
+	docker build -t fieldcache .
+
+.PHONY: clean
+clean: ## remove what was built; the embedded database stays
+	rm -rf playground/node_modules .tools fieldcache
+	find playground/dist -mindepth 1 ! -name .gitkeep -delete

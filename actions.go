@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"fieldcache/db"
+	"fieldcache/db/fixtures"
+)
+
+func openDatabase(ctx context.Context, cfg Config) (*db.DB, error) {
+	return db.Open(ctx, db.Options{URL: cfg.DatabaseURL, MaxOpenConns: cfg.DatabaseMaxConns, ConnectTimeout: cfg.DatabaseTimeout})
+}
+
+// withDatabase opens the database for one command.
+func withDatabase(ctx context.Context, cfg Config, do func(*db.DB) error) error {
+	d, err := openDatabase(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(d), d.Close())
+}
+
+// prepareDatabase makes sure of the schema before anything is served: the embedded database is brought up
+// to date, and filled with the demo data where it is empty; PostgreSQL only by MIGRATE.
+func prepareDatabase(ctx context.Context, cfg Config, d *db.DB, log *slog.Logger) error {
+	if d.Postgres() && !cfg.Migrate {
+		return d.CheckSchema(ctx)
+	}
+	applied, err := d.MigrateUp(ctx)
+	if err != nil {
+		return err
+	}
+	if len(applied) > 0 {
+		log.Info("migrated", "database", d.String(), "applied", applied)
+	}
+	if d.Postgres() {
+		return nil
+	}
+	err = fixtures.Seed(ctx, d, fixtures.Demo)
+	if errors.Is(err, fixtures.ErrNotEmpty) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("demo data: %w", err)
+	}
+	log.Info("the database was empty: demo data is in it now", "database", d.String(),
+		"users", fixtures.Demo.Users, "products", fixtures.Demo.Products, "reviews", fixtures.Demo.Reviews, "orders", fixtures.Demo.Orders)
+	return nil
+}
+
+func doMigrate(ctx context.Context, args []string, cfg Config, sys system, _ *slog.Logger) error {
+	return withDatabase(ctx, cfg, func(d *db.DB) error {
+		switch args[0] {
+		case "up":
+			applied, err := d.MigrateUp(ctx)
+			printMigrations(sys, d, "applied", applied, err)
+			return err
+		case "down":
+			taken, err := d.MigrateDown(ctx)
+			printMigrations(sys, d, "taken back", taken, err)
+			return err
+		default:
+			states, err := d.MigrateStatus(ctx)
+			for _, s := range states {
+				at := "not applied"
+				if !s.AppliedAt.IsZero() {
+					at = "applied " + s.AppliedAt.Format(time.RFC3339)
+				}
+				fmt.Fprintf(sys.stdout, "%s  %s\n", s.Name, at)
+			}
+			return err
+		}
+	})
+}
+
+func printMigrations(sys system, d *db.DB, done string, names []string, err error) {
+	switch {
+	case err != nil:
+	case len(names) == 0:
+		fmt.Fprintf(sys.stdout, "%s: nothing to do\n", d)
+	default:
+		fmt.Fprintf(sys.stdout, "%s: %s %s\n", d, done, strings.Join(names, ", "))
+	}
+}
+
+func doSeed(ctx context.Context, _ []string, cfg Config, sys system, _ *slog.Logger) error {
+	return withDatabase(ctx, cfg, func(d *db.DB) error {
+		if err := prepareSeed(ctx, d); err != nil {
+			return err
+		}
+		begin := time.Now()
+		err := fixtures.Seed(ctx, d, fixtures.Options{
+			Users: cfg.SeedUsers, Products: cfg.SeedProducts, Reviews: cfg.SeedReviews, Orders: cfg.SeedOrders,
+			Seed: cfg.SeedSeed, Progress: sys.stderr,
+		})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(sys.stdout, "%s: %d users, %d products, %d reviews and %d orders in %v\n", d,
+			cfg.SeedUsers, cfg.SeedProducts, cfg.SeedReviews, cfg.SeedOrders, time.Since(begin).Round(time.Millisecond))
+		return nil
+	})
+}
+
+// prepareSeed brings the embedded database up to date, as serving does; PostgreSQL must be already.
+func prepareSeed(ctx context.Context, d *db.DB) error {
+	if d.Postgres() {
+		return d.CheckSchema(ctx)
+	}
+	_, err := d.MigrateUp(ctx)
+	return err
+}
+
+func doToken(_ context.Context, _ []string, cfg Config, sys system, _ *slog.Logger) error {
+	token, err := signToken(cfg, time.Now())
+	if err != nil {
+		return fmt.Errorf("sign the token: %w", err)
+	}
+	fmt.Fprintln(sys.stdout, token)
+	return nil
+}
+
+func doEvict(ctx context.Context, keys []string, cfg Config, sys system, _ *slog.Logger) error {
+	if len(keys)+len(cfg.EvictType)+len(cfg.EvictTag) == 0 {
+		return &configError{faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --tag"}}
+	}
+	body, err := json.Marshal(evictRequest{Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag})
+	if err != nil {
+		return fmt.Errorf("encode the request: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	url := "http://" + dialable(cfg.AdminAddr) + "/evict"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("ADMIN_ADDR: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("no server answers at ADMIN_ADDR=%q; is it running? (%w)", cfg.AdminAddr, errors.Unwrap(err))
+	}
+	defer response.Body.Close()
+	var answer struct {
+		evictResponse
+		Error string `json:"error"`
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("what answers at ADMIN_ADDR=%q (status %d) is not a fieldcache server: %w", cfg.AdminAddr, response.StatusCode, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
+	}
+	fmt.Fprintf(sys.stdout, "evicted %d\n", answer.Evicted)
+	return nil
+}
+
+// dialable is the address to reach a listener on addr from this machine.
+func dialable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("localhost", port)
+	}
+	return addr
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
+// whatever carries one of the tags. It counts what it evicted. An error that wraps errEvictInput is the
+// caller's fault and may be shown to them.
+type evictor interface {
+	Evict(ctx context.Context, keys, types, tags []string) (evicted int, err error)
+}
+
+var errEvictInput = errors.New("cannot evict this")
+
+// evictRequest is the body of POST /evict.
+type evictRequest struct {
+	Keys  []string `json:"keys,omitempty"`
+	Types []string `json:"types,omitempty"`
+	Tags  []string `json:"tags,omitempty"`
+}
+
+// evictResponse is its answer.
+type evictResponse struct {
+	Evicted int `json:"evicted"`
+}
+
+// health is the answer of /readyz.
+type health struct {
+	Status   string `json:"status"`   // ready, draining or unready
+	Database string `json:"database"` // ok or down
+	Redis    string `json:"redis"`    // ok, down, or off
+}
+
+// admin is what the admin port asks.
+type admin struct {
+	database func(context.Context) error
+	redis    func(context.Context) error // nil without Redis
+	draining func() bool
+	evictor  evictor
+	metrics  *prometheus.Registry
+	log      *slog.Logger
+}
+
+const (
+	pingTimeout   = time.Second
+	evictMaxBytes = 1 << 20
+)
+
+func (a admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
+	})
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
+	mux.HandleFunc("POST /evict", a.evict)
+	// Without pprof.Cmdline: secrets may have been given as flags.
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		adminError(w, http.StatusNotFound, "here are /healthz, /readyz, /metrics, POST /evict and /debug/pprof/")
+	})
+	return http.NewCrossOriginProtection().Handler(mux)
+}
+
+// ready tells whether requests should be sent here. Redis is told, but not needed.
+func (a admin) ready(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
+	defer cancel()
+	h, status := health{Status: "ready", Database: "ok", Redis: "off"}, http.StatusOK
+	redis := make(chan error, 1)
+	if a.redis != nil {
+		go func() { redis <- a.redis(ctx) }()
+	}
+	if err := a.database(ctx); err != nil {
+		a.log.WarnContext(ctx, "not ready: the database does not answer", "error", err)
+		h.Status, h.Database, status = "unready", "down", http.StatusServiceUnavailable
+	}
+	if a.redis != nil {
+		h.Redis = "ok"
+		if err := <-redis; err != nil {
+			h.Redis = "down"
+		}
+	}
+	if a.draining() {
+		h.Status, status = "draining", http.StatusServiceUnavailable
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, h)
+}
+
+// evict demands JSON by its content type: a page of another site cannot send that without being asked
+// whether it may, and nobody here says yes.
+func (a admin) evict(w http.ResponseWriter, r *http.Request) {
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		adminError(w, http.StatusUnsupportedMediaType, "the content type must be application/json")
+		return
+	}
+	request, err := readEvictRequest(http.MaxBytesReader(w, r.Body, evictMaxBytes))
+	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+		adminError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have %d bytes", tooLarge.Limit))
+		return
+	}
+	if err != nil {
+		adminError(w, http.StatusBadRequest, err.Error()+`; the body is like {"keys":["user:42"],"types":["Product"],"tags":[]}`)
+		return
+	}
+	evicted, err := a.evictor.Evict(r.Context(), request.Keys, request.Types, request.Tags)
+	switch {
+	case errors.Is(err, errEvictInput):
+		adminError(w, http.StatusBadRequest, err.Error())
+	case err != nil:
+		a.log.ErrorContext(r.Context(), "eviction failed", "error", err)
+		adminError(w, http.StatusServiceUnavailable, "the eviction failed, in part or wholly: "+err.Error())
+	default:
+		a.log.InfoContext(r.Context(), "evicted by hand",
+			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags), "evicted", evicted)
+		writeJSON(w, http.StatusOK, evictResponse{evicted})
+	}
+}
+
+func readEvictRequest(body io.Reader) (evictRequest, error) {
+	var request evictRequest
+	d := json.NewDecoder(body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&request); err != nil {
+		return evictRequest{}, fmt.Errorf("the body is not as expected: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return evictRequest{}, errors.New("more follows after the JSON object")
+	}
+	if len(request.Keys)+len(request.Types)+len(request.Tags) == 0 {
+		return evictRequest{}, errors.New("nothing to evict is named")
+	}
+	for _, list := range [][]string{request.Keys, request.Types, request.Tags} {
+		for _, name := range list {
+			if strings.TrimSpace(name) != name || name == "" {
+				return evictRequest{}, fmt.Errorf("%q names nothing", name)
+			}
+		}
+	}
+	return request, nil
+}
+
+func adminError(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, map[string]string{"error": message})
+}

@@ -1,0 +1,334 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/caarlos0/env/v11"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/redis/go-redis/v9"
+)
+
+// checker collects what is wrong with a configuration, at most one fault a variable.
+type checker struct {
+	values map[string]string // as given, by variable; "" where nothing was given
+	bad    map[string]string // what is wrong, by variable
+}
+
+func (c checker) fail(name, format string, args ...any) {
+	if _, known := c.bad[name]; !known {
+		c.bad[name] = fmt.Sprintf(format, args...)
+	}
+}
+
+// faults is every fault in the order of Config's fields, each with the value and what is allowed.
+func (c checker) faults(vars []variable) []string {
+	var faults []string
+	for _, v := range vars {
+		problem, ok := c.bad[v.name]
+		if !ok {
+			continue
+		}
+		line := v.name
+		if value := c.values[v.name]; value != "" {
+			line += "=" + v.shown(value)
+		} else if v.def != "" {
+			line += fmt.Sprintf("=%q (the default)", v.def)
+		}
+		line += ": " + problem
+		if v.allowed != "" {
+			line += "; allowed: " + v.allowed
+		}
+		faults = append(faults, line)
+	}
+	return faults
+}
+
+// shown is value as people may see it.
+func (v variable) shown(value string) string {
+	switch v.kind {
+	case "secret":
+		return "(not shown)"
+	case "url":
+		var shown []string
+		for item := range strings.SplitSeq(value, ",") {
+			shown = append(shown, redactURL(strings.TrimSpace(item)))
+		}
+		return strconv.Quote(strings.Join(shown, ","))
+	default:
+		return strconv.Quote(value)
+	}
+}
+
+// redactURL keeps scheme, host and path of a URL: a password may be in the user, in the query, or,
+// where it isn't a URL, anywhere.
+func redactURL(text string) string {
+	u, err := url.Parse(text)
+	switch scheme, _, ok := strings.Cut(text, "://"); {
+	case err == nil && u.Opaque != "":
+		return u.Scheme + ":" + u.Opaque
+	case err == nil && u.Scheme != "":
+		return u.Scheme + "://" + u.Host + u.Path
+	case ok && schemePattern.MatchString(scheme):
+		return scheme + "://…"
+	default:
+		return "…"
+	}
+}
+
+var (
+	schemePattern = regexp.MustCompile(`^[a-z]{1,16}$`)
+	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{0,64}$`)
+)
+
+// unparsable notes an error of the env library; it names the field, not the variable.
+func (c checker) unparsable(err error) {
+	var parse env.ParseError
+	if !errors.As(err, &parse) {
+		panic(err) // a fault in Config's tags, which every start would show
+	}
+	f, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
+	var problem string
+	switch {
+	case errors.Is(parse.Err, strconv.ErrRange):
+		problem = "out of range"
+	case f.Type == reflect.TypeFor[time.Duration]():
+		problem = "not a duration with a unit, like 150ms or 10s"
+	case f.Type == reflect.TypeFor[Bytes]():
+		problem = "not a size, like 64KiB or 256MiB"
+	case f.Type.Kind() == reflect.Bool:
+		problem = "neither true nor false"
+	case parse.Name == "LogLevel":
+		problem = "not a level"
+	default:
+		problem = "not a whole number"
+	}
+	c.fail(f.Tag.Get("env"), "%s", problem)
+}
+
+// ranges checks the numbers against the bounds in their tags.
+func (c checker) ranges(cfg Config, vars []variable) {
+	for _, v := range vars {
+		if v.field.Tag.Get("min") == "" {
+			continue
+		}
+		lo, err1 := number(v.field.Type, v.field.Tag.Get("min"))
+		hi, err2 := number(v.field.Type, v.field.Tag.Get("max"))
+		if err := errors.Join(err1, err2); err != nil {
+			panic(fmt.Errorf("tags of %s: %w", v.name, err))
+		}
+		if n := reflect.ValueOf(cfg).FieldByIndex(v.field.Index).Int(); n < lo || n > hi {
+			c.fail(v.name, "out of range")
+		}
+	}
+}
+
+// rules checks what the tags can't say: forms of addresses and URLs, and what excludes what.
+func (c checker) rules(command string, cfg Config) {
+	c.each("LISTEN_ADDR", checkAddr, cfg.ListenAddr)
+	c.each("ADMIN_ADDR", checkAddr, cfg.AdminAddr)
+	c.each("DATABASE_URL", checkDatabase, cfg.DatabaseURL)
+	c.each("DATABASE_REPLICA_URLS", checkReplica, cfg.DatabaseReplicaURLs...)
+	if len(cfg.DatabaseReplicaURLs) > 0 && !strings.HasPrefix(cfg.DatabaseURL, "postgres") {
+		c.fail("DATABASE_REPLICA_URLS", "the embedded database has no replicas")
+	}
+	c.redis(cfg)
+	if !prefixPattern.MatchString(cfg.RedisPrefix) {
+		c.fail("REDIS_PREFIX", "too long, or with characters that keys can't have")
+	}
+	c.each("JWT_JWKS_URL", checkJWKS, cfg.JWTJWKSURL)
+	c.each("CORS_ORIGINS", checkOrigin, cfg.CORSOrigins...)
+	if cfg.LogFormat != "" && cfg.LogFormat != "text" && cfg.LogFormat != "json" {
+		c.fail("LOG_FORMAT", "unknown")
+	}
+	if cfg.JWTSecret != "" && len(cfg.JWTSecret) < 32 {
+		c.fail("JWT_SECRET", "only %d bytes", len(cfg.JWTSecret))
+	}
+
+	switch command {
+	case "serve":
+		if cfg.JWTSecret != "" && cfg.JWTJWKSURL != "" {
+			c.fail("JWT_JWKS_URL", "set together with JWT_SECRET")
+		}
+		if cfg.Open() && !isLoopback(cfg.ListenAddr) {
+			c.fail("LISTEN_ADDR", "not on loopback, where everyone could change everything: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
+		}
+		if sameAddr(cfg.ListenAddr, cfg.AdminAddr) {
+			c.fail("ADMIN_ADDR", "the port of LISTEN_ADDR=%q", cfg.ListenAddr)
+		}
+	case "token":
+		if cfg.JWTSecret == "" {
+			c.fail("JWT_SECRET", "missing: tokens are signed with the server's secret")
+		}
+		if cfg.TokenUser == 0 {
+			c.fail("TOKEN_USER", "missing: say --user 42")
+		} else if cfg.TokenUser < 0 {
+			c.fail("TOKEN_USER", "out of range")
+		}
+		if cfg.TokenRole != "" && cfg.TokenRole != adminRole {
+			c.fail("TOKEN_ROLE", "unknown")
+		}
+	}
+}
+
+// each notes the first value that check finds fault with; a value that was not given has none.
+func (c checker) each(name string, check func(string) error, values ...string) {
+	for _, value := range values {
+		if value == "" && len(values) == 1 {
+			continue
+		}
+		if err := check(value); err != nil {
+			c.fail(name, "%v", err)
+		}
+	}
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("not an address")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("port %q is not a number from 0 to 65535", port)
+	} else if strconv.FormatUint(n, 10) != port {
+		return fmt.Errorf("port %q is not written plainly", port)
+	}
+	return nil
+}
+
+// sameAddr says whether the second of two listeners would find its port taken.
+func sameAddr(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	every := []string{"", "0.0.0.0", "::"}
+	return hostA == hostB || slices.Contains(every, hostA) || slices.Contains(every, hostB) || isLoopback(a) && isLoopback(b)
+}
+
+func checkDatabase(text string) error {
+	if path, ok := strings.CutPrefix(text, "sqlite:"); ok {
+		file, isFile := strings.CutPrefix(path, "//")
+		if isFile && file != "" || strings.HasPrefix(path, ":memory:") {
+			return nil
+		}
+		return errors.New("sqlite without a path")
+	}
+	return checkReplica(text)
+}
+
+func checkReplica(text string) error {
+	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		return errors.New("not the URL of a database")
+	}
+	if _, err := pgconn.ParseConfig(text); err != nil {
+		return errors.New("not a PostgreSQL URL") // err may quote parts of the password
+	}
+	return nil
+}
+
+func (c checker) redis(cfg Config) {
+	schemes := map[string]bool{}
+	for _, text := range cfg.RedisURL {
+		options, err := redis.ParseURL(text)
+		if err != nil {
+			c.fail("REDIS_URL", "not a Redis URL") // err may quote parts of the password
+			return
+		}
+		scheme, _, _ := strings.Cut(text, "://")
+		schemes[scheme] = true
+		if len(cfg.RedisURL) > 1 && cfg.RedisSentinelMaster == "" && options.DB != 0 {
+			c.fail("REDIS_URL", "a Cluster has database 0 alone")
+		}
+	}
+	if len(schemes) > 1 {
+		c.fail("REDIS_URL", "different schemes")
+	}
+	if schemes["unix"] && len(cfg.RedisURL) > 1 {
+		c.fail("REDIS_URL", "several unix sockets")
+	}
+	if cfg.RedisSentinelMaster != "" && (len(cfg.RedisURL) == 0 || schemes["unix"]) {
+		c.fail("REDIS_SENTINEL_MASTER", "no Sentinels in REDIS_URL")
+	}
+}
+
+func checkJWKS(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("not a web address")
+	}
+	return nil
+}
+
+func checkOrigin(origin string) error {
+	if origin == "*" {
+		return nil
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme == "" || u.Host == "" || u.Scheme+"://"+u.Host != strings.ToLower(origin) || strings.Contains(u.Host, "*") {
+		return fmt.Errorf("%q is not an origin", origin)
+	}
+	return nil
+}
+
+// configWarnings is what is allowed and yet worth a second look.
+func configWarnings(command string, cfg Config, given map[string]string) []string {
+	var warnings []string
+	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
+	if command == "serve" {
+		if cfg.Open() {
+			warn("open: everyone may run every mutation, on loopback only; set JWT_SECRET or JWT_JWKS_URL to check who asks")
+		}
+		if cfg.Open() && slices.Contains(cfg.CORSOrigins, "*") {
+			warn("open, and CORS_ORIGINS=*: every page in this machine's browsers may run every mutation")
+		}
+		if !isLoopback(cfg.AdminAddr) {
+			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to everyone who reaches it", cfg.AdminAddr)
+		}
+		if u, err := url.Parse(cfg.JWTJWKSURL); err == nil && u.Scheme == "http" && !isLoopback(net.JoinHostPort(u.Hostname(), "80")) {
+			warn("JWT_JWKS_URL is not https: who can change its answer can sign tokens")
+		}
+	}
+	return append(warnings, misspelled(given)...)
+}
+
+// misspelled warns of variables that nobody reads and that look like ours.
+func misspelled(given map[string]string) []string {
+	known := map[string]bool{}
+	for _, v := range variables() {
+		known[v.name] = true
+	}
+	var warnings []string
+	for name := range given {
+		if known[name] {
+			continue
+		}
+		if ours, ok := nearest(strings.ToUpper(name), known); ok {
+			warnings = append(warnings, fmt.Sprintf("variable %s is not known: did you mean %s?", name, ours))
+		}
+	}
+	slices.Sort(warnings)
+	return warnings
+}
+
+// nearest is the one of names that is at most two edits away from name.
+func nearest(name string, names map[string]bool) (string, bool) {
+	best, distance := "", 3
+	for candidate := range names {
+		d := levenshtein.ComputeDistance(name, candidate)
+		if d < distance || d == distance && candidate < best {
+			best, distance = candidate, d
+		}
+	}
+	return best, distance < 3
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of ours each package may import. A package without
+// a row may not exist.
+var arrows = map[string][]string{
+	"fieldcache":                        {everything},
+	"fieldcache/graph":                  {"fieldcache/graph/generated", "fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/dataloader", "fieldcache/db", "fieldcache/cache"},
+	"fieldcache/graph/generated":        {"fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/db"},
+	"fieldcache/graph/model":            {"fieldcache/graph/scalar", "fieldcache/db"},
+	"fieldcache/graph/scalar":           {},
+	"fieldcache/dataloader":             {"fieldcache/db", "fieldcache/cache"},
+	"fieldcache/cache":                  {},
+	"fieldcache/cache/gqlcache":         {"fieldcache/cache"},
+	"fieldcache/cache/memstore":         {"fieldcache/cache"},
+	"fieldcache/cache/redisstore":       {"fieldcache/cache"},
+	"fieldcache/cache/storetest":        {"fieldcache/cache"},
+	"fieldcache/db":                     {"fieldcache/db/migrations"},
+	"fieldcache/db/migrations":          {},
+	"fieldcache/db/fixtures":            {"fieldcache/db"},
+	"fieldcache/playground":             {},
+	"fieldcache/playground/browsertest": {},
+	"fieldcache/internal/testservers":   {},
+	"fieldcache/scripts/gotest":         {},
+}
+
+// everything stands for all packages of ours.
+const everything = "*"
+
+// bans are what packages must not depend on, not even by way of others.
+var bans = []struct {
+	packages []string // a trailing /... means those below as well
+	except   string
+	imports  []string // likewise
+}{
+	{packages: []string{"fieldcache/cache/..."}, except: "fieldcache/cache/gqlcache",
+		imports: []string{"github.com/99designs/gqlgen/...", "github.com/vektah/gqlparser/v2/..."}},
+	{packages: []string{"fieldcache/cache"},
+		imports: []string{"github.com/redis/go-redis/v9/...", "github.com/maypok86/otter/v2/..."}},
+	// Tests import it; a server that is shipped must not.
+	{packages: []string{"fieldcache/..."}, except: "fieldcache/internal/testservers",
+		imports: []string{"fieldcache/internal/testservers"}},
+}
+
+// listed is what the test needs of a package as go list prints it. Imports of
+// tests are no part of it.
+type listed struct {
+	ImportPath string
+	Imports    []string // its own
+	Deps       []string // also those of its imports
+}
+
+func TestArrows(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports,Deps", "./...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var packages []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < 2 {
+		t.Fatalf("go list found only %v", packages)
+	}
+	for _, v := range violations(packages) {
+		t.Error(v)
+	}
+}
+
+func TestArrowsCatchesViolations(t *testing.T) {
+	tests := map[string]struct {
+		p    listed
+		want string // "" for none
+	}{
+		"an arrow that is drawn": {
+			p: listed{ImportPath: "fieldcache/dataloader", Imports: []string{"context", "fieldcache/db"}},
+		},
+		"the program imports everything": {
+			p: listed{ImportPath: "fieldcache", Imports: []string{"fieldcache/graph", "fieldcache/cache/memstore"}},
+		},
+		"an arrow that is not drawn": {
+			p:    listed{ImportPath: "fieldcache/cache", Imports: []string{"fieldcache/db"}},
+			want: "fieldcache/cache imports fieldcache/db: no such arrow",
+		},
+		"a drawn arrow does not reach below": {
+			p:    listed{ImportPath: "fieldcache/graph", Imports: []string{"fieldcache/cache/redisstore"}},
+			want: "fieldcache/graph imports fieldcache/cache/redisstore: no such arrow",
+		},
+		"a package without a row": {
+			p:    listed{ImportPath: "fieldcache/util"},
+			want: "fieldcache/util has no row in the table",
+		},
+		"the engine knows no GraphQL server": {
+			p:    listed{ImportPath: "fieldcache/cache/memstore", Deps: []string{"github.com/99designs/gqlgen/graphql"}},
+			want: "fieldcache/cache/memstore depends on github.com/99designs/gqlgen/graphql",
+		},
+		"but for one part": {
+			p: listed{ImportPath: "fieldcache/cache/gqlcache", Deps: []string{"github.com/99designs/gqlgen/graphql"}},
+		},
+		"the engine knows no Redis": {
+			p:    listed{ImportPath: "fieldcache/cache", Deps: []string{"github.com/redis/go-redis/v9"}},
+			want: "fieldcache/cache depends on github.com/redis/go-redis/v9",
+		},
+		"but its tier does": {
+			p: listed{ImportPath: "fieldcache/cache/redisstore", Deps: []string{"github.com/redis/go-redis/v9"}},
+		},
+		"what ships starts no test servers": {
+			p:    listed{ImportPath: "fieldcache", Deps: []string{"fieldcache/internal/testservers"}},
+			want: "fieldcache depends on fieldcache/internal/testservers",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := strings.Join(violations([]listed{test.p}), "; "); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// violations tells what is in packages and not allowed by arrows and bans.
+func violations(packages []listed) []string {
+	var found []string
+	for _, p := range packages {
+		allowed, ok := arrows[p.ImportPath]
+		if !ok {
+			found = append(found, p.ImportPath+" has no row in the table")
+			continue
+		}
+		for _, i := range p.Imports {
+			if matches("fieldcache/...", i) && !slices.Contains(allowed, i) && !slices.Contains(allowed, everything) {
+				found = append(found, fmt.Sprintf("%s imports %s: no such arrow", p.ImportPath, i))
+			}
+		}
+		for _, b := range bans {
+			if p.ImportPath == b.except || !anyMatches(b.packages, p.ImportPath) {
+				continue
+			}
+			for _, d := range p.Deps {
+				if anyMatches(b.imports, d) {
+					found = append(found, fmt.Sprintf("%s depends on %s", p.ImportPath, d))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func anyMatches(patterns []string, path string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, path) })
+}
+
+// matches compares a package with a path that may end in /..., as on go's command line.
+func matches(pattern, path string) bool {
+	if parent, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return path == parent || strings.HasPrefix(path, parent+"/")
+	}
+	return path == pattern
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"regexp"
+	"runtime/debug"
+
+	"github.com/felixge/httpsnoop"
+	"github.com/mattn/go-isatty"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// newLogger writes to w in the form that cfg says. What is logged with a request's context carries the
+// request's id, and its trace where there is one.
+func newLogger(w io.Writer, cfg Config) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "text" || cfg.LogFormat == "" && isTerminal(w) {
+		return slog.New(contextHandler{slog.NewTextHandler(w, options)})
+	}
+	return slog.New(contextHandler{slog.NewJSONHandler(w, options)})
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// contextHandler adds to each record what its context knows.
+type contextHandler struct{ slog.Handler }
+
+func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	if id := requestID(ctx); id != "" {
+		r.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return contextHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h contextHandler) WithGroup(name string) slog.Handler {
+	return contextHandler{h.Handler.WithGroup(name)}
+}
+
+const requestIDHeader = "X-Request-Id"
+
+// safeID is what of a foreign id goes into our log and answer.
+var safeID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+type requestIDKey struct{}
+
+// requestID is the id of the request that ctx belongs to; "" outside of requests.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+// withRequestLog gives each request its id, answers panics, and logs and measures what became of the
+// request: the server's faults as errors, the client's at info, the rest at debug.
+func withRequestLog(log *slog.Logger, reg prometheus.Registerer, next http.Handler) http.Handler {
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "fieldcache_http_request_duration_seconds",
+		Help:    "Time to answer a request on the public port, by status code.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
+	}, []string{"code"})
+	reg.MustRegister(seconds)
+
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(requestIDHeader)
+		if !safeID.MatchString(id) {
+			id = rand.Text()
+		}
+		w.Header().Set(requestIDHeader, id)
+		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+
+		var m httpsnoop.Metrics // its Code stays 0 until a header is written
+		m.CaptureMetrics(w, func(w http.ResponseWriter) {
+			defer func() {
+				if p := recover(); p != nil {
+					afterPanic(ctx, log, w, m.Code != 0 || m.Written > 0, p)
+				}
+			}()
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+
+		code := m.Code
+		if code == 0 {
+			code = http.StatusOK
+		}
+		seconds.WithLabelValues(fmt.Sprint(code)).Observe(m.Duration.Seconds())
+		level := slog.LevelDebug
+		switch {
+		case code >= 500:
+			level = slog.LevelError
+		case code >= 400:
+			level = slog.LevelInfo
+		}
+		if log.Enabled(ctx, level) {
+			log.LogAttrs(ctx, level, "request",
+				slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Int("status", code),
+				slog.Int64("bytes", m.Written), slog.Float64("duration_ms", float64(m.Duration.Microseconds())/1000),
+				slog.String("remote", r.RemoteAddr))
+		}
+	})
+}
+
+// afterPanic logs a handler's panic with its stack and answers 500, or, where an answer has begun, breaks
+// the connection so that nobody takes the part for the whole.
+func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, begun bool, p any) {
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	log.ErrorContext(ctx, "panic in a handler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	if begun {
+		panic(http.ErrAbortHandler)
+	}
+	writeError(w, http.StatusInternalServerError, "INTERNAL", "Something went wrong here; the log knows it as "+requestID(ctx)+".")
+}
+
+// writeError answers with one error in the shape of GraphQL, for what fails before or beside GraphQL.
+func writeError(w http.ResponseWriter, status int, code, message string) {
+	type extensions struct {
+		Code string `json:"code"`
+	}
+	type graphqlError struct {
+		Message    string     `json:"message"`
+		Extensions extensions `json:"extensions"`
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, map[string][]graphqlError{"errors": {{message, extensions{code}}}})
+}
+
+// writeJSON answers with v. A client that is gone is no fault of anybody's.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}

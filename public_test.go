@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestPublicRoutes(t *testing.T) {
+	t.Parallel()
+	with := Config{Playground: true, MaxBodyBytes: 10, RequestTimeout: time.Minute}
+	without := Config{MaxBodyBytes: 10, RequestTimeout: time.Minute}
+	tests := []struct {
+		name, method, path, body string
+		cfg                      Config
+		status                   int
+		answer                   string // a part of it
+		allow                    string
+	}{
+		{"POST", "POST", "/graphql", "0123456789", without, 200, "0123456789", ""},
+		{"GET", "GET", "/graphql?query=x", "", without, 200, "", ""},
+		{"OPTIONS", "OPTIONS", "/graphql", "", without, 204, "", "GET, HEAD, POST, OPTIONS"},
+		{"PUT", "PUT", "/graphql", "", without, 405, `"code":"BAD_REQUEST"`, "GET, HEAD, POST, OPTIONS"},
+		{"too large", "POST", "/graphql", "01234567890", without, 413, `"code":"PAYLOAD_TOO_LARGE"`, ""},
+		{"playground", "GET", "/", "", with, 200, "<html", ""},
+		{"no playground", "GET", "/", "", without, 404, "GraphQL is at /graphql", ""},
+		{"elsewhere", "GET", "/elsewhere", "", without, 404, "GraphQL is at /graphql", ""},
+		{"elsewhere with a playground", "GET", "/elsewhere", "", with, 404, "/graphql", ""},
+		{"below", "GET", "/graphql/", "", without, 404, "GraphQL is at /graphql", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := httptest.NewRecorder()
+			newPublicHandler(tt.cfg, echo()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) || w.Header().Get("Allow") != tt.allow {
+				t.Errorf("got %d %q %.300s, want %d %q with %s", w.Code, w.Header().Get("Allow"), w.Body, tt.status, tt.allow, tt.answer)
+			}
+		})
+	}
+}
+
+// unsized is a body that does not say how long it is.
+type unsized struct{ io.Reader }
+
+func TestPublicBodyWithoutLength(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(newPublicHandler(Config{MaxBodyBytes: 10, RequestTimeout: time.Minute}, echo()))
+	t.Cleanup(server.Close)
+	for body, status := range map[string]int{"0123456789": 200, "01234567890": 413, strings.Repeat("x", 1<<20): 413} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/graphql", unsized{strings.NewReader(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != status || status == 200 && string(text) != body {
+			t.Errorf("%d bytes: got %d %.100s (%v), want %d", len(body), response.StatusCode, text, err, status)
+		}
+	}
+}
+
+func TestPublicRequestTimeout(t *testing.T) {
+	t.Parallel()
+	var cause error
+	h := newPublicHandler(Config{MaxBodyBytes: 10, RequestTimeout: time.Millisecond}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		cause = context.Cause(r.Context())
+	}))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/graphql", nil))
+	if !errors.Is(cause, errRequestTimeout) {
+		t.Errorf("the request ended by %v", cause)
+	}
+}
+
+func TestPublicCORS(t *testing.T) {
+	t.Parallel()
+	const origin = "https://shop.example"
+	tests := []struct {
+		name    string
+		origins []string
+		from    string
+		allowed string // Access-Control-Allow-Origin
+	}{
+		{"none", nil, origin, ""},
+		{"listed", []string{"https://a.example", origin}, origin, origin},
+		{"not listed", []string{"https://a.example"}, origin, ""},
+		{"another port", []string{origin}, origin + ":8443", ""},
+		{"all", []string{"*"}, origin, "*"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := newPublicHandler(Config{CORSOrigins: tt.origins, MaxBodyBytes: 10, RequestTimeout: time.Minute}, echo())
+			preflight := httptest.NewRequest(http.MethodOptions, "/graphql", nil)
+			preflight.Header.Set("Origin", tt.from)
+			preflight.Header.Set("Access-Control-Request-Method", "POST")
+			preflight.Header.Set("Access-Control-Request-Headers", "authorization,content-type")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, preflight)
+			headers := w.Header().Get("Access-Control-Allow-Headers")
+			if w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
+				t.Errorf("preflight: %d %v", w.Code, w.Header())
+			}
+			if tt.allowed != "" && headers != "authorization,content-type" {
+				t.Errorf("preflight allows the headers %q", headers)
+			}
+
+			real := httptest.NewRequest(http.MethodPost, "/graphql", strings.NewReader("{}"))
+			real.Header.Set("Origin", tt.from)
+			w = httptest.NewRecorder()
+			h.ServeHTTP(w, real)
+			exposed := w.Header().Get("Access-Control-Expose-Headers")
+			if w.Code != http.StatusOK || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
+				t.Errorf("request: %d %v", w.Code, w.Header())
+			}
+			for _, name := range []string{"Age", "Cache-Status", "Etag", "X-Request-Id"} {
+				if strings.Contains(exposed, name) != (tt.allowed != "") {
+					t.Errorf("exposed headers %q, allowed origin %q", exposed, tt.allowed)
+				}
+			}
+		})
+	}
+}
+
+func TestRequestID(t *testing.T) {
+	t.Parallel()
+	var seen string
+	h := withRequestLog(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen = requestID(r.Context())
+	}))
+	tests := []struct {
+		name, given string
+		kept        bool
+	}{
+		{"given", "abc-123_X.y", true},
+		{"the longest", strings.Repeat("x", 64), true},
+		{"none", "", false},
+		{"too long", strings.Repeat("x", 65), false},
+		{"with a blank", "a b", false},
+		{"with a line break", "a\nlevel=ERROR", false},
+		{"with a quote", `a"`, false},
+		{"not ASCII", "ä", false},
+	}
+	ids := map[string]bool{}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Header.Set(requestIDHeader, tt.given)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			answered := w.Header().Get(requestIDHeader)
+			if answered != seen || !safeID.MatchString(seen) || (seen == tt.given) != tt.kept || ids[seen] {
+				t.Errorf("given %q: in the context %q, in the answer %q", tt.given, seen, answered)
+			}
+			ids[seen] = true
+		})
+	}
+}
+
+func TestRequestLog(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		level  string
+		handle http.HandlerFunc
+		want   []string // parts of the log, after the request's end; none: nothing is logged
+		status int
+	}{
+		{"well", "info", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") }, nil, 200},
+		{"well, told", "debug", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") },
+			[]string{`"level":"DEBUG"`, `"status":200`, `"bytes":4`, `"duration_ms":`, `"request_id":"the-id"`}, 200},
+		{"refused", "info", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, []string{`"level":"INFO"`, `"status":400`}, 400},
+		{"failed", "error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, []string{`"level":"ERROR"`, `"status":502`}, 502},
+		{"panic", "info", func(http.ResponseWriter, *http.Request) { panic("hunter2") },
+			[]string{`"panic":"hunter2"`, `public_test.go`, `"request_id":"the-id"`, `"status":500`}, 500},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, _, err := loadConfig("serve", []string{"LOG_LEVEL=" + tt.level}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := &output{}
+			h := withRequestLog(newLogger(log, cfg), prometheus.NewRegistry(), tt.handle)
+			r := httptest.NewRequest(http.MethodGet, "/graphql?query=secret", nil)
+			r.Header.Set(requestIDHeader, "the-id")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != tt.status || strings.Contains(w.Body.String(), "hunter2") {
+				t.Errorf("answered %d %s", w.Code, w.Body)
+			}
+			said := log.String()
+			if tt.want == nil && said != "" || strings.Contains(said, "secret") {
+				t.Errorf("logged %s", said)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(said, part) {
+					t.Errorf("logged %s, want %s in it", said, part)
+				}
+			}
+		})
+	}
+}
+
+// Half an answer must not look like a whole one.
+func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
+	t.Parallel()
+	log := &output{}
+	server := httptest.NewServer(withRequestLog(newLogger(log, Config{}), prometheus.NewRegistry(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "half")
+		http.NewResponseController(w).Flush()
+		panic("in the middle")
+	})))
+	t.Cleanup(server.Close)
+	response, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err == nil {
+		t.Errorf("the answer %q seems whole", body)
+	}
+	log.wait(t, "in the middle")
+}
+
+func TestLogFormat(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]string{"": `"msg":"hello"`, "json": `"msg":"hello"`, "text": "msg=hello"} {
+		log := &output{}
+		newLogger(log, Config{LogFormat: format}).With("a", 1).WithGroup("g").Info("hello")
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("LOG_FORMAT=%s logs %s", format, fmt.Sprintf("%q", log))
+		}
+	}
+}

@@ -1,0 +1,96 @@
+// Command gotest runs go test with the arguments it is given and prints what
+// plain go test would. Beyond that it fails when a test was skipped: a check
+// that did not take place must not look like one that passed.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+func main() {
+	cmd := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	cmd.Stderr = os.Stderr
+	events, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+		os.Exit(1)
+	}
+	skipped, err := report(events, os.Stdout)
+	if err = errors.Join(err, cmd.Wait()); err != nil {
+		fmt.Fprintln(os.Stderr, "gotest:", err)
+	}
+	if len(skipped) > 0 {
+		fmt.Fprintf(os.Stderr, "gotest: FAIL: a skipped test proves nothing: %s\n", strings.Join(skipped, ", "))
+	}
+	if err != nil || len(skipped) > 0 {
+		os.Exit(1)
+	}
+}
+
+// event is what go test -json prints; see go doc test2json.
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Output  string
+}
+
+// report prints the packages' results and the output of tests that did not
+// pass, and returns the tests that were skipped.
+func report(events io.Reader, w io.Writer) (skipped []string, err error) {
+	type test struct{ pkg, name string }
+	output := map[test]*strings.Builder{} // of the tests that have not ended
+	tell := func(t test) {
+		if b := output[t]; b != nil {
+			io.WriteString(w, b.String())
+		}
+		delete(output, t)
+	}
+	for d := json.NewDecoder(events); ; {
+		var e event
+		if err := d.Decode(&e); err == io.EOF {
+			return skipped, nil
+		} else if err != nil {
+			return skipped, fmt.Errorf("read the output of go test -json: %w", err)
+		}
+		t := test{e.Package, e.Test}
+		switch {
+		case e.Action == "build-output":
+			io.WriteString(w, e.Output)
+		case e.Action == "output" && strings.HasPrefix(e.Output, "=== "): // what only -v shows
+		case e.Action == "output" && e.Test != "":
+			if output[t] == nil {
+				output[t] = &strings.Builder{}
+			}
+			output[t].WriteString(e.Output)
+		case e.Action == "output" && e.Output != "PASS\n":
+			io.WriteString(w, e.Output)
+		case e.Action == "pass":
+			delete(output, t)
+		case e.Action == "skip" && e.Test != "": // without a test: a package that has none
+			skipped = append(skipped, e.Package+"."+e.Test)
+			tell(t)
+		case e.Action == "fail" && e.Test != "":
+			tell(t)
+		case e.Action == "fail": // a panic or a timeout leaves tests without an end
+			left := slices.Collect(maps.Keys(output))
+			slices.SortFunc(left, func(a, b test) int { return strings.Compare(a.name, b.name) })
+			for _, t := range left {
+				if t.pkg == e.Package {
+					tell(t)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	tests := map[string]struct{ events, printed, skipped string }{
+		"a pass is silent but for the package's line": {
+			events: `{"Action":"run","Package":"p","Test":"TestA"}
+				{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+				{"Action":"output","Package":"p","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
+				{"Action":"pass","Package":"p","Test":"TestA"}
+				{"Action":"output","Package":"p","Output":"PASS\n"}
+				{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s\n"}
+				{"Action":"pass","Package":"p"}`,
+			printed: "ok  \tp\t0.1s\n",
+		},
+		"a failure tells its output": {
+			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
+				{"Action":"output","Package":"p","Test":"TestA","Output":"a_test.go:1: wrong\n"}
+				{"Action":"fail","Package":"p","Test":"TestA"}
+				{"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
+				{"Action":"fail","Package":"p"}`,
+			printed: "a_test.go:1: wrong\nFAIL\tp\t0.1s\n",
+		},
+		"a skipped test is named, a package without tests is not": {
+			events: `{"Action":"output","Package":"p","Test":"TestA/x","Output":"no browser\n"}
+				{"Action":"skip","Package":"p","Test":"TestA/x"}
+				{"Action":"output","Package":"q","Output":"?   \tq\t[no test files]\n"}
+				{"Action":"skip","Package":"q"}`,
+			printed: "no browser\n?   \tq\t[no test files]\n",
+			skipped: "p.TestA/x",
+		},
+		"a test that a panic ended tells its output": {
+			events: `{"Action":"output","Package":"p","Test":"TestB","Output":"panic: oh\n"}
+				{"Action":"output","Package":"q","Test":"TestC","Output":"still running\n"}
+				{"Action":"fail","Package":"p"}`,
+			printed: "panic: oh\n",
+		},
+		"a package that does not build tells why": {
+			events: `{"ImportPath":"p","Action":"build-output","Output":"a.go:1: undefined: x\n"}
+				{"ImportPath":"p","Action":"build-fail"}
+				{"Action":"output","Package":"p","Output":"FAIL\tp [build failed]\n"}
+				{"Action":"fail","Package":"p","FailedBuild":"p"}`,
+			printed: "a.go:1: undefined: x\nFAIL\tp [build failed]\n",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			var printed strings.Builder
+			skipped, err := report(strings.NewReader(test.events), &printed)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := printed.String(); got != test.printed {
+				t.Errorf("printed %q, want %q", got, test.printed)
+			}
+			if got := strings.Join(skipped, " "); got != test.skipped {
+				t.Errorf("skipped %q, want %q", got, test.skipped)
+			}
+		})
+	}
+}
+
+func TestReportRefusesWhatIsNotJSON(t *testing.T) {
+	if _, err := report(strings.NewReader("FAIL"), &strings.Builder{}); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Looks at everything that can be judged without running it. It goes on after a
+# finding, so that one run tells them all, and says what it could not check.
+# shellcheck disable=SC2317,SC2329 # check calls the functions by their names
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+failed=0
+
+# check NAME COMMAND... fails the run when the command does.
+check() {
+	local name=$1
+	shift
+	echo "lint: $name"
+	if ! "$@"; then
+		echo "lint: FAILED: $name" >&2
+		failed=1
+	fi
+}
+
+unchecked() { echo "lint: NOT CHECKED: $*"; }
+
+formatted() {
+	local files
+	files=$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +) || return
+	if [ -n "$files" ]; then
+		printf 'not formatted, run gofmt -w on them:\n%s\n' "$files"
+		return 1
+	fi
+}
+
+# A finding in a module fails the run. One in the standard library is told only:
+# it is cured by a newer Go on this machine, not by a change here.
+vulnerabilities() {
+	local found
+	if found=$(go tool govulncheck ./... 2>&1); then
+		return 0
+	fi
+	if grep -q 'fetching vulnerabilities' <<<"$found"; then
+		unchecked "vulnerabilities: the database of govulncheck cannot be reached"
+		return 0
+	fi
+	echo "$found"
+	if grep -q '^ *Standard library' <<<"$found" && ! grep -q '^ *Module: ' <<<"$found"; then
+		echo "lint: update Go: the vulnerabilities above are in its standard library"
+		return 0
+	fi
+	return 1
+}
+
+# No engine is needed to judge compose.yaml; a client without the plugin leaves
+# it to the library that the plugin itself reads with.
+compose() {
+	if docker compose version >/dev/null 2>&1; then
+		docker compose config --quiet --no-interpolate
+	else
+		go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -no-interpolation compose.yaml >/dev/null
+	fi
+}
+
+check 'gofmt' formatted
+check 'go mod tidy' go mod tidy -diff
+check 'go mod verify' go mod verify
+check 'go vet' go vet ./...
+check 'staticcheck' go tool staticcheck ./...
+check 'govulncheck' vulnerabilities
+if command -v shellcheck >/dev/null; then
+	check 'shellcheck' shellcheck scripts/*.sh .ci/run
+else
+	unchecked 'scripts: shellcheck is not installed'
+fi
+check 'compose.yaml' compose
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
+	check 'Dockerfile' docker build --check .
+else
+	unchecked 'Dockerfile: no Docker engine runs'
+fi
+exit "$failed"

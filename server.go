@@ -1,0 +1,220 @@
+// Command fieldcache is a GraphQL gateway with a cache for every field.
+//
+// Main calls run, which reads the command line; serve builds each part, connects them, serves and drains.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"fieldcache/db"
+)
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	os.Exit(run(context.Background(), os.Args[1:], system{
+		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals, build: newGateway,
+	}))
+}
+
+// system is what run has of the world around it.
+type system struct {
+	stdout, stderr io.Writer
+	environ        []string // "NAME=value"
+	signals        <-chan os.Signal
+	build          func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error)
+}
+
+// gateway is what answers GraphQL, with the cache behind it.
+type gateway struct {
+	http.Handler                             // answers /graphql, whatever the method
+	evictor      evictor                     // empties the cache by hand
+	redis        func(context.Context) error // says whether Redis answers; nil without Redis
+	close        func() error                // ends it, once no request is under way
+}
+
+// Bounds on what a connection may take, beside MAX_BODY_BYTES and REQUEST_TIMEOUT.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second // beyond REQUEST_TIMEOUT
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // a query may stand in the URL
+)
+
+// untilSignal runs do with a context that the first signal ends. A second signal does not wait for do.
+func (sys system) untilSignal(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	for stopping := false; ; stopping = true {
+		select {
+		case err := <-done:
+			return err
+		case s := <-sys.signals:
+			if stopping {
+				code := 1
+				if number, ok := s.(syscall.Signal); ok {
+					code = 128 + int(number)
+				}
+				return &exitError{code, fmt.Errorf("%v again: ended at once", s)}
+			}
+			log.Info("ending: what is under way is finished, unless a second signal comes", "signal", s.String())
+			stop()
+		}
+	}
+}
+
+// serve builds the server, serves until ctx ends, finishes what is under way, and takes all down again.
+func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Logger) (err error) {
+	closing := func(what string, close func() error) {
+		if e := close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close %s: %w", what, e))
+		}
+	}
+	// What requests under way need lives on when ctx has ended.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+
+	// The ports come first: where another server has them, the database is not touched.
+	public, err := listen(ctx, "LISTEN_ADDR", cfg.ListenAddr)
+	if err != nil {
+		return err
+	}
+	defer public.Close()
+	private, err := listen(ctx, "ADMIN_ADDR", cfg.AdminAddr)
+	if err != nil {
+		return err
+	}
+	defer private.Close()
+
+	traces, err := newTelemetry(life, env.ToMap(sys.environ), log)
+	if err != nil {
+		return err
+	}
+	defer closing("telemetry", func() error {
+		ctx, cancel := context.WithTimeout(life, cfg.ShutdownTimeout)
+		defer cancel()
+		return traces.close(ctx)
+	})
+	d, err := openDatabase(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer closing("the database", d.Close)
+	if err := prepareDatabase(ctx, cfg, d, log); err != nil {
+		return err
+	}
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewDBStatsCollector(d.Bun().DB, "primary"))
+	gw, err := sys.build(life, cfg, d, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer closing("the gateway", gw.close)
+	auth, err := newAuthenticator(life, cfg, log)
+	if err != nil {
+		return err
+	}
+
+	var draining atomic.Bool
+	adminHandler := admin{
+		database: d.Ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
+	}.handler()
+	publicHandler := traces.wrap(withRequestLog(log, metrics, newPublicHandler(cfg, auth.wrap(gw))))
+	servers := serverPair{
+		public:  newServer(log, publicHandler, cfg.RequestTimeout+writeTimeout),
+		private: newServer(log, adminHandler, 0), // a profile takes as long as its reader wants
+	}
+	logStart(log, cfg, public.Addr(), private.Addr(), d)
+	return servers.serve(ctx, life, public, private, cfg.ShutdownTimeout, &draining)
+}
+
+func logStart(log *slog.Logger, cfg Config, public, private net.Addr, d *db.DB) {
+	attrs := []any{"graphql", "http://" + public.String() + "/graphql"}
+	if cfg.Playground {
+		attrs = append(attrs, "playground", "http://"+public.String()+"/")
+	}
+	redis := "none: memory alone"
+	if len(cfg.RedisURL) > 0 {
+		redis = redactURL(cfg.RedisURL[0])
+	}
+	attrs = append(attrs, "admin", "http://"+private.String()+"/", "database", d.String(), "redis", redis)
+	log.Info("serving", attrs...)
+}
+
+func newServer(log *slog.Logger, h http.Handler, write time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      write,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// serverPair is the server of the public port and that of the admin port.
+type serverPair struct{ public, private *http.Server }
+
+// serve serves both until ctx ends or one of them fails. Then it drains the public one for at most timeout,
+// while the admin port goes on telling about it. life is what both live on meanwhile.
+func (p serverPair) serve(ctx, life context.Context, public, private net.Listener, timeout time.Duration, draining *atomic.Bool) error {
+	ended := make(chan error, 2)
+	go func() { ended <- p.public.Serve(public) }()
+	go func() { ended <- p.private.Serve(private) }()
+
+	var failure error
+	running := 2
+	select {
+	case <-ctx.Done():
+	case failure = <-ended:
+		running--
+		failure = fmt.Errorf("a listener failed: %w", failure)
+	}
+
+	draining.Store(true)
+	drain, cancel := context.WithTimeout(life, timeout)
+	defer cancel()
+	if err := p.public.Shutdown(drain); err != nil {
+		failure = errors.Join(failure, p.public.Close(),
+			fmt.Errorf("requests still under way after SHUTDOWN_TIMEOUT=%v were cut off: %w", timeout, err))
+	}
+	failure = errors.Join(failure, p.private.Close())
+	for range running {
+		<-ended
+	}
+	return failure
+}
+
+// listen opens the port of a variable.
+func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s=%q: another program listens there already; end it or choose another port", variable, addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q: %w", variable, addr, err)
+	}
+	return l, nil
+}

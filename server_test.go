@@ -1,0 +1,360 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/db"
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) { testservers.Main(m) }
+
+// patience bounds every wait of a test; it is only ever used up by a failure.
+const patience = 20 * time.Second
+
+// output is what a program wrote, for tests that wait for a part of it.
+type output struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written chan struct{} // closed and renewed at each write
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.written != nil {
+		close(o.written)
+	}
+	o.written = make(chan struct{})
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// wait returns the first line that has part in it.
+func (o *output) wait(t *testing.T, part string) string {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		o.mu.Lock()
+		if o.written == nil {
+			o.written = make(chan struct{})
+		}
+		text, written := o.text.String(), o.written
+		o.mu.Unlock()
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, part) {
+				return line
+			}
+		}
+		select {
+		case <-written:
+		case <-deadline:
+			t.Fatalf("no line with %q in:\n%s", part, text)
+		}
+	}
+}
+
+// program is a run of fieldcache in this process.
+type program struct {
+	stdout, stderr *output
+	signals        chan os.Signal
+	exit           chan int // gets the exit code
+	graphql, admin string   // addresses as URLs, once it serves
+}
+
+// launch runs fieldcache with args. It is ended with the test.
+func launch(t *testing.T, graphql http.Handler, environ []string, args ...string) *program {
+	t.Helper()
+	p := &program{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), exit: make(chan int, 1)}
+	sys := system{
+		stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals,
+		build: func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error) {
+			if graphql == nil {
+				return nil, errors.New("this test serves nothing")
+			}
+			return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, close: func() error { return nil }}, nil
+		},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.exit <- run(ctx, args, sys)
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	return p
+}
+
+// start launches a server on free ports with a database in memory, and waits until it serves.
+func start(t *testing.T, graphql http.Handler, environ ...string) *program {
+	t.Helper()
+	p := launch(t, graphql, append([]string{
+		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=sqlite::memory:", "LOG_LEVEL=debug",
+	}, environ...))
+	var line struct{ GraphQL, Admin string }
+	if err := json.Unmarshal([]byte(p.stderr.wait(t, `"msg":"serving"`)), &line); err != nil {
+		t.Fatal(err)
+	}
+	p.graphql, p.admin = line.GraphQL, line.Admin
+	return p
+}
+
+func (p *program) wantExit(t *testing.T, want int) {
+	t.Helper()
+	select {
+	case code := <-p.exit:
+		if code != want {
+			t.Errorf("exit code %d, want %d; it said:\n%s", code, want, p.stderr)
+		}
+	case <-time.After(patience):
+		t.Fatalf("it does not end; it said:\n%s", p.stderr)
+	}
+}
+
+// send sends a request and returns the answer with its body; headers are "Name: value".
+func send(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response, string(text)
+}
+
+func echo() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			writeError(w, http.StatusBadRequest, "INTERNAL", err.Error())
+			return
+		}
+		w.Write(body)
+	})
+}
+
+func TestServerServes(t *testing.T) {
+	t.Parallel()
+	p := start(t, echo())
+	if response, body := send(t, "POST", p.graphql, "hello"); response.StatusCode != 200 || body != "hello" {
+		t.Errorf("POST /graphql = %d %s", response.StatusCode, body)
+	}
+	if _, body := send(t, "GET", p.admin+"readyz", ""); !strings.Contains(body, `"ready"`) {
+		t.Errorf("GET /readyz = %s", body)
+	}
+	if _, body := send(t, "GET", p.admin+"metrics", ""); !strings.Contains(body, `fieldcache_http_request_duration_seconds_count{code="200"} 1`) ||
+		!strings.Contains(body, "go_goroutines") || !strings.Contains(body, "process_open_fds") || !strings.Contains(body, "go_sql_open_connections") {
+		t.Errorf("GET /metrics = %s", body)
+	}
+	p.stderr.wait(t, "demo data")
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/evict", "/debug/pprof/"} {
+		if response, _ := send(t, "GET", strings.TrimSuffix(p.graphql, "/graphql")+path, ""); response.StatusCode != http.StatusNotFound {
+			t.Errorf("the public port answers %s by %d", path, response.StatusCode)
+		}
+	}
+	p.signals <- syscall.SIGTERM
+	p.wantExit(t, 0)
+}
+
+func TestServerPutsDemoDataInOnce(t *testing.T) {
+	t.Parallel()
+	file := "DATABASE_URL=sqlite://" + t.TempDir() + "/shop.db"
+	for _, want := range []bool{true, false} {
+		p := start(t, echo(), file)
+		p.signals <- syscall.SIGTERM
+		p.wantExit(t, 0)
+		if got := strings.Contains(p.stderr.String(), "demo data"); got != want {
+			t.Errorf("demo data put in: %v, want %v; it said:\n%s", got, want, p.stderr)
+		}
+	}
+}
+
+// A request under way is finished; meanwhile nothing new is taken, and the admin port says why.
+func TestServerDrains(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	p := start(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-release
+		if r.Context().Err() == nil {
+			io.WriteString(w, "finished")
+		}
+	}))
+	answer := make(chan string, 1)
+	go func() {
+		response, err := http.Post(p.graphql, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		answer <- string(body)
+	}()
+	<-arrived
+	p.signals <- syscall.SIGTERM
+
+	address := strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
+	eventually(t, "the port is closed", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	if response, body := send(t, "GET", p.admin+"readyz", ""); response.StatusCode != 503 || !strings.Contains(body, "draining") {
+		t.Errorf("while draining GET /readyz = %d %s", response.StatusCode, body)
+	}
+	if response, _ := send(t, "GET", p.admin+"healthz", ""); response.StatusCode != 200 {
+		t.Errorf("while draining GET /healthz = %d", response.StatusCode)
+	}
+	close(release)
+	if got := <-answer; got != "finished" {
+		t.Errorf("the request under way got %q", got)
+	}
+	p.wantExit(t, 0)
+}
+
+func TestServerCutsOffAfterShutdownTimeout(t *testing.T) {
+	t.Parallel()
+	arrived := make(chan struct{})
+	p := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-r.Context().Done()
+	}), "SHUTDOWN_TIMEOUT=20ms")
+	go func() {
+		if response, err := http.Get(p.graphql); err == nil {
+			response.Body.Close()
+		}
+	}()
+	<-arrived
+	p.signals <- syscall.SIGTERM
+	p.wantExit(t, 1)
+	p.stderr.wait(t, "still under way after SHUTDOWN_TIMEOUT=20ms")
+}
+
+func TestServerEndsAtOnceOnSecondSignal(t *testing.T) {
+	t.Parallel()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	p := start(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-release
+	}), "SHUTDOWN_TIMEOUT=10m")
+	defer close(release)
+	go func() {
+		if response, err := http.Get(p.graphql); err == nil {
+			response.Body.Close()
+		}
+	}()
+	<-arrived
+	p.signals <- syscall.SIGINT
+	p.stderr.wait(t, "ending")
+	p.signals <- syscall.SIGINT
+	p.wantExit(t, 130)
+}
+
+func TestServerPortTaken(t *testing.T) {
+	t.Parallel()
+	for _, variable := range []string{"LISTEN_ADDR", "ADMIN_ADDR"} {
+		t.Run(variable, func(t *testing.T) {
+			t.Parallel()
+			taken, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer taken.Close()
+			file := t.TempDir() + "/untouched.db"
+			p := launch(t, echo(), []string{
+				"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", variable + "=" + taken.Addr().String(), "DATABASE_URL=sqlite://" + file,
+			})
+			p.wantExit(t, 1)
+			if want := variable + `="` + taken.Addr().String() + `": another program listens there already`; !strings.Contains(p.stderr.String(), want) {
+				t.Errorf("it said:\n%s\nwant %s", p.stderr, want)
+			}
+			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the database was touched: %v", err)
+			}
+		})
+	}
+}
+
+func TestServerDatabaseDown(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	p := launch(t, echo(), []string{
+		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=postgres://u:hunter2@" + closed.Addr().String() + "/shop",
+	})
+	p.wantExit(t, 1)
+	if said := p.stderr.String(); !strings.Contains(said, "shop") || strings.Contains(said, "hunter2") {
+		t.Errorf("it said:\n%s\nwant the database named and no password", said)
+	}
+}
+
+func TestServerAsksForMigrations(t *testing.T) {
+	t.Parallel()
+	environ := []string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=" + testservers.Postgres(t)}
+	p := launch(t, echo(), environ)
+	p.wantExit(t, 1)
+	if said := p.stderr.String(); !strings.Contains(said, "migrate up") || !strings.Contains(said, "MIGRATE=true") {
+		t.Errorf("it said:\n%s\nwant the two ways out", said)
+	}
+	p = launch(t, echo(), append(environ, "MIGRATE=true"))
+	p.stderr.wait(t, `"msg":"serving"`)
+	p.signals <- syscall.SIGTERM
+	p.wantExit(t, 0)
+	if strings.Contains(p.stderr.String(), "demo data") {
+		t.Error("demo data was put into PostgreSQL unasked")
+	}
+}
+
+// eventually asks again until what it says is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}

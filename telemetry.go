@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	"go.opentelemetry.io/otel/sdk/trace"
+)
+
+// telemetry sends traces where OpenTelemetry's own variables (OTEL_*) say; nil sends none.
+type telemetry struct{ provider *trace.TracerProvider }
+
+// newTelemetry is nil unless environ names an endpoint or an exporter. Everything else about traces is
+// read by OpenTelemetry's library, which asks the process's environment.
+func newTelemetry(ctx context.Context, environ map[string]string, log *slog.Logger) (*telemetry, error) {
+	named := environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] + environ["OTEL_TRACES_EXPORTER"]
+	if named == "" || environ["OTEL_TRACES_EXPORTER"] == "none" || strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") {
+		return nil, nil
+	}
+	exporter, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %w", err)
+	}
+	// Later ones win: OTEL_SERVICE_NAME over our name.
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(attribute.String("service.name", "fieldcache")), resource.WithFromEnv())
+	if err != nil {
+		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", err) }))
+	return &telemetry{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
+}
+
+// wrap has next's requests to /graphql traced.
+func (t *telemetry) wrap(next http.Handler) http.Handler {
+	if t == nil {
+		return next
+	}
+	return otelhttp.NewHandler(next, "graphql", otelhttp.WithTracerProvider(t.provider),
+		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path == "/graphql" }),
+		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})))
+}
+
+// close sends what is still held back.
+func (t *telemetry) close(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	return t.provider.Shutdown(ctx)
+}
