@@ -82,19 +82,29 @@ type program struct {
 	graphql, admin string   // addresses as URLs, once it serves
 }
 
-// launch runs fieldcache with args. It is ended with the test.
+// builder is what makes the gateway of a program.
+type builder = func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error)
+
+// fake makes a gateway that answers as graphql does.
+func fake(graphql http.Handler) builder {
+	return func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error) {
+		if graphql == nil {
+			return nil, errors.New("this test serves nothing")
+		}
+		return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, close: func() error { return nil }}, nil
+	}
+}
+
+// launch runs fieldcache with args around a handler. It is ended with the test.
 func launch(t *testing.T, graphql http.Handler, environ []string, args ...string) *program {
 	t.Helper()
+	return launchAs(t, fake(graphql), environ, args...)
+}
+
+func launchAs(t *testing.T, build builder, environ []string, args ...string) *program {
+	t.Helper()
 	p := &program{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), exit: make(chan int, 1)}
-	sys := system{
-		stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals,
-		build: func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error) {
-			if graphql == nil {
-				return nil, errors.New("this test serves nothing")
-			}
-			return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, close: func() error { return nil }}, nil
-		},
-	}
+	sys := system{stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals, build: build}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -105,10 +115,16 @@ func launch(t *testing.T, graphql http.Handler, environ []string, args ...string
 	return p
 }
 
-// start launches a server on free ports with a database in memory, and waits until it serves.
+// start launches a server of a handler on free ports with a database in memory, and waits until it serves.
 func start(t *testing.T, graphql http.Handler, environ ...string) *program {
 	t.Helper()
-	p := launch(t, graphql, append([]string{
+	return startAs(t, fake(graphql), environ...)
+}
+
+// startAs is start for any gateway.
+func startAs(t *testing.T, build builder, environ ...string) *program {
+	t.Helper()
+	p := launchAs(t, build, append([]string{
 		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=sqlite::memory:", "LOG_LEVEL=debug",
 	}, environ...))
 	var line struct{ GraphQL, Admin string }

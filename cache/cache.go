@@ -374,7 +374,7 @@ func newEntry(value any, loaded time.Time, maxAge time.Duration) (*Entry, error)
 	if e.Absent() {
 		maxAge = min(maxAge, AbsentMaxAge)
 	}
-	e.Ends = loaded.Add(maxAge - time.Duration(rand.Float64()*jitter*float64(maxAge)))
+	e.Ends = loaded.Add(maxAge - time.Duration(rand.Float64()*jitter*float64(maxAge))).Truncate(time.Millisecond)
 	return e, nil
 }
 

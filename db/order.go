@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -75,9 +76,9 @@ func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]
 }
 
 // PlaceOrder places an order in one transaction: it takes the stock, copies the prices into the lines,
-// whose products and quantities are given, and fills in ids and time. Nothing changes when a product
-// is not there ([ErrNotFound]), has too few pieces left ([ErrConflict]), or the products are priced in
-// different currencies ([ErrInput]), since no total could be told then.
+// whose products and quantities are given, and fills in ids and time. Nothing changes when the customer or
+// a product is not there ([ErrNotFound]), a product has too few pieces left ([ErrConflict]), or the
+// products are priced in different currencies ([ErrInput]), since no total could be told then.
 func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 	o.CreatedAt = now()
 	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -98,7 +99,11 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 			l.LineNo, l.UnitPriceCents, l.Currency = i+1, p.PriceCents, p.Currency
 		}
 		if _, err := tx.NewInsert().Model(o).Returning("id").Exec(ctx); err != nil {
-			return translate(err, "customerId")
+			var dangling *Error
+			if err = translate(err, "customerId"); errors.As(err, &dangling) && dangling.Field == "customerId" {
+				return NotFound("customerId", "There is no user %d.", o.CustomerID)
+			}
+			return err
 		}
 		for _, l := range o.Lines {
 			l.OrderID = o.ID

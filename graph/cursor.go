@@ -32,10 +32,11 @@ func (of cursorOf) encode(id int64) string {
 
 // decode reads what encode made.
 func (of cursorOf) decode(cursor string) (int64, error) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err == nil {
 		if id, ok := strings.CutPrefix(string(b), string(of)+":"); ok {
-			if n, err := scalar.ParseID(id); err == nil {
+			// The decoder passes over line breaks and unused bits: only the one form that encode makes is taken.
+			if n, err := scalar.ParseID(id); err == nil && of.encode(n) == cursor {
 				return n, nil
 			}
 		}

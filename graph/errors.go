@@ -57,9 +57,9 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 			code(shown, errTimeout.code)
 		case shown.Extensions["code"] != nil:
 			// gqlgen's own, about the document or its variables.
-		case !graphql.HasOperationContext(ctx):
+		case !graphql.HasOperationContext(ctx) && stackOf(err) == "":
 			// The transport's, whose text holds the body.
-			shown.Message = `The request is not what GraphQL over HTTP has: a JSON object such as {"query": "{ countries { name } }", "variables": {}}.`
+			shown.Message = `The request is not what GraphQL over HTTP has: a JSON object in UTF-8 such as {"query": "{ countries { name } }", "variables": {}}.`
 			code(shown, "BAD_REQUEST")
 		default:
 			id := rand.Text()

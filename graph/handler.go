@@ -1,9 +1,13 @@
 package graph
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
+	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
@@ -12,6 +16,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler/transport"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"fieldcache/dataloader"
 	"fieldcache/db"
@@ -47,17 +53,20 @@ func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
 func NewHandler(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o Options, log *slog.Logger) http.Handler {
 	srv := handler.New(schema)
 	srv.AddTransport(transport.GET{})
-	srv.AddTransport(transport.POST{})
+	srv.AddTransport(post{})
 	srv.SetQueryCache(lru.New[*ast.QueryDocument](parsedDocuments))
 	srv.SetParserTokenLimit(o.MaxTokens)
 	srv.SetErrorPresenter(present(log))
 	srv.SetRecoverFunc(recovered)
-	srv.SetDisableSuggestion(!o.Introspection) // a suggestion tells the schema bit by bit
 	srv.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](registeredDocuments)})
+	o.Limits.closed = !o.Introspection
 	srv.Use(o.Limits)
 	srv.Use(extension.FixedComplexityLimit(o.MaxComplexity))
 	if o.Introspection {
 		srv.Use(extension.Introspection{})
+	} else {
+		srv.SetDisableSuggestion(true)
+		srv.SetValidationRulesFn(withoutSuggestions)
 	}
 	for _, e := range o.Extensions {
 		srv.Use(e)
@@ -73,4 +82,35 @@ func NewHandler(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o 
 		}
 	})
 	return srv
+}
+
+// post is gqlgen's transport, but strict: in the place of what is not UTF-8, JSON's decoder would put
+// another character, which would be stored, and behind a first value it would not look.
+type post struct{ transport.POST }
+
+func (p post) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecutor) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil || !utf8.Valid(body) || !json.Valid(body) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		refused := exec.DispatchError(r.Context(), gqlerror.List{gqlerror.Errorf("the body is not JSON in UTF-8")})
+		_ = json.NewEncoder(w).Encode(refused) // to a client who may be gone
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	p.POST.Do(w, r, exec)
+}
+
+// withoutSuggestions are the rules of validation that do not say what a client may have meant, which
+// would tell the schema bit by bit. gqlgen's own switch knows of fields only.
+func withoutSuggestions() *rules.Rules {
+	set := rules.NewDefaultRules()
+	for _, r := range []struct{ from, to validator.Rule }{
+		{rules.KnownArgumentNamesRule, rules.KnownArgumentNamesRuleWithoutSuggestions},
+		{rules.KnownTypeNamesRule, rules.KnownTypeNamesRuleWithoutSuggestions},
+		{rules.ValuesOfCorrectTypeRule, rules.ValuesOfCorrectTypeRuleWithoutSuggestions},
+	} {
+		set.ReplaceRule(r.from.Name, r.to.RuleFunc)
+	}
+	return set
 }

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"math"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -16,6 +17,8 @@ import (
 type Limits struct {
 	MaxDepth   int // of nested fields
 	MaxAliases int // of fields that are given another name, each use of a fragment counted
+
+	closed bool // whether asking for the schema is too much
 }
 
 var _ interface {
@@ -38,6 +41,10 @@ func (l Limits) MutateOperationContext(_ context.Context, oc *graphql.OperationC
 		return tooMuch("DEPTH_LIMIT_EXCEEDED", "the operation nests its fields more than %d deep", l.MaxDepth)
 	case m.aliases > l.MaxAliases:
 		return tooMuch("ALIAS_LIMIT_EXCEEDED", "the operation uses more than %d aliases", l.MaxAliases)
+	case m.introspects && l.closed:
+		err := gqlerror.Errorf("introspection is turned off: the server does not tell its schema")
+		errcode.Set(err, errcode.ValidationFailed)
+		return err
 	}
 	return nil
 }
@@ -51,10 +58,11 @@ func tooMuch(code, format string, limit int) *gqlerror.Error {
 // measure walks an operation until it is over a limit, so that fragments that multiply each other cost no
 // more than the limit. The document is valid: fragments are there and make no circle.
 type measure struct {
-	limits  Limits
-	tooDeep bool
-	aliases int
-	visits  int
+	limits      Limits
+	tooDeep     bool
+	introspects bool
+	aliases     int
+	visits      int
 }
 
 // maxVisits bounds the walk where nothing else does: fragments of fragments without an alias.
@@ -79,6 +87,9 @@ func (m *measure) set(set ast.SelectionSet, depth int) {
 			if s.Alias != s.Name {
 				m.aliases++
 			}
+			if s.Name == "__schema" || s.Name == "__type" {
+				m.introspects = true
+			}
 			m.set(s.SelectionSet, depth+1)
 		case *ast.InlineFragment:
 			m.set(s.SelectionSet, depth)
@@ -93,14 +104,21 @@ const countries = 250
 
 // complexity says what fields cost that answer more than one thing: as many times what is asked of each.
 func complexity() (c generated.ComplexityRoot) {
-	list := func(child, first int) int { return 1 + child*max(first, 1) }
-	c.Query.Users = func(child, first int, _ *string) int { return list(child, first) }
-	c.Query.Products = func(child, first int, _, _ *string) int { return list(child, first) }
-	c.Query.Search = func(child int, _ string, first int) int { return list(child, first) }
+	list := func(child, n int) int {
+		if child > math.MaxInt/n-1 {
+			return math.MaxInt
+		}
+		return 1 + child*n
+	}
+	// A page that is larger than allowed is refused when its turn comes.
+	page := func(child, first int) int { return list(child, min(max(first, 1), maxFirst)) }
+	c.Query.Users = func(child, first int, _ *string) int { return page(child, first) }
+	c.Query.Products = func(child, first int, _, _ *string) int { return page(child, first) }
+	c.Query.Search = func(child int, _ string, first int) int { return page(child, first) }
 	c.Query.Countries = func(child int) int { return list(child, countries) }
-	c.User.Reviews = func(child, first int, _ *string) int { return list(child, first) }
-	c.User.Orders = func(child, first int, _ *string) int { return list(child, first) }
-	c.Product.Reviews = func(child, first int, _ *string) int { return list(child, first) }
+	c.User.Reviews = func(child, first int, _ *string) int { return page(child, first) }
+	c.User.Orders = func(child, first int, _ *string) int { return page(child, first) }
+	c.Product.Reviews = func(child, first int, _ *string) int { return page(child, first) }
 	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
 	return c
 }

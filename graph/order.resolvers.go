@@ -26,6 +26,10 @@ func (r *orderResolver) Customer(ctx context.Context, obj *db.Order) (*db.User, 
 	return dataloader.For(ctx).User(ctx, obj.CustomerID)
 }
 
+func (r *orderResolver) Lines(ctx context.Context, obj *db.Order) ([]*db.OrderLine, error) {
+	return obj.Lines, nil
+}
+
 func (r *orderResolver) Total(ctx context.Context, obj *db.Order) (*db.Price, error) {
 	totals, err := obj.Totals()
 	if err != nil {

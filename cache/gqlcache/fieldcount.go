@@ -20,6 +20,11 @@ type Counter interface {
 // fields below it, as many as its value has objects times what is selected of each, and only then stops
 // counting itself, so that the count is never too low while goroutines are on their way.
 //
+// gqlgen resolves the fields of an object that have no resolver first, with all that is below them, and
+// only then begins those that have one. Where a field without a resolver has others below it that load
+// something, the count is therefore too high for a while, and the batch waits for as long as its loaders
+// have patience: give such a field a resolver.
+//
 // The mutations of an operation run one after the other; each is counted when it begins.
 type FieldCount struct {
 	// Of is the operation's counter; nil: the operation is not counted.
@@ -58,6 +63,9 @@ func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
 
 // InterceptResponse counts the root fields of a query.
 func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
+		return next(ctx) // it was refused: no field is resolved
+	}
 	if oc := graphql.GetOperationContext(ctx); oc.Operation != nil && oc.Operation.Operation == ast.Query {
 		if c := f.Of(ctx); c != nil {
 			if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name); n > 0 {

@@ -19,7 +19,7 @@ import (
 
 type OrderResolver interface {
 	Customer(ctx context.Context, obj *db.Order) (*db.User, error)
-
+	Lines(ctx context.Context, obj *db.Order) ([]*db.OrderLine, error)
 	Total(ctx context.Context, obj *db.Order) (*db.Price, error)
 }
 type OrderConnectionResolver interface {
@@ -103,7 +103,7 @@ func (ec *executionContext) _Order_lines(ctx context.Context, field graphql.Coll
 			return ec.fieldContext_Order_lines(ctx, field)
 		},
 		func(ctx context.Context) (any, error) {
-			return obj.Lines, nil
+			return ec.Resolvers.Order().Lines(ctx, obj)
 		},
 		nil,
 		func(ctx context.Context, selections ast.SelectionSet, v []*db.OrderLine) graphql.Marshaler {
@@ -117,8 +117,8 @@ func (ec *executionContext) fieldContext_Order_lines(_ context.Context, field gr
 	fc = &graphql.FieldContext{
 		Object:     "Order",
 		Field:      field,
-		IsMethod:   false,
-		IsResolver: false,
+		IsMethod:   true,
+		IsResolver: true,
 		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
 			return ec.childFields_OrderLine(ctx, field)
 		},
@@ -471,10 +471,11 @@ func (ec *executionContext) _Order(ctx context.Context, sel ast.SelectionSet, ob
 					return ec._Order_customer(ctx, field, obj)
 				})
 		case "lines":
-			out.Values[i] = ec._Order_lines(ctx, field, obj)
-			if out.Values[i] == graphql.Null {
-				atomic.AddUint32(&out.Invalids, 1)
-			}
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Order_lines(ctx, field, obj)
+				})
 		case "total":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, true,

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/db"
+	"fieldcache/db/fixtures"
+	"fieldcache/internal/testservers"
+	"fieldcache/playground"
+	"fieldcache/playground/browsertest"
+)
+
+// shop is the URL of a PostgreSQL database with the demo data in it.
+func shop(t *testing.T) string {
+	return testservers.PostgresFrom(t, "demo", func(url string) error {
+		d, err := db.Open(context.Background(), db.Options{URL: url})
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if _, err := d.MigrateUp(context.Background()); err != nil {
+			return err
+		}
+		return fixtures.Seed(context.Background(), d, fixtures.Demo)
+	})
+}
+
+// query asks a program and answers what stands under "data"; errors end the test.
+func (p *program) query(t *testing.T, query string) string {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, text := send(t, http.MethodPost, p.graphql, string(body), "Content-Type: application/json")
+	var answer struct{ Data, Errors json.RawMessage }
+	if err := json.Unmarshal([]byte(text), &answer); err != nil || res.StatusCode != http.StatusOK || answer.Errors != nil {
+		t.Fatalf("%s: %s %s", query, res.Status, text)
+	}
+	return string(answer.Data)
+}
+
+func redisClient(t *testing.T, url string) *redis.Client {
+	o, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// What a newcomer does: query, look into Redis, change, look again.
+func TestGateway(t *testing.T) {
+	t.Parallel()
+	database, redisURL := shop(t), testservers.Redis(t)
+	environ := []string{"DATABASE_URL=" + database, "REDIS_URL=" + redisURL, "REDIS_TIMEOUT=5s"}
+	p, other, c := startAs(t, newGateway, environ...), startAs(t, newGateway, environ...), redisClient(t, redisURL)
+	const read = `{ user(id: 42) { name bio } product(id: 7) { name price { amount } stock averageRating } }`
+	p.query(t, read)
+	other.query(t, read)
+
+	for key, most := range map[string]time.Duration{
+		"user:42": time.Minute, "product:7": time.Hour, "{product:7}:price": 5 * time.Minute,
+		"{product:7}:stock": 30 * time.Second, "{product:7}:rating": 5 * time.Minute,
+	} {
+		if d := c.PTTL(t.Context(), key).Val(); d > most || d < most*9/10-5*time.Second {
+			t.Errorf("TTL %s is %v, want %v less up to a tenth", key, d, most)
+		}
+	}
+	p.query(t, `mutation { updateUser(id: 42, input: {bio: "new"}) { id } setStock(productId: 7, stock: 12345) { id } }`)
+	for key, want := range map[string]int64{"user:42": 0, "{product:7}:stock": 0, "product:7": 1, "{product:7}:price": 1, "{product:7}:rating": 1} {
+		if n := c.Exists(t.Context(), key).Val(); n != want {
+			t.Errorf("EXISTS %s after the mutation is %d, want %d", key, n, want)
+		}
+	}
+	if got := p.query(t, read); !strings.Contains(got, `"bio":"new"`) || !strings.Contains(got, `"stock":12345`) {
+		t.Errorf("after the mutation: %s", got)
+	}
+	eventually(t, "the other gateway answers what is new", func() bool {
+		got := other.query(t, read)
+		return strings.Contains(got, `"bio":"new"`) && strings.Contains(got, `"stock":12345`)
+	})
+
+	res, text := send(t, http.MethodPost, p.admin+"evict", `{"keys":["user:42"],"types":["Product"]}`, "Content-Type: application/json")
+	if res.StatusCode != http.StatusOK || c.Exists(t.Context(), "user:42").Val() != 0 || c.Exists(t.Context(), "{Product}:g").Val() != 0 {
+		t.Errorf("POST /evict: %s %s", res.Status, text)
+	}
+	for _, key := range c.Keys(t.Context(), "*").Val() {
+		if c.PTTL(t.Context(), key).Val() < 0 {
+			t.Errorf("%s has no time to live", key)
+		}
+	}
+	if _, text := send(t, http.MethodGet, p.admin+"metrics", ""); !strings.Contains(text, `fieldcache_hits_total{tier="memory"}`) {
+		t.Error("the cache's counters are not among the metrics")
+	}
+}
+
+// Whatever happens to Redis, every query is answered, in time, and what was written is what is read.
+func TestGatewayWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+server.URL())
+	const read = `{ user(id: %d) { bio country { name } reviews(first: 3) { nodes { product { name stock } } } } }`
+	all := func(when string) {
+		t.Helper()
+		for id := 1; id <= 50; id += 7 {
+			if got := p.query(t, fmt.Sprintf(read, id)); strings.Contains(got, `"user":null`) {
+				t.Errorf("%s: %s", when, got)
+			}
+		}
+	}
+	change := func(bio string) {
+		t.Helper()
+		p.query(t, fmt.Sprintf(`mutation { updateUser(id: 8, input: {bio: %q}) { id } }`, bio))
+		if got := p.query(t, fmt.Sprintf(read, 8)); !strings.Contains(got, fmt.Sprintf(`"bio":%q`, bio)) {
+			t.Errorf("%s: the next read is %s", bio, got)
+		}
+	}
+	all("with Redis")
+	change("with Redis")
+
+	server.Stop()
+	all("Redis stopped")
+	change("while Redis is away")
+	if res, text := send(t, http.MethodGet, p.admin+"readyz", ""); res.StatusCode != http.StatusOK {
+		t.Errorf("without Redis the gateway is not ready: %s", text)
+	}
+	server.Start()
+	all("Redis is back, empty")
+	change("Redis is back")
+
+	server.Pause()
+	change("Redis hangs")
+	all("Redis hangs")
+	server.Resume()
+	change("Redis goes on")
+	c := redisClient(t, server.URL())
+	eventually(t, "the gateway uses Redis again", func() bool {
+		p.query(t, fmt.Sprintf(read, 8))
+		return c.Exists(t.Context(), "user:8").Val() == 1
+	})
+	for line, want := range map[string]int{"the shared cache does not answer": 1, "the shared cache answers again": 1} {
+		if n := strings.Count(p.stderr.String(), line); n < want || n > 20 {
+			t.Errorf("%q was logged %d times: changes are to be told, not calls", line, n)
+		}
+	}
+}
+
+func TestGatewayStartsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	server.Stop()
+	p := startAs(t, newGateway, "REDIS_URL="+server.URL())
+	if got := p.query(t, `{ user(id: 42) { name } }`); !strings.Contains(got, "name") {
+		t.Error(got)
+	}
+}
+
+// The playground of the real server, in a real browser: the reader's first five minutes.
+func TestGatewayPlayground(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the playground is not built: run `make playground`")
+	}
+	p := startAs(t, newGateway)
+	page := browsertest.Open(t, strings.TrimSuffix(p.graphql, "graphql"), browsertest.Options{})
+	page.WaitReady()
+	page.Execute(`"name": "Zawadi Okafor"`)
+	for _, problem := range page.Problems() {
+		t.Error(problem)
+	}
+}

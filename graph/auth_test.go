@@ -1,0 +1,229 @@
+package graph_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"fieldcache/graph"
+)
+
+// The viewers of the tables below, as seen from a user.
+const (
+	anonymous = "anonymous"
+	themself  = "the user themself"
+	another   = "another user"
+	admin     = "an admin"
+	openly    = "anyone on an open server"
+)
+
+func viewers(user int64) map[string]graph.Viewer {
+	return map[string]graph.Viewer{
+		anonymous: {},
+		themself:  {ID: user},
+		another:   {ID: 3},
+		admin:     {ID: 2, Admin: true},
+		openly:    {Open: true},
+	}
+}
+
+// contents is everything in the shop's tables, as text.
+func (s *shop) contents(t testing.TB) string {
+	t.Helper()
+	var all strings.Builder
+	for _, table := range []string{"countries", "users", "products", "reviews", "orders", "order_lines"} {
+		var rows []map[string]any
+		if err := s.db.Bun().NewRaw("SELECT * FROM "+table+" ORDER BY 1, 2").Scan(t.Context(), &rows); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range rows {
+			fmt.Fprintln(&all, table, row)
+		}
+	}
+	s.sql()
+	return all.String()
+}
+
+// unchanged runs f, which must neither write nor evict.
+func (s *shop) unchanged(t testing.TB, f func()) {
+	t.Helper()
+	before, evictions := s.contents(t), s.cache.Stats().Evictions.Load()
+	f()
+	if s.contents(t) != before {
+		t.Error("rows were changed")
+	}
+	if got := s.cache.Stats().Evictions.Load(); got != evictions {
+		t.Errorf("%d keys and tags were evicted", got-evictions)
+	}
+}
+
+// Each cell of the table is tried on a user and a product of its own, so that none depends on another.
+func TestWhoMayWrite(t *testing.T) {
+	t.Parallel()
+	const (
+		unauthenticated = "UNAUTHENTICATED"
+		forbidden       = "FORBIDDEN"
+	)
+	adminsOnly := map[string]string{anonymous: unauthenticated, themself: forbidden, another: forbidden}
+	ownersOnly := map[string]string{anonymous: unauthenticated, another: forbidden}
+	signedIn := map[string]string{anonymous: unauthenticated}
+	rules := map[string]struct {
+		mutation string
+		refused  map[string]string // code by viewer; who is not in it may
+	}{
+		"createUser":              {`createUser(input: {name: "New", email: "newUSER@shop.example"}) { id }`, adminsOnly},
+		"updateUser":              {`updateUser(id: USER, input: {name: "Renamed"}) { id }`, ownersOnly},
+		"deleteUser":              {`deleteUser(id: USER)`, ownersOnly},
+		"updateProduct":           {`updateProduct(id: 7, input: {name: "Renamed USER"}) { id }`, adminsOnly},
+		"setPrice":                {`setPrice(productId: 7, price: {amount: "USER", currency: "EUR"}) { id }`, adminsOnly},
+		"setStock":                {`setStock(productId: 7, stock: USER000) { id }`, adminsOnly},
+		"addReview":               {`addReview(productId: 7, rating: 5, body: "By USER.") { id }`, signedIn},
+		"addReview for the user":  {`addReview(productId: 7, rating: 5, body: "By USER.", authorId: USER) { id }`, ownersOnly},
+		"placeOrder":              {`placeOrder(lines: [{productId: 8, quantity: 1}]) { id }`, signedIn},
+		"placeOrder for the user": {`placeOrder(lines: [{productId: 8, quantity: 1}], customerId: USER) { id }`, ownersOnly},
+	}
+	// Where the input is wrong as well, the refusal does not tell what is there and what is not.
+	for name, mutation := range map[string]string{
+		"createUser, wrongly":    `createUser(input: {name: "", email: "USER"}) { id }`,
+		"updateProduct, wrongly": `updateProduct(id: "0USER", input: {name: ""}) { id }`,
+		"setPrice, wrongly":      `setPrice(productId: 99999999, price: {amount: "xUSER", currency: "EUR"}) { id }`,
+		"setStock, wrongly":      `setStock(productId: 99999999, stock: -USER) { id }`,
+	} {
+		r := rules["setStock"]
+		r.mutation = mutation
+		rules[name] = r
+	}
+	backends(t, func(t *testing.T, s *shop) {
+		var stocked any
+		s.read(t, &stocked, `mutation { setStock(productId: 8, stock: 1000) { id } }`)
+		for name, rule := range rules {
+			for who := range viewers(0) {
+				var made struct {
+					CreateUser struct {
+						ID int64 `json:"id,string"`
+					}
+				}
+				s.read(t, &made, `mutation($email: String!) { createUser(input: {name: "Target", email: $email}) { id } }`,
+					"email", fmt.Sprintf("target-%x@shop.example", name+who))
+				user := made.CreateUser.ID
+				code := rule.refused[who]
+				try := func() {
+					s.sql()
+					a := s.ask(t, viewers(user)[who], "mutation { "+strings.ReplaceAll(rule.mutation, "USER", fmt.Sprint(user))+" }")
+					statements := s.sql()
+					if strings.HasSuffix(name, "wrongly") && code == "" {
+						code = "BAD_USER_INPUT"
+					}
+					switch {
+					case a.code() != code:
+						t.Errorf("%s by %s: code %q, want %q: %s", name, who, a.code(), code, a.raw)
+					case code == "" && string(a.Data) == "null":
+						t.Errorf("%s by %s: no data: %s", name, who, a.raw)
+					case code != "" && string(a.Data) != "null":
+						t.Errorf("%s by %s: data although it is refused: %s", name, who, a.raw)
+					case code != "" && len(statements) > 0:
+						t.Errorf("%s by %s: statements although it is refused:\n%s", name, who, lines(statements))
+					}
+				}
+				if code == "" && !strings.HasSuffix(name, "wrongly") {
+					before := s.contents(t)
+					evictions := s.cache.Stats().Evictions.Load()
+					try()
+					if s.contents(t) == before {
+						t.Errorf("%s by %s: nothing was written", name, who)
+					}
+					if s.cache.Stats().Evictions.Load() == evictions {
+						t.Errorf("%s by %s: nothing was evicted", name, who)
+					}
+				} else {
+					s.unchanged(t, try)
+				}
+			}
+		}
+	})
+}
+
+// What is written is written as whoever signed in; on an open server, as the first user.
+func TestWriteAsThemself(t *testing.T) {
+	t.Parallel()
+	backends(t, func(t *testing.T, s *shop) {
+		var stocked any
+		s.read(t, &stocked, `mutation { setStock(productId: 8, stock: 1000) { id } }`)
+		for who, want := range map[string]string{themself: "42", another: "3", admin: "2", openly: "1"} {
+			var got struct {
+				AddReview  struct{ Author struct{ ID string } }
+				PlaceOrder struct{ Customer struct{ ID string } }
+			}
+			a := s.ask(t, viewers(42)[who], `mutation {
+				addReview(productId: 7, rating: 5, body: "Mine.") { author { id } }
+				placeOrder(lines: [{productId: 8, quantity: 1}]) { customer { id } } }`)
+			if err := json.Unmarshal(a.Data, &got); err != nil || len(a.Errors) > 0 {
+				t.Fatalf("%s: %s", who, a.raw)
+			}
+			if got.AddReview.Author.ID != want || got.PlaceOrder.Customer.ID != want {
+				t.Errorf("%s writes as %s and %s, want %s", who, got.AddReview.Author.ID, got.PlaceOrder.Customer.ID, want)
+			}
+		}
+		// Who is gone can write no more, though the token is still good.
+		s.unchanged(t, func() {
+			for _, mutation := range []string{`addReview(productId: 7, rating: 5, body: "Mine.") { id }`, `placeOrder(lines: [{productId: 8, quantity: 1}]) { id }`} {
+				if a := s.ask(t, graph.Viewer{ID: 424242}, "mutation { "+mutation+" }"); a.code() != "NOT_FOUND" {
+					t.Errorf("%s by a user who is gone: %s", mutation, a.raw)
+				}
+			}
+		})
+	})
+}
+
+// A user's private fields are null to others, without an error, by whatever way one comes to the user, and
+// whoever asked before.
+func TestWhoMayRead(t *testing.T) {
+	t.Parallel()
+	const private = `{ id email orders(first: 1) { totalCount nodes { id } } }`
+	ways := map[string]string{
+		"user":                `{ u: user(id: 42) ` + private + ` }`,
+		"users":               `{ users(first: 1, after: "` + cursor("users", 41) + `") { nodes ` + private + ` } }`,
+		"search":              `{ search(text: "Zawadi Okafor", first: 1) { ... on User ` + private + ` } }`,
+		"a review's author":   `{ user(id: 42) { reviews(first: 1) { nodes { author ` + private + ` } } } }`,
+		"an update":           `mutation { updateUser(id: 42, input: {bio: "Same."}) ` + private + ` }`,
+		"an order's customer": `mutation { placeOrder(lines: [{productId: 8, quantity: 1}], customerId: 42) { customer ` + private + ` } }`,
+		"a new review":        `mutation { addReview(productId: 7, rating: 3, body: "So-so.", authorId: 42) { author ` + private + ` } }`,
+	}
+	backends(t, func(t *testing.T, s *shop) {
+		var stocked any
+		s.read(t, &stocked, `mutation { setStock(productId: 8, stock: 1000) { id } }`)
+		sees := []string{themself, admin}
+		// Each after each, so that what one may see is in the cache when another asks.
+		for _, who := range []string{admin, anonymous, themself, another, openly, themself, anonymous, admin, another} {
+			for name, query := range ways {
+				mutates := strings.HasPrefix(query, "mutation")
+				if mutates && (who == anonymous || who == another) {
+					continue // refused: see TestWhoMayWrite
+				}
+				a := s.ask(t, viewers(42)[who], query)
+				if len(a.Errors) > 0 {
+					t.Errorf("%s by %s: %s", name, who, a.raw)
+				}
+				shown := strings.Contains(a.raw, `"email":"zawadi.okafor42@shop.example"`) && strings.Contains(a.raw, `"totalCount"`)
+				hidden := strings.Contains(a.raw, `"email":null,"orders":null`) && !strings.Contains(a.raw, "@")
+				if !strings.Contains(a.raw, `"id":"42"`) || shown != slices.Contains(sees, who) || hidden == shown {
+					t.Errorf("%s by %s: %s", name, who, a.raw)
+				}
+			}
+			var me struct{ Me *struct{ ID, Email string } }
+			a := s.ask(t, viewers(42)[who], `{ me { id email } }`)
+			if err := json.Unmarshal(a.Data, &me); err != nil || len(a.Errors) > 0 {
+				t.Fatalf("me by %s: %s", who, a.raw)
+			}
+			switch id := viewers(42)[who].ID; {
+			case id == 0 && me.Me != nil, id != 0 && (me.Me == nil || me.Me.ID != fmt.Sprint(id) || me.Me.Email == ""):
+				t.Errorf("me by %s: %s", who, a.raw)
+			}
+		}
+		if a := s.ask(t, graph.Viewer{ID: 424242}, `{ me { id } }`); a.raw != `{"data":{"me":null}}` {
+			t.Errorf("me by a user who is gone: %s", a.raw)
+		}
+	})
+}

@@ -1,0 +1,174 @@
+package graph_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"fieldcache/graph"
+)
+
+// cursor is the cursor behind an id in a list of the things called so.
+func cursor(list string, id int64) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s:%d", list, id))
+}
+
+// list is a connection: how to ask for it, and which ids it has by the database's word.
+type list struct {
+	cursors string
+	query   string // $first, $after; the connection is called list, what it belongs to of
+	sql     string
+}
+
+func allLists() map[string]list {
+	const page = `(first: $first, after: $after) { totalCount pageInfo { hasNextPage endCursor } nodes { id } }`
+	const head = `query($first: Int!, $after: String) `
+	return map[string]list{
+		"users":              {"users", head + `{ list: users` + page + ` }`, "SELECT id FROM users"},
+		"products":           {"products", head + `{ list: products` + page + ` }`, "SELECT id FROM products"},
+		"a category":         {"products", head + `{ list: products(category: "kitchen", first: $first, after: $after) { totalCount pageInfo { hasNextPage endCursor } nodes { id } } }`, "SELECT id FROM products WHERE category = 'kitchen'"},
+		"no category":        {"products", head + `{ list: products(category: "Kitchen", first: $first, after: $after) { totalCount pageInfo { hasNextPage endCursor } nodes { id } } }`, "SELECT id FROM products WHERE category = 'Kitchen'"},
+		"a user's reviews":   {"reviews", head + `{ of: user(id: 42) { list: reviews` + page + ` } }`, "SELECT id FROM reviews WHERE author_id = 42"},
+		"a product's":        {"reviews", head + `{ of: product(id: 7) { list: reviews` + page + ` } }`, "SELECT id FROM reviews WHERE product_id = 7"},
+		"a user's orders":    {"orders", head + `{ of: user(id: 42) { list: orders` + page + ` } }`, "SELECT id FROM orders WHERE customer_id = 42"},
+		"a new user's list":  {"reviews", head + `{ of: user(id: 51) { list: reviews` + page + ` } }`, "SELECT id FROM reviews WHERE author_id = 51"},
+		"a new user's order": {"orders", head + `{ of: user(id: 51) { list: orders` + page + ` } }`, "SELECT id FROM orders WHERE customer_id = 51"},
+	}
+}
+
+// pageOf is a page as a client sees it.
+type pageOf struct {
+	TotalCount int
+	PageInfo   struct {
+		HasNextPage bool
+		EndCursor   *string
+	}
+	Nodes []struct {
+		ID int64 `json:"id,string"`
+	}
+}
+
+func (s *shop) page(t testing.TB, l list, first int, after *string) pageOf {
+	t.Helper()
+	var data struct {
+		List *pageOf
+		Of   *struct{ List *pageOf }
+	}
+	a := s.ask(t, graph.Viewer{ID: 2, Admin: true}, l.query, "first", first, "after", after)
+	if err := json.Unmarshal(a.Data, &data); err != nil || len(a.Errors) > 0 {
+		t.Fatalf("%s: %v", a.raw, err)
+	}
+	if data.Of != nil {
+		data.List = data.Of.List
+	}
+	if data.List == nil || data.List.Nodes == nil {
+		t.Fatalf("there is no list: %s", a.raw)
+	}
+	return *data.List
+}
+
+func (s *shop) ids(t testing.TB, l list) []int64 {
+	t.Helper()
+	ids := []int64{}
+	if err := s.db.Bun().NewRaw(l.sql+" ORDER BY id").Scan(t.Context(), &ids); err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// Page by page, whatever their size, a list is every one of its things, once, in ascending order.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	backends(t, func(t *testing.T, s *shop) {
+		var made any
+		s.read(t, &made, `mutation { createUser(input: {name: "New", email: "new@shop.example"}) { id } }`)
+		for name, l := range allLists() {
+			want := s.ids(t, l)
+			for _, size := range []int{7, 1, max(len(want), 1), len(want) + 1, 100} {
+				got := []int64{}
+				var after *string
+				for pages := 1; ; pages++ {
+					p := s.page(t, l, min(size, 100), after)
+					for _, n := range p.Nodes {
+						got = append(got, n.ID)
+					}
+					if p.TotalCount != len(want) {
+						t.Errorf("%s: there are %d in all, want %d", name, p.TotalCount, len(want))
+					}
+					if more := len(got) < len(want); p.PageInfo.HasNextPage != more {
+						t.Fatalf("%s: after %d of %d, hasNextPage is %v", name, len(got), len(want), p.PageInfo.HasNextPage)
+					}
+					end := p.PageInfo.EndCursor
+					if len(p.Nodes) == 0 {
+						if end != nil {
+							t.Errorf("%s: an empty page ends at %s", name, *end)
+						}
+					} else if last := cursor(l.cursors, got[len(got)-1]); end == nil || *end != last {
+						t.Errorf("%s: the page does not end at %s", name, last)
+					}
+					if !p.PageInfo.HasNextPage {
+						if least := max(1, (len(want)+min(size, 100)-1)/min(size, 100)); pages != least {
+							t.Errorf("%s: %d pages of %d, want %d", name, pages, size, least)
+						}
+						break
+					}
+					after = end
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s, %d by %d: got %v, want %v", name, size, size, got, want)
+				}
+			}
+			// Behind the end, and behind ids that are not there, or of another list.
+			for _, id := range []int64{1 << 62, 9_223_372_036_854_775_807} {
+				if p := s.page(t, l, 7, new(cursor(l.cursors, id))); len(p.Nodes) > 0 || p.PageInfo.HasNextPage || p.PageInfo.EndCursor != nil || p.TotalCount != len(want) {
+					t.Errorf("%s behind the end: %+v", name, p)
+				}
+			}
+		}
+	})
+}
+
+// Who walks a list while rows of it go sees every other row once.
+func TestPagesWhileRowsGo(t *testing.T) {
+	t.Parallel()
+	backends(t, func(t *testing.T, s *shop) {
+		l := allLists()["users"]
+		all := s.ids(t, l)
+		var got []int64
+		var after *string
+		var gone []int64
+		for {
+			p := s.page(t, l, 7, after)
+			if left := len(all) - len(gone); p.TotalCount != left {
+				t.Errorf("there are %d in all, want %d", p.TotalCount, left)
+			}
+			for _, n := range p.Nodes {
+				got = append(got, n.ID)
+			}
+			if !p.PageInfo.HasNextPage {
+				break
+			}
+			after = p.PageInfo.EndCursor
+			// The row that the cursor points at goes, and the one behind it.
+			last := got[len(got)-1]
+			next := all[slices.Index(all, last)+1]
+			for _, id := range []int64{last, next} {
+				var done any
+				s.read(t, &done, fmt.Sprintf(`mutation { deleteUser(id: %d) }`, id))
+				gone = append(gone, id)
+			}
+		}
+		// Every second one that went had been seen before.
+		var want []int64
+		for _, id := range all {
+			if i := slices.Index(gone, id); i < 0 || i%2 == 0 {
+				want = append(want, id)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package graph_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"fieldcache/graph"
+)
+
+var update = flag.Bool("update", false, "write what the stories' requests answer now into testdata/stories")
+
+// A story is an archive of steps that follow one another on the demo data: what is asked, and by whom;
+// the answer; how many statements that took; and, of a mutation, which keys in Redis it evicted. It is
+// told on each pair of database and tiers.
+func TestStories(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/stories/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("there are no stories", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			backends(t, func(t *testing.T, s *shop) { tell(t, s, file) })
+		})
+	}
+}
+
+// step is one request of a story with what is expected of it.
+type step struct {
+	name, request, answer string
+	statements            int
+	evicted               string // "" where the story does not say
+}
+
+func tell(t *testing.T, s *shop, file string) {
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := &txtar.Archive{Comment: archive.Comment}
+	for _, want := range steps(t, archive) {
+		s.sql()
+		before := s.keys(t)
+		got := step{name: want.name, request: want.request, answer: s.ask(t, viewer(t, want.request), want.request).raw}
+		statements := s.sql()
+		got.statements = len(statements)
+		got.evicted = want.evicted
+		if s.redis != nil {
+			got.evicted = ""
+			if strings.Contains(want.request, "mutation") {
+				after := s.keys(t)
+				got.evicted = lines(slices.DeleteFunc(before, func(k string) bool { return slices.Contains(after, k) })) + "\n"
+			}
+		}
+		told.Files = append(told.Files, got.files(t)...)
+		if *update {
+			continue
+		}
+		if compact(t, got.answer) != compact(t, want.answer) {
+			t.Errorf("%s: the answer is\n%s\nwant\n%s", want.name, got.answer, want.answer)
+		}
+		if got.statements != want.statements {
+			t.Errorf("%s: %d statements, want %d:\n%s", want.name, got.statements, want.statements, lines(statements))
+		}
+		if got.evicted != want.evicted {
+			t.Errorf("%s: evicted\n%swant\n%s", want.name, got.evicted, want.evicted)
+		}
+	}
+	if *update && s.redis != nil {
+		if err := os.WriteFile(file, txtar.Format(told), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// keys lists what is in Redis: entries and generations of tags.
+func (s *shop) keys(t *testing.T) []string {
+	if s.redis == nil {
+		return nil
+	}
+	keys, err := s.redis.Keys(t.Context(), "*").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// steps reads the archive: "1 what it is", then its "answer", "statements" and "evicted".
+func steps(t *testing.T, archive *txtar.Archive) (list []step) {
+	for _, f := range archive.Files {
+		data := string(f.Data)
+		if _, rest, ok := strings.Cut(f.Name, "/"); ok && len(list) > 0 {
+			last := &list[len(list)-1]
+			switch rest {
+			case "answer":
+				last.answer = data
+			case "statements":
+				n, err := strconv.Atoi(strings.TrimSpace(data))
+				if err != nil {
+					t.Fatal(err)
+				}
+				last.statements = n
+			case "evicted":
+				last.evicted = data
+			default:
+				t.Fatalf("unknown part %s", f.Name)
+			}
+			continue
+		}
+		list = append(list, step{name: f.Name, request: data})
+	}
+	return list
+}
+
+func (s step) files(t *testing.T) []txtar.File {
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, []byte(s.answer), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	files := []txtar.File{
+		{Name: s.name, Data: []byte(s.request)},
+		{Name: s.name + "/answer", Data: append(pretty.Bytes(), '\n')},
+		{Name: s.name + "/statements", Data: []byte(fmt.Sprintln(s.statements))},
+	}
+	if s.evicted != "" {
+		files = append(files, txtar.File{Name: s.name + "/evicted", Data: []byte(s.evicted)})
+	}
+	return files
+}
+
+// viewer is whom the first line of a request names: "# user 42", "# admin", "# nobody". Without such a line
+// the server is open.
+func viewer(t *testing.T, request string) graph.Viewer {
+	first, _, _ := strings.Cut(request, "\n")
+	who, ok := strings.CutPrefix(first, "# ")
+	if !ok {
+		return everyone
+	}
+	switch {
+	case who == "admin":
+		return graph.Viewer{ID: 1, Admin: true}
+	case who == "nobody":
+		return graph.Viewer{}
+	}
+	id, err := strconv.ParseInt(strings.TrimPrefix(who, "user "), 10, 64)
+	if err != nil {
+		t.Fatalf("who is %q?", who)
+	}
+	return graph.Viewer{ID: id}
+}
+
+func compact(t *testing.T, text string) string {
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text)); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return b.String()
+}

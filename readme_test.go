@@ -1,0 +1,347 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/redisstore"
+	"fieldcache/graph/generated"
+	"fieldcache/internal/testservers"
+)
+
+// The README's Go code stands here word for word.
+
+type User struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+// users is where users come from when no tier has them: a cache.Source.
+type users struct {
+	maxAge time.Duration
+	read   func(ctx context.Context, ids []int64) (map[int64]*User, error)
+}
+
+// request asks for one user.
+func (u *users) request(id int64) cache.Request {
+	key := cache.Entity("user", strconv.FormatInt(id, 10)) // user:42
+	item := cache.Item{Key: key, Tags: []cache.Tag{cache.Type("User")}, MaxAge: u.maxAge}
+	return cache.Request{Item: item, Source: u, Arg: id}
+}
+
+// Load reads all that a batch lacks, in one statement.
+func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, error) {
+	ids := make([]int64, len(requests))
+	for i, r := range requests {
+		ids[i] = r.Arg.(int64)
+	}
+	rows, err := u.read(ctx, ids)
+	values := make([]any, len(ids))
+	for i, id := range ids {
+		if row, ok := rows[id]; ok {
+			values[i] = row // what stays nil is remembered as absent
+		}
+	}
+	return values, err
+}
+
+// Also names nothing: the statement reads users alone.
+func (u *users) Also(cache.Request) []cache.Request { return nil }
+
+// Decode reads what Redis holds.
+func (u *users) Decode(_ cache.Request, data []byte) (any, error) {
+	user := new(User)
+	err := json.Unmarshal(data, user)
+	return user, err
+}
+
+// open makes the cache. How long users are kept is what the schema says.
+func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout time.Duration) (*cache.Cache, error) {
+	policies, err := gqlcache.ReadPolicies(schema.Schema()) // a contradictory hint is an error
+	if err != nil {
+		return nil, err
+	}
+	policy, err := policies.Of("User")
+	if err != nil {
+		return nil, err
+	}
+	u.maxAge = policy.MaxAge
+	memory, err := memstore.New(64 << 20) // bytes
+	if err != nil {
+		return nil, err
+	}
+	shared, err := redisstore.New(redisstore.Options{URLs: []string{redisURL}, Timeout: timeout})
+	if err != nil {
+		return nil, err
+	}
+	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}), nil // Close ends it
+}
+
+// get is what a resolver does.
+func (u *users) get(ctx context.Context, c *cache.Cache, id int64) (*User, error) {
+	result := c.Load(ctx, []cache.Request{u.request(id)})[0]
+	user, _ := result.Value.(*User) // nil: there is none
+	return user, result.Err
+}
+
+// changed is what a mutation does, after its commit and before its answer.
+func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
+	_, err := c.Evict(ctx, cache.Eviction{Keys: []cache.Key{u.request(id).Key}})
+	return err // to be logged: the eviction is tried again until Redis takes it
+}
+
+func newGraphQL(schema graphql.ExecutableSchema, counter func(context.Context) gqlcache.Counter) http.Handler {
+	srv := handler.New(schema)
+	srv.AddTransport(transport.POST{})
+	srv.Use(&gqlcache.FieldCount{Of: counter})
+	return srv
+}
+
+// The sample does what the README says of it.
+func TestReadmeSample(t *testing.T) {
+	t.Parallel()
+	ctx, redisURL := t.Context(), testservers.Redis(t)
+	rows, reads := map[int64]*User{42: {42, "Ada"}}, 0
+	schema := generated.NewExecutableSchema(generated.Config{})
+	source := func() *users {
+		return &users{read: func(_ context.Context, ids []int64) (map[int64]*User, error) {
+			reads++
+			found := maps.Clone(rows)
+			maps.DeleteFunc(found, func(id int64, _ *User) bool { return !slices.Contains(ids, id) })
+			return found, nil
+		}}
+	}
+	open := func() (*users, *cache.Cache) {
+		u := source()
+		c, err := u.open(schema, redisURL, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return u, c
+	}
+	first, near := open()
+	second, far := open()
+	want := func(u *users, c *cache.Cache, id int64, name string, n int) {
+		t.Helper()
+		user, err := u.get(ctx, c, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(user); got != name || reads != n {
+			t.Errorf("user %d is %s after %d reads, want %s after %d", id, got, reads, name, n)
+		}
+	}
+	want(first, near, 42, "&{42 Ada}", 1)
+	want(first, near, 42, "&{42 Ada}", 1) // from memory
+	want(second, far, 42, "&{42 Ada}", 1) // from Redis
+	want(first, near, 43, "<nil>", 2)     // absent
+	want(second, far, 43, "<nil>", 2)     // remembered as absent
+	rows[42] = &User{42, "Grace"}
+	if err := first.changed(ctx, near, 42); err != nil {
+		t.Fatal(err)
+	}
+	want(first, near, 42, "&{42 Grace}", 3)
+	if first.maxAge != time.Minute {
+		t.Errorf("users are kept for %v; the schema says a minute", first.maxAge)
+	}
+
+	h := newGraphQL(schema, func(context.Context) gqlcache.Counter { return nil })
+	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"query": "{ __typename }"}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if got := w.Body.String(); got != `{"data":{"__typename":"Query"}}` {
+		t.Errorf("the handler answers %s", got)
+	}
+}
+
+// What the README shows and names is there.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	readme := read(t, "README.md")
+
+	t.Run("variables", func(t *testing.T) {
+		_, after, found := strings.Cut(readme, "\n| variable | default |")
+		if !found {
+			t.Fatal("README.md has no table of variables: put in what `go run . variables` prints")
+		}
+		table, _, _ := strings.Cut("| variable | default |"+after, "\n\n")
+		if strings.TrimSpace(table) != strings.TrimSpace(configTable()) {
+			t.Error("README.md's table of variables is not what `go run . variables` prints")
+		}
+	})
+	t.Run("code", func(t *testing.T) {
+		source := read(t, "readme_test.go")
+		for _, block := range blocks(readme, "go") {
+			for part := range strings.SplitSeq(strings.TrimSpace(block), "\n\n") {
+				if !strings.Contains(source, part) {
+					t.Errorf("this Go code is not in readme_test.go, where it is tried:\n%s", part)
+				}
+			}
+		}
+	})
+	t.Run("links", func(t *testing.T) {
+		for _, name := range documents(t) {
+			for _, m := range regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`).FindAllStringSubmatch(read(t, name), -1) {
+				if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+					t.Errorf("%s links to %s: %v", name, m[1], err)
+				}
+			}
+		}
+	})
+	t.Run("layout", func(t *testing.T) {
+		packages := 0
+		for _, block := range blocks(readme, "") {
+			folder := ""
+			for line := range strings.Lines(block) {
+				name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+				if !strings.HasPrefix(line, " ") {
+					folder = ""
+				}
+				if !strings.HasSuffix(name, "/") {
+					continue
+				}
+				packages++
+				if info, err := os.Stat(filepath.Join(folder, name)); err != nil || !info.IsDir() {
+					t.Errorf("the layout names %s%s: %v", folder, name, err)
+				}
+				if folder == "" {
+					folder = name
+				}
+			}
+		}
+		if packages < 10 {
+			t.Errorf("the layout names only %d folders", packages)
+		}
+	})
+	t.Run("targets", func(t *testing.T) {
+		targets := regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(read(t, "Makefile"), -1)
+		for _, name := range documents(t) {
+			for _, m := range regexp.MustCompile("(?:`|\n    (?:[A-Z_]+=[^ ]+ )*)make ([a-z-]+)").FindAllStringSubmatch(read(t, name), -1) {
+				if !slices.ContainsFunc(targets, func(target []string) bool { return target[1] == m[1] }) {
+					t.Errorf("%s names make %s, which the Makefile does not have", name, m[1])
+				}
+			}
+		}
+	})
+	t.Run("commands", func(t *testing.T) {
+		root := newRootCommand(system{})
+		root.InitDefaultHelpCmd()
+		for _, name := range documents(t) {
+			for _, m := range regexp.MustCompile("(?:`|\n    |gateway )(?:fieldcache|go run \\.) ([a-z]+)").FindAllStringSubmatch(read(t, name), -1) {
+				if found, _, err := root.Find(m[1:]); err != nil || found == root {
+					t.Errorf("%s names the command %s, which there is not", name, m[1])
+				}
+			}
+		}
+	})
+	t.Run("routes", func(t *testing.T) {
+		handlers := read(t, "public.go") + read(t, "admin.go")
+		for _, name := range documents(t) {
+			for _, m := range regexp.MustCompile("`(?:GET|POST) (/[a-z/]*)").FindAllStringSubmatch(read(t, name), -1) {
+				if !strings.Contains(handlers, m[1]+`"`) {
+					t.Errorf("%s names the route %s, which no handler has", name, m[1])
+				}
+			}
+		}
+	})
+}
+
+// Every module that is required, and every package of the playground, is argued for.
+func TestDecisionsNameDependencies(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command("go", "mod", "edit", "-json").Output()
+	if err != nil {
+		t.Fatalf("go mod edit: %v", err)
+	}
+	var module struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+		Tool []struct{ Path string }
+	}
+	var front struct{ Dependencies, DevDependencies map[string]string }
+	if err := json.Unmarshal(out, &module); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.NewDecoder(bytes.NewBufferString(read(t, "playground/package.json"))).Decode(&front); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range module.Require {
+		if !r.Indirect {
+			names = append(names, r.Path)
+		}
+	}
+	for _, tool := range module.Tool {
+		names = append(names, tool.Path)
+	}
+	names = slices.AppendSeq(names, maps.Keys(front.Dependencies))
+	names = slices.AppendSeq(names, maps.Keys(front.DevDependencies))
+	if len(names) < 20 {
+		t.Fatalf("found only %q", names)
+	}
+	decisions := read(t, "docs/decisions.md")
+	for _, name := range names {
+		if !strings.Contains(decisions, "`"+name+"`") {
+			t.Errorf("docs/decisions.md does not say why %s is depended on", name)
+		}
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// documents lists what people read.
+func documents(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil || len(docs) == 0 {
+		t.Fatalf("docs: %v, %v", docs, err)
+	}
+	return append(docs, "README.md", "CHANGELOG.md")
+}
+
+// blocks lists a document's fenced blocks of one language; "" for those that name none.
+func blocks(text, language string) (found []string) {
+	parts := strings.Split("\n"+text, "\n```")
+	for i := 1; i < len(parts); i += 2 {
+		if first, body, ok := strings.Cut(parts[i], "\n"); ok && first == language {
+			found = append(found, body)
+		}
+	}
+	return found
+}
