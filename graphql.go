@@ -115,6 +115,15 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("evictions_total", "Keys and tags evicted by this gateway.", nil, s.Evictions.Load)
 	counter("evictions_heard_total", "Evictions heard of from other gateways.", nil, s.Heard.Load)
 	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
+	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "fieldcache", Name: "redis_sick", Help: "1 while Redis is left alone because it failed.",
+	}, func() float64 {
+		if c.Sick() {
+			return 1
+		}
+		return 0
+	}))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "memory_bytes", Help: "What the entries in memory weigh.",
 	}, func() float64 { return float64(memory.Bytes()) }))

@@ -39,7 +39,8 @@ type Cache struct {
 	shared  Store
 	lease   time.Duration
 	timeout time.Duration
-	health  health
+	breaker breaker
+	log     *slog.Logger
 	lost    lost
 	stats   Stats
 
@@ -88,7 +89,7 @@ func New(o Options) *Cache {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Cache{
 		memory: o.Memory, shared: o.Shared, lease: o.Lease, timeout: o.Timeout,
-		health: health{log: o.Log}, stop: stop,
+		breaker: newBreaker(o.Log), log: o.Log, stop: stop,
 	}
 	c.lost.changed = make(chan struct{}, 1)
 	if c.shared == nil {
@@ -198,10 +199,11 @@ func (c *Cache) fromShared(ctx context.Context, wants []*want, results []Result)
 	if len(ask) == 0 {
 		return rest, true
 	}
-	tctx, cancel := context.WithTimeout(ctx, c.timeout)
-	entries, err := c.shared.Get(tctx, items(ask))
-	cancel()
-	c.fault(ctx, err)
+	var entries []*Entry
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		entries, err = c.shared.Get(ctx, items(ask))
+		return err
+	})
 	if err != nil {
 		return wants, false
 	}
@@ -272,10 +274,11 @@ func (c *Cache) beginShared(ctx context.Context, wants []*want) {
 	if len(ask) == 0 {
 		return
 	}
-	tctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	tickets, err := c.shared.Begin(tctx, items(ask))
-	c.fault(ctx, err)
+	var tickets []Ticket
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		tickets, err = c.shared.Begin(ctx, items(ask))
+		return err
+	})
 	if err != nil {
 		return
 	}
@@ -311,7 +314,7 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 		}
 		e, encErr := newEntry(values[i], started, w.MaxAge)
 		if encErr != nil {
-			c.health.log.ErrorContext(ctx, "a value cannot be cached", "key", w.Key, "error", encErr)
+			c.log.ErrorContext(ctx, "a value cannot be cached", "key", w.Key, "error", encErr)
 			continue
 		}
 		memory = append(memory, Fill{w.Item, w.memory, c.leased(e)})
@@ -323,10 +326,11 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 	if len(shared) == 0 {
 		return
 	}
-	tctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	stored, err := c.shared.Fill(tctx, shared)
-	c.fault(ctx, err)
+	stored := 0
+	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.shared.Fill(ctx, shared)
+		return err
+	})
 	if err == nil {
 		c.stats.Fills.Add(uint64(stored))
 		c.stats.Refused.Add(uint64(len(shared) - stored))

@@ -402,25 +402,44 @@ func TestAReaderBetweenTheTiersEvictions(t *testing.T) {
 	want(t, c, s.request("user:1"), "new")
 }
 
-// With the shared tier down every read is answered, from memory or from the source.
+// With the shared tier down every read is answered, from memory or from the source, and the tier is asked
+// once and then left alone for a while.
 func TestSharedTierDown(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &shared{Store: memory(t)}
+		c, s := open(t, far), users("1", "2", "3")
+		far.setDown(true)
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:2"), "2")
+		s.loads(t, 2)
+		if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
+			t.Errorf("a tier that is down was asked %v, want once", calls)
+		}
+		if !c.Sick() || c.Stats().Faults.Load() != 1 || c.Stats().Skipped.Load() != 1 {
+			t.Errorf("sick %v, %d faults, %d calls skipped", c.Sick(), c.Stats().Faults.Load(), c.Stats().Skipped.Load())
+		}
+		far.setDown(false)
+		time.Sleep(time.Second)
+		want(t, c, s.request("user:3"), "3")
+		if calls := far.took(); c.Sick() || !slices.Equal(calls, []string{"get", "begin", "fill"}) {
+			t.Errorf("after its recovery: sick %v, asked %v", c.Sick(), calls)
+		}
+	})
+}
+
+// A caller who gives up says nothing about the tier.
+func TestACallerWhoGivesUp(t *testing.T) {
+	t.Parallel()
 	far := &shared{Store: memory(t)}
-	c, s := open(t, far), users("1", "2")
+	c, s := open(t, far), users("1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
 	far.setDown(true)
-	want(t, c, s.request("user:1"), "1")
-	want(t, c, s.request("user:1"), "1")
-	s.loads(t, 1)
-	if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
-		t.Errorf("a tier that is down was asked %v, want once", calls)
-	}
-	if !c.Sick() {
-		t.Error("nobody noticed")
-	}
-	far.setDown(false)
-	want(t, c, s.request("user:2"), "2")
+	c.Load(ctx, []cache.Request{s.request("user:1")})
 	if c.Sick() {
-		t.Error("its recovery went unnoticed")
+		t.Error("the tier is left alone")
 	}
 }
 

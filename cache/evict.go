@@ -37,11 +37,14 @@ func (c *Cache) Evict(ctx context.Context, ev Eviction) (dropped int, err error)
 	return dropped, err
 }
 
+// evictShared always tries: a tier that failed a moment ago may be well again, and others read it.
 func (c *Cache) evictShared(ctx context.Context, ev Eviction) (int, error) {
 	tctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	n, err := c.shared.Evict(tctx, ev)
-	c.fault(ctx, err)
+	if err != nil {
+		c.stats.Faults.Add(1)
+	}
 	return n, err
 }
 
@@ -54,7 +57,7 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 			_, _ = c.memory.Evict(ctx, ev) // memory does not fail
 		})
 		if err != nil {
-			c.health.log.DebugContext(ctx, "not listening for evictions", "error", err)
+			c.log.DebugContext(ctx, "not listening for evictions", "error", err)
 		}
 		pause(ctx, time.Second)
 	}

@@ -1,11 +1,6 @@
 package cache
 
-import (
-	"context"
-	"errors"
-	"log/slog"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // Stats counts what a [Cache] did since it was made.
 type Stats struct {
@@ -18,29 +13,5 @@ type Stats struct {
 	Evictions  atomic.Uint64 // keys and tags evicted here
 	Heard      atomic.Uint64 // evictions heard of from other processes
 	Faults     atomic.Uint64 // calls of the shared tier that failed
+	Skipped    atomic.Uint64 // calls of the shared tier that were not made while it was down
 }
-
-// health remembers whether the shared tier answers, to log changes and not calls.
-type health struct {
-	log  *slog.Logger
-	sick atomic.Bool
-}
-
-// fault notes how a call of the shared tier ended. A caller who gave up says nothing about the tier.
-func (c *Cache) fault(ctx context.Context, err error) {
-	switch {
-	case err == nil:
-		if c.health.sick.CompareAndSwap(true, false) {
-			c.health.log.InfoContext(ctx, "the shared cache answers again")
-		}
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-	default:
-		c.stats.Faults.Add(1)
-		if c.health.sick.CompareAndSwap(false, true) {
-			c.health.log.WarnContext(ctx, "the shared cache does not answer: reading from the database", "error", err)
-		}
-	}
-}
-
-// Sick reports whether the last call of the shared tier failed.
-func (c *Cache) Sick() bool { return c.health.sick.Load() }
