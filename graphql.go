@@ -38,7 +38,15 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	var debug func(string) cache.Scope
+	if cfg.CacheDebug {
+		debug = func(coordinate string) cache.Scope {
+			p, _ := policies.Of(coordinate) // gqlgen executes what the schema has
+			return p.Scope
+		}
+	}
 	h := graph.NewHandler(schema, loaders, graph.Options{
+		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{

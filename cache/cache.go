@@ -73,6 +73,27 @@ type Request struct {
 type Result struct {
 	Value any // nil: there is no such thing
 	Err   error
+
+	Tier   Tier
+	Loaded time.Time // when the value was read from its source
+	Ends   time.Time // when it may no longer be served; zero if it is not kept
+	// Unstored says why a value that was just loaded was not put into every tier; "" if it was.
+	Unstored string
+}
+
+// Tier is where a value came from.
+type Tier uint8
+
+// The tiers, and what is behind them.
+const (
+	SourceTier Tier = iota
+	MemoryTier
+	SharedTier
+)
+
+// entryResult is the result that an entry of a tier is.
+func entryResult(e *Entry, t Tier) Result {
+	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends}
 }
 
 // New makes a cache of its tiers. [Cache.Close] ends it.
@@ -119,16 +140,16 @@ func (c *Cache) Close() error {
 func (c *Cache) Stats() *Stats { return &c.stats }
 
 // Peek answers an item's value from memory if it is there. It costs no allocation.
-func (c *Cache) Peek(item Item) (value any, ok bool) {
+func (c *Cache) Peek(item Item) (r Result, ok bool) {
 	if item.MaxAge <= 0 {
-		return nil, false
+		return r, false
 	}
 	e := c.memory.Peek(item)
 	if e == nil {
-		return nil, false
+		return r, false
 	}
 	c.stats.MemoryHits.Add(1)
-	return e.Value, true
+	return entryResult(e, MemoryTier), true
 }
 
 // want is a request on its way through the tiers.
@@ -159,8 +180,8 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 func (c *Cache) fromMemory(ctx context.Context, requests []Request, results []Result) []*want {
 	wants := make([]*want, 0, len(requests))
 	for i, r := range requests {
-		if v, ok := c.Peek(r.Item); ok {
-			results[i].Value = v
+		if hit, ok := c.Peek(r.Item); ok {
+			results[i] = hit
 			continue
 		}
 		wants = append(wants, &want{Request: r, at: i})
@@ -220,7 +241,7 @@ func (c *Cache) fromShared(ctx context.Context, wants []*want, results []Result)
 			continue
 		}
 		c.stats.SharedHits.Add(1)
-		results[w.at].Value = e.Value
+		results[w.at] = entryResult(e, SharedTier)
 		fills = append(fills, Fill{w.Item, w.memory, c.leased(e)})
 	}
 	c.fillMemory(ctx, fills)
@@ -306,15 +327,20 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 			}
 			continue
 		}
+		r := Result{Value: values[i], Loaded: started}
+		var e *Entry
+		if w.MaxAge <= 0 {
+			r.Unstored = "its max age is 0"
+		} else if e, r.Err = newEntry(values[i], started, w.MaxAge); r.Err == nil {
+			r.Ends = e.Ends
+			if c.shared != nil && w.shared == nil {
+				r.Unstored = "Redis does not answer, or another load fills it"
+			}
+		}
 		if w.at >= 0 {
-			results[w.at].Value = values[i]
+			results[w.at] = r
 		}
-		if w.memory == nil && w.shared == nil {
-			continue
-		}
-		e, encErr := newEntry(values[i], started, w.MaxAge)
-		if encErr != nil {
-			c.log.ErrorContext(ctx, "a value cannot be cached", "key", w.Key, "error", encErr)
+		if e == nil {
 			continue
 		}
 		memory = append(memory, Fill{w.Item, w.memory, c.leased(e)})
@@ -371,7 +397,7 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic while loading: %
 func newEntry(value any, loaded time.Time, maxAge time.Duration) (*Entry, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
 	}
 	loaded = loaded.UTC().Truncate(time.Millisecond) // as precise as a person who reads it needs
 	e := &Entry{Data: data, Value: value, Loaded: loaded}

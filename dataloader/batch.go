@@ -22,6 +22,7 @@ import (
 type batch struct {
 	cache    *cache.Cache
 	patience time.Duration
+	observe  Observer // nil: nobody does
 
 	running atomic.Int64 // fields that may yet ask for something
 
@@ -61,8 +62,8 @@ func (b *batch) load(ctx context.Context, requests []cache.Request) ([]cache.Res
 	results := make([]cache.Result, len(requests))
 	var calls []*call // parallel to requests once one is not in memory
 	for i, r := range requests {
-		if v, ok := b.cache.Peek(r.Item); ok {
-			results[i].Value = v
+		if hit, ok := b.cache.Peek(r.Item); ok {
+			results[i] = hit
 			continue
 		}
 		if calls == nil {
@@ -70,23 +71,37 @@ func (b *batch) load(ctx context.Context, requests []cache.Request) ([]cache.Res
 		}
 		calls[i] = &call{request: r}
 	}
-	if calls == nil {
-		return results, nil
-	}
-	if w := b.join(ctx, calls); w != nil {
-		b.Expect(ctx, -1)
-		select {
-		case <-w.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+	if calls != nil {
+		if err := b.wait(ctx, calls); err != nil {
+			return nil, err
+		}
+		for i, c := range calls {
+			if c != nil {
+				results[i] = c.result
+			}
 		}
 	}
-	for i, c := range calls {
-		if c != nil {
-			results[i] = c.result
+	if b.observe != nil {
+		for i, r := range requests {
+			b.observe(ctx, r.Item, results[i])
 		}
 	}
 	return results, nil
+}
+
+// wait waits until all calls are done.
+func (b *batch) wait(ctx context.Context, calls []*call) error {
+	w := b.join(ctx, calls)
+	if w == nil {
+		return nil
+	}
+	b.Expect(ctx, -1)
+	select {
+	case <-w.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // join puts the calls among those pending, or exchanges them for earlier calls of the same key. It

@@ -64,7 +64,7 @@ func operation(t *testing.T, patience time.Duration) *Loaders {
 	c := cache.New(cache.Options{Memory: m})
 	t.Cleanup(func() { _ = c.Close() })
 	f := &Factory{cache: c, Patience: patience}
-	return For(f.Attach(t.Context()))
+	return For(f.Attach(t.Context(), nil))
 }
 
 // Fields that have been counted share a batch, whatever they do before they ask.

@@ -172,9 +172,15 @@ type Loaders struct {
 
 type loadersKey struct{}
 
-// Attach returns a context that carries loaders of its own.
-func (f *Factory) Attach(ctx context.Context) context.Context {
-	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch{cache: f.cache, patience: f.Patience}})
+// Observer is told of everything that loaders answered. ctx is that of the field that asked.
+type Observer func(ctx context.Context, item cache.Item, result cache.Result)
+
+// Attach returns a context that carries loaders of its own. They tell observe, which may be nil, what
+// they answer; it is called concurrently.
+func (f *Factory) Attach(ctx context.Context, observe Observer) context.Context {
+	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch{
+		cache: f.cache, patience: f.Patience, observe: observe,
+	}})
 }
 
 // For is the loaders of ctx, which [Factory.Attach] put in; without, it panics.

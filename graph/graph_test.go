@@ -35,6 +35,7 @@ type shop struct {
 	cache   *cache.Cache
 	redis   *redis.Client // nil: memory alone
 	handler http.Handler
+	header  http.Header // sent with every request
 	log     *bytes.Buffer
 
 	mu         sync.Mutex
@@ -116,7 +117,7 @@ func sqlite(t testing.TB) string {
 
 // open makes a gateway; redisURL "" is memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
-	s := &shop{log: &bytes.Buffer{}}
+	s := &shop{log: &bytes.Buffer{}, header: http.Header{"Content-Type": {"application/json"}}}
 	var err error
 	if s.db, err = db.Open(t.Context(), db.Options{URL: databaseURL}); err != nil {
 		t.Fatal(err)
@@ -161,6 +162,13 @@ func open(t testing.TB, databaseURL, redisURL string) *shop {
 	loaders.Patience = time.Minute
 	s.handler = graph.NewHandler(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
+		Debug: func(coordinate string) cache.Scope {
+			p, err := policies.Of(coordinate)
+			if err != nil {
+				t.Error(err)
+			}
+			return p.Scope
+		},
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
@@ -215,7 +223,7 @@ func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any)
 		t.Fatal(err)
 	}
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), v), http.MethodPost, "/graphql", bytes.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
+	r.Header = s.header.Clone()
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, r)
 	a := answer{raw: w.Body.String()}

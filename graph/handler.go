@@ -19,6 +19,7 @@ import (
 	"github.com/vektah/gqlparser/v2/validator"
 	"github.com/vektah/gqlparser/v2/validator/rules"
 
+	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -36,6 +37,10 @@ type Options struct {
 	MaxTokens     int  // of a document
 	MaxComplexity int  // of an operation, list sizes multiplied in
 	Introspection bool // whether __schema and __type are answered
+
+	// Debug tells the scope of a coordinate. If it is set, a request with the header Cache-Debug: 1 is
+	// answered with extensions.cache: what was read from where, and what was evicted.
+	Debug func(coordinate string) cache.Scope
 
 	Extensions []graphql.HandlerExtension // in the order in which they are to be called
 }
@@ -72,9 +77,15 @@ func NewHandler(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o 
 		srv.Use(e)
 	}
 	srv.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-		answer := next(loaders.Attach(ctx))
+		var seen *report
+		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(debugHeader) == "1" {
+			seen = &report{scope: o.Debug}
+			ctx = context.WithValue(ctx, reportKey{}, seen)
+		}
+		answer := next(loaders.Attach(ctx, seen.observer()))
 		return func(ctx context.Context) *graphql.Response {
 			if r := answer(ctx); r != nil {
+				seen.show(r)
 				return r
 			}
 			// gqlgen answers nothing, which would be written as null, when the time is up before it begins.

@@ -24,7 +24,9 @@ func (r *Resolver) written(ctx context.Context, err error, evict func() cache.Ev
 	if err != nil && db.Rejected(err) {
 		return err
 	}
-	if e := dataloader.For(ctx).Evict(ctx, evict()); e != nil {
+	ev := evict()
+	reportFrom(ctx).evicted(ctx, ev)
+	if e := dataloader.For(ctx).Evict(ctx, ev); e != nil {
 		r.Log.WarnContext(ctx, "an eviction is tried again until the shared cache takes it", "error", e)
 	}
 	return err

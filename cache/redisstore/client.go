@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,13 +17,17 @@ import (
 // Options say which Redis is meant and how patient to be with it.
 type Options struct {
 	// URLs are redis://, rediss:// (TLS) or unix:// addresses. One is a single server; several are
-	// the seeds of a Cluster or, with SentinelMaster, the Sentinels.
+	// the seeds of a Cluster or, with SentinelMaster, the Sentinels. A rediss:// address that ends in
+	// ?skip_verify=true trusts whatever answers there.
 	URLs []string
 	// SentinelMaster is the name under which the Sentinels know the primary. Empty: no Sentinel.
 	SentinelMaster string
 	// Username and Password sign in to the servers. They win over what the URLs hold, which with
 	// Sentinel signs in to the Sentinels.
 	Username, Password string
+	// RootCAs are the authorities that rediss:// servers' certificates may be signed by. Default: the
+	// system's, which on Linux the variables SSL_CERT_FILE and SSL_CERT_DIR may replace.
+	RootCAs *x509.CertPool
 	// Prefix goes in front of every key and of the channel of evictions. It holds no braces.
 	Prefix string
 	// Timeout bounds connecting, each read and each write, and waiting for a free connection.
@@ -69,6 +74,11 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 			errs = append(errs, fmt.Errorf("address %d: %w", i+1, urlError(raw, err)))
 			continue
 		}
+		for name := range parameters(raw) {
+			if name != "db" && name != "skip_verify" {
+				errs = append(errs, fmt.Errorf("address %d: the parameter %s has no effect here; allowed are db and skip_verify", i+1, name))
+			}
+		}
 		if u.IsClusterMode && one.DB != 0 {
 			errs = append(errs, fmt.Errorf("address %d: a cluster has database 0 only", i+1))
 		}
@@ -83,9 +93,8 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		if one.TLSConfig != nil && u.TLSConfig == nil {
 			u.TLSConfig = one.TLSConfig
 			u.TLSConfig.MinVersion = tls.VersionTLS12
-			if len(o.URLs) > 1 {
-				u.TLSConfig.ServerName = "" // each server has its own
-			}
+			u.TLSConfig.RootCAs = o.RootCAs
+			u.TLSConfig.ServerName = "" // each server has its own, also the one that a Sentinel names
 		}
 		if o.SentinelMaster != "" {
 			u.SentinelUsername, u.SentinelPassword = one.Username, one.Password
@@ -100,6 +109,27 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		u.Password = o.Password
 	}
 	return u, errors.Join(errs...)
+}
+
+// parameters are those of a URL that is known to be one.
+func parameters(raw string) url.Values {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	return u.Query()
+}
+
+// connect makes the client that the options ask for.
+func connect(u *redis.UniversalOptions) redis.UniversalClient {
+	if !u.IsClusterMode {
+		return redis.NewUniversalClient(u)
+	}
+	c := u.Cluster()
+	// They would ask for the server's list of commands before the first, with a time limit of their own
+	// of 5 s, and are about commands that go to several nodes: we have none.
+	c.DisableRoutingPolicies = true
+	return redis.NewClusterClient(c)
 }
 
 // urlError is err without the URL, which may hold a password.

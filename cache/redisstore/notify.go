@@ -19,7 +19,8 @@ type note struct {
 func (s *Store) Subscribe(ctx context.Context, heard func(cache.Eviction)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }() // nothing is lost with a subscription
-	if _, err := sub.Receive(ctx); err != nil {
+	// Without a timeout this would wait for a server that hangs, and not for the end of ctx either.
+	if _, err := sub.ReceiveTimeout(ctx, s.timeout); err != nil {
 		return fmt.Errorf("redisstore: subscribe: %w", err)
 	}
 	messages := sub.Channel()

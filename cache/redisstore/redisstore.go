@@ -40,6 +40,8 @@ var fillScript string
 type Store struct {
 	client  redis.UniversalClient
 	cluster bool
+	primary string // its name with the Sentinels
+	timeout time.Duration
 	prefix  string
 	fill    *redis.Script
 	channel string // of evictions; all databases of a server share one name space of channels
@@ -65,14 +67,20 @@ func New(o Options) (*Store, error) {
 		return nil, fmt.Errorf("redisstore: %w", err)
 	}
 	return &Store{
-		client: redis.NewUniversalClient(u), cluster: u.IsClusterMode, prefix: o.Prefix,
+		client: connect(u), cluster: u.IsClusterMode, primary: u.MasterName,
+		timeout: o.Timeout, prefix: o.Prefix,
 		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log,
 		channel: fmt.Sprintf("%sevictions:%d", o.Prefix, u.DB),
 	}, nil
 }
 
 // Ping asks Redis for a sign of life.
-func (s *Store) Ping(ctx context.Context) error { return s.client.Ping(ctx).Err() }
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		return s.fault(ctx, "ping", err)
+	}
+	return nil
+}
 
 // Close closes the connections.
 func (s *Store) Close() error { return s.client.Close() }
@@ -138,7 +146,7 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 	}
 	values, err := s.mget(ctx, names)
 	if err != nil {
-		return nil, fmt.Errorf("redisstore: get: %w", err)
+		return nil, s.fault(ctx, "get", err)
 	}
 	now := time.Now()
 	for i, item := range items {
@@ -203,9 +211,23 @@ func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	return values, nil
 }
 
-// harmless reports whether an error says no more than that there is nothing of ours under a name.
+// harmless reports whether an answer says no more than that there is nothing of ours under a name. An
+// error that wraps Nil is no answer: Sentinels that know no such primary cause one.
 func harmless(err error) bool {
-	return errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE")
+	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
+}
+
+// fault is the error of an operation that failed.
+func (s *Store) fault(ctx context.Context, operation string, err error) error {
+	if c, ok := s.client.(*redis.ClusterClient); ok {
+		// A pipeline to a node that is gone makes nobody look who has taken its place, other than once a
+		// minute. This looks in the background.
+		c.ReloadState(ctx)
+	}
+	if errors.Is(err, redis.Nil) {
+		err = fmt.Errorf("no Sentinel knows a primary of the name %q: %w", s.primary, err)
+	}
+	return fmt.Errorf("redisstore: %s: %w", operation, err)
 }
 
 // Begin takes the fences and reads the generations, making those that are not there, in one pipeline.
@@ -230,7 +252,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		return nil
 	})
 	if err != nil && !harmless(err) {
-		return nil, fmt.Errorf("redisstore: begin: %w", err)
+		return nil, s.fault(ctx, "begin", err)
 	}
 	for i, item := range items {
 		if !fences[i].Val() {
@@ -267,31 +289,34 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		keys = append(keys, []string{s.fence(f.Item.Key), s.key(f.Item.Key)})
 		args = append(args, []any{t.token, text, left})
 	}
-	if len(keys) == 0 {
-		return 0, nil
-	}
-	run := func(call func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) ([]redis.Cmder, error) {
-		return s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	n := 0
+	// A server may not know the script yet, one node of a cluster and not the other: the fills that it
+	// did not even try are sent again with the script's text.
+	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{s.fill.EvalSha, s.fill.Eval} {
+		if len(keys) == 0 {
+			break
+		}
+		cmds, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for i := range keys {
 				call(ctx, p, keys[i], args[i]...)
 			}
 			return nil
 		})
-	}
-	cmds, err := run(s.fill.EvalSha)
-	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// The server does not know the script yet. A fill that another node of a cluster did take
-		// consumed its token and is refused the second time, which changes nothing.
-		cmds, err = run(s.fill.Eval)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("redisstore: fill: %w", err)
-	}
-	n := 0
-	for _, cmd := range cmds {
-		if ok, _ := cmd.(*redis.Cmd).Bool(); ok {
-			n++
+		var keysLeft [][]string
+		var argsLeft [][]any
+		for i, cmd := range cmds {
+			filled, err := cmd.(*redis.Cmd).Bool()
+			switch {
+			case err == nil && filled:
+				n++
+			case redis.HasErrorPrefix(err, "NOSCRIPT"):
+				keysLeft, argsLeft = append(keysLeft, keys[i]), append(argsLeft, args[i])
+			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
+			case err != nil:
+				return n, s.fault(ctx, "fill", err)
+			}
 		}
+		keys, args = keysLeft, argsLeft
 	}
 	return n, nil
 }
@@ -306,10 +331,23 @@ func (s *Store) Evict(ctx context.Context, ev cache.Eviction) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("redisstore: evict: %w", err)
 	}
-	dropped := make([]*redis.IntCmd, len(ev.Keys))
-	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	fences := func(p redis.Pipeliner) error {
 		for _, k := range ev.Keys {
 			p.Unlink(ctx, s.fence(k))
+		}
+		return nil
+	}
+	if s.cluster {
+		// A pipeline keeps its order at one node only, and of a slot that is moving some keys are here,
+		// some there: the fences are a round trip of their own.
+		if _, err := s.client.Pipelined(ctx, fences); err != nil {
+			return 0, s.fault(ctx, "evict", err)
+		}
+	}
+	dropped := make([]*redis.IntCmd, len(ev.Keys))
+	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if !s.cluster {
+			_ = fences(p) // it only queues
 		}
 		for i, k := range ev.Keys {
 			dropped[i] = p.Unlink(ctx, s.key(k))
@@ -323,7 +361,7 @@ func (s *Store) Evict(ctx context.Context, ev cache.Eviction) (int, error) {
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("redisstore: evict: %w", err)
+		return 0, s.fault(ctx, "evict", err)
 	}
 	if s.cluster {
 		// The nodes' pipelines run side by side: only now the message can't overtake them. A lost one

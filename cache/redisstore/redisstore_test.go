@@ -1,7 +1,6 @@
 package redisstore_test
 
 import (
-	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -210,57 +209,22 @@ func TestScriptFlush(t *testing.T) {
 
 func TestOthersHear(t *testing.T) {
 	t.Parallel()
-	url := testservers.RedisServer(t).URL()
-	o := redisstore.Options{URLs: []string{url}, Timeout: patient}
-	writer, reader, c := open(t, o), open(t, o), client(t, url)
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
-	defer cancel()
-	heard := make(chan cache.Eviction, 10)
-	own := make(chan cache.Eviction, 10)
-	ended := make(chan error, 2)
-	go func() { ended <- reader.Subscribe(ctx, func(ev cache.Eviction) { heard <- ev }) }()
-	go func() { ended <- writer.Subscribe(ctx, func(ev cache.Eviction) { own <- ev }) }()
-	for c.PubSubNumSub(ctx, "evictions:0").Val()["evictions:0"] < 2 {
-		if ctx.Err() != nil {
-			t.Fatal("nobody subscribed")
-		}
-	}
-	if _, err := writer.Evict(ctx, cache.Eviction{Keys: []cache.Key{"user:42"}, Tags: []cache.Tag{"{users}"}}); err != nil {
+	o := redisstore.Options{URLs: []string{testservers.RedisServer(t).URL()}, Timeout: patient}
+	writer, reader := open(t, o), open(t, o)
+	own, heard := listen(t, writer), listen(t, reader)
+	hears(t, heard, writer)
+	hears(t, own, reader)
+	tags := cache.Eviction{Tags: []cache.Tag{"{users}"}}
+	if _, err := writer.Evict(t.Context(), tags); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case ev := <-heard:
-		if len(ev.Keys) != 1 || ev.Keys[0] != "user:42" || len(ev.Tags) != 1 || ev.Tags[0] != "{users}" {
-			t.Errorf("heard %v", ev)
-		}
-	case <-ctx.Done():
-		t.Fatal("heard nothing")
-	}
-	cancel()
-	for range 2 {
-		if err := <-ended; err != nil {
-			t.Errorf("Subscribe ended with %v", err)
+	for ev := range heard {
+		if len(ev.Tags) == 1 && ev.Tags[0] == "{users}" {
+			break
 		}
 	}
 	if len(own) > 0 {
 		t.Errorf("the writer heard itself: %v", <-own)
-	}
-}
-
-// A Redis that hangs costs the timeout, not more.
-func TestHungServer(t *testing.T) {
-	t.Parallel()
-	server := testservers.RedisServer(t)
-	s := open(t, redisstore.Options{URLs: []string{server.URL()}})
-	if err := s.Ping(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	server.Pause()
-	defer server.Resume()
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
-	defer cancel()
-	if _, err := s.Get(ctx, []cache.Item{stock}); err == nil {
-		t.Error("a hung server answered")
 	}
 }
 
@@ -281,6 +245,7 @@ func TestOptions(t *testing.T) {
 		"a cluster's database":   {redisstore.Options{URLs: []string{"redis://a:1/2", "redis://b:1/2"}}, "database 0 only"},
 		"TLS here and not there": {redisstore.Options{URLs: []string{"rediss://a:1", "redis://b:1"}}, "or none is"},
 		"two sockets":            {redisstore.Options{URLs: []string{"unix:///a", "unix:///b"}}, "single server"},
+		"no effect":              {redisstore.Options{URLs: []string{"redis://a:1?read_timeout=5s"}}, "parameter read_timeout has no effect"},
 		"braces":                 {redisstore.Options{URLs: []string{"redis://a:1"}, Prefix: "{x}"}, "braces"},
 	} {
 		t.Run(name, func(t *testing.T) {

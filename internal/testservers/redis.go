@@ -2,11 +2,14 @@ package testservers
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -134,17 +137,47 @@ func claimKey(number int) string { return "fieldcache:test:claim:" + strconv.Ito
 
 // connect prepares a client for one database of a server.
 func connect(server string, number int) (*redis.Client, error) {
+	options, err := redisOptions(server, number)
+	if err != nil {
+		return nil, err
+	}
+	return redis.NewClient(options), nil
+}
+
+func redisOptions(server string, number int) (*redis.Options, error) {
 	options, err := redis.ParseURL(server)
 	if err != nil {
 		return nil, fmt.Errorf("TEST_REDIS_URL: %w", err)
 	}
 	options.DB = number
 	options.MaxRetries, options.DialerRetries = -1, 1 // whoever waits for a server polls by itself
-	return redis.NewClient(options), nil
+	return options, nil
 }
 
-// startRedis starts a server that writes nothing to disk unless told to.
+// startRedis starts a plain server.
 func startRedis(h *home) (*process, error) {
+	return redisProgram{at: func(port int) (string, []string) {
+		return redisURL(port), redisArgs(port, "--databases", "1024")
+	}}.start(h)
+}
+
+func redisURL(port int) string { return fmt.Sprintf("redis://127.0.0.1:%d/0", port) }
+
+// redisArgs are the arguments of a server that writes nothing to disk unless told to.
+func redisArgs(port int, more ...string) []string {
+	return append([]string{
+		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+	}, more...)
+}
+
+// redisProgram is one way to run redis-server.
+type redisProgram struct {
+	at    func(port int) (address string, args []string)
+	files map[string][]byte // in the folder that it runs in
+	roots *x509.CertPool    // whom to trust when it speaks TLS
+}
+
+func (r redisProgram) start(h *home) (*process, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, errors.New("redis-server is not in PATH: install the package redis-server, or run `make test`, which does")
@@ -153,21 +186,31 @@ func startRedis(h *home) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{home: h, kind: "redis", dir: dir, answers: redisAnswers}
-	return p, p.startOnFreePort(func(port int) (string, []string) {
-		return fmt.Sprintf("redis://127.0.0.1:%d/0", port), []string{
-			program, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
-			"--databases", "1024", "--save", "", "--appendonly", "no",
+	for name, text := range r.files {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.WriteFile(name, text, 0o600), h.own(name)); err != nil {
+			return nil, fmt.Errorf("prepare Redis: %w", err)
 		}
+	}
+	p := &process{home: h, kind: "redis", dir: dir, answers: func(ctx context.Context, p *process) error {
+		return redisAnswers(ctx, p, r.roots)
+	}}
+	return p, p.startOnFreePort(func(port int) (string, []string) {
+		address, args := r.at(port)
+		return address, append([]string{program}, args...)
 	})
 }
 
 // redisAnswers succeeds when the server at p's URL is p itself.
-func redisAnswers(ctx context.Context, p *process) error {
-	client, err := connect(p.url, 0)
+func redisAnswers(ctx context.Context, p *process, roots *x509.CertPool) error {
+	options, err := redisOptions(p.url, 0)
 	if err != nil {
 		return err
 	}
+	if roots != nil {
+		options.TLSConfig.RootCAs = roots
+	}
+	client := redis.NewClient(options)
 	defer client.Close()
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {

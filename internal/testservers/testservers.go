@@ -3,7 +3,8 @@
 //
 // [Postgres], [PostgresFrom] and [Redis] hand out a database of the test's own
 // on a server that all tests of the process share; [PostgresServer] and
-// [RedisServer] start a server for one test, which may stop and freeze it. All
+// [RedisServer] start a server for one test, which may stop and freeze it, and
+// so do [RedisCluster], [RedisSentinel] and [RedisTLS] with what they name. All
 // of them may be used from parallel tests, and all of them fail the test when
 // they cannot deliver: nothing is skipped.
 //

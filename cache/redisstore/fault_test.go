@@ -1,0 +1,272 @@
+package redisstore_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/redisstore"
+	"fieldcache/internal/testservers"
+)
+
+// calls are all that a store asks Redis for; the load was begun by another.
+func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Context) error {
+	t.Helper()
+	item := cache.Item{Key: stock.Key, Tags: user.Tags, MaxAge: time.Minute}
+	ticket := begin(t, other, item)[0]
+	now := time.Now()
+	entry := &cache.Entry{Data: []byte(`1`), Loaded: now, Ends: now.Add(time.Minute)}
+	return map[string]func(context.Context) error{
+		"Ping": s.Ping,
+		"Get": func(ctx context.Context) error {
+			_, err := s.Get(ctx, []cache.Item{item})
+			return err
+		},
+		"Begin": func(ctx context.Context) error {
+			_, err := s.Begin(ctx, []cache.Item{item})
+			return err
+		},
+		"Fill": func(ctx context.Context) error {
+			_, err := s.Fill(ctx, []cache.Fill{{Item: item, Ticket: ticket, Entry: entry}})
+			return err
+		},
+		"Evict": func(ctx context.Context) error {
+			_, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags})
+			return err
+		},
+	}
+}
+
+// A Redis that hangs costs what the caller allows, or a few times what the options allow since calls
+// are tried again, and not the seconds that go-redis would take by itself.
+func TestHungServer(t *testing.T) {
+	t.Parallel()
+	const short, some, long = 50 * time.Millisecond, 4 * time.Second, time.Minute
+	for name, start := range map[string]func(*testing.T) (redisstore.Options, *testservers.Server){
+		"one server": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			s := testservers.RedisServer(t)
+			return redisstore.Options{URLs: []string{s.URL()}}, s
+		},
+		"TLS": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			s := testservers.RedisTLS(t)
+			return redisstore.Options{URLs: []string{s.URL()}, RootCAs: s.Roots}, s.Server
+		},
+		"a node of a Cluster": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			c := testservers.RedisCluster(t)
+			return redisstore.Options{URLs: c.URLs()}, c.Nodes[c.Owner(c.Slot(string(stock.Key)))]
+		},
+		"a primary": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			s := testservers.RedisSentinel(t)
+			return redisstore.Options{URLs: s.URLs(), SentinelMaster: s.Master()}, s.Primary
+		},
+		"a Sentinel": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			s := testservers.RedisSentinel(t)
+			return redisstore.Options{URLs: s.URLs(), SentinelMaster: s.Master()}, s.Watcher
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, server := start(t)
+			cases := []struct {
+				by                string
+				timeout, deadline time.Duration
+				connected         bool
+				store             *redisstore.Store
+				calls             map[string]func(context.Context) error
+			}{
+				{by: "the options", timeout: short, deadline: long, connected: true},
+				{by: "the options, not connected", timeout: short, deadline: long},
+				{by: "the caller", timeout: long, deadline: short, connected: true},
+				{by: "the caller, not connected", timeout: long, deadline: short},
+			}
+			for i := range cases {
+				c := &cases[i]
+				o.Prefix, o.Timeout = fmt.Sprint(i, ":"), patient
+				other := open(t, o)
+				o.Timeout = c.timeout
+				c.store = open(t, o)
+				c.calls = calls(t, c.store, other)
+				if c.connected {
+					eventually(t, c.store.Ping)
+				}
+			}
+			server.Pause()
+			var wg sync.WaitGroup
+			for _, c := range cases {
+				for call, ask := range c.calls {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), c.deadline)
+						defer cancel()
+						started := time.Now()
+						err := ask(ctx)
+						if d := time.Since(started); d > some {
+							t.Errorf("%s took %v (%v), bounded by %s to %v", call, d, err, c.by, short)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			server.Resume()
+			for _, c := range cases {
+				eventually(t, func(ctx context.Context) error { return works(ctx, c.store) })
+			}
+		})
+	}
+}
+
+// Calls that find their connections broken are tried again on new ones.
+func TestConnectionsAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	for name, lose := range map[string]func(*testing.T, *testservers.Server){
+		"dropped by the server": func(t *testing.T, server *testservers.Server) {
+			c := client(t, server.URL())
+			for _, kind := range []string{"normal", "pubsub"} {
+				if err := c.ClientKillByFilter(t.Context(), "TYPE", kind, "SKIPME", "yes").Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"the server restarted, empty": func(_ *testing.T, server *testservers.Server) {
+			server.Stop()
+			server.Start()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := testservers.RedisServer(t)
+			o := redisstore.Options{URLs: []string{server.URL()}, Timeout: patient}
+			other := open(t, o)
+			heard := listen(t, other)
+			hears(t, heard, open(t, o))
+			for call := range calls(t, other, open(t, o)) {
+				s, c := open(t, o), client(t, server.URL())
+				c.FlushDB(t.Context())
+				ask := calls(t, s, s)[call] // which connects
+				lose(t, server)
+				if err := ask(t.Context()); err != nil {
+					t.Errorf("%s: %v", call, err)
+				}
+				c.FlushDB(t.Context())
+				if err := works(t.Context(), s); err != nil {
+					t.Errorf("after %s: %v", call, err)
+				}
+			}
+			hears(t, heard, open(t, o))
+		})
+	}
+}
+
+// An empty Redis has forgotten the script and the generations: what is filled then is answered, and what
+// was there before is not.
+func TestRestartedEmpty(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient})
+	before := begin(t, s, user, stock)
+	fill(t, s, user, before[0], `"old"`)
+	server.Stop()
+	if _, err := s.Get(t.Context(), []cache.Item{user}); err == nil {
+		t.Error("a Redis that is gone answers")
+	}
+	server.Start()
+	if entries, err := s.Get(t.Context(), []cache.Item{user}); err != nil || entries[0] != nil {
+		t.Errorf("an empty Redis answers %v, %v", entries, err)
+	}
+	if fill(t, s, stock, before[1], `"old"`) != 0 {
+		t.Error("a load that began before was filled")
+	}
+	if fill(t, s, user, begin(t, s, user)[0], `"new"`) != 1 {
+		t.Error("a load that began after was refused")
+	}
+	if entries, err := s.Get(t.Context(), []cache.Item{user}); err != nil || entries[0] == nil || string(entries[0].Data) != `"new"` {
+		t.Errorf("got %v, %v", entries, err)
+	}
+}
+
+// The replica takes the primary's place, and the store finds it and hears of evictions there.
+func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
+	sentinel := testservers.RedisSentinel(t)
+	o := redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: sentinel.Master()}
+	s := open(t, o)
+	heard := listen(t, open(t, o))
+	hears(t, heard, s)
+	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
+	sentinel.Primary.Stop()
+	if works(t.Context(), s) == nil {
+		t.Error("a primary that is gone answers")
+	}
+	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
+	hears(t, heard, s)
+}
+
+// A subscription that is not confirmed ends all the same.
+func TestSubscriptionToAHungServer(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse(testservers.Redis(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.Host = deafTo(t, "subscribe", address.Host)
+	s := open(t, redisstore.Options{URLs: []string{address.String()}, Timeout: 500 * time.Millisecond})
+	eventually(t, s.Ping)
+	ended := make(chan error, 1)
+	go func() { ended <- s.Subscribe(t.Context(), func(cache.Eviction) {}) }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a subscription that nobody confirmed ended without an error")
+		}
+	case <-time.After(patient):
+		t.Error("Subscribe still waits")
+	}
+}
+
+// deafTo answers the address of a proxy before a server that passes no more on from a connection after
+// it has seen a word.
+func deafTo(t *testing.T, word, server string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() }) // it ends the loop
+	go func() {
+		for {
+			from, err := l.Accept()
+			if err != nil {
+				return
+			}
+			to, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = from.Close() // which fails the test
+				continue
+			}
+			go func() { _, _ = io.Copy(from, to) }()
+			go func() {
+				defer func() { _ = from.Close(); _ = to.Close() }()
+				b := make([]byte, 4096)
+				for deaf := false; ; {
+					n, err := from.Read(b)
+					if err != nil {
+						return
+					}
+					if deaf = deaf || bytes.Contains(b[:n], []byte(word)); deaf {
+						continue
+					}
+					if _, err := to.Write(b[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}

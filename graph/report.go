@@ -1,0 +1,125 @@
+package graph
+
+import (
+	"cmp"
+	"context"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/dataloader"
+)
+
+// debugHeader is the request header that asks for a [report] by the value 1.
+const debugHeader = "Cache-Debug"
+
+// report notes what the fields of an operation read from where. Its methods do nothing on nil.
+type report struct {
+	scope func(coordinate string) cache.Scope
+
+	mu      sync.Mutex
+	entries []reportEntry
+}
+
+// reportEntry is what extensions.cache holds of one thing that a field read, or of one mutation.
+type reportEntry struct {
+	Path       ast.Path    `json:"path"`
+	Coordinate string      `json:"coordinate"`
+	Key        cache.Key   `json:"key,omitempty"`
+	Tier       string      `json:"tier,omitempty"`   // memory, redis or database
+	Status     string      `json:"status,omitempty"` // hit, miss or bypass
+	Age        *int        `json:"age,omitempty"`    // seconds since it was read from the database
+	TTL        *int        `json:"ttl,omitempty"`    // seconds it may still be served from there
+	Scope      string      `json:"scope,omitempty"`
+	Tags       []cache.Tag `json:"tags,omitempty"`
+	Unstored   string      `json:"unstored,omitempty"` // why it was not stored everywhere
+
+	Evicted     []cache.Key `json:"evicted,omitempty"`
+	EvictedTags []cache.Tag `json:"evictedTags,omitempty"`
+}
+
+type reportKey struct{}
+
+func reportFrom(ctx context.Context) *report {
+	d, _ := ctx.Value(reportKey{}).(*report)
+	return d
+}
+
+func (d *report) observer() dataloader.Observer {
+	if d == nil {
+		return nil
+	}
+	return d.read
+}
+
+func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
+	e := d.entry(ctx)
+	e.Key, e.Tags, e.Unstored = item.Key, item.Tags, r.Unstored
+	e.Scope = d.scope(e.Coordinate).String()
+	switch {
+	case r.Tier == cache.MemoryTier:
+		e.Tier, e.Status = "memory", "hit"
+	case r.Tier == cache.SharedTier:
+		e.Tier, e.Status = "redis", "hit"
+	case item.MaxAge <= 0:
+		e.Tier, e.Status = "database", "bypass"
+	default:
+		e.Tier, e.Status = "database", "miss"
+	}
+	now := time.Now()
+	if !r.Loaded.IsZero() {
+		e.Age = seconds(now.Sub(r.Loaded))
+	}
+	if !r.Ends.IsZero() {
+		e.TTL = seconds(r.Ends.Sub(now))
+	}
+	d.add(e)
+}
+
+func (d *report) evicted(ctx context.Context, ev cache.Eviction) {
+	if d == nil {
+		return
+	}
+	e := d.entry(ctx)
+	e.Evicted, e.EvictedTags = ev.Keys, ev.Tags
+	d.add(e)
+}
+
+// entry begins an entry for the field of ctx.
+func (d *report) entry(ctx context.Context) reportEntry {
+	fc := graphql.GetFieldContext(ctx)
+	return reportEntry{Path: fc.Path(), Coordinate: fc.Object + "." + fc.Field.Name}
+}
+
+func (d *report) add(e reportEntry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = append(d.entries, e)
+}
+
+// show puts the entries into the response, in the order of their paths.
+func (d *report) show(r *graphql.Response) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.SortStableFunc(d.entries, func(a, b reportEntry) int {
+		return cmp.Or(cmp.Compare(a.Path.String(), b.Path.String()), cmp.Compare(a.Key, b.Key))
+	})
+	if r.Extensions == nil {
+		r.Extensions = map[string]any{}
+	}
+	r.Extensions["cache"] = d.entries
+}
+
+// seconds rounds up: what has a moment left does not show 0.
+func seconds(d time.Duration) *int {
+	s := int(math.Ceil(max(d, 0).Seconds()))
+	return &s
+}

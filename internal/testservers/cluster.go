@@ -1,0 +1,209 @@
+package testservers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// slots is how many slots a Redis Cluster has.
+const slots = 16384
+
+// Cluster is a Redis Cluster for one test. When it does not obey, its methods
+// fail the test, so only the test's own goroutine may call them.
+type Cluster struct {
+	// Nodes are its servers: three masters, which begin with a third of the
+	// slots each, then those that [Cluster.AddReplica] made. A master that
+	// hangs or is gone for two seconds is replaced by its replica; without one,
+	// the others go on with their slots.
+	Nodes []*Server
+
+	t       testing.TB
+	clients []*redis.Client // of the nodes, one each
+	ids     []string
+}
+
+// RedisCluster starts a Redis Cluster of three masters for this test alone.
+func RedisCluster(t testing.TB) *Cluster {
+	t.Helper()
+	const masters = 3
+	c := &Cluster{t: t}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for i := range masters {
+		client := c.add()
+		c.must(client.ClusterAddSlotsRange(ctx, slots*i/masters, slots*(i+1)/masters-1).Err())
+		// Different from the start, or the masters would first have to settle who comes after whom.
+		c.must(client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+	}
+	for i, client := range c.clients {
+		for _, other := range c.Nodes[:i] {
+			c.must(client.ClusterMeet(ctx, "127.0.0.1", portOf(t, other)).Err())
+		}
+	}
+	for _, client := range c.clients {
+		for _, line := range []string{"cluster_state:ok", fmt.Sprint("cluster_slots_ok:", slots)} {
+			await(c.t, func(ctx context.Context) error { return says(line)(client.ClusterInfo(ctx).Result()) })
+		}
+	}
+	return c
+}
+
+// add starts a node that belongs to no cluster yet.
+func (c *Cluster) add() *redis.Client {
+	c.t.Helper()
+	node := newServer(c.t, redisProgram{at: func(port int) (string, []string) {
+		return redisURL(port), redisArgs(port, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+			"--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0")
+	}}.start, syscall.SIGKILL)
+	client := clientOf(c.t, node)
+	id, err := client.ClusterMyID(context.Background()).Result()
+	c.must(err)
+	c.Nodes, c.clients, c.ids = append(c.Nodes, node), append(c.clients, client), append(c.ids, id)
+	return client
+}
+
+// AddReplica gives a node a replica, which takes its place when it fails, and
+// returns when it holds the node's data.
+func (c *Cluster) AddReplica(of int) *Server {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	replica := c.add()
+	for _, other := range c.Nodes[:len(c.Nodes)-1] {
+		c.must(replica.ClusterMeet(ctx, "127.0.0.1", portOf(c.t, other)).Err())
+	}
+	await(c.t, func(ctx context.Context) error { // it has met the node
+		return replica.ClusterReplicate(ctx, c.ids[of]).Err()
+	})
+	await(c.t, func(ctx context.Context) error {
+		return says("master_link_status:up")(replica.Info(ctx, "replication").Result())
+	})
+	for _, client := range c.clients {
+		await(c.t, func(ctx context.Context) error {
+			return says("slave " + c.ids[of])(client.ClusterNodes(ctx).Result())
+		})
+	}
+	return c.Nodes[len(c.Nodes)-1]
+}
+
+// URLs returns the addresses of the nodes.
+func (c *Cluster) URLs() []string {
+	urls := make([]string, len(c.Nodes))
+	for i, n := range c.Nodes {
+		urls[i] = n.URL()
+	}
+	return urls
+}
+
+// Slot returns the slot that a key lies in.
+func (c *Cluster) Slot(key string) int {
+	c.t.Helper()
+	slot, err := c.clients[0].ClusterKeySlot(context.Background(), key).Result()
+	c.must(err)
+	return int(slot)
+}
+
+// Owner returns which of the nodes serves a slot, as the first of them that answers sees it.
+func (c *Cluster) Owner(slot int) int {
+	c.t.Helper()
+	var ranges []redis.ClusterSlot
+	err := errors.New("no node answers")
+	for i := 0; i < len(c.clients) && err != nil; i++ {
+		//lint:ignore SA1019 what replaces it is not in Redis 6
+		ranges, err = c.clients[i].ClusterSlots(context.Background()).Result()
+	}
+	c.must(err)
+	for _, r := range ranges {
+		if r.Start <= slot && slot <= r.End {
+			return slices.Index(c.ids, r.Nodes[0].ID)
+		}
+	}
+	c.t.Fatalf("testservers: nobody serves slot %d", slot)
+	return 0
+}
+
+// MoveSlot moves a slot with its keys to another node while the cluster serves it.
+func (c *Cluster) MoveSlot(slot, to int) {
+	c.t.Helper()
+	c.StartMove(slot, to).Finish()
+}
+
+// Move is a slot on its way: keys that are no longer at the old node, or never
+// were, are asked for at the new one.
+type Move struct {
+	c              *Cluster
+	slot, from, to int
+}
+
+// StartMove opens a slot for its move to another node. All its keys stay where they are.
+func (c *Cluster) StartMove(slot, to int) *Move {
+	c.t.Helper()
+	m := &Move{c: c, slot: slot, from: c.Owner(slot), to: to}
+	m.set(m.to, "IMPORTING", c.ids[m.from])
+	m.set(m.from, "MIGRATING", c.ids[m.to])
+	return m
+}
+
+// Keys moves some of the slot's keys.
+func (m *Move) Keys(keys ...string) {
+	m.c.t.Helper()
+	u, err := url.Parse(m.c.Nodes[m.to].URL())
+	m.c.must(err)
+	args := []any{"MIGRATE", u.Hostname(), u.Port(), "", 0, patience.Milliseconds(), "REPLACE", "KEYS"}
+	for _, k := range keys {
+		args = append(args, k)
+	}
+	m.c.must(m.c.clients[m.from].Do(context.Background(), args...).Err())
+}
+
+// Finish moves the keys that are left and gives the slot to the new node.
+func (m *Move) Finish() {
+	m.c.t.Helper()
+	for {
+		keys, err := m.c.clients[m.from].ClusterGetKeysInSlot(context.Background(), m.slot, 1000).Result()
+		m.c.must(err)
+		if len(keys) == 0 {
+			break
+		}
+		m.Keys(keys...)
+	}
+	// First the new owner: the other way round, nobody would own it for a moment.
+	m.set(m.to, "NODE", m.c.ids[m.to])
+	m.set(m.from, "NODE", m.c.ids[m.to])
+	await(m.c.t, func(context.Context) error { // the other nodes hear of it from these two
+		if owner := m.c.Owner(m.slot); owner != m.to {
+			return fmt.Errorf("slot %d is node %d's yet", m.slot, owner)
+		}
+		return nil
+	})
+}
+
+func (m *Move) set(node int, state, other string) {
+	m.c.t.Helper()
+	m.c.must(m.c.clients[node].Do(context.Background(), "CLUSTER", "SETSLOT", m.slot, state, other).Err())
+}
+
+func (c *Cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal("testservers:", err)
+	}
+}
+
+// says succeeds on an answer that holds the words.
+func says(words string) func(answer string, err error) error {
+	return func(answer string, err error) error {
+		if err == nil && !strings.Contains(answer, words) {
+			err = fmt.Errorf("want %q in\n%s", words, answer)
+		}
+		return err
+	}
+}
