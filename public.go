@@ -54,7 +54,11 @@ func withMethods(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		const allowed = "GET, HEAD, POST, OPTIONS"
 		switch r.Method {
-		case http.MethodGet, http.MethodHead, http.MethodPost:
+		case http.MethodHead: // net/http leaves the body out
+			get := *r
+			get.Method = http.MethodGet
+			next.ServeHTTP(w, &get)
+		case http.MethodGet, http.MethodPost:
 			next.ServeHTTP(w, r)
 		case http.MethodOptions:
 			w.Header().Set("Allow", allowed)

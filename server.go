@@ -20,6 +20,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
 
 	"fieldcache/db"
 )
@@ -27,10 +28,18 @@ import (
 func main() {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	redis.SetLogger(silent{})
 	os.Exit(run(context.Background(), os.Args[1:], system{
 		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals, build: newGateway,
 	}))
 }
+
+// silent keeps go-redis from writing lines of its own between those of the log: what it has to say comes
+// back as errors, which the cache tells.
+type silent struct{}
+
+// Printf implements go-redis's logger.
+func (silent) Printf(context.Context, string, ...any) {}
 
 // system is what run has of the world around it.
 type system struct {
@@ -159,6 +168,9 @@ func logStart(log *slog.Logger, cfg Config, public, private net.Addr, d *db.DB) 
 	}
 	attrs = append(attrs, "admin", "http://"+private.String()+"/", "database", d.String(), "redis", redis)
 	log.Info("serving", attrs...)
+	if len(cfg.DatabaseReplicaURLs) > 0 {
+		log.Warn("DATABASE_REPLICA_URLS is not used: every read goes to the primary, since a replica that lags would put old rows into the cache")
+	}
 }
 
 func newServer(log *slog.Logger, h http.Handler, write time.Duration) *http.Server {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -35,7 +36,7 @@ type shop struct {
 	cache   *cache.Cache
 	redis   *redis.Client // nil: memory alone
 	handler http.Handler
-	header  http.Header // sent with every request
+	header  http.Header // sent with every request besides
 	log     *bytes.Buffer
 
 	mu         sync.Mutex
@@ -117,7 +118,7 @@ func sqlite(t testing.TB) string {
 
 // open makes a gateway; redisURL "" is memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
-	s := &shop{log: &bytes.Buffer{}, header: http.Header{"Content-Type": {"application/json"}}}
+	s := &shop{log: &bytes.Buffer{}, header: http.Header{}}
 	var err error
 	if s.db, err = db.Open(t.Context(), db.Options{URL: databaseURL}); err != nil {
 		t.Fatal(err)
@@ -223,7 +224,8 @@ func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any)
 		t.Fatal(err)
 	}
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), v), http.MethodPost, "/graphql", bytes.NewReader(body))
-	r.Header = s.header.Clone()
+	r.Header.Set("Content-Type", "application/json")
+	maps.Copy(r.Header, s.header)
 	w := httptest.NewRecorder()
 	s.handler.ServeHTTP(w, r)
 	a := answer{raw: w.Body.String()}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/99designs/gqlgen/graphql/handler"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/99designs/gqlgen/graphql/handler/lru"
@@ -59,6 +60,7 @@ func NewHandler(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o 
 	srv := handler.New(schema)
 	srv.AddTransport(transport.GET{})
 	srv.AddTransport(post{})
+	srv.AddTransport(refuse{})
 	srv.SetQueryCache(lru.New[*ast.QueryDocument](parsedDocuments))
 	srv.SetParserTokenLimit(o.MaxTokens)
 	srv.SetErrorPresenter(present(log))
@@ -110,6 +112,20 @@ func (p post) Do(w http.ResponseWriter, r *http.Request, exec graphql.GraphExecu
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	p.POST.Do(w, r, exec)
+}
+
+// refuse answers what no other transport takes. A form or plain text, which a page of another origin may
+// send without asking first, is among it.
+type refuse struct{}
+
+func (refuse) Supports(*http.Request) bool { return true }
+
+func (refuse) Do(w http.ResponseWriter, r *http.Request, _ graphql.GraphExecutor) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusUnsupportedMediaType)
+	refused := gqlerror.Errorf("Send JSON, with the header Content-Type: application/json.")
+	errcode.Set(refused, "BAD_REQUEST")
+	_ = json.NewEncoder(w).Encode(graphql.Response{Errors: gqlerror.List{refused}}) // to a client who may be gone
 }
 
 // withoutSuggestions are the rules of validation that do not say what a client may have meant, which

@@ -27,7 +27,8 @@ import (
 const (
 	// fenceAge is how long a load may take and still fill.
 	fenceAge = 3 * time.Second
-	// generationAge is longer than any list is kept for: a generation that ends takes its lists along.
+	// generationAge is longer than any list is kept for: a generation that ends takes its lists along. Each
+	// load renews it.
 	generationAge = 25 * time.Hour
 )
 
@@ -247,7 +248,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		}
 		for i, t := range tags {
 			p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
-			generations[i] = p.Get(ctx, s.generation(t))
+			generations[i] = p.GetEx(ctx, s.generation(t), generationAge)
 		}
 		return nil
 	})

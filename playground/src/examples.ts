@@ -15,8 +15,7 @@ export const defaultHeaders = `{
 export const examples: Example[] = [
   {
     query: `# Run this twice: the second answer comes from
-# the cache. extensions.cache says so for each
-# part, Cache-Status for the whole.
+# the cache: extensions.cache says so for each part.
 #
 # user:42 is kept for a minute, a country for a
 # day, a price for five minutes; the answer for
@@ -152,7 +151,7 @@ query Search($text: String!) {
 # loaded again.
 #
 # The e-mail address and the orders are kept for
-# this viewer alone: Cache-Control says private.
+# this viewer alone: extensions.cache says private.
 query SignedIn {
   me {
     id
