@@ -15,7 +15,8 @@ export const defaultHeaders = `{
 export const examples: Example[] = [
   {
     query: `# Run this twice: the second answer comes from
-# the cache: extensions.cache says so for each part.
+# the cache. extensions.cache says so for each
+# part.
 #
 # user:42 is kept for a minute, a country for a
 # day, a price for five minutes; the answer for
