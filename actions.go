@@ -161,7 +161,7 @@ func doEvict(ctx context.Context, keys []string, cfg Config, sys system, _ *slog
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
 	}
-	fmt.Fprintf(sys.stdout, "evicted %d\n", answer.Evicted)
+	fmt.Fprintf(sys.stdout, "evicted: %d keys that were there, %d types, %d tags\n", answer.Evicted, answer.Types, answer.Tags)
 	return nil
 }
 

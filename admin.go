@@ -33,9 +33,12 @@ type evictRequest struct {
 	Tags  []string `json:"tags,omitempty"`
 }
 
-// evictResponse is its answer.
+// evictResponse is its answer: how many of the named keys were there, and how many types and tags were
+// evicted, of whose entries nobody keeps count.
 type evictResponse struct {
 	Evicted int `json:"evicted"`
+	Types   int `json:"types"`
+	Tags    int `json:"tags"`
 }
 
 // health is the answer of /readyz.
@@ -131,7 +134,7 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.log.InfoContext(r.Context(), "evicted by hand",
 			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags), "evicted", evicted)
-		writeJSON(w, http.StatusOK, evictResponse{evicted})
+		writeJSON(w, http.StatusOK, evictResponse{evicted, len(request.Types), len(request.Tags)})
 	}
 }
 

@@ -79,8 +79,8 @@ func TestAdminEvict(t *testing.T) {
 		answer                  string // a part of it
 		evicted                 string // what the cache was told; "": nothing
 	}{
-		{"keys", "application/json", `{"keys":["user:42","product:7"]}`, 200, `{"evicted":3}`, "[user:42 product:7] [] []"},
-		{"all kinds", "application/json; charset=utf-8", `{"keys":["user:42"],"types":["Product"],"tags":["users"]}`, 200, `{"evicted":3}`, "[user:42] [Product] [users]"},
+		{"keys", "application/json", `{"keys":["user:42","product:7"]}`, 200, `{"evicted":3,"types":0,"tags":0}`, "[user:42 product:7] [] []"},
+		{"all kinds", "application/json; charset=utf-8", `{"keys":["user:42"],"types":["Product"],"tags":["users"]}`, 200, `{"evicted":3,"types":1,"tags":1}`, "[user:42] [Product] [users]"},
 		{"unknown field", "application/json", `{"key":["user:42"]}`, 400, "unknown field", ""},
 		{"wrong type", "application/json", `{"keys":"user:42"}`, 400, "cannot unmarshal", ""},
 		{"number for a key", "application/json", `{"keys":[42]}`, 400, "cannot unmarshal", ""},

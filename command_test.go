@@ -80,7 +80,7 @@ func TestCommandEvict(t *testing.T) {
 	t.Cleanup(server.Close)
 	addr := "ADMIN_ADDR=" + strings.TrimPrefix(server.URL, "http://")
 	stdout, _ := finish(t, []string{addr}, 0, "evict", "user:42", "product:7", "--type", "Product,User", "--type", "Order", "--tag", "users")
-	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted 5\n" {
+	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 keys that were there, 3 types, 1 tags\n" {
 		t.Errorf("the cache was told %s, want %s; wrote %q", cache.got, want, stdout)
 	}
 	if _, stderr := finish(t, []string{addr}, 1, "evict", " "); !strings.Contains(stderr, "status 400") || !strings.Contains(stderr, "names nothing") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -53,7 +54,7 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
-	return &gateway{Handler: noStore(h), evictor: evictAll{c}, redis: redis, close: c.Close}, nil
+	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: redis, close: c.Close}, nil
 }
 
 // newCache builds the tiers that cfg asks for. ping is nil without Redis.
@@ -89,7 +90,10 @@ func noStore(next http.Handler) http.Handler {
 }
 
 // evictAll lets the admin port empty the cache by hand.
-type evictAll struct{ *cache.Cache }
+type evictAll struct {
+	cache    *cache.Cache
+	policies *gqlcache.Policies
+}
 
 func (e evictAll) Evict(ctx context.Context, keys, types, tags []string) (int, error) {
 	var ev cache.Eviction
@@ -97,12 +101,15 @@ func (e evictAll) Evict(ctx context.Context, keys, types, tags []string) (int, e
 		ev.Keys = append(ev.Keys, cache.Key(k))
 	}
 	for _, t := range types {
+		if _, err := e.policies.Of(t); err != nil || strings.Contains(t, ".") {
+			return 0, fmt.Errorf("%w: the schema has no type %s", errEvictInput, t)
+		}
 		ev.Tags = append(ev.Tags, cache.Type(t))
 	}
 	for _, t := range tags {
 		ev.Tags = append(ev.Tags, cache.Tag(t))
 	}
-	return e.Cache.Evict(ctx, ev)
+	return e.cache.Evict(ctx, ev)
 }
 
 // registerCacheMetrics shows the cache's counters.

@@ -13,9 +13,9 @@ import (
 	"runtime/debug"
 
 	"github.com/felixge/httpsnoop"
-	"github.com/mattn/go-isatty"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/term"
 )
 
 // newLogger writes to w in the form that cfg says. What is logged with a request's context carries the
@@ -30,7 +30,7 @@ func newLogger(w io.Writer, cfg Config) *slog.Logger {
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // contextHandler adds to each record what its context knows.
