@@ -14,8 +14,9 @@ import (
 // AbsentMaxAge bounds how long it is remembered that a row is not there.
 const AbsentMaxAge = 10 * time.Second
 
-// jitter is the greatest part of an entry's age that is taken off at random, so that what was loaded
-// together does not end together.
+// jitter is the greatest part of an entry's age that is taken off at random, so that what came into the
+// cache at about the same time, after a start say, does not end all at once. What one call of a source
+// loaded does end together, and is loaded by one call again.
 const jitter = 0.1
 
 // Options are what a [Cache] is made of.
@@ -318,6 +319,7 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 	c.stats.Misses.Add(uint64(len(wants)))
 	started := time.Now()
 	values, err := load(ctx, source, requests)
+	early := rand.Float64() * jitter
 	memory := make([]Fill, 0, len(wants))
 	shared := make([]Fill, 0, len(wants))
 	for i, w := range wants {
@@ -331,7 +333,7 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 		var e *Entry
 		if w.MaxAge <= 0 {
 			r.Unstored = "its max age is 0"
-		} else if e, r.Err = newEntry(values[i], started, w.MaxAge); r.Err == nil {
+		} else if e, r.Err = newEntry(values[i], started, w.MaxAge, early); r.Err == nil {
 			r.Ends = e.Ends
 			if c.shared != nil && w.shared == nil {
 				r.Unstored = "Redis does not answer, or another load fills it"
@@ -393,8 +395,9 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic while loading: %v", e.Value) }
 
-// newEntry is the entry of a value that was read at loaded and may be kept for at most maxAge.
-func newEntry(value any, loaded time.Time, maxAge time.Duration) (*Entry, error) {
+// newEntry is the entry of a value that was read at loaded and may be kept for maxAge, of which early is the
+// part to leave out.
+func newEntry(value any, loaded time.Time, maxAge time.Duration, early float64) (*Entry, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
@@ -404,7 +407,7 @@ func newEntry(value any, loaded time.Time, maxAge time.Duration) (*Entry, error)
 	if e.Absent() {
 		maxAge = min(maxAge, AbsentMaxAge)
 	}
-	e.Ends = loaded.Add(maxAge - time.Duration(rand.Float64()*jitter*float64(maxAge))).Truncate(time.Millisecond)
+	e.Ends = loaded.Add(maxAge - time.Duration(early*float64(maxAge))).Truncate(time.Millisecond)
 	return e, nil
 }
 

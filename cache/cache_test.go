@@ -325,6 +325,25 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// What one call loaded ends together: one call loads it again.
+func TestABatchEndsTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := open(t, nil), users()
+		var batch []cache.Request
+		for i := range 50 {
+			k := cache.Entity("user", string(rune('A'+i)))
+			s.set(k, "x")
+			batch = append(batch, s.request(k))
+		}
+		for range 61 { // in the course of a minute each ends once
+			c.Load(t.Context(), batch)
+			time.Sleep(time.Second)
+		}
+		s.loads(t, 2)
+	})
+}
+
 // Memory may lag behind another gateway's write by the lease, not longer.
 func TestLease(t *testing.T) {
 	t.Parallel()
