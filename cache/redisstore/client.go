@@ -65,6 +65,8 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		DialerRetries: 1,
 		PoolSize:      o.PoolSize,
 		IsClusterMode: len(o.URLs) > 1 && o.SentinelMaster == "",
+		// While slots move, nodes that have not heard of it yet send each other's clients back and forth.
+		MaxRedirects: 8,
 
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}

@@ -30,10 +30,12 @@ type Cluster struct {
 	ids     []string
 }
 
+// masters is how many masters a Cluster begins with: its first nodes.
+const masters = 3
+
 // RedisCluster starts a Redis Cluster of three masters for this test alone.
 func RedisCluster(t testing.TB) *Cluster {
 	t.Helper()
-	const masters = 3
 	c := &Cluster{t: t}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -114,20 +116,27 @@ func (c *Cluster) Slot(key string) int {
 // Owner returns which of the nodes serves a slot, as the first of them that answers sees it.
 func (c *Cluster) Owner(slot int) int {
 	c.t.Helper()
-	var ranges []redis.ClusterSlot
-	err := errors.New("no node answers")
+	owner, err := 0, errors.New("no node answers")
 	for i := 0; i < len(c.clients) && err != nil; i++ {
-		//lint:ignore SA1019 what replaces it is not in Redis 6
-		ranges, err = c.clients[i].ClusterSlots(context.Background()).Result()
+		owner, err = c.ownerSeenBy(i, slot)
 	}
 	c.must(err)
+	return owner
+}
+
+// ownerSeenBy is the node that serves a slot as node i knows it.
+func (c *Cluster) ownerSeenBy(i, slot int) (int, error) {
+	//lint:ignore SA1019 what replaces it is not in Redis 6
+	ranges, err := c.clients[i].ClusterSlots(context.Background()).Result()
+	if err != nil {
+		return 0, err
+	}
 	for _, r := range ranges {
 		if r.Start <= slot && slot <= r.End {
-			return slices.Index(c.ids, r.Nodes[0].ID)
+			return slices.Index(c.ids, r.Nodes[0].ID), nil
 		}
 	}
-	c.t.Fatalf("testservers: nobody serves slot %d", slot)
-	return 0
+	return 0, fmt.Errorf("nobody serves slot %d", slot)
 }
 
 // MoveSlot moves a slot with its keys to another node while the cluster serves it.
@@ -175,12 +184,19 @@ func (m *Move) Finish() {
 		}
 		m.Keys(keys...)
 	}
-	// First the new owner: the other way round, nobody would own it for a moment.
+	// First the new owner: the other way round, nobody would own it for a moment. Then everybody, as
+	// redis-cli does: gossip takes its time, and the next move needs a cluster that agrees.
 	m.set(m.to, "NODE", m.c.ids[m.to])
-	m.set(m.from, "NODE", m.c.ids[m.to])
-	await(m.c.t, func(context.Context) error { // the other nodes hear of it from these two
-		if owner := m.c.Owner(m.slot); owner != m.to {
-			return fmt.Errorf("slot %d is node %d's yet", m.slot, owner)
+	for i := range masters {
+		if i != m.to {
+			m.set(i, "NODE", m.c.ids[m.to])
+		}
+	}
+	await(m.c.t, func(context.Context) error {
+		for i := range masters {
+			if owner, err := m.c.ownerSeenBy(i, m.slot); err != nil || owner != m.to {
+				return fmt.Errorf("to node %d slot %d is node %d's yet: %w", i, m.slot, owner, err)
+			}
 		}
 		return nil
 	})

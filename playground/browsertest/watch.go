@@ -85,7 +85,10 @@ func (p *Page) attach(worker *target.Info) {
 	if err == nil {
 		return
 	}
-	// Monaco ends workers as it likes: one that is gone has nothing left to do wrong.
+	// Monaco ends workers as it likes: one that is gone, or going, before it was let run has done nothing.
+	if strings.Contains(err.Error(), "target detached") {
+		return
+	}
 	_, gone := chromedp.CallBrowser(p.ctx, target.GetTargetInfo, target.GetTargetInfoParams{TargetID: worker.TargetID})
 	if gone == nil {
 		p.note("%s: cannot be watched: %v", where, err)
