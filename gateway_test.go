@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
 	"fieldcache/db"
@@ -157,6 +158,38 @@ func TestGatewayWithoutRedis(t *testing.T) {
 		if n := strings.Count(p.stderr.String(), line); n < want || n > 20 {
 			t.Errorf("%q was logged %d times: changes are to be told, not calls", line, n)
 		}
+	}
+}
+
+// A database that does not answer in time ends the request, not the gateway.
+func TestGatewayTimeout(t *testing.T) {
+	t.Parallel()
+	database := shop(t)
+	p := startAs(t, newGateway, "DATABASE_URL="+database, "REQUEST_TIMEOUT=200ms")
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "LOCK TABLE users"); err != nil {
+		t.Fatal(err)
+	}
+	const read = `{ user(id: 42) { name } }`
+	for _, body := range []string{read, `mutation { updateUser(id: 42, input: {bio: "late"}) { id } }`} {
+		res, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, body), "Content-Type: application/json")
+		if res.StatusCode != http.StatusOK || !strings.Contains(text, `"code":"TIMEOUT"`) {
+			t.Errorf("%s: %s %s", body, res.Status, text)
+		}
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.query(t, `{ user(id: 42) { name bio } }`); !strings.Contains(got, "Zawadi") || strings.Contains(got, "late") {
+		t.Errorf("after the lock: %s", got)
 	}
 }
 
