@@ -98,24 +98,36 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}), nil // Close ends it
 }
 
+// newGraphQL answers GraphQL, with a batch for each operation.
+func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) http.Handler {
+	srv := handler.New(schema)
+	srv.AddTransport(transport.POST{})
+	srv.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+		return next(context.WithValue(ctx, batchKey{}, c.NewBatch()))
+	})
+	srv.Use(&gqlcache.FieldCount{Of: func(ctx context.Context) gqlcache.Counter { return batch(ctx) }})
+	return srv
+}
+
+type batchKey struct{}
+
+func batch(ctx context.Context) *cache.Batch { return ctx.Value(batchKey{}).(*cache.Batch) }
+
 // get is what a resolver does.
-func (u *users) get(ctx context.Context, c *cache.Cache, id int64) (*User, error) {
-	result := c.Load(ctx, []cache.Request{u.request(id)})[0]
-	user, _ := result.Value.(*User) // nil: there is none
-	return user, result.Err
+func (u *users) get(ctx context.Context, id int64) (*User, error) {
+	results, err := batch(ctx).Load(ctx, []cache.Request{u.request(id)})
+	if err != nil {
+		return nil, err
+	}
+	user, _ := results[0].Value.(*User) // nil: there is none
+	return user, results[0].Err
 }
 
 // changed is what a mutation does, after its commit and before its answer.
 func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
 	_, err := c.Evict(ctx, cache.Eviction{Keys: []cache.Key{u.request(id).Key}})
+	batch(ctx).Forget()
 	return err // to be logged: the eviction is tried again until Redis takes it
-}
-
-func newGraphQL(schema graphql.ExecutableSchema, counter func(context.Context) gqlcache.Counter) http.Handler {
-	srv := handler.New(schema)
-	srv.AddTransport(transport.POST{})
-	srv.Use(&gqlcache.FieldCount{Of: counter})
-	return srv
 }
 
 // The sample does what the README says of it.
@@ -149,7 +161,7 @@ func TestReadmeSample(t *testing.T) {
 	second, far := open()
 	want := func(u *users, c *cache.Cache, id int64, name string, n int) {
 		t.Helper()
-		user, err := u.get(ctx, c, id)
+		user, err := u.get(context.WithValue(ctx, batchKey{}, c.NewBatch()), id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +175,7 @@ func TestReadmeSample(t *testing.T) {
 	want(first, near, 43, "<nil>", 2)     // absent
 	want(second, far, 43, "<nil>", 2)     // remembered as absent
 	rows[42] = &User{42, "Grace"}
-	if err := first.changed(ctx, near, 42); err != nil {
+	if err := first.changed(context.WithValue(ctx, batchKey{}, near.NewBatch()), near, 42); err != nil {
 		t.Fatal(err)
 	}
 	want(first, near, 42, "&{42 Grace}", 3)
@@ -171,7 +183,7 @@ func TestReadmeSample(t *testing.T) {
 		t.Errorf("users are kept for %v; the schema says a minute", first.maxAge)
 	}
 
-	h := newGraphQL(schema, func(context.Context) gqlcache.Counter { return nil })
+	h := newGraphQL(schema, near)
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"query": "{ __typename }"}`))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()

@@ -15,7 +15,7 @@
 //
 // # How a batch is answered
 //
-// [Cache.Load] is the way of every read:
+// A [Batch] collects what the fields of an operation ask for. [Cache.Load] is the way of every read:
 //
 //  1. The memory tier is asked.
 //  2. For what it lacks the memory tier gives tickets, and Redis is asked in one round trip.

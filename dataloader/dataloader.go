@@ -15,14 +15,10 @@ import (
 	"fieldcache/db"
 )
 
-// DefaultPatience is long beside what fields take that do no work of their own, and short beside what a
-// person notices.
-const DefaultPatience = 5 * time.Millisecond
-
 // Factory makes the loaders of operations.
 type Factory struct {
-	// Patience is how long a batch waits at most for fields that were said to come. [New] sets
-	// DefaultPatience; it may be changed before the first operation.
+	// Patience is that of the batches. [New] sets the default; it may be changed before the first
+	// operation.
 	Patience time.Duration
 
 	cache    *cache.Cache
@@ -89,7 +85,7 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 		return a
 	}
 	f := &Factory{
-		Patience: DefaultPatience,
+		Patience: cache.DefaultPatience,
 		cache:    c,
 		products: productSource{db: d, ages: map[string]time.Duration{
 			"": age("Product"), pricePart: age("Product.price"), stockPart: age("Product.stock"),
@@ -167,20 +163,17 @@ func searchKey(s search) (cache.Key, []cache.Tag) {
 // other operations and must not be changed.
 type Loaders struct {
 	*Factory
-	batch batch
+	batch *cache.Batch
 }
 
 type loadersKey struct{}
 
-// Observer is told of everything that loaders answered. ctx is that of the field that asked.
-type Observer func(ctx context.Context, item cache.Item, result cache.Result)
-
 // Attach returns a context that carries loaders of its own. They tell observe, which may be nil, what
 // they answer; it is called concurrently.
-func (f *Factory) Attach(ctx context.Context, observe Observer) context.Context {
-	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch{
-		cache: f.cache, patience: f.Patience, observe: observe,
-	}})
+func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
+	batch := f.cache.NewBatch()
+	batch.Patience, batch.Observe = f.Patience, observe
+	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 
 // For is the loaders of ctx, which [Factory.Attach] put in; without, it panics.
@@ -196,6 +189,6 @@ func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 // and before the write is answered; an error needs no more than a log line.
 func (l *Loaders) Evict(ctx context.Context, ev cache.Eviction) error {
 	_, err := l.cache.Evict(ctx, ev)
-	l.batch.forget()
+	l.batch.Forget()
 	return err
 }

@@ -15,7 +15,7 @@ func get[K comparable, V any](ctx context.Context, l *Loaders, k *kind[K, V], ke
 // value reads one request of any source.
 func value[V any](ctx context.Context, l *Loaders, r cache.Request) (V, error) {
 	var zero V
-	results, err := l.batch.load(ctx, []cache.Request{r})
+	results, err := l.batch.Load(ctx, []cache.Request{r})
 	if err != nil {
 		return zero, err
 	}
@@ -32,7 +32,7 @@ func many[K, V any](ctx context.Context, l *Loaders, keys []K, request func(K) c
 	for i, key := range keys {
 		requests[i] = request(key)
 	}
-	results, err := l.batch.load(ctx, requests)
+	results, err := l.batch.Load(ctx, requests)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
-	"fieldcache/dataloader"
 )
 
 // debugHeader is the request header that asks for a [report] by the value 1.
@@ -50,7 +49,7 @@ func reportFrom(ctx context.Context) *report {
 	return d
 }
 
-func (d *report) observer() dataloader.Observer {
+func (d *report) observer() cache.Observer {
 	if d == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package dataloader
+package cache
 
 import (
 	"context"
@@ -6,38 +6,47 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"fieldcache/cache"
 )
 
-// batch collects what the fields of one operation ask for, whatever its kind, so that the cache is
-// asked once for all of it.
+// DefaultPatience is long beside what fields take that do no work of their own, and short beside what a
+// person notices.
+const DefaultPatience = 5 * time.Millisecond
+
+// Observer is told of everything that a [Batch] answered. ctx is that of the field that asked.
+type Observer func(ctx context.Context, item Item, result Result)
+
+// Batch collects what the fields of one operation ask for, from whatever source, so that the cache is
+// asked once for all of it. One is made for each operation; it is safe for concurrent use.
 //
 // A batch sets out when the last field that could still join it waits for an answer. Who executes the
-// operation tells by [batch.Expect] how many fields are about to be resolved; a field that waits does
+// operation tells by [Batch.Expect] how many fields are about to be resolved; a field that waits does
 // not count, and counts again once it is answered. So a batch is complete by counting, not by waiting
 // some time and hoping. Where the count is too high, because a field is slow for reasons of its own or
 // failed before it began, patience ends the wait; where it is too low, or nobody counts, batches are
 // smaller, and as right.
-type batch struct {
-	cache    *cache.Cache
-	patience time.Duration
-	observe  Observer // nil: nobody does
+type Batch struct {
+	// Patience is how long a batch waits at most for fields that were said to come. Default:
+	// DefaultPatience.
+	Patience time.Duration
+	// Observe is called, concurrently, with what is answered. Nil: nobody looks.
+	Observe Observer
+
+	cache *Cache
 
 	running atomic.Int64 // fields that may yet ask for something
 
 	mu      sync.Mutex
-	calls   map[cache.Key]*call // everything asked since the last mutation
-	pending []*call             // what is to be asked next
-	timer   *time.Timer         // ends the wait of the pending calls
+	calls   map[Key]*call // everything asked since Forget
+	pending []*call       // what is to be asked next
+	timer   *time.Timer   // ends the wait of the pending calls
 }
 
 // call is one value that was asked for. The batch's mutex guards it until it is done.
 type call struct {
-	request cache.Request
+	request Request
 	waiters []*waiter
 	done    bool
-	result  cache.Result
+	result  Result
 }
 
 // waiter is a field that waits for one or more calls.
@@ -47,19 +56,25 @@ type waiter struct {
 }
 
 // errAbandoned is what remains of a call whose load panicked.
-var errAbandoned = errors.New("dataloader: the batch was abandoned")
+var errAbandoned = errors.New("cache: the batch was abandoned")
+
+// NewBatch makes the batch of an operation.
+func (c *Cache) NewBatch() *Batch {
+	return &Batch{Patience: DefaultPatience, cache: c}
+}
 
 // Expect says that n more fields, or -n fewer, may ask for something. Whoever ends the last one loads
 // the batch that waits for it.
-func (b *batch) Expect(ctx context.Context, n int) {
+func (b *Batch) Expect(ctx context.Context, n int) {
 	if b.running.Add(int64(n)) <= 0 && n < 0 {
 		b.dispatch(ctx)
 	}
 }
 
-// load answers the requests in their order.
-func (b *batch) load(ctx context.Context, requests []cache.Request) ([]cache.Result, error) {
-	results := make([]cache.Result, len(requests))
+// Load answers the requests in their order. What was asked before is not asked again until [Batch.Forget].
+// An error says that ctx ended first.
+func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
+	results := make([]Result, len(requests))
 	var calls []*call // parallel to requests once one is not in memory
 	for i, r := range requests {
 		if hit, ok := b.cache.Peek(r.Item); ok {
@@ -81,16 +96,16 @@ func (b *batch) load(ctx context.Context, requests []cache.Request) ([]cache.Res
 			}
 		}
 	}
-	if b.observe != nil {
+	if b.Observe != nil {
 		for i, r := range requests {
-			b.observe(ctx, r.Item, results[i])
+			b.Observe(ctx, r.Item, results[i])
 		}
 	}
 	return results, nil
 }
 
 // wait waits until all calls are done.
-func (b *batch) wait(ctx context.Context, calls []*call) error {
+func (b *Batch) wait(ctx context.Context, calls []*call) error {
 	w := b.join(ctx, calls)
 	if w == nil {
 		return nil
@@ -106,11 +121,11 @@ func (b *batch) wait(ctx context.Context, calls []*call) error {
 
 // join puts the calls among those pending, or exchanges them for earlier calls of the same key. It
 // answers whom to wake when all are done, nil if they are.
-func (b *batch) join(ctx context.Context, calls []*call) *waiter {
+func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.calls == nil {
-		b.calls = make(map[cache.Key]*call, len(calls))
+		b.calls = make(map[Key]*call, len(calls))
 	}
 	w := &waiter{ready: make(chan struct{})}
 	for i, c := range calls {
@@ -130,7 +145,7 @@ func (b *batch) join(ctx context.Context, calls []*call) *waiter {
 		}
 	}
 	if len(b.pending) > 0 && b.timer == nil {
-		b.timer = time.AfterFunc(b.patience, func() { b.dispatch(ctx) })
+		b.timer = time.AfterFunc(b.Patience, func() { b.dispatch(ctx) })
 	}
 	if w.open == 0 {
 		return nil
@@ -139,7 +154,7 @@ func (b *batch) join(ctx context.Context, calls []*call) *waiter {
 }
 
 // dispatch loads what is pending, if anything is.
-func (b *batch) dispatch(ctx context.Context) {
+func (b *Batch) dispatch(ctx context.Context) {
 	b.mu.Lock()
 	calls := b.pending
 	b.pending = nil
@@ -151,11 +166,11 @@ func (b *batch) dispatch(ctx context.Context) {
 	if len(calls) == 0 {
 		return
 	}
-	requests := make([]cache.Request, len(calls))
+	requests := make([]Request, len(calls))
 	for i, c := range calls {
 		requests[i] = c.request
 	}
-	results := make([]cache.Result, len(calls))
+	results := make([]Result, len(calls))
 	for i := range results {
 		results[i].Err = errAbandoned
 	}
@@ -165,7 +180,7 @@ func (b *batch) dispatch(ctx context.Context) {
 
 // finish hands out the results and wakes who has all theirs. It counts them all before it wakes the
 // first, which might otherwise find nobody running beside it and set out alone.
-func (b *batch) finish(calls []*call, results []cache.Result) {
+func (b *Batch) finish(calls []*call, results []Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ready []*waiter
@@ -184,8 +199,8 @@ func (b *batch) finish(calls []*call, results []cache.Result) {
 	}
 }
 
-// forget makes later loads ask again. Loads under way answer those who asked before.
-func (b *batch) forget() {
+// Forget makes later loads ask again. Loads under way answer those who asked before.
+func (b *Batch) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls = nil
