@@ -148,12 +148,12 @@ func movedSlotsAreFollowed(t *testing.T, d deployment, c *testservers.Cluster) {
 	if n, err := s.Fill(t.Context(), fills); n != len(items) || err != nil {
 		t.Fatalf("filled %d of %d: %v", n, len(items), err)
 	}
-	for _, item := range items[:5] {
+	for _, item := range items[:2] {
 		slot := c.Slot(string(item.Key))
 		c.MoveSlot(slot, (c.Owner(slot)+1)%len(c.Nodes))
 	}
 	holdsAll(t, s, items)
-	for _, item := range items[5:10] {
+	for _, item := range items[2:4] {
 		slot := c.Slot(string(item.Key))
 		c.MoveSlot(slot, (c.Owner(slot)+1)%len(c.Nodes))
 	}

@@ -192,14 +192,47 @@ func (m *Move) Finish() {
 			m.set(i, "NODE", m.c.ids[m.to])
 		}
 	}
-	await(m.c.t, func(context.Context) error {
+	m.c.settle(m.slot, m.to)
+}
+
+// settle waits until the masters agree on who serves what, and on how new each claim is: a node that has
+// not heard of the last move yet may bring it into doubt again, and clients are sent back and forth.
+func (c *Cluster) settle(slot, owner int) {
+	c.t.Helper()
+	await(c.t, func(ctx context.Context) error {
+		seen := ""
 		for i := range masters {
-			if owner, err := m.c.ownerSeenBy(i, m.slot); err != nil || owner != m.to {
-				return fmt.Errorf("to node %d slot %d is node %d's yet: %w", i, m.slot, owner, err)
+			if o, err := c.ownerSeenBy(i, slot); err != nil || o != owner {
+				return fmt.Errorf("to node %d slot %d is node %d's yet: %w", i, slot, o, err)
 			}
+			text, err := c.clients[i].ClusterNodes(ctx).Result()
+			if err != nil {
+				return err
+			}
+			claims := claims(text, c.ids[:masters])
+			if i > 0 && claims != seen {
+				return fmt.Errorf("node %d sees %s, the one before it %s", i, claims, seen)
+			}
+			seen = claims
 		}
 		return nil
 	})
+}
+
+// claims is what CLUSTER NODES says of the nodes' epochs and slots.
+func claims(text string, ids []string) string {
+	var list []string
+	for line := range strings.Lines(text) {
+		// id address flags primary ping pong epoch link slot...; of itself a node tells moves under way, too.
+		f := strings.Fields(line)
+		if len(f) < 8 || !slices.Contains(ids, f[0]) {
+			continue
+		}
+		serves := slices.DeleteFunc(f[8:], func(s string) bool { return strings.HasPrefix(s, "[") })
+		list = append(list, fmt.Sprint(f[0][:6], " epoch ", f[6], " ", serves))
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
 }
 
 func (m *Move) set(node int, state, other string) {
