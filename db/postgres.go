@@ -10,11 +10,17 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 )
+
+// cancelTimeout is how long the server may take to answer that a statement was cancelled, before the
+// connection is given up.
+const cancelTimeout = time.Second
 
 // openPostgres returns a pool for PostgreSQL that has no connection yet.
 //
@@ -36,6 +42,12 @@ func openPostgres(o Options) (*DB, error) {
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.ConnectTimeout
+	}
+	// A statement whose caller gave up is cancelled on the server. To close the connection, as pgx would, is
+	// noticed there only once the statement is done: a write that waits for a lock would be carried out
+	// after all, long after the cache was told that it may have been.
+	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelTimeout}
 	}
 	params := config.RuntimeParams
 	if o.StatementTimeout > 0 {

@@ -52,7 +52,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &own):
 			shown.Message = own.message
 			code(shown, own.code)
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), ctx.Err() != nil:
 			shown.Message = errTimeout.message
 			code(shown, errTimeout.code)
 		case shown.Extensions["code"] != nil:
