@@ -336,7 +336,7 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 		} else if e, r.Err = newEntry(values[i], started, w.MaxAge, early); r.Err == nil {
 			r.Ends = e.Ends
 			if c.shared != nil && w.shared == nil {
-				r.Unstored = "Redis does not answer, or another load fills it"
+				r.Unstored = "the shared tier does not answer, or another load fills it"
 			}
 		}
 		if w.at >= 0 {

@@ -50,7 +50,7 @@ func (d *DB) pageOf(ctx context.Context, model any, w Window, narrow func(*bun.S
 }
 
 // ownedPages reads windows of the lists that an owner column makes of a table: each is one look into
-// the index on (column, id), all in one statement.
+// the index on (column, id), and one statement holds up to maxParts of them.
 func (d *DB) ownedPages(ctx context.Context, table, column string, windows []OwnedWindow) (map[OwnedWindow]*Page, error) {
 	pages := make(map[OwnedWindow]*Page, len(windows))
 	for part := range slices.Chunk(windows, maxParts) {
