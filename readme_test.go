@@ -51,7 +51,7 @@ func (u *users) request(id int64) cache.Request {
 }
 
 // Load reads all that a batch lacks, in one statement.
-func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, error) {
+func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	ids := make([]int64, len(requests))
 	for i, r := range requests {
 		ids[i] = r.Arg.(int64)
@@ -63,7 +63,7 @@ func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, erro
 			values[i] = row // what stays nil is remembered as absent
 		}
 	}
-	return values, err
+	return values, cache.Snapshot{}, err
 }
 
 // Also names nothing: the statement reads users alone.

@@ -51,9 +51,11 @@ type Cache struct {
 
 // Source is where the values of some items come from. Its methods may be called concurrently.
 type Source interface {
-	// Load reads what the requests ask for and answers in their order, nil for what is not there. It
-	// is called once for everything that a batch lacks of this source.
-	Load(ctx context.Context, requests []Request) ([]any, error)
+	// Load reads what the requests ask for and answers in their order, nil for what is not there, with a
+	// snapshot that every statement of it saw: that of the first one. It is called once for everything
+	// that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
+	// be given what is read for one caller: it must not depend on who asks.
+	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 
 	// Also names what the statement that reads the request reads besides; it is cached along.
 	Also(request Request) []Request
@@ -318,7 +320,7 @@ func (c *Cache) fromSource(ctx context.Context, source Source, wants []*want, re
 	c.stats.Loads.Add(1)
 	c.stats.Misses.Add(uint64(len(wants)))
 	started := time.Now()
-	values, err := load(ctx, source, requests)
+	values, _, err := load(ctx, source, requests)
 	early := rand.Float64() * jitter
 	memory := make([]Fill, 0, len(wants))
 	shared := make([]Fill, 0, len(wants))
@@ -374,17 +376,17 @@ func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
 
 // load calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
 // else would recover.
-func load(ctx context.Context, source Source, requests []Request) (values []any, err error) {
+func load(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
-	values, err = source.Load(ctx, requests)
+	values, seen, err = source.Load(ctx, requests)
 	if err == nil && len(values) != len(requests) {
 		err = fmt.Errorf("cache: a source answered %d values to %d requests", len(values), len(requests))
 	}
-	return values, err
+	return values, seen, err
 }
 
 // PanicError is what a load ends with whose source panicked.

@@ -25,7 +25,7 @@ type table struct {
 	pause func()
 }
 
-func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, error) {
+func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	s.mu.Lock()
 	values := make([]any, len(requests))
 	var keys []cache.Key
@@ -41,7 +41,7 @@ func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, error)
 	if pause != nil {
 		pause()
 	}
-	return values, err
+	return values, cache.Snapshot{}, err
 }
 
 func (s *table) Also(r cache.Request) []cache.Request { return s.also[r.Key] }

@@ -25,14 +25,14 @@ func (k *kind[K, V]) request(key K) cache.Request {
 }
 
 // Load implements [cache.Source].
-func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any, error) {
+func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	keys := make([]K, len(requests))
 	for i, r := range requests {
 		keys[i] = r.Arg.(K)
 	}
 	found, err := k.load(ctx, keys)
 	if err != nil {
-		return nil, err
+		return nil, cache.Snapshot{}, err
 	}
 	values := make([]any, len(keys))
 	for i, key := range keys {
@@ -40,7 +40,7 @@ func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any,
 			values[i] = v
 		}
 	}
-	return values, nil
+	return values, cache.Snapshot{}, nil
 }
 
 // Also implements [cache.Source]: one thing is read at a time.
@@ -93,7 +93,7 @@ func (s *productSource) request(id int64, part string) cache.Request {
 }
 
 // Load implements [cache.Source].
-func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]any, error) {
+func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	var columns db.ProductColumns
 	var ids []int64
 	seen := map[int64]bool{}
@@ -114,7 +114,7 @@ func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]a
 	}
 	rows, err := s.db.ProductsByID(ctx, ids, columns)
 	if err != nil {
-		return nil, err
+		return nil, cache.Snapshot{}, err
 	}
 	values := make([]any, len(requests))
 	for i, r := range requests {
@@ -132,7 +132,7 @@ func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]a
 			values[i] = row.Product()
 		}
 	}
-	return values, nil
+	return values, cache.Snapshot{}, nil
 }
 
 // Also implements [cache.Source]: a row that is read for the product brings the other parts along. A
