@@ -59,7 +59,7 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 
 // newCache builds the tiers that cfg asks for. ping is nil without Redis.
 func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, ping func(context.Context) error, err error) {
-	memory, err := memstore.New(uint64(cfg.MemoryBytes)) //nolint:gosec // checked to be positive
+	memory, err := memstore.New(memstore.Options{MaxBytes: uint64(cfg.MemoryBytes)}) //nolint:gosec // checked to be positive
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +109,7 @@ func (e evictAll) Evict(ctx context.Context, keys, types, tags []string) (int, e
 	for _, t := range tags {
 		ev.Tags = append(ev.Tags, cache.Tag(t))
 	}
-	return e.cache.Evict(ctx, ev)
+	return e.cache.EvictByHand(ctx, ev)
 }
 
 // registerCacheMetrics shows the cache's counters.
@@ -127,8 +127,12 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("loads_total", "Calls of a source: about one statement each.", nil, s.Loads.Load)
 	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
 	counter("fills_refused_total", "Entries that Redis refused, because they were evicted while they were loaded.", nil, s.Refused.Load)
-	counter("evictions_total", "Keys and tags evicted by this gateway.", nil, s.Evictions.Load)
-	counter("evictions_heard_total", "Evictions heard of from other gateways.", nil, s.Heard.Load)
+	for cause, value := range map[string]func() uint64{
+		"mutation": s.EvictedByWrite.Load, "outbox": s.EvictedByOutbox.Load,
+		"notice": s.EvictedByNotice.Load, "hand": s.EvictedByHand.Load,
+	} {
+		counter("evictions_total", "Keys and tags evicted, by how this gateway learned that they are untrue.", prometheus.Labels{"cause": cause}, value)
+	}
 	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
 	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -87,7 +87,7 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 		return nil, err
 	}
 	u.maxAge = policy.MaxAge
-	memory, err := memstore.New(64 << 20) // bytes
+	memory, err := memstore.New(memstore.Options{MaxBytes: 64 << 20})
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (u *users) get(ctx context.Context, id int64) (*User, error) {
 
 // changed is what a mutation does, after its commit and before its answer.
 func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
-	_, err := c.Evict(ctx, cache.Eviction{Keys: []cache.Key{u.request(id).Key}})
+	_, err := c.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{u.request(id).Key}}})
 	batch(ctx).Forget()
 	return err // to be logged: the eviction is tried again until Redis takes it
 }

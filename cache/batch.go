@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,9 +54,6 @@ type waiter struct {
 	ready chan struct{}
 }
 
-// errAbandoned is what remains of a call whose load panicked.
-var errAbandoned = errors.New("cache: the batch was abandoned")
-
 // NewBatch makes the batch of an operation.
 func (c *Cache) NewBatch() *Batch {
 	return &Batch{Patience: DefaultPatience, cache: c}
@@ -76,9 +72,11 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
 	results := make([]Result, len(requests))
 	var calls []*call // parallel to requests once one is not in memory
+	now := time.Now()
 	for i, r := range requests {
-		if hit, ok := b.cache.Peek(r.Item); ok {
+		if hit, ok := b.cache.peek(r.Item, now); ok {
 			results[i] = hit
+			b.cache.hit(ctx, r, hit, now)
 			continue
 		}
 		if calls == nil {

@@ -57,7 +57,7 @@ func (n *numbers) loads(t *testing.T, want ...[]int) {
 
 // operation makes the loaders of one operation, whose patience outlasts every test that is not about it.
 func operation(t *testing.T, patience time.Duration) *Loaders {
-	m, err := memstore.New(1 << 20)
+	m, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

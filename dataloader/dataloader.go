@@ -188,7 +188,7 @@ func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 // Evict makes what ev names vanish from the cache and from these loaders. It is called after a commit
 // and before the write is answered; an error needs no more than a log line.
 func (l *Loaders) Evict(ctx context.Context, ev cache.Eviction) error {
-	_, err := l.cache.Evict(ctx, ev)
+	_, err := l.cache.Evict(ctx, cache.Write{Eviction: ev})
 	l.batch.Forget()
 	return err
 }

@@ -125,7 +125,7 @@ func open(t testing.TB, databaseURL, redisURL string) *shop {
 	}
 	t.Cleanup(func() { _ = s.db.Close() })
 	s.db = s.db.WithQueryHook(statementHook{s})
-	memory, err := memstore.New(64 << 20)
+	memory, err := memstore.New(memstore.Options{MaxBytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +254,7 @@ func (s *shop) flush(t testing.TB) {
 	for _, name := range []string{"User", "Product", "Review", "Order", "Country"} {
 		ev.Tags = append(ev.Tags, cache.Type(name))
 	}
-	if _, err := s.cache.Evict(t.Context(), ev); err != nil {
+	if _, err := s.cache.EvictByHand(t.Context(), ev); err != nil {
 		t.Fatal(err)
 	}
 }

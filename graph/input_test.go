@@ -321,7 +321,7 @@ func TestInternalFaults(t *testing.T) {
 	// Without a database at all every resolver panics.
 	s := &shop{log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: s.log}, nil))
-	memory, err := memstore.New(1 << 20)
+	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

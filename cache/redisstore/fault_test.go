@@ -38,7 +38,7 @@ func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Con
 			return err
 		},
 		"Evict": func(ctx context.Context) error {
-			_, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags})
+			_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}})
 			return err
 		},
 	}
@@ -218,7 +218,7 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	s := open(t, redisstore.Options{URLs: []string{address.String()}, Timeout: 500 * time.Millisecond})
 	eventually(t, s.Ping)
 	ended := make(chan error, 1)
-	go func() { ended <- s.Subscribe(t.Context(), func(cache.Eviction) {}) }()
+	go func() { ended <- s.Subscribe(t.Context(), func(cache.Write) {}) }()
 	select {
 	case err := <-ended:
 		if err == nil {
