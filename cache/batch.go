@@ -94,6 +94,9 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 			}
 		}
 	}
+	if d := DepsOf(ctx); d != nil {
+		d.read(requests, results)
+	}
 	if b.Observe != nil {
 		for i, r := range requests {
 			b.Observe(ctx, r.Item, results[i])
