@@ -29,6 +29,8 @@ type Batch struct {
 	Patience time.Duration
 	// Observe is called, concurrently, with what is answered. Nil: nobody looks.
 	Observe Observer
+	// Fresh has everything read from its source; the caches are only filled.
+	Fresh bool
 
 	cache *Cache
 
@@ -74,7 +76,7 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 	var calls []*call // parallel to requests once one is not in memory
 	now := time.Now()
 	for i, r := range requests {
-		if hit, ok := b.cache.peek(r.Item, now); ok {
+		if hit, ok := b.cache.peek(r.Item, now); ok && !b.Fresh {
 			results[i] = hit
 			b.cache.hit(ctx, r, hit, now)
 			continue
@@ -176,7 +178,7 @@ func (b *Batch) dispatch(ctx context.Context) {
 		results[i].Err = errAbandoned
 	}
 	defer func() { b.finish(calls, results) }() // also when the load panics: nobody may wait for ever
-	copy(results, b.cache.Load(ctx, requests))
+	copy(results, b.cache.load(ctx, requests, b.Fresh))
 }
 
 // finish hands out the results and wakes who has all theirs. It counts them all before it wakes the

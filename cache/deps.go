@@ -18,6 +18,9 @@ type Deps struct {
 	until  time.Time // the earliest moment at which one of the values is as old as it may get
 	ends   time.Time // the earliest end of one of them
 	reason string    // why nothing may be kept of it; "" if it may
+	cached int
+	loaded int
+	stale  bool
 }
 
 // Made is what something was made of.
@@ -33,6 +36,10 @@ type Made struct {
 	Names []string
 	// Unkept says why nothing may be kept of it; "" if it may be.
 	Unkept string
+	// Cached and Loaded are how many of its values came from a cache and how many from their source.
+	Cached, Loaded int
+	// Stale says that a part of it may no longer be true.
+	Stale bool
 }
 
 type depsKey struct{}
@@ -67,12 +74,17 @@ func (d *Deps) note(item *Item, r *Result) {
 	for _, t := range item.Tags {
 		d.names = append(d.names, string(t))
 	}
+	if r.Tier == SourceTier {
+		d.loaded++
+	} else {
+		d.cached++
+	}
 	switch {
 	case r.Err != nil:
 		d.reason = "a read failed"
 		return
 	case r.Stale:
-		d.reason = "a part may no longer be true"
+		d.reason, d.stale = "a part may no longer be true", true
 		return
 	case r.Stamp == nil:
 		d.reason = "a part is not kept: " + string(item.Key)
@@ -95,6 +107,7 @@ func (d *Deps) Use(m Made) {
 		if m.Unkept != "" {
 			d.reason = m.Unkept
 		}
+		d.cached++
 		d.stamps = append(d.stamps, m.Stamp)
 		if !m.Ends.IsZero() {
 			d.until, d.ends = earlier(d.until, m.Until), earlier(d.ends, m.Ends)
@@ -120,7 +133,7 @@ func (d *Deps) Made() Made {
 	d.names = slices.Compact(d.names)
 	return Made{
 		Stamp: Join(d.stamps...), Ends: d.ends, Until: d.until,
-		Names: slices.Clone(d.names), Unkept: d.reason,
+		Names: slices.Clone(d.names), Unkept: d.reason, Cached: d.cached, Loaded: d.loaded, Stale: d.stale,
 	}
 }
 

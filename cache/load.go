@@ -25,12 +25,17 @@ type want struct {
 // already is waited for and not loaded again. No two requests may have the same key. The values are shared
 // with other readers and must not be changed. Where ctx ends before they are there the results say so.
 func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
+	return c.load(ctx, requests, false)
+}
+
+// load is Load; with fresh no value is answered that a cache holds.
+func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Result {
 	results := make([]Result, len(requests))
 	now := time.Now()
 	trusted := c.trust.holds(now)
 	var wants []*want
 	for i, r := range requests {
-		if hit, ok := c.peek(r.Item, now); ok {
+		if hit, ok := c.peek(r.Item, now); ok && !fresh {
 			results[i] = hit
 			continue
 		}
@@ -39,6 +44,7 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 	if len(wants) == 0 {
 		return results
 	}
+	trusted = trusted && !fresh
 	began := c.board(ctx, wants, trusted)
 	if began != nil {
 		go c.run(began, trusted)
@@ -266,7 +272,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight, trusted bool) (starte
 		requests[i] = f.Request
 	}
 	started = time.Now()
-	values, seen, err = load(ctx, source, requests)
+	values, seen, err = askSource(ctx, source, requests)
 	return started, values, seen, err
 }
 
@@ -294,9 +300,9 @@ func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
 	}
 }
 
-// load calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
+// askSource calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
 // else would recover.
-func load(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
+func askSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}

@@ -56,7 +56,7 @@ func (c *Cache) audit(ctx context.Context, r Request, found Result) {
 		stamp := c.Generations().Stamp(r.Item)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		values, _, err := load(ctx, r.Source, []Request{r})
+		values, _, err := askSource(ctx, r.Source, []Request{r})
 		if err != nil {
 			return
 		}
