@@ -1,0 +1,156 @@
+package cache_test
+
+import (
+	"fmt"
+
+	"fieldcache/cache"
+)
+
+var beginsAt = [gateways]string{"begins at gateway 0: reader", "begins at gateway 1: reader"}
+
+// read is the steps of a reader and of the load that it began.
+func (w world) read(s state, r rules, l uint8, add adder) {
+	me := s.load[l]
+	g := me.at
+	switch me.phase {
+	case resting:
+		for _, g := range w.at {
+			add(beginsAt[g], l, func(n *state) string { return w.begin(n, r, l, g) })
+		}
+	case started:
+		if !s.trusted(g, r) { // a reader that trusts nothing goes straight on
+			add("does not trust the shared tier: reader", l, func(n *state) string { n.load[l].phase = missing; return "" })
+			return
+		}
+		add("asks the shared tier: reader", l, func(n *state) string {
+			n.load[l].phase, n.load[l].asked = answered, true
+			if n.holds() {
+				n.load[l].got = n.redis.entry
+			}
+			return ""
+		})
+	case answered:
+		add("judges: reader", l, func(n *state) string {
+			me := &n.load[l]
+			if !me.got.there || w.judge(n.gw[g], me.got, n.trusted(g, r), r) != cache.Serve {
+				me.phase, me.got = missing, value{}
+				return ""
+			}
+			if me.holds {
+				n.gw[g].memory = me.got.version + 1
+			}
+			return n.land(l, me.got.version, true)
+		})
+	case missing:
+		add("takes the fence: reader", l, func(n *state) string {
+			n.load[l].phase = began
+			if !r.late {
+				n.takeFence(l)
+			}
+			return ""
+		})
+	case began:
+		add("reads the source: reader", l, func(n *state) string {
+			me := &n.load[l]
+			me.phase, me.asked = loaded, true
+			me.got = value{there: true, version: n.version, seen: n.code()}
+			return ""
+		})
+	case loaded:
+		add("fills the tiers: reader", l, func(n *state) string {
+			me := &n.load[l]
+			if r.late {
+				me.holds = true
+				n.takeFence(l)
+			}
+			if me.holds {
+				n.gw[g].memory = me.got.version + 1
+			}
+			return n.fill(l, r)
+		})
+	}
+}
+
+// begin is a read's first step: memory answers it, or a load under way does, or it begins one.
+func (w world) begin(n *state, r rules, l, g uint8) string {
+	me := &n.load[l]
+	*me = load{phase: started, at: g, holds: true}
+	for i, t := range n.tx[:len(w.writers)] {
+		if t.acked {
+			me.shared = max(me.shared, t.version)
+		}
+		if t.acked && w.writers[i].at == g || t.version > 0 && t.age >= leaseTicks {
+			me.need = max(me.need, t.version)
+		}
+	}
+	trusted := n.trusted(g, r)
+	if m := n.gw[g].memory; m != 0 && trusted {
+		return n.land(l, m-1, false)
+	}
+	for o := range n.load {
+		other := n.load[o]
+		if uint8(o) != l && other.at == g && other.phase != resting && other.phase != joined && //nolint:gosec // a few
+			r.join(trusted, other.holds, other.asked) {
+			me.phase = joined
+			return ""
+		}
+	}
+	if !trusted {
+		me.phase = missing
+	}
+	return ""
+}
+
+// takeFence begins a load in the shared tier.
+func (s *state) takeFence(l uint8) {
+	me := &s.load[l]
+	if s.redis.fence == 0 {
+		s.redis.fence, me.fence = l+1, true
+	}
+	if s.redis.generation == 0 {
+		s.redis.generation = 200 + l // as good as random: tidy gives it a number of its own
+	}
+	me.generation = s.redis.generation
+}
+
+// fill ends a load.
+func (s *state) fill(l uint8, r rules) string {
+	me := &s.load[l]
+	var mine string
+	if me.fence {
+		mine = token(l + 1)
+	}
+	if me.fence && r.fill(token(s.redis.fence), mine) {
+		s.redis.fence = 0
+		s.redis.entry = me.got
+		s.redis.entry.generation = me.generation
+		for i, t := range s.tx {
+			if t.taken && s.holds() && me.got.version < t.version && s.dumped < 2 {
+				return fmt.Sprintf("filled version %d after the eviction of writer %d's version %d", me.got.version, i, t.version)
+			}
+		}
+	}
+	return s.land(l, me.got.version, false)
+}
+
+// land answers a reader and those who joined it, and judges the answers.
+func (s *state) land(l, version uint8, shared bool) (wrong string) {
+	judge := func(l load, shared bool) {
+		switch {
+		case version < l.need:
+			wrong = fmt.Sprintf("version %d is answered where %d had been acknowledged, or committed a lease before", version, l.need)
+		case shared && s.dumped < 2 && version < l.shared:
+			wrong = fmt.Sprintf("version %d comes from the shared tier after version %d was acknowledged", version, l.shared)
+		}
+	}
+	me := &s.load[l]
+	judge(*me, shared)
+	for o := range s.load {
+		if other := &s.load[o]; other.phase == joined && other.at == me.at && uint8(o) != l { //nolint:gosec // a few
+			judge(*other, false)
+			*other = load{}
+		}
+	}
+	*me = load{}
+	return wrong
+}

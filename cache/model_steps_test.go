@@ -1,0 +1,335 @@
+package cache_test
+
+import (
+	"fmt"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// code is the snapshot that a read takes now.
+func (s *state) code() (c code) {
+	for i, t := range s.tx {
+		if t.version > 0 {
+			c |= 1 << i
+		}
+	}
+	return c
+}
+
+// holds reports whether the shared tier has an entry under the tag's generation of now.
+func (s *state) holds() bool {
+	return s.redis.entry.there && s.redis.generation != 0 && s.redis.entry.generation == s.redis.generation
+}
+
+func (s *state) trusted(g uint8, r rules) bool {
+	age := s.gw[g].trust
+	return age != unknown && r.trusted(time.Duration(age)*modelTick, modelLease)
+}
+
+// judge is the verdict on a value of the shared tier at a gateway.
+func (w world) judge(gw gateway, v value, trusted bool, r rules) cache.Verdict {
+	var key, tag cache.Floor
+	for i, wr := range w.writers {
+		switch x := xid(i); {
+		case gw.floors>>i&1 == 0:
+		case wr.tag:
+			tag = r.raise(tag, x)
+		default:
+			key = r.raise(key, x)
+		}
+	}
+	known := cache.Known{Trusted: trusted, Floors: []cache.Floor{key, tag}}
+	if gw.horizon > 0 {
+		known.Horizon = cache.SnapshotAfter(uint64(gw.horizon))
+	}
+	return r.judge(snapshots[v.seen], known)
+}
+
+// xid is that of a writer.
+func xid(writer int) uint64 { return uint64(writer) + 1 } //nolint:gosec // a few
+
+// void ends a gateway's stamps.
+func (s *state) void(g uint8) {
+	s.gw[g].memory = 0
+	for i := range s.load {
+		if s.load[i].at == g {
+			s.load[i].holds = false
+		}
+	}
+}
+
+// learn lets a gateway know of writes.
+func (s *state) learn(g, writes uint8) {
+	if writes != 0 {
+		s.gw[g].floors |= writes
+		s.void(g)
+	}
+}
+
+type adder func(what string, who uint8, change func(*state) string)
+
+// steps appends every step that can be taken.
+func (w world) steps(s state, r rules) (to []step) {
+	to = make([]step, 0, 24)
+	add := func(what string, who uint8, change func(*state) string) {
+		n := s
+		wrong := change(&n)
+		n.tidy()
+		to = append(to, step{what: what, who: who, to: n, wrong: wrong})
+	}
+	if w.time {
+		add("time passes", 0, func(n *state) string { n.grow(); return "" })
+	}
+	for i := range w.writers {
+		w.write(s, r, uint8(i), add) //nolint:gosec // a few
+	}
+	for _, g := range w.at {
+		w.follow(s, r, g, add)
+	}
+	for l := range w.readers {
+		w.read(s, r, l, add)
+	}
+	w.share(s, r, add)
+	return to
+}
+
+// grow lets a tick pass.
+func (s *state) grow() {
+	for i := range s.tx {
+		if t := &s.tx[i]; t.version > 0 {
+			t.age = min(t.age+1, old)
+		}
+	}
+	for g := range s.gw {
+		gw := &s.gw[g]
+		if gw.trust != unknown {
+			gw.trust = min(gw.trust+1, leaseTicks)
+		}
+		if gw.poll.there {
+			gw.poll.began = min(gw.poll.began+1, leaseTicks)
+		}
+	}
+}
+
+// tidy gives states the same form in which the same can happen: readers are alike, and generations are random, so
+// that only which of them are equal counts.
+func (s *state) tidy() {
+	for i := 1; i < len(s.load); i++ {
+		for j := i; j > 0 && s.load[j].rank() > s.load[j-1].rank(); j-- {
+			s.load[j], s.load[j-1] = s.load[j-1], s.load[j]
+			s.redis.fence = swapped(s.redis.fence, j)
+			s.dump.fence = swapped(s.dump.fence, j)
+		}
+	}
+	var names [2*maxReaders + 5]uint8
+	n := uint8(0)
+	rename := func(g *uint8) {
+		if *g == 0 {
+			return
+		}
+		for i := range n {
+			if names[i] == *g {
+				*g = i + 1
+				return
+			}
+		}
+		names[n] = *g
+		n++
+		*g = n
+	}
+	rename(&s.redis.generation)
+	rename(&s.redis.entry.generation)
+	rename(&s.dump.generation)
+	rename(&s.dump.entry.generation)
+	for i := range s.load {
+		rename(&s.load[i].generation)
+		rename(&s.load[i].got.generation)
+	}
+}
+
+// rank puts loads in an order, more or less.
+func (l load) rank() int {
+	return int(l.phase)<<8 | int(l.at)<<6 | int(l.got.version)<<4 | int(l.need)<<2 | int(l.shared)
+}
+
+// swapped is who holds a fence once reader i has taken the place of the one before.
+func swapped(fence uint8, i int) uint8 {
+	switch int(fence) {
+	case i:
+		return fence + 1
+	case i + 1:
+		return fence - 1
+	}
+	return fence
+}
+
+// write is the steps of a transaction and of the eviction after it.
+func (w world) write(s state, r rules, i uint8, add adder) {
+	t, wr := s.tx[i], w.writers[i]
+	switch t.phase {
+	case underWay:
+		add("commits: writer", i, func(n *state) string {
+			n.version++
+			n.tx[i].phase, n.tx[i].version = committed, n.version
+			if wr.direct {
+				n.tx[i].phase = over
+			}
+			return ""
+		})
+		return
+	case committed:
+		add("raises floors and evicts from memory: writer", i, func(n *state) string {
+			n.learn(wr.at, 1<<i)
+			n.tx[i].phase = learned
+			return ""
+		})
+	case learned:
+		add("evicts from the shared tier: writer", i, func(n *state) string {
+			w.evict(n, r, i, t.step)
+			if n.tx[i].step++; int(n.tx[i].step) == len(r.steps) {
+				n.tx[i].taken, n.tx[i].phase, n.tx[i].step = true, waiting, 0
+				n.tx[i].done = n.tx[i].done || !w.relay // else that is a step of its own
+			}
+			return ""
+		})
+		if w.fails {
+			add("is not heard by the shared tier: writer", i, func(n *state) string { n.tx[i].phase, n.tx[i].step = waiting, 0; return "" })
+		}
+	case waiting:
+		if r.ack(t.taken || t.done, time.Duration(t.age)*modelTick, modelLease) {
+			add("is acknowledged: writer", i, func(n *state) string { n.tx[i].acked, n.tx[i].phase = true, over; return "" })
+		}
+	}
+	if w.crash && t.phase < waiting {
+		add("dies: writer", i, func(n *state) string { n.tx[i].phase, n.tx[i].step = over, 0; return "" })
+	}
+	if t.taken && !t.done {
+		add("is noted as done: writer", i, func(n *state) string { n.tx[i].done = true; return "" })
+	}
+	if t.done && !t.prune && w.prune {
+		add("is pruned: writer", i, func(n *state) string {
+			n.tx[i].prune = true
+			n.pruned = max(n.pruned, i+1)
+			return ""
+		})
+	}
+}
+
+// evict takes a step of a transaction's eviction in the shared tier.
+func (w world) evict(n *state, r rules, i, step uint8) {
+	tag := w.writers[i].tag
+	switch r.steps[step] {
+	case cache.UnlinkFences:
+		if !tag {
+			n.redis.fence = 0
+		}
+	case cache.UnlinkKeys:
+		if !tag {
+			n.redis.entry = value{}
+		}
+	case cache.UnlinkGenerations:
+		if tag {
+			n.redis.generation = 0
+		}
+	}
+}
+
+// follow is the steps of a gateway that polls, hears and starts again.
+func (w world) follow(s state, r rules, g uint8, add adder) {
+	gw := s.gw[g]
+	switch {
+	case gw.poll.there:
+		add("has polled: gateway", g, func(n *state) string { n.apply(g, r); return "" })
+	case w.time && (gw.trust != 0 || gw.since != s.code()): // another would bring and renew nothing
+		add("is answered by the outbox: gateway", g, func(n *state) string {
+			p := poll{there: true, seen: n.code(), horizon: n.pruned}
+			for i, t := range n.tx {
+				if t.version > 0 && !t.prune && (gw.trust == unknown || r.news(snapshots[gw.since], xid(i))) {
+					p.news |= 1 << i
+				}
+			}
+			n.gw[g].poll = p
+			return ""
+		})
+	}
+	for i := range uint8(len(w.writers)) {
+		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) {
+			add("hears a message: gateway", g, func(n *state) string { n.learn(g, 1<<i); return "" })
+		}
+	}
+	if w.restart && gw.starts == 0 {
+		add("starts again: gateway", g, func(n *state) string {
+			n.gw[g] = gateway{trust: unknown, starts: 1}
+			for i := range n.load {
+				if n.load[i].at == g {
+					n.load[i] = load{}
+				}
+			}
+			for i, wr := range w.writers {
+				if wr.at == g && n.tx[i].phase > underWay {
+					n.tx[i].phase, n.tx[i].step = over, 0
+				}
+			}
+			return ""
+		})
+	}
+}
+
+// apply is what a gateway makes of a poll. What it knew already is not learned again.
+func (s *state) apply(g uint8, r rules) {
+	gw := &s.gw[g]
+	p := gw.poll
+	switch {
+	case gw.trust == unknown:
+		gw.horizon = p.horizon
+		s.void(g)
+	case p.horizon > 0 && r.missed(snapshots[gw.since], cache.SnapshotAfter(uint64(p.horizon))):
+		gw.horizon = p.horizon
+		s.void(g)
+	}
+	s.learn(g, p.news&^gw.floors)
+	gw.since, gw.trust = p.seen, r.renewed(p.began)
+	gw.poll = poll{}
+}
+
+// share is what happens to the shared tier by itself, and what gateways relay.
+func (w world) share(s state, r rules, add adder) {
+	if w.expiry && s.redis.fence != 0 {
+		add("the fence ends", 0, func(n *state) string { n.redis.fence = 0; return "" })
+	}
+	if w.dump && s.dumped == 0 {
+		add("a dump is taken", 0, func(n *state) string { n.dump, n.dumped = n.redis, 1; return "" })
+	}
+	if w.dump && s.dumped == 1 {
+		add("the dump comes back", 0, func(n *state) string { n.redis, n.dump, n.dumped = n.dump, redis{}, 2; return "" })
+	}
+	if !w.relay {
+		return
+	}
+	if s.relay.tx == 0 {
+		for i, t := range s.tx {
+			if t.version > 0 && !t.done {
+				add("is relayed: writer", uint8(i), func(n *state) string { n.relay.tx = uint8(i) + 1; return "" }) //nolint:gosec // a few
+			}
+		}
+		return
+	}
+	i := s.relay.tx - 1
+	add("is relayed by a step: writer", i, func(n *state) string {
+		w.evict(n, r, i, n.relay.step)
+		if n.relay.step++; int(n.relay.step) == len(r.steps) {
+			n.relay = relay{}
+			n.tx[i].taken, n.tx[i].done = true, true
+		}
+		return ""
+	})
+}
+
+// token is what a reader's fence holds.
+func token(reader uint8) string {
+	if reader == 0 {
+		return ""
+	}
+	return fmt.Sprint("reader ", reader)
+}

@@ -1,0 +1,91 @@
+package cache_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// variants are ways of getting the protocol wrong, each with the world in which that shows.
+var variants = map[string]struct {
+	world string
+	make  func(*rules)
+}{
+	"a fill does not look at its token": {"fills beside writes", func(r *rules) {
+		r.fill = func(_, token string) bool { return token != "" }
+	}},
+	"keys are unlinked before fences": {"fills beside writes", func(r *rules) {
+		r.steps = []cache.Step{cache.UnlinkKeys, cache.UnlinkFences, cache.UnlinkGenerations}
+	}},
+	"generations are not evicted": {"a list beside writes", func(r *rules) {
+		r.steps = []cache.Step{cache.UnlinkFences, cache.UnlinkKeys}
+	}},
+	"stamps and fences are taken after the read": {"fills beside writes", func(r *rules) { r.late = true }},
+	"no floors": {"an old dump", func(r *rules) {
+		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+			k.Floors = nil
+			return cache.Judge(s, k)
+		}
+	}},
+	"only the floor of the key is looked at": {"an old dump of a list", func(r *rules) {
+		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+			k.Floors = k.Floors[:1]
+			return cache.Judge(s, k)
+		}
+	}},
+	"a floor is the newest write instead of all": {"commits out of order", func(r *rules) {
+		r.raise = func(f cache.Floor, xid uint64) cache.Floor {
+			for _, x := range f.Xids {
+				xid = max(xid, x)
+			}
+			return cache.Floor{Xids: []uint64{xid}}
+		}
+	}},
+	"no horizon": {"a gateway that starts", func(r *rules) {
+		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+			k.Horizon = cache.Snapshot{}
+			return cache.Judge(s, k)
+		}
+	}},
+	"old loads are joined": {"fills beside writes", func(r *rules) {
+		r.join = func(_, _, _ bool) bool { return true }
+	}},
+	"who trusts nothing joins": {"two readers at a gateway beside it", func(r *rules) {
+		r.join = func(_, holds, asked bool) bool { return cache.MayJoin(true, holds, asked) }
+	}},
+	"no lease": {"a gateway beside it", func(r *rules) {
+		r.trusted = func(time.Duration, time.Duration) bool { return true }
+	}},
+	"the lease counts from the end of a poll": {"a gateway beside it", func(r *rules) {
+		r.renewed = func(uint8) uint8 { return 0 }
+	}},
+	"what was pruned is not missed": {"pruned writes", func(r *rules) {
+		r.missed = func(_, _ cache.Snapshot) bool { return false }
+	}},
+	"a poll asks for ids above the last one": {"commits out of order", func(r *rules) {
+		r.news = func(since cache.Snapshot, xid uint64) bool { return xid >= since.Xmax }
+	}},
+	"acknowledged at once without the shared tier": {"an eviction is not taken", func(r *rules) {
+		r.ack = func(bool, time.Duration, time.Duration) bool { return true }
+	}},
+}
+
+// Each of them breaks a promise somewhere: a search that finds nothing wrong with one proves nothing.
+func TestModelFindsVariantsWanting(t *testing.T) {
+	t.Parallel()
+	for name, v := range variants {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := sound()
+			v.make(&r)
+			w := worlds[slices.IndexFunc(worlds, func(w world) bool { return w.name == v.world })]
+			states, violation := search(w, r)
+			if violation == "" {
+				t.Errorf("nothing was found in %d states", states)
+			}
+			t.Logf("after %d states:\n  %s", states, violation)
+		})
+	}
+}
