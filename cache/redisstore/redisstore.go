@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -223,8 +224,12 @@ func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 // harmless reports whether an answer says no more than that there is nothing of ours under a name. An
 // error that wraps Nil is no answer: Sentinels that know no such primary cause one.
 func harmless(err error) bool {
-	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
+	return err == nil || err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
+
+// full reports whether a command was refused because the server has no memory for it. Such a server still
+// answers reads and evictions; it only takes nothing new.
+func full(err error) bool { return redis.HasErrorPrefix(err, "OOM") }
 
 // fault is the error of an operation that failed.
 func (s *Store) fault(ctx context.Context, operation string, err error) error {
@@ -250,7 +255,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 	token := rand.Text()
 	fences := make([]*redis.BoolCmd, len(items))
 	generations := make([]*redis.StringCmd, len(tags))
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, item := range items {
 			fences[i] = p.SetNX(ctx, s.fence(item.Key), token, fenceAge)
 		}
@@ -260,7 +265,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		}
 		return nil
 	})
-	if err != nil && !harmless(err) {
+	if err != nil && slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return !harmless(c.Err()) && !full(c.Err()) }) {
 		return nil, s.fault(ctx, "begin", err)
 	}
 	for i, item := range items {
@@ -325,6 +330,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
 				keysLeft, argsLeft = append(keysLeft, keys[i]), append(argsLeft, args[i])
 			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
+			case full(err):
 			case err != nil:
 				return n, s.fault(ctx, "fill", err)
 			}
