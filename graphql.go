@@ -59,11 +59,14 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 
 // newCache builds the tiers that cfg asks for. ping is nil without Redis.
 func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, ping func(context.Context) error, err error) {
-	memory, err := memstore.New(memstore.Options{MaxBytes: uint64(cfg.MemoryBytes)}) //nolint:gosec // checked to be positive
+	memory, err := memstore.New(memstore.Options{MaxBytes: uint64(cfg.MemoryBytes), Keep: cfg.StaleIfError}) //nolint:gosec // checked to be positive
 	if err != nil {
 		return nil, nil, err
 	}
-	o := cache.Options{Memory: memory, Timeout: cfg.RedisTimeout, Log: log}
+	o := cache.Options{
+		Memory: memory, Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
+		StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
+	}
 	if len(cfg.RedisURL) > 0 {
 		shared, err := redisstore.New(redisstore.Options{
 			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
@@ -110,40 +113,4 @@ func (e evictAll) Evict(ctx context.Context, keys, types, tags []string) (int, e
 		ev.Tags = append(ev.Tags, cache.Tag(t))
 	}
 	return e.cache.EvictByHand(ctx, ev)
-}
-
-// registerCacheMetrics shows the cache's counters.
-func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory *memstore.Store) {
-	s := c.Stats()
-	counter := func(name, help string, labels prometheus.Labels, value func() uint64) {
-		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: "fieldcache", Name: name, Help: help, ConstLabels: labels,
-		}, func() float64 { return float64(value()) }))
-	}
-	const hits = "Values answered from a cache tier."
-	counter("hits_total", hits, prometheus.Labels{"tier": "memory"}, s.MemoryHits.Load)
-	counter("hits_total", hits, prometheus.Labels{"tier": "redis"}, s.SharedHits.Load)
-	counter("misses_total", "Values that no tier held.", nil, s.Misses.Load)
-	counter("loads_total", "Calls of a source: about one statement each.", nil, s.Loads.Load)
-	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
-	counter("fills_refused_total", "Entries that Redis refused, because they were evicted while they were loaded.", nil, s.Refused.Load)
-	for cause, value := range map[string]func() uint64{
-		"mutation": s.EvictedByWrite.Load, "outbox": s.EvictedByOutbox.Load,
-		"notice": s.EvictedByNotice.Load, "hand": s.EvictedByHand.Load,
-	} {
-		counter("evictions_total", "Keys and tags evicted, by how this gateway learned that they are untrue.", prometheus.Labels{"cause": cause}, value)
-	}
-	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
-	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "fieldcache", Name: "redis_sick", Help: "1 while Redis is left alone because it failed.",
-	}, func() float64 {
-		if c.Sick() {
-			return 1
-		}
-		return 0
-	}))
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "fieldcache", Name: "memory_bytes", Help: "What the entries in memory weigh.",
-	}, func() float64 { return float64(memory.Bytes()) }))
 }
