@@ -40,8 +40,9 @@ type group struct {
 type flights struct {
 	mu     sync.Mutex
 	byKey  map[Key]*flight
+	groups map[*group]struct{} // those that are carried
 	closed bool
-	open   sync.WaitGroup
+	open   sync.WaitGroup // what runs for readers
 }
 
 // board finds for each want the flight that answers it: one under way that may be joined, or a new one. New
@@ -50,7 +51,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 	c.flights.mu.Lock()
 	defer c.flights.mu.Unlock()
 	if c.flights.byKey == nil {
-		c.flights.byKey = map[Key]*flight{}
+		c.flights.byKey, c.flights.groups = map[Key]*flight{}, map[*group]struct{}{}
 	}
 	for _, w := range wants {
 		if f := c.flights.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
@@ -81,6 +82,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 		if c.flights.closed {
 			began.cancel()
 		}
+		c.flights.groups[began] = struct{}{}
 		c.flights.open.Add(1)
 	}
 	return began
@@ -98,6 +100,9 @@ func (c *Cache) run(g *group, trusted bool) {
 		for _, f := range g.flights { // those that have not landed
 			c.land(f, Result{Err: err})
 		}
+		c.flights.mu.Lock()
+		delete(c.flights.groups, g)
+		c.flights.mu.Unlock()
 		close(g.done)
 	}()
 	c.carry(g, trusted)
@@ -160,8 +165,8 @@ func (c *Cache) leave(g *group) {
 func (f *flights) close() {
 	f.mu.Lock()
 	f.closed = true
-	for _, one := range f.byKey {
-		one.group.cancel()
+	for g := range f.groups {
+		g.cancel()
 	}
 	f.mu.Unlock()
 	f.open.Wait()
