@@ -51,7 +51,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 	c.flights.mu.Lock()
 	defer c.flights.mu.Unlock()
 	if c.flights.byKey == nil {
-		c.flights.byKey, c.flights.groups = map[Key]*flight{}, map[*group]struct{}{}
+		c.flights.byKey = map[Key]*flight{}
 	}
 	for _, w := range wants {
 		if f := c.flights.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
@@ -67,8 +67,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 			continue
 		}
 		if began == nil {
-			began = &group{done: make(chan struct{}), waiting: 1}
-			began.ctx, began.cancel = context.WithCancel(context.WithoutCancel(ctx))
+			began = c.flights.begin(ctx)
 		}
 		f := &flight{Request: w.Request, group: began, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
 		f.result.Err = errAbandoned
@@ -78,20 +77,36 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 			c.flights.byKey[w.Key] = f
 		}
 	}
-	if began != nil {
-		if c.flights.closed {
-			began.cancel()
-		}
-		c.flights.groups[began] = struct{}{}
-		c.flights.open.Add(1)
-	}
 	return began
+}
+
+// begin makes a group with one who waits for it. The caller holds mu.
+func (f *flights) begin(ctx context.Context) *group {
+	g := &group{done: make(chan struct{}), waiting: 1}
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if f.closed {
+		g.cancel()
+	}
+	if f.groups == nil {
+		f.groups = map[*group]struct{}{}
+	}
+	f.groups[g] = struct{}{}
+	f.open.Add(1)
+	return g
+}
+
+// end is called when a group has nothing more to do.
+func (f *flights) end(g *group) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.groups, g)
+	g.cancel()
+	f.open.Done()
 }
 
 // run carries a group's flights to their landing, on a goroutine of its own.
 func (c *Cache) run(g *group, trusted bool) {
-	defer c.flights.open.Done()
-	defer g.cancel()
+	defer c.flights.end(g)
 	defer func() {
 		var err error = errAbandoned
 		if p := recover(); p != nil {
@@ -100,9 +115,6 @@ func (c *Cache) run(g *group, trusted bool) {
 		for _, f := range g.flights { // those that have not landed
 			c.land(f, Result{Err: err})
 		}
-		c.flights.mu.Lock()
-		delete(c.flights.groups, g)
-		c.flights.mu.Unlock()
 		close(g.done)
 	}()
 	c.carry(g, trusted)
