@@ -112,7 +112,7 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 		productPages: kind[productWindow, *db.Page]{age("Query.products"), func(w productWindow) (cache.Key, []cache.Tag) {
 			of := productsIn(w.ptr())
 			return window(of, w.Window), tagged(of, productType...)
-		}, one(func(ctx context.Context, w productWindow) (*db.Page, error) {
+		}, one(func(ctx context.Context, w productWindow) (*db.Page, cache.Snapshot, error) {
 			return d.ProductPage(ctx, w.ptr(), w.Window)
 		})},
 		reviewsByAuthor: kind[db.OwnedWindow, *db.Page]{age("User.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
@@ -129,18 +129,20 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 		}, d.OrdersByCustomer},
 		countryCodes: kind[struct{}, []string]{age("Query.countries"), func(struct{}) (cache.Key, []cache.Tag) {
 			return countries.List(), tagged(countries, countryType...)
-		}, one(func(ctx context.Context, _ struct{}) ([]string, error) { return d.CountryCodes(ctx) })},
-		searches: kind[search, []db.Hit]{age("Query.search"), searchKey, one(func(ctx context.Context, s search) ([]db.Hit, error) {
+		}, one(func(ctx context.Context, _ struct{}) ([]string, cache.Snapshot, error) { return d.CountryCodes(ctx) })},
+		searches: kind[search, []db.Hit]{age("Query.search"), searchKey, one(func(ctx context.Context, s search) ([]db.Hit, cache.Snapshot, error) {
 			return d.Search(ctx, s.text, s.first)
 		})},
 
 		userCount: kind[struct{}, int]{age("UserConnection.totalCount"), func(struct{}) (cache.Key, []cache.Tag) {
 			return users.Count(), tagged(users, userType...)
-		}, one(func(ctx context.Context, _ struct{}) (int, error) { return d.CountUsers(ctx) })},
+		}, one(func(ctx context.Context, _ struct{}) (int, cache.Snapshot, error) { return d.CountUsers(ctx) })},
 		productCounts: kind[category, int]{age("ProductConnection.totalCount"), func(c category) (cache.Key, []cache.Tag) {
 			of := productsIn(c.ptr())
 			return of.Count(), tagged(of, productType...)
-		}, one(func(ctx context.Context, c category) (int, error) { return d.CountProducts(ctx, c.ptr()) })},
+		}, one(func(ctx context.Context, c category) (int, cache.Snapshot, error) {
+			return d.CountProducts(ctx, c.ptr())
+		})},
 		authorCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
 			return reviewsBy(id).Count(), tagged(reviewsBy(id), reviewType...)
 		}, d.CountReviewsByAuthor},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // Order is a row of orders with its lines.
@@ -57,21 +60,33 @@ func (o *Order) Totals() ([]*Price, error) {
 	return totals, nil
 }
 
-// OrdersByID answers the orders with these ids, their lines in order.
-func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, error) {
-	var rows []*Order
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).
-		Relation("Lines", func(q *bun.SelectQuery) *bun.SelectQuery { return q.Order("order_id", "line_no") }).Scan(ctx)
-	return byKey(rows, func(o *Order) int64 { return o.ID }), translate(err, "")
+// OrdersByID answers the orders with these ids, their lines in order. The lines are read by a second
+// statement: the snapshot is the first one's, which both saw.
+func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*Order)(nil)).Where("id IN (?)", bun.List(ids))
+	orders, seen, err := readByKey(ctx, d, q, func(o *Order) int64 { return o.ID })
+	if err != nil || len(orders) == 0 {
+		return orders, seen, err
+	}
+	var lines []*OrderLine
+	err = d.bun.NewSelect().Model(&lines).Where("order_id IN (?)", bun.List(slices.Collect(maps.Keys(orders)))).
+		Order("order_id", "line_no").Scan(ctx)
+	if err != nil {
+		return nil, cache.Snapshot{}, translate(err, "")
+	}
+	for _, l := range lines {
+		orders[l.OrderID].Lines = append(orders[l.OrderID].Lines, l)
+	}
+	return orders, seen, nil
 }
 
 // OrdersByCustomer answers windows of what users ordered.
-func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "orders", "customer_id", ws)
 }
 
 // CountOrdersByCustomer counts what users ordered.
-func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "orders", "customer_id", ids)
 }
 
@@ -127,7 +142,10 @@ func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (m
 	if err := d.lock(q).Scan(ctx); err != nil {
 		return nil, err
 	}
-	products := byKey(rows, func(r *ProductRow) int64 { return r.ID })
+	products := make(map[int64]*ProductRow, len(rows))
+	for _, r := range rows {
+		products[r.ID] = r
+	}
 	var short []string
 	for _, id := range ids {
 		p := products[id]

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // ProductRow is a whole row of products. Readers get its parts, which change at different speeds:
@@ -90,9 +92,8 @@ type ProductColumns struct {
 }
 
 // ProductsByID answers the rows with these ids, filled as far as asked.
-func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, error) {
-	var rows []*ProductRow
-	q := d.bun.NewSelect().Model(&rows).Column("id").Where("id IN (?)", bun.List(ids))
+func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id").Where("id IN (?)", bun.List(ids))
 	if columns.Product {
 		q.Column("name", "description", "category")
 	}
@@ -102,19 +103,17 @@ func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColum
 	if columns.Stock {
 		q.Column("stock")
 	}
-	err := q.Scan(ctx)
-	return byKey(rows, func(r *ProductRow) int64 { return r.ID }), translate(err, "")
+	return readByKey(ctx, d, q, func(r *ProductRow) int64 { return r.ID })
 }
 
 // ProductPage answers a window of all products, or of those of a category.
-func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, error) {
+func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, cache.Snapshot, error) {
 	return d.pageOf(ctx, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(q, category) })
 }
 
 // CountProducts counts all products, or those of a category.
-func (d *DB) CountProducts(ctx context.Context, category *string) (int, error) {
-	n, err := inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category).Count(ctx)
-	return int(n), translate(err, "")
+func (d *DB) CountProducts(ctx context.Context, category *string) (int, cache.Snapshot, error) {
+	return d.count(ctx, inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category))
 }
 
 func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
@@ -125,16 +124,14 @@ func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
 }
 
 // RatingsByProduct sums up the reviews of each product; one without reviews has a zero Rating.
-func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, error) {
-	var rows []struct {
+func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, cache.Snapshot, error) {
+	type sum struct {
 		ProductID  int64
 		Sum, Count int64
 	}
-	err := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
-		Where("product_id IN (?)", bun.List(ids)).Group("product_id").Scan(ctx, &rows)
-	if err != nil {
-		return nil, translate(err, "")
-	}
+	q := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
+		Where("product_id IN (?)", bun.List(ids)).Group("product_id")
+	rows, seen, err := read[sum](ctx, d, "", q)
 	ratings := make(map[int64]*Rating, len(ids))
 	for _, id := range ids {
 		ratings[id] = &Rating{}
@@ -142,7 +139,7 @@ func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rati
 	for _, r := range rows {
 		ratings[r.ProductID] = &Rating{r.Sum, r.Count}
 	}
-	return ratings, nil
+	return ratings, seen, err
 }
 
 // UpdateProduct changes a product and answers it, and what its name and category were before.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // Review is a row of reviews.
@@ -32,29 +34,28 @@ const (
 )
 
 // ReviewsByID answers the reviews with these ids.
-func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, error) {
-	var rows []*Review
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx)
-	return byKey(rows, func(r *Review) int64 { return r.ID }), translate(err, "")
+func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*Review)(nil)).Where("id IN (?)", bun.List(ids))
+	return readByKey(ctx, d, q, func(r *Review) int64 { return r.ID })
 }
 
 // ReviewsByAuthor answers windows of what users wrote.
-func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byAuthor, ws)
 }
 
 // ReviewsByProduct answers windows of what was written about products.
-func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byProduct, ws)
 }
 
 // CountReviewsByAuthor counts what users wrote.
-func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byAuthor, ids)
 }
 
 // CountReviewsByProduct counts what was written about products.
-func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byProduct, ids)
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // User is a row of users.
@@ -33,26 +35,24 @@ type DeletedUser struct {
 }
 
 // UsersByID answers the users with these ids.
-func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, error) {
-	var rows []*User
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx)
-	return byKey(rows, func(u *User) int64 { return u.ID }), translate(err, "")
+func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*User)(nil)).Where("id IN (?)", bun.List(ids))
+	return readByKey(ctx, d, q, func(u *User) int64 { return u.ID })
 }
 
 // UserPage answers a window of all users.
-func (d *DB) UserPage(ctx context.Context, w Window) (*Page, error) {
+func (d *DB) UserPage(ctx context.Context, w Window) (*Page, cache.Snapshot, error) {
 	return d.pageOf(ctx, (*User)(nil), w, nil)
 }
 
 // CountUsers counts all users.
-func (d *DB) CountUsers(ctx context.Context) (int, error) {
-	n, err := d.bun.NewSelect().Model((*User)(nil)).Count(ctx)
-	return int(n), translate(err, "")
+func (d *DB) CountUsers(ctx context.Context) (int, cache.Snapshot, error) {
+	return d.count(ctx, d.bun.NewSelect().Model((*User)(nil)))
 }
 
 // FirstUser answers the lowest id of a user, 0 if there is none.
 func (d *DB) FirstUser(ctx context.Context) (int64, error) {
-	p, err := d.UserPage(ctx, Window{First: 1})
+	p, _, err := d.UserPage(ctx, Window{First: 1})
 	if err != nil || len(p.IDs) == 0 {
 		return 0, err
 	}
