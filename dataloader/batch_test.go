@@ -193,7 +193,7 @@ func TestWithinAnOperation(t *testing.T) {
 		}
 	}
 	n.loads(t, []int{1})
-	if err := l.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"number:1"}}); err != nil {
+	if err := l.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"number:1"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := get(t.Context(), l, &n.kind, 1); v != 10 || err != nil {

@@ -116,15 +116,15 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 			return d.ProductPage(ctx, w.ptr(), w.Window)
 		})},
 		reviewsByAuthor: kind[db.OwnedWindow, *db.Page]{age("User.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsBy(w.Owner)
+			of := reviewsBy(userKey(w.Owner))
 			return window(of, w.Window), tagged(of, reviewType...)
 		}, d.ReviewsByAuthor},
 		reviewsByProduct: kind[db.OwnedWindow, *db.Page]{age("Product.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsOf(w.Owner)
+			of := reviewsOf(productKey(w.Owner))
 			return window(of, w.Window), tagged(of, reviewType...)
 		}, d.ReviewsByProduct},
 		orderPages: kind[db.OwnedWindow, *db.Page]{age("User.orders"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := ordersOf(w.Owner)
+			of := ordersOf(userKey(w.Owner))
 			return window(of, w.Window), tagged(of, orderType...)
 		}, d.OrdersByCustomer},
 		countryCodes: kind[struct{}, []string]{age("Query.countries"), func(struct{}) (cache.Key, []cache.Tag) {
@@ -144,13 +144,13 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 			return d.CountProducts(ctx, c.ptr())
 		})},
 		authorCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsBy(id).Count(), tagged(reviewsBy(id), reviewType...)
+			return reviewsBy(userKey(id)).Count(), tagged(reviewsBy(userKey(id)), reviewType...)
 		}, d.CountReviewsByAuthor},
 		productReviewCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsOf(id).Count(), tagged(reviewsOf(id), reviewType...)
+			return reviewsOf(productKey(id)).Count(), tagged(reviewsOf(productKey(id)), reviewType...)
 		}, d.CountReviewsByProduct},
 		orderCounts: kind[int64, int]{age("OrderConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return ordersOf(id).Count(), tagged(ordersOf(id), orderType...)
+			return ordersOf(userKey(id)).Count(), tagged(ordersOf(userKey(id)), orderType...)
 		}, d.CountOrdersByCustomer},
 	}
 	return f, errors.Join(errs...)
@@ -187,10 +187,10 @@ func For(ctx context.Context) *Loaders {
 // [fieldcache/cache/gqlcache.FieldCount]. The last one to end loads what the others wait for.
 func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 
-// Evict makes what ev names vanish from the cache and from these loaders. It is called after a commit
-// and before the write is answered; an error needs no more than a log line.
-func (l *Loaders) Evict(ctx context.Context, ev cache.Eviction) error {
-	_, err := l.cache.Evict(ctx, ev)
+// Evict makes what a write made untrue vanish from the cache and from these loaders. It is called after a
+// commit and before the write is answered; an error needs no more than a log line.
+func (l *Loaders) Evict(ctx context.Context, w cache.Write) error {
+	_, err := l.cache.Evict(ctx, w.Eviction)
 	l.batch.Forget()
 	return err
 }

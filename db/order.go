@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Order is a row of orders with its lines.
@@ -94,13 +95,14 @@ func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]
 // whose products and quantities are given, and fills in ids and time. Nothing changes when the customer or
 // a product is not there ([ErrNotFound]), a product has too few pieces left ([ErrConflict]), or the
 // products are priced in different currencies ([ErrInput]), since no total could be told then.
-func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
+func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	o.CreatedAt = now()
-	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		wanted := map[int64]int{}
-		for _, l := range o.Lines {
-			wanted[l.ProductID] += l.Quantity
-		}
+	wanted := map[int64]int{}
+	for _, l := range o.Lines {
+		wanted[l.ProductID] += l.Quantity
+	}
+	var xid uint64
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		products, err := d.takeStock(ctx, tx, wanted)
 		if err != nil {
 			return err
@@ -113,7 +115,7 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 			}
 			l.LineNo, l.UnitPriceCents, l.Currency = i+1, p.PriceCents, p.Currency
 		}
-		if _, err := tx.NewInsert().Model(o).Returning("id").Exec(ctx); err != nil {
+		if err := tx.NewInsert().Model(o).Returning("id").Scan(ctx, &o.ID); err != nil {
 			var dangling *Error
 			if err = translate(err, "customerId"); errors.As(err, &dangling) && dangling.Field == "customerId" {
 				return NotFound("customerId", "There is no user %d.", o.CustomerID)
@@ -123,18 +125,28 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 		for _, l := range o.Lines {
 			l.OrderID = o.ID
 		}
-		_, err = tx.NewInsert().Model(&o.Lines).Exec(ctx)
+		var xids []uint64 // of each line
+		err = tx.NewInsert().Model(&o.Lines).Returning("? AS xid", outbox.Xid(tx)).Scan(ctx, &xids)
+		if err == nil {
+			xid = slices.Max(xids)
+		}
 		return err
 	})
+	var taken, lines []outbox.Row
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		taken = append(taken, updated(rowID(id), "stock"))
+	}
+	for range o.Lines {
+		lines = append(lines, outbox.Row{Is: ids(map[string]int64{"order_id": o.ID})})
+	}
+	return committed(xid, err, change("products", outbox.Update, taken...),
+		change("orders", outbox.Insert, outbox.Row{Is: ids(map[string]int64{"id": o.ID, "customer_id": o.CustomerID})}),
+		change("order_lines", outbox.Insert, lines...))
 }
 
 // takeStock takes pieces of products away and answers the products' rows.
 func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (map[int64]*ProductRow, error) {
-	ids := make([]int64, 0, len(wanted))
-	for id := range wanted {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(wanted))
 	var rows []*ProductRow
 	// Locked in the order of their ids, two orders for the same products wait for each other instead of
 	// locking each other out.

@@ -2,11 +2,13 @@ package db
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Review is a row of reviews.
@@ -60,9 +62,13 @@ func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]
 }
 
 // AddReview adds a review and fills in its id and time. A product that is not there is [ErrNotFound].
-func (d *DB) AddReview(ctx context.Context, r *Review) error {
+func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = now()
-	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	var made struct {
+		ID  int64
+		Xid uint64
+	}
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
 			return err
 		}
@@ -71,7 +77,12 @@ func (d *DB) AddReview(ctx context.Context, r *Review) error {
 				return err
 			}
 		}
-		_, err := tx.NewInsert().Model(r).Returning("id").Exec(ctx)
-		return err
+		return tx.NewInsert().Model(r).Returning("id, ? AS xid", outbox.Xid(tx)).Scan(ctx, &made)
 	})
+	r.ID = made.ID
+	is := ids(map[string]int64{"id": r.ID, "product_id": r.ProductID})
+	if r.AuthorID != nil {
+		is["author_id"] = strconv.FormatInt(*r.AuthorID, 10)
+	}
+	return committed(made.Xid, err, change("reviews", outbox.Insert, outbox.Row{Is: is}))
 }
