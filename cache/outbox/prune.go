@@ -21,7 +21,7 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) e
 		remove += " AND NOT EXISTS (SELECT 1 FROM cache_outbox AS u WHERE u.?number = o.?number AND u.done_at IS NULL)"
 	}
 	err := o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewRaw("INSERT INTO cache_horizon (snapshot) VALUES (?) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()).Exec(ctx)
+		_, err := tx.NewRaw("INSERT INTO cache_horizon (one, snapshot) VALUES (true, ?) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()).Exec(ctx)
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ func Objects(postgres bool, schema string) []Object {
 	done_at timestamp
 )`},
 			{"index", "cache_outbox_due_idx", "CREATE INDEX cache_outbox_due_idx ON cache_outbox (id) WHERE done_at IS NULL"},
-			{"table", "cache_horizon", "CREATE TABLE cache_horizon (one integer PRIMARY KEY DEFAULT 1 CHECK (one = 1), snapshot text NOT NULL)"},
+			{"table", "cache_horizon", "CREATE TABLE cache_horizon (one integer PRIMARY KEY CHECK (one = 1), snapshot text NOT NULL)"},
 		}
 	}
 	return []Object{
@@ -42,7 +42,7 @@ func Objects(postgres bool, schema string) []Object {
 	PRIMARY KEY (xid, id)
 )`},
 		{"index", "cache_outbox_due_idx", "CREATE INDEX cache_outbox_due_idx ON cache_outbox (xid, id) WHERE done_at IS NULL"},
-		{"table", "cache_horizon", "CREATE TABLE cache_horizon (one boolean PRIMARY KEY DEFAULT true CHECK (one), snapshot text NOT NULL)"},
+		{"table", "cache_horizon", "CREATE TABLE cache_horizon (one boolean PRIMARY KEY CHECK (one), snapshot text NOT NULL)"},
 		{"function", "cache_outbox_note", fmt.Sprintf(noteFunction, schema, MaxRows)},
 	}
 }
