@@ -13,7 +13,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-var allMigrations = []string{"0001_shop"}
+var allMigrations = []string{"0001_shop", "0002_outbox"}
 
 func TestMigrateUpAndDown(t *testing.T) {
 	t.Parallel()
@@ -54,8 +54,10 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("a second up changed the schema to %v", got)
 		}
 
-		if down := must(d.MigrateDown(ctx))(t); !slices.Equal(down, allMigrations) {
-			t.Errorf("down took back %v, want %v", down, allMigrations)
+		down := must(d.MigrateDown(ctx))(t)
+		slices.Reverse(down)
+		if !slices.Equal(down, allMigrations) {
+			t.Errorf("down took back, from the last to the first, %v, want %v", down, allMigrations)
 		}
 		if got := objects(t, d); !slices.Equal(got, empty) {
 			t.Errorf("down left %v", got)
