@@ -14,30 +14,29 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
-	"fieldcache/cache/memstore"
-	"fieldcache/cache/redisstore"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph"
 )
 
 // newGateway connects the cache, the loaders and the resolvers to what answers /graphql.
-func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*gateway, error) {
+func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*gateway, error) {
 	schema := graph.NewSchema(d, log)
 	policies, err := gqlcache.ReadPolicies(schema.Schema())
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
-	c, redis, err := newCache(cfg, metrics, log)
+	engine, err := newEngine(ctx, cfg, d, metrics, log)
 	if err != nil {
 		return nil, err
 	}
+	c := engine.cache
 	loaders, err := dataloader.New(c, d, func(coordinate string) (time.Duration, error) {
 		p, err := policies.Of(coordinate)
 		return p.MaxAge, err
 	})
 	if err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(err, engine.close())
 	}
 	var debug func(string) cache.Scope
 	if cfg.CacheDebug {
@@ -54,33 +53,7 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
-	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: redis, close: c.Close}, nil
-}
-
-// newCache builds the tiers that cfg asks for. ping is nil without Redis.
-func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, ping func(context.Context) error, err error) {
-	memory, err := memstore.New(memstore.Options{MaxBytes: uint64(cfg.MemoryBytes), Keep: cfg.StaleIfError}) //nolint:gosec // checked to be positive
-	if err != nil {
-		return nil, nil, err
-	}
-	o := cache.Options{
-		Memory: memory, Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
-		StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
-	}
-	if len(cfg.RedisURL) > 0 {
-		shared, err := redisstore.New(redisstore.Options{
-			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
-			Username: cfg.RedisUsername, Password: cfg.RedisPassword,
-			Prefix: cfg.RedisPrefix, Timeout: cfg.RedisTimeout, PoolSize: cfg.RedisMaxConns, Log: log,
-		})
-		if err != nil {
-			return nil, nil, errors.Join(err, memory.Close())
-		}
-		o.Shared, ping = shared, shared.Ping
-	}
-	c = cache.New(o)
-	registerCacheMetrics(metrics, c, memory)
-	return c, ping, nil
+	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: engine.ping, close: engine.close}, nil
 }
 
 // noStore keeps answers out of every cache on the way: what may be kept, and for how long, is only known

@@ -224,7 +224,7 @@ func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 // harmless reports whether an answer says no more than that there is nothing of ours under a name. An
 // error that wraps Nil is no answer: Sentinels that know no such primary cause one.
 func harmless(err error) bool {
-	return err == nil || err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
+	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
 // full reports whether a command was refused because the server has no memory for it. Such a server still
@@ -265,7 +265,9 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		}
 		return nil
 	})
-	if err != nil && slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return !harmless(c.Err()) && !full(c.Err()) }) {
+	// The error is the first one's; another may be worse.
+	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
+	if bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) }) {
 		return nil, s.fault(ctx, "begin", err)
 	}
 	for i, item := range items {
