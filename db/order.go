@@ -125,12 +125,12 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 		for _, l := range o.Lines {
 			l.OrderID = o.ID
 		}
-		var xids []uint64 // of each line
-		err = tx.NewInsert().Model(&o.Lines).Returning("? AS xid", outbox.Xid(tx)).Scan(ctx, &xids)
-		if err == nil {
-			xid = slices.Max(xids)
+		var xids []uint64 // the same for each line
+		if err := tx.NewInsert().Model(&o.Lines).Returning("? AS xid", d.xid()).Scan(ctx, &xids); err != nil {
+			return err
 		}
-		return err
+		xid = xids[0]
+		return d.askXid(ctx, tx, &xid)
 	})
 	var taken, lines []outbox.Row
 	for _, id := range slices.Sorted(maps.Keys(wanted)) {

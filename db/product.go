@@ -3,6 +3,8 @@ package db
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -159,8 +161,11 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 		set(q, "name", patch.Name)
 		set(q, "description", patch.Description)
 		set(q, "category", patch.Category)
-		err := q.Returning("id, name, description, category, ? AS xid", outbox.Xid(tx)).Scan(ctx, &row)
-		return found(err, "id", "product", id)
+		err := q.Returning("id, name, description, category, ? AS xid", d.xid()).Scan(ctx, &row)
+		if err != nil {
+			return found(err, "id", "product", id)
+		}
+		return d.askXid(ctx, tx, &row.Xid)
 	})
 	touched := outbox.Row{Was: rowID(id), Is: rowID(id)}
 	touched.Was["category"], touched.Is["category"] = old.Category, row.Category
@@ -177,19 +182,23 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 
 // SetPrice changes a product's price.
 func (d *DB) SetPrice(ctx context.Context, id int64, p Price) (Commit, error) {
-	q := d.bun.NewUpdate().Set("price_cents = ?", p.Cents).Set("currency = ?", p.Currency)
-	return d.setProduct(ctx, id, q, "price_cents", "currency")
+	return d.setProduct(ctx, id, map[string]any{"price_cents": p.Cents, "currency": p.Currency})
 }
 
 // SetStock changes how many pieces of a product are there.
 func (d *DB) SetStock(ctx context.Context, id int64, stock int) (Commit, error) {
-	return d.setProduct(ctx, id, d.bun.NewUpdate().Set("stock = ?", stock), "stock")
+	return d.setProduct(ctx, id, map[string]any{"stock": stock})
 }
 
-func (d *DB) setProduct(ctx context.Context, id int64, q *bun.UpdateQuery, columns ...string) (Commit, error) {
+func (d *DB) setProduct(ctx context.Context, id int64, values map[string]any) (Commit, error) {
+	columns := slices.Sorted(maps.Keys(values))
 	var xid uint64
-	err := q.Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now()).
-		Returning("? AS xid", outbox.Xid(d.bun)).Scan(ctx, &xid)
-	return committed(xid, translate(found(err, "productId", "product", id), ""),
-		change("products", outbox.Update, updated(rowID(id), columns...)))
+	err := d.alone(ctx, &xid, func(ctx context.Context, in bun.IDB) error {
+		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
+		for _, c := range columns {
+			q.Set("? = ?", bun.Ident(c), values[c])
+		}
+		return translate(found(q.Returning("? AS xid", d.xid()).Scan(ctx, &xid), "productId", "product", id), "")
+	})
+	return committed(xid, err, change("products", outbox.Update, updated(rowID(id), columns...)))
 }

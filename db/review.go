@@ -77,7 +77,10 @@ func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 				return err
 			}
 		}
-		return tx.NewInsert().Model(r).Returning("id, ? AS xid", outbox.Xid(tx)).Scan(ctx, &made)
+		if err := tx.NewInsert().Model(r).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made); err != nil {
+			return err
+		}
+		return d.askXid(ctx, tx, &made.Xid)
 	})
 	r.ID = made.ID
 	is := ids(map[string]int64{"id": r.ID, "product_id": r.ProductID})

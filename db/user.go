@@ -63,9 +63,11 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 		ID  int64
 		Xid uint64
 	}
-	err := d.bun.NewInsert().Model(u).Returning("id, ? AS xid", outbox.Xid(d.bun)).Scan(ctx, &made)
+	err := d.alone(ctx, &made.Xid, func(ctx context.Context, in bun.IDB) error {
+		return translate(in.NewInsert().Model(u).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made), "countryCode")
+	})
 	u.ID = made.ID
-	return committed(made.Xid, translate(err, "countryCode"), change("users", outbox.Insert, outbox.Row{Is: rowID(u.ID)}))
+	return committed(made.Xid, err, change("users", outbox.Insert, outbox.Row{Is: rowID(u.ID)}))
 }
 
 // UpdateUser changes a user and answers the new row. The errors are those of [DB.CreateUser], and
@@ -82,12 +84,12 @@ func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, 
 		set(q, "email", patch.Email)
 		set(q, "bio", patch.Bio)
 		set(q, "country_code", patch.CountryCode)
-		err := q.Returning("*, ? AS xid", outbox.Xid(in)).Scan(ctx, &row)
+		err := q.Returning("*, ? AS xid", d.xid()).Scan(ctx, &row)
 		return translate(found(err, "id", "user", id), "countryCode")
 	}
 	var err error
 	if patch.Name == nil {
-		err = update(ctx, d.bun)
+		err = d.alone(ctx, &row.Xid, update)
 	} else {
 		err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			var before string
@@ -98,7 +100,10 @@ func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, 
 			if before != *patch.Name {
 				changed = append(changed, "name")
 			}
-			return update(ctx, tx)
+			if err := update(ctx, tx); err != nil {
+				return err
+			}
+			return d.askXid(ctx, tx, &row.Xid)
 		})
 	}
 	c, err := committed(row.Xid, err, change("users", outbox.Update, updated(rowID(id), changed...)))
@@ -125,7 +130,10 @@ func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
 		if err := tx.NewSelect().Model((*Order)(nil)).Column("id").Where("customer_id = ?", id).Order("id").Scan(ctx, &orders); err != nil {
 			return err
 		}
-		return tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Returning("? AS xid", outbox.Xid(tx)).Scan(ctx, &xid)
+		if err := tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Returning("? AS xid", d.xid()).Scan(ctx, &xid); err != nil {
+			return err
+		}
+		return d.askXid(ctx, tx, &xid)
 	})
 	unsigned := make([]outbox.Row, len(reviews))
 	for i, r := range reviews {

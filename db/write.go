@@ -33,6 +33,36 @@ func committed(xid uint64, err error, changes ...outbox.Change) (Commit, error) 
 	return Commit{Xid: xid, Changes: changes}, err
 }
 
+// alone runs a write of one statement. On PostgreSQL that needs no transaction: the statement answers its
+// number by returning [DB.xid]. SQLite is asked for it afterwards, in the same transaction.
+func (d *DB) alone(ctx context.Context, xid *uint64, write func(context.Context, bun.IDB) error) error {
+	if d.Postgres() {
+		return write(ctx, d.bun)
+	}
+	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := write(ctx, tx); err != nil {
+			return err
+		}
+		return d.askXid(ctx, tx, xid)
+	})
+}
+
+// xid is what the last write of a transaction returns for its number.
+func (d *DB) xid() bun.Safe {
+	if d.Postgres() {
+		return outbox.Xid(d.bun)
+	}
+	return "0" // it is not known before the triggers have run
+}
+
+// askXid ends a transaction on SQLite: it asks for its number.
+func (d *DB) askXid(ctx context.Context, tx bun.Tx, xid *uint64) error {
+	if d.Postgres() {
+		return nil
+	}
+	return tx.NewRaw("SELECT ? AS xid", outbox.Xid(tx)).Scan(ctx, xid)
+}
+
 // change is what a statement did to rows of a table.
 func change(table string, op outbox.Op, rows ...outbox.Row) outbox.Change {
 	if len(rows) > outbox.MaxRows {

@@ -20,6 +20,7 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
 	"fieldcache/cache/redisstore"
 	"fieldcache/dataloader"
 	"fieldcache/db"
@@ -56,7 +57,8 @@ func (h statementHook) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 	h.statements = append(h.statements, e.Query)
 }
 
-// sql answers the statements since it was last called, without those that only frame a transaction.
+// sql answers the statements since it was last called, without those that only frame a transaction: with
+// SQLite, the question for its number is one of them.
 func (s *shop) sql() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +66,9 @@ func (s *shop) sql() []string {
 	for _, q := range s.statements {
 		switch strings.Fields(q)[0] {
 		case "BEGIN", "COMMIT", "ROLLBACK":
-		default:
+			continue
+		}
+		if q != "SELECT "+string(outbox.Xid(s.db.Bun()))+" AS xid" {
 			list = append(list, q)
 		}
 	}

@@ -18,15 +18,14 @@ func Seen(db bun.IDB) bun.Safe {
 	return "(SELECT printf('%d:%d:', n, n) FROM (SELECT coalesce(max(seq), 0) + 1 AS n FROM sqlite_sequence WHERE name = 'cache_outbox'))"
 }
 
-// Xid is the SQL expression of the number of the transaction that it is evaluated in. On SQLite that
-// is the id of the newest row of the outbox, so it belongs into RETURNING of the transaction's last write.
+// Xid is the SQL expression of the number of the transaction that it is evaluated in. On PostgreSQL it may stand
+// anywhere, as in RETURNING. On SQLite it belongs into a statement of its own after the transaction's last
+// write, since triggers run after RETURNING; there it is 0 if nothing was ever noted.
 func Xid(db bun.IDB) bun.Safe {
 	if isPostgres(db) {
 		return "pg_current_xact_id()::text"
 	}
-	// A trigger's row is there when RETURNING is evaluated, but the counter moves at the end of the
-	// statement; the counter, on the other hand, remembers what was pruned.
-	return "max(coalesce((SELECT max(id) FROM cache_outbox), 0), coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'cache_outbox'), 0))"
+	return "(SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'cache_outbox')"
 }
 
 func isPostgres(db bun.IDB) bool { return db.Dialect().Name() == dialect.PG }
