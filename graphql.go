@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -28,7 +27,11 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
-	c, redis, err := newCache(cfg, metrics, log)
+	trusted, err := trustedDocuments(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c, shared, err := newCache(cfg, metrics, log)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +49,7 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			return p.Scope
 		}
 	}
-	h := graph.NewHandler(schema, loaders, graph.Options{
+	exec := graph.NewExecutor(schema, loaders, graph.Options{
 		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
@@ -54,18 +57,27 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
-	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: redis, close: c.Close}, nil
+	o := gqlcache.HandlerOptions{
+		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
+		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
+	}
+	gw := &gateway{evictor: evictAll{c, policies}, close: c.Close}
+	if shared != nil {
+		gw.redis, o.Documents = shared.Ping, sharedDocuments{shared, c}
+	}
+	gw.Handler = gqlcache.NewHandler(exec, o)
+	return gw, nil
 }
 
-// newCache builds the tiers that cfg asks for. ping is nil without Redis.
-func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, ping func(context.Context) error, err error) {
+// newCache builds the tiers that cfg asks for. shared is nil without Redis.
+func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, shared *redisstore.Store, err error) {
 	memory, err := memstore.New(uint64(cfg.MemoryBytes)) //nolint:gosec // checked to be positive
 	if err != nil {
 		return nil, nil, err
 	}
 	o := cache.Options{Memory: memory, Timeout: cfg.RedisTimeout, Log: log}
 	if len(cfg.RedisURL) > 0 {
-		shared, err := redisstore.New(redisstore.Options{
+		shared, err = redisstore.New(redisstore.Options{
 			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
 			Username: cfg.RedisUsername, Password: cfg.RedisPassword,
 			Prefix: cfg.RedisPrefix, Timeout: cfg.RedisTimeout, PoolSize: cfg.RedisMaxConns, Log: log,
@@ -73,20 +85,11 @@ func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *c
 		if err != nil {
 			return nil, nil, errors.Join(err, memory.Close())
 		}
-		o.Shared, ping = shared, shared.Ping
+		o.Shared = shared
 	}
 	c = cache.New(o)
 	registerCacheMetrics(metrics, c, memory)
-	return c, ping, nil
-}
-
-// noStore keeps answers out of every cache on the way: what may be kept, and for how long, is only known
-// inside.
-func noStore(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	return c, shared, nil
 }
 
 // evictAll lets the admin port empty the cache by hand.
