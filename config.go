@@ -53,10 +53,14 @@ type Config struct {
 	Playground    bool     `env:"PLAYGROUND" default:"true on loopback, else false" help:"whether GET / is the playground"`
 	CacheDebug    bool     `env:"CACHE_DEBUG" default:"as PLAYGROUND" help:"whether the header Cache-Debug: 1 is honoured"`
 
+	TrustedDocuments string `env:"TRUSTED_DOCUMENTS" help:"folder of documents that clients name by documentId, the SHA-256 of their text" allowed:"a folder with files *.graphql"`
+	TrustedOnly      bool   `env:"TRUSTED_ONLY" envDefault:"false" help:"whether every other document is refused"`
+
 	MaxDepth        int           `env:"MAX_DEPTH" envDefault:"15" min:"1" max:"1000" help:"nesting of an operation's fields"`
 	MaxAliases      int           `env:"MAX_ALIASES" envDefault:"30" min:"0" max:"100000" help:"aliases in an operation"`
 	MaxTokens       int           `env:"MAX_TOKENS" envDefault:"2000" min:"10" max:"1000000" help:"lexical tokens in a document"`
 	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"cost of an operation, list sizes multiplied in"`
+	MaxBatch        int           `env:"MAX_BATCH" envDefault:"10" min:"1" max:"1000" help:"operations in a request"`
 	MaxBodyBytes    Bytes         `env:"MAX_BODY_BYTES" envDefault:"1MiB" min:"1KiB" max:"1GiB" help:"size of a request's body"`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for answering a request"`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for the requests under way when the server is told to end"`

@@ -24,7 +24,7 @@ func TestConfigDefaults(t *testing.T) {
 		RedisTimeout: 150 * time.Millisecond, RedisMaxConns: 40, MemoryBytes: 256 << 20,
 		StaleIfError: time.Minute, CacheAudit: 1000,
 		Introspection: true, Playground: true, CacheDebug: true,
-		MaxDepth: 15, MaxAliases: 30, MaxTokens: 2000, MaxComplexity: 10000, MaxBodyBytes: 1 << 20,
+		MaxDepth: 15, MaxAliases: 30, MaxTokens: 2000, MaxComplexity: 10000, MaxBatch: 10, MaxBodyBytes: 1 << 20,
 		RequestTimeout: 10 * time.Second, ShutdownTimeout: 10 * time.Second,
 		SeedUsers: 10000, SeedProducts: 10000, SeedReviews: 100000, SeedOrders: 20000, SeedSeed: 1, TokenTTL: time.Hour,
 	}
@@ -155,6 +155,9 @@ func TestConfigRules(t *testing.T) {
 		{"negative size", "serve", "MEMORY_BYTES=-5MiB", "MEMORY_BYTES"},
 		{"duration zero", "serve", "SHUTDOWN_TIMEOUT=0s", "SHUTDOWN_TIMEOUT"},
 		{"duration without unit", "serve", "SHUTDOWN_TIMEOUT=5", "SHUTDOWN_TIMEOUT"},
+		{"trusted documents", "serve", "TRUSTED_DOCUMENTS=documents TRUSTED_ONLY=true", ""},
+		{"trusted documents alone, and none", "serve", "TRUSTED_ONLY=true", "TRUSTED_ONLY"},
+		{"a batch of nothing", "serve", "MAX_BATCH=0", "MAX_BATCH"},
 		{"others' variables do not matter", "migrate", "LISTEN_ADDR=:80 REDIS_URL=http://h TOKEN_TTL=x", ""},
 		{"seed below", "seed", "SEED_USERS=0", "SEED_USERS"},
 		{"token", "token", "TOKEN_USER=42 TOKEN_ROLE=admin " + strings.ReplaceAll(auth, " ", "-"), ""},

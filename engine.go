@@ -20,9 +20,9 @@ const asideConns = 3
 
 // engine is the cache with all that it stands on.
 type engine struct {
-	cache *cache.Cache
-	ping  func(context.Context) error // says whether Redis answers; nil without Redis
-	close func() error
+	cache  *cache.Cache
+	shared *redisstore.Store // nil without Redis
+	close  func() error
 }
 
 // newEngine builds the tiers that cfg asks for, and follows the outbox of d.
@@ -45,7 +45,7 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 		if err != nil {
 			return nil, errors.Join(err, memory.Close())
 		}
-		o.Shared, e.ping = shared, shared.Ping
+		o.Shared, e.shared = shared, shared
 	}
 	aside, err := d.Aside(ctx, asideConns)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -26,6 +25,10 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
+	trusted, err := trustedDocuments(cfg)
+	if err != nil {
+		return nil, err
+	}
 	engine, err := newEngine(ctx, cfg, d, metrics, log)
 	if err != nil {
 		return nil, err
@@ -45,7 +48,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 			return p.Scope
 		}
 	}
-	h := graph.NewHandler(schema, loaders, graph.Options{
+	exec := graph.NewExecutor(schema, loaders, graph.Options{
 		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
@@ -53,16 +56,16 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
-	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: engine.ping, close: engine.close}, nil
-}
-
-// noStore keeps answers out of every cache on the way: what may be kept, and for how long, is only known
-// inside.
-func noStore(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	o := gqlcache.HandlerOptions{
+		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
+		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
+	}
+	gw := &gateway{evictor: evictAll{c, policies}, close: engine.close}
+	if engine.shared != nil {
+		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
+	}
+	gw.Handler = gqlcache.NewHandler(exec, o)
+	return gw, nil
 }
 
 // evictAll lets the admin port empty the cache by hand.

@@ -165,7 +165,7 @@ func open(t testing.TB, databaseURL, redisURL string) *shop {
 	}
 	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
 	loaders.Patience = time.Minute
-	s.handler = graph.NewHandler(schema, loaders, graph.Options{
+	s.handler = gqlcache.NewHandler(graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
 		Debug: func(coordinate string) cache.Scope {
 			p, err := policies.Of(coordinate)
@@ -177,7 +177,7 @@ func open(t testing.TB, databaseURL, redisURL string) *shop {
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
-	}, log)
+	}, log), gqlcache.HandlerOptions{})
 	return s
 }
 
