@@ -174,7 +174,7 @@ type loadersKey struct{}
 // they answer; it is called concurrently.
 func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
 	batch := f.cache.NewBatch()
-	batch.Patience, batch.Observe = f.Patience, observe
+	batch.Patience, batch.Observe, batch.Fresh = f.Patience, observe, cache.IsFresh(ctx)
 	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 

@@ -12,20 +12,20 @@ import (
 	"fieldcache/cache"
 )
 
-// Encoding is a content coding that an answer can be kept in.
+// Encoding is a content coding of HTTP.
 type Encoding uint8
 
-// The encodings.
+// The codings that answers have.
 const (
-	Identity Encoding = iota
+	Identity Encoding = iota // as it is
 	Gzip
 	Brotli
 	Zstd
-	encodings
+	Encodings // how many there are
 )
 
-// String is the name of the encoding in HTTP; "" for identity.
-func (e Encoding) String() string { return [...]string{"", "gzip", "br", "zstd"}[e] }
+// String is the coding's name in headers.
+func (e Encoding) String() string { return [Encodings]string{"identity", "gzip", "br", "zstd"}[e] }
 
 // Fresh is what an answer is made from.
 type Fresh struct {
@@ -53,7 +53,7 @@ type Answer struct {
 	made     cache.Made
 	ends     time.Time // when it may no longer be served from here
 	zero     time.Time // when its Age is 0
-	variants [encodings]*variant
+	variants [Encodings]*variant
 
 	contentType, cacheControl, vary []string
 	tagHeader                       string
@@ -170,10 +170,18 @@ func (a *Answer) Made() cache.Made { return a.made }
 // Has reports whether the answer is there in an encoding.
 func (a *Answer) Has(e Encoding) bool { return a.variants[e] != nil }
 
-// With is the answer with its content in one encoding more.
-func (a *Answer) With(e Encoding, body []byte) *Answer {
+// In is the answer with its content in an encoding as well, made by the compressor. Where that would save
+// nothing it is the content as it is.
+func (a *Answer) In(e Encoding, c *Compressor) *Answer {
+	if a.variants[e] != nil {
+		return a
+	}
 	more := *a
-	more.variants[e] = newVariant(body, e, a.maxAge > 0)
+	if body, got := c.Compress(a.Body(), e); got == e {
+		more.variants[e] = newVariant(body, e, a.maxAge > 0)
+	} else {
+		more.variants[e] = a.variants[Identity]
+	}
 	return &more
 }
 

@@ -12,7 +12,6 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
-	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -36,25 +35,34 @@ type Store struct {
 	cache   *cache.Cache
 	seed    maphash.Seed
 	entries *otter.Cache[uint64, *entry]
-	hits    atomic.Uint64
-	misses  atomic.Uint64
 }
 
 // entry is an answer beside the question it answers.
 type entry struct {
+	kind   Kind
+	media  uint8
 	text   []byte
-	media  string
 	viewer string
 	*Answer
 }
 
-// Question is what was asked. Text is compared byte by byte; what is a different question must differ in
-// it: method, operation, variables. Media is the media type of the answer. Viewer tells viewers apart;
-// it is empty for who is not signed in.
+// Kind is in what form a question was asked.
+type Kind uint8
+
+// The kinds of questions.
+const (
+	URL     Kind = iota + 1 // the query part of a URL
+	Body                    // a body that was posted
+	Meaning                 // the operation and its variables, in one form however they were written
+)
+
+// Question is what was asked. What is a different question differs in its kind or text, which is compared
+// byte by byte.
 type Question struct {
+	Kind   Kind
+	Media  uint8  // number of the answer's media type
 	Text   []byte // not kept unless the answer is
-	Media  string
-	Viewer string
+	Viewer string // tells viewers apart; empty for who is not signed in
 }
 
 // New makes an empty store. [Store.Close] ends it.
@@ -66,8 +74,8 @@ func New(o Options) (*Store, error) {
 		MaximumWeight: o.MaxBytes,
 		Weigher: func(_ uint64, e *entry) uint32 {
 			n := overhead + len(e.text) + len(e.viewer)
-			for _, v := range e.variants {
-				if v != nil {
+			for i, v := range e.variants {
+				if v != nil && (i == 0 || v != e.variants[Identity]) {
 					n += len(v.body)
 				}
 			}
@@ -97,17 +105,15 @@ func (s *Store) Get(q Question, now time.Time) *Answer {
 		e = s.find(q, q.Viewer)
 	}
 	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) {
-		s.misses.Add(1)
 		return nil
 	}
-	s.hits.Add(1)
 	return e.Answer
 }
 
 // find answers the entry for exactly this question and viewer.
 func (s *Store) find(q Question, viewer string) *entry {
 	e, ok := s.entries.GetIfPresent(s.hash(q, viewer))
-	if !ok || e.viewer != viewer || e.media != q.Media || !bytes.Equal(e.text, q.Text) {
+	if !ok || e.kind != q.Kind || e.media != q.Media || e.viewer != viewer || !bytes.Equal(e.text, q.Text) {
 		return nil
 	}
 	return e
@@ -123,21 +129,18 @@ func (s *Store) Put(q Question, a *Answer) (kept bool) {
 	if a.private() {
 		viewer = q.Viewer
 	}
-	s.entries.Set(s.hash(q, viewer), &entry{bytes.Clone(q.Text), q.Media, viewer, a})
+	s.entries.Set(s.hash(q, viewer), &entry{q.Kind, q.Media, bytes.Clone(q.Text), viewer, a})
 	return true
 }
 
 func (s *Store) hash(q Question, viewer string) uint64 {
 	h := maphash.Bytes(s.seed, q.Text)
-	h ^= maphash.String(s.seed, q.Media) * 3
+	h ^= uint64(q.Kind)<<8 | uint64(q.Media)
 	if viewer != "" {
-		h ^= maphash.String(s.seed, viewer) * 5
+		h ^= maphash.String(s.seed, viewer) * 3
 	}
 	return h
 }
-
-// Counts are how often [Store.Get] found something and did not.
-func (s *Store) Counts() (hits, misses uint64) { return s.hits.Load(), s.misses.Load() }
 
 // Bytes is about how much the answers weigh, once what is over the bound has been dropped.
 func (s *Store) Bytes() uint64 {

@@ -82,7 +82,7 @@ func answer(body string, maxAge time.Duration, scope cache.Scope, m cache.Made) 
 }
 
 func question(text, viewer string) answers.Question {
-	return answers.Question{Text: []byte(text), Media: "json", Viewer: viewer}
+	return answers.Question{Kind: answers.Body, Media: 1, Text: []byte(text), Viewer: viewer}
 }
 
 func (f *fixture) want(t *testing.T, q answers.Question, body string) {
@@ -115,7 +115,10 @@ func TestWhoGetsAnAnswer(t *testing.T) {
 		})
 	}
 	other := question("public", "")
-	other.Media = "graphql-response"
+	other.Media = 2
+	f.want(t, other, "")
+	other = question("public", "")
+	other.Kind = answers.URL
 	f.want(t, other, "")
 }
 
@@ -231,7 +234,7 @@ func TestNotModified(t *testing.T) {
 	t.Parallel()
 	f, h := open(t), answers.NewHeader()
 	m := f.made(t, time.Minute, "user:1")
-	a := answer("body", time.Minute, cache.Public, m).With(answers.Gzip, []byte("packed"))
+	a := answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m).In(answers.Gzip, answers.NewCompressor())
 	other := answer("another body", time.Minute, cache.Public, m)
 	tag := func(a *answers.Answer, e answers.Encoding) string {
 		w := httptest.NewRecorder()
@@ -242,7 +245,7 @@ func TestNotModified(t *testing.T) {
 	if tag(other, answers.Identity) == same || tag(a, answers.Gzip) == same {
 		t.Fatal("different contents have one ETag")
 	}
-	if tag(answer("body", time.Minute, cache.Public, m), answers.Identity) != same {
+	if tag(answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m), answers.Identity) != same {
 		t.Error("one content has two ETags")
 	}
 	for name, c := range map[string]struct {

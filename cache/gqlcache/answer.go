@@ -1,71 +1,160 @@
 package gqlcache
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
 )
 
-// write sends the answers to a request: one, or those of a batch.
-func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, answers []Answer, batch bool) {
-	w.Header().Set("Cache-Control", "no-store")
+// reply is the answers to a request, and what they were made of.
+type reply struct {
+	made  []answer
+	batch bool
+	deps  *cache.Deps
+}
+
+// write sends the answers to a request: one, or those of a batch. What may be kept is kept.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
+	one := &reply.made[0]
+	if one.kept != nil {
+		if !wish.nothing {
+			h.o.Answers.Put(in.question(), one.kept)
+		}
+		h.writeKept(w, r, in, one.kept)
+		return
+	}
 	buffer := h.buffers.Get().(*[]byte)
 	defer h.put(buffer)
-	body := (*buffer)[:0]
+	body := h.appendReply((*buffer)[:0], reply)
+	*buffer = body
 	status := http.StatusOK
-	if batch {
-		body = append(body, '[')
-	} else {
-		status = answers[0].status(in.media)
-		if f := answers[0].refused; f != nil && f.allow != "" {
+	if !reply.batch {
+		status = one.status(in.media)
+		if f := one.refused; f != nil && f.allow != "" {
 			w.Header().Set("Allow", f.allow)
 		}
 	}
-	for i, a := range answers {
-		if i > 0 {
-			body = append(body, ',')
+	overall, mutates := reply.overall()
+	fresh := answers.Fresh{
+		Status: status, ContentType: in.media.contentType(), Body: body,
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: reply.deps.Made(), TagHeader: h.o.TagHeader,
+	}
+	if overall.MaxAge > 0 && overall.Scope == cache.Private {
+		fresh.Vary = h.o.VaryPrivate
+	}
+	keep := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
+	if keep {
+		fresh.Body = bytes.Clone(body)
+	}
+	now := time.Now()
+	a := answers.NewAnswer(fresh, now).In(in.encoding, h.compressor)
+	if keep {
+		keep = h.o.Answers.Put(in.question(), a)
+		if keep && one.meaning != nil {
+			h.o.Answers.Put(in.meant(one.meaning), a)
 		}
-		body = h.append(body, a)
 	}
-	if batch {
-		body = append(body, ']')
+	w.Header()["X-Content-Type-Options"] = noSniff
+	h.header.WriteMade(w, r, a, in.encoding, statusOf(fresh.Made, keep, mutates || wish.nothing), now)
+}
+
+// noSniff keeps browsers from guessing what an answer is.
+var noSniff = []string{"nosniff"}
+
+// writeKept writes an answer that was kept.
+func (h *Handler) writeKept(w http.ResponseWriter, r *http.Request, in request, a *answers.Answer) {
+	if !a.Has(in.encoding) {
+		a = a.In(in.encoding, h.compressor)
+		h.o.Answers.Put(in.question(), a)
 	}
-	*buffer = body
-	h.o.Headers(w.Header(), answers)
-	h.send(w, r.Method, in, status, body)
+	h.hits.Add(1)
+	w.Header()["X-Content-Type-Options"] = noSniff
+	h.header.WriteHit(w, r, a, in.encoding, time.Now())
+}
+
+// statusOf tells how an answer was made.
+func statusOf(made cache.Made, kept, bypass bool) answers.Status {
+	switch {
+	case made.Stale:
+		return answers.StaleAnswer
+	case bypass:
+		return answers.Bypass
+	case made.Cached > 0 && kept:
+		return answers.PartStored
+	case made.Cached > 0:
+		return answers.Partial
+	case kept:
+		return answers.MissStored
+	}
+	return answers.Miss
+}
+
+// overall is how the whole reply may be kept: for the least of the ages, privately if a part is private, and
+// not at all if a part may not be. mutates says that nothing of it could ever be kept.
+func (r reply) overall() (o Overall, mutates bool) {
+	for i := range r.made {
+		a := &r.made[i]
+		one := Overall{}
+		if a.refused == nil && len(a.Response.Errors) == 0 && len(a.Response.Extensions) == 0 {
+			one = OverallOf(a.Context)
+		}
+		if a.Context != nil && graphql.HasOperationContext(a.Context) {
+			if oc := graphql.GetOperationContext(a.Context); oc.Operation != nil && oc.Operation.Operation != ast.Query {
+				mutates = true
+			}
+		}
+		if i == 0 {
+			o = one
+		} else {
+			o = o.And(one)
+		}
+	}
+	return o, mutates
 }
 
 // refuse sends why a request is not executed.
 func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
-	w.Header().Set("Cache-Control", "no-store")
 	if f.allow != "" {
 		w.Header().Set("Allow", f.allow)
 	}
-	h.send(w, "", in, f.status, h.append(nil, Answer{Response: &graphql.Response{Errors: f.errors()}}))
-}
-
-// send writes a body, compressed if it is worth it.
-func (h *Handler) send(w http.ResponseWriter, method string, in request, status int, body []byte) {
-	body, encoding := h.compressor.Compress(body, in.encoding)
+	body := h.append(nil, answer{Response: &graphql.Response{Errors: f.errors()}})
 	header := w.Header()
-	if encoding != Identity {
-		header.Set("Content-Encoding", encoding.String())
-	}
+	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", in.media.contentType())
 	header.Set("Content-Length", strconv.Itoa(len(body)))
-	header.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	if method != http.MethodHead {
-		_, _ = w.Write(body) // to a client who may be gone
+	header["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(f.status)
+	_, _ = w.Write(body) // to a client who may be gone
+}
+
+// appendReply writes the answers behind b: a batch's as a list.
+func (h *Handler) appendReply(b []byte, r reply) []byte {
+	if !r.batch {
+		return h.append(b, r.made[0])
 	}
+	for i, a := range r.made {
+		if i == 0 {
+			b = append(b, '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = h.append(b, a)
+	}
+	return append(b, ']')
 }
 
 // append writes an answer behind b: what was executed has data, if only null, what was refused has none.
-func (h *Handler) append(b []byte, a Answer) []byte {
+func (h *Handler) append(b []byte, a answer) []byte {
 	r := a.Response
 	start := len(b)
 	b = append(b, '{')
@@ -104,7 +193,7 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 
 // status is that of a single answer. JSON says 200 whenever there is something for a GraphQL client to read;
 // the newer type says so only where there is data, be it null or a part.
-func (a Answer) status(m media) int {
+func (a answer) status(m media) int {
 	switch {
 	case a.refused != nil && a.refused.status != 0:
 		return a.refused.status

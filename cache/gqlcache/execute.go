@@ -13,14 +13,19 @@ import (
 
 // execute answers all operations, in their order. Where all of them are queries they run at a time; as
 // soon as one is a mutation, they run one after the other.
-func (h *Handler) execute(ctx context.Context, list []params, readOnly bool, header http.Header, read graphql.TraceTiming) []Answer {
-	answers := make([]Answer, len(list))
+func (h *Handler) execute(ctx context.Context, list []params, in request, wish wish, header http.Header, read graphql.TraceTiming) []answer {
+	made := make([]answer, len(list))
 	ready := make([]*graphql.OperationContext, len(list)) // nil: answered already
 	atOnce := len(list) > 1
 	for i := range list {
-		h.guard(ctx, &answers[i], func() {
-			ready[i] = h.prepare(ctx, &answers[i], &list[i], readOnly, header, read)
+		h.guard(ctx, &made[i], func() {
+			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read)
 		})
+		if ready[i] != nil && len(list) == 1 {
+			if h.recall(&made[i], ready[i], in, wish); made[i].kept != nil || made[i].refused != nil {
+				return made
+			}
+		}
 		if ready[i] != nil && ready[i].Operation.Operation != ast.Query {
 			atOnce = false
 		}
@@ -30,7 +35,7 @@ func (h *Handler) execute(ctx context.Context, list []params, readOnly bool, hea
 		if oc == nil {
 			continue
 		}
-		run := func() { h.guard(ctx, &answers[i], func() { h.run(ctx, &answers[i], oc) }) }
+		run := func() { h.guard(ctx, &made[i], func() { h.run(ctx, &made[i], oc) }) }
 		if atOnce {
 			running.Go(run)
 		} else {
@@ -38,12 +43,12 @@ func (h *Handler) execute(ctx context.Context, list []params, readOnly bool, hea
 		}
 	}
 	running.Wait()
-	return answers
+	return made
 }
 
 // prepare finds, parses and checks an operation. It answers nil, and fills the answer, where there is nothing
 // to execute.
-func (h *Handler) prepare(ctx context.Context, a *Answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming) *graphql.OperationContext {
+func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming) *graphql.OperationContext {
 	a.Context = ctx
 	text, hash, refused := h.documents.find(ctx, p)
 	if refused != nil {
@@ -73,7 +78,7 @@ func (h *Handler) prepare(ctx context.Context, a *Answer, p *params, readOnly bo
 }
 
 // run executes an operation.
-func (h *Handler) run(ctx context.Context, a *Answer, oc *graphql.OperationContext) {
+func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationContext) {
 	next, ctx := h.exec.DispatchOperation(ctx, oc)
 	a.Context = ctx
 	a.Response = next(ctx)
@@ -89,7 +94,7 @@ func (h *Handler) run(ctx context.Context, a *Answer, oc *graphql.OperationConte
 }
 
 // guard turns a panic outside of resolvers, whose panics gqlgen sees to, into the operation's answer.
-func (h *Handler) guard(ctx context.Context, a *Answer, do func()) {
+func (h *Handler) guard(ctx context.Context, a *answer, do func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			err := graphql.DefaultErrorPresenter(ctx, h.exec.PresentRecoveredError(ctx, p))
@@ -99,6 +104,6 @@ func (h *Handler) guard(ctx context.Context, a *Answer, do func()) {
 	do()
 }
 
-func (a *Answer) refuse(f *refusal) {
+func (a *answer) refuse(f *refusal) {
 	a.Response, a.refused = &graphql.Response{Errors: f.errors()}, f
 }

@@ -6,10 +6,14 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
 )
 
 // HandlerOptions are what a [Handler] takes from clients, and what it asks others. The zero value works.
@@ -25,21 +29,34 @@ type HandlerOptions struct {
 	// Documents is where gateways share registered documents. Default: each keeps its own.
 	Documents Documents
 
-	// Headers adds what says how long the answers to a request's operations may be kept: one answer, or as
-	// many as a batch has. h says Cache-Control: no-store and Vary: Accept, Accept-Encoding before.
-	Headers func(h http.Header, answers []Answer)
+	// Answers keeps whole answers. Default: none are kept. How long an answer may be kept is what [Hints]
+	// says, which is to be among the executor's extensions.
+	Answers *answers.Store
+	// Viewer tells who asks: answers that are private are kept for one viewer each. It is empty for who is
+	// not signed in. Default: nobody is.
+	Viewer func(context.Context) string
+	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
+	// Default: none is.
+	Computed func(http.Header) bool
+	// VaryPrivate names what private answers vary by besides: the headers that tell who asks.
+	VaryPrivate string
+	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
+	// it: Surrogate-Key or Cache-Tag. Default: none.
+	TagHeader string
 }
 
 // ErrTimeout is the cause of the end of a request that took longer than Timeout.
 var ErrTimeout = errors.New("gqlcache: the request took longer than the server allows")
 
-// Answer is what an operation was answered.
-type Answer struct {
+// answer is what an operation was answered.
+type answer struct {
 	// Context is the operation's, with all that its interceptors put in.
 	Context  context.Context
 	Response *graphql.Response
 
-	refused *refusal // where it was not executed
+	refused *refusal        // where it was not executed
+	meaning []byte          // the operation and its variables in one form; nil unless the answer may be kept
+	kept    *answers.Answer // what was kept for another request that means the same
 }
 
 // Handler answers GraphQL over HTTP: POST, and queries by GET and HEAD. It speaks both media types, and
@@ -51,8 +68,11 @@ type Handler struct {
 	exec       *executor.Executor
 	o          HandlerOptions
 	documents  *documents
-	compressor *Compressor
+	compressor *answers.Compressor
+	header     *answers.Header
+	meanings   meanings
 	buffers    sync.Pool // of *[]byte
+	hits       atomic.Uint64
 }
 
 // NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
@@ -65,14 +85,19 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
 	if o.MaxBatch <= 0 {
 		o.MaxBatch = 10
 	}
-	if o.Headers == nil {
-		o.Headers = func(http.Header, []Answer) {}
+	if o.Viewer == nil {
+		o.Viewer = func(context.Context) string { return "" }
+	}
+	if o.Computed == nil {
+		o.Computed = func(http.Header) bool { return false }
 	}
 	exec.SetQueryCache(newParsedDocuments())
 	return &Handler{
 		exec: exec, o: o,
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents),
-		compressor: NewCompressor(),
+		compressor: answers.NewCompressor(),
+		header:     answers.NewHeader(),
+		meanings:   newMeanings(),
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 	}
 }
@@ -81,10 +106,10 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
 // on.
 type request struct {
 	read     bool   // GET or HEAD
-	body     []byte // of a POST
-	query    string // of a GET, as it is in the URL
+	body     []byte // of a POST; of a GET the query, as it is in the URL
 	media    media
-	encoding Encoding
+	encoding answers.Encoding
+	viewer   string
 }
 
 // ServeHTTP implements [http.Handler].
@@ -100,6 +125,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	in.viewer = h.o.Viewer(r.Context())
+	wish := h.wishOf(r.Header)
+	if a := h.kept(in.question(), wish); a != nil {
+		h.writeKept(w, r, in, a)
+		return
+	}
 	began := graphql.Now()
 	list, batch, refused := h.decode(in)
 	if refused != nil {
@@ -112,8 +143,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeoutCause(ctx, h.o.Timeout, ErrTimeout)
 		defer cancel()
 	}
+	if wish.anew {
+		ctx = cache.Fresh(ctx)
+	}
+	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
-	h.write(w, r, in, h.execute(ctx, list, in.read, r.Header, read), batch)
+	made := h.execute(ctx, list, in, wish, r.Header, read)
+	h.write(w, r, in, wish, reply{made, batch, deps})
 }
 
 const allowed = "GET, HEAD, POST, OPTIONS"
@@ -122,10 +158,11 @@ const allowed = "GET, HEAD, POST, OPTIONS"
 // outside.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
-	w.Header().Add("Vary", "Accept, Accept-Encoding")
+	w.Header().Add("Vary", varies[0])
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
-		in.read, in.query = true, r.URL.RawQuery
+		in.read, in.body = true, append((*buffer)[:0], r.URL.RawQuery...)
+		*buffer = in.body
 	case http.MethodPost:
 	case http.MethodOptions:
 		w.Header().Set("Allow", allowed)
@@ -179,7 +216,7 @@ func (h *Handler) decode(in request) (list []params, batch bool, _ *refusal) {
 	if !in.read {
 		return readBody(in.body, h.o.MaxBatch)
 	}
-	p, refused := readURL(in.query)
+	p, refused := readURL(string(in.body))
 	return []params{p}, false, refused
 }
 

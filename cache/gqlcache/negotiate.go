@@ -5,6 +5,8 @@ import (
 	"mime"
 	"strconv"
 	"strings"
+
+	"fieldcache/cache/answers"
 )
 
 // media is a media type that answers have.
@@ -66,11 +68,11 @@ func negotiateMedia(accept []string) media {
 
 // negotiateEncoding chooses how an answer may be compressed. Of those liked equally it takes the one that
 // costs least for what it saves.
-func negotiateEncoding(accept []string) Encoding {
+func negotiateEncoding(accept []string) answers.Encoding {
 	if len(accept) == 0 {
-		return Identity
+		return answers.Identity
 	}
-	var q [encodings]int
+	var q [answers.Encodings]int
 	for i := range q {
 		q[i] = -1 // not named
 	}
@@ -81,18 +83,18 @@ func negotiateEncoding(accept []string) Encoding {
 			continue
 		}
 		for coding := range q {
-			if strings.EqualFold(e.name, Encoding(coding).String()) || coding == int(Gzip) && strings.EqualFold(e.name, "x-gzip") {
+			if strings.EqualFold(e.name, answers.Encoding(coding).String()) || coding == int(answers.Gzip) && strings.EqualFold(e.name, "x-gzip") {
 				q[coding] = e.q
 			}
 		}
 	}
-	best, liking := Identity, max(q[Identity], 0)
-	for _, coding := range []Encoding{Zstd, Brotli, Gzip} {
+	best, liking := answers.Identity, max(q[answers.Identity], 0)
+	for _, coding := range []answers.Encoding{answers.Zstd, answers.Brotli, answers.Gzip} {
 		v := q[coding]
 		if v < 0 {
 			v = rest
 		}
-		if v > liking || v == liking && v > 0 && best == Identity {
+		if v > liking || v == liking && v > 0 && best == answers.Identity {
 			best, liking = coding, v
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
+	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
 )
 
@@ -144,7 +145,7 @@ func expand(t testing.TB, encoding, sent string) string {
 
 func TestCompress(t *testing.T) {
 	t.Parallel()
-	c := gqlcache.NewCompressor()
+	c := answers.NewCompressor()
 	compressible := bytes.Repeat([]byte("abcd"), 1000)
 	noise := make([]byte, 4000) // as good as random
 	for i, x := 0, uint32(1); i < len(noise); i++ {
@@ -153,30 +154,30 @@ func TestCompress(t *testing.T) {
 		x ^= x << 5
 		noise[i] = byte(x)
 	}
-	for _, e := range []gqlcache.Encoding{gqlcache.Gzip, gqlcache.Brotli, gqlcache.Zstd} {
+	for _, e := range []answers.Encoding{answers.Gzip, answers.Brotli, answers.Zstd} {
 		first, got := c.Compress(compressible, e)
 		again, _ := c.Compress(compressible, e)
 		if got != e || !bytes.Equal(first, again) || expand(t, e.String(), string(first)) != string(compressible) {
 			t.Errorf("%v: not the same twice, or not what went in", e)
 		}
 		for _, data := range [][]byte{noise, compressible[:1023], nil} {
-			if same, got := c.Compress(data, e); got != gqlcache.Identity || !bytes.Equal(same, data) {
+			if same, got := c.Compress(data, e); got != answers.Identity || !bytes.Equal(same, data) {
 				t.Errorf("%v: %d bytes became %d in %v", e, len(data), len(same), got)
 			}
 		}
 	}
-	if same, got := c.Compress(compressible, gqlcache.Identity); got != gqlcache.Identity || !bytes.Equal(same, compressible) {
+	if same, got := c.Compress(compressible, answers.Identity); got != answers.Identity || !bytes.Equal(same, compressible) {
 		t.Error("identity is not the same")
 	}
 }
 
 func BenchmarkCompress(b *testing.B) {
-	c := gqlcache.NewCompressor()
+	c := answers.NewCompressor()
 	var text bytes.Buffer
 	for i := range 200 {
 		fmt.Fprintf(&text, `{"id":"%d","name":"Product %d","price":{"amount":"%d.99","currency":"EUR"}},`, i, i*7919, i*31%97)
 	}
-	for _, e := range []gqlcache.Encoding{gqlcache.Gzip, gqlcache.Brotli, gqlcache.Zstd} {
+	for _, e := range []answers.Encoding{answers.Gzip, answers.Brotli, answers.Zstd} {
 		b.Run(e.String(), func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(text.Len()))

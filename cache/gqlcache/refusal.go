@@ -15,6 +15,7 @@ const (
 	codeUntrusted  = "DOCUMENT_NOT_TRUSTED"
 	codeTimeout    = "TIMEOUT"
 	codeInternal   = "INTERNAL"
+	codeNotCached  = "NOT_CACHED"
 
 	// Clients know this one by its message as well as by its code.
 	codeUnregistered    = "PERSISTED_QUERY_NOT_FOUND"

@@ -1,4 +1,4 @@
-package gqlcache
+package answers
 
 import (
 	"bytes"
@@ -9,21 +9,6 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
-
-// Encoding is a content coding of HTTP.
-type Encoding uint8
-
-// The codings that answers have.
-const (
-	Identity Encoding = iota // as it is
-	Gzip
-	Brotli
-	Zstd
-	encodings // how many there are
-)
-
-// String is the coding's name in headers.
-func (e Encoding) String() string { return [encodings]string{"identity", "gzip", "br", "zstd"}[e] }
 
 // compressible is the least size of what is compressed: below, the headers weigh more than what is saved.
 const compressible = 1 << 10
