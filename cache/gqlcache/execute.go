@@ -62,7 +62,7 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	a.Context = graphql.WithOperationContext(ctx, oc)
 	switch {
 	case len(errs) > 0:
-		a.Response = h.exec.DispatchError(a.Context, errs)
+		a.Response = h.fail(a.Context, errs)
 		return nil
 	case oc.Operation.Operation == ast.Subscription:
 		a.refuse(bad("Subscriptions are not answered here: send a query or a mutation."))
@@ -87,10 +87,19 @@ func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationConte
 	}
 	// What has no time left is answered nothing at all, or null without a word.
 	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
-		a.Response = h.exec.DispatchError(ctx, gqlerror.List{{
+		a.Response = h.fail(ctx, gqlerror.List{{
 			Err: ctx.Err(), Message: "The request took longer than the server allows.", Extensions: map[string]any{"code": codeTimeout},
 		}})
 	}
+}
+
+// fail is the answer of an operation that has none of its own. The response interceptors see it; one that
+// swallows it does not make an answer of nothing.
+func (h *Handler) fail(ctx context.Context, errs gqlerror.List) *graphql.Response {
+	if r := h.exec.DispatchError(ctx, errs); r != nil && len(r.Errors) > 0 {
+		return r
+	}
+	return &graphql.Response{Errors: errs}
 }
 
 // guard turns a panic outside of resolvers, whose panics gqlgen sees to, into the operation's answer.
