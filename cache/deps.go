@@ -144,3 +144,12 @@ func earlier(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+type freshKey struct{}
+
+// Fresh returns a context whose operation is to be read past the caches, which are only filled: see
+// [Batch.Fresh].
+func Fresh(ctx context.Context) context.Context { return context.WithValue(ctx, freshKey{}, true) }
+
+// IsFresh reports whether ctx was made by [Fresh].
+func IsFresh(ctx context.Context) bool { return ctx.Value(freshKey{}) != nil }

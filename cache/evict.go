@@ -72,14 +72,13 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 }
 
 // learn takes note of a write: floors first, so that no value of the shared tier that is older passes, then
-// memory and the loads under way, whose stamps end.
+// memory and the loads under way, whose stamps end. Only then is it known: a poll in between must not pass
+// over it.
 func (c *Cache) learn(w Write) (dropped int) {
-	if w.Xid != 0 {
-		c.known.add(w.Xid)
-		c.floors.raise(w)
-		c.stats.Floors.Add(w.size())
-	}
+	c.floors.raise(w)
+	c.stats.Floors.Add(w.size())
 	dropped, _ = c.memory.Evict(context.Background(), w) // memory does not fail
+	c.known.add(w)
 	return dropped
 }
 
@@ -117,11 +116,13 @@ func (c *Cache) isDone(ctx context.Context, xid uint64) (bool, error) {
 func (c *Cache) listen(ctx context.Context, n Notifier) {
 	for ctx.Err() == nil {
 		err := n.Subscribe(ctx, func(w Write) {
-			if w.Xid != 0 && c.known.has(w.Xid, c.floors.polled.Load()) {
+			if polled := c.floors.polled.Load(); w.Xid != 0 && polled != nil && polled.Sees(w.Xid) {
 				return
 			}
-			c.stats.EvictedByNotice.Add(w.size())
-			c.learn(w)
+			if w.Eviction = c.known.news(w); !w.Empty() {
+				c.stats.EvictedByNotice.Add(w.size())
+				c.learn(w)
+			}
 		})
 		if err != nil {
 			c.log.DebugContext(ctx, "not listening for evictions", "error", err)
@@ -132,45 +133,67 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 
 func (ev Eviction) size() uint64 { return uint64(len(ev.Keys) + len(ev.Tags)) }
 
-// known is the writes that this gateway learned of otherwise than by a poll, and has not polled yet. To
-// learn of them a second time would void what was loaded since.
+// known is what this gateway learned of writes otherwise than by a poll, and has not polled yet. To learn
+// of it a second time would void what was loaded since. A poll may bring more of the same transaction than
+// was told before: its names are compared, not only its number.
 type known struct {
-	mu   sync.Mutex
-	xids map[uint64]struct{}
+	mu    sync.Mutex
+	names map[uint64]map[string]struct{}
 }
 
-func (k *known) add(xid uint64) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.xids == nil {
-		k.xids = map[uint64]struct{}{}
-	}
-	k.xids[xid] = struct{}{}
-}
-
-// has reports whether a write is known, also from a poll.
-func (k *known) has(xid uint64, polled *Snapshot) bool {
-	if polled != nil && polled.Sees(xid) {
-		return true
+func (k *known) add(w Write) {
+	if w.Xid == 0 {
+		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	_, ok := k.xids[xid]
-	return ok
+	if k.names == nil {
+		k.names = map[uint64]map[string]struct{}{}
+	}
+	names := k.names[w.Xid]
+	if names == nil {
+		names = make(map[string]struct{}, w.size())
+		k.names[w.Xid] = names
+	}
+	for _, key := range w.Keys {
+		names[string(key)] = struct{}{}
+	}
+	for _, tag := range w.Tags {
+		names[string(tag)] = struct{}{}
+	}
 }
 
-// polled forgets those that a poll's snapshot saw and answers which of them were known.
-func (k *known) polled(s Snapshot) map[uint64]struct{} {
+// news is what a write names that is not known of it.
+func (k *known) news(w Write) Eviction {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	seen := map[uint64]struct{}{}
-	for x := range k.xids {
-		if s.Sees(x) {
-			seen[x] = struct{}{}
-			delete(k.xids, x)
+	names := k.names[w.Xid]
+	if len(names) == 0 {
+		return w.Eviction
+	}
+	var news Eviction
+	for _, key := range w.Keys {
+		if _, ok := names[string(key)]; !ok {
+			news.Keys = append(news.Keys, key)
 		}
 	}
-	return seen
+	for _, tag := range w.Tags {
+		if _, ok := names[string(tag)]; !ok {
+			news.Tags = append(news.Tags, tag)
+		}
+	}
+	return news
+}
+
+// polled forgets the writes that a poll's snapshot saw: no poll brings them again.
+func (k *known) polled(s Snapshot) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for x := range k.names {
+		if s.Sees(x) {
+			delete(k.names, x)
+		}
+	}
 }
 
 // pause waits for d or until ctx ends.

@@ -40,8 +40,9 @@ type group struct {
 type flights struct {
 	mu     sync.Mutex
 	byKey  map[Key]*flight
+	groups map[*group]struct{} // those that are carried
 	closed bool
-	open   sync.WaitGroup
+	open   sync.WaitGroup // what runs for readers
 }
 
 // board finds for each want the flight that answers it: one under way that may be joined, or a new one. New
@@ -66,8 +67,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 			continue
 		}
 		if began == nil {
-			began = &group{done: make(chan struct{}), waiting: 1}
-			began.ctx, began.cancel = context.WithCancel(context.WithoutCancel(ctx))
+			began = c.flights.begin(ctx)
 		}
 		f := &flight{Request: w.Request, group: began, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
 		f.result.Err = errAbandoned
@@ -77,19 +77,36 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) (began *
 			c.flights.byKey[w.Key] = f
 		}
 	}
-	if began != nil {
-		if c.flights.closed {
-			began.cancel()
-		}
-		c.flights.open.Add(1)
-	}
 	return began
+}
+
+// begin makes a group with one who waits for it. The caller holds mu.
+func (f *flights) begin(ctx context.Context) *group {
+	g := &group{done: make(chan struct{}), waiting: 1}
+	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if f.closed {
+		g.cancel()
+	}
+	if f.groups == nil {
+		f.groups = map[*group]struct{}{}
+	}
+	f.groups[g] = struct{}{}
+	f.open.Add(1)
+	return g
+}
+
+// end is called when a group has nothing more to do.
+func (f *flights) end(g *group) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.groups, g)
+	g.cancel()
+	f.open.Done()
 }
 
 // run carries a group's flights to their landing, on a goroutine of its own.
 func (c *Cache) run(g *group, trusted bool) {
-	defer c.flights.open.Done()
-	defer g.cancel()
+	defer c.flights.end(g)
 	defer func() {
 		var err error = errAbandoned
 		if p := recover(); p != nil {
@@ -160,8 +177,8 @@ func (c *Cache) leave(g *group) {
 func (f *flights) close() {
 	f.mu.Lock()
 	f.closed = true
-	for _, one := range f.byKey {
-		one.group.cancel()
+	for g := range f.groups {
+		g.cancel()
 	}
 	f.mu.Unlock()
 	f.open.Wait()

@@ -63,7 +63,8 @@ func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
 	return Judge(seen, k)
 }
 
-// reset forgets all floors; nothing that does not cover the horizon is served from then on.
+// reset forgets all floors, whose writes are not what their numbers say any more; nothing that does not cover
+// the horizon is served from then on.
 func (f *floors) reset(horizon Snapshot) {
 	f.horizon.Store(&horizon)
 	for i := range f.table {

@@ -93,25 +93,30 @@ func (c *Cache) poll(ctx context.Context, since Snapshot) (Snapshot, error) {
 
 // apply takes note of what a poll brought.
 func (c *Cache) apply(since Snapshot, news News) {
-	switch first := since.IsZero(); {
-	case first:
+	first := since.IsZero()
+	switch {
+	case first: // what was put into memory before may be older than what is no longer told
 		c.floors.horizon.Store(&news.Horizon)
+		c.Generations().EvictAll()
 	case !news.Snapshot.Covers(since):
 		c.log.Error("the database went back to an earlier state: everything cached is forgotten")
-		c.forget(news.Snapshot)
+		c.stats.Forgotten.Add(1)
+		c.floors.reset(news.Snapshot)
+		c.Generations().EvictAll()
 	case !since.Covers(news.Horizon):
 		c.log.Warn("writes were pruned before this gateway heard of them: everything cached is forgotten")
-		c.forget(news.Horizon)
+		c.stats.Forgotten.Add(1)
+		c.floors.horizon.Store(&news.Horizon)
+		c.Generations().EvictAll()
 	}
-	known := c.known.polled(news.Snapshot)
 	for _, w := range news.Writes {
 		if !w.Done && c.shared != nil {
 			c.undone.add(w.Xid, time.Now().Add(-w.Age))
 		}
-		if _, ok := known[w.Xid]; ok {
+		if w.Eviction = c.known.news(w.Write); w.Empty() {
 			continue
 		}
-		if !since.IsZero() {
+		if !first {
 			c.stats.EvictedByOutbox.Add(w.size())
 		}
 		c.floors.raise(w.Write)
@@ -119,13 +124,7 @@ func (c *Cache) apply(since Snapshot, news News) {
 		_, _ = c.memory.Evict(context.Background(), w.Write) // memory does not fail
 	}
 	c.floors.polled.Store(&news.Snapshot)
-}
-
-// forget makes everything vanish that was cached before a snapshot.
-func (c *Cache) forget(horizon Snapshot) {
-	c.stats.Forgotten.Add(1)
-	c.floors.reset(horizon)
-	c.Generations().EvictAll()
+	c.known.polled(news.Snapshot)
 }
 
 // relay evicts from the shared tier what is in the outbox and nobody has evicted there: whoever wrote it

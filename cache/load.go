@@ -72,7 +72,7 @@ func (c *Cache) carry(g *group, trusted bool) {
 		missing, fill = c.fromShared(g, g.flights)
 	}
 	if len(missing) > 0 {
-		c.fromSources(g, missing, fill, trusted)
+		c.fromSources(g, missing, fill)
 	}
 }
 
@@ -148,7 +148,7 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 }
 
 // fromSources loads what no tier holds and fills the tiers.
-func (c *Cache) fromSources(g *group, fs []*flight, fill, trusted bool) {
+func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
 	fs = c.along(fs)
 	if fill {
 		c.beginShared(g.ctx, fs)
@@ -159,7 +159,7 @@ func (c *Cache) fromSources(g *group, fs []*flight, fill, trusted bool) {
 	}
 	var wg sync.WaitGroup
 	for source, fs := range bySource {
-		load := func() { c.fromSource(g, source, fs, trusted) }
+		load := func() { c.fromSource(g, source, fs) }
 		if len(bySource) == 1 {
 			load()
 		} else {
@@ -210,8 +210,15 @@ func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
 }
 
 // fromSource loads the flights of one source, fills the tiers, and lands them.
-func (c *Cache) fromSource(g *group, source Source, fs []*flight, trusted bool) {
-	started, values, seen, err := c.ask(g, source, fs, trusted)
+func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
+	defer func() {
+		if p := recover(); p != nil { // this may be a goroutine on which nobody else would
+			for _, f := range fs {
+				c.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
+			}
+		}
+	}()
+	started, values, seen, err := c.ask(g, source, fs)
 	if err != nil {
 		c.landFailed(g.ctx, fs, err)
 		return
@@ -252,9 +259,9 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight, trusted bool) 
 }
 
 // ask calls the source, when it is its turn.
-func (c *Cache) ask(g *group, source Source, fs []*flight, trusted bool) (started time.Time, values []any, seen Snapshot, err error) {
+func (c *Cache) ask(g *group, source Source, fs []*flight) (started time.Time, values []any, seen Snapshot, err error) {
 	ctx := g.ctx
-	if !trusted && c.allStale(fs) {
+	if !c.trust.holds(time.Now()) && c.allStale(fs) {
 		// The database was not heard of for a while, and there is something else to answer.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.lease, errSourceSlow)

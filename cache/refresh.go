@@ -49,12 +49,14 @@ func (c *Cache) audit(ctx context.Context, r Request, found Result) {
 	default:
 		return
 	}
-	c.flights.open.Add(1)
+	c.flights.mu.Lock()
+	g := c.flights.begin(ctx)
+	c.flights.mu.Unlock()
 	go func() {
-		defer c.flights.open.Done()
 		defer func() { <-c.auditor }()
+		defer c.flights.end(g)
 		stamp := c.Generations().Stamp(r.Item)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
 		values, _, err := askSource(ctx, r.Source, []Request{r})
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -226,6 +227,10 @@ func harmless(err error) bool {
 	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
+// full reports whether a command was refused because the server has no memory for it. Such a server still
+// answers reads and evictions; it only takes nothing new.
+func full(err error) bool { return redis.HasErrorPrefix(err, "OOM") }
+
 // fault is the error of an operation that failed.
 func (s *Store) fault(ctx context.Context, operation string, err error) error {
 	if c, ok := s.client.(*redis.ClusterClient); ok {
@@ -250,7 +255,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 	token := rand.Text()
 	fences := make([]*redis.BoolCmd, len(items))
 	generations := make([]*redis.StringCmd, len(tags))
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, item := range items {
 			fences[i] = p.SetNX(ctx, s.fence(item.Key), token, fenceAge)
 		}
@@ -260,7 +265,9 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		}
 		return nil
 	})
-	if err != nil && !harmless(err) {
+	// The error is the first one's; another may be worse.
+	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
+	if bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) }) {
 		return nil, s.fault(ctx, "begin", err)
 	}
 	for i, item := range items {
@@ -325,6 +332,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
 				keysLeft, argsLeft = append(keysLeft, keys[i]), append(argsLeft, args[i])
 			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
+			case full(err):
 			case err != nil:
 				return n, s.fault(ctx, "fill", err)
 			}
