@@ -1,0 +1,348 @@
+package cache_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"fieldcache/cache"
+)
+
+var errDatabaseDown = errors.New("the database is down")
+
+// database is a database for tests: rows, transactions that commit in any order, snapshots as PostgreSQL's, and the
+// outbox. What it did is kept, so that answers can be judged. A statement takes effect at one moment, in the
+// middle of the time that it takes.
+type database struct {
+	mu       sync.Mutex
+	random   *rand.Rand
+	next     uint64
+	newest   uint64 // the greatest xid of a transaction that ended
+	underWay map[uint64]time.Time
+	history  map[cache.Key][]version
+	outbox   []*record
+	horizon  cache.Snapshot
+	down     bool
+	slow     time.Duration // what a load takes at most beside the usual
+	loads    int
+	busy     int // loads under way
+	busiest  int
+}
+
+// version is a value that a row had.
+type version struct {
+	value     string // "": no such row
+	committed time.Time
+	xid       uint64
+}
+
+// record is a row of the outbox.
+type record struct {
+	cache.Write
+	began   time.Time
+	done    bool
+	relayed bool // somebody is at it
+}
+
+// write is a transaction to be run.
+type write struct {
+	rows map[cache.Key]string
+	// Each eviction is a row of the outbox.
+	evictions []cache.Eviction
+}
+
+func newDatabase(seed uint64) *database {
+	return &database{
+		random: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // not a secret
+		next:   100, newest: 99, underWay: map[uint64]time.Time{}, history: map[cache.Key][]version{},
+	}
+}
+
+// begin gives a transaction its number.
+func (d *database) begin() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	xid := d.next
+	d.next++
+	d.underWay[xid] = time.Now()
+	return xid
+}
+
+// commit answers what the transaction made untrue.
+func (d *database) commit(xid uint64, w write) cache.Write {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	began := d.underWay[xid]
+	d.end(xid)
+	for k, v := range w.rows {
+		d.history[k] = append(d.history[k], version{v, time.Now(), xid})
+	}
+	all := cache.Write{Xid: xid}
+	for _, ev := range w.evictions {
+		d.outbox = append(d.outbox, &record{Write: cache.Write{Xid: xid, Eviction: ev}, began: began})
+		all.Add(ev)
+	}
+	return all
+}
+
+func (d *database) rollback(xid uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.end(xid)
+}
+
+func (d *database) end(xid uint64) {
+	delete(d.underWay, xid)
+	d.newest = max(d.newest, xid)
+}
+
+// run is a transaction that takes no time.
+func (d *database) run(w write) cache.Write { return d.commit(d.begin(), w) }
+
+// snapshot is pg_current_snapshot(). The caller holds mu.
+func (d *database) snapshot() cache.Snapshot {
+	s := cache.Snapshot{Xmin: d.newest + 1, Xmax: d.newest + 1}
+	for x := range d.underWay {
+		if x < s.Xmax {
+			s.Xip = append(s.Xip, x)
+			s.Xmin = min(s.Xmin, x)
+		}
+	}
+	slices.Sort(s.Xip)
+	return s
+}
+
+// row is the value of a row now. The caller holds mu.
+func (d *database) row(k cache.Key) string {
+	if h := d.history[k]; len(h) > 0 {
+		return h[len(h)-1].value
+	}
+	return ""
+}
+
+// versions are all that a row had.
+func (d *database) versions(k cache.Key) []version {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.history[k])
+}
+
+func (d *database) setDown(down bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.down = down
+}
+
+func (d *database) setSlow(slow time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = slow
+}
+
+// undone is how many writes nobody has evicted.
+func (d *database) undone() (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.outbox {
+		if !r.done {
+			n++
+		}
+	}
+	return n
+}
+
+// statement lets half of some time pass, does something at one moment, and lets the other half pass.
+func (d *database) statement(ctx context.Context, g *gate, most time.Duration, do func()) error {
+	g.pass()
+	d.mu.Lock()
+	time1, time2 := d.draw(most), d.draw(most)
+	d.mu.Unlock()
+	if err := wait(ctx, time1); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	if d.down {
+		d.mu.Unlock()
+		return errDatabaseDown
+	}
+	do()
+	d.mu.Unlock()
+	err := wait(ctx, time2)
+	g.pass()
+	return err
+}
+
+// draw is some time up to most, never the same twice. The caller holds mu.
+func (d *database) draw(most time.Duration) time.Duration {
+	return time.Duration(d.random.Int64N(int64(most))) + 1
+}
+
+// wait lets time pass, unless ctx ends.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// client is a gateway's connection to a database: the source of its rows, and its outbox.
+type client struct {
+	*database
+	gate *gate
+}
+
+var (
+	_ cache.Source = (*client)(nil)
+	_ cache.Outbox = (*client)(nil)
+)
+
+const statementTime = 3 * time.Millisecond
+
+// Load reads rows and the snapshot at one moment.
+func (c *client) Load(ctx context.Context, requests []cache.Request) (values []any, seen cache.Snapshot, err error) {
+	c.mu.Lock()
+	c.loads++
+	c.busy++
+	c.busiest = max(c.busiest, c.busy)
+	most := statementTime + c.slow
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.busy--
+		c.mu.Unlock()
+	}()
+	values = make([]any, len(requests))
+	err = c.statement(ctx, c.gate, most, func() {
+		seen = c.snapshot()
+		for i, r := range requests {
+			if v := c.row(r.Key); v != "" {
+				values[i] = v
+			}
+		}
+	})
+	return values, seen, err
+}
+
+// Also names nothing.
+func (c *client) Also(cache.Request) []cache.Request { return nil }
+
+// Decode is the opposite of json.Marshal.
+func (c *client) Decode(_ cache.Request, data []byte) (any, error) {
+	var v string
+	err := json.Unmarshal(data, &v)
+	return v, err
+}
+
+// request asks for a row.
+func (c *client) request(k cache.Key, tags ...cache.Tag) cache.Request {
+	return cache.Request{Item: cache.Item{Key: k, Tags: tags, MaxAge: time.Minute}, Source: c}
+}
+
+// Poll implements [cache.Outbox].
+func (c *client) Poll(ctx context.Context, since cache.Snapshot) (news cache.News, err error) {
+	err = c.statement(ctx, c.gate, statementTime, func() {
+		news.Snapshot, news.Horizon = c.snapshot(), c.horizon
+		for _, r := range c.outbox {
+			if !since.Sees(r.Xid) {
+				news.Writes = append(news.Writes, cache.Pending{Write: r.Write, Age: time.Since(r.began), Done: r.done})
+			}
+		}
+	})
+	return news, err
+}
+
+// Done implements [cache.Outbox].
+func (c *client) Done(ctx context.Context, xids []uint64) error {
+	return c.statement(ctx, c.gate, statementTime, func() {
+		for _, r := range c.outbox {
+			r.done = r.done || slices.Contains(xids, r.Xid)
+		}
+	})
+}
+
+// IsDone implements [cache.Outbox].
+func (c *client) IsDone(ctx context.Context, xid uint64) (done bool, err error) {
+	err = c.statement(ctx, c.gate, statementTime, func() {
+		done = true
+		for _, r := range c.outbox {
+			done = done && (r.Xid != xid || r.done)
+		}
+	})
+	return done, err
+}
+
+// Relay implements [cache.Outbox]: rows that another relays are skipped, and come back if it fails.
+func (c *client) Relay(ctx context.Context, age time.Duration, evict func(context.Context, []cache.Write) error) (n int, more bool, err error) {
+	var mine []*record
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, r := range mine {
+			r.relayed = false
+		}
+	}()
+	err = c.statement(ctx, c.gate, statementTime, func() {
+		for _, r := range c.outbox {
+			if !r.done && !r.relayed && time.Since(r.began) >= age && len(mine) < 10 {
+				r.relayed = true
+				mine = append(mine, r)
+			}
+		}
+	})
+	if err != nil || len(mine) == 0 {
+		return 0, false, err
+	}
+	writes := make([]cache.Write, len(mine))
+	for i, r := range mine {
+		writes[i] = r.Write
+	}
+	if err := evict(ctx, writes); err != nil {
+		return 0, false, err
+	}
+	err = c.statement(ctx, c.gate, statementTime, func() {
+		for _, r := range mine {
+			r.done = true
+		}
+	})
+	return len(mine), len(mine) == 10, err
+}
+
+// Prune implements [cache.Outbox].
+func (c *client) Prune(ctx context.Context, keep time.Duration, onlyDone bool) error {
+	return c.statement(ctx, c.gate, statementTime, func() { c.prune(keep, onlyDone) })
+}
+
+// prune is Prune. The caller holds mu. The horizon is what is seen now of the transactions up to the newest of those
+// that were ever pruned.
+func (d *database) prune(keep time.Duration, onlyDone bool) {
+	end := d.horizon.Xmax
+	d.outbox = slices.DeleteFunc(d.outbox, func(r *record) bool {
+		gone := time.Since(r.began) >= keep && (r.done || !onlyDone)
+		if gone {
+			end = max(end, r.Xid+1)
+		}
+		return gone
+	})
+	now := d.snapshot()
+	now.Xip = slices.DeleteFunc(now.Xip, func(x uint64) bool { return x >= end })
+	d.horizon = cache.Snapshot{Xmin: min(now.Xmin, end), Xmax: end, Xip: now.Xip}
+}
+
+// Record implements [cache.Outbox].
+func (c *client) Record(ctx context.Context, ev cache.Eviction) (xid uint64, err error) {
+	xid = c.begin()
+	if err = c.statement(ctx, c.gate, statementTime, func() {}); err != nil {
+		c.rollback(xid)
+		return 0, err
+	}
+	c.commit(xid, write{evictions: []cache.Eviction{ev}})
+	return xid, nil
+}

@@ -1,0 +1,361 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// fakeRedis is a shared tier for tests that can be down, hang, lose everything, and come back with what it held
+// before. It decides nothing: whether a fill is taken and in which order an eviction goes, the protocol says.
+type fakeRedis struct {
+	mu      sync.Mutex
+	random  *rand.Rand
+	names   int // for tokens and generations: none comes twice
+	held    contents
+	dump    contents
+	dumped  bool
+	mode    mode
+	back    chan struct{} // closed when it does not hang any more
+	lossy   bool          // messages get lost, or come seconds later
+	heard   map[int]func(cache.Write)
+	readers int
+	calls   int
+	// restored is when it last came back with old contents.
+	restored time.Time
+}
+
+type mode int
+
+const (
+	up mode = iota
+	refuses
+	hangs
+)
+
+// contents is what a server holds, also in a dump of it.
+type contents struct {
+	entries     map[cache.Key]held
+	fences      map[cache.Key]fence
+	generations map[cache.Tag]string
+}
+
+type held struct {
+	data         string
+	loaded, ends time.Time
+	seen         string
+	generations  map[cache.Tag]string
+}
+
+type fence struct {
+	token string
+	ends  time.Time
+}
+
+const fenceTime = 3 * time.Second
+
+func empty() contents {
+	return contents{map[cache.Key]held{}, map[cache.Key]fence{}, map[cache.Tag]string{}}
+}
+
+func (c contents) clone() contents {
+	return contents{maps.Clone(c.entries), maps.Clone(c.fences), maps.Clone(c.generations)}
+}
+
+func newFakeRedis(seed uint64) *fakeRedis {
+	return &fakeRedis{
+		random: rand.New(rand.NewPCG(seed, 2)), //nolint:gosec // not a secret
+		held:   empty(), heard: map[int]func(cache.Write){},
+	}
+}
+
+// set changes how it behaves.
+func (s *fakeRedis) set(m mode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mode == hangs {
+		close(s.back)
+	}
+	if s.mode = m; m == hangs {
+		s.back = make(chan struct{})
+	}
+}
+
+// save takes a dump.
+func (s *fakeRedis) save() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dump, s.dumped = s.held.clone(), true
+}
+
+// restart comes back with the dump, or with nothing.
+func (s *fakeRedis) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = empty()
+	if s.dumped {
+		s.held, s.restored = s.dump.clone(), time.Now()
+	}
+}
+
+func (s *fakeRedis) lose(lossy bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lossy = lossy
+}
+
+// entry is the data that a key holds under the generations of now, "" where there is none.
+func (s *fakeRedis) entry(item cache.Item) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, ok := s.held.entries[item.Key]
+	if !ok || !time.Now().Before(h.ends) || !s.current(item, h) {
+		return ""
+	}
+	return h.data
+}
+
+// current reports whether the generations of an item's tags are still those that it was loaded under. The caller
+// holds mu.
+func (s *fakeRedis) current(item cache.Item, h held) bool {
+	for _, t := range item.Tags {
+		if g := s.held.generations[t]; g == "" || g != h.generations[t] {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *fakeRedis) name() string {
+	s.names++
+	return fmt.Sprint("name ", s.names)
+}
+
+// connection is a gateway's connection.
+type connection struct {
+	*fakeRedis
+	id   int
+	gate *gate
+	mu   sync.Mutex
+	cut  bool // this gateway alone does not reach it
+}
+
+var (
+	_ cache.Store    = (*connection)(nil)
+	_ cache.Notifier = (*connection)(nil)
+)
+
+func (s *fakeRedis) connect(g *gate) *connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.readers++
+	return &connection{fakeRedis: s, id: s.readers, gate: g}
+}
+
+func (c *connection) setCut(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+}
+
+func (c *connection) isCut() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut
+}
+
+const callTime = time.Millisecond
+
+// call carries out the steps of a command, each at one moment. A server that hangs does so when it goes on, also
+// where the caller gave up long ago; one that stops midway leaves the rest undone.
+func (c *connection) call(ctx context.Context, steps ...func()) error {
+	c.gate.pass()
+	defer c.gate.pass()
+	done := make(chan error, 1)
+	go func() {
+		for _, step := range steps {
+			c.fakeRedis.mu.Lock()
+			c.calls++
+			pause := time.Duration(c.random.Int64N(int64(callTime))) + 1
+			c.fakeRedis.mu.Unlock()
+			time.Sleep(pause)
+			c.fakeRedis.mu.Lock()
+			for c.mode == hangs {
+				back := c.back
+				c.fakeRedis.mu.Unlock()
+				<-back
+				c.fakeRedis.mu.Lock()
+			}
+			if c.mode == refuses || c.isCut() {
+				c.fakeRedis.mu.Unlock()
+				done <- errDown
+				return
+			}
+			step()
+			c.fakeRedis.mu.Unlock()
+		}
+		done <- nil
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Get implements [cache.Store].
+func (c *connection) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
+	entries := make([]*cache.Entry, len(items))
+	err := c.call(ctx, func() {
+		for i, item := range items {
+			h, ok := c.held.entries[item.Key]
+			if !ok || !time.Now().Before(h.ends) || !c.current(item, h) {
+				continue
+			}
+			seen, err := cache.ParseSnapshot(h.seen)
+			if err != nil {
+				panic(err)
+			}
+			entries[i] = &cache.Entry{Data: []byte(h.data), Loaded: h.loaded, Ends: h.ends, Seen: seen}
+		}
+	})
+	if err != nil {
+		return nil, err // entries may yet be written to
+	}
+	return entries, nil
+}
+
+// permit is a ticket.
+type permit struct {
+	token       string
+	generations map[cache.Tag]string
+}
+
+// Begin implements [cache.Store].
+func (c *connection) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
+	tickets := make([]cache.Ticket, len(items))
+	err := c.call(ctx, func() {
+		token := c.name()
+		for i, item := range items {
+			if f, ok := c.held.fences[item.Key]; ok && time.Now().Before(f.ends) {
+				continue
+			}
+			c.held.fences[item.Key] = fence{token, time.Now().Add(fenceTime)}
+			p := &permit{token, map[cache.Tag]string{}}
+			for _, t := range item.Tags {
+				if c.held.generations[t] == "" {
+					c.held.generations[t] = c.name()
+				}
+				p.generations[t] = c.held.generations[t]
+			}
+			tickets[i] = p
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tickets, nil
+}
+
+// Fill implements [cache.Store].
+func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
+	var stored int
+	err := c.call(ctx, func() {
+		for _, f := range fills {
+			p, _ := f.Ticket.(*permit)
+			if p == nil || !time.Now().Before(f.Entry.Ends) {
+				continue
+			}
+			now := c.held.fences[f.Item.Key]
+			if !time.Now().Before(now.ends) {
+				now.token = ""
+			}
+			if !cache.MayFill(now.token, p.token) {
+				continue
+			}
+			delete(c.held.fences, f.Item.Key)
+			e := f.Entry
+			c.held.entries[f.Item.Key] = held{string(e.Data), e.Loaded, e.Ends, e.Seen.String(), p.generations}
+			stored++
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	return stored, nil
+}
+
+// Evict implements [cache.Store]. Each step takes a round trip, as in a Cluster.
+func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
+	var dropped int
+	var steps []func()
+	for _, step := range cache.EvictionSteps {
+		steps = append(steps, func() {
+			switch step {
+			case cache.UnlinkFences:
+				for _, k := range w.Keys {
+					delete(c.held.fences, k)
+				}
+			case cache.UnlinkKeys:
+				for _, k := range w.Keys {
+					if _, ok := c.held.entries[k]; ok {
+						dropped++
+					}
+					delete(c.held.entries, k)
+				}
+			case cache.UnlinkGenerations:
+				for _, t := range w.Tags {
+					delete(c.held.generations, t)
+				}
+			}
+		})
+	}
+	steps = append(steps, func() { c.publish(w) })
+	if err := c.call(ctx, steps...); err != nil {
+		return 0, err
+	}
+	return dropped, nil
+}
+
+// publish sends a message to everyone else. The caller holds the server's mu.
+func (c *connection) publish(w cache.Write) {
+	for id, heard := range c.heard {
+		if id == c.id {
+			continue
+		}
+		delay := time.Duration(c.random.Int64N(int64(callTime))) + 1
+		if c.lossy {
+			if c.random.IntN(2) == 0 {
+				continue
+			}
+			delay += time.Duration(c.random.Int64N(int64(5 * time.Second)))
+		}
+		time.AfterFunc(delay, func() { heard(w) })
+	}
+}
+
+// Subscribe implements [cache.Notifier].
+func (c *connection) Subscribe(ctx context.Context, heard func(cache.Write)) error {
+	c.fakeRedis.mu.Lock()
+	c.heard[c.id] = func(w cache.Write) {
+		c.gate.pass()
+		if ctx.Err() == nil && !c.isCut() {
+			heard(w)
+		}
+	}
+	c.fakeRedis.mu.Unlock()
+	<-ctx.Done()
+	c.fakeRedis.mu.Lock()
+	delete(c.heard, c.id)
+	c.fakeRedis.mu.Unlock()
+	return nil
+}
+
+// Close implements [cache.Store].
+func (c *connection) Close() error { return nil }

@@ -1,0 +1,124 @@
+package cache_test
+
+import (
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/memstore"
+)
+
+// gate stops a gateway where it meets the world outside, as a frozen process would be.
+type gate struct {
+	mu     sync.Mutex
+	frozen chan struct{} // closed when it goes on
+}
+
+func (g *gate) pass() {
+	for {
+		g.mu.Lock()
+		frozen := g.frozen
+		g.mu.Unlock()
+		if frozen == nil {
+			return
+		}
+		<-frozen
+	}
+}
+
+func (g *gate) freeze() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.frozen == nil {
+		g.frozen = make(chan struct{})
+	}
+}
+
+func (g *gate) thaw() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.frozen != nil {
+		close(g.frozen)
+		g.frozen = nil
+	}
+}
+
+// process is a gateway: the real cache on fakes.
+type process struct {
+	*cache.Cache
+	*client
+	gate  *gate
+	redis *connection
+}
+
+// start starts a gateway. redis nil: memory alone.
+func start(t testing.TB, d *database, redis *fakeRedis, change ...func(*cache.Options)) *process {
+	g := &gate{}
+	p := &process{client: &client{database: d, gate: g}, gate: g}
+	m, err := memstore.New(memstore.Options{MaxBytes: 1 << 20, Keep: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := cache.Options{Memory: m, Outbox: p.client, Log: slog.New(slog.DiscardHandler)}
+	if redis != nil {
+		p.redis = redis.connect(g)
+		o.Shared = p.redis
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	p.Cache = cache.New(o)
+	return p
+}
+
+// begin is start for a gateway that ends with the test.
+func begin(t *testing.T, d *database, redis *fakeRedis, change ...func(*cache.Options)) *process {
+	p := start(t, d, redis, change...)
+	t.Cleanup(p.end(t))
+	return p
+}
+
+func (p *process) end(t testing.TB) func() {
+	return func() {
+		p.gate.thaw()
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// write runs a transaction at the gateway and answers once it is acknowledged.
+func (p *process) write(t testing.TB, w write) cache.Write {
+	all := p.run(w)
+	if _, err := p.Evict(t.Context(), all); err != nil {
+		t.Errorf("evict %v: %v", all, err)
+	}
+	return all
+}
+
+// set is a write that gives a row a value.
+func set(k cache.Key, value string) write {
+	return write{map[cache.Key]string{k: value}, []cache.Eviction{{Keys: []cache.Key{k}}}}
+}
+
+// setList is a write that changes what a list holds; the list is evicted by its tag.
+func setList(k cache.Key, tag cache.Tag, value string) write {
+	return write{map[cache.Key]string{k: value}, []cache.Eviction{{Tags: []cache.Tag{tag}}}}
+}
+
+// read is the answer to one request.
+func (p *process) read(t testing.TB, k cache.Key, tags ...cache.Tag) cache.Result {
+	return p.Cache.Load(t.Context(), []cache.Request{p.request(k, tags...)})[0]
+}
+
+// reads checks what a gateway answers and from where.
+func (p *process) reads(t testing.TB, k cache.Key, value any, tier cache.Tier, tags ...cache.Tag) cache.Result {
+	t.Helper()
+	r := p.read(t, k, tags...)
+	if r.Err != nil || r.Value != value || r.Tier != tier {
+		t.Errorf("%s is %v from tier %d, %v; want %v from tier %d", k, r.Value, r.Tier, r.Err, value, tier)
+	}
+	return r
+}

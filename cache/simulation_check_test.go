@@ -1,0 +1,145 @@
+package cache_test
+
+import (
+	"encoding/json"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// simulatedLease is the default of [cache.Options].
+const simulatedLease = time.Second
+
+// read begins reads of some items at a gateway and judges the answers.
+func (s *simulation) read(i int) {
+	p := s.gateways[i]
+	var requests []cache.Request
+	for _, n := range s.random.Perm(len(simulated))[:1+s.random.IntN(len(simulated))] {
+		requests = append(requests, cache.Request{Item: simulated[n], Source: p.client})
+	}
+	s.open.Go(func() {
+		p.gate.pass()
+		began := time.Now()
+		results := p.Cache.Load(s.t.Context(), requests)
+		p.gate.pass()
+		for n, r := range results {
+			s.reads.Add(1)
+			s.judge(p, i, requests[n].Item, r, began)
+		}
+	})
+}
+
+// judge says whether an answer keeps the promises.
+func (s *simulation) judge(p *process, i int, item cache.Item, r cache.Result, began time.Time) {
+	if r.Err != nil {
+		// One that ends with its gateway is no answer.
+		if !s.downBetween(began, time.Now()) && s.alive(p) {
+			s.t.Errorf("gateway %d answers %s with %v, and the database is well", i, item.Key, r.Err)
+			s.tell("gateway %d: %s fails: %v", i, item.Key, r.Err)
+		}
+		return
+	}
+	if r.Stale && s.strict {
+		s.t.Errorf("gateway %d answers %s stale", i, item.Key)
+	}
+	value, _ := r.Value.(string)
+	versions := s.database.versions(item.Key)
+	least := s.least(p, item.Key, versions, r, began)
+	for _, v := range versions[least:] {
+		if v.value == value {
+			return
+		}
+	}
+	s.tell("gateway %d answers %s with %q from tier %d, asked at %v (joined %v, stale %v); at least version %d (%q) was due", i, item.Key,
+		value, r.Tier, began.Sub(s.began), r.Joined, r.Stale, least, versions[least].value)
+	s.t.Errorf("gateway %d answers %s with %q, at least version %d (%q) was due", i, item.Key, value, least, versions[least].value)
+}
+
+// least is the oldest version that an answer may be.
+func (s *simulation) least(p *process, k cache.Key, versions []version, r cache.Result, began time.Time) (least int) {
+	// Other gateways' writes are known after a lease. A stale answer is older by as long as the database was not
+	// heard of.
+	bound := simulatedLease
+	if r.Stale {
+		bound = time.Minute
+	}
+	for i, v := range versions {
+		if !v.committed.After(began.Add(-bound)) || i == 0 {
+			least = i
+		}
+	}
+	s.redis.mu.Lock()
+	restored := s.redis.restored
+	s.redis.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, a := range s.acks {
+		if a.key != k || a.at.After(began) || a.version <= least {
+			continue
+		}
+		// A shared tier that came back with old contents after the write is found out within a lease.
+		shared := r.Tier == cache.SharedTier && !r.Joined && !r.Stale && restored.Before(versions[a.version].committed)
+		if a.gateway == p || shared || r.Tier == cache.SourceTier && !r.Joined {
+			least = a.version
+		}
+	}
+	return least
+}
+
+func (s *simulation) downBetween(from, to time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range s.outages {
+		if !o.from.After(to) && (o.to.IsZero() || !o.to.Before(from)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *simulation) alive(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.dead[p]
+}
+
+// rest judges what is left once nothing happens any more.
+func (s *simulation) rest() {
+	time.Sleep(15 * time.Second)
+	if n := s.database.undone(); n > 0 {
+		s.t.Errorf("%d writes' evictions are lost", n)
+	}
+	row := func(item cache.Item) string {
+		v := s.database.versions(item.Key)
+		return v[len(v)-1].value
+	}
+	for _, item := range simulated {
+		var value any
+		if v := row(item); v != "" {
+			value = v
+		}
+		data, err := json.Marshal(value)
+		if err != nil {
+			s.t.Error(err)
+		}
+		if got := s.redis.entry(item); got != "" && got != string(data) && !s.restored {
+			s.t.Errorf("at rest the shared tier holds %s as %s, the row is %s", item.Key, got, data)
+		}
+	}
+	s.gateways[0].end(s.t)()
+	s.start(0) // one that has nothing in memory
+	for i, p := range s.gateways {
+		for _, item := range simulated {
+			for n := range 2 {
+				r := p.Cache.Load(s.t.Context(), []cache.Request{{Item: item, Source: p.client}})[0]
+				got, _ := r.Value.(string)
+				if r.Err != nil || got != row(item) || r.Stale {
+					s.t.Errorf("at rest gateway %d answers %s with %q, %v; the row is %q", i, item.Key, got, r.Err, row(item))
+				}
+				if n == 1 && r.Tier != cache.MemoryTier {
+					s.t.Errorf("at rest gateway %d does not keep %s", i, item.Key)
+				}
+			}
+		}
+	}
+}
