@@ -103,6 +103,13 @@ func (d *database) end(xid uint64) {
 // run is a transaction that takes no time.
 func (d *database) run(w write) cache.Write { return d.commit(d.begin(), w) }
 
+// seed gives a row a value of which the outbox says nothing.
+func (d *database) seed(k cache.Key, value string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.history[k] = []version{{value: value}}
+}
+
 // snapshot is pg_current_snapshot(). The caller holds mu.
 func (d *database) snapshot() cache.Snapshot {
 	s := cache.Snapshot{Xmin: d.newest + 1, Xmax: d.newest + 1}

@@ -1,0 +1,279 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// The fakes take their time, so all of these run in one of their own.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Parallel()
+	synctest.Test(t, test)
+}
+
+func (d *database) asked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.loads
+}
+
+// loaded checks how often the database was asked for rows.
+func (d *database) loaded(t *testing.T, want int) {
+	t.Helper()
+	if n := d.asked(); n != want {
+		t.Errorf("%d loads, want %d", n, want)
+	}
+}
+
+func TestManyReadersAreOneLoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, newFakeRedis(1))
+		d.setSlow(time.Second)
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() { p.reads(t, "user:1", "old", cache.SourceTier) })
+		}
+		wg.Wait()
+		d.loaded(t, 1)
+		if n := p.Stats().Joined.Load(); n != 99 {
+			t.Errorf("%d joined, want 99", n)
+		}
+	})
+}
+
+// One load fills the shared tier, however many gateways load at once; none waits for another.
+func TestOneFillForAllGateways(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, redis := newDatabase(1), newFakeRedis(1)
+		d.seed("user:1", "old")
+		gateways := []*process{begin(t, d, redis), begin(t, d, redis), begin(t, d, redis)}
+		d.setSlow(time.Second)
+		var wg sync.WaitGroup
+		for _, p := range gateways {
+			wg.Go(func() { p.reads(t, "user:1", "old", cache.SourceTier) })
+		}
+		wg.Wait()
+		fills := uint64(0)
+		for _, p := range gateways {
+			fills += p.Stats().Fills.Load()
+		}
+		if fills != 1 {
+			t.Errorf("%d fills, want 1", fills)
+		}
+	})
+}
+
+func TestALoadOutlivesWhoBeganIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, newFakeRedis(1))
+		d.setSlow(10 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if r := p.Cache.Load(ctx, []cache.Request{p.request("user:1")})[0]; !errors.Is(r.Err, context.Canceled) {
+				t.Errorf("who gave up got %v", r)
+			}
+		})
+		time.Sleep(50 * time.Millisecond)
+		wg.Go(func() { p.reads(t, "user:1", "old", cache.SourceTier) })
+		time.Sleep(50 * time.Millisecond)
+		cancel()
+		wg.Wait()
+		d.loaded(t, 1)
+	})
+}
+
+func TestALoadEndsWhenNobodyWaits(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		p := begin(t, d, newFakeRedis(1))
+		d.setSlow(time.Hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() { p.Cache.Load(ctx, []cache.Request{p.request("user:1")}) })
+		}
+		wg.Wait()
+		synctest.Wait()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.busy != 0 {
+			t.Error("it goes on")
+		}
+	})
+}
+
+// Also a load that readers do not join any more ends with its gateway.
+func TestCloseEndsEveryLoad(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		p := start(t, d, newFakeRedis(1))
+		d.setSlow(time.Hour)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if r := p.read(t, "user:1"); r.Err == nil {
+					t.Errorf("got %v", r)
+				}
+			})
+			time.Sleep(50 * time.Millisecond)
+			p.write(t, set("user:1", "new"))
+		}
+		began := time.Now()
+		p.end(t)()
+		wg.Wait()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("closing took %v", took)
+		}
+	})
+}
+
+func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		d.seed("{users}:list", "old")
+		for name, read := range map[string]struct {
+			w    write
+			key  cache.Key
+			tags []cache.Tag
+		}{
+			"by its key": {set("user:1", "new"), "user:1", nil},
+			"by its tag": {setList("{users}:list", "{users}", "new"), "{users}:list", []cache.Tag{"{users}"}},
+		} {
+			p := begin(t, d, newFakeRedis(1))
+			held := &hold{client: p.client, release: make(chan struct{})}
+			request := p.request(read.key, read.tags...)
+			request.Source = held
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if r := p.Cache.Load(t.Context(), []cache.Request{request})[0]; r.Value != "old" {
+					t.Errorf("%s: the load from before the write brought %v", name, r)
+				}
+			})
+			synctest.Wait()
+			time.Sleep(time.Second) // it has read and does not answer yet
+			p.write(t, read.w)
+			p.reads(t, read.key, "new", cache.SourceTier, read.tags...)
+			close(held.release)
+			wg.Wait()
+			p.reads(t, read.key, "new", cache.MemoryTier, read.tags...)
+		}
+	})
+}
+
+// hold is a source that keeps its answers until they are released.
+type hold struct {
+	*client
+	release chan struct{}
+}
+
+func (h *hold) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	values, seen, err := h.client.Load(ctx, requests)
+	<-h.release
+	return values, seen, err
+}
+
+// Who has not heard of others' writes for too long may join nobody who has asked for anything already.
+func TestWhoTrustsNothingLoadsItself(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, nil, func(o *cache.Options) { o.Outbox = &deaf{Outbox: o.Outbox, after: 1} })
+		held := &hold{client: p.client, release: make(chan struct{})}
+		request := p.request("user:1")
+		request.Source = held
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Cache.Load(t.Context(), []cache.Request{request}) })
+		time.Sleep(2 * time.Second)
+		if p.Trusted(time.Now()) {
+			t.Fatal("the lease was not lost")
+		}
+		d.run(set("user:1", "new"))
+		p.reads(t, "user:1", "new", cache.SourceTier)
+		close(held.release)
+		wg.Wait()
+	})
+}
+
+// deaf is an outbox that does not answer polls after the first few.
+type deaf struct {
+	cache.Outbox
+	mu    sync.Mutex
+	after int
+}
+
+func (o *deaf) Poll(ctx context.Context, since cache.Snapshot) (cache.News, error) {
+	o.mu.Lock()
+	o.after--
+	silent := o.after < 0
+	o.mu.Unlock()
+	if silent {
+		<-ctx.Done()
+		return cache.News{}, ctx.Err()
+	}
+	return o.Outbox.Poll(ctx, since)
+}
+
+func (o *deaf) hears(polls int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.after = polls
+}
+
+func TestLoadsAreBounded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		p := begin(t, d, newFakeRedis(1), func(o *cache.Options) { o.MaxLoads = 3 })
+		d.setSlow(time.Second)
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() { p.reads(t, cache.Entity("user", string(rune('A'+i))), nil, cache.SourceTier) })
+		}
+		wg.Wait()
+		if d.busiest != 3 {
+			t.Errorf("%d loads were under way at a time, want 3", d.busiest)
+		}
+	})
+}
+
+// brittle is a value that can't be encoded.
+type brittle struct{}
+
+func (brittle) MarshalJSON() ([]byte, error) { panic("boo") }
+
+type brittleSource struct{ *client }
+
+func (s brittleSource) Load(context.Context, []cache.Request) ([]any, cache.Snapshot, error) {
+	return []any{brittle{}}, cache.Snapshot{}, nil
+}
+
+// A panic, wherever it comes from, is an error for those who wait for this load, and for nobody else.
+func TestAPanicOfAValueIsAnError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, newFakeRedis(1))
+		bad := p.request("user:2")
+		bad.Source = brittleSource{p.client}
+		got := p.Cache.Load(t.Context(), []cache.Request{bad, p.request("user:1")})
+		var panicked *cache.PanicError
+		if !errors.As(got[0].Err, &panicked) || panicked.Value != "boo" {
+			t.Errorf("the value that panics is %v", got[0])
+		}
+		if got[1].Value != "old" || got[1].Err != nil {
+			t.Errorf("the other value is %v", got[1])
+		}
+	})
+}

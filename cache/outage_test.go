@@ -1,0 +1,239 @@
+package cache_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// usual is what a read may take that finds nothing, of database and shared tier as they are.
+const usual = 2*statementTime + 3*callTime
+
+func stale(d time.Duration) func(*cache.Options) {
+	return func(o *cache.Options) { o.StaleIfError = d }
+}
+
+// However badly the shared tier fares, a read takes no longer than the database and one deadline.
+func TestASharedTierThatFails(t *testing.T) {
+	for name, mode := range map[string]mode{"that refuses": refuses, "that hangs": hangs} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d, redis := newDatabase(1), newFakeRedis(1)
+				p := begin(t, d, redis)
+				defer redis.set(up)
+				redis.set(mode)
+				for i := range 20 {
+					began := time.Now()
+					p.reads(t, cache.Entity("user", string(rune('A'+i))), nil, cache.SourceTier)
+					if took := time.Since(began); took > 150*time.Millisecond+usual {
+						t.Errorf("a read took %v", took)
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				redis.set(up)
+				time.Sleep(time.Second)
+				d.seed("user:1", "old")
+				p.reads(t, "user:1", "old", cache.SourceTier)
+				if redis.entry(cache.Item{Key: "user:1"}) != `"old"` {
+					t.Error("it is not used again")
+				}
+			})
+		})
+	}
+}
+
+// A write is not acknowledged before every gateway knows of it or trusts its caches no more, or another gateway has
+// evicted what this one could not.
+func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
+	for name, c := range map[string]struct {
+		alone       bool
+		least, most time.Duration
+	}{
+		"nobody reaches it":       {true, time.Second, 1300 * time.Millisecond},
+		"another gateway does so": {false, 200 * time.Millisecond, 900 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d, redis := newDatabase(1), newFakeRedis(1)
+				d.seed("user:1", "old")
+				writer, other := begin(t, d, redis), begin(t, d, redis)
+				other.reads(t, "user:1", "old", cache.SourceTier)
+				writer.redis.setCut(true)
+				other.redis.setCut(c.alone)
+				began := time.Now()
+				writer.write(t, set("user:1", "new"))
+				if took := time.Since(began); took < c.least || took > c.most {
+					t.Errorf("acknowledged after %v, want %v to %v", took, c.least, c.most)
+				}
+				other.reads(t, "user:1", "new", cache.SourceTier)
+				writer.reads(t, "user:1", "new", cache.SourceTier)
+				other.redis.setCut(false)
+				begin(t, d, redis).read(t, "user:1")
+			})
+		})
+	}
+}
+
+// While the database is gone, what is cached is answered and marked for as long as the options say.
+func TestStaleIfError(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, newFakeRedis(1), stale(time.Minute))
+		p.reads(t, "user:1", "old", cache.SourceTier)
+		p.reads(t, "user:1", "old", cache.MemoryTier)
+		d.setDown(true)
+		time.Sleep(2 * time.Second)
+		for range 5 {
+			r := p.reads(t, "user:1", "old", cache.MemoryTier)
+			if !r.Stale || r.Stamp != nil {
+				t.Errorf("%+v is not marked as stale", r)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		time.Sleep(10 * time.Second)
+		if r := p.read(t, "user:1"); r.Err == nil {
+			t.Errorf("got %v after more than a minute", r)
+		}
+		d.setDown(false)
+		d.run(set("user:1", "new"))
+		time.Sleep(time.Second)
+		if r := p.reads(t, "user:1", "new", cache.SourceTier); r.Stale {
+			t.Error("marked as stale after the database is back")
+		}
+		p.reads(t, "user:1", "new", cache.MemoryTier)
+	})
+}
+
+func TestNothingStaleIfTheOptionsSaySo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, newFakeRedis(1))
+		p.reads(t, "user:1", "old", cache.SourceTier)
+		d.setDown(true)
+		time.Sleep(2 * time.Second)
+		if r := p.read(t, "user:1"); r.Err == nil {
+			t.Errorf("got %v", r)
+		}
+	})
+}
+
+// Of the database's end nothing is known where it does not answer at all: what there is comes after a lease.
+func TestStaleWhereTheDatabaseHangs(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		outbox := &deaf{after: 1 << 30}
+		p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
+		p.reads(t, "user:1", "old", cache.SourceTier)
+		outbox.hears(0)
+		d.setSlow(time.Hour)
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		if r := p.reads(t, "user:1", "old", cache.MemoryTier); !r.Stale {
+			t.Error("not marked")
+		}
+		if took := time.Since(began); took > 1100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// A load that was to be cut short because there is something stale goes on where that was evicted meanwhile.
+func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		outbox := &deaf{after: 1 << 30}
+		p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
+		p.reads(t, "user:1", "old", cache.SourceTier)
+		outbox.hears(0)
+		time.Sleep(2 * time.Second)
+		d.setSlow(10 * time.Second)
+		var wg sync.WaitGroup
+		wg.Go(func() { p.reads(t, "user:1", "new", cache.SourceTier) })
+		time.Sleep(time.Millisecond)
+		d.run(set("user:1", "new"))
+		outbox.hears(1 << 30)
+		wg.Wait()
+	})
+}
+
+// Nothing cached is served once others' writes were not heard of for a lease; both changes are told, once each.
+func TestTheLeaseIsLostAndFound(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, redis := newDatabase(1), newFakeRedis(1)
+		d.seed("user:1", "old")
+		var log safeBuffer
+		outbox := &deaf{after: 1 << 30}
+		p := begin(t, d, redis, func(o *cache.Options) {
+			outbox.Outbox, o.Outbox = o.Outbox, outbox
+			o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		p.reads(t, "user:1", "old", cache.SourceTier)
+		p.reads(t, "user:1", "old", cache.MemoryTier)
+		outbox.hears(0)
+		time.Sleep(990 * time.Millisecond)
+		d.run(set("user:1", "new")) // nobody hears of it
+		time.Sleep(5 * time.Second)
+		for range 3 {
+			p.reads(t, "user:1", "new", cache.SourceTier)
+		}
+		outbox.hears(1 << 30)
+		time.Sleep(time.Second)
+		p.reads(t, "user:1", "new", cache.SharedTier)
+		p.reads(t, "user:1", "new", cache.MemoryTier)
+		if n := p.Stats().LeaseLosses.Load(); n != 1 {
+			t.Errorf("%d losses are counted", n)
+		}
+		text := log.String()
+		if strings.Count(text, "nothing cached is served") != 1 || strings.Count(text, "serving what is cached") != 1 {
+			t.Errorf("told:\n%s", text)
+		}
+	})
+}
+
+func TestTheSharedTiersStateIsToldOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, redis := newDatabase(1), newFakeRedis(1)
+		var log safeBuffer
+		p := begin(t, d, redis, func(o *cache.Options) { o.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		redis.set(refuses)
+		for i := range 20 {
+			p.read(t, cache.Entity("user", string(rune('A'+i))))
+			time.Sleep(200 * time.Millisecond)
+		}
+		redis.set(up)
+		for i := range 5 {
+			p.read(t, cache.Entity("user", string(rune('a'+i))))
+			time.Sleep(200 * time.Millisecond)
+		}
+		if text := log.String(); strings.Count(text, "does not answer") != 1 || strings.Count(text, "answers again") != 1 {
+			t.Errorf("told:\n%s", text)
+		}
+	})
+}
+
+// safeBuffer is a buffer that many may write to.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

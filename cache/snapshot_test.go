@@ -1,0 +1,225 @@
+package cache_test
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"fieldcache/cache"
+)
+
+func FuzzParseSnapshot(f *testing.F) {
+	for _, text := range []string{"0:0:", "5:5:", "3:9:3,7", "100:104:100,102", "1:2", "2:1:", "3:9:9", "3:9:7,3", "3:9:x", "-1:2:", "3:9:3,", "18446744073709551615:18446744073709551615:"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := cache.ParseSnapshot(text)
+		if err != nil {
+			if !s.IsZero() {
+				t.Errorf("%q is an error and %v", text, s)
+			}
+			return
+		}
+		again, err := cache.ParseSnapshot(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Errorf("%q is %v, and that is %v, %v", text, s, again, err)
+		}
+		if !s.Covers(s) {
+			t.Errorf("%v does not cover itself", s)
+		}
+		if s.Xmin > 0 && !s.Sees(s.Xmin-1) || s.Sees(s.Xmax) {
+			t.Errorf("%v sees not what is below, or what is above it", s)
+		}
+		for _, x := range s.Xip {
+			if s.Sees(x) {
+				t.Errorf("%v sees %d", s, x)
+			}
+		}
+	})
+}
+
+func TestParseSnapshotRefuses(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "1", "1:2", "2:1:", "3:9:9", "3:9:2", "3:9:7,3", "3:9:x", "x:9:", "3:x:", "-1:2:", "3:9:3,", "1:2::", "99999999999999999999:1:"} {
+		if s, err := cache.ParseSnapshot(text); err == nil {
+			t.Errorf("%q is %v", text, s)
+		}
+	}
+}
+
+// timeline is the snapshots of a database in which transactions begin and end at random, in the order in which they
+// were taken, with the transactions that had ended by each.
+func timeline(seed uint64) (all []cache.Snapshot, ended []map[uint64]bool, newest uint64) {
+	d := newDatabase(seed)
+	d.next, d.newest = 1, 0
+	done := map[uint64]bool{}
+	for range 60 {
+		switch d.random.IntN(3) {
+		case 0:
+			d.begin()
+		case 1:
+			for x := range d.underWay {
+				d.rollback(x)
+				done[x] = true
+				break
+			}
+		default:
+			copied := map[uint64]bool{}
+			for x := range done {
+				copied[x] = true
+			}
+			all, ended = append(all, d.snapshot()), append(ended, copied)
+		}
+	}
+	return all, ended, d.next
+}
+
+func TestSnapshotsOfATimeline(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(500) {
+		all, ended, newest := timeline(seed)
+		for i, s := range all {
+			for x := uint64(1); x < newest; x++ {
+				if s.Sees(x) != ended[i][x] {
+					t.Fatalf("seed %d: %v sees %d: %v, it had ended: %v", seed, s, x, s.Sees(x), ended[i][x])
+				}
+			}
+			for j, o := range all {
+				if j <= i && !s.Covers(o) {
+					t.Fatalf("seed %d: %v does not cover the earlier %v", seed, s, o)
+				}
+				if s.Covers(o) && len(ended[j]) > len(ended[i]) {
+					t.Fatalf("seed %d: %v covers %v, which saw more", seed, s, o)
+				}
+			}
+		}
+	}
+}
+
+// anySnapshot need not be of any timeline.
+func anySnapshot(random *rand.Rand) cache.Snapshot {
+	s := cache.Snapshot{Xmin: random.Uint64N(12)}
+	s.Xmax = s.Xmin + random.Uint64N(6)
+	for x := s.Xmin; x < s.Xmax; x++ {
+		if random.IntN(2) == 0 {
+			s.Xip = append(s.Xip, x)
+		}
+	}
+	return s
+}
+
+// Covering is a partial order that agrees with what is seen.
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // not a secret
+	covered := 0
+	for range 200_000 {
+		a, b, c := anySnapshot(random), anySnapshot(random), anySnapshot(random)
+		if !a.Covers(a) || !a.Covers(cache.Snapshot{}) {
+			t.Fatalf("%v does not cover itself, or nothing", a)
+		}
+		if a.Covers(b) && b.Covers(c) && !a.Covers(c) {
+			t.Fatalf("%v covers %v, which covers %v", a, b, c)
+		}
+		all := true
+		for x := range uint64(20) {
+			all = all && (!b.Sees(x) || a.Sees(x))
+			if a.Covers(b) && b.Sees(x) && !a.Sees(x) {
+				t.Fatalf("%v covers %v and does not see %d", a, b, x)
+			}
+		}
+		// The other way round, unless b only says that it knows of transactions that it did not see.
+		if all && a.Xmax >= b.Xmax && !a.Covers(b) {
+			t.Fatalf("%v sees all that %v saw and does not cover it", a, b)
+		}
+		if a.Covers(b) {
+			covered++
+		}
+	}
+	if covered < 10_000 {
+		t.Errorf("only %d pairs cover one another", covered)
+	}
+}
+
+// A floor never lets a snapshot pass that the set of all writes would not, and lets every read pass that is later
+// than the last poll and saw them all.
+func TestFloors(t *testing.T) {
+	t.Parallel()
+	folded, passed := 0, 0
+	for seed := range uint64(2000) {
+		d := newDatabase(seed)
+		d.next, d.newest = 1, 0
+		var floor cache.Floor
+		var polled *cache.Snapshot
+		var raised []uint64
+		var all []cache.Snapshot
+		for range 150 {
+			switch d.random.IntN(5) {
+			case 0, 1:
+				d.begin()
+			case 2: // commits, and this gateway hears of it at once or later
+				for x := range d.underWay {
+					d.commit(x, write{})
+					raised = append(raised, x)
+					floor = floor.Raise(x, polled)
+					break
+				}
+			case 3:
+				s := d.snapshot()
+				polled = &s
+			default:
+				all = append(all, d.snapshot())
+			}
+			if floor.Base != nil {
+				folded++
+			}
+			for _, s := range all {
+				saw := true
+				for _, x := range raised {
+					saw = saw && s.Sees(x)
+				}
+				if floor.Admits(s) && !saw {
+					t.Fatalf("seed %d: %v admits %v, which did not see all of %v", seed, floor, s, raised)
+				}
+			}
+			if now := d.snapshot(); !floor.Admits(now) {
+				t.Fatalf("seed %d: %v does not admit %v, which is of now", seed, floor, now)
+			}
+			passed++
+		}
+		if len(floor.Xids) > 8+len(d.underWay)+len(raised) || floor.Base != nil && len(floor.Xids) > len(raised)/2+8 {
+			t.Errorf("seed %d: a floor of %d writes lists %d", seed, len(raised), len(floor.Xids))
+		}
+	}
+	if folded == 0 {
+		t.Errorf("no floor was folded in %d steps", passed)
+	}
+}
+
+func TestTheZeroFloorAdmitsAll(t *testing.T) {
+	t.Parallel()
+	if !(cache.Floor{}).Admits(cache.Snapshot{}) {
+		t.Error("it does not")
+	}
+	if v := cache.Judge(cache.Snapshot{}, cache.Known{Trusted: true}); v != cache.Serve {
+		t.Errorf("verdict %d", v)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	saw := cache.SnapshotAfter(7)
+	for name, c := range map[string]struct {
+		known cache.Known
+		want  cache.Verdict
+	}{
+		"who knows of nothing trusts nothing": {cache.Known{}, cache.Untrusted},
+		"a write that it saw":                 {cache.Known{Trusted: true, Floors: []cache.Floor{{Xids: []uint64{7}}}}, cache.Serve},
+		"a write that it did not see":         {cache.Known{Trusted: true, Floors: []cache.Floor{{Xids: []uint64{3}}, {Xids: []uint64{7, 8}}}}, cache.BelowFloor},
+		"a horizon that it covers":            {cache.Known{Trusted: true, Horizon: saw}, cache.Serve},
+		"a horizon beyond it":                 {cache.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, cache.PastHorizon},
+	} {
+		if got := cache.Judge(saw, c.known); got != c.want {
+			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+		}
+	}
+}
