@@ -26,7 +26,7 @@ func read[R any](ctx context.Context, d *DB, order bun.Safe, query schema.QueryA
 		order = " ORDER BY " + order
 	}
 	var found []seenRow[R]
-	err := d.bun.NewRaw("SELECT s.seen, q.* FROM (SELECT ? AS seen) AS s "+
+	err := d.bun.NewRaw("SELECT ? AS seen, q.* FROM (SELECT 1) AS one "+
 		"LEFT JOIN (SELECT true AS there, r.* FROM (?) AS r) AS q ON true?", outbox.Seen(d.bun), query, order).Scan(ctx, &found)
 	if err != nil {
 		return nil, cache.Snapshot{}, translate(err, "")
