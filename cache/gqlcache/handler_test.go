@@ -382,25 +382,6 @@ func TestHandlerFaults(t *testing.T) {
 	}
 }
 
-// The headers' function sees every answer in its operation's context, and has the last word.
-func TestHandlerHeaders(t *testing.T) {
-	t.Parallel()
-	type key struct{}
-	s := serve(gqlcache.HandlerOptions{Headers: func(h http.Header, answers []gqlcache.Answer) {
-		for _, a := range answers {
-			h.Add("Seen", fmt.Sprint(a.Context.Value(key{}), " ", len(a.Response.Errors)))
-		}
-		h.Set("Cache-Control", "max-age=60, public")
-	}})
-	s.exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-		return next(context.WithValue(ctx, key{}, "there"))
-	})
-	r := s.do(t, "POST", "/", "["+hello+`,{"query":"{ broken }"},{"query":"{"}]`, asJSON)
-	if got := r.Header["Seen"]; !slices.Equal(got, []string{"there 0", "there 1", "<nil> 1"}) || r.Header.Get("Cache-Control") != "max-age=60, public" {
-		t.Errorf("headers %v", r.Header)
-	}
-}
-
 // @defer is allowed and changes nothing: an answer is one piece.
 func TestHandlerDefer(t *testing.T) {
 	t.Parallel()
