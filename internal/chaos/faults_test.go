@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"fieldcache/internal/testservers"
 )
 
@@ -285,7 +287,11 @@ func moveAndFailOver(ctx context.Context, s *site, rnd *rand.Rand) {
 	c.AddReplica(failing)
 	c.Nodes[failing].Stop()
 	s.eventually("the replica serves the slot", func(ctx context.Context) error {
-		return s.stored.Set(ctx, "{user:1}:probe", "", time.Second).Err()
+		err := s.stored.Set(ctx, "{user:1}:probe", "", time.Second).Err()
+		if err != nil {
+			s.stored.(*redis.ClusterClient).ReloadState(ctx) // by itself it looks again once a minute
+		}
+		return err
 	})
 	c.Nodes[failing].Start()
 }

@@ -21,7 +21,15 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-func TestMain(m *testing.M) { testservers.Main(m) }
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // servers that do not answer are what is tested
+	testservers.Main(m)
+}
+
+// quiet is a log that nobody reads.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 const (
 	// patience bounds every wait of a test; it is only ever used up by a failure.
@@ -36,7 +44,7 @@ const (
 	products = 8
 )
 
-// shop is what is in the tables. Each product has one review, with one star.
+// shop is what is in the tables. Each product has one review, with one star, by user 1, who has ordered one.
 var shop = []string{
 	`INSERT INTO countries (code, name) VALUES ('GB', 'United Kingdom'), ('NO', 'Norway')`,
 	fmt.Sprintf(`INSERT INTO users (name, email, bio, country_code)
@@ -44,6 +52,8 @@ var shop = []string{
 	fmt.Sprintf(`INSERT INTO products (name, description, category, price_cents, currency, stock)
 		SELECT 'Product ' || i, 'A thing.', 'p' || i || '-v0', 100 * i, 'GBP', 0 FROM generate_series(1, %d) AS i ORDER BY i`, products),
 	`INSERT INTO reviews (product_id, author_id, rating, body) SELECT id, 1, 1, 'Poor.' FROM products ORDER BY id`,
+	`INSERT INTO orders (customer_id) VALUES (1)`,
+	`INSERT INTO order_lines (order_id, line_no, product_id, quantity, unit_price_cents, currency) VALUES (1, 1, 8, 2, 800, 'GBP')`,
 }
 
 // site is all that one test has: gateways, PostgreSQL and Redis, and what happened.
