@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestFaults(t *testing.T) {
 			if from == 0 {
 				from = rand.Uint64()
 			}
-			until := time.Now().Add(*soak / time.Duration(len(faults)) * 2) // as many run at a time
+			until := time.Now().Add(*soak * time.Duration(runtime.GOMAXPROCS(0)) / time.Duration(len(faults))) // as many run at a time
 			for round := uint64(0); round == 0 || !t.Failed() && time.Now().Before(until); round++ {
 				f.round(t, from+round)
 			}
