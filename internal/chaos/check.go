@@ -135,6 +135,22 @@ func CheckCalls(h *History, b Bounds) []Call {
 	return found
 }
 
+// Queries answers how long the queries took that had no excuse to be slow, longest first.
+func (h *History) Queries() []time.Duration {
+	var took []time.Duration
+	for _, c := range h.Calls {
+		if !c.Mutation && !h.Excused(c.Via, c.Begun, c.Ended, func(e Excuse) bool { return e.Slow }) {
+			took = append(took, c.Ended-c.Begun)
+		}
+	}
+	longestFirst(took)
+	return took
+}
+
+func longestFirst(ds []time.Duration) {
+	slices.SortFunc(ds, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+}
+
 // Windows answers for how long after their acknowledgement writes were seen not to be there yet, longest first: of
 // the writes that kind chooses, the latest beginning of a read through each gateway that saw something older.
 // Writes that no read missed are not in it.
@@ -158,6 +174,6 @@ func Windows(h *History, kind func(w Write, via string) bool) []time.Duration {
 		}
 		found = slices.AppendSeq(found, maps.Values(longest))
 	}
-	slices.SortFunc(found, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+	longestFirst(found)
 	return found
 }

@@ -128,6 +128,20 @@ func TestCheckCalls(t *testing.T) {
 	}
 }
 
+func TestQueries(t *testing.T) {
+	t.Parallel()
+	h := &History{
+		Calls: []Call{
+			{Via: "A", Begun: 10 * ms, Ended: 12 * ms}, {Via: "A", Begun: 10 * ms, Ended: 90 * ms}, {Via: "B", Begun: 10 * ms, Ended: 17 * ms},
+			{Via: "A", Mutation: true, Begun: 10 * ms, Ended: 15 * ms},
+		},
+		Excuses: []Excuse{{Via: "A", From: 80 * ms, To: 85 * ms, Slow: true}},
+	}
+	if got, want := h.Queries(), []time.Duration{7 * ms, 2 * ms}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
 func TestWindows(t *testing.T) {
 	t.Parallel()
 	h := &History{
