@@ -135,16 +135,29 @@ func CheckCalls(h *History, b Bounds) []Call {
 	return found
 }
 
-// Queries answers how long the queries took that had no excuse to be slow, longest first.
-func (h *History) Queries() []time.Duration {
-	var took []time.Duration
+// Queries answers how long the queries took that had no excuse to be slow, longest first, and apart from them those
+// that began while all was calm.
+func (h *History) Queries() (took, calm []time.Duration) {
 	for _, c := range h.Calls {
-		if !c.Mutation && !h.Excused(c.Via, c.Begun, c.Ended, func(e Excuse) bool { return e.Slow }) {
+		switch {
+		case c.Mutation, h.Excused(c.Via, c.Begun, c.Ended, func(e Excuse) bool { return e.Slow }):
+		case slices.ContainsFunc(h.Calm, func(p Period) bool { return p.From <= c.Begun && c.Begun <= p.To }):
+			calm = append(calm, c.Ended-c.Begun)
+		default:
 			took = append(took, c.Ended-c.Begun)
 		}
 	}
 	longestFirst(took)
-	return took
+	longestFirst(calm)
+	return took, calm
+}
+
+// OneInAHundred is what one in a hundred of the durations exceeds, which are sorted, longest first.
+func OneInAHundred(ds []time.Duration) time.Duration {
+	if len(ds) == 0 {
+		return 0
+	}
+	return ds[len(ds)/100]
 }
 
 func longestFirst(ds []time.Duration) {

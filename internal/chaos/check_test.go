@@ -133,12 +133,31 @@ func TestQueries(t *testing.T) {
 	h := &History{
 		Calls: []Call{
 			{Via: "A", Begun: 10 * ms, Ended: 12 * ms}, {Via: "A", Begun: 10 * ms, Ended: 90 * ms}, {Via: "B", Begun: 10 * ms, Ended: 17 * ms},
-			{Via: "A", Mutation: true, Begun: 10 * ms, Ended: 15 * ms},
+			{Via: "A", Mutation: true, Begun: 10 * ms, Ended: 15 * ms}, {Via: "B", Begun: 101 * ms, Ended: 105 * ms},
 		},
 		Excuses: []Excuse{{Via: "A", From: 80 * ms, To: 85 * ms, Slow: true}},
+		Calm:    []Period{{100 * ms, 102 * ms}},
 	}
-	if got, want := h.Queries(), []time.Duration{7 * ms, 2 * ms}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	took, calm := h.Queries()
+	if want := []time.Duration{7 * ms, 2 * ms}; !slices.Equal(took, want) {
+		t.Errorf("queries took %v, want %v", took, want)
+	}
+	if want := []time.Duration{4 * ms}; !slices.Equal(calm, want) {
+		t.Errorf("in calm times %v, want %v", calm, want)
+	}
+}
+
+func TestOneInAHundred(t *testing.T) {
+	t.Parallel()
+	ds := make([]time.Duration, 200)
+	for i := range ds {
+		ds[i] = time.Duration(200 - i)
+	}
+	if got := OneInAHundred(ds); got != 198 {
+		t.Errorf("of 200 to 1 it is %d: two are longer than 198", got)
+	}
+	if got := OneInAHundred(nil); got != 0 {
+		t.Errorf("of nothing it is %d", got)
 	}
 }
 

@@ -23,7 +23,12 @@ type History struct {
 	Reads   []Read
 	Calls   []Call
 	Excuses []Excuse
+	// Calm are the times in which nothing is wrong: what a query takes then is what this machine needs.
+	Calm []Period
 }
+
+// Period is a time, both ends in it.
+type Period struct{ From, To time.Duration }
 
 // Write is one change of a register: one thing that has a number.
 type Write struct {

@@ -24,7 +24,34 @@ const settle = 2 * time.Second
 func (s *site) atRest() {
 	s.t.Helper()
 	s.pass(s.t.Context(), settle)
-	// Who died while it loaded has left a fence, and what it guards cannot be filled before that ends.
+	want := s.rows()
+	for _, g := range s.gateways {
+		diff(s, "gateway "+g.name, s.answers(g), want)
+	}
+	// What has to be refused may stay in Redis until it is read. So a gateway that has nothing in memory reads everything,
+	// which puts it right, unless the machine was so busy that Redis missed its deadline: then another one does.
+	var wrong []string
+	for range 3 {
+		s.noLoadUnderWay()
+		newcomer := s.add()
+		diff(s, "gateway "+newcomer.name+", which has just started,", s.answers(newcomer), want)
+		s.readStoredCategories(newcomer)
+		if wrong = s.storedUnlikeRows(); len(wrong) == 0 {
+			return
+		}
+	}
+	for _, w := range wrong[:min(len(wrong), 5)] {
+		s.t.Errorf("at rest %s", w)
+	}
+	if len(wrong) > 5 {
+		s.t.Errorf("at rest %d keys in Redis are wrong", len(wrong))
+	}
+}
+
+// noLoadUnderWay waits until there is no fence: who died while it loaded has left one, and what it guards cannot be
+// filled before it ends.
+func (s *site) noLoadUnderWay() {
+	s.t.Helper()
 	s.eventually("no load is under way", func(ctx context.Context) error {
 		return s.eachKey(ctx, func(ctx context.Context, c redis.Cmdable, key string) error {
 			if !strings.HasSuffix(key, ":g") {
@@ -38,13 +65,6 @@ func (s *site) atRest() {
 			return err
 		})
 	})
-	want := s.rows()
-	newcomer := s.add() // reads Redis, having nothing in memory, and puts right what is to be refused
-	for _, g := range append([]*gateway{newcomer}, s.gateways[:len(s.gateways)-1]...) {
-		diff(s, "gateway "+g.name, s.answers(g), want)
-	}
-	s.readStoredCategories(newcomer)
-	s.storedEqualsRows()
 }
 
 // readStoredCategories lets a gateway read every category of which Redis holds something: products have left most
@@ -230,23 +250,18 @@ func (s *site) eachKey(ctx context.Context, f func(ctx context.Context, c redis.
 	return scan(ctx, s.stored.(*redis.Client))
 }
 
-// storedEqualsRows compares every entity and every list in Redis with the database, and looks for keys that
-// would stay for ever.
-func (s *site) storedEqualsRows() {
+// storedUnlikeRows compares every entity and every list in Redis with the database, looks for keys that would
+// stay for ever, and answers what is wrong.
+func (s *site) storedUnlikeRows() (wrong []string) {
 	s.t.Helper()
-	compared, wrong := map[string]int{}, 0
-	complain := func(key, value string, err error) {
-		if wrong++; wrong <= 5 {
-			s.t.Errorf("at rest %s in Redis is %s: %v", key, value, err)
-		}
-	}
+	compared := map[string]int{}
 	err := s.eachKey(s.t.Context(), func(ctx context.Context, c redis.Cmdable, key string) error {
 		left, err := c.PTTL(ctx, key).Result()
 		if err != nil {
 			return err
 		}
 		if left == -1 {
-			s.t.Errorf("at rest %s in Redis has no time to live", key)
+			wrong = append(wrong, key+" in Redis has no time to live")
 		}
 		text, err := c.Get(ctx, key).Bytes()
 		if err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE") {
@@ -256,16 +271,17 @@ func (s *site) storedEqualsRows() {
 		}
 		for _, form := range forms {
 			m := form.key.FindStringSubmatch(key)
-			if m == nil {
-				continue
-			}
-			value, err := storedValue(text)
-			if err != nil {
-				complain(key, string(text), err)
-			} else if err := form.compare(s, m, value); err != nil {
-				complain(key, string(value), err)
+			if m == nil || strings.HasSuffix(key, ":g") {
+				continue // a fence or a generation lies beside what it is for
 			}
 			compared[form.name]++
+			value, err := storedValue(text)
+			if err == nil {
+				err = form.compare(s, m, value)
+			}
+			if err != nil {
+				wrong = append(wrong, fmt.Sprintf("%s in Redis is %s: %v", key, text, err))
+			}
 			return nil
 		}
 		return nil
@@ -273,15 +289,13 @@ func (s *site) storedEqualsRows() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if wrong > 5 {
-		s.t.Errorf("at rest %d values in Redis are wrong", wrong)
-	}
-	s.t.Logf("compared with their rows: %v", compared)
 	for _, form := range forms {
-		if compared[form.name] == 0 && !form.rare {
-			s.t.Errorf("at rest Redis holds no %s: there was nothing to compare", form.name)
+		if compared[form.name] == 0 {
+			wrong = append(wrong, "Redis holds no "+form.name+": there was nothing to compare")
 		}
 	}
+	s.t.Logf("compared with their rows: %v", compared)
+	return wrong
 }
 
 // storedValue is the value in what Redis holds of an entry.
@@ -299,7 +313,6 @@ func storedValue(text []byte) (json.RawMessage, error) {
 // forms are the kinds of values in Redis, known by their keys.
 var forms = []struct {
 	name    string
-	rare    bool // there may be none
 	key     *regexp.Regexp
 	compare func(s *site, key []string, value json.RawMessage) error
 }{
