@@ -36,6 +36,13 @@ playground/node_modules/.package-lock.json: playground/package-lock.json
 	cd playground && npm ci --no-audit --no-fund
 	@touch $@
 
+.PHONY: clients
+clients: clients/node_modules/.package-lock.json ## install the GraphQL clients that the tests try
+
+clients/node_modules/.package-lock.json: clients/package-lock.json
+	cd clients && npm ci --no-audit --no-fund
+	@touch $@
+
 .PHONY: generate
 generate: ## write graph/generated and graph/model anew, add stubs of new resolvers
 	go tool gqlgen generate
@@ -45,7 +52,7 @@ test: ## the gate: get what is missing, then lint and every test with -race
 	scripts/tools.sh make --no-print-directory check
 
 .PHONY: check
-check: playground check-generated lint ## the gate on a machine that has all tools
+check: playground clients check-generated lint ## the gate on a machine that has all tools
 	go run ./scripts/gotest -race -count=1 -timeout 15m ./...
 
 .PHONY: check-generated
@@ -84,5 +91,5 @@ image: ## build the container image fieldcache
 
 .PHONY: clean
 clean: ## remove what was built; the embedded database stays
-	rm -rf playground/node_modules .tools fieldcache
+	rm -rf playground/node_modules clients/node_modules .tools fieldcache
 	find playground/dist -mindepth 1 ! -name .gitkeep -delete

@@ -131,6 +131,6 @@ func TestCommandMigrateAndSeed(t *testing.T) {
 	step("nothing to do", "migrate", "up")
 	step("  applied ", "migrate", "status")
 	step("30 users, 20 products, 40 reviews and 10 orders", "seed", "--users", "30", "--products", "20", "--reviews", "40", "--orders", "10", "--seed", "7")
-	step("taken back 0001", "migrate", "down")
+	step("taken back 0002_outbox, 0001_shop", "migrate", "down")
 	step("nothing to do", "migrate", "down")
 }

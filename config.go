@@ -40,6 +40,8 @@ type Config struct {
 	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"for each command"`
 	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"connections to each Redis server"`
 	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"bound of memory tier and answer cache together"`
+	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`
+	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many is read again from the database, to see that it is true; 0: none"`
 
 	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"key of HS256 tokens" allowed:"at least 32 bytes, and no JWT_JWKS_URL beside it"`
 	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"key set of RS256, PS256, ES256, EdDSA … tokens" allowed:"an http:// or https:// URL, and no JWT_SECRET beside it"`
@@ -51,10 +53,14 @@ type Config struct {
 	Playground    bool     `env:"PLAYGROUND" default:"true on loopback, else false" help:"whether GET / is the playground"`
 	CacheDebug    bool     `env:"CACHE_DEBUG" default:"as PLAYGROUND" help:"whether the header Cache-Debug: 1 is honoured"`
 
+	TrustedDocuments string `env:"TRUSTED_DOCUMENTS" help:"folder of documents that clients name by documentId, the SHA-256 of their text" allowed:"a folder with files *.graphql"`
+	TrustedOnly      bool   `env:"TRUSTED_ONLY" envDefault:"false" help:"whether every other document is refused"`
+
 	MaxDepth        int           `env:"MAX_DEPTH" envDefault:"15" min:"1" max:"1000" help:"nesting of an operation's fields"`
 	MaxAliases      int           `env:"MAX_ALIASES" envDefault:"30" min:"0" max:"100000" help:"aliases in an operation"`
 	MaxTokens       int           `env:"MAX_TOKENS" envDefault:"2000" min:"10" max:"1000000" help:"lexical tokens in a document"`
 	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"cost of an operation, list sizes multiplied in"`
+	MaxBatch        int           `env:"MAX_BATCH" envDefault:"10" min:"1" max:"1000" help:"operations in a request"`
 	MaxBodyBytes    Bytes         `env:"MAX_BODY_BYTES" envDefault:"1MiB" min:"1KiB" max:"1GiB" help:"size of a request's body"`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for answering a request"`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for the requests under way when the server is told to end"`

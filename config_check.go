@@ -162,6 +162,9 @@ func (c checker) rules(command string, cfg Config) {
 		if cfg.Open() && !isLoopback(cfg.ListenAddr) {
 			c.fail("LISTEN_ADDR", "not on loopback, where everyone could change everything: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
 		}
+		if cfg.TrustedOnly && cfg.TrustedDocuments == "" {
+			c.fail("TRUSTED_ONLY", "no TRUSTED_DOCUMENTS, so that everything would be refused")
+		}
 		if sameAddr(cfg.ListenAddr, cfg.AdminAddr) {
 			c.fail("ADMIN_ADDR", "the port of LISTEN_ADDR=%q", cfg.ListenAddr)
 		}

@@ -151,6 +151,7 @@ func TestGatewayWithoutRedis(t *testing.T) {
 	change("Redis goes on")
 	c := redisClient(t, server.URL())
 	eventually(t, "the gateway uses Redis again", func() bool {
+		send(t, http.MethodPost, p.admin+"evict", `{"keys":["user:8"]}`, "Content-Type: application/json")
 		p.query(t, fmt.Sprintf(read, 8))
 		return c.Exists(t.Context(), "user:8").Val() == 1
 	})

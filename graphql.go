@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strings"
 	"time"
 
@@ -14,30 +13,33 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
-	"fieldcache/cache/memstore"
-	"fieldcache/cache/redisstore"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph"
 )
 
 // newGateway connects the cache, the loaders and the resolvers to what answers /graphql.
-func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*gateway, error) {
+func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*gateway, error) {
 	schema := graph.NewSchema(d, log)
 	policies, err := gqlcache.ReadPolicies(schema.Schema())
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
-	c, redis, err := newCache(cfg, metrics, log)
+	trusted, err := trustedDocuments(cfg)
 	if err != nil {
 		return nil, err
 	}
+	engine, err := newEngine(ctx, cfg, d, metrics, log)
+	if err != nil {
+		return nil, err
+	}
+	c := engine.cache
 	loaders, err := dataloader.New(c, d, func(coordinate string) (time.Duration, error) {
 		p, err := policies.Of(coordinate)
 		return p.MaxAge, err
 	})
 	if err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(err, engine.close())
 	}
 	var debug func(string) cache.Scope
 	if cfg.CacheDebug {
@@ -46,7 +48,7 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			return p.Scope
 		}
 	}
-	h := graph.NewHandler(schema, loaders, graph.Options{
+	exec := graph.NewExecutor(schema, loaders, graph.Options{
 		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
@@ -54,39 +56,16 @@ func newGateway(_ context.Context, cfg Config, d *db.DB, metrics prometheus.Regi
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
-	return &gateway{Handler: noStore(h), evictor: evictAll{c, policies}, redis: redis, close: c.Close}, nil
-}
-
-// newCache builds the tiers that cfg asks for. ping is nil without Redis.
-func newCache(cfg Config, metrics prometheus.Registerer, log *slog.Logger) (c *cache.Cache, ping func(context.Context) error, err error) {
-	memory, err := memstore.New(uint64(cfg.MemoryBytes)) //nolint:gosec // checked to be positive
-	if err != nil {
-		return nil, nil, err
+	o := gqlcache.HandlerOptions{
+		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
+		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
 	}
-	o := cache.Options{Memory: memory, Timeout: cfg.RedisTimeout, Log: log}
-	if len(cfg.RedisURL) > 0 {
-		shared, err := redisstore.New(redisstore.Options{
-			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
-			Username: cfg.RedisUsername, Password: cfg.RedisPassword,
-			Prefix: cfg.RedisPrefix, Timeout: cfg.RedisTimeout, PoolSize: cfg.RedisMaxConns, Log: log,
-		})
-		if err != nil {
-			return nil, nil, errors.Join(err, memory.Close())
-		}
-		o.Shared, ping = shared, shared.Ping
+	gw := &gateway{evictor: evictAll{c, policies}, close: engine.close}
+	if engine.shared != nil {
+		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
 	}
-	c = cache.New(o)
-	registerCacheMetrics(metrics, c, memory)
-	return c, ping, nil
-}
-
-// noStore keeps answers out of every cache on the way: what may be kept, and for how long, is only known
-// inside.
-func noStore(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+	gw.Handler = gqlcache.NewHandler(exec, o)
+	return gw, nil
 }
 
 // evictAll lets the admin port empty the cache by hand.
@@ -109,37 +88,5 @@ func (e evictAll) Evict(ctx context.Context, keys, types, tags []string) (int, e
 	for _, t := range tags {
 		ev.Tags = append(ev.Tags, cache.Tag(t))
 	}
-	return e.cache.Evict(ctx, ev)
-}
-
-// registerCacheMetrics shows the cache's counters.
-func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory *memstore.Store) {
-	s := c.Stats()
-	counter := func(name, help string, labels prometheus.Labels, value func() uint64) {
-		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: "fieldcache", Name: name, Help: help, ConstLabels: labels,
-		}, func() float64 { return float64(value()) }))
-	}
-	const hits = "Values answered from a cache tier."
-	counter("hits_total", hits, prometheus.Labels{"tier": "memory"}, s.MemoryHits.Load)
-	counter("hits_total", hits, prometheus.Labels{"tier": "redis"}, s.SharedHits.Load)
-	counter("misses_total", "Values that no tier held.", nil, s.Misses.Load)
-	counter("loads_total", "Calls of a source: about one statement each.", nil, s.Loads.Load)
-	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
-	counter("fills_refused_total", "Entries that Redis refused, because they were evicted while they were loaded.", nil, s.Refused.Load)
-	counter("evictions_total", "Keys and tags evicted by this gateway.", nil, s.Evictions.Load)
-	counter("evictions_heard_total", "Evictions heard of from other gateways.", nil, s.Heard.Load)
-	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
-	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "fieldcache", Name: "redis_sick", Help: "1 while Redis is left alone because it failed.",
-	}, func() float64 {
-		if c.Sick() {
-			return 1
-		}
-		return 0
-	}))
-	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "fieldcache", Name: "memory_bytes", Help: "What the entries in memory weigh.",
-	}, func() float64 { return float64(memory.Bytes()) }))
+	return e.cache.EvictByHand(ctx, ev)
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,79 +8,37 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestPublicRoutes(t *testing.T) {
 	t.Parallel()
-	with := Config{Playground: true, MaxBodyBytes: 10, RequestTimeout: time.Minute}
-	without := Config{MaxBodyBytes: 10, RequestTimeout: time.Minute}
+	with := Config{Playground: true}
+	without := Config{}
 	tests := []struct {
 		name, method, path, body string
 		cfg                      Config
 		status                   int
 		answer                   string // a part of it
-		allow                    string
 	}{
-		{"POST", "POST", "/graphql", "0123456789", without, 200, "0123456789", ""},
-		{"GET", "GET", "/graphql?query=x", "", without, 200, "", ""},
-		{"OPTIONS", "OPTIONS", "/graphql", "", without, 204, "", "GET, HEAD, POST, OPTIONS"},
-		{"PUT", "PUT", "/graphql", "", without, 405, `"code":"BAD_REQUEST"`, "GET, HEAD, POST, OPTIONS"},
-		{"too large", "POST", "/graphql", "01234567890", without, 413, `"code":"PAYLOAD_TOO_LARGE"`, ""},
-		{"playground", "GET", "/", "", with, 200, "<html", ""},
-		{"no playground", "GET", "/", "", without, 404, "GraphQL is at /graphql", ""},
-		{"elsewhere", "GET", "/elsewhere", "", without, 404, "GraphQL is at /graphql", ""},
-		{"elsewhere with a playground", "GET", "/elsewhere", "", with, 404, "/graphql", ""},
-		{"below", "GET", "/graphql/", "", without, 404, "GraphQL is at /graphql", ""},
+		{"POST", "POST", "/graphql", "0123456789", without, 200, "0123456789"},
+		{"GET", "GET", "/graphql?query=x", "", without, 200, ""},
+		{"playground", "GET", "/", "", with, 200, "<html"},
+		{"no playground", "GET", "/", "", without, 404, "GraphQL is at /graphql"},
+		{"elsewhere", "GET", "/elsewhere", "", without, 404, "GraphQL is at /graphql"},
+		{"elsewhere with a playground", "GET", "/elsewhere", "", with, 404, "/graphql"},
+		{"below", "GET", "/graphql/", "", without, 404, "GraphQL is at /graphql"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := httptest.NewRecorder()
 			newPublicHandler(tt.cfg, echo()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
-			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) || w.Header().Get("Allow") != tt.allow {
-				t.Errorf("got %d %q %.300s, want %d %q with %s", w.Code, w.Header().Get("Allow"), w.Body, tt.status, tt.allow, tt.answer)
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) {
+				t.Errorf("got %d %.300s, want %d with %s", w.Code, w.Body, tt.status, tt.answer)
 			}
 		})
-	}
-}
-
-// unsized is a body that does not say how long it is.
-type unsized struct{ io.Reader }
-
-func TestPublicBodyWithoutLength(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewServer(newPublicHandler(Config{MaxBodyBytes: 10, RequestTimeout: time.Minute}, echo()))
-	t.Cleanup(server.Close)
-	for body, status := range map[string]int{"0123456789": 200, "01234567890": 413, strings.Repeat("x", 1<<20): 413} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/graphql", unsized{strings.NewReader(body)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil || response.StatusCode != status || status == 200 && string(text) != body {
-			t.Errorf("%d bytes: got %d %.100s (%v), want %d", len(body), response.StatusCode, text, err, status)
-		}
-	}
-}
-
-func TestPublicRequestTimeout(t *testing.T) {
-	t.Parallel()
-	var cause error
-	h := newPublicHandler(Config{MaxBodyBytes: 10, RequestTimeout: time.Millisecond}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		<-r.Context().Done()
-		cause = context.Cause(r.Context())
-	}))
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/graphql", nil))
-	if !errors.Is(cause, errRequestTimeout) {
-		t.Errorf("the request ended by %v", cause)
 	}
 }
 
@@ -104,7 +60,7 @@ func TestPublicCORS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := newPublicHandler(Config{CORSOrigins: tt.origins, MaxBodyBytes: 10, RequestTimeout: time.Minute}, echo())
+			h := newPublicHandler(Config{CORSOrigins: tt.origins}, echo())
 			preflight := httptest.NewRequest(http.MethodOptions, "/graphql", nil)
 			preflight.Header.Set("Origin", tt.from)
 			preflight.Header.Set("Access-Control-Request-Method", "POST")
@@ -112,7 +68,8 @@ func TestPublicCORS(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, preflight)
 			headers := w.Header().Get("Access-Control-Allow-Headers")
-			if w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
+			asked := len(tt.origins) == 0 // without origins, the handler itself
+			if (w.Code == http.StatusNoContent) == asked || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
 				t.Errorf("preflight: %d %v", w.Code, w.Header())
 			}
 			if tt.allowed != "" && headers != "authorization,content-type" {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,8 +18,7 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/99designs/gqlgen/graphql/handler"
-	"github.com/99designs/gqlgen/graphql/handler/transport"
+	"github.com/99designs/gqlgen/graphql/executor"
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
@@ -87,7 +85,7 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 		return nil, err
 	}
 	u.maxAge = policy.MaxAge
-	memory, err := memstore.New(64 << 20) // bytes
+	memory, err := memstore.New(memstore.Options{MaxBytes: 64 << 20})
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +98,13 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 
 // newGraphQL answers GraphQL, with a batch for each operation.
 func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) http.Handler {
-	srv := handler.New(schema)
-	srv.AddTransport(transport.POST{})
-	srv.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	exec := executor.New(schema)
+	exec.SetParserTokenLimit(2000)
+	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 		return next(context.WithValue(ctx, batchKey{}, c.NewBatch()))
 	})
-	srv.Use(&gqlcache.FieldCount{Of: func(ctx context.Context) gqlcache.Counter { return batch(ctx) }})
-	return srv
+	exec.Use(&gqlcache.FieldCount{Of: func(ctx context.Context) gqlcache.Counter { return batch(ctx) }})
+	return gqlcache.NewHandler(exec, gqlcache.HandlerOptions{})
 }
 
 type batchKey struct{}
@@ -125,7 +123,7 @@ func (u *users) get(ctx context.Context, id int64) (*User, error) {
 
 // changed is what a mutation does, after its commit and before its answer.
 func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
-	_, err := c.Evict(ctx, cache.Eviction{Keys: []cache.Key{u.request(id).Key}})
+	_, err := c.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{u.request(id).Key}}})
 	batch(ctx).Forget()
 	return err // to be logged: the eviction is tried again until Redis takes it
 }
@@ -285,7 +283,7 @@ func TestReadme(t *testing.T) {
 	})
 }
 
-// Every module that is required, and every package of the playground, is argued for.
+// Every module that is required, and every package of the playground and of the clients, is argued for.
 func TestDecisionsNameDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "mod", "edit", "-json").Output()
@@ -299,11 +297,7 @@ func TestDecisionsNameDependencies(t *testing.T) {
 		}
 		Tool []struct{ Path string }
 	}
-	var front struct{ Dependencies, DevDependencies map[string]string }
 	if err := json.Unmarshal(out, &module); err != nil {
-		t.Fatal(err)
-	}
-	if err := json.NewDecoder(bytes.NewBufferString(read(t, "playground/package.json"))).Decode(&front); err != nil {
 		t.Fatal(err)
 	}
 	var names []string
@@ -315,8 +309,14 @@ func TestDecisionsNameDependencies(t *testing.T) {
 	for _, tool := range module.Tool {
 		names = append(names, tool.Path)
 	}
-	names = slices.AppendSeq(names, maps.Keys(front.Dependencies))
-	names = slices.AppendSeq(names, maps.Keys(front.DevDependencies))
+	for _, folder := range []string{"playground", "clients"} {
+		var front struct{ Dependencies, DevDependencies map[string]string }
+		if err := json.Unmarshal([]byte(read(t, folder+"/package.json")), &front); err != nil {
+			t.Fatal(err)
+		}
+		names = slices.AppendSeq(names, maps.Keys(front.Dependencies))
+		names = slices.AppendSeq(names, maps.Keys(front.DevDependencies))
+	}
 	if len(names) < 20 {
 		t.Fatalf("found only %q", names)
 	}

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +29,8 @@ type Batch struct {
 	Patience time.Duration
 	// Observe is called, concurrently, with what is answered. Nil: nobody looks.
 	Observe Observer
+	// Fresh has everything read from its source; the caches are only filled.
+	Fresh bool
 
 	cache *Cache
 
@@ -55,9 +56,6 @@ type waiter struct {
 	ready chan struct{}
 }
 
-// errAbandoned is what remains of a call whose load panicked.
-var errAbandoned = errors.New("cache: the batch was abandoned")
-
 // NewBatch makes the batch of an operation.
 func (c *Cache) NewBatch() *Batch {
 	return &Batch{Patience: DefaultPatience, cache: c}
@@ -76,9 +74,11 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
 	results := make([]Result, len(requests))
 	var calls []*call // parallel to requests once one is not in memory
+	now := time.Now()
 	for i, r := range requests {
-		if hit, ok := b.cache.Peek(r.Item); ok {
+		if hit, ok := b.cache.peek(r.Item, now); ok && !b.Fresh {
 			results[i] = hit
+			b.cache.hit(ctx, r, hit, now)
 			continue
 		}
 		if calls == nil {
@@ -95,6 +95,9 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 				results[i] = c.result
 			}
 		}
+	}
+	if d := DepsOf(ctx); d != nil {
+		d.read(requests, results)
 	}
 	if b.Observe != nil {
 		for i, r := range requests {
@@ -175,7 +178,7 @@ func (b *Batch) dispatch(ctx context.Context) {
 		results[i].Err = errAbandoned
 	}
 	defer func() { b.finish(calls, results) }() // also when the load panics: nobody may wait for ever
-	copy(results, b.cache.Load(ctx, requests))
+	copy(results, b.cache.load(ctx, requests, b.Fresh))
 }
 
 // finish hands out the results and wakes who has all theirs. It counts them all before it wakes the

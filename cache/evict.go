@@ -2,59 +2,127 @@ package cache
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"errors"
+	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// Evict makes what ev names vanish from every tier, for every later reader, and answers how many of
-// its keys the shared tier held, or memory where there is none. It is called after the commit that made
-// them untrue and before the write is acknowledged; it does not end early when ctx does, since the
-// commit is not undone by a client that hangs up.
+// errUntold says that an eviction was neither taken by the shared tier nor recorded for others to relay.
+var errUntold = errors.New("cache: the shared tier did not take an eviction")
+
+// Evict makes what a write made untrue vanish from every tier, for every later reader, and answers how many
+// of its keys the shared tier held, or memory where there is none. It is called after the commit and before
+// the write is acknowledged; it does not end early when ctx does, since the commit is not undone by a
+// client that hangs up.
 //
-// An eviction that the shared tier did not take is an error that needs no more than a log line: it
-// is tried again until it succeeds, and until then the shared tier is not asked for what it names.
-func (c *Cache) Evict(ctx context.Context, ev Eviction) (dropped int, err error) {
+// Where the shared tier does not take the eviction, and the write is in the outbox, Evict returns once some
+// gateway relayed it, or once every gateway knows of it or serves nothing cached: a lease after the
+// commit. It waits no longer when ctx ends. Without an outbox the eviction is lost, and that is an error.
+func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
+	if w.Empty() {
+		return 0, nil
+	}
+	committed := time.Now()
+	c.stats.EvictedByWrite.Add(w.size())
+	return c.evict(ctx, w, committed)
+}
+
+// EvictByHand evicts what nobody wrote. It is recorded in the outbox, so that every gateway hears of it.
+func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err error) {
 	if ev.Empty() {
 		return 0, nil
 	}
-	ctx = context.WithoutCancel(ctx)
-	c.stats.Evictions.Add(uint64(len(ev.Keys) + len(ev.Tags)))
-	dropped, err = c.memory.Evict(ctx, ev)
+	w := Write{Eviction: ev}
+	var unrecorded error
+	if c.outbox != nil {
+		rctx, cancel := context.WithTimeout(ctx, c.lease)
+		defer cancel()
+		if w.Xid, unrecorded = c.outbox.Record(rctx, ev); unrecorded != nil {
+			unrecorded = fmt.Errorf("cache: record an eviction: %w", unrecorded)
+		}
+	}
+	c.stats.EvictedByHand.Add(ev.size())
+	dropped, err = c.evict(ctx, w, time.Now())
+	return dropped, errors.Join(err, unrecorded)
+}
+
+// evict begins here: later readers of this gateway are answered by nothing older from this moment on.
+func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (dropped int, err error) {
+	dropped = c.learn(w)
 	if c.shared == nil {
+		return dropped, nil
+	}
+	dropped, err = c.evictShared(context.WithoutCancel(ctx), w)
+	if w.Xid == 0 || c.outbox == nil {
+		// No floor keeps a reader from bringing the old value back from the shared tier between the two.
+		_, _ = c.memory.Evict(ctx, w) // memory does not fail
+		if err != nil {
+			err = fmt.Errorf("%w: %w", errUntold, err)
+		}
 		return dropped, err
 	}
-	dropped, err = c.evictShared(ctx, ev)
-	if err != nil {
-		c.lost.add(ev)
+	if err == nil {
+		c.marks.add(w.Xid)
+		return dropped, nil
 	}
-	// A reader may have brought the old value back to memory between the two.
-	if _, e := c.memory.Evict(ctx, ev); err == nil {
-		err = e
-	}
-	return dropped, err
+	c.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
+	c.awaitRelay(ctx, w.Xid, committed)
+	return dropped, nil
+}
+
+// learn takes note of a write: floors first, so that no value of the shared tier that is older passes, then
+// memory and the loads under way, whose stamps end. Only then is it known: a poll in between must not pass
+// over it.
+func (c *Cache) learn(w Write) (dropped int) {
+	c.floors.raise(w)
+	c.stats.Floors.Add(w.size())
+	dropped, _ = c.memory.Evict(context.Background(), w) // memory does not fail
+	c.known.add(w)
+	return dropped
 }
 
 // evictShared always tries: a tier that failed a moment ago may be well again, and others read it.
-func (c *Cache) evictShared(ctx context.Context, ev Eviction) (int, error) {
+func (c *Cache) evictShared(ctx context.Context, w Write) (int, error) {
 	tctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	n, err := c.shared.Evict(tctx, ev)
+	n, err := c.shared.Evict(tctx, w)
 	if err != nil {
 		c.stats.Faults.Add(1)
 	}
 	return n, err
 }
 
-// listen drops from memory what other processes evict. It makes their writes visible here sooner than
-// the lease alone.
+// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends.
+func (c *Cache) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
+	for {
+		taken, err := c.isDone(ctx, xid)
+		since := time.Since(committed)
+		if MayAcknowledge(err == nil && taken, since, c.lease) || ctx.Err() != nil {
+			return
+		}
+		pause(ctx, min(c.lease/10, c.lease+ackMargin-since))
+	}
+}
+
+func (c *Cache) isDone(ctx context.Context, xid uint64) (bool, error) {
+	tctx, cancel := context.WithTimeout(ctx, c.lease/4)
+	defer cancel()
+	return c.outbox.IsDone(tctx, xid)
+}
+
+// listen drops from memory what other gateways evict. It makes their writes visible here sooner than a poll
+// does.
 func (c *Cache) listen(ctx context.Context, n Notifier) {
 	for ctx.Err() == nil {
-		err := n.Subscribe(ctx, func(ev Eviction) {
-			c.stats.Heard.Add(1)
-			_, _ = c.memory.Evict(ctx, ev) // memory does not fail
+		err := n.Subscribe(ctx, func(w Write) {
+			if polled := c.floors.polled.Load(); w.Xid != 0 && polled != nil && polled.Sees(w.Xid) {
+				return
+			}
+			if w.Eviction = c.known.news(w); !w.Empty() {
+				c.stats.EvictedByNotice.Add(w.size())
+				c.learn(w)
+			}
 		})
 		if err != nil {
 			c.log.DebugContext(ctx, "not listening for evictions", "error", err)
@@ -63,84 +131,67 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 	}
 }
 
-// lost holds the evictions that the shared tier has not taken yet.
-type lost struct {
-	some    atomic.Bool // whether there are any: reads look here first
-	changed chan struct{}
+func (ev Eviction) size() uint64 { return uint64(len(ev.Keys) + len(ev.Tags)) }
 
-	mu   sync.RWMutex
-	keys map[Key]uint64 // the number of the newest eviction that named it
-	tags map[Tag]uint64
-	n    uint64
+// known is what this gateway learned of writes otherwise than by a poll, and has not polled yet. To learn
+// of it a second time would void what was loaded since. A poll may bring more of the same transaction than
+// was told before: its names are compared, not only its number.
+type known struct {
+	mu    sync.Mutex
+	names map[uint64]map[string]struct{}
 }
 
-func (l *lost) add(ev Eviction) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.keys == nil {
-		l.keys, l.tags = map[Key]uint64{}, map[Tag]uint64{}
+func (k *known) add(w Write) {
+	if w.Xid == 0 {
+		return
 	}
-	l.n++
-	for _, k := range ev.Keys {
-		l.keys[k] = l.n
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.names == nil {
+		k.names = map[uint64]map[string]struct{}{}
 	}
-	for _, t := range ev.Tags {
-		l.tags[t] = l.n
+	names := k.names[w.Xid]
+	if names == nil {
+		names = make(map[string]struct{}, w.size())
+		k.names[w.Xid] = names
 	}
-	l.some.Store(true)
-	select {
-	case l.changed <- struct{}{}:
-	default:
+	for _, key := range w.Keys {
+		names[string(key)] = struct{}{}
+	}
+	for _, tag := range w.Tags {
+		names[string(tag)] = struct{}{}
 	}
 }
 
-// holds reports whether the shared tier may still hold an untrue value of the item.
-func (l *lost) holds(item Item) bool {
-	if !l.some.Load() {
-		return false
+// news is what a write names that is not known of it.
+func (k *known) news(w Write) Eviction {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	names := k.names[w.Xid]
+	if len(names) == 0 {
+		return w.Eviction
 	}
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if _, ok := l.keys[item.Key]; ok {
-		return true
-	}
-	return slices.ContainsFunc(item.Tags, func(t Tag) bool { _, ok := l.tags[t]; return ok })
-}
-
-// all is everything that is lost, and the number of the newest eviction among it.
-func (l *lost) all() (Eviction, uint64) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return Eviction{Keys: slices.Collect(maps.Keys(l.keys)), Tags: slices.Collect(maps.Keys(l.tags))}, l.n
-}
-
-// done forgets what no eviction after the numbered one named.
-func (l *lost) done(upTo uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.DeleteFunc(l.keys, func(_ Key, n uint64) bool { return n <= upTo })
-	maps.DeleteFunc(l.tags, func(_ Tag, n uint64) bool { return n <= upTo })
-	l.some.Store(len(l.keys)+len(l.tags) > 0)
-}
-
-// retryLost tries lost evictions again until the shared tier takes them.
-func (c *Cache) retryLost(ctx context.Context) {
-	const first, last = 50 * time.Millisecond, time.Second
-	for wait := first; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.lost.changed:
+	var news Eviction
+	for _, key := range w.Keys {
+		if _, ok := names[string(key)]; !ok {
+			news.Keys = append(news.Keys, key)
 		}
-		for c.lost.some.Load() && ctx.Err() == nil {
-			pause(ctx, wait)
-			ev, n := c.lost.all()
-			if _, err := c.evictShared(ctx, ev); err != nil {
-				wait = min(2*wait, last)
-				continue
-			}
-			c.lost.done(n)
-			wait = first
+	}
+	for _, tag := range w.Tags {
+		if _, ok := names[string(tag)]; !ok {
+			news.Tags = append(news.Tags, tag)
+		}
+	}
+	return news
+}
+
+// polled forgets the writes that a poll's snapshot saw: no poll brings them again.
+func (k *known) polled(s Snapshot) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for x := range k.names {
+		if s.Sees(x) {
+			delete(k.names, x)
 		}
 	}
 }

@@ -1,17 +1,54 @@
 package cache
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats counts what a [Cache] did since it was made.
 type Stats struct {
 	MemoryHits atomic.Uint64 // values answered from memory
 	SharedHits atomic.Uint64 // values answered from the shared tier
+	Joined     atomic.Uint64 // values answered by a load that another reader began
 	Misses     atomic.Uint64 // values asked of a source
 	Loads      atomic.Uint64 // calls of a source
+	Refreshes  atomic.Uint64 // values loaded anew before they ended
+	Stale      atomic.Uint64 // values answered although they may no longer be true, because the source failed
+
 	Fills      atomic.Uint64 // entries that the shared tier took
-	Refused    atomic.Uint64 // entries that it refused, because they were evicted while they were loaded
-	Evictions  atomic.Uint64 // keys and tags evicted here
-	Heard      atomic.Uint64 // evictions heard of from other processes
-	Faults     atomic.Uint64 // calls of the shared tier that failed
-	Skipped    atomic.Uint64 // calls of the shared tier that were not made while it was down
+	Refused    atomic.Uint64 // entries that it refused: their fence was gone
+	BelowFloor atomic.Uint64 // entries of the shared tier not served, since a write is newer than they are
+
+	EvictedByWrite  atomic.Uint64 // keys and tags evicted by writes of this gateway
+	EvictedByOutbox atomic.Uint64 // by writes that only the outbox told of
+	EvictedByNotice atomic.Uint64 // by writes that another gateway told of
+	EvictedByHand   atomic.Uint64 // by [Cache.EvictByHand]
+	Floors          atomic.Uint64 // floors raised
+	Forgotten       atomic.Uint64 // times that everything was evicted, because writes were missed
+
+	Relayed     atomic.Uint64 // writes whose evictions were relayed, other gateways' and own
+	LeaseLosses atomic.Uint64 // times that others' writes were not heard of for a lease
+	PollFaults  atomic.Uint64 // polls of the outbox that failed
+	Faults      atomic.Uint64 // calls of the shared tier that failed
+	Skipped     atomic.Uint64 // calls of the shared tier that were not made while it was down
+
+	Audits      atomic.Uint64 // hits that were read again
+	AuditsStale atomic.Uint64 // of those, hits that were not true
+
+	oldest atomic.Int64 // unix milliseconds of the oldest write known not to be done; 0: none
+}
+
+// Lag is for how long the oldest write that this gateway knows of has waited for the shared tier to take its
+// eviction.
+func (s *Stats) Lag() time.Duration {
+	ms := s.oldest.Load()
+	if ms == 0 {
+		return 0
+	}
+	return max(0, time.Since(time.UnixMilli(ms)))
+}
+
+// Evictions is how many keys and tags were evicted, whatever told of them.
+func (s *Stats) Evictions() uint64 {
+	return s.EvictedByWrite.Load() + s.EvictedByOutbox.Load() + s.EvictedByNotice.Load() + s.EvictedByHand.Load()
 }

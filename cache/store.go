@@ -19,6 +19,8 @@ type Entry struct {
 	Value  any       // the value itself, which the memory tier keeps so that a hit decodes nothing
 	Loaded time.Time // when it was read from the database
 	Ends   time.Time // when it may no longer be served
+	Seen   Snapshot  // which writes it saw
+	Stamp  *Stamp    // taken before it was loaded; in the memory tier only
 }
 
 // Absent reports whether the entry says that there is no such row.
@@ -66,26 +68,33 @@ type Store interface {
 	// ticket was given, and answers how many it took. A ticket fills once.
 	Fill(ctx context.Context, fills []Fill) (stored int, err error)
 
-	// Evict makes every entry of these keys and with these tags vanish and voids the tickets given for
-	// them. When it returns without an error, no later Get answers what was there before. It answers
-	// how many of the keys were there.
-	Evict(ctx context.Context, ev Eviction) (dropped int, err error)
+	// Evict makes every entry of the write's keys and with its tags vanish and voids the tickets given
+	// for them, in the order of [EvictionSteps]. When it returns without an error, no later Get answers
+	// what was there before. It answers how many of the keys were there.
+	Evict(ctx context.Context, w Write) (dropped int, err error)
 
 	// Close frees what the tier holds. Nothing else may be called after it.
 	Close() error
 }
 
-// Memory is the tier in this process. Its methods neither block nor fail.
+// Memory is the tier in this process. Its methods neither block nor fail. Its tickets are the stamps of
+// items, of type *[Stamp].
 type Memory interface {
 	Store
 
-	// Peek is Get for one item, without an allocation.
-	Peek(item Item) *Entry
+	// Peek is Get for one item at a moment, without an allocation.
+	Peek(item Item, now time.Time) *Entry
+
+	// Ended is the entry of an item also if it ended, not long ago; nil if it was evicted.
+	Ended(item Item) *Entry
+
+	// Generations is the table that the stamps are of.
+	Generations() *Generations
 }
 
 // Notifier is a [Store] that tells other processes what was evicted through it.
 type Notifier interface {
-	// Subscribe calls heard for each eviction that another process published, until ctx ends. Messages
-	// may be lost: a subscriber must be right without them, if later.
-	Subscribe(ctx context.Context, heard func(Eviction)) error
+	// Subscribe calls heard for each write whose eviction another process published, until ctx ends.
+	// Messages may be lost: a subscriber must be right without them, if later.
+	Subscribe(ctx context.Context, heard func(Write)) error
 }

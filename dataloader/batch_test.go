@@ -27,7 +27,7 @@ func newNumbers(maxAge time.Duration) *numbers {
 	n := &numbers{}
 	n.kind = kind[int, int]{maxAge, func(k int) (cache.Key, []cache.Tag) {
 		return entity("number", int64(k)), nil
-	}, func(_ context.Context, keys []int) (map[int]int, error) {
+	}, func(_ context.Context, keys []int) (map[int]int, cache.Snapshot, error) {
 		n.mu.Lock()
 		n.asked = append(n.asked, slices.Sorted(slices.Values(keys)))
 		fail, wait := n.fail, n.wait
@@ -41,7 +41,7 @@ func newNumbers(maxAge time.Duration) *numbers {
 				found[k] = 10 * k
 			}
 		}
-		return found, fail
+		return found, cache.SnapshotAfter(1), fail
 	}}
 	return n
 }
@@ -57,7 +57,7 @@ func (n *numbers) loads(t *testing.T, want ...[]int) {
 
 // operation makes the loaders of one operation, whose patience outlasts every test that is not about it.
 func operation(t *testing.T, patience time.Duration) *Loaders {
-	m, err := memstore.New(1 << 20)
+	m, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func TestWithinAnOperation(t *testing.T) {
 		}
 	}
 	n.loads(t, []int{1})
-	if err := l.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{"number:1"}}); err != nil {
+	if err := l.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"number:1"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if v, err := get(t.Context(), l, &n.kind, 1); v != 10 || err != nil {
@@ -210,7 +210,9 @@ func TestErrorsReachEveryWaiter(t *testing.T) {
 		is    func(error) bool
 	}{
 		"an error": {func(n *numbers) { n.fail = boom }, func(err error) bool { return errors.Is(err, boom) }},
-		"a panic": {func(n *numbers) { n.load = func(context.Context, []int) (map[int]int, error) { panic("boom") } },
+		"a panic": {func(n *numbers) {
+			n.load = func(context.Context, []int) (map[int]int, cache.Snapshot, error) { panic("boom") }
+		},
 			func(err error) bool { return errors.As(err, new(*cache.PanicError)) }},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -112,43 +112,45 @@ func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration
 		productPages: kind[productWindow, *db.Page]{age("Query.products"), func(w productWindow) (cache.Key, []cache.Tag) {
 			of := productsIn(w.ptr())
 			return window(of, w.Window), tagged(of, productType...)
-		}, one(func(ctx context.Context, w productWindow) (*db.Page, error) {
+		}, one(func(ctx context.Context, w productWindow) (*db.Page, cache.Snapshot, error) {
 			return d.ProductPage(ctx, w.ptr(), w.Window)
 		})},
 		reviewsByAuthor: kind[db.OwnedWindow, *db.Page]{age("User.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsBy(w.Owner)
+			of := reviewsBy(userKey(w.Owner))
 			return window(of, w.Window), tagged(of, reviewType...)
 		}, d.ReviewsByAuthor},
 		reviewsByProduct: kind[db.OwnedWindow, *db.Page]{age("Product.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsOf(w.Owner)
+			of := reviewsOf(productKey(w.Owner))
 			return window(of, w.Window), tagged(of, reviewType...)
 		}, d.ReviewsByProduct},
 		orderPages: kind[db.OwnedWindow, *db.Page]{age("User.orders"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := ordersOf(w.Owner)
+			of := ordersOf(userKey(w.Owner))
 			return window(of, w.Window), tagged(of, orderType...)
 		}, d.OrdersByCustomer},
 		countryCodes: kind[struct{}, []string]{age("Query.countries"), func(struct{}) (cache.Key, []cache.Tag) {
 			return countries.List(), tagged(countries, countryType...)
-		}, one(func(ctx context.Context, _ struct{}) ([]string, error) { return d.CountryCodes(ctx) })},
-		searches: kind[search, []db.Hit]{age("Query.search"), searchKey, one(func(ctx context.Context, s search) ([]db.Hit, error) {
+		}, one(func(ctx context.Context, _ struct{}) ([]string, cache.Snapshot, error) { return d.CountryCodes(ctx) })},
+		searches: kind[search, []db.Hit]{age("Query.search"), searchKey, one(func(ctx context.Context, s search) ([]db.Hit, cache.Snapshot, error) {
 			return d.Search(ctx, s.text, s.first)
 		})},
 
 		userCount: kind[struct{}, int]{age("UserConnection.totalCount"), func(struct{}) (cache.Key, []cache.Tag) {
 			return users.Count(), tagged(users, userType...)
-		}, one(func(ctx context.Context, _ struct{}) (int, error) { return d.CountUsers(ctx) })},
+		}, one(func(ctx context.Context, _ struct{}) (int, cache.Snapshot, error) { return d.CountUsers(ctx) })},
 		productCounts: kind[category, int]{age("ProductConnection.totalCount"), func(c category) (cache.Key, []cache.Tag) {
 			of := productsIn(c.ptr())
 			return of.Count(), tagged(of, productType...)
-		}, one(func(ctx context.Context, c category) (int, error) { return d.CountProducts(ctx, c.ptr()) })},
+		}, one(func(ctx context.Context, c category) (int, cache.Snapshot, error) {
+			return d.CountProducts(ctx, c.ptr())
+		})},
 		authorCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsBy(id).Count(), tagged(reviewsBy(id), reviewType...)
+			return reviewsBy(userKey(id)).Count(), tagged(reviewsBy(userKey(id)), reviewType...)
 		}, d.CountReviewsByAuthor},
 		productReviewCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsOf(id).Count(), tagged(reviewsOf(id), reviewType...)
+			return reviewsOf(productKey(id)).Count(), tagged(reviewsOf(productKey(id)), reviewType...)
 		}, d.CountReviewsByProduct},
 		orderCounts: kind[int64, int]{age("OrderConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return ordersOf(id).Count(), tagged(ordersOf(id), orderType...)
+			return ordersOf(userKey(id)).Count(), tagged(ordersOf(userKey(id)), orderType...)
 		}, d.CountOrdersByCustomer},
 	}
 	return f, errors.Join(errs...)
@@ -172,7 +174,7 @@ type loadersKey struct{}
 // they answer; it is called concurrently.
 func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
 	batch := f.cache.NewBatch()
-	batch.Patience, batch.Observe = f.Patience, observe
+	batch.Patience, batch.Observe, batch.Fresh = f.Patience, observe, cache.IsFresh(ctx)
 	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 
@@ -185,10 +187,10 @@ func For(ctx context.Context) *Loaders {
 // [fieldcache/cache/gqlcache.FieldCount]. The last one to end loads what the others wait for.
 func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 
-// Evict makes what ev names vanish from the cache and from these loaders. It is called after a commit
-// and before the write is answered; an error needs no more than a log line.
-func (l *Loaders) Evict(ctx context.Context, ev cache.Eviction) error {
-	_, err := l.cache.Evict(ctx, ev)
+// Evict makes what a write made untrue vanish from the cache and from these loaders. It is called after a
+// commit and before the write is answered; an error needs no more than a log line.
+func (l *Loaders) Evict(ctx context.Context, w cache.Write) error {
+	_, err := l.cache.Evict(ctx, w)
 	l.batch.Forget()
 	return err
 }

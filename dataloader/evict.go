@@ -1,93 +1,173 @@
 package dataloader
 
 import (
+	"slices"
+
 	"fieldcache/cache"
-	"fieldcache/db"
+	"fieldcache/cache/outbox"
 )
 
-// Each function names exactly what a change of the database made untrue: rows, lists, counts, and the
-// answer that something is not there.
-
-// list is what becomes untrue when a collection gains or loses members: its windows, by the tag, and
-// its count.
-func list(of cache.Tag) cache.Eviction {
-	return cache.Eviction{Keys: []cache.Key{of.Count()}, Tags: []cache.Tag{of}}
-}
-
-// evictions puts several together.
-func evictions(evs ...cache.Eviction) (sum cache.Eviction) {
-	for _, ev := range evs {
-		sum.Add(ev)
-	}
-	return sum
-}
-
-func keys(keys ...cache.Key) cache.Eviction { return cache.Eviction{Keys: keys} }
-func tags(tags ...cache.Tag) cache.Eviction { return cache.Eviction{Tags: tags} }
-
-// UserCreated is what the creation of a user made untrue.
-func UserCreated(id int64) cache.Eviction {
-	return evictions(keys(userKey(id)), list(users), tags(userNames))
-}
-
-// UserChanged is what a change of a user made untrue.
-func UserChanged(id int64, renamed bool) cache.Eviction {
-	ev := keys(userKey(id))
-	if renamed {
-		ev.Add(tags(userNames))
-	}
-	return ev
-}
-
-// UserDeleted is what the deletion of a user made untrue.
-func UserDeleted(id int64, gone db.DeletedUser) cache.Eviction {
-	ev := evictions(keys(userKey(id)), list(users), tags(userNames), list(reviewsBy(id)), list(ordersOf(id)))
-	for _, review := range gone.Reviews {
-		ev.Add(keys(reviewKey(review)))
-	}
-	for _, order := range gone.Orders {
-		ev.Add(keys(orderKey(order)))
-	}
-	return ev
-}
-
-// ProductChanged is what a change of a product's name, description or category made untrue.
-func ProductChanged(before, after *db.Product) cache.Eviction {
-	ev := keys(productKey(after.ID))
-	if before.Name != after.Name {
-		ev.Add(tags(productNames))
-	}
-	if before.Category != after.Category {
-		ev.Add(list(productsIn(&before.Category)))
-		ev.Add(list(productsIn(&after.Category)))
-	}
-	return ev
-}
-
-// PriceChanged is what a change of a product's price made untrue.
-func PriceChanged(product int64) cache.Eviction { return keys(productKey(product).Part(pricePart)) }
-
-// StockChanged is what a change of a product's stock made untrue.
-func StockChanged(product int64) cache.Eviction { return keys(productKey(product).Part(stockPart)) }
-
-// ReviewAdded is what a new review made untrue.
-func ReviewAdded(r *db.Review) cache.Eviction {
-	ev := evictions(keys(reviewKey(r.ID), productKey(r.ProductID).Part(ratingPart)), list(reviewsOf(r.ProductID)))
-	if r.AuthorID != nil {
-		ev.Add(list(reviewsBy(*r.AuthorID)))
-	}
-	return ev
-}
-
-// OrderPlaced is what a new order made untrue.
-func OrderPlaced(o *db.Order) cache.Eviction {
-	ev := evictions(keys(orderKey(o.ID)), list(ordersOf(o.CustomerID)))
-	seen := map[int64]bool{}
-	for _, l := range o.Lines {
-		if !seen[l.ProductID] {
-			seen[l.ProductID] = true
-			ev.Add(StockChanged(l.ProductID))
+// Evictions names exactly what changes of the database made untrue: rows, their parts, lists, counts, and
+// the answer that something is not there. Everything goes this way, what a mutation of ours wrote and what the
+// outbox says that somebody else did. It names each key and tag once.
+func Evictions(changes ...outbox.Change) cache.Eviction {
+	u := untrue{keys: map[cache.Key]bool{}, tags: map[cache.Tag]bool{}}
+	for _, c := range changes {
+		t, ok := noted[c.Table]
+		switch {
+		case !ok: // nothing that is cached is made of it
+		case c.Rows == nil:
+			u.tag(t.types...)
+		default:
+			for _, r := range c.Rows {
+				if r.Was != nil && r.Is != nil && r.Was[t.key] != r.Is[t.key] {
+					t.row(&u, outbox.Row{Was: r.Was})
+					t.row(&u, outbox.Row{Is: r.Is})
+				} else {
+					t.row(&u, r)
+				}
+			}
 		}
 	}
-	return ev
+	return u.Eviction
+}
+
+// notedTable says what follows from a change of a table.
+type notedTable struct {
+	types []cache.Tag // of all that is made of its rows
+	key   string      // the column that tells rows apart
+	// row adds what a row's change made untrue. A row that was and is has the same key.
+	row func(*untrue, outbox.Row)
+}
+
+var noted = map[string]notedTable{
+	"countries":   {countryType, "code", countryRow},
+	"users":       {userType, "id", userRow},
+	"products":    {productType, "id", productRow},
+	"reviews":     {reviewType, "id", reviewRow},
+	"orders":      {orderType, "id", orderRow},
+	"order_lines": {orderType, "order_id", orderLineRow},
+}
+
+func countryRow(u *untrue, r outbox.Row) {
+	u.key(countryKey(either(r)["code"]))
+	if cameOrWent(r) {
+		u.tag(countries)
+	}
+}
+
+func userRow(u *untrue, r outbox.Row) {
+	u.key(cache.Entity(userKind, either(r)["id"]))
+	if cameOrWent(r) {
+		u.list(users)
+	}
+	if cameOrWent(r) || changed(r, "name") {
+		u.tag(userNames)
+	}
+}
+
+func productRow(u *untrue, r outbox.Row) {
+	product := cache.Entity(productKind, either(r)["id"])
+	moved := cameOrWent(r)
+	if moved || changed(r, "name", "description", "category") {
+		u.key(product)
+	}
+	if moved || changed(r, "price_cents", "currency") {
+		u.key(product.Part(pricePart))
+	}
+	if moved || changed(r, "stock") {
+		u.key(product.Part(stockPart))
+	}
+	if moved || changed(r, "name") {
+		u.tag(productNames)
+	}
+	if moved {
+		u.list(products)
+	}
+	if moved || changed(r, "category") {
+		for _, v := range sides(r) {
+			category := v["category"]
+			u.list(productsIn(&category))
+		}
+	}
+}
+
+func reviewRow(u *untrue, r outbox.Row) {
+	u.key(cache.Entity(reviewKind, either(r)["id"]))
+	moved := cameOrWent(r)
+	for _, v := range sides(r) {
+		product := cache.Entity(productKind, v["product_id"])
+		if moved || changed(r, "product_id", "rating") {
+			u.key(product.Part(ratingPart))
+		}
+		if moved || changed(r, "product_id") {
+			u.list(reviewsOf(product))
+		}
+		if author, ok := v["author_id"]; ok && (moved || changed(r, "author_id")) {
+			u.list(reviewsBy(cache.Entity(userKind, author)))
+		}
+	}
+}
+
+func orderRow(u *untrue, r outbox.Row) {
+	u.key(cache.Entity(orderKind, either(r)["id"]))
+	if cameOrWent(r) || changed(r, "customer_id") {
+		for _, v := range sides(r) {
+			u.list(ordersOf(cache.Entity(userKind, v["customer_id"])))
+		}
+	}
+}
+
+func orderLineRow(u *untrue, r outbox.Row) {
+	u.key(cache.Entity(orderKind, either(r)["order_id"]))
+}
+
+// cameOrWent reports whether the row is new or gone.
+func cameOrWent(r outbox.Row) bool { return r.Was == nil || r.Is == nil }
+
+// changed reports whether one of the columns changed.
+func changed(r outbox.Row, columns ...string) bool {
+	return slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(r.Changed, c) })
+}
+
+// either is the row as it is or, if it is gone, was: for what both have in common.
+func either(r outbox.Row) outbox.Values {
+	if r.Is != nil {
+		return r.Is
+	}
+	return r.Was
+}
+
+// sides are what the row was and is.
+func sides(r outbox.Row) []outbox.Values {
+	return slices.DeleteFunc([]outbox.Values{r.Was, r.Is}, func(v outbox.Values) bool { return v == nil })
+}
+
+// untrue is an eviction that names nothing twice.
+type untrue struct {
+	cache.Eviction
+	keys map[cache.Key]bool
+	tags map[cache.Tag]bool
+}
+
+func (u *untrue) key(k cache.Key) {
+	if !u.keys[k] {
+		u.keys[k] = true
+		u.Keys = append(u.Keys, k)
+	}
+}
+
+func (u *untrue) tag(tags ...cache.Tag) {
+	for _, t := range tags {
+		if !u.tags[t] {
+			u.tags[t] = true
+			u.Tags = append(u.Tags, t)
+		}
+	}
+}
+
+// list notes that a collection gained or lost members: its windows, by the tag, and its count.
+func (u *untrue) list(of cache.Tag) {
+	u.key(of.Count())
+	u.tag(of)
 }

@@ -26,14 +26,24 @@ const (
 
 func entity(kind string, id int64) cache.Key { return cache.Entity(kind, strconv.FormatInt(id, 10)) }
 
-func userKey(id int64) cache.Key        { return entity("user", id) }
-func productKey(id int64) cache.Key     { return entity("product", id) }
-func reviewKey(id int64) cache.Key      { return entity("review", id) }
-func orderKey(id int64) cache.Key       { return entity("order", id) }
-func countryKey(code string) cache.Key  { return cache.Entity("country", code) }
-func reviewsBy(author int64) cache.Tag  { return userKey(author).Collection("reviews") }
-func reviewsOf(product int64) cache.Tag { return productKey(product).Collection("reviews") }
-func ordersOf(customer int64) cache.Tag { return userKey(customer).Collection("orders") }
+// The kinds of entities.
+const (
+	userKind    = "user"
+	productKind = "product"
+	reviewKind  = "review"
+	orderKind   = "order"
+	countryKind = "country"
+)
+
+func userKey(id int64) cache.Key       { return entity(userKind, id) }
+func productKey(id int64) cache.Key    { return entity(productKind, id) }
+func reviewKey(id int64) cache.Key     { return entity(reviewKind, id) }
+func orderKey(id int64) cache.Key      { return entity(orderKind, id) }
+func countryKey(code string) cache.Key { return cache.Entity(countryKind, code) }
+
+func reviewsBy(author cache.Key) cache.Tag  { return author.Collection("reviews") }
+func reviewsOf(product cache.Key) cache.Tag { return product.Collection("reviews") }
+func ordersOf(customer cache.Key) cache.Tag { return customer.Collection("orders") }
 
 // What users and products are found by.
 var (

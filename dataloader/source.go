@@ -15,8 +15,8 @@ import (
 type kind[K comparable, V any] struct {
 	maxAge time.Duration
 	name   func(K) (cache.Key, []cache.Tag)
-	// load answers all keys in one statement; what is not in the map is not there.
-	load func(context.Context, []K) (map[K]V, error)
+	// load answers all keys in one statement, and the snapshot it saw; what is not in the map is not there.
+	load func(context.Context, []K) (map[K]V, cache.Snapshot, error)
 }
 
 func (k *kind[K, V]) request(key K) cache.Request {
@@ -30,7 +30,7 @@ func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any,
 	for i, r := range requests {
 		keys[i] = r.Arg.(K)
 	}
-	found, err := k.load(ctx, keys)
+	found, seen, err := k.load(ctx, keys)
 	if err != nil {
 		return nil, cache.Snapshot{}, err
 	}
@@ -40,7 +40,7 @@ func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any,
 			values[i] = v
 		}
 	}
-	return values, cache.Snapshot{}, nil
+	return values, seen, nil
 }
 
 // Also implements [cache.Source]: one thing is read at a time.
@@ -54,17 +54,21 @@ func (k *kind[K, V]) Decode(_ cache.Request, data []byte) (any, error) {
 }
 
 // one makes the load of a kind that has few things, read one by one.
-func one[K comparable, V any](load func(context.Context, K) (V, error)) func(context.Context, []K) (map[K]V, error) {
-	return func(ctx context.Context, keys []K) (map[K]V, error) {
+func one[K comparable, V any](load func(context.Context, K) (V, cache.Snapshot, error)) func(context.Context, []K) (map[K]V, cache.Snapshot, error) {
+	return func(ctx context.Context, keys []K) (map[K]V, cache.Snapshot, error) {
 		found := make(map[K]V, len(keys))
-		for _, key := range keys {
-			v, err := load(ctx, key)
+		var first cache.Snapshot // which the later ones saw as well
+		for i, key := range keys {
+			v, seen, err := load(ctx, key)
 			if err != nil {
-				return nil, err
+				return nil, cache.Snapshot{}, err
+			}
+			if i == 0 {
+				first = seen
 			}
 			found[key] = v
 		}
-		return found, nil
+		return found, first, nil
 	}
 }
 
@@ -96,11 +100,11 @@ func (s *productSource) request(id int64, part string) cache.Request {
 func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	var columns db.ProductColumns
 	var ids []int64
-	seen := map[int64]bool{}
+	known := map[int64]bool{}
 	for _, r := range requests {
 		p := r.Arg.(productPart)
-		if !seen[p.id] {
-			seen[p.id] = true
+		if !known[p.id] {
+			known[p.id] = true
 			ids = append(ids, p.id)
 		}
 		switch p.part {
@@ -112,7 +116,7 @@ func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]a
 			columns.Product = true
 		}
 	}
-	rows, err := s.db.ProductsByID(ctx, ids, columns)
+	rows, seen, err := s.db.ProductsByID(ctx, ids, columns)
 	if err != nil {
 		return nil, cache.Snapshot{}, err
 	}
@@ -132,7 +136,7 @@ func (s *productSource) Load(ctx context.Context, requests []cache.Request) ([]a
 			values[i] = row.Product()
 		}
 	}
-	return values, cache.Snapshot{}, nil
+	return values, seen, nil
 }
 
 // Also implements [cache.Source]: a row that is read for the product brings the other parts along. A

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Country is a row of countries.
@@ -16,29 +19,37 @@ type Country struct {
 
 // CountriesByCode answers the countries with these codes. Each is a look of its own into the index: given a
 // list, PostgreSQL would rather read the whole table, small as it is.
-func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*Country, error) {
+func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*Country, cache.Snapshot, error) {
 	wanted := make([]bun.TupleValues, len(codes))
 	for i, c := range codes {
 		wanted[i] = bun.Tuple([]string{c})
 	}
 	var rows []struct {
-		Code string
-		Name *string // nil: there is none
+		Seen, Code string
+		Name       *string // nil: there is none
 	}
-	err := d.bun.NewRaw("SELECT column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM (VALUES ?) AS wanted",
-		bun.List(wanted)).Scan(ctx, &rows)
+	err := d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM (VALUES ?) AS wanted",
+		outbox.Seen(d.bun), bun.List(wanted)).Scan(ctx, &rows)
+	if err != nil {
+		return nil, cache.Snapshot{}, translate(err, "")
+	}
 	countries := make(map[string]*Country, len(rows))
 	for _, r := range rows {
 		if r.Name != nil {
 			countries[r.Code] = &Country{Code: r.Code, Name: *r.Name}
 		}
 	}
-	return countries, translate(err, "")
+	seen, err := cache.ParseSnapshot(rows[0].Seen)
+	return countries, seen, err
 }
 
 // CountryCodes answers the codes of all countries, in order.
-func (d *DB) CountryCodes(ctx context.Context) ([]string, error) {
-	codes := []string{}
-	err := d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code").Scan(ctx, &codes)
-	return codes, translate(err, "")
+func (d *DB) CountryCodes(ctx context.Context) ([]string, cache.Snapshot, error) {
+	// Ordered inside as well: for an order PostgreSQL takes the index.
+	rows, seen, err := read[Country](ctx, d, "code", d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code"))
+	codes := make([]string, len(rows))
+	for i, r := range rows {
+		codes[i] = r.Code
+	}
+	return codes, seen, err
 }

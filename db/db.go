@@ -79,9 +79,11 @@ func (o Options) withDefaults() (Options, error) {
 
 // DB is an open database, safe for concurrent use.
 type DB struct {
-	bun  *bun.DB
-	name string
-	keep *sql.Conn // holds a database in memory alive; nil for all others
+	bun     *bun.DB
+	name    string
+	keep    *sql.Conn // holds a database in memory alive; nil for all others
+	options Options
+	lent    bool // whether the pool is another DB's, who closes it
 }
 
 // Open opens the database and makes one connection, so that a wrong URL or a server that is down is told
@@ -105,10 +107,25 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.options = o
 	if err := d.connect(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", d.name, err), d.bun.Close())
 	}
 	return d, nil
+}
+
+// Aside answers the same database by a pool of its own of at most conns connections, for what must not wait
+// until requests leave it one. It is closed by itself, before d. On SQLite, where connections cost
+// nothing and wait for no server, it is d's own pool.
+func (d *DB) Aside(ctx context.Context, conns int) (*DB, error) {
+	if !d.Postgres() {
+		lent := *d
+		lent.lent = true
+		return &lent, nil
+	}
+	o := d.options
+	o.MaxOpenConns, o.MaxIdleConns = conns, conns
+	return Open(ctx, o)
 }
 
 // connect makes the first connection.
@@ -163,6 +180,9 @@ func (d *DB) Ping(ctx context.Context) error {
 
 // Close closes all connections once they are idle. A database in memory is gone then.
 func (d *DB) Close() error {
+	if d.lent {
+		return nil
+	}
 	var err error
 	if d.keep != nil {
 		err = d.keep.Close()

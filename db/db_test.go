@@ -364,6 +364,36 @@ func TestArgumentsStayText(t *testing.T) {
 	})
 }
 
+// Who has a pool aside does not wait for those who use up the other one.
+func TestAside(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		aside := must(d.Aside(ctx, 2))(t)
+		if d.Postgres() {
+			for range d.options.MaxOpenConns {
+				conn := must(d.Bun().DB.Conn(ctx))(t)
+				defer conn.Close()
+			}
+			if n := aside.Bun().Stats().MaxOpenConnections; n != 2 {
+				t.Errorf("the pool has up to %d connections, want 2", n)
+			}
+		}
+		if err := aside.Ping(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := aside.Close(); err != nil {
+			t.Error(err)
+		}
+		if !d.Postgres() {
+			if err := d.Ping(ctx); err != nil {
+				t.Errorf("after the other one was closed: %v", err)
+			}
+		}
+	})
+}
+
 type recorder struct {
 	mu         sync.Mutex
 	statements []string

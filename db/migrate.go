@@ -28,7 +28,7 @@ var ErrSchema = errors.New("the database schema is not up to date: run `fieldcac
 // Tables that are there already are adopted with their data. Several processes may call it at once: one
 // works, the others wait and find it done.
 //
-// Indexes are built while writers to their table wait.
+// Indexes and triggers are made while writers to their table wait.
 func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 	var applied []string
 	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-var allMigrations = []string{"0001_shop"}
+var allMigrations = []string{"0001_shop", "0002_outbox"}
 
 func TestMigrateUpAndDown(t *testing.T) {
 	t.Parallel()
@@ -42,7 +43,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("status after up: %v", states)
 		}
 		full := objects(t, d)
-		for _, want := range []string{"users", "order_lines", "reviews_product_idx", "countries_code_name_idx"} {
+		for _, want := range []string{"users", "order_lines", "reviews_product_idx", "countries_code_name_idx", "cache_outbox", "cache_horizon", "cache_outbox_due_idx"} {
 			if !slices.ContainsFunc(full, func(o string) bool { return strings.Contains(o, want) }) {
 				t.Errorf("%s is missing after up", want)
 			}
@@ -54,8 +55,10 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("a second up changed the schema to %v", got)
 		}
 
-		if down := must(d.MigrateDown(ctx))(t); !slices.Equal(down, allMigrations) {
-			t.Errorf("down took back %v, want %v", down, allMigrations)
+		down := must(d.MigrateDown(ctx))(t)
+		slices.Reverse(down)
+		if !slices.Equal(down, allMigrations) {
+			t.Errorf("down took back, from the last to the first, %v, want %v", down, allMigrations)
 		}
 		if got := objects(t, d); !slices.Equal(got, empty) {
 			t.Errorf("down left %v", got)
@@ -123,6 +126,74 @@ func TestMigrateRepairs(t *testing.T) {
 			t.Errorf("CheckSchema after the repair: %v", err)
 		}
 	})
+}
+
+// A trigger that is disabled or gone is told, and put right.
+func TestMigrateRepairsTriggers(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, d testDB) {
+		ctx := t.Context()
+		adopt(t, d)
+		before := objects(t, d)
+		must(d.MigrateUp(ctx))(t)
+		full := len(objects(t, d))
+		breaks := map[string]string{"cache_outbox_users_update": "DROP TRIGGER cache_outbox_users_update"}
+		if d.Postgres() {
+			breaks = map[string]string{
+				`cache_outbox_update ON "users"`:      "ALTER TABLE users DISABLE TRIGGER cache_outbox_update",
+				`cache_outbox_truncate ON "products"`: "DROP TRIGGER cache_outbox_truncate ON products",
+			}
+		}
+		for name, statement := range breaks {
+			execute(t, d, statement)
+			if err := d.CheckSchema(ctx); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "trigger "+name) {
+				t.Errorf("CheckSchema after %s: %v", statement, err)
+			}
+			if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, []string{"0002_outbox"}) {
+				t.Errorf("up applied %v", up)
+			}
+			if err := d.CheckSchema(ctx); err != nil {
+				t.Errorf("CheckSchema after the repair: %v", err)
+			}
+			if again := len(objects(t, d)); again != full {
+				t.Errorf("%d objects after the repair, %d before", again, full)
+			}
+		}
+		if d.Postgres() {
+			execute(t, d, "ALTER TABLE users DISABLE TRIGGER ALL")
+		}
+		must(d.MigrateDown(ctx))(t)
+		if after := objects(t, d); !slices.Equal(after, before) {
+			t.Errorf("after down the schema is\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+		}
+	})
+}
+
+// The database is dumped before and after, by PostgreSQL's own program.
+func TestMigrateDownLeavesTheDumpAsItWas(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	dump := func() string {
+		// Newer ones write a key into the dump, by default another one each time; older ones do not know of it.
+		out, err := exec.CommandContext(t.Context(), "pg_dump", "--schema-only", "--restrict-key=same", d.url).CombinedOutput()
+		if err != nil {
+			out, err = exec.CommandContext(t.Context(), "pg_dump", "--schema-only", d.url).CombinedOutput()
+		}
+		if err != nil {
+			t.Fatalf("pg_dump: %v\n%s", err, out)
+		}
+		return string(out)
+	}
+	adopt(t, d)
+	before := dump()
+	must(d.MigrateUp(t.Context()))(t)
+	if full := dump(); !strings.Contains(full, "CREATE TRIGGER cache_outbox_update AFTER UPDATE ON public.users") {
+		t.Errorf("the dump holds no trigger:\n%s", full)
+	}
+	must(d.MigrateDown(t.Context()))(t)
+	if after := dump(); after != before {
+		t.Errorf("the dump is\n%s\nwant\n%s", after, before)
+	}
 }
 
 // Whoever makes the tables anew after up owns them: down must not take them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/bits"
 	"slices"
@@ -11,6 +12,9 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Order is a row of orders with its lines.
@@ -57,21 +61,33 @@ func (o *Order) Totals() ([]*Price, error) {
 	return totals, nil
 }
 
-// OrdersByID answers the orders with these ids, their lines in order.
-func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, error) {
-	var rows []*Order
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).
-		Relation("Lines", func(q *bun.SelectQuery) *bun.SelectQuery { return q.Order("order_id", "line_no") }).Scan(ctx)
-	return byKey(rows, func(o *Order) int64 { return o.ID }), translate(err, "")
+// OrdersByID answers the orders with these ids, their lines in order. The lines are read by a second
+// statement: the snapshot is the first one's, which both saw.
+func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*Order)(nil)).Where("id IN (?)", bun.List(ids))
+	orders, seen, err := readByKey(ctx, d, q, func(o *Order) int64 { return o.ID })
+	if err != nil || len(orders) == 0 {
+		return orders, seen, err
+	}
+	var lines []*OrderLine
+	err = d.bun.NewSelect().Model(&lines).Where("order_id IN (?)", bun.List(slices.Collect(maps.Keys(orders)))).
+		Order("order_id", "line_no").Scan(ctx)
+	if err != nil {
+		return nil, cache.Snapshot{}, translate(err, "")
+	}
+	for _, l := range lines {
+		orders[l.OrderID].Lines = append(orders[l.OrderID].Lines, l)
+	}
+	return orders, seen, nil
 }
 
 // OrdersByCustomer answers windows of what users ordered.
-func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "orders", "customer_id", ws)
 }
 
 // CountOrdersByCustomer counts what users ordered.
-func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "orders", "customer_id", ids)
 }
 
@@ -79,13 +95,14 @@ func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]
 // whose products and quantities are given, and fills in ids and time. Nothing changes when the customer or
 // a product is not there ([ErrNotFound]), a product has too few pieces left ([ErrConflict]), or the
 // products are priced in different currencies ([ErrInput]), since no total could be told then.
-func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
+func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	o.CreatedAt = now()
-	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		wanted := map[int64]int{}
-		for _, l := range o.Lines {
-			wanted[l.ProductID] += l.Quantity
-		}
+	wanted := map[int64]int{}
+	for _, l := range o.Lines {
+		wanted[l.ProductID] += l.Quantity
+	}
+	var xid uint64
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		products, err := d.takeStock(ctx, tx, wanted)
 		if err != nil {
 			return err
@@ -98,7 +115,7 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 			}
 			l.LineNo, l.UnitPriceCents, l.Currency = i+1, p.PriceCents, p.Currency
 		}
-		if _, err := tx.NewInsert().Model(o).Returning("id").Exec(ctx); err != nil {
+		if err := tx.NewInsert().Model(o).Returning("id").Scan(ctx, &o.ID); err != nil {
 			var dangling *Error
 			if err = translate(err, "customerId"); errors.As(err, &dangling) && dangling.Field == "customerId" {
 				return NotFound("customerId", "There is no user %d.", o.CustomerID)
@@ -108,18 +125,28 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) error {
 		for _, l := range o.Lines {
 			l.OrderID = o.ID
 		}
-		_, err = tx.NewInsert().Model(&o.Lines).Exec(ctx)
-		return err
+		var xids []uint64 // the same for each line
+		if err := tx.NewInsert().Model(&o.Lines).Returning("? AS xid", d.xid()).Scan(ctx, &xids); err != nil {
+			return err
+		}
+		xid = xids[0]
+		return d.askXid(ctx, tx, &xid)
 	})
+	var taken, lines []outbox.Row
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		taken = append(taken, updated(rowID(id), "stock"))
+	}
+	for range o.Lines {
+		lines = append(lines, outbox.Row{Is: ids(map[string]int64{"order_id": o.ID})})
+	}
+	return committed(xid, err, change("products", outbox.Update, taken...),
+		change("orders", outbox.Insert, outbox.Row{Is: ids(map[string]int64{"id": o.ID, "customer_id": o.CustomerID})}),
+		change("order_lines", outbox.Insert, lines...))
 }
 
 // takeStock takes pieces of products away and answers the products' rows.
 func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (map[int64]*ProductRow, error) {
-	ids := make([]int64, 0, len(wanted))
-	for id := range wanted {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(wanted))
 	var rows []*ProductRow
 	// Locked in the order of their ids, two orders for the same products wait for each other instead of
 	// locking each other out.
@@ -127,7 +154,10 @@ func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (m
 	if err := d.lock(q).Scan(ctx); err != nil {
 		return nil, err
 	}
-	products := byKey(rows, func(r *ProductRow) int64 { return r.ID })
+	products := make(map[int64]*ProductRow, len(rows))
+	for _, r := range rows {
+		products[r.ID] = r
+	}
 	var short []string
 	for _, id := range ids {
 		p := products[id]

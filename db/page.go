@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // Window selects a part of a list in ascending id order: the first rows whose id is greater than After.
@@ -39,27 +41,33 @@ func (w Window) page(ids []int64) *Page {
 }
 
 // pageOf reads a window of a whole table, which only narrows.
-func (d *DB) pageOf(ctx context.Context, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, error) {
-	ids := []int64{}
-	err := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", w.After).
-		Apply(narrow).Order("id").Limit(int64(w.First)+1).Scan(ctx, &ids)
-	if err != nil {
-		return nil, translate(err, "")
+func (d *DB) pageOf(ctx context.Context, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", w.After).
+		Apply(narrow).Order("id").Limit(int64(w.First) + 1)
+	rows, seen, err := read[struct{ ID int64 }](ctx, d, "id", q)
+	ids := make([]int64, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
 	}
-	return w.page(ids), nil
+	return w.page(ids), seen, err
 }
 
 // ownedPages reads windows of the lists that an owner column makes of a table: each is one look into
 // the index on (column, id), and one statement holds up to maxParts of them.
-func (d *DB) ownedPages(ctx context.Context, table, column string, windows []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) ownedPages(ctx context.Context, table, column string, windows []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
+	type member struct {
+		Part int
+		ID   int64
+	}
+	var first cache.Snapshot // what all of several statements saw
 	pages := make(map[OwnedWindow]*Page, len(windows))
 	for part := range slices.Chunk(windows, maxParts) {
-		var rows []struct {
-			Part int
-			ID   int64
+		rows, seen, err := read[member](ctx, d, "part, id", d.ownedRows(table, column, part))
+		if err != nil {
+			return nil, cache.Snapshot{}, err
 		}
-		if err := d.ownedRows(table, column, part).Scan(ctx, &rows); err != nil {
-			return nil, translate(err, "")
+		if first.IsZero() {
+			first = seen
 		}
 		ids := make([][]int64, len(part))
 		for _, r := range rows {
@@ -72,7 +80,7 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 			pages[w] = w.page(ids[i])
 		}
 	}
-	return pages, nil
+	return pages, first, nil
 }
 
 // ownedRows is the statement of ownedPages: the number of a window with each of its ids, one more than
@@ -85,7 +93,7 @@ func (d *DB) ownedRows(table, column string, windows []OwnedWindow) *bun.RawQuer
 			rows[i] = bun.Tuple([]int64{int64(i), w.Owner, w.After, int64(w.First) + 1})
 		}
 		return d.bun.NewRaw("SELECT part, id FROM (VALUES ?) AS w (part, owner, behind, most) "+
-			"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r ORDER BY part, id",
+			"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r",
 			bun.List(rows), bun.Ident(table), bun.Ident(column))
 	}
 	var text strings.Builder
@@ -97,21 +105,18 @@ func (d *DB) ownedRows(table, column string, windows []OwnedWindow) *bun.RawQuer
 		text.WriteString("SELECT * FROM (SELECT ? AS part, id FROM ? WHERE ? = ? AND id > ? ORDER BY id LIMIT ?) AS w")
 		args = append(args, i, bun.Ident(table), bun.Ident(column), w.Owner, w.After, w.First+1)
 	}
-	text.WriteString(" ORDER BY part, id")
 	return d.bun.NewRaw(text.String(), args...)
 }
 
 // ownedCounts counts the rows of each owner, 0 for those who have none.
-func (d *DB) ownedCounts(ctx context.Context, table, column string, owners []int64) (map[int64]int, error) {
-	var rows []struct {
+func (d *DB) ownedCounts(ctx context.Context, table, column string, owners []int64) (map[int64]int, cache.Snapshot, error) {
+	type sum struct {
 		Owner int64
 		N     int
 	}
-	err := d.bun.NewSelect().Table(table).ColumnExpr("? AS owner", bun.Ident(column)).ColumnExpr("count(*) AS n").
-		Where("? IN (?)", bun.Ident(column), bun.List(owners)).GroupExpr("?", bun.Ident(column)).Scan(ctx, &rows)
-	if err != nil {
-		return nil, translate(err, "")
-	}
+	q := d.bun.NewSelect().Table(table).ColumnExpr("? AS owner", bun.Ident(column)).ColumnExpr("count(*) AS n").
+		Where("? IN (?)", bun.Ident(column), bun.List(owners)).GroupExpr("?", bun.Ident(column))
+	rows, seen, err := read[sum](ctx, d, "", q)
 	counts := make(map[int64]int, len(owners))
 	for _, o := range owners {
 		counts[o] = 0
@@ -119,14 +124,5 @@ func (d *DB) ownedCounts(ctx context.Context, table, column string, owners []int
 	for _, r := range rows {
 		counts[r.Owner] = r.N
 	}
-	return counts, nil
-}
-
-// byKey makes a map of rows.
-func byKey[K comparable, R any](rows []R, key func(R) K) map[K]R {
-	m := make(map[K]R, len(rows))
-	for _, r := range rows {
-		m[key(r)] = r
-	}
-	return m
+	return counts, seen, err
 }

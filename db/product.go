@@ -3,9 +3,14 @@ package db
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // ProductRow is a whole row of products. Readers get its parts, which change at different speeds:
@@ -90,9 +95,8 @@ type ProductColumns struct {
 }
 
 // ProductsByID answers the rows with these ids, filled as far as asked.
-func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, error) {
-	var rows []*ProductRow
-	q := d.bun.NewSelect().Model(&rows).Column("id").Where("id IN (?)", bun.List(ids))
+func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id").Where("id IN (?)", bun.List(ids))
 	if columns.Product {
 		q.Column("name", "description", "category")
 	}
@@ -102,19 +106,17 @@ func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColum
 	if columns.Stock {
 		q.Column("stock")
 	}
-	err := q.Scan(ctx)
-	return byKey(rows, func(r *ProductRow) int64 { return r.ID }), translate(err, "")
+	return readByKey(ctx, d, q, func(r *ProductRow) int64 { return r.ID })
 }
 
 // ProductPage answers a window of all products, or of those of a category.
-func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, error) {
+func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, cache.Snapshot, error) {
 	return d.pageOf(ctx, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(q, category) })
 }
 
 // CountProducts counts all products, or those of a category.
-func (d *DB) CountProducts(ctx context.Context, category *string) (int, error) {
-	n, err := inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category).Count(ctx)
-	return int(n), translate(err, "")
+func (d *DB) CountProducts(ctx context.Context, category *string) (int, cache.Snapshot, error) {
+	return d.count(ctx, inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category))
 }
 
 func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
@@ -125,16 +127,14 @@ func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
 }
 
 // RatingsByProduct sums up the reviews of each product; one without reviews has a zero Rating.
-func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, error) {
-	var rows []struct {
+func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, cache.Snapshot, error) {
+	type sum struct {
 		ProductID  int64
 		Sum, Count int64
 	}
-	err := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
-		Where("product_id IN (?)", bun.List(ids)).Group("product_id").Scan(ctx, &rows)
-	if err != nil {
-		return nil, translate(err, "")
-	}
+	q := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
+		Where("product_id IN (?)", bun.List(ids)).Group("product_id")
+	rows, seen, err := read[sum](ctx, d, "", q)
 	ratings := make(map[int64]*Rating, len(ids))
 	for _, id := range ids {
 		ratings[id] = &Rating{}
@@ -142,44 +142,63 @@ func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rati
 	for _, r := range rows {
 		ratings[r.ProductID] = &Rating{r.Sum, r.Count}
 	}
-	return ratings, nil
+	return ratings, seen, err
 }
 
-// UpdateProduct changes a product and answers it, and what its name and category were before.
-func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (p *Product, before *Product, err error) {
-	err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		old := new(ProductRow)
-		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "category").Where("id = ?", id))
+// UpdateProduct changes a product and answers it.
+func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*Product, Commit, error) {
+	old := new(ProductRow)
+	var row struct {
+		ProductRow `bun:",extend"`
+		Xid        uint64
+	}
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "description", "category").Where("id = ?", id))
 		if err := found(lock.Scan(ctx), "id", "product", id); err != nil {
 			return err
 		}
-		row := new(ProductRow)
-		q := tx.NewUpdate().Model(row).Where("id = ?", id).Set("updated_at = ?", now())
+		q := tx.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
 		set(q, "name", patch.Name)
 		set(q, "description", patch.Description)
 		set(q, "category", patch.Category)
-		if err := found(q.Returning("id, name, description, category").Scan(ctx), "id", "product", id); err != nil {
-			return err
+		err := q.Returning("id, name, description, category, ? AS xid", d.xid()).Scan(ctx, &row)
+		if err != nil {
+			return found(err, "id", "product", id)
 		}
-		p, before = row.Product(), old.Product()
-		return nil
+		return d.askXid(ctx, tx, &row.Xid)
 	})
-	return p, before, err
+	touched := outbox.Row{Was: rowID(id), Is: rowID(id)}
+	touched.Was["category"], touched.Is["category"] = old.Category, row.Category
+	for _, c := range []struct{ column, was, is string }{
+		{"name", old.Name, row.Name}, {"description", old.Description, row.Description}, {"category", old.Category, row.Category},
+	} {
+		if c.was != c.is {
+			touched.Changed = append(touched.Changed, c.column)
+		}
+	}
+	c, err := committed(row.Xid, err, change("products", outbox.Update, touched))
+	return row.Product(), c, err
 }
 
 // SetPrice changes a product's price.
-func (d *DB) SetPrice(ctx context.Context, id int64, p Price) error {
-	return d.setProduct(ctx, id, "price_cents = ?, currency = ?", p.Cents, p.Currency)
+func (d *DB) SetPrice(ctx context.Context, id int64, p Price) (Commit, error) {
+	return d.setProduct(ctx, id, map[string]any{"price_cents": p.Cents, "currency": p.Currency})
 }
 
 // SetStock changes how many pieces of a product are there.
-func (d *DB) SetStock(ctx context.Context, id int64, stock int) error {
-	return d.setProduct(ctx, id, "stock = ?", stock)
+func (d *DB) SetStock(ctx context.Context, id int64, stock int) (Commit, error) {
+	return d.setProduct(ctx, id, map[string]any{"stock": stock})
 }
 
-func (d *DB) setProduct(ctx context.Context, id int64, expr string, args ...any) error {
-	var got int64
-	err := d.bun.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).
-		Set(expr, args...).Set("updated_at = ?", now()).Returning("id").Scan(ctx, &got)
-	return translate(found(err, "productId", "product", id), "")
+func (d *DB) setProduct(ctx context.Context, id int64, values map[string]any) (Commit, error) {
+	columns := slices.Sorted(maps.Keys(values))
+	var xid uint64
+	err := d.alone(ctx, &xid, func(ctx context.Context, in bun.IDB) error {
+		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
+		for _, c := range columns {
+			q.Set("? = ?", bun.Ident(c), values[c])
+		}
+		return translate(found(q.Returning("? AS xid", d.xid()).Scan(ctx, &xid), "productId", "product", id), "")
+	})
+	return committed(xid, err, change("products", outbox.Update, updated(rowID(id), columns...)))
 }

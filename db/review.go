@@ -2,9 +2,13 @@ package db
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Review is a row of reviews.
@@ -32,36 +36,39 @@ const (
 )
 
 // ReviewsByID answers the reviews with these ids.
-func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, error) {
-	var rows []*Review
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx)
-	return byKey(rows, func(r *Review) int64 { return r.ID }), translate(err, "")
+func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*Review)(nil)).Where("id IN (?)", bun.List(ids))
+	return readByKey(ctx, d, q, func(r *Review) int64 { return r.ID })
 }
 
 // ReviewsByAuthor answers windows of what users wrote.
-func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byAuthor, ws)
 }
 
 // ReviewsByProduct answers windows of what was written about products.
-func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, error) {
+func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byProduct, ws)
 }
 
 // CountReviewsByAuthor counts what users wrote.
-func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byAuthor, ids)
 }
 
 // CountReviewsByProduct counts what was written about products.
-func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, error) {
+func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byProduct, ids)
 }
 
 // AddReview adds a review and fills in its id and time. A product that is not there is [ErrNotFound].
-func (d *DB) AddReview(ctx context.Context, r *Review) error {
+func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = now()
-	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	var made struct {
+		ID  int64
+		Xid uint64
+	}
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
 			return err
 		}
@@ -70,7 +77,15 @@ func (d *DB) AddReview(ctx context.Context, r *Review) error {
 				return err
 			}
 		}
-		_, err := tx.NewInsert().Model(r).Returning("id").Exec(ctx)
-		return err
+		if err := tx.NewInsert().Model(r).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made); err != nil {
+			return err
+		}
+		return d.askXid(ctx, tx, &made.Xid)
 	})
+	r.ID = made.ID
+	is := ids(map[string]int64{"id": r.ID, "product_id": r.ProductID})
+	if r.AuthorID != nil {
+		is["author_id"] = strconv.FormatInt(*r.AuthorID, 10)
+	}
+	return committed(made.Xid, err, change("reviews", outbox.Insert, outbox.Row{Is: is}))
 }

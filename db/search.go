@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // Hit is one thing that a search found.
@@ -23,16 +25,24 @@ const (
 // Search answers users and products whose name holds the text, at most first in all: each sort in
 // ascending id order, a user and a product in turn as long as there are both. A text of one or two
 // characters, too little for an index of trigrams, is looked for at the beginning of names only.
-func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, error) {
+func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, cache.Snapshot, error) {
 	pattern := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(text) + "%"
 	if utf8.RuneCountInString(text) > 2 {
 		pattern = "%" + pattern
 	}
 	// rank is a hit's place among its own sort.
+	type ranked struct {
+		Hit  `bun:",extend"`
+		Rank int
+	}
 	const part = "SELECT kind, id, row_number() OVER (ORDER BY id) AS rank FROM " +
 		"(SELECT ? AS kind, id FROM ? WHERE lower(name) LIKE lower(?) ESCAPE '!' ORDER BY id LIMIT ?) AS w"
-	hits := []Hit{}
-	err := d.bun.NewRaw("SELECT kind, id FROM ("+part+" UNION ALL "+part+") AS hits ORDER BY rank, kind DESC LIMIT ?",
-		UserHit, bun.Ident("users"), pattern, first, ProductHit, bun.Ident("products"), pattern, first, first).Scan(ctx, &hits)
-	return hits, translate(err, "")
+	rows, seen, err := read[ranked](ctx, d, "rank, kind DESC", d.bun.NewRaw(
+		"SELECT kind, id, rank FROM ("+part+" UNION ALL "+part+") AS hits ORDER BY rank, kind DESC LIMIT ?",
+		UserHit, bun.Ident("users"), pattern, first, ProductHit, bun.Ident("products"), pattern, first, first))
+	hits := make([]Hit, len(rows))
+	for i, r := range rows {
+		hits[i] = r.Hit
+	}
+	return hits, seen, err
 }

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // User is a row of users.
@@ -26,33 +29,25 @@ type UserPatch struct {
 	Bio, CountryCode **string // a pointer to nil empties the column
 }
 
-// DeletedUser names the rows that the deletion of a user changed besides.
-type DeletedUser struct {
-	Reviews []int64 // they lost their author
-	Orders  []int64 // they are gone
-}
-
 // UsersByID answers the users with these ids.
-func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, error) {
-	var rows []*User
-	err := d.bun.NewSelect().Model(&rows).Where("id IN (?)", bun.List(ids)).Scan(ctx)
-	return byKey(rows, func(u *User) int64 { return u.ID }), translate(err, "")
+func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model((*User)(nil)).Where("id IN (?)", bun.List(ids))
+	return readByKey(ctx, d, q, func(u *User) int64 { return u.ID })
 }
 
 // UserPage answers a window of all users.
-func (d *DB) UserPage(ctx context.Context, w Window) (*Page, error) {
+func (d *DB) UserPage(ctx context.Context, w Window) (*Page, cache.Snapshot, error) {
 	return d.pageOf(ctx, (*User)(nil), w, nil)
 }
 
 // CountUsers counts all users.
-func (d *DB) CountUsers(ctx context.Context) (int, error) {
-	n, err := d.bun.NewSelect().Model((*User)(nil)).Count(ctx)
-	return int(n), translate(err, "")
+func (d *DB) CountUsers(ctx context.Context) (int, cache.Snapshot, error) {
+	return d.count(ctx, d.bun.NewSelect().Model((*User)(nil)))
 }
 
 // FirstUser answers the lowest id of a user, 0 if there is none.
 func (d *DB) FirstUser(ctx context.Context) (int64, error) {
-	p, err := d.UserPage(ctx, Window{First: 1})
+	p, _, err := d.UserPage(ctx, Window{First: 1})
 	if err != nil || len(p.IDs) == 0 {
 		return 0, err
 	}
@@ -61,59 +56,97 @@ func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 
 // CreateUser adds a user and fills in the id and the times. An e-mail address that another user has
 // is [ErrConflict], an unknown country [ErrInput].
-func (d *DB) CreateUser(ctx context.Context, u *User) error {
+func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.CreatedAt = now()
 	u.UpdatedAt = u.CreatedAt
-	_, err := d.bun.NewInsert().Model(u).Returning("id").Exec(ctx)
-	return translate(err, "countryCode")
+	var made struct {
+		ID  int64
+		Xid uint64
+	}
+	err := d.alone(ctx, &made.Xid, func(ctx context.Context, in bun.IDB) error {
+		return translate(in.NewInsert().Model(u).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made), "countryCode")
+	})
+	u.ID = made.ID
+	return committed(made.Xid, err, change("users", outbox.Insert, outbox.Row{Is: rowID(u.ID)}))
 }
 
-// UpdateUser changes a user and answers the new row, and whether the name is another one now. The
-// errors are those of [DB.CreateUser], and [ErrNotFound].
-func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (u *User, renamed bool, err error) {
+// UpdateUser changes a user and answers the new row. The errors are those of [DB.CreateUser], and
+// [ErrNotFound].
+func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, Commit, error) {
+	var row struct {
+		User `bun:",extend"`
+		Xid  uint64
+	}
+	changed := []string{"updated_at"}
 	update := func(ctx context.Context, in bun.IDB) error {
-		u = new(User)
-		q := in.NewUpdate().Model(u).Where("id = ?", id).Set("updated_at = ?", now())
+		q := in.NewUpdate().Model((*User)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
 		set(q, "name", patch.Name)
 		set(q, "email", patch.Email)
 		set(q, "bio", patch.Bio)
 		set(q, "country_code", patch.CountryCode)
-		err := q.Returning("*").Scan(ctx)
+		err := q.Returning("*, ? AS xid", d.xid()).Scan(ctx, &row)
 		return translate(found(err, "id", "user", id), "countryCode")
 	}
+	var err error
 	if patch.Name == nil {
-		err = update(ctx, d.bun)
-		return u, false, err
+		err = d.alone(ctx, &row.Xid, update)
+	} else {
+		err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			var before string
+			lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("name").Where("id = ?", id))
+			if err := found(lock.Scan(ctx, &before), "id", "user", id); err != nil {
+				return err
+			}
+			if before != *patch.Name {
+				changed = append(changed, "name")
+			}
+			if err := update(ctx, tx); err != nil {
+				return err
+			}
+			return d.askXid(ctx, tx, &row.Xid)
+		})
 	}
-	err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var before string
-		lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("name").Where("id = ?", id))
-		if err := found(lock.Scan(ctx, &before), "id", "user", id); err != nil {
-			return err
-		}
-		renamed = before != *patch.Name
-		return update(ctx, tx)
-	})
-	return u, renamed, err
+	c, err := committed(row.Xid, err, change("users", outbox.Update, updated(rowID(id), changed...)))
+	return &row.User, c, err
 }
 
 // DeleteUser deletes a user with their orders; their reviews stay, without an author.
-func (d *DB) DeleteUser(ctx context.Context, id int64) (gone DeletedUser, err error) {
-	err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
+	var (
+		reviews []struct{ ID, ProductID int64 }
+		orders  []int64
+		xid     uint64
+	)
+	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The lock keeps others from adding reviews and orders between here and the deletion.
 		var locked int64
 		lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("id").Where("id = ?", id))
 		if err := found(lock.Scan(ctx, &locked), "id", "user", id); err != nil {
 			return err
 		}
-		if err := tx.NewSelect().Model((*Review)(nil)).Column("id").Where("author_id = ?", id).Order("id").Scan(ctx, &gone.Reviews); err != nil {
+		if err := tx.NewSelect().Model((*Review)(nil)).Column("id", "product_id").Where("author_id = ?", id).Order("id").Scan(ctx, &reviews); err != nil {
 			return err
 		}
-		if err := tx.NewSelect().Model((*Order)(nil)).Column("id").Where("customer_id = ?", id).Order("id").Scan(ctx, &gone.Orders); err != nil {
+		if err := tx.NewSelect().Model((*Order)(nil)).Column("id").Where("customer_id = ?", id).Order("id").Scan(ctx, &orders); err != nil {
 			return err
 		}
-		_, err := tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Exec(ctx)
-		return err
+		if err := tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Returning("? AS xid", d.xid()).Scan(ctx, &xid); err != nil {
+			return err
+		}
+		return d.askXid(ctx, tx, &xid)
 	})
-	return gone, err
+	unsigned := make([]outbox.Row, len(reviews))
+	for i, r := range reviews {
+		unsigned[i] = outbox.Row{
+			Was:     ids(map[string]int64{"id": r.ID, "product_id": r.ProductID, "author_id": id}),
+			Is:      ids(map[string]int64{"id": r.ID, "product_id": r.ProductID}),
+			Changed: []string{"author_id"},
+		}
+	}
+	gone := make([]outbox.Row, len(orders))
+	for i, order := range orders {
+		gone[i] = outbox.Row{Was: ids(map[string]int64{"id": order, "customer_id": id})}
+	}
+	return committed(xid, err, change("users", outbox.Delete, outbox.Row{Was: rowID(id)}),
+		change("reviews", outbox.Update, unsigned...), change("orders", outbox.Delete, gone...))
 }

@@ -50,12 +50,12 @@ func (s *shop) contents(t testing.TB) string {
 // unchanged runs f, which must neither write nor evict.
 func (s *shop) unchanged(t testing.TB, f func()) {
 	t.Helper()
-	before, evictions := s.contents(t), s.cache.Stats().Evictions.Load()
+	before, evictions := s.contents(t), s.cache.Stats().Evictions()
 	f()
 	if s.contents(t) != before {
 		t.Error("rows were changed")
 	}
-	if got := s.cache.Stats().Evictions.Load(); got != evictions {
+	if got := s.cache.Stats().Evictions(); got != evictions {
 		t.Errorf("%d keys and tags were evicted", got-evictions)
 	}
 }
@@ -136,7 +136,7 @@ func TestWhoMayWrite(t *testing.T) {
 			}
 		})
 		for _, c := range allowed {
-			evictions := s.cache.Stats().Evictions.Load()
+			evictions := s.cache.Stats().Evictions()
 			a := s.ask(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
 			if a.code() != "" || string(a.Data) == "null" {
 				t.Errorf("%s by %s: %s", c.name, c.who, a.raw)
@@ -144,7 +144,7 @@ func TestWhoMayWrite(t *testing.T) {
 			if !writes.MatchString(lines(s.sql())) {
 				t.Errorf("%s by %s: nothing was written", c.name, c.who)
 			}
-			if s.cache.Stats().Evictions.Load() == evictions {
+			if s.cache.Stats().Evictions() == evictions {
 				t.Errorf("%s by %s: nothing was evicted", c.name, c.who)
 			}
 		}

@@ -57,10 +57,6 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 			code(shown, errTimeout.code)
 		case shown.Extensions["code"] != nil:
 			// gqlgen's own, about the document or its variables.
-		case !graphql.HasOperationContext(ctx) && stackOf(err) == "":
-			// The transport's, whose text holds the body.
-			shown.Message = `The request is not what GraphQL over HTTP has: a JSON object in UTF-8 such as {"query": "{ countries { name } }", "variables": {}}.`
-			code(shown, "BAD_REQUEST")
 		default:
 			id := rand.Text()
 			log.ErrorContext(ctx, "a field failed", "id", id, "path", shown.Path.String(), "error", err, "stack", stackOf(err))

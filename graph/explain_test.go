@@ -108,7 +108,8 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 			if strings.Contains(plan, "Seq Scan") {
 				t.Errorf("%s: a table is read whole:\n%s\n%s", op.name, q, plan)
 			}
-			if strings.Contains(q, "count(*)") && (!strings.Contains(plan, "Index Only Scan") || strings.Contains(strings.ReplaceAll(plan, "Index Only Scan", ""), "Scan ")) {
+			reads := strings.NewReplacer("Index Only Scan", "", "Subquery Scan", "").Replace(plan)
+			if strings.Contains(q, "count(*)") && (!strings.Contains(plan, "Index Only Scan") || strings.Contains(reads, "Scan ")) {
 				t.Errorf("%s: it is not counted from an index alone:\n%s\n%s", op.name, q, plan)
 			}
 		}

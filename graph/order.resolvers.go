@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -18,8 +17,8 @@ func (r *mutationResolver) PlaceOrder(ctx context.Context, lines []*model.OrderL
 	if order.Lines, err = orderLines(lines); err != nil {
 		return nil, err
 	}
-	err = r.DB.PlaceOrder(ctx, order)
-	return order, r.written(ctx, err, func() cache.Eviction { return dataloader.OrderPlaced(order) })
+	c, err := r.DB.PlaceOrder(ctx, order)
+	return order, r.written(ctx, c, err)
 }
 
 func (r *orderResolver) Customer(ctx context.Context, obj *db.Order) (*db.User, error) {

@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -18,8 +17,8 @@ func (r *mutationResolver) UpdateProduct(ctx context.Context, id string, input m
 	if err != nil {
 		return nil, err
 	}
-	after, before, err := r.DB.UpdateProduct(ctx, n, patch)
-	return after, r.written(ctx, err, func() cache.Eviction { return dataloader.ProductChanged(before, after) })
+	p, c, err := r.DB.UpdateProduct(ctx, n, patch)
+	return p, r.written(ctx, c, err)
 }
 
 func (r *mutationResolver) SetPrice(ctx context.Context, productID string, price model.MoneyInput) (*db.Product, error) {
@@ -31,8 +30,8 @@ func (r *mutationResolver) SetPrice(ctx context.Context, productID string, price
 	if err != nil {
 		return nil, err
 	}
-	err = r.DB.SetPrice(ctx, n, p)
-	if err := r.written(ctx, err, func() cache.Eviction { return dataloader.PriceChanged(n) }); err != nil {
+	c, err := r.DB.SetPrice(ctx, n, p)
+	if err := r.written(ctx, c, err); err != nil {
 		return nil, err
 	}
 	return dataloader.For(ctx).Product(ctx, n)
@@ -46,8 +45,8 @@ func (r *mutationResolver) SetStock(ctx context.Context, productID string, stock
 	if err := between("stock", stock, 0, maxQuantity); err != nil {
 		return nil, err
 	}
-	err = r.DB.SetStock(ctx, n, stock)
-	if err := r.written(ctx, err, func() cache.Eviction { return dataloader.StockChanged(n) }); err != nil {
+	c, err := r.DB.SetStock(ctx, n, stock)
+	if err := r.written(ctx, c, err); err != nil {
 		return nil, err
 	}
 	return dataloader.For(ctx).Product(ctx, n)

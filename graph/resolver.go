@@ -20,13 +20,13 @@ type Resolver struct {
 
 // written ends a write: it evicts what the write made untrue, unless nothing was committed for certain,
 // and passes err on. A commit whose outcome nobody knows evicts too.
-func (r *Resolver) written(ctx context.Context, err error, evict func() cache.Eviction) error {
+func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	if err != nil && db.Rejected(err) {
 		return err
 	}
-	ev := evict()
-	reportFrom(ctx).evicted(ctx, ev)
-	if e := dataloader.For(ctx).Evict(ctx, ev); e != nil {
+	w := cache.Write{Xid: c.Xid, Eviction: dataloader.Evictions(c.Changes...)}
+	reportFrom(ctx).evicted(ctx, w.Eviction)
+	if e := dataloader.For(ctx).Evict(ctx, w); e != nil {
 		r.Log.WarnContext(ctx, "an eviction is tried again until the shared cache takes it", "error", e)
 	}
 	return err

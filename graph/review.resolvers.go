@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -25,8 +24,8 @@ func (r *mutationResolver) AddReview(ctx context.Context, productID string, rati
 		return nil, err
 	}
 	review := &db.Review{ProductID: product, AuthorID: &author, Rating: rating, Body: body}
-	err = r.DB.AddReview(ctx, review)
-	return review, r.written(ctx, err, func() cache.Eviction { return dataloader.ReviewAdded(review) })
+	c, err := r.DB.AddReview(ctx, review)
+	return review, r.written(ctx, c, err)
 }
 
 func (r *reviewResolver) Author(ctx context.Context, obj *db.Review) (*db.User, error) {

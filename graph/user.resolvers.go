@@ -2,7 +2,6 @@ package graph
 
 import (
 	"context"
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -17,8 +16,8 @@ func (r *mutationResolver) CreateUser(ctx context.Context, input model.CreateUse
 	if err := checkUser(&u.Name, &u.Email, u.Bio, u.CountryCode); err != nil {
 		return nil, err
 	}
-	err := r.DB.CreateUser(ctx, u)
-	return u, r.written(ctx, err, func() cache.Eviction { return dataloader.UserCreated(u.ID) })
+	c, err := r.DB.CreateUser(ctx, u)
+	return u, r.written(ctx, c, err)
 }
 
 func (r *mutationResolver) UpdateUser(ctx context.Context, id string, input model.UpdateUserInput) (*db.User, error) {
@@ -40,8 +39,8 @@ func (r *mutationResolver) UpdateUser(ctx context.Context, id string, input mode
 	if err := checkUser(patch.Name, patch.Email, input.Bio.Value(), input.CountryCode.Value()); err != nil {
 		return nil, err
 	}
-	u, renamed, err := r.DB.UpdateUser(ctx, n, patch)
-	return u, r.written(ctx, err, func() cache.Eviction { return dataloader.UserChanged(n, renamed) })
+	u, c, err := r.DB.UpdateUser(ctx, n, patch)
+	return u, r.written(ctx, c, err)
 }
 
 func (r *mutationResolver) DeleteUser(ctx context.Context, id string) (string, error) {
@@ -52,8 +51,8 @@ func (r *mutationResolver) DeleteUser(ctx context.Context, id string) (string, e
 	if err := ViewerFrom(ctx).is(n); err != nil {
 		return "", err
 	}
-	gone, err := r.DB.DeleteUser(ctx, n)
-	return id, r.written(ctx, err, func() cache.Eviction { return dataloader.UserDeleted(n, gone) })
+	c, err := r.DB.DeleteUser(ctx, n)
+	return id, r.written(ctx, c, err)
 }
 
 func (r *queryResolver) User(ctx context.Context, id string) (*db.User, error) {

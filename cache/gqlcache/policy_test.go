@@ -17,7 +17,7 @@ const directive = `
 	enum CacheControlScope { PUBLIC PRIVATE }
 `
 
-func schema(t *testing.T, text string) *ast.Schema {
+func schema(t testing.TB, text string) *ast.Schema {
 	t.Helper()
 	s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: directive + text})
 	if err != nil {

@@ -17,7 +17,7 @@ func TestStore(t *testing.T) {
 }
 
 func open(t testing.TB, bytes uint64) *memstore.Store {
-	s, err := memstore.New(bytes)
+	s, err := memstore.New(memstore.Options{MaxBytes: bytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,11 +43,11 @@ func TestEnds(t *testing.T) {
 		item := cache.Item{Key: "user:42", MaxAge: time.Minute}
 		put(t, s, item, `"x"`)
 		time.Sleep(time.Minute - time.Nanosecond)
-		if s.Peek(item) == nil {
+		if s.Peek(item, time.Now()) == nil {
 			t.Error("gone before its end")
 		}
 		time.Sleep(time.Nanosecond)
-		if s.Peek(item) != nil {
+		if s.Peek(item, time.Now()) != nil {
 			t.Error("served at its end")
 		}
 	})
@@ -60,7 +60,7 @@ func TestBounded(t *testing.T) {
 	hot := cache.Item{Key: "user:hot", MaxAge: time.Hour}
 	put(t, s, hot, `"x"`)
 	for i := range 20_000 {
-		if s.Peek(hot) == nil && i < 100 {
+		if s.Peek(hot, time.Now()) == nil && i < 100 {
 			t.Fatal("a hot entry was dropped while there was room")
 		}
 		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), MaxAge: time.Hour}, `"x"`)
@@ -68,14 +68,14 @@ func TestBounded(t *testing.T) {
 	if n := s.Bytes(); n > bound {
 		t.Errorf("holds %d bytes, the bound is %d", n, bound)
 	}
-	if s.Peek(hot) == nil {
+	if s.Peek(hot, time.Now()) == nil {
 		t.Error("a flood of keys asked for once pushed out the hot one")
 	}
 }
 
 func TestNewRefusesNothing(t *testing.T) {
 	t.Parallel()
-	if _, err := memstore.New(0); err == nil {
+	if _, err := memstore.New(memstore.Options{MaxBytes: 0}); err == nil {
 		t.Error("a bound of 0 was taken")
 	}
 }
@@ -86,7 +86,7 @@ func BenchmarkPeek(b *testing.B) {
 	put(b, s, item, `"x"`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if s.Peek(item) == nil {
+		if s.Peek(item, time.Now()) == nil {
 			b.Fatal("missing")
 		}
 	}

@@ -57,7 +57,7 @@ func fencesLieByTheirKeys(t *testing.T, d deployment, c *testservers.Cluster) {
 			if a, b := c.Slot(prefix+string(key)), c.Slot(fences[0]); a != b {
 				t.Errorf("%s lies in slot %d, its fence %s in %d", prefix+string(key), a, fences[0], b)
 			}
-			if _, err := s.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{key}}); err != nil {
+			if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{key}}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -161,7 +161,7 @@ func movedSlotsAreFollowed(t *testing.T, d deployment, c *testservers.Cluster) {
 	for _, item := range items {
 		ev.Keys = append(ev.Keys, item.Key)
 	}
-	if n, err := s.Evict(t.Context(), ev); n != len(items) || err != nil {
+	if n, err := s.Evict(t.Context(), cache.Write{Eviction: ev}); n != len(items) || err != nil {
 		t.Errorf("evicted %d of %d: %v", n, len(items), err)
 	}
 	for i, ticket := range begin(t, s, items...) {
@@ -189,14 +189,14 @@ func openSlotsAreServed(t *testing.T, d deployment, c *testservers.Cluster) {
 	want(`"old"`)
 	fill(t, s, cache.Item{Key: item.Key + "2", MaxAge: time.Minute}, before, `"2"`)
 	for range 2 {
-		if _, err := s.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{item.Key}}); err != nil {
+		if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}}}); err != nil {
 			t.Fatal(err)
 		}
 		want("")
 		fill(t, s, item, begin(t, s, item)[0], `"new"`)
 	}
 	m.Finish()
-	if _, err := s.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{item.Key}}); err != nil {
+	if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}}}); err != nil {
 		t.Fatal(err)
 	}
 	if fill(t, s, item, begin(t, s, item)[0], `"newer"`) != 1 {
@@ -220,14 +220,14 @@ func evictionsKeepTheirOrder(t *testing.T, d deployment, c *testservers.Cluster)
 	c.Nodes[to].Pause()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	_, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{item.Key}})
+	_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}}})
 	there := d.servers[from].Exists(t.Context(), string(item.Key)).Val()
 	c.Nodes[to].Resume()
 	if err == nil || there != 1 {
 		t.Errorf("the key is gone (%d), the fence is not (%v)", there, err)
 	}
 	eventually(t, func(ctx context.Context) error {
-		_, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{item.Key}})
+		_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}}})
 		return err
 	})
 	if n := d.servers[from].Exists(t.Context(), string(item.Key)).Val(); n != 0 {
@@ -254,7 +254,7 @@ func TestClusterFailover(t *testing.T) {
 
 // works answers nil when the store takes and answers a value.
 func works(ctx context.Context, s cache.Store) error {
-	if _, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{stock.Key}, Tags: user.Tags}); err != nil {
+	if _, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{stock.Key}, Tags: user.Tags}}); err != nil {
 		return err
 	}
 	item := cache.Item{Key: stock.Key, Tags: user.Tags, MaxAge: time.Minute}

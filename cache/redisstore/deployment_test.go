@@ -81,15 +81,15 @@ func does(t *testing.T, d deployment) {
 }
 
 // listen subscribes a store until the test ends and answers what it hears.
-func listen(t *testing.T, s *redisstore.Store) <-chan cache.Eviction {
+func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	heard := make(chan cache.Eviction)
+	heard := make(chan cache.Write)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Subscribe(ctx, func(ev cache.Eviction) {
+		ended <- s.Subscribe(ctx, func(w cache.Write) {
 			select {
-			case heard <- ev:
+			case heard <- w:
 			case <-ctx.Done():
 			}
 		})
@@ -104,17 +104,17 @@ func listen(t *testing.T, s *redisstore.Store) <-chan cache.Eviction {
 }
 
 // hears checks that what the writer evicts arrives, sooner or later: messages may be lost.
-func hears(t *testing.T, heard <-chan cache.Eviction, writer *redisstore.Store) {
+func hears(t *testing.T, heard <-chan cache.Write, writer *redisstore.Store) {
 	t.Helper()
 	evicted := cache.Key("user:" + rand.Text())
 	eventually(t, func(ctx context.Context) error {
-		if _, err := writer.Evict(ctx, cache.Eviction{Keys: []cache.Key{evicted}}); err != nil {
+		if _, err := writer.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{evicted}}}); err != nil {
 			return err
 		}
 		for {
 			select {
-			case ev := <-heard:
-				if len(ev.Keys) == 1 && ev.Keys[0] == evicted {
+			case w := <-heard:
+				if len(w.Keys) == 1 && w.Keys[0] == evicted {
 					return nil
 				}
 			case <-time.After(20 * time.Millisecond):

@@ -38,7 +38,7 @@ func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Con
 			return err
 		},
 		"Evict": func(ctx context.Context) error {
-			_, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags})
+			_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}})
 			return err
 		},
 	}
@@ -218,7 +218,7 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	s := open(t, redisstore.Options{URLs: []string{address.String()}, Timeout: 500 * time.Millisecond})
 	eventually(t, s.Ping)
 	ended := make(chan error, 1)
-	go func() { ended <- s.Subscribe(t.Context(), func(cache.Eviction) {}) }()
+	go func() { ended <- s.Subscribe(t.Context(), func(cache.Write) {}) }()
 	select {
 	case err := <-ended:
 		if err == nil {
@@ -269,4 +269,27 @@ func deafTo(t *testing.T, word, server string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// A server without memory answers reads and evictions. That it takes nothing new is no fault of it.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	server := testservers.RedisServer(t)
+	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient})
+	fill(t, s, user, begin(t, s, user)[0], `"u"`)
+	tickets := begin(t, s, stock)
+	if err := client(t, server.URL()).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, s, stock, tickets[0], `"s"`) // taken or not, since the fence that it replaces was memory too
+	if es, err := s.Get(t.Context(), []cache.Item{user}); err != nil || es[0] == nil {
+		t.Errorf("Get: %v, %v", es, err)
+	}
+	price := cache.Item{Key: "{product:7}:price", Tags: []cache.Tag{"{Product}"}, MaxAge: time.Minute}
+	if got := begin(t, s, price); got[0] != nil {
+		t.Error("a full server gave a ticket")
+	}
+	if n, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{user.Key}}}); n != 1 || err != nil {
+		t.Errorf("evicted %d, %v", n, err)
+	}
 }

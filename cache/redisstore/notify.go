@@ -8,15 +8,15 @@ import (
 	"fieldcache/cache"
 )
 
-// note is a published eviction.
+// note is a published write.
 type note struct {
 	From string `json:"from"`
-	cache.Eviction
+	cache.Write
 }
 
-// Subscribe calls heard for each eviction that another process published, until ctx ends. The
+// Subscribe calls heard for each write whose eviction another process published, until ctx ends. The
 // connection is made again when it breaks.
-func (s *Store) Subscribe(ctx context.Context, heard func(cache.Eviction)) error {
+func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }() // nothing is lost with a subscription
 	// Without a timeout this would wait for a server that hangs, and not for the end of ctx either.
@@ -38,7 +38,7 @@ func (s *Store) Subscribe(ctx context.Context, heard func(cache.Eviction)) error
 				continue
 			}
 			if n.From != s.self {
-				heard(n.Eviction)
+				heard(n.Write)
 			}
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +92,7 @@ type stored struct {
 	Value  json.RawMessage      `json:"value"`
 	Loaded time.Time            `json:"loaded"`
 	Ends   time.Time            `json:"ends"`
+	Seen   string               `json:"seen,omitempty"` // the snapshot it was read in
 	Tags   map[cache.Tag]string `json:"tags,omitempty"` // the generations it was loaded under
 }
 
@@ -158,9 +160,16 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 		if json.Unmarshal([]byte(*values[i]), &v) != nil || v.Value == nil || !now.Before(v.Ends) {
 			continue // not ours, or ended: the fill that follows puts it right
 		}
-		if current(item, v.Tags, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
-			entries[i] = &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
+		if !current(item, v.Tags, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
+			continue
 		}
+		e := &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
+		if v.Seen != "" {
+			if e.Seen, err = cache.ParseSnapshot(v.Seen); err != nil {
+				continue
+			}
+		}
+		entries[i] = e
 	}
 	return entries, nil
 }
@@ -218,6 +227,10 @@ func harmless(err error) bool {
 	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
+// full reports whether a command was refused because the server has no memory for it. Such a server still
+// answers reads and evictions; it only takes nothing new.
+func full(err error) bool { return redis.HasErrorPrefix(err, "OOM") }
+
 // fault is the error of an operation that failed.
 func (s *Store) fault(ctx context.Context, operation string, err error) error {
 	if c, ok := s.client.(*redis.ClusterClient); ok {
@@ -242,7 +255,7 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 	token := rand.Text()
 	fences := make([]*redis.BoolCmd, len(items))
 	generations := make([]*redis.StringCmd, len(tags))
-	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, item := range items {
 			fences[i] = p.SetNX(ctx, s.fence(item.Key), token, fenceAge)
 		}
@@ -252,7 +265,9 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		}
 		return nil
 	})
-	if err != nil && !harmless(err) {
+	// The error is the first one's; another may be worse.
+	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
+	if bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) }) {
 		return nil, s.fault(ctx, "begin", err)
 	}
 	for i, item := range items {
@@ -283,7 +298,11 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		if t == nil || left <= 0 {
 			continue
 		}
-		text, err := json.Marshal(stored{f.Entry.Data, f.Entry.Loaded, f.Entry.Ends, t.generations})
+		v := stored{Value: f.Entry.Data, Loaded: f.Entry.Loaded, Ends: f.Entry.Ends, Tags: t.generations}
+		if !f.Entry.Seen.IsZero() {
+			v.Seen = f.Entry.Seen.String()
+		}
+		text, err := json.Marshal(v)
 		if err != nil {
 			return 0, fmt.Errorf("redisstore: fill: %w", err)
 		}
@@ -313,6 +332,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
 				keysLeft, argsLeft = append(keysLeft, keys[i]), append(argsLeft, args[i])
 			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
+			case full(err):
 			case err != nil:
 				return n, s.fault(ctx, "fill", err)
 			}
@@ -322,58 +342,68 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	return n, nil
 }
 
-// Evict unlinks the fences first: the other way round a load that is filling could put its old value
-// in between. Then the keys, the generations, and the message to the other processes.
-func (s *Store) Evict(ctx context.Context, ev cache.Eviction) (int, error) {
-	if ev.Empty() {
+// Evict takes the steps of an eviction in their order, and then tells the other processes.
+func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
+	if w.Empty() {
 		return 0, nil
 	}
-	message, err := json.Marshal(note{s.self, ev})
+	message, err := json.Marshal(note{s.self, w})
 	if err != nil {
 		return 0, fmt.Errorf("redisstore: evict: %w", err)
 	}
-	fences := func(p redis.Pipeliner) error {
-		for _, k := range ev.Keys {
-			p.Unlink(ctx, s.fence(k))
+	dropped := make([]*redis.IntCmd, len(w.Keys))
+	take := func(p redis.Pipeliner, step cache.Step) {
+		switch step {
+		case cache.UnlinkFences:
+			for _, k := range w.Keys {
+				p.Unlink(ctx, s.fence(k))
+			}
+		case cache.UnlinkKeys:
+			for i, k := range w.Keys {
+				dropped[i] = p.Unlink(ctx, s.key(k))
+			}
+		case cache.UnlinkGenerations:
+			for _, t := range w.Tags {
+				p.Unlink(ctx, s.generation(t))
+			}
 		}
-		return nil
 	}
-	if s.cluster {
-		// A pipeline keeps its order at one node only, and of a slot that is moving some keys are here,
-		// some there: the fences are a round trip of their own.
-		if _, err := s.client.Pipelined(ctx, fences); err != nil {
-			return 0, s.fault(ctx, "evict", err)
-		}
-	}
-	dropped := make([]*redis.IntCmd, len(ev.Keys))
-	_, err = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		if !s.cluster {
-			_ = fences(p) // it only queues
-		}
-		for i, k := range ev.Keys {
-			dropped[i] = p.Unlink(ctx, s.key(k))
-		}
-		for _, t := range ev.Tags {
-			p.Unlink(ctx, s.generation(t))
-		}
-		if !s.cluster {
-			p.Publish(ctx, s.channel, message)
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.takeSteps(ctx, take, message); err != nil {
 		return 0, s.fault(ctx, "evict", err)
-	}
-	if s.cluster {
-		// The nodes' pipelines run side by side: only now the message can't overtake them. A lost one
-		// makes others later, not wrong.
-		if err := s.client.Publish(ctx, s.channel, message).Err(); err != nil {
-			s.log.DebugContext(ctx, "an eviction was not published", "error", err)
-		}
 	}
 	n := 0
 	for _, cmd := range dropped {
 		n += int(cmd.Val())
 	}
 	return n, nil
+}
+
+// takeSteps takes all steps of an eviction and publishes the message: in one pipeline, or in a Cluster in a
+// round trip for each. A pipeline keeps its order at one node only, and of a slot that is moving some keys
+// are here, some there.
+func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, cache.Step), message []byte) error {
+	if !s.cluster {
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, step := range cache.EvictionSteps {
+				take(p, step)
+			}
+			p.Publish(ctx, s.channel, message)
+			return nil
+		})
+		return err
+	}
+	for _, step := range cache.EvictionSteps {
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			take(p, step)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	// A lost message makes others later, not wrong.
+	if err := s.client.Publish(ctx, s.channel, message).Err(); err != nil {
+		s.log.DebugContext(ctx, "an eviction was not published", "error", err)
+	}
+	return nil
 }

@@ -111,7 +111,7 @@ func TestKeys(t *testing.T) {
 	if n := c.Exists(ctx, "{user:42}:g", "{product:7}:stock:g").Val(); n != 0 {
 		t.Error("a fill left its fence behind")
 	}
-	if _, err := s.Evict(ctx, cache.Eviction{Keys: []cache.Key{"user:42"}}); err != nil {
+	if _, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:42"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if n := c.Exists(ctx, "user:42").Val(); n != 0 {
@@ -198,7 +198,7 @@ func TestScriptFlush(t *testing.T) {
 	s, c := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient}), client(t, server.URL())
 	for i := range 3 {
 		c.ScriptFlush(t.Context())
-		if _, err := s.Evict(t.Context(), cache.Eviction{Keys: []cache.Key{stock.Key}}); err != nil {
+		if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{stock.Key}}}); err != nil {
 			t.Fatal(err)
 		}
 		if fill(t, s, stock, begin(t, s, stock)[0], `1`) != 1 {
@@ -215,7 +215,7 @@ func TestOthersHear(t *testing.T) {
 	hears(t, heard, writer)
 	hears(t, own, reader)
 	tags := cache.Eviction{Tags: []cache.Tag{"{users}"}}
-	if _, err := writer.Evict(t.Context(), tags); err != nil {
+	if _, err := writer.Evict(t.Context(), cache.Write{Eviction: tags}); err != nil {
 		t.Fatal(err)
 	}
 	for ev := range heard {

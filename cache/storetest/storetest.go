@@ -23,7 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			e := entry("1")
 			s.fillWith(t, user, s.begin(t, user), e)
 			got := s.get(t, user)
-			if got == nil || string(got.Data) != `"1"` || !got.Loaded.Equal(e.Loaded) || !got.Ends.Equal(e.Ends) {
+			if got == nil || string(got.Data) != `"1"` || !got.Loaded.Equal(e.Loaded) || !got.Ends.Equal(e.Ends) || got.Seen.String() != e.Seen.String() {
 				t.Errorf("got %+v, want %+v", got, e)
 			}
 		},
@@ -45,7 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			if n, err := s.Fill(t.Context(), nil); err != nil || n != 0 {
 				t.Errorf("Fill: %d, %v", n, err)
 			}
-			if n, err := s.Evict(t.Context(), cache.Eviction{}); err != nil || n != 0 {
+			if n, err := s.Evict(t.Context(), cache.Write{}); err != nil || n != 0 {
 				t.Errorf("Evict: %d, %v", n, err)
 			}
 		},
@@ -148,7 +148,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 						item := cache.Item{Key: cache.Entity("user", fmt.Sprint(i%5)), Tags: []cache.Tag{"{User}"}, MaxAge: time.Minute}
 						switch (g + i) % 4 {
 						case 0:
-							if _, err := s.Evict(context.Background(), cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}); err != nil {
+							if _, err := s.Evict(context.Background(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}}); err != nil {
 								t.Error(err)
 							}
 						default:
@@ -198,7 +198,10 @@ type suite struct{ cache.Store }
 // entry is a value that ends in a minute. Tiers may keep times to the millisecond.
 func entry(value string) *cache.Entry {
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	return &cache.Entry{Data: []byte(`"` + value + `"`), Value: value, Loaded: now, Ends: now.Add(time.Minute)}
+	return &cache.Entry{
+		Data: []byte(`"` + value + `"`), Value: value, Loaded: now, Ends: now.Add(time.Minute),
+		Seen: cache.Snapshot{Xmin: 7, Xmax: 12, Xip: []uint64{7, 9}},
+	}
 }
 
 func (s *suite) get(t *testing.T, item cache.Item) *cache.Entry {
@@ -244,7 +247,7 @@ func (s *suite) refused(t *testing.T, item cache.Item, ticket cache.Ticket, valu
 
 func (s *suite) evict(t *testing.T, ev cache.Eviction) int {
 	t.Helper()
-	n, err := s.Evict(t.Context(), ev)
+	n, err := s.Evict(t.Context(), cache.Write{Eviction: ev})
 	if err != nil {
 		t.Fatalf("Evict(%v): %v", ev, err)
 	}

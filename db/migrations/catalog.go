@@ -15,6 +15,8 @@ type catalog interface {
 	relation(ctx context.Context, name string) (kind string, err error)
 	// find looks for an object and returns its id, 0 where objects have none.
 	find(ctx context.Context, kind, name string) (oid int64, there bool, err error)
+	// fires reports whether a trigger that is there is not disabled.
+	fires(ctx context.Context, trigger string) (bool, error)
 	columns(ctx context.Context, table string) ([]foundColumn, error)
 	// indexes returns a table's whole and usable indexes: none that is partial or sorted downwards.
 	indexes(ctx context.Context, table string) ([]foundIndex, error)
@@ -62,12 +64,24 @@ func (c postgresCatalog) relation(ctx context.Context, name string) (string, err
 
 func (c postgresCatalog) find(ctx context.Context, kind, name string) (int64, bool, error) {
 	var oids []int64
-	query := `SELECT oid::bigint FROM pg_class WHERE oid = to_regclass(?)`
-	if kind == kindExtension {
+	query, args := `SELECT oid::bigint FROM pg_class WHERE oid = to_regclass(?)`, []any{name}
+	switch kind {
+	case kindExtension:
 		query = `SELECT 0::bigint FROM pg_extension WHERE extname = ?`
+	case kindFunction:
+		query = `SELECT oid::bigint FROM pg_proc WHERE oid = to_regproc(?)`
+	case kindTrigger:
+		trigger, table, _ := strings.Cut(name, " ON ")
+		query, args = `SELECT oid::bigint FROM pg_trigger WHERE tgname = ? AND tgrelid = to_regclass(?)`, []any{trigger, table}
 	}
-	err := c.db.NewRaw(query, name).Scan(ctx, &oids)
+	err := c.db.NewRaw(query, args...).Scan(ctx, &oids)
 	return first(oids), len(oids) > 0, wrap(err, name)
+}
+
+func (c postgresCatalog) fires(ctx context.Context, name string) (fires bool, err error) {
+	trigger, table, _ := strings.Cut(name, " ON ")
+	err = c.db.NewRaw(`SELECT tgenabled IN ('O', 'A') FROM pg_trigger WHERE tgname = ? AND tgrelid = to_regclass(?)`, trigger, table).Scan(ctx, &fires)
+	return fires, wrap(err, name)
 }
 
 func (c postgresCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
@@ -143,6 +157,8 @@ func (c sqliteCatalog) find(ctx context.Context, kind, name string) (int64, bool
 	found, err := c.relation(ctx, name)
 	return 0, found == kind, err
 }
+
+func (sqliteCatalog) fires(context.Context, string) (bool, error) { return true, nil }
 
 func (c sqliteCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
 	var columns []foundColumn

@@ -32,6 +32,7 @@ func List() *migrate.Migrations {
 		})
 	}
 	add("0001_shop", shop)
+	add("0002_outbox", outboxOfShop)
 	return list
 }
 

@@ -28,6 +28,8 @@ const (
 	kindTable     = "table"
 	kindIndex     = "index"
 	kindExtension = "extension"
+	kindFunction  = "function"
+	kindTrigger   = "trigger" // its name on PostgreSQL is "name ON table"
 )
 
 // CreateObjects creates the table of objects where it is missing.
@@ -38,7 +40,7 @@ func CreateObjects(ctx context.Context, db bun.IDB) error {
 }
 
 // Missing returns the recorded objects that are no longer there, such as an index that vanished when its
-// table was made anew.
+// table was made anew, and triggers that are disabled.
 func Missing(ctx context.Context, db bun.IDB) ([]Object, error) {
 	var recorded, missing []Object
 	if err := db.NewSelect().Model(&recorded).Order("seq").Scan(ctx); err != nil {
@@ -47,6 +49,9 @@ func Missing(ctx context.Context, db bun.IDB) ([]Object, error) {
 	cat := catalogOf(db)
 	for _, o := range recorded {
 		_, there, err := cat.find(ctx, o.Kind, o.Name)
+		if err == nil && there && o.Kind == kindTrigger {
+			there, err = cat.fires(ctx, o.Name)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,155 @@
+// Package answers keeps whole answers in memory, as the bytes that are written to the client. It is the
+// tier in front of everything else: a hit neither decodes nor parses nor marshals.
+//
+// An answer is true for as long as the [cache.Stamp] of what it was made of holds, and this gateway hears of
+// the writes of others; so whatever evicts an entity, a list or a type evicts the answers made of it by the
+// same atomic addition. Requests are compared byte by byte: a hash only says where to look. Answers that
+// are private are kept for the viewer they were made for. The store is bounded by bytes, with admission by
+// frequency.
+package answers
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"fieldcache/cache"
+)
+
+// overhead is about what an answer costs beside its bytes.
+const overhead = 512
+
+// Options say what a store is made of.
+type Options struct {
+	// Cache is where the answers' parts come from. Required.
+	Cache *cache.Cache
+	// MaxBytes bounds requests and answers together. Required.
+	MaxBytes uint64
+}
+
+// Store keeps answers. It is safe for concurrent use.
+type Store struct {
+	cache   *cache.Cache
+	seed    maphash.Seed
+	entries *otter.Cache[uint64, *entry]
+}
+
+// entry is an answer beside the question it answers.
+type entry struct {
+	kind   Kind
+	media  uint8
+	text   []byte
+	viewer string
+	*Answer
+}
+
+// Kind is in what form a question was asked.
+type Kind uint8
+
+// The kinds of questions.
+const (
+	URL     Kind = iota + 1 // the query part of a URL
+	Body                    // a body that was posted
+	Meaning                 // the operation and its variables, in one form however they were written
+)
+
+// Question is what was asked. What is a different question differs in its kind or text, which is compared
+// byte by byte.
+type Question struct {
+	Kind   Kind
+	Media  uint8  // number of the answer's media type
+	Text   []byte // not kept unless the answer is
+	Viewer string // tells viewers apart; empty for who is not signed in
+}
+
+// New makes an empty store. [Store.Close] ends it.
+func New(o Options) (*Store, error) {
+	if o.MaxBytes == 0 || o.Cache == nil {
+		return nil, fmt.Errorf("answers: a cache and a positive bound are required")
+	}
+	entries, err := otter.New(&otter.Options[uint64, *entry]{
+		MaximumWeight: o.MaxBytes,
+		Weigher: func(_ uint64, e *entry) uint32 {
+			n := overhead + len(e.text) + len(e.viewer)
+			for i, v := range e.variants {
+				if v != nil && (i == 0 || v != e.variants[Identity]) {
+					n += len(v.body)
+				}
+			}
+			return uint32(n) //nolint:gosec // answers are far below 2 GiB
+		},
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[uint64, *entry]) time.Duration {
+			return max(time.Until(e.Value.ends), 0)
+		}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("answers: %w", err)
+	}
+	return &Store{cache: o.Cache, seed: maphash.MakeSeed(), entries: entries}, nil
+}
+
+// Get answers what is kept for a question, nil if there is nothing that may be served at this moment. It
+// costs no allocation.
+func (s *Store) Get(q Question, now time.Time) *Answer {
+	if !s.cache.Trusted(now) {
+		return nil
+	}
+	e := s.find(q, "")
+	if e != nil && e.private() && q.Viewer != "" {
+		e = nil // somebody else's: what is private is public to nobody
+	}
+	if e == nil && q.Viewer != "" {
+		e = s.find(q, q.Viewer)
+	}
+	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) {
+		return nil
+	}
+	return e.Answer
+}
+
+// find answers the entry for exactly this question and viewer.
+func (s *Store) find(q Question, viewer string) *entry {
+	e, ok := s.entries.GetIfPresent(s.hash(q, viewer))
+	if !ok || e.kind != q.Kind || e.media != q.Media || e.viewer != viewer || !bytes.Equal(e.text, q.Text) {
+		return nil
+	}
+	return e
+}
+
+// Put keeps an answer to a question if it may be kept. The answer is the store's from then on and must not
+// be changed.
+func (s *Store) Put(q Question, a *Answer) (kept bool) {
+	if !a.Storable() || !s.cache.Generations().Holds(a.made.Stamp) {
+		return false
+	}
+	viewer := ""
+	if a.private() {
+		viewer = q.Viewer
+	}
+	s.entries.Set(s.hash(q, viewer), &entry{q.Kind, q.Media, bytes.Clone(q.Text), viewer, a})
+	return true
+}
+
+func (s *Store) hash(q Question, viewer string) uint64 {
+	h := maphash.Bytes(s.seed, q.Text)
+	h ^= uint64(q.Kind)<<8 | uint64(q.Media)
+	if viewer != "" {
+		h ^= maphash.String(s.seed, viewer) * 3
+	}
+	return h
+}
+
+// Bytes is about how much the answers weigh, once what is over the bound has been dropped.
+func (s *Store) Bytes() uint64 {
+	s.entries.CleanUp()
+	return s.entries.WeightedSize()
+}
+
+// Close drops everything and ends the goroutines of the store.
+func (s *Store) Close() {
+	s.entries.InvalidateAll()
+	s.entries.StopAllGoroutines()
+}

@@ -1,0 +1,76 @@
+package answers
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// compressible is the least size of what is compressed: below, the headers weigh more than what is saved.
+const compressible = 1 << 10
+
+// brotliLevel takes half as long again as gzip's default and saves more. Higher ones take twice that for nothing.
+const brotliLevel = 2
+
+// Compressor compresses answers. It keeps what compressing needs beside the bytes for the next answer; what
+// comes out depends on what went in alone. It is safe for concurrent use.
+type Compressor struct {
+	gzip, brotli sync.Pool // of writers
+	zstd         *zstd.Encoder
+}
+
+// writer is what gzip's and brotli's have in common.
+type writer interface {
+	io.WriteCloser
+	Reset(io.Writer)
+}
+
+// NewCompressor makes a compressor.
+func NewCompressor() *Compressor {
+	// Without a writer there is nothing that could fail at, nor a goroutine.
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault))
+	if err != nil {
+		panic(err)
+	}
+	return &Compressor{
+		zstd:   z,
+		gzip:   sync.Pool{New: func() any { return gzip.NewWriter(nil) }},
+		brotli: sync.Pool{New: func() any { return brotli.NewWriterLevel(nil, brotliLevel) }},
+	}
+}
+
+// Compress returns the bytes in an encoding, or as they are, in which case it says Identity, if they are too
+// few or it would save nothing. The bytes themselves are not changed.
+func (c *Compressor) Compress(identity []byte, e Encoding) ([]byte, Encoding) {
+	if e == Identity || len(identity) < compressible {
+		return identity, Identity
+	}
+	var compressed []byte
+	switch e {
+	case Zstd:
+		compressed = c.zstd.EncodeAll(identity, make([]byte, 0, len(identity)/2))
+	case Gzip:
+		compressed = pooled(&c.gzip, identity)
+	case Brotli:
+		compressed = pooled(&c.brotli, identity)
+	}
+	if len(compressed) >= len(identity) {
+		return identity, Identity
+	}
+	return compressed, e
+}
+
+func pooled(pool *sync.Pool, identity []byte) []byte {
+	w := pool.Get().(writer)
+	defer pool.Put(w)
+	b := bytes.NewBuffer(make([]byte, 0, len(identity)/2))
+	w.Reset(b)
+	// A buffer takes everything.
+	_, _ = w.Write(identity)
+	_ = w.Close()
+	return b.Bytes()
+}

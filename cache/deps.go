@@ -1,0 +1,155 @@
+package cache
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Deps collects what an answer, or a part of one, is made of, while it is being made. It is safe for
+// concurrent use.
+type Deps struct {
+	parent *Deps
+
+	mu     sync.Mutex
+	stamps []*Stamp
+	names  []string
+	until  time.Time // the earliest moment at which one of the values is as old as it may get
+	ends   time.Time // the earliest end of one of them
+	reason string    // why nothing may be kept of it; "" if it may
+	cached int
+	loaded int
+	stale  bool
+}
+
+// Made is what something was made of.
+type Made struct {
+	// Stamp holds as long as nothing that it was made of is known to be untrue.
+	Stamp *Stamp
+	// Ends is when the first of its values ends; zero if it is made of none.
+	Ends time.Time
+	// Until is when the first of its values is as old as its policy allows: an end that is not brought
+	// forward at random. Zero if it is made of none.
+	Until time.Time
+	// Names are the keys and tags of its values, each once.
+	Names []string
+	// Unkept says why nothing may be kept of it; "" if it may be.
+	Unkept string
+	// Cached and Loaded are how many of its values came from a cache and how many from their source.
+	Cached, Loaded int
+	// Stale says that a part of it may no longer be true.
+	Stale bool
+}
+
+type depsKey struct{}
+
+// CollectDeps returns a context whose reads are collected, by the Deps it answers and by those that ctx
+// carried already.
+func CollectDeps(ctx context.Context) (context.Context, *Deps) {
+	parent, _ := ctx.Value(depsKey{}).(*Deps)
+	d := &Deps{parent: parent}
+	return context.WithValue(ctx, depsKey{}, d), d
+}
+
+// DepsOf are the Deps that ctx carries; nil if it carries none.
+func DepsOf(ctx context.Context) *Deps {
+	d, _ := ctx.Value(depsKey{}).(*Deps)
+	return d
+}
+
+// read notes results of a batch.
+func (d *Deps) read(requests []Request, results []Result) {
+	for ; d != nil; d = d.parent {
+		d.mu.Lock()
+		for i := range requests {
+			d.note(&requests[i].Item, &results[i])
+		}
+		d.mu.Unlock()
+	}
+}
+
+func (d *Deps) note(item *Item, r *Result) {
+	d.names = append(d.names, string(item.Key))
+	for _, t := range item.Tags {
+		d.names = append(d.names, string(t))
+	}
+	if r.Tier == SourceTier {
+		d.loaded++
+	} else {
+		d.cached++
+	}
+	switch {
+	case r.Err != nil:
+		d.reason = "a read failed"
+		return
+	case r.Stale:
+		d.reason, d.stale = "a part may no longer be true", true
+		return
+	case r.Stamp == nil:
+		d.reason = "a part is not kept: " + string(item.Key)
+		return
+	}
+	d.stamps = append(d.stamps, r.Stamp)
+	age := item.MaxAge
+	if r.Value == nil {
+		age = min(age, AbsentMaxAge)
+	}
+	d.until = earlier(d.until, r.Loaded.Add(age))
+	d.ends = earlier(d.ends, r.Ends)
+}
+
+// Use notes that something made before was used as it is.
+func (d *Deps) Use(m Made) {
+	for ; d != nil; d = d.parent {
+		d.mu.Lock()
+		d.names = append(d.names, m.Names...)
+		if m.Unkept != "" {
+			d.reason = m.Unkept
+		}
+		d.cached++
+		d.stamps = append(d.stamps, m.Stamp)
+		if !m.Ends.IsZero() {
+			d.until, d.ends = earlier(d.until, m.Until), earlier(d.ends, m.Ends)
+		}
+		d.mu.Unlock()
+	}
+}
+
+// Unkeep says that nothing may be kept of what is being made.
+func (d *Deps) Unkeep(reason string) {
+	for ; d != nil; d = d.parent {
+		d.mu.Lock()
+		d.reason = reason
+		d.mu.Unlock()
+	}
+}
+
+// Made answers what was collected so far.
+func (d *Deps) Made() Made {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	slices.Sort(d.names)
+	d.names = slices.Compact(d.names)
+	return Made{
+		Stamp: Join(d.stamps...), Ends: d.ends, Until: d.until,
+		Names: slices.Clone(d.names), Unkept: d.reason, Cached: d.cached, Loaded: d.loaded, Stale: d.stale,
+	}
+}
+
+// earlier is the earlier of two moments, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+type freshKey struct{}
+
+// Fresh returns a context whose operation is to be read past the caches, which are only filled: see
+// [Batch.Fresh].
+func Fresh(ctx context.Context) context.Context { return context.WithValue(ctx, freshKey{}, true) }
+
+// IsFresh reports whether ctx was made by [Fresh].
+func IsFresh(ctx context.Context) bool { return ctx.Value(freshKey{}) != nil }

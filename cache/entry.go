@@ -1,0 +1,50 @@
+package cache
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// AbsentMaxAge bounds how long it is remembered that a row is not there.
+const AbsentMaxAge = 10 * time.Second
+
+// maxAbsent bounds how many absent rows a gateway puts into the shared tier in AbsentMaxAge, so that
+// someone who asks for ids that are not there does not fill it with nothing.
+const maxAbsent = 10_000
+
+// jitter is the greatest part of an entry's age that is taken off at random, so that what came into the
+// cache at about the same time, after a start say, does not end all at once. What one call of a source
+// loaded does end together, and is loaded by one call again.
+const jitter = 0.1
+
+// newEntry is the entry of a value that was read at loaded and may be kept for maxAge, of which early is the
+// part to leave out.
+func newEntry(value any, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) (*Entry, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
+	}
+	loaded = loaded.UTC().Truncate(time.Millisecond) // as precise as a person who reads it needs
+	e := &Entry{Data: data, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
+	if e.Absent() {
+		maxAge = min(maxAge, AbsentMaxAge)
+	}
+	e.Ends = loaded.Add(maxAge - time.Duration(early*float64(maxAge))).Truncate(time.Millisecond)
+	return e, nil
+}
+
+// inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a
+// lease.
+func (c *Cache) inMemory(e *Entry) *Entry {
+	if c.shared == nil || c.outbox != nil {
+		return e
+	}
+	end := time.Now().Add(c.lease)
+	if e.Ends.Before(end) {
+		return e
+	}
+	short := *e
+	short.Ends = end
+	return &short
+}

@@ -1,0 +1,75 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// floors is what this process knows of writes: for the hash of each name its floor, and what is true of all
+// names. Floors only rise, for as long as the process lives, so that a store that comes back with what it
+// should have forgotten, at whatever time, is found out. It is safe for concurrent use.
+type floors struct {
+	seed    maphash.Seed
+	table   [slots]atomic.Pointer[Floor]
+	polled  atomic.Pointer[Snapshot] // the last poll's; nil before the first
+	horizon atomic.Pointer[Snapshot] // nil: nothing was pruned before this process could read it
+}
+
+func newFloors() *floors { return &floors{seed: maphash.MakeSeed()} }
+
+// raise notes a write.
+func (f *floors) raise(w Write) {
+	if w.Xid == 0 {
+		return
+	}
+	for _, k := range w.Keys {
+		f.raiseName(string(k), w.Xid)
+	}
+	for _, t := range w.Tags {
+		f.raiseName(string(t), w.Xid)
+	}
+}
+
+func (f *floors) raiseName(name string, xid uint64) {
+	slot := f.slot(name)
+	for {
+		old := f.table[slot].Load()
+		var floor Floor
+		if old != nil {
+			floor = *old
+		}
+		raised := floor.Raise(xid, f.polled.Load())
+		if f.table[slot].CompareAndSwap(old, &raised) {
+			return
+		}
+	}
+}
+
+// judge decides whether a value of the item, read in the snapshot, may be served from the shared tier.
+func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
+	var some [4]Floor
+	k := Known{Trusted: trusted, Floors: some[:0]}
+	if p := f.table[f.slot(string(item.Key))].Load(); p != nil {
+		k.Floors = append(k.Floors, *p)
+	}
+	for _, t := range item.Tags {
+		if p := f.table[f.slot(string(t))].Load(); p != nil {
+			k.Floors = append(k.Floors, *p)
+		}
+	}
+	if h := f.horizon.Load(); h != nil {
+		k.Horizon = *h
+	}
+	return Judge(seen, k)
+}
+
+// reset forgets all floors, whose writes are not what their numbers say any more; nothing that does not cover
+// the horizon is served from then on.
+func (f *floors) reset(horizon Snapshot) {
+	f.horizon.Store(&horizon)
+	for i := range f.table {
+		f.table[i].Store(nil)
+	}
+}
+
+func (f *floors) slot(name string) uint64 { return maphash.String(f.seed, name) % slots }

@@ -1,0 +1,96 @@
+package cache
+
+import (
+	"hash/maphash"
+	"sync/atomic"
+)
+
+// slots is the size of the tables that are indexed by the hash of a name, a power of two.
+const slots = 1 << 16
+
+// Generations counts, for every name in this process, how often it was evicted: a fixed table of counters
+// that the hash of a name chooses from. Whatever is computed takes a [Stamp] of the names it depends on
+// before it reads anything, and is true for as long as the stamp holds. Evicting is one atomic addition for
+// each name, however many things depend on it; two names in one slot cost a needless load, never a wrong
+// answer. It is safe for concurrent use. 512 KiB.
+type Generations struct {
+	seed  maphash.Seed
+	table [slots]atomic.Uint64
+}
+
+// NewGenerations makes a table in which nothing was evicted yet.
+func NewGenerations() *Generations { return &Generations{seed: maphash.MakeSeed()} }
+
+// Stamp remembers the generations of some names at one moment. It is never changed once made.
+type Stamp struct{ marks []mark }
+
+type mark struct {
+	slot       uint32
+	generation uint64
+}
+
+// Stamp is the stamp of an item's key and tags now.
+func (g *Generations) Stamp(item Item) *Stamp {
+	s := &Stamp{make([]mark, 0, 1+len(item.Tags))}
+	s.marks = append(s.marks, g.mark(string(item.Key)))
+	for _, t := range item.Tags {
+		s.marks = append(s.marks, g.mark(string(t)))
+	}
+	return s
+}
+
+func (g *Generations) mark(name string) mark {
+	slot := g.slot(name)
+	return mark{slot, g.table[slot].Load()}
+}
+
+// Holds reports whether none of the stamp's names was evicted since it was taken.
+func (g *Generations) Holds(s *Stamp) bool {
+	for _, m := range s.marks {
+		if g.table[m.slot].Load() != m.generation {
+			return false
+		}
+	}
+	return true
+}
+
+// Evict ends every stamp of the eviction's names.
+func (g *Generations) Evict(ev Eviction) {
+	for _, k := range ev.Keys {
+		g.table[g.slot(string(k))].Add(1)
+	}
+	for _, t := range ev.Tags {
+		g.table[g.slot(string(t))].Add(1)
+	}
+}
+
+// EvictAll ends every stamp.
+func (g *Generations) EvictAll() {
+	for i := range g.table {
+		g.table[i].Add(1)
+	}
+}
+
+func (g *Generations) slot(name string) uint32 {
+	return uint32(maphash.String(g.seed, name) % slots) //nolint:gosec // below slots
+}
+
+// Join puts stamps together into one that holds as long as all of them do. A name that two of them
+// remember differently makes a stamp that does not hold.
+func Join(stamps ...*Stamp) *Stamp {
+	n := 0
+	for _, s := range stamps {
+		n += len(s.marks)
+	}
+	joined := &Stamp{make([]mark, 0, n)}
+	seen := make(map[mark]struct{}, n)
+	for _, s := range stamps {
+		for _, m := range s.marks {
+			if _, ok := seen[m]; !ok {
+				seen[m] = struct{}{}
+				joined.marks = append(joined.marks, m)
+			}
+		}
+	}
+	return joined
+}

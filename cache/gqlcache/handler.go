@@ -1,0 +1,228 @@
+package gqlcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+)
+
+// HandlerOptions are what a [Handler] takes from clients, and what it asks others. The zero value works.
+type HandlerOptions struct {
+	MaxBodyBytes int           // of a request. Default: 1 MiB
+	MaxBatch     int           // operations in a request. Default: 10
+	Timeout      time.Duration // for executing a request; its end has the cause [ErrTimeout]. Default: none
+
+	// Trusted documents are executed by their documentId.
+	Trusted Trusted
+	// TrustedOnly refuses every other document.
+	TrustedOnly bool
+	// Documents is where gateways share registered documents. Default: each keeps its own.
+	Documents Documents
+
+	// Answers keeps whole answers. Default: none are kept. How long an answer may be kept is what [Hints]
+	// says, which is to be among the executor's extensions.
+	Answers *answers.Store
+	// Viewer tells who asks: answers that are private are kept for one viewer each. It is empty for who is
+	// not signed in. Default: nobody is.
+	Viewer func(context.Context) string
+	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
+	// Default: none is.
+	Computed func(http.Header) bool
+	// VaryPrivate names what private answers vary by besides: the headers that tell who asks.
+	VaryPrivate string
+	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
+	// it: Surrogate-Key or Cache-Tag. Default: none.
+	TagHeader string
+}
+
+// ErrTimeout is the cause of the end of a request that took longer than Timeout.
+var ErrTimeout = errors.New("gqlcache: the request took longer than the server allows")
+
+// answer is what an operation was answered.
+type answer struct {
+	// Context is the operation's, with all that its interceptors put in.
+	Context  context.Context
+	Response *graphql.Response
+
+	refused *refusal        // where it was not executed
+	meaning []byte          // the operation and its variables in one form; nil unless the answer may be kept
+	kept    *answers.Answer // what was kept for another request that means the same
+}
+
+// Handler answers GraphQL over HTTP: POST, and queries by GET and HEAD. It speaks both media types, and
+// knows batches, automatic persisted queries, trusted documents and compression.
+//
+// A page of another origin can make a browser send a GET, a form or plain text without asking first: no such
+// request runs a mutation here.
+type Handler struct {
+	exec       *executor.Executor
+	o          HandlerOptions
+	documents  *documents
+	compressor *answers.Compressor
+	header     *answers.Header
+	meanings   meanings
+	buffers    sync.Pool // of *[]byte
+	hits       atomic.Uint64
+}
+
+// NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
+// gqlgen's own means. The handler gives it a cache of parsed documents that is bounded by bytes. Set a limit
+// of tokens: what is too long is then refused before it costs anything.
+func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
+	if o.MaxBodyBytes <= 0 {
+		o.MaxBodyBytes = 1 << 20
+	}
+	if o.MaxBatch <= 0 {
+		o.MaxBatch = 10
+	}
+	if o.Viewer == nil {
+		o.Viewer = func(context.Context) string { return "" }
+	}
+	if o.Computed == nil {
+		o.Computed = func(http.Header) bool { return false }
+	}
+	exec.SetQueryCache(newParsedDocuments())
+	return &Handler{
+		exec: exec, o: o,
+		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents),
+		compressor: answers.NewCompressor(),
+		header:     answers.NewHeader(),
+		meanings:   newMeanings(),
+		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
+	}
+}
+
+// request is what came in before it is decoded: beside the data and the viewer, all that its answer depends
+// on.
+type request struct {
+	read     bool   // GET or HEAD
+	body     []byte // of a POST; of a GET the query, as it is in the URL
+	media    media
+	encoding answers.Encoding
+	viewer   string
+}
+
+// ServeHTTP implements [http.Handler].
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	buffer := h.buffers.Get().(*[]byte)
+	defer h.put(buffer)
+	in, refused := h.accept(w, r, buffer)
+	if refused != nil {
+		h.refuse(w, in, refused)
+		return
+	}
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	in.viewer = h.o.Viewer(r.Context())
+	wish := h.wishOf(r.Header)
+	if a := h.kept(in.question(), wish); a != nil {
+		h.writeKept(w, r, in, a)
+		return
+	}
+	began := graphql.Now()
+	list, batch, refused := h.decode(in)
+	if refused != nil {
+		h.refuse(w, in, refused)
+		return
+	}
+	ctx := graphql.StartOperationTrace(r.Context())
+	if h.o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, h.o.Timeout, ErrTimeout)
+		defer cancel()
+	}
+	if wish.anew {
+		ctx = cache.Fresh(ctx)
+	}
+	ctx, deps := cache.CollectDeps(ctx)
+	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
+	made := h.execute(ctx, list, in, wish, r.Header, read)
+	h.write(w, r, in, wish, reply{made, batch, deps})
+}
+
+const allowed = "GET, HEAD, POST, OPTIONS"
+
+// accept reads what came in, and refuses what is no request of GraphQL as far as that can be seen from
+// outside.
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
+	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	w.Header().Add("Vary", varies[0])
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		in.read, in.body = true, append((*buffer)[:0], r.URL.RawQuery...)
+		*buffer = in.body
+	case http.MethodPost:
+	case http.MethodOptions:
+		w.Header().Set("Allow", allowed)
+		return in, nil
+	default:
+		return in, notAllowed(allowed, "Send GraphQL by POST, or a query by GET.")
+	}
+	if in.media == noMedia {
+		return in, refuse(http.StatusNotAcceptable, codeBadRequest, "Accept application/graphql-response+json or application/json: answers are one of these.")
+	}
+	if in.read {
+		return in, nil
+	}
+	if refused := checkContentType(r.Header["Content-Type"]); refused != nil {
+		return in, refused
+	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+		w.Header().Set("Accept-Encoding", "identity")
+		return in, refuse(statusUnsupported, codeBadRequest, "Send the body as it is, without a Content-Encoding.")
+	}
+	var refused *refusal
+	in.body, refused = h.readAll(w, r, buffer)
+	return in, refused
+}
+
+// readAll reads the body into the buffer.
+func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte) ([]byte, *refusal) {
+	body, limit := (*buffer)[:0], h.o.MaxBodyBytes
+	var err error
+	for err == nil && r.ContentLength <= int64(limit) && len(body) <= limit {
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+		var n int
+		n, err = r.Body.Read(body[len(body):min(cap(body), limit+1)])
+		body = body[:len(body)+n]
+	}
+	*buffer = body
+	switch {
+	case r.ContentLength > int64(limit) || len(body) > limit:
+		w.Header().Set("Connection", "close") // rather than read the rest to throw it away
+		return nil, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is too large: up to %d bytes are allowed.", limit)
+	case err != io.EOF:
+		return nil, bad("The body broke off before its end. Send it again.")
+	}
+	return body, nil
+}
+
+// decode reads the operations that the request asks for.
+func (h *Handler) decode(in request) (list []params, batch bool, _ *refusal) {
+	if !in.read {
+		return readBody(in.body, h.o.MaxBatch)
+	}
+	p, refused := readURL(string(in.body))
+	return []params{p}, false, refused
+}
+
+// put gives a buffer back, unless a rare large body made it large.
+func (h *Handler) put(buffer *[]byte) {
+	if cap(*buffer) <= 64<<10 {
+		h.buffers.Put(buffer)
+	}
+}

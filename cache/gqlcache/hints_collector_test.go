@@ -1,0 +1,59 @@
+package gqlcache
+
+import (
+	"reflect"
+	"testing"
+)
+
+// Go types of values behind a union.
+type (
+	Open     struct{}
+	Mine     struct{}
+	Foreign  struct{} // of no type that the schema knows
+	anything interface{ isAny() }
+)
+
+func (*Open) isAny()   {}
+func (Mine) isAny()    {}
+func (Foreign) isAny() {}
+
+// Without TypeOf a value is of the type that its Go type is called after, as gqlgen's models are.
+func TestGoTypesAreObjectTypes(t *testing.T) {
+	t.Parallel()
+	h := newHints(t, `
+		directive @cacheControl(maxAge: Int, scope: CacheControlScope) on FIELD_DEFINITION | OBJECT | UNION
+		enum CacheControlScope { PUBLIC PRIVATE }
+		type Query { any: [Any] @cacheControl(maxAge: 60) }
+		union Any = Open | Mine
+		type Open { x: Int }
+		type Mine @cacheControl(maxAge: 30, scope: PRIVATE) { x: Int }
+	`)
+	for name, c := range map[string]struct {
+		value any
+		want  string
+	}{
+		"nothing":             {nil, noBound},
+		"a nil pointer":       {(*Open)(nil), noBound},
+		"a pointer":           {&Open{}, noBound},
+		"a value":             {Mine{}, "max-age=30, private"},
+		"an empty list":       {[]anything{}, noBound},
+		"a list of nothing":   {[]anything{nil, (*Open)(nil)}, noBound},
+		"a list":              {[]anything{&Open{}, Mine{}}, "max-age=30, private"},
+		"a list of lists":     {[][]*Mine{nil, {nil}, {{}}}, "max-age=30, private"},
+		"a pointer to a list": {&[]anything{Mine{}}, "max-age=30, private"},
+		"an unknown type":     {Foreign{}, "max-age=30, private"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			counted := &collector{hints: h, plan: &plan{static: nothing}}
+			counted.age.Store(int64(unbounded))
+			counted.items(h.objects["Query"].fields["any"], reflect.ValueOf(c.value))
+			if got := counted.bound().overall().Header(); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// noBound is the header of an answer that nothing gives an age.
+const noBound = "no-store"

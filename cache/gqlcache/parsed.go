@@ -1,0 +1,79 @@
+package gqlcache
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/maypok86/otter/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// Bounds on what is kept of documents, in bytes.
+const (
+	parsedBytes     = 64 << 20 // all documents kept parsed
+	parsedWeight    = 100      // what a parsed document takes, in lengths of its text: 30 to 120, measured
+	registeredBytes = 8 << 20  // all documents registered by their hash
+	documentBytes   = 64 << 10 // one document that is registered
+)
+
+// parsedDocuments keeps valid documents parsed, those that are asked for most. A document is shared by the
+// operations that run at a time, so nobody changes it.
+type parsedDocuments struct {
+	docs *otter.Cache[string, *ast.QueryDocument]
+}
+
+var _ graphql.Cache[*ast.QueryDocument] = parsedDocuments{}
+
+func newParsedDocuments() parsedDocuments {
+	return parsedDocuments{otter.Must(&otter.Options[string, *ast.QueryDocument]{
+		MaximumWeight: parsedBytes,
+		Weigher: func(text string, _ *ast.QueryDocument) uint32 {
+			return uint32(min(len(text)*parsedWeight+1024, 1<<31)) //nolint:gosec // bounded
+		},
+	})}
+}
+
+// Get implements gqlgen's cache.
+func (p parsedDocuments) Get(_ context.Context, text string) (*ast.QueryDocument, bool) {
+	return p.docs.GetIfPresent(text)
+}
+
+// Add implements gqlgen's cache. It is called before the document is executed for the first time, and takes
+// @defer away: an answer here is one piece, and servers are free to send what is deferred at once.
+func (p parsedDocuments) Add(_ context.Context, text string, doc *ast.QueryDocument) {
+	for _, o := range doc.Operations {
+		atOnce(o.SelectionSet)
+	}
+	for _, f := range doc.Fragments {
+		atOnce(f.SelectionSet)
+	}
+	p.docs.Set(text, doc)
+}
+
+// atOnce removes @defer from a selection and all below it.
+func atOnce(set ast.SelectionSet) {
+	for _, s := range set {
+		switch s := s.(type) {
+		case *ast.Field:
+			atOnce(s.SelectionSet)
+		case *ast.InlineFragment:
+			s.Directives = withoutDefer(s.Directives)
+			atOnce(s.SelectionSet)
+		case *ast.FragmentSpread:
+			s.Directives = withoutDefer(s.Directives)
+		}
+	}
+}
+
+func withoutDefer(all ast.DirectiveList) ast.DirectiveList {
+	if all.ForName("defer") == nil {
+		return all
+	}
+	var kept ast.DirectiveList
+	for _, d := range all {
+		if d.Name != "defer" {
+			kept = append(kept, d)
+		}
+	}
+	return kept
+}

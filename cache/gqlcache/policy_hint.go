@@ -1,0 +1,135 @@
+package gqlcache
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+)
+
+// directive is the name under which schemas declare the hints.
+const directive = "cacheControl"
+
+// Hint is what a schema or a resolver says of a value. What is nil is not said; what is pointed to does not
+// change.
+type Hint struct {
+	MaxAge *time.Duration // how long it may be kept; 0 or less: not at all
+	Scope  *cache.Scope   // by whom
+}
+
+// hint is one @cacheControl.
+type hint struct {
+	Hint
+	inherit bool // the parent's age counts
+}
+
+// over is the hint laid over another, attribute by attribute.
+func (h Hint) over(below Hint) Hint {
+	if h.MaxAge == nil {
+		h.MaxAge = below.MaxAge
+	}
+	if h.Scope == nil {
+		h.Scope = below.Scope
+	}
+	return h
+}
+
+// policy is what the hint says by itself.
+func (h Hint) policy() (p cache.Policy) {
+	if h.MaxAge != nil {
+		p.MaxAge = *h.MaxAge
+	}
+	if h.Scope != nil {
+		p.Scope = *h.Scope
+	}
+	return p
+}
+
+// hints are those of a schema, by coordinate: "User", "Product.price".
+type hints map[string]hint
+
+// readHints reads every hint of a schema, or tells all that contradict themselves.
+func readHints(schema *ast.Schema) (hints, error) {
+	all := hints{}
+	var errs []error
+	read := func(coordinate string, list ast.DirectiveList) {
+		h, err := readHint(list)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", coordinate, err))
+		}
+		all[coordinate] = h
+	}
+	for name, def := range schema.Types {
+		if !composite(def) {
+			continue
+		}
+		read(name, def.Directives)
+		for _, f := range def.Fields {
+			read(name+"."+f.Name, f.Directives)
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return all, errors.Join(errs...)
+}
+
+// of is the hint of a field: that of the named type which it returns, overlaid by its own.
+func (all hints) of(parent string, f *ast.FieldDefinition) hint {
+	own, returned := all[parent+"."+f.Name], all[f.Type.Name()]
+	return hint{Hint: own.over(returned.Hint), inherit: own.inherit || returned.inherit}
+}
+
+// composite reports whether a type is one whose fields are resolved.
+func composite(def *ast.Definition) bool {
+	return def != nil && !def.BuiltIn && (def.Kind == ast.Object || def.Kind == ast.Interface || def.Kind == ast.Union)
+}
+
+func readHint(list ast.DirectiveList) (h hint, err error) {
+	given := list.ForNames(directive)
+	if len(given) == 0 {
+		return h, nil
+	}
+	if len(given) > 1 {
+		return h, fmt.Errorf("@%s is given %d times: give it once, on the type or on one of its extensions", directive, len(given))
+	}
+	for _, a := range given[0].Arguments {
+		if a.Value.Kind == ast.NullValue {
+			continue
+		}
+		refused := func(allowed string) (hint, error) {
+			return h, fmt.Errorf("@%s(%s: %s): allowed is %s", directive, a.Name, a.Value, allowed)
+		}
+		switch a.Name {
+		case "maxAge":
+			seconds, err := strconv.Atoi(a.Value.Raw)
+			if err != nil || a.Value.Kind != ast.IntValue || seconds < 0 || seconds > math.MaxInt32 {
+				return refused("a whole number of seconds, 0 or more")
+			}
+			h.MaxAge = new(time.Duration(seconds) * time.Second)
+		case "scope":
+			switch {
+			case a.Value.Kind == ast.EnumValue && a.Value.Raw == "PUBLIC":
+				h.Scope = new(cache.Public)
+			case a.Value.Kind == ast.EnumValue && a.Value.Raw == "PRIVATE":
+				h.Scope = new(cache.Private)
+			default:
+				return refused("PUBLIC or PRIVATE")
+			}
+		case "inheritMaxAge":
+			if a.Value.Kind != ast.BooleanValue {
+				return refused("true or false")
+			}
+			h.inherit = a.Value.Raw == "true"
+		}
+	}
+	if h.inherit && h.MaxAge != nil {
+		return h, fmt.Errorf("@%s has maxAge and inheritMaxAge: give one of them", directive)
+	}
+	return h, nil
+}

@@ -1,0 +1,214 @@
+package gqlcache
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/maypok86/otter/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/formatter"
+
+	"fieldcache/cache/answers"
+)
+
+// wish is what a client's Cache-Control asks of the caches here (RFC 9111, section 5.2.1). The zero value
+// takes whatever is kept.
+type wish struct {
+	anew    bool // compute it, and keep it
+	nothing bool // keep nothing of it
+	only    bool // compute nothing
+	maxAge  int  // seconds; -1: any
+	fresh   int  // seconds that must be left
+}
+
+// wishOf reads the headers.
+func (h *Handler) wishOf(header http.Header) wish {
+	w := wish{maxAge: -1}
+	list := header["Cache-Control"]
+	if len(list) == 0 {
+		list = header["Pragma"] // of which only no-cache means something, the same
+	}
+	for _, value := range list {
+		for part := range split(value, ',') {
+			name, argument, _ := strings.Cut(strings.TrimSpace(part), "=")
+			seconds, err := strconv.Atoi(strings.Trim(argument, `"`))
+			switch name = strings.ToLower(name); {
+			case name == "no-cache":
+				w.anew = true
+			case name == "no-store":
+				w.anew, w.nothing = true, true
+			case name == "only-if-cached":
+				w.only = true
+			case name == "max-age" && err == nil && seconds >= 0:
+				w.maxAge = seconds
+			case name == "min-fresh" && err == nil && seconds >= 0:
+				w.fresh = seconds
+			}
+		}
+	}
+	if h.o.Computed(header) {
+		w.anew, w.nothing = w.anew && !w.only, true
+		w.only = false
+		w.maxAge = 0
+	}
+	return w
+}
+
+// takes reports whether a kept answer is what the client wishes for.
+func (w wish) takes(a *answers.Answer, now time.Time) bool {
+	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.fresh
+}
+
+// question is what the request asks, as it came.
+func (in *request) question() answers.Question {
+	q := answers.Question{Kind: answers.Body, Media: uint8(in.media), Text: in.body, Viewer: in.viewer}
+	if in.read {
+		q.Kind = answers.URL
+	}
+	return q
+}
+
+// meant is the question that a meaning is.
+func (in *request) meant(meaning []byte) answers.Question {
+	return answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning, Viewer: in.viewer}
+}
+
+// kept is what is kept for a question, if the client takes it.
+func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
+	if h.o.Answers == nil || w.anew || w.nothing {
+		return nil
+	}
+	now := time.Now()
+	if a := h.o.Answers.Get(q, now); a != nil && w.takes(a, now) {
+		return a
+	}
+	return nil
+}
+
+// recall looks for an answer to a request that means the same: one that differs in white space, in the
+// order of its parameters, in extensions, in the way its document is named, or in its method. Where the
+// client wants nothing else and there is none, the operation is refused.
+func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w wish) {
+	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
+		if meaning := h.meanings.of(oc); meaning != nil {
+			a.meaning = meaning
+			a.kept = h.kept(in.meant(meaning), w)
+		}
+	}
+	if a.kept == nil && w.only {
+		a.refuse(refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed."))
+	}
+}
+
+// meanings puts operations into one form. The form of a document is made once.
+type meanings struct {
+	forms *otter.Cache[*ast.OperationDefinition, string]
+}
+
+// meaningBytes bounds the forms that are kept.
+const meaningBytes = 8 << 20
+
+func newMeanings() meanings {
+	return meanings{otter.Must(&otter.Options[*ast.OperationDefinition, string]{
+		MaximumWeight: meaningBytes,
+		Weigher:       func(_ *ast.OperationDefinition, form string) uint32 { return uint32(len(form) + 128) }, //nolint:gosec // documents are bounded
+	})}
+}
+
+// of is the meaning of an operation: its document as the parser understood it, which operation of it is
+// meant, and the variables' values, defaults included, in the order of their names. It is nil where the
+// variables have no form.
+func (m meanings) of(oc *graphql.OperationContext) []byte {
+	form, ok := m.forms.GetIfPresent(oc.Operation)
+	if !ok {
+		var b strings.Builder
+		formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(oc.Doc)
+		form = b.String()
+		m.forms.Set(oc.Operation, form)
+	}
+	variables, err := json.Marshal(oc.Variables) // sorts names
+	if err != nil {
+		return nil
+	}
+	meaning := make([]byte, 0, len(form)+len(oc.Operation.Name)+len(variables)+2)
+	meaning = append(append(meaning, form...), 0) // a document has no zero byte outside of strings, where it is escaped
+	meaning = append(append(meaning, oc.Operation.Name...), 0)
+	return append(meaning, variables...)
+}
+
+// ServeKept answers a request that needs no closer look from what is kept, and reports whether it did. It
+// costs about as much as writing the bytes, and may stand in front of everything else that a request
+// passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. Who asks is taken to be nobody,
+// so a request that says who asks is not answered.
+func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
+	if h.o.Answers == nil || !plain(r) {
+		return false
+	}
+	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	if in.media == noMedia {
+		return false
+	}
+	buffer := h.buffers.Get().(*[]byte)
+	defer h.put(buffer)
+	if r.Method == http.MethodPost {
+		n := int(r.ContentLength)
+		if cap(*buffer) < n {
+			*buffer = make([]byte, 0, n)
+		}
+		in.body = (*buffer)[:n]
+		if n, err := io.ReadFull(r.Body, in.body); err != nil {
+			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(bytes.Clone(in.body[:n])), r.Body))
+			return false
+		}
+	} else {
+		in.read = true
+		in.body = append((*buffer)[:0], r.URL.RawQuery...)
+		*buffer = in.body
+	}
+	a := h.kept(in.question(), wish{maxAge: -1})
+	if a == nil {
+		if !in.read {
+			r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(in.body)))
+		}
+		return false
+	}
+	w.Header()["Vary"] = varies
+	h.writeKept(w, r, in, a)
+	return true
+}
+
+// varies is what every answer varies by.
+var varies = []string{"Accept, Accept-Encoding"}
+
+// plainBytes bounds the body of a request that is looked up before it is looked at.
+const plainBytes = 64 << 10
+
+// plain reports whether nothing in a request's head asks for more than an answer.
+func plain(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodPost:
+		if t := r.Header["Content-Type"]; r.ContentLength <= 0 || r.ContentLength > plainBytes || len(t) != 1 ||
+			t[0] != "application/json" && t[0] != "application/json; charset=utf-8" {
+			return false
+		}
+	case http.MethodGet:
+	default:
+		return false
+	}
+	for name := range r.Header {
+		switch name {
+		case "Authorization", "Cache-Control", "Pragma", "Cache-Debug", "Content-Encoding", "Origin", "Expect":
+			return false
+		}
+	}
+	return true
+}
+
+// Kept is how many requests were answered from what was kept.
+func (h *Handler) Kept() uint64 { return h.hits.Load() }

@@ -1,0 +1,50 @@
+package gqlcache
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// The codes of refusals, in extensions.code.
+const (
+	codeBadRequest = "BAD_REQUEST"
+	codeTooLarge   = "PAYLOAD_TOO_LARGE"
+	codeNotFound   = "NOT_FOUND"
+	codeUntrusted  = "DOCUMENT_NOT_TRUSTED"
+	codeTimeout    = "TIMEOUT"
+	codeInternal   = "INTERNAL"
+	codeNotCached  = "NOT_CACHED"
+
+	// Clients know this one by its message as well as by its code.
+	codeUnregistered    = "PERSISTED_QUERY_NOT_FOUND"
+	messageUnregistered = "PersistedQueryNotFound"
+)
+
+const statusUnsupported = http.StatusUnsupportedMediaType
+
+// refusal says why a request, or one of its operations, is not executed. Its message says what to do
+// instead, and holds nothing of the request.
+type refusal struct {
+	status        int // 0: as for an error of GraphQL
+	code, message string
+	allow         string // methods, beside 405
+}
+
+func refuse(status int, code, format string, args ...any) *refusal {
+	return &refusal{status: status, code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// bad refuses what is no request of GraphQL over HTTP.
+func bad(format string, args ...any) *refusal {
+	return refuse(http.StatusBadRequest, codeBadRequest, format, args...)
+}
+
+func notAllowed(allow, message string) *refusal {
+	return &refusal{http.StatusMethodNotAllowed, codeBadRequest, message, allow}
+}
+
+func (f *refusal) errors() gqlerror.List {
+	return gqlerror.List{{Message: f.message, Extensions: map[string]any{"code": f.code}}}
+}

@@ -1,0 +1,331 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// want is a request that memory does not answer, on its way to a flight.
+type want struct {
+	Request
+	at int // its place in the results
+	// newerThan is set to refresh: what ends no later is of no use.
+	newerThan time.Time
+	flight    *flight // what answers it
+	joined    bool    // whether somebody else began the flight
+}
+
+// Load answers each request, in order: from memory, from the shared tier, or from the request's
+// source. It asks the shared tier once and each source at most once; what another reader is loading
+// already is waited for and not loaded again. No two requests may have the same key. The values are shared
+// with other readers and must not be changed. Where ctx ends before they are there the results say so.
+func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
+	return c.load(ctx, requests, false)
+}
+
+// load is Load; with fresh no value is answered that a cache holds.
+func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Result {
+	results := make([]Result, len(requests))
+	now := time.Now()
+	trusted := c.trust.holds(now)
+	var wants []*want
+	for i, r := range requests {
+		if hit, ok := c.peek(r.Item, now); ok && !fresh {
+			results[i] = hit
+			continue
+		}
+		wants = append(wants, &want{Request: r, at: i})
+	}
+	if len(wants) == 0 {
+		return results
+	}
+	trusted = trusted && !fresh
+	began := c.board(ctx, wants, trusted)
+	if began != nil {
+		go c.run(began, trusted)
+	}
+	if !c.await(ctx, wants, began) {
+		for _, w := range wants {
+			results[w.at].Err = ctx.Err()
+		}
+		return results
+	}
+	for _, w := range wants {
+		r := w.flight.result
+		if r.Joined = w.joined; r.Joined {
+			c.stats.Joined.Add(1)
+		}
+		results[w.at] = r
+	}
+	return results
+}
+
+// carry answers the flights of a group: from the shared tier, if it may be trusted, or from their sources.
+func (c *Cache) carry(g *group, trusted bool) {
+	missing, fill := g.flights, c.shared != nil
+	if c.shared != nil && trusted {
+		missing, fill = c.fromShared(g, g.flights)
+	}
+	if len(missing) > 0 {
+		c.fromSources(g, missing, fill)
+	}
+}
+
+// fromShared lands the flights whose values the shared tier holds. The rest comes back; fill says whether
+// the tier is well enough to be filled.
+func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
+	ask := make([]*flight, 0, len(fs))
+	for _, f := range fs {
+		if f.MaxAge <= 0 {
+			rest = append(rest, f)
+		} else {
+			ask = append(ask, f)
+		}
+	}
+	if len(ask) == 0 {
+		return rest, false
+	}
+	g.asked.Store(true)
+	entries, err := c.getShared(g.ctx, ask)
+	if err != nil {
+		return fs, false
+	}
+	// Looked at again: the answer may have been long on its way.
+	trusted := c.trust.holds(time.Now())
+	fills := make([]Fill, 0, len(ask))
+	landed := make([]Result, 0, len(ask))
+	hit := ask[:0]
+	for i, f := range ask {
+		e := entries[i]
+		if e == nil || !e.Ends.After(f.newerThan) || !c.serves(f, e, trusted) {
+			rest = append(rest, f)
+			continue
+		}
+		e.Stamp = f.stamp
+		fills = append(fills, Fill{f.Item, f.stamp, c.inMemory(e)})
+		landed = append(landed, entryResult(e, SharedTier))
+		hit = append(hit, f)
+	}
+	c.stats.SharedHits.Add(uint64(len(hit)))
+	c.fillMemory(g.ctx, fills)
+	for i, f := range hit {
+		c.land(f, landed[i])
+	}
+	return rest, true
+}
+
+func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
+	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+		entries, err = c.shared.Get(ctx, items(fs))
+		return err
+	})
+	return entries, err
+}
+
+// serves reports whether an entry of the shared tier may be served, and decodes it.
+func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
+	if c.outbox != nil {
+		switch c.floors.judge(f.Item, e.Seen, trusted) {
+		case Serve:
+		case BelowFloor, PastHorizon:
+			c.stats.BelowFloor.Add(1)
+			return false
+		default:
+			return false
+		}
+	}
+	if e.Absent() {
+		return true
+	}
+	var err error
+	e.Value, err = f.Source.Decode(f.Request, e.Data)
+	return err == nil // else it is not ours, or of another version: the fill that follows puts it right
+}
+
+// fromSources loads what no tier holds and fills the tiers.
+func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
+	fs = c.along(fs)
+	if fill {
+		c.beginShared(g.ctx, fs)
+	}
+	bySource := map[Source][]*flight{}
+	for _, f := range fs {
+		bySource[f.Source] = append(bySource[f.Source], f)
+	}
+	var wg sync.WaitGroup
+	for source, fs := range bySource {
+		load := func() { c.fromSource(g, source, fs) }
+		if len(bySource) == 1 {
+			load()
+		} else {
+			wg.Go(load)
+		}
+	}
+	wg.Wait()
+}
+
+// along adds what the sources read besides. Nobody waits for it.
+func (c *Cache) along(fs []*flight) []*flight {
+	asked := make(map[Key]bool, len(fs))
+	for _, f := range fs {
+		asked[f.Key] = true
+	}
+	for _, f := range fs {
+		for _, r := range f.Source.Also(f.Request) {
+			if !asked[r.Key] {
+				asked[r.Key] = true
+				fs = append(fs, &flight{Request: r, group: f.group, stamp: c.Generations().Stamp(r.Item)})
+			}
+		}
+	}
+	return fs
+}
+
+func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
+	ask := make([]*flight, 0, len(fs))
+	for _, f := range fs {
+		if f.MaxAge > 0 {
+			ask = append(ask, f)
+		}
+	}
+	if len(ask) == 0 {
+		return
+	}
+	var tickets []Ticket
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		tickets, err = c.shared.Begin(ctx, items(ask))
+		return err
+	})
+	if err != nil {
+		return
+	}
+	for i, f := range ask {
+		f.shared = tickets[i]
+	}
+}
+
+// fromSource loads the flights of one source, fills the tiers, and lands them.
+func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
+	defer func() {
+		if p := recover(); p != nil { // this may be a goroutine on which nobody else would
+			for _, f := range fs {
+				c.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
+			}
+		}
+	}()
+	started, values, seen, err := c.ask(g, source, fs)
+	if err != nil {
+		c.landFailed(g.ctx, fs, err)
+		return
+	}
+	early := rand.Float64() * jitter
+	results := make([]Result, len(fs))
+	memory := make([]Fill, 0, len(fs))
+	shared := make([]Fill, 0, len(fs))
+	for i, f := range fs {
+		r := &results[i]
+		*r = Result{Value: values[i], Loaded: started}
+		if f.MaxAge <= 0 {
+			r.Unstored = "its max age is 0"
+			continue
+		}
+		e, err := newEntry(values[i], started, f.MaxAge, early, seen, f.stamp)
+		if err != nil {
+			r.Err = err
+			continue
+		}
+		r.Ends, r.Stamp = e.Ends, f.stamp
+		memory = append(memory, Fill{f.Item, f.stamp, c.inMemory(e)})
+		switch {
+		case c.shared == nil:
+		case f.shared == nil:
+			r.Unstored = "the shared tier does not answer, or another load fills it"
+		case e.Absent() && !c.absent.Allow():
+			r.Unstored = "too many rows that are not there were asked for"
+		default:
+			shared = append(shared, Fill{f.Item, f.shared, e})
+		}
+	}
+	c.fillMemory(g.ctx, memory)
+	c.fillShared(g.ctx, shared)
+	for i, f := range fs {
+		c.land(f, results[i])
+	}
+}
+
+// ask calls the source, when it is its turn.
+func (c *Cache) ask(g *group, source Source, fs []*flight) (started time.Time, values []any, seen Snapshot, err error) {
+	ctx := g.ctx
+	if !c.trust.holds(time.Now()) && c.allStale(fs) {
+		// The database was not heard of for a while, and there is something else to answer.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.lease, errSourceSlow)
+		defer cancel()
+	}
+	if err = c.loads.Acquire(ctx, 1); err != nil {
+		return started, nil, seen, errors.Join(err, context.Cause(ctx))
+	}
+	defer c.loads.Release(1)
+	g.asked.Store(true)
+	c.stats.Loads.Add(1)
+	c.stats.Misses.Add(uint64(len(fs)))
+	requests := make([]Request, len(fs))
+	for i, f := range fs {
+		requests[i] = f.Request
+	}
+	started = time.Now()
+	values, seen, err = askSource(ctx, source, requests)
+	return started, values, seen, err
+}
+
+// fillShared puts entries into the shared tier. What it refuses was evicted meanwhile, or another load
+// fills it.
+func (c *Cache) fillShared(ctx context.Context, fills []Fill) {
+	if len(fills) == 0 {
+		return
+	}
+	stored := 0
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.shared.Fill(ctx, fills)
+		return err
+	})
+	if err == nil {
+		c.stats.Fills.Add(uint64(stored))
+		c.stats.Refused.Add(uint64(len(fills) - stored))
+	}
+}
+
+func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
+	if len(fills) > 0 {
+		// A refused fill was voided by an eviction, and memory does not fail otherwise.
+		_, _ = c.memory.Fill(ctx, fills)
+	}
+}
+
+// askSource calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
+// else would recover.
+func askSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	values, seen, err = source.Load(ctx, requests)
+	if err == nil && len(values) != len(requests) {
+		err = fmt.Errorf("cache: a source answered %d values to %d requests", len(values), len(requests))
+	}
+	return values, seen, err
+}
+
+func items(fs []*flight) []Item {
+	items := make([]Item, len(fs))
+	for i, f := range fs {
+		items[i] = f.Item
+	}
+	return items
+}

@@ -1,0 +1,71 @@
+package outbox
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"fieldcache/cache"
+)
+
+// random makes a snapshot of numbers up to 40.
+func random(r *rand.Rand) cache.Snapshot {
+	xmax := r.Uint64N(40)
+	var underWay []uint64
+	for x := range xmax {
+		if r.IntN(4) == 0 {
+			underWay = append(underWay, x)
+		}
+	}
+	return snapshot(xmax, underWay)
+}
+
+func valid(t *testing.T, s cache.Snapshot) {
+	t.Helper()
+	if parsed, err := cache.ParseSnapshot(s.String()); err != nil || parsed.String() != s.String() {
+		t.Errorf("%v is no snapshot: %v", s, err)
+	}
+}
+
+func TestUnion(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		a, b := random(r), random(r)
+		u := union(a, b)
+		valid(t, u)
+		if !u.Covers(a) || !u.Covers(b) {
+			t.Fatalf("the union of %v and %v is %v", a, b, u)
+		}
+		for x := range uint64(45) {
+			if u.Sees(x) != (a.Sees(x) || b.Sees(x)) {
+				t.Fatalf("the union of %v and %v is %v: it sees %d %v", a, b, u, x, u.Sees(x))
+			}
+		}
+	}
+}
+
+func TestUpTo(t *testing.T) {
+	t.Parallel()
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		s := random(r)
+		newest := r.Uint64N(40)
+		if !s.Sees(newest) {
+			continue
+		}
+		u := upTo(newest, s)
+		valid(t, u)
+		if !s.Covers(u) {
+			t.Fatalf("%v up to %d is %v, which it does not cover", s, newest, u)
+		}
+		for x := range uint64(45) {
+			if u.Sees(x) != (x <= newest && s.Sees(x)) {
+				t.Fatalf("%v up to %d is %v: it sees %d %v", s, newest, u, x, u.Sees(x))
+			}
+		}
+	}
+	if s := snapshot(5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
+		t.Errorf("made %v", s)
+	}
+}

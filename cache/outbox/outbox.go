@@ -1,0 +1,159 @@
+// Package outbox keeps the record of writes, [cache.Outbox], in the database that is written to: in a table
+// that triggers fill. Whoever writes, by whatever client, by a cascade or by hand, leaves in the same transaction
+// what was touched; so the record is there if and only if the transaction committed.
+//
+// It knows no schema but its own. [Objects] and [Table.Triggers] are the statements that create it, and a
+// function given to [New] says which keys and tags a [Change] makes untrue. PostgreSQL from 13 on and SQLite
+// are served. On SQLite, where transactions have no numbers and commit one after the other, the id of the
+// newest row that a transaction left stands for its number.
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+)
+
+// MaxRows is how many touched rows of one statement are noted one by one. Of more it is noted only
+// that they may be any.
+const MaxRows = 1000
+
+// Change is what one statement did to one table.
+type Change struct {
+	Table string
+	Op    Op
+	// Rows are the rows that were touched, in no particular order. Nil: any row of the table may have been,
+	// because the statement was TRUNCATE or touched more than [MaxRows].
+	Rows []Row
+}
+
+// Op is a kind of statement.
+type Op string
+
+// The kinds of statements.
+const (
+	Insert   Op = "INSERT"
+	Update   Op = "UPDATE"
+	Delete   Op = "DELETE"
+	Truncate Op = "TRUNCATE"
+)
+
+// Row is a row before and after it was touched.
+type Row struct {
+	Was     Values   `json:"was,omitempty"`     // nil: the row is new
+	Is      Values   `json:"is,omitempty"`      // nil: the row is gone
+	Changed []string `json:"changed,omitempty"` // of a row that was and is: the columns, of those that matter, with another value
+}
+
+// Values are those of the columns that name keys, as text. A column that is NULL is left out.
+type Values map[string]string
+
+// Outbox is the record in one database.
+type Outbox struct {
+	db        *bun.DB
+	evictions func(...Change) cache.Eviction
+}
+
+var _ cache.Outbox = (*Outbox)(nil)
+
+// New answers the outbox of a database that has what [Objects] names. evictions says what changes made untrue.
+//
+// The pool of db should be one that nothing else uses up: a gateway that cannot poll because requests hold
+// all connections would have to distrust what it has cached, and send even more requests.
+func New(db *bun.DB, evictions func(...Change) cache.Eviction) *Outbox {
+	return &Outbox{db: db, evictions: evictions}
+}
+
+// handmade is the table of evictions that no write of data caused.
+const handmade = ""
+
+// record is a row of the table as the statements of this package read it.
+type record struct {
+	Xid   uint64
+	ID    int64
+	Tbl   string
+	Op    Op
+	Facts *string // JSON: rows, or a hand-made eviction
+}
+
+const recordColumns = "CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, CAST(o.rows AS text) AS facts"
+
+// write is what a transaction's records say.
+func (o *Outbox) write(records []record) cache.Write {
+	w := cache.Write{Xid: records[0].Xid}
+	var changes []Change
+	for _, r := range records {
+		if r.Tbl == handmade {
+			var ev cache.Eviction
+			if r.Facts != nil && json.Unmarshal([]byte(*r.Facts), &ev) == nil {
+				w.Add(ev)
+			}
+			continue
+		}
+		c := Change{Table: r.Tbl, Op: r.Op}
+		if r.Facts == nil || json.Unmarshal([]byte(*r.Facts), &c.Rows) != nil {
+			c.Rows = nil // what cannot be read may be anything
+		}
+		changes = append(changes, c)
+	}
+	if len(changes) > 0 {
+		w.Add(o.evictions(changes...))
+	}
+	return w
+}
+
+// byTransaction groups records by their transaction, in the order of their first ones.
+func byTransaction[R any](records []R, xid func(R) uint64) [][]R {
+	var groups [][]R
+	at := map[uint64]int{}
+	for _, r := range records {
+		i, ok := at[xid(r)]
+		if !ok {
+			i = len(groups)
+			at[xid(r)] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], r)
+	}
+	return groups
+}
+
+// Record implements [cache.Outbox].
+func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (xid uint64, err error) {
+	facts, err := json.Marshal(ev)
+	if err != nil {
+		return 0, fmt.Errorf("outbox: record an eviction: %w", err)
+	}
+	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, 'EVICT', ?1) RETURNING CAST(?number AS text)", handmade, string(facts)).
+		Scan(ctx, &xid)
+	if err != nil {
+		return 0, fmt.Errorf("outbox: record an eviction: %w", err)
+	}
+	return xid, nil
+}
+
+// Done implements [cache.Outbox].
+func (o *Outbox) Done(ctx context.Context, xids []uint64) error {
+	if len(xids) == 0 {
+		return nil
+	}
+	_, err := o.raw(o.db, "UPDATE cache_outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0)", o.numbers(xids)).Exec(ctx)
+	if err != nil {
+		return fmt.Errorf("outbox: mark as done: %w", err)
+	}
+	return nil
+}
+
+// IsDone implements [cache.Outbox].
+func (o *Outbox) IsDone(ctx context.Context, xid uint64) (done bool, err error) {
+	err = o.raw(o.db, "SELECT NOT EXISTS (SELECT 1 FROM cache_outbox WHERE done_at IS NULL AND ?number IN (?0))",
+		o.numbers([]uint64{xid})).Scan(ctx, &done)
+	if err != nil {
+		return false, fmt.Errorf("outbox: look whether a write is done: %w", err)
+	}
+	return done, nil
+}

@@ -1,0 +1,371 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+	"fieldcache/db"
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) { testservers.Main(m) }
+
+// box is an outbox over a table of things.
+type box struct {
+	*outbox.Outbox
+	db       *bun.DB
+	postgres bool
+}
+
+// things is the table whose writes are noted: id, a name, and what nobody sees.
+var things = outbox.Table{Name: "things", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name"}}
+
+// each runs a test on both databases.
+func each(t *testing.T, test func(t *testing.T, b box)) {
+	t.Run("PostgreSQL", func(t *testing.T) {
+		t.Parallel()
+		test(t, open(t, testservers.Postgres(t)))
+	})
+	t.Run("SQLite", func(t *testing.T) {
+		t.Parallel()
+		test(t, open(t, "sqlite://"+filepath.Join(t.TempDir(), "things.db")))
+	})
+}
+
+func open(t testing.TB, url string) box {
+	d, err := db.Open(t.Context(), db.Options{URL: url, BusyTimeout: 30 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	b := box{Outbox: outbox.New(d.Bun(), evictions), db: d.Bun(), postgres: d.Postgres()}
+	b.exec(t, "CREATE TABLE things (id bigint PRIMARY KEY, name text, hidden text)")
+	for _, o := range append(outbox.Objects(b.postgres, "public"), things.Triggers(b.postgres)...) {
+		b.exec(t, o.Create)
+	}
+	return b
+}
+
+// evictions names rows thing:1 (was) and thing:1 (is), and with them what changed.
+func evictions(changes ...outbox.Change) (ev cache.Eviction) {
+	for _, c := range changes {
+		if c.Rows == nil {
+			ev.Tags = append(ev.Tags, cache.Tag(c.Table+" "+string(c.Op)))
+		}
+		for _, r := range c.Rows {
+			ev.Keys = append(ev.Keys, cache.Key(fmt.Sprint(r.Was["id"], r.Was["name"], ">", r.Is["id"], r.Is["name"], r.Changed)))
+		}
+	}
+	return ev
+}
+
+func (b box) exec(t testing.TB, statement string) {
+	t.Helper()
+	if _, err := b.db.NewRaw("?", bun.Safe(statement)).Exec(t.Context()); err != nil {
+		t.Fatalf("%.60s: %v", statement, err)
+	}
+}
+
+func (b box) poll(t testing.TB, since cache.Snapshot) cache.News {
+	t.Helper()
+	news, err := b.Poll(t.Context(), since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return news
+}
+
+// what the writes of a poll evict, in the order of keys.
+func what(news cache.News) string {
+	var names []string
+	for _, w := range news.Writes {
+		for _, k := range w.Keys {
+			names = append(names, string(k))
+		}
+		for _, g := range w.Tags {
+			names = append(names, string(g))
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+func xids(news cache.News) (list []uint64) {
+	for _, w := range news.Writes {
+		list = append(list, w.Xid)
+	}
+	return list
+}
+
+func TestPollBringsEveryWriteOnce(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		first := b.poll(t, cache.Snapshot{})
+		if len(first.Writes) > 0 || first.Snapshot.IsZero() || !first.Horizon.IsZero() {
+			t.Errorf("of an empty outbox: %+v", first)
+		}
+		b.exec(t, "INSERT INTO things VALUES (1, 'a', NULL), (2, NULL, 'x')")
+		b.exec(t, "UPDATE things SET hidden = 'y'") // nothing that matters
+		b.exec(t, "UPDATE things SET name = 'b', hidden = 'z' WHERE id = 1")
+		second := b.poll(t, first.Snapshot)
+		if got := what(second); got != "1a>1b[name] >1a[] >2[]" && got != ">1a[] >2[] 1a>1b[name]" {
+			t.Errorf("polled %s", got)
+		}
+		for _, w := range second.Writes {
+			if first.Snapshot.Sees(w.Xid) || !second.Snapshot.Sees(w.Xid) || w.Done || w.Age < 0 || w.Age > time.Minute {
+				t.Errorf("%+v between %v and %v", w, first.Snapshot, second.Snapshot)
+			}
+		}
+		if third := b.poll(t, second.Snapshot); len(third.Writes) > 0 || !third.Snapshot.Covers(second.Snapshot) {
+			t.Errorf("polled again %+v", third)
+		}
+		if all := b.poll(t, cache.Snapshot{}); what(all) != what(second) {
+			t.Errorf("from the beginning %s, want %s", what(all), what(second))
+		}
+	})
+}
+
+// Transactions that commit in another order than they began in. A cursor on ids would have passed over the one
+// that commits last.
+func TestPollIsNoCursorOnIDs(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	begin := func(id int) bun.Tx {
+		tx, err := b.db.BeginTx(t.Context(), nil)
+		if err == nil {
+			_, err = tx.NewRaw("INSERT INTO things (id, name) VALUES (?, 'x')", id).Exec(t.Context())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	commit := func(tx bun.Tx) {
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, two, three := begin(1), begin(2), begin(3)
+	commit(two)
+	news := b.poll(t, cache.Snapshot{})
+	if what(news) != ">2x[]" {
+		t.Errorf("polled %s", what(news))
+	}
+	four := begin(4)
+	commit(one)
+	commit(four)
+	if news = b.poll(t, news.Snapshot); what(news) != ">1x[] >4x[]" {
+		t.Errorf("polled %s, want what committed since, in whatever order it began", what(news))
+	}
+	if err := three.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if news = b.poll(t, news.Snapshot); len(news.Writes) > 0 {
+		t.Errorf("polled %s, which was rolled back or polled before", what(news))
+	}
+}
+
+// Many writers at once: every write is polled once, by each of two that poll.
+func TestPollUnderLoad(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		const writers, rounds = 6, 25
+		var writing, polling sync.WaitGroup
+		stop := make(chan struct{})
+		for range 2 {
+			polling.Go(func() {
+				seen := map[string]int{}
+				var since cache.Snapshot
+				for last := false; ; {
+					news, err := b.Poll(context.WithoutCancel(t.Context()), since)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					since = news.Snapshot
+					for _, w := range news.Writes {
+						for _, k := range w.Keys {
+							seen[string(k)]++
+						}
+					}
+					if last {
+						break
+					}
+					select {
+					case <-stop:
+						last = true
+					default:
+					}
+				}
+				if len(seen) != writers*rounds {
+					t.Errorf("polled %d writes, want %d", len(seen), writers*rounds)
+				}
+				for k, n := range seen {
+					if n != 1 {
+						t.Errorf("polled %s %d times", k, n)
+					}
+				}
+			})
+		}
+		for w := range writers {
+			writing.Go(func() {
+				for r := range rounds {
+					if _, err := b.db.NewRaw("INSERT INTO things (id, name) VALUES (?, 'x')", w*rounds+r).Exec(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		writing.Wait()
+		close(stop)
+		polling.Wait()
+	})
+}
+
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		ev := cache.Eviction{Keys: []cache.Key{"user:42"}, Tags: []cache.Tag{"{User}"}}
+		before := b.poll(t, cache.Snapshot{})
+		xid, err := b.Record(t.Context(), ev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		news := b.poll(t, before.Snapshot)
+		if len(news.Writes) != 1 || news.Writes[0].Xid != xid || fmt.Sprint(news.Writes[0].Eviction) != fmt.Sprint(ev) {
+			t.Errorf("polled %+v, want %d %+v", news.Writes, xid, ev)
+		}
+	})
+}
+
+func TestDone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
+		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
+		news := b.poll(t, cache.Snapshot{})
+		first, second := news.Writes[0].Xid, news.Writes[1].Xid
+		isDone := func(xid uint64) bool {
+			done, err := b.IsDone(t.Context(), xid)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return done
+		}
+		if isDone(first) {
+			t.Error("done before anybody did it")
+		}
+		if err := errors.Join(b.Done(t.Context(), nil), b.Done(t.Context(), []uint64{first, 1 << 62})); err != nil {
+			t.Fatal(err)
+		}
+		if !isDone(first) || isDone(second) {
+			t.Errorf("done are %v, %v; want the first alone", isDone(first), isDone(second))
+		}
+		news = b.poll(t, cache.Snapshot{})
+		if !news.Writes[0].Done || news.Writes[1].Done {
+			t.Errorf("polled %+v", news.Writes)
+		}
+	})
+}
+
+func TestRelay(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		ctx := t.Context()
+		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
+		never := func(context.Context, []cache.Write) error {
+			t.Error("called without a need")
+			return nil
+		}
+		if n, more, err := b.Relay(ctx, time.Hour, never); n != 0 || more || err != nil {
+			t.Errorf("of what is younger: %d, %v, %v", n, more, err)
+		}
+		boom := errors.New("boom")
+		if _, _, err := b.Relay(ctx, 0, func(context.Context, []cache.Write) error { return boom }); !errors.Is(err, boom) {
+			t.Errorf("an eviction that fails: %v", err)
+		}
+		var relayed []cache.Write
+		n, more, err := b.Relay(ctx, 0, func(_ context.Context, ws []cache.Write) error { relayed = ws; return nil })
+		if n != 1 || more || err != nil || len(relayed) != 1 || relayed[0].Keys[0] != ">1a[]" {
+			t.Errorf("relayed %d, %v, %v: %v", n, more, err, relayed)
+		}
+		if n, _, err := b.Relay(ctx, 0, never); n != 0 || err != nil {
+			t.Errorf("of what is done: %d, %v", n, err)
+		}
+		if done, err := b.IsDone(ctx, relayed[0].Xid); !done || err != nil {
+			t.Errorf("done is %v, %v", done, err)
+		}
+		for i := range 400 {
+			b.exec(t, fmt.Sprintf("INSERT INTO things (id, name) VALUES (%d, 'a')", 10+i))
+		}
+		total := 0
+		for more = true; more; total += n {
+			if n, more, err = b.Relay(ctx, 0, func(context.Context, []cache.Write) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if total != 400 {
+			t.Errorf("relayed %d writes, want 400", total)
+		}
+	})
+}
+
+// While one gateway relays a write, another one passes over it.
+func TestRelayByTwo(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	ctx := t.Context()
+	b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
+	_, _, err := b.Relay(ctx, 0, func(context.Context, []cache.Write) error {
+		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
+		n, _, err := b.Relay(ctx, 0, func(_ context.Context, ws []cache.Write) error {
+			if len(ws) != 1 || ws[0].Keys[0] != ">2b[]" {
+				t.Errorf("the other one relays %v", ws)
+			}
+			return nil
+		})
+		if n != 1 {
+			t.Errorf("the other one relays %d", n)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var open int
+	if err := b.db.NewRaw("SELECT count(*) FROM cache_outbox WHERE done_at IS NULL").Scan(ctx, &open); err != nil || open != 0 {
+		t.Errorf("%d are not done, %v", open, err)
+	}
+}
+
+// An error says what was attempted, and leaves the reason to be found.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, poll := b.Poll(ctx, cache.Snapshot{})
+		_, record := b.Record(ctx, cache.Eviction{})
+		_, isDone := b.IsDone(ctx, 1)
+		_, _, relay := b.Relay(ctx, 0, nil)
+		for name, err := range map[string]error{
+			"poll": poll, "record": record, "look whether": isDone, "relay": relay,
+			"mark as done": b.Done(ctx, []uint64{1}), "prune": b.Prune(ctx, 0, false),
+		} {
+			if !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "outbox: ") || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,35 @@
+package redisstore
+
+import (
+	"context"
+	"time"
+)
+
+// documentAge is how long a registered document is kept; registering it again begins anew.
+const documentAge = 24 * time.Hour
+
+func (s *Store) document(hash string) string { return s.prefix + "apq:" + hash }
+
+// Document answers a document that a client registered with some gateway. A fault is a miss, and a call takes
+// no longer than the timeout.
+func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	text, err := s.client.Get(ctx, s.document(hash)).Result()
+	if err != nil {
+		if !harmless(err) {
+			s.log.DebugContext(ctx, "a registered document was not read", "error", s.fault(ctx, "get", err))
+		}
+		return "", false
+	}
+	return text, true
+}
+
+// PutDocument keeps a document for a day. A fault leaves it out, and a call takes no longer than the timeout.
+func (s *Store) PutDocument(ctx context.Context, hash, text string) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := s.client.Set(ctx, s.document(hash), text, documentAge).Err(); err != nil {
+		s.log.DebugContext(ctx, "a registered document was not kept", "error", s.fault(ctx, "set", err))
+	}
+}

@@ -1,0 +1,38 @@
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// trust is when this gateway's last successful poll of the outbox began, by a clock that goes on while the
+// process is frozen and that nobody sets. It is safe for concurrent use.
+type trust struct {
+	lease time.Duration
+	start time.Time
+	began atomic.Int64 // nanoseconds after start; negative before the first poll
+}
+
+func newTrust(lease time.Duration) *trust {
+	t := &trust{lease: lease, start: time.Now()}
+	t.began.Store(-1)
+	return t
+}
+
+// renew notes a poll that began at a moment and succeeded.
+func (t *trust) renew(began time.Time) { t.began.Store(int64(began.Sub(t.start))) }
+
+// holds reports whether what is cached may be served at a moment. Without an outbox, nil, nobody polls, and
+// other bounds hold.
+func (t *trust) holds(now time.Time) bool {
+	if t == nil {
+		return true
+	}
+	began := t.began.Load()
+	return began >= 0 && Trusted(now.Sub(t.start)-time.Duration(began), t.lease)
+}
+
+// age is how long ago the last successful poll began; before the first, since the start.
+func (t *trust) age(now time.Time) time.Duration {
+	return now.Sub(t.start) - max(0, time.Duration(t.began.Load()))
+}

@@ -1,0 +1,88 @@
+package graph
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/vektah/gqlparser/v2/validator"
+	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"fieldcache/cache"
+	"fieldcache/dataloader"
+	"fieldcache/db"
+	"fieldcache/graph/generated"
+)
+
+// Options bound what is executed for a client. Zero is a bound like any other number.
+type Options struct {
+	Limits
+	MaxTokens     int  // of a document
+	MaxComplexity int  // of an operation, list sizes multiplied in
+	Introspection bool // whether __schema and __type are answered
+
+	// Debug tells the scope of a coordinate. If it is set, a request with the header Cache-Debug: 1 is
+	// answered with extensions.cache: what was read from where, and what was evicted.
+	Debug func(coordinate string) cache.Scope
+
+	Extensions []graphql.HandlerExtension // in the order in which they are to be called
+}
+
+// NewSchema makes the executable schema of the shop in d.
+func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
+	return generated.NewExecutableSchema(generated.Config{
+		Resolvers:  &Resolver{DB: d, Log: log},
+		Complexity: complexity(),
+	})
+}
+
+// NewExecutor makes what executes operations. It takes the viewer from the request's context and gives each
+// operation loaders of its own. It logs what it hides from clients.
+func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o Options, log *slog.Logger) *executor.Executor {
+	exec := executor.New(schema)
+	exec.SetParserTokenLimit(o.MaxTokens)
+	exec.SetErrorPresenter(present(log))
+	exec.SetRecoverFunc(recovered)
+	o.Limits.closed = !o.Introspection
+	exec.Use(o.Limits)
+	exec.Use(extension.FixedComplexityLimit(o.MaxComplexity))
+	if o.Introspection {
+		exec.Use(extension.Introspection{})
+	} else {
+		exec.SetDisableSuggestion(true)
+		exec.SetDefaultRulesFn(withoutSuggestions)
+	}
+	for _, e := range o.Extensions {
+		exec.Use(e)
+	}
+	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+		var seen *report
+		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(debugHeader) == "1" {
+			seen = &report{scope: o.Debug}
+			ctx = context.WithValue(ctx, reportKey{}, seen)
+		}
+		answer := next(loaders.Attach(ctx, seen.observer()))
+		return func(ctx context.Context) *graphql.Response {
+			r := answer(ctx)
+			seen.show(r)
+			return r
+		}
+	})
+	return exec
+}
+
+// withoutSuggestions are the rules of validation that do not say what a client may have meant, which
+// would tell the schema bit by bit. gqlgen's own switch knows of fields only.
+func withoutSuggestions() *rules.Rules {
+	set := rules.NewDefaultRules()
+	for _, r := range []struct{ from, to validator.Rule }{
+		{rules.KnownArgumentNamesRule, rules.KnownArgumentNamesRuleWithoutSuggestions},
+		{rules.KnownTypeNamesRule, rules.KnownTypeNamesRuleWithoutSuggestions},
+		{rules.ValuesOfCorrectTypeRule, rules.ValuesOfCorrectTypeRuleWithoutSuggestions},
+	} {
+		set.ReplaceRule(r.from.Name, r.to.RuleFunc)
+	}
+	return set
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache"
+	"fieldcache/cache/memstore"
+)
+
+// registerCacheMetrics shows the cache's counters.
+func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory *memstore.Store) {
+	s := c.Stats()
+	counter := func(name, help string, labels prometheus.Labels, value func() uint64) {
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "fieldcache", Name: name, Help: help, ConstLabels: labels,
+		}, func() float64 { return float64(value()) }))
+	}
+	gauge := func(name, help string, value func() float64) {
+		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "fieldcache", Name: name, Help: help}, value))
+	}
+	const hits = "Values answered from a cache tier."
+	counter("hits_total", hits, prometheus.Labels{"tier": "memory"}, s.MemoryHits.Load)
+	counter("hits_total", hits, prometheus.Labels{"tier": "redis"}, s.SharedHits.Load)
+	counter("joined_total", "Values answered by a load that another reader began.", nil, s.Joined.Load)
+	counter("misses_total", "Values asked of a source.", nil, s.Misses.Load)
+	counter("loads_total", "Calls of a source: about one statement each.", nil, s.Loads.Load)
+	counter("refreshes_total", "Values loaded anew before they ended.", nil, s.Refreshes.Load)
+	counter("stale_total", "Values answered although they may no longer be true, because the database failed.", nil, s.Stale.Load)
+	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
+	counter("fills_refused_total", "Entries that Redis refused: their fence was gone.", nil, s.Refused.Load)
+	counter("below_floor_total", "Entries of Redis not served, since a known write is newer.", nil, s.BelowFloor.Load)
+	counter("floors_raised_total", "Floors raised by writes.", nil, s.Floors.Load)
+	for cause, value := range map[string]func() uint64{
+		"mutation": s.EvictedByWrite.Load, "outbox": s.EvictedByOutbox.Load,
+		"notice": s.EvictedByNotice.Load, "hand": s.EvictedByHand.Load,
+	} {
+		counter("evictions_total", "Keys and tags evicted, by how this gateway learned that they are untrue.", prometheus.Labels{"cause": cause}, value)
+	}
+	counter("forgotten_total", "Times that everything was evicted, because writes were missed.", nil, s.Forgotten.Load)
+	counter("relayed_total", "Writes whose evictions this gateway relayed to Redis.", nil, s.Relayed.Load)
+	counter("lease_losses_total", "Times that others' writes were not heard of for a lease.", nil, s.LeaseLosses.Load)
+	counter("poll_faults_total", "Polls of the outbox that failed.", nil, s.PollFaults.Load)
+	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
+	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
+	counter("audits_total", "Hits that were read again from the database.", nil, s.Audits.Load)
+	counter("audits_stale_total", "Hits that were not what the database said. It must stay 0.", nil, s.AuditsStale.Load)
+	gauge("outbox_lag_seconds", "For how long the oldest known write has waited for Redis to take its eviction.", func() float64 { return s.Lag().Seconds() })
+	gauge("redis_sick", "1 while Redis is left alone because it failed.", func() float64 {
+		if c.Sick() {
+			return 1
+		}
+		return 0
+	})
+	gauge("memory_bytes", "What the entries in memory weigh.", func() float64 { return float64(memory.Bytes()) })
+}
