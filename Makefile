@@ -3,9 +3,11 @@
 # Where scripts/tools.sh puts a newer Node when the machine's own is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-# What `make run` starts, how long `make fuzz` tries each target, what `make bench` runs.
+# What `make run` starts, how long `make fuzz` tries each target and `make soak` all faults together, what
+# `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
+SOAK ?= 10m
 BENCH ?= .
 
 .PHONY: help
@@ -74,6 +76,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
 		done; \
 	done
+
+.PHONY: soak
+soak: ## three gateways under every fault in turn, for SOAK (10m)
+	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
 
 .PHONY: bench
 bench: ## the benchmarks that match BENCH (all), with allocations
