@@ -149,7 +149,7 @@ type outcome struct {
 // run executes a request as a transport does.
 func run(t testing.TB, w *world, p graphql.RawParams) outcome {
 	t.Helper()
-	return serve(t, server(w), p)
+	return execute(t, server(w), p)
 }
 
 func server(w *world, more ...graphql.HandlerExtension) *executor.Executor {
@@ -162,7 +162,7 @@ func server(w *world, more ...graphql.HandlerExtension) *executor.Executor {
 	return e
 }
 
-func serve(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
+func execute(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
 	t.Helper()
 	ctx := graphql.StartOperationTrace(t.Context())
 	oc, errs := e.CreateOperationContext(ctx, &p)

@@ -81,7 +81,7 @@ func TestTypeOfMayErr(t *testing.T) {
 	}
 	e := executor.New(k.world(t).executable())
 	e.Use(&gqlcache.Hints{TypeOf: func(any) string { return "Open" }})
-	if got := serve(t, e, graphql.RawParams{Query: `{ any { ... on Mine { x } } }`}).overall.Header(); got != private {
+	if got := execute(t, e, graphql.RawParams{Query: `{ any { ... on Mine { x } } }`}).overall.Header(); got != private {
 		t.Errorf("got %s", got)
 	}
 }

@@ -52,7 +52,7 @@ func check(t *testing.T, schema string, table map[string]kept) {
 			e := server(k.world(t))
 			e.SetQueryCache(lru.New[*ast.QueryDocument](10))
 			for range 2 {
-				o := serve(t, e, graphql.RawParams{Query: k.query, OperationName: k.operation, Variables: k.variables})
+				o := execute(t, e, graphql.RawParams{Query: k.query, OperationName: k.operation, Variables: k.variables})
 				if got := o.overall.Header(); got != k.want {
 					t.Errorf("got %s, want %s; answered %s, %v", got, k.want, o.data, o.errors)
 				}
@@ -290,7 +290,7 @@ const deferrable = `
 	type A @cacheControl(maxAge: 60) { x: Int }
 `
 
-func TestBatch(t *testing.T) {
+func TestAnswersSentAsOne(t *testing.T) {
 	t.Parallel()
 	mine := gqlcache.Overall{MaxAge: time.Minute, Scope: cache.Private}
 	open := gqlcache.Overall{MaxAge: 30 * time.Second}
@@ -331,7 +331,7 @@ func TestUnknownPersistedQuery(t *testing.T) {
 	t.Parallel()
 	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: 60) }`}
 	e := server(k.world(t), extension.AutomaticPersistedQuery{Cache: lru.New[string](10)})
-	o := serve(t, e, graphql.RawParams{Extensions: map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": "0"}}})
+	o := execute(t, e, graphql.RawParams{Extensions: map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": "0"}}})
 	if len(o.errors) != 1 || o.errors[0].Message != "PersistedQueryNotFound" || o.overall.Header() != noStore {
 		t.Errorf("got %v, %s", o.errors, o.overall.Header())
 	}
