@@ -25,6 +25,8 @@ type world struct {
 	data map[string]any
 	// resolvers are called, by coordinate, when a field is resolved.
 	resolvers map[string]func(context.Context) error
+	// each is called for every field that is resolved.
+	each func(context.Context)
 }
 
 // typeOf is for [gqlcache.Hints].
@@ -91,6 +93,9 @@ func (w *world) field(ctx context.Context, oc *graphql.OperationContext, parent 
 			return &graphql.FieldContext{Object: parent.Name, Field: f}, nil
 		},
 		func(ctx context.Context) (any, error) {
+			if w.each != nil {
+				w.each(ctx)
+			}
 			if resolve := w.resolvers[parent.Name+"."+f.Name]; resolve != nil {
 				if err := resolve(ctx); err != nil {
 					return nil, err
