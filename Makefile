@@ -3,10 +3,16 @@
 # Where scripts/tools.sh puts a newer Node when the machine's own is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-# What `make run` starts, how long `make fuzz` tries each target, what `make bench` runs.
+# What `make run` starts, how long `make fuzz` tries each target and `make soak` all faults together, what
+# `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
+SOAK ?= 10m
 BENCH ?= .
+
+# How many operations over each schema Apollo Server is asked about, and from what they are drawn.
+COUNT ?= 1000
+SEED := $(or $(SEED),$(shell date +%s))
 
 .PHONY: help
 help:
@@ -75,9 +81,29 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
+.PHONY: soak
+soak: ## three gateways under every fault in turn, for SOAK (10m)
+	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
+
 .PHONY: bench
 bench: ## the benchmarks that match BENCH (all), with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: policy-apollo
+policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare our verdicts with Apollo Server's on COUNT operations
+	@verdicts=$$(mktemp) && trap 'rm -f "$$verdicts"' EXIT && echo "SEED=$(SEED) COUNT=$(COUNT)" && \
+	$(RECORD) --count $(COUNT) --seed $(SEED) >"$$verdicts" && \
+	go test ./cache/gqlcache -count=1 -run TestVerdictsOfApolloServer -v -verdicts "$$verdicts"
+
+.PHONY: policy-table
+policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## write the verdicts of Apollo Server that make test compares with
+	$(RECORD) --count 200 --seed 1 >cache/gqlcache/testdata/apollo.jsonl
+
+RECORD = node scripts/apollo-policy/record.mjs graph/testdata/contract.graphqls scripts/apollo-policy/wide.graphqls
+
+scripts/apollo-policy/node_modules/.package-lock.json: scripts/apollo-policy/package-lock.json
+	cd scripts/apollo-policy && npm ci --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 .PHONY: image
 image: ## build the container image fieldcache
@@ -85,5 +111,5 @@ image: ## build the container image fieldcache
 
 .PHONY: clean
 clean: ## remove what was built; the embedded database stays
-	rm -rf playground/node_modules clients/node_modules .tools fieldcache
+	rm -rf playground/node_modules clients/node_modules scripts/apollo-policy/node_modules .tools fieldcache
 	find playground/dist -mindepth 1 ! -name .gitkeep -delete

@@ -40,6 +40,8 @@ type Config struct {
 	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"for each command"`
 	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"connections to each Redis server"`
 	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"bound of memory tier and answer cache together"`
+	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"whether whole answers are kept in memory"`
+	TagHeader           string        `env:"TAG_HEADER" help:"header that lists what an answer was made of, for a CDN that purges by it; none: no such header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`
 	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many is read again from the database, to see that it is true; 0: none"`
 

@@ -145,6 +145,9 @@ func (c checker) rules(command string, cfg Config) {
 	if !prefixPattern.MatchString(cfg.RedisPrefix) {
 		c.fail("REDIS_PREFIX", "too long, or with characters that keys can't have")
 	}
+	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, cfg.TagHeader) {
+		c.fail("TAG_HEADER", "unknown")
+	}
 	c.each("JWT_JWKS_URL", checkJWKS, cfg.JWTJWKSURL)
 	c.each("CORS_ORIGINS", checkOrigin, cfg.CORSOrigins...)
 	if cfg.LogFormat != "" && cfg.LogFormat != "text" && cfg.LogFormat != "json" {

@@ -22,7 +22,7 @@ func TestConfigDefaults(t *testing.T) {
 		ListenAddr: "127.0.0.1:8080", AdminAddr: "127.0.0.1:8081",
 		DatabaseURL: "sqlite://fieldcache.db", DatabaseMaxConns: 16, DatabaseTimeout: 5 * time.Second,
 		RedisTimeout: 150 * time.Millisecond, RedisMaxConns: 40, MemoryBytes: 256 << 20,
-		StaleIfError: time.Minute, CacheAudit: 1000,
+		StaleIfError: time.Minute, CacheAudit: 1000, AnswerCache: true,
 		Introspection: true, Playground: true, CacheDebug: true,
 		MaxDepth: 15, MaxAliases: 30, MaxTokens: 2000, MaxComplexity: 10000, MaxBatch: 10, MaxBodyBytes: 1 << 20,
 		RequestTimeout: 10 * time.Second, ShutdownTimeout: 10 * time.Second,

@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"fieldcache/db/fixtures":            {"fieldcache/db"},
 	"fieldcache/playground":             {},
 	"fieldcache/playground/browsertest": {},
+	"fieldcache/internal/chaos":         {},
 	"fieldcache/internal/testservers":   {},
 	"fieldcache/scripts/gotest":         {},
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/answers"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
 	"fieldcache/cache/redisstore"
@@ -20,14 +21,16 @@ const asideConns = 3
 
 // engine is the cache with all that it stands on.
 type engine struct {
-	cache  *cache.Cache
-	shared *redisstore.Store // nil without Redis
-	close  func() error
+	cache   *cache.Cache
+	answers *answers.Store    // nil where whole answers are not kept
+	shared  *redisstore.Store // nil without Redis
+	close   func() error
 }
 
 // newEngine builds the tiers that cfg asks for, and follows the outbox of d.
 func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*engine, error) {
-	memory, err := memstore.New(memstore.Options{MaxBytes: uint64(cfg.MemoryBytes), Keep: cfg.StaleIfError}) //nolint:gosec // checked to be positive
+	half := uint64(cfg.MemoryBytes) / 2 //nolint:gosec // checked to be positive
+	memory, err := memstore.New(memstore.Options{MaxBytes: half, Keep: cfg.StaleIfError})
 	if err != nil {
 		return nil, err
 	}
@@ -59,5 +62,14 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 	e.cache = cache.New(o)
 	e.close = func() error { return errors.Join(e.cache.Close(), aside.Close()) }
 	registerCacheMetrics(metrics, e.cache, memory)
+	if cfg.AnswerCache {
+		if e.answers, err = answers.New(answers.Options{Cache: e.cache, MaxBytes: half}); err != nil {
+			return nil, errors.Join(err, e.close())
+		}
+		e.close = func() error {
+			e.answers.Close()
+			return errors.Join(e.cache.Close(), aside.Close())
+		}
+	}
 	return e, nil
 }

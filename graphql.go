@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,20 +54,41 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
-		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
+		Extensions: []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
 	}, log)
 	o := gqlcache.HandlerOptions{
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
 		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
+		Answers: engine.answers, Viewer: viewerName, TagHeader: cfg.TagHeader,
+	}
+	if cfg.CacheDebug {
+		o.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
+	}
+	if !cfg.Open() {
+		o.VaryPrivate = "Authorization"
 	}
 	gw := &gateway{evictor: evictAll{c, policies}, close: engine.close}
 	if engine.shared != nil {
 		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
 	}
-	gw.Handler = gqlcache.NewHandler(exec, o)
+	h := gqlcache.NewHandler(exec, o)
+	gw.Handler, gw.serveKept = h, h.ServeKept
+	registerAnswerMetrics(metrics, h, engine.answers)
 	return gw, nil
+}
+
+// viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.
+func viewerName(ctx context.Context) string {
+	v := graph.ViewerFrom(ctx)
+	switch {
+	case v.ID == 0:
+		return ""
+	case v.Admin:
+		return strconv.FormatInt(v.ID, 10) + " " + adminRole
+	}
+	return strconv.FormatInt(v.ID, 10)
 }
 
 // evictAll lets the admin port empty the cache by hand.

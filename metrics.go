@@ -4,6 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 )
 
@@ -52,4 +54,16 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		return 0
 	})
 	gauge("memory_bytes", "What the entries in memory weigh.", func() float64 { return float64(memory.Bytes()) })
+}
+
+// registerAnswerMetrics shows what is kept of whole answers; kept may be nil.
+func registerAnswerMetrics(metrics prometheus.Registerer, h *gqlcache.Handler, kept *answers.Store) {
+	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests answered by a kept answer.",
+	}, func() float64 { return float64(h.Kept()) }))
+	if kept != nil {
+		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "fieldcache", Name: "answer_bytes", Help: "What the kept answers weigh.",
+		}, func() float64 { return float64(kept.Bytes()) }))
+	}
 }

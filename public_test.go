@@ -96,7 +96,7 @@ func TestPublicCORS(t *testing.T) {
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	var seen string
-	h := withRequestLog(slog.New(slog.DiscardHandler), prometheus.NewRegistry(), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := withRequestLog(slog.New(slog.DiscardHandler), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		seen = requestID(r.Context())
 	}))
 	tests := []struct {
@@ -153,7 +153,7 @@ func TestRequestLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := &output{}
-			h := withRequestLog(newLogger(log, cfg), prometheus.NewRegistry(), tt.handle)
+			h := withRequestLog(newLogger(log, cfg), newRequestMetric(prometheus.NewRegistry()), tt.handle)
 			r := httptest.NewRequest(http.MethodGet, "/graphql?query=secret", nil)
 			r.Header.Set(requestIDHeader, "the-id")
 			w := httptest.NewRecorder()
@@ -178,7 +178,7 @@ func TestRequestLog(t *testing.T) {
 func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	t.Parallel()
 	log := &output{}
-	server := httptest.NewServer(withRequestLog(newLogger(log, Config{}), prometheus.NewRegistry(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(withRequestLog(newLogger(log, Config{}), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "half")
 		http.NewResponseController(w).Flush()
 		panic("in the middle")

@@ -51,10 +51,12 @@ type system struct {
 
 // gateway is what answers GraphQL, with the cache behind it.
 type gateway struct {
-	http.Handler                             // answers /graphql, whatever the method
-	evictor      evictor                     // empties the cache by hand
-	redis        func(context.Context) error // says whether Redis answers; nil without Redis
-	close        func() error                // ends it, once no request is under way
+	http.Handler // answers /graphql, whatever the method
+	// serveKept answers a request to /graphql from what is kept, if it can; nil: it never can.
+	serveKept func(http.ResponseWriter, *http.Request) bool
+	evictor   evictor                     // empties the cache by hand
+	redis     func(context.Context) error // says whether Redis answers; nil without Redis
+	close     func() error                // ends it, once no request is under way
 }
 
 // Bounds on what a connection may take, beside MAX_BODY_BYTES and REQUEST_TIMEOUT.
@@ -148,7 +150,11 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 	adminHandler := admin{
 		database: d.Ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
 	}.handler()
-	publicHandler := traces.wrap(withRequestLog(log, metrics, newPublicHandler(cfg, auth.wrap(gw))))
+	requests := newRequestMetric(metrics)
+	publicHandler := traces.wrap(withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))))
+	if gw.serveKept != nil && traces == nil {
+		publicHandler = withKept(log, requests, gw.serveKept, publicHandler)
+	}
 	servers := serverPair{
 		public:  newServer(log, publicHandler, cfg.RequestTimeout+writeTimeout),
 		private: newServer(log, adminHandler, 0), // a profile takes as long as its reader wants

@@ -148,8 +148,9 @@ func (c *Cache) peek(item Item, now time.Time) (r Result, ok bool) {
 // Source is where the values of some items come from. Its methods may be called concurrently.
 type Source interface {
 	// Load reads what the requests ask for and answers in their order, nil for what is not there, with a
-	// snapshot that every statement of it saw: that of the first one. It is called once for everything
-	// that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
+	// snapshot that every statement of it saw: that of the first one. A source that cannot tell answers the
+	// zero Snapshot: what was polled before the load began is then known to have been seen, and no more. It
+	// is called once for everything that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
 	// be given what is read for one caller: it must not depend on who asks.
 	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 

@@ -11,6 +11,7 @@ import (
 // concurrent use.
 type Deps struct {
 	parent *Deps
+	began  time.Time // as precise as entries are
 
 	mu     sync.Mutex
 	stamps []*Stamp
@@ -48,7 +49,7 @@ type depsKey struct{}
 // carried already.
 func CollectDeps(ctx context.Context) (context.Context, *Deps) {
 	parent, _ := ctx.Value(depsKey{}).(*Deps)
-	d := &Deps{parent: parent}
+	d := &Deps{parent: parent, began: time.Now().Truncate(time.Millisecond)}
 	return context.WithValue(ctx, depsKey{}, d), d
 }
 
@@ -74,7 +75,7 @@ func (d *Deps) note(item *Item, r *Result) {
 	for _, t := range item.Tags {
 		d.names = append(d.names, string(t))
 	}
-	if r.Tier == SourceTier {
+	if r.Tier == SourceTier || !r.Loaded.Before(d.began) { // or loaded along with another part
 		d.loaded++
 	} else {
 		d.cached++

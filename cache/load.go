@@ -278,8 +278,12 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (started time.Time, v
 	for i, f := range fs {
 		requests[i] = f.Request
 	}
+	polled := c.floors.polled.Load()
 	started = time.Now()
 	values, seen, err = askSource(ctx, source, requests)
+	if seen.IsZero() && polled != nil {
+		seen = *polled
+	}
 	return started, values, seen, err
 }
 

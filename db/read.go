@@ -12,30 +12,31 @@ import (
 
 // seenRow is a row of a statement by [read].
 type seenRow[R any] struct {
-	Seen  string
-	There bool // false in the only row of a statement that found nothing
-	Row   R    `bun:"embed:"`
+	Seen string
+	Row  R `bun:"embed:"`
 }
 
 // read answers the rows of a query and the snapshot in which they were read. Both come from one
 // statement: a snapshot asked for before would be older than the rows, one asked for later may be newer,
-// and would claim writes that the rows lack. That nothing was found has a snapshot as well. order is that of
-// the rows, by the query's columns, or "" for any.
+// and would claim writes that the rows lack. Where nothing is found there is no row to say it in, and the
+// snapshot is the zero one, which claims nothing: an outer join that always has a row takes the planner and
+// the executor a fifth longer for every statement. order is that of the rows, by the query's columns, or ""
+// for any.
 func read[R any](ctx context.Context, d *DB, order bun.Safe, query schema.QueryAppender) ([]R, cache.Snapshot, error) {
 	if order != "" {
 		order = " ORDER BY " + order
 	}
 	var found []seenRow[R]
-	err := d.bun.NewRaw("SELECT s.seen, q.* FROM (SELECT ? AS seen) AS s "+
-		"LEFT JOIN (SELECT true AS there, r.* FROM (?) AS r) AS q ON true?", outbox.Seen(d.bun), query, order).Scan(ctx, &found)
+	err := d.bun.NewRaw("SELECT ? AS seen, r.* FROM (?) AS r?", outbox.Seen(d.bun), query, order).Scan(ctx, &found)
 	if err != nil {
 		return nil, cache.Snapshot{}, translate(err, "")
 	}
-	rows := make([]R, 0, len(found))
+	rows := make([]R, len(found))
 	for i := range found {
-		if found[i].There {
-			rows = append(rows, found[i].Row)
-		}
+		rows[i] = found[i].Row
+	}
+	if len(found) == 0 {
+		return rows, cache.Snapshot{}, nil
 	}
 	seen, err := cache.ParseSnapshot(found[0].Seen)
 	return rows, seen, err

@@ -59,7 +59,7 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 	}
 	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 		var seen *report
-		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(debugHeader) == "1" {
+		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(DebugHeader) == "1" {
 			seen = &report{scope: o.Debug}
 			ctx = context.WithValue(ctx, reportKey{}, seen)
 		}

@@ -14,8 +14,8 @@ import (
 	"fieldcache/cache"
 )
 
-// debugHeader is the request header that asks for a [report] by the value 1.
-const debugHeader = "Cache-Debug"
+// DebugHeader is the request header that asks for a report in extensions.cache by the value 1.
+const DebugHeader = "Cache-Debug"
 
 // report notes what the fields of an operation read from where. Its methods do nothing on nil.
 type report struct {

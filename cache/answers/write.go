@@ -97,7 +97,9 @@ func (h *Header) write(w http.ResponseWriter, header http.Header, r *http.Reques
 	if a.status != http.StatusOK {
 		w.WriteHeader(a.status)
 	}
-	_, _ = w.Write(v.body) // to a client who may be gone
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(v.body) // to a client who may be gone
+	}
 }
 
 // matches reports whether an If-None-Match header names the tag. Comparison is weak, as RFC 9110 has it for

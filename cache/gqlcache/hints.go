@@ -12,7 +12,7 @@ import (
 // what a resolver says by [SetHint] and [Restrict]; the least age of all counts, and one that is private
 // makes the whole private. What Apollo Server's cache control allows is the most that is allowed here.
 //
-// Use it as one of the first extensions, so that it sees what the others make of a field.
+// Use it as one of the first extensions, so that it sees the errors that others add to an answer.
 type Hints struct {
 	// TypeOf names the object type of a value behind an interface or a union. Default: the name of its Go
 	// type. A name that is none of the types that are possible counts as the strictest of them.

@@ -25,6 +25,8 @@ type world struct {
 	data map[string]any
 	// resolvers are called, by coordinate, when a field is resolved.
 	resolvers map[string]func(context.Context) error
+	// each is called for every field that is resolved.
+	each func(context.Context)
 }
 
 // typeOf is for [gqlcache.Hints].
@@ -91,6 +93,9 @@ func (w *world) field(ctx context.Context, oc *graphql.OperationContext, parent 
 			return &graphql.FieldContext{Object: parent.Name, Field: f}, nil
 		},
 		func(ctx context.Context) (any, error) {
+			if w.each != nil {
+				w.each(ctx)
+			}
 			if resolve := w.resolvers[parent.Name+"."+f.Name]; resolve != nil {
 				if err := resolve(ctx); err != nil {
 					return nil, err
@@ -144,7 +149,7 @@ type outcome struct {
 // run executes a request as a transport does.
 func run(t testing.TB, w *world, p graphql.RawParams) outcome {
 	t.Helper()
-	return serve(t, server(w), p)
+	return execute(t, server(w), p)
 }
 
 func server(w *world, more ...graphql.HandlerExtension) *executor.Executor {
@@ -157,7 +162,7 @@ func server(w *world, more ...graphql.HandlerExtension) *executor.Executor {
 	return e
 }
 
-func serve(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
+func execute(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
 	t.Helper()
 	ctx := graphql.StartOperationTrace(t.Context())
 	oc, errs := e.CreateOperationContext(ctx, &p)

@@ -52,7 +52,7 @@ func check(t *testing.T, schema string, table map[string]kept) {
 			e := server(k.world(t))
 			e.SetQueryCache(lru.New[*ast.QueryDocument](10))
 			for range 2 {
-				o := serve(t, e, graphql.RawParams{Query: k.query, OperationName: k.operation, Variables: k.variables})
+				o := execute(t, e, graphql.RawParams{Query: k.query, OperationName: k.operation, Variables: k.variables})
 				if got := o.overall.Header(); got != k.want {
 					t.Errorf("got %s, want %s; answered %s, %v", got, k.want, o.data, o.errors)
 				}
@@ -290,65 +290,7 @@ const deferrable = `
 	type A @cacheControl(maxAge: 60) { x: Int }
 `
 
-// The cases that Apollo Server decides otherwise.
-func TestStricter(t *testing.T) {
-	t.Parallel()
-	const union = `
-		type Query { any: Any list: [[Any]] @cacheControl(maxAge: 90) wide: Any @cacheControl(scope: PUBLIC) }
-		union Any @cacheControl(maxAge: 60) = Open | Mine | Short | Below
-		type Open { x: Int }
-		type Mine @cacheControl(maxAge: 60, scope: PRIVATE) { x: Int }
-		type Short @cacheControl(maxAge: 5) { x: Int }
-		type Below @cacheControl(inheritMaxAge: true) { x: Int }
-	`
-	check(t, "", map[string]kept{
-		"private type behind a union":     {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
-		"public type behind the same":     {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Open"}}`, want: minute},
-		"inheriting type behind the same": {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Below"}}`, want: minute},
-		"only its __typename":             {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
-		"shorter type behind a union":     {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Short"}}`, want: "max-age=5, public"},
-		"behind a field that says PUBLIC": {schema: union, query: `{ wide { __typename } }`, data: `{"wide": {"__typename": "Mine"}}`, want: private},
-		"no object at all":                {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": null}`, want: minute},
-		"in a list of lists":              {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}, {"__typename": "Mine"}]]}`, want: "max-age=60, private"},
-		"not in a list of lists":          {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}]]}`, want: "max-age=90, public"},
-		"the type does not restrict a field of its own": {
-			schema: `type Query { any: Any mine: Mine @cacheControl(maxAge: 90) } union Any @cacheControl(maxAge: 60) = Mine type Mine @cacheControl(maxAge: 5) { x: Int }`,
-			query:  `{ mine { ...F } any { ...F } } fragment F on Mine { x }`, data: `{"any": null}`, want: minute,
-		},
-		"private type behind an interface": {
-			schema: `type Query { a: Node } interface Node @cacheControl(maxAge: 60) { id: ID } type A implements Node @cacheControl(scope: PRIVATE) { id: ID }`,
-			query:  `{ a { id } }`, data: `{"a": {"__typename": "A"}}`, want: private,
-		},
-		"hinted mutation": {
-			schema: `type Query { x: Int } type Mutation { a: A } type A @cacheControl(maxAge: 60) { x: Int }`, query: `mutation { a { x } }`, want: noStore,
-		},
-		"hinted subscription": {
-			schema: `type Query { x: Int } type Subscription { a: A } type A @cacheControl(maxAge: 60) { x: Int }`, query: `subscription { a { x } }`, want: noStore,
-		},
-		"_entities: all hinted": {
-			schema: entities, query: `{ _entities(representations: []) { __typename } }`,
-			data: `{"_entities": [{"__typename": "A"}, null, {"__typename": "B"}]}`, want: "max-age=30, public",
-		},
-		"_entities: one without a hint": {
-			schema: entities, query: `{ _entities(representations: []) { ... on A { x } } }`,
-			data: `{"_entities": [{"__typename": "A"}, {"__typename": "C"}]}`, want: noStore,
-		},
-		"_entities: none": {
-			schema: entities, query: `{ _entities(representations: []) { ... on A { x } } }`, data: `{"_entities": []}`, want: noStore,
-		},
-	})
-}
-
-const entities = `
-	scalar _Any
-	union _Entity = A | B | C
-	type Query { _entities(representations: [_Any!]!): [_Entity]! }
-	type A @cacheControl(maxAge: 60) { x: Int }
-	type B @cacheControl(maxAge: 30) { x: Int }
-	type C { x: Int }
-`
-
-func TestBatch(t *testing.T) {
+func TestAnswersSentAsOne(t *testing.T) {
 	t.Parallel()
 	mine := gqlcache.Overall{MaxAge: time.Minute, Scope: cache.Private}
 	open := gqlcache.Overall{MaxAge: 30 * time.Second}
@@ -389,7 +331,7 @@ func TestUnknownPersistedQuery(t *testing.T) {
 	t.Parallel()
 	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: 60) }`}
 	e := server(k.world(t), extension.AutomaticPersistedQuery{Cache: lru.New[string](10)})
-	o := serve(t, e, graphql.RawParams{Extensions: map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": "0"}}})
+	o := execute(t, e, graphql.RawParams{Extensions: map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": "0"}}})
 	if len(o.errors) != 1 || o.errors[0].Message != "PersistedQueryNotFound" || o.overall.Header() != noStore {
 		t.Errorf("got %v, %s", o.errors, o.overall.Header())
 	}

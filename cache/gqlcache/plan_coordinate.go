@@ -25,7 +25,7 @@ type coordinate struct {
 	// entities: the field is the one by which a federated graph's router asks for objects of any type.
 	entities bool
 
-	inner, root bound // what the hints limit, at the operation's root and elsewhere
+	root, inner bound // what the hints limit, at the operation's root and elsewhere
 }
 
 // readObjects reads the object types of a schema, by name.
@@ -46,7 +46,7 @@ func readObjects(schema *ast.Schema, all hints) map[string]*object {
 				}
 				c.entities = schema.Types[name] == schema.Query && f.Name == "_entities" && to.Name == "_Entity"
 			}
-			c.inner, c.root = c.bound(false, c.hint.Hint), c.bound(true, c.hint.Hint)
+			c.root, c.inner = c.bound(true, c.hint.Hint), c.bound(false, c.hint.Hint)
 			o.fields[f.Name] = c
 		}
 	}

@@ -203,7 +203,7 @@ func plain(r *http.Request) bool {
 	}
 	for name := range r.Header {
 		switch name {
-		case "Authorization", "Cache-Control", "Pragma", "Cache-Debug", "Content-Encoding", "Origin", "Expect":
+		case "Authorization", "Cache-Control", "Pragma", "Cache-Debug", "Content-Encoding", "Origin", "Expect", "If-None-Match":
 			return false
 		}
 	}

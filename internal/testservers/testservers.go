@@ -36,11 +36,12 @@ type commons struct {
 	hasMain   bool                              // whether Main will call end
 	opened    *home                             // nil until the home was needed
 	templates map[string]func() (string, error) // by name; each makes its database once
+	programs  map[string]func() (string, error) // by package; each builds its file once
 	ending    []func() error                    // what end does first
 }
 
 func newCommons() *commons {
-	c := &commons{templates: map[string]func() (string, error){}}
+	c := &commons{templates: map[string]func() (string, error){}, programs: map[string]func() (string, error){}}
 	c.home = sync.OnceValues(func() (*home, error) {
 		h, err := newHome()
 		if err == nil {

@@ -1,0 +1,157 @@
+package gqlcache_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+)
+
+var verdicts = flag.String("verdicts", "testdata/apollo.jsonl", "file of Apollo Server's verdicts, as scripts/apollo-policy records them")
+
+// verdict is how Apollo Server would let one answer be kept, and all that it depends on.
+type verdict struct {
+	Schema        string
+	Query         string
+	Variables     map[string]any
+	OperationName string
+	Data          map[string]any
+	Hints         map[string][]struct { // by the path of the field whose resolver says it
+		How    string
+		MaxAge *int
+		Scope  *string
+	}
+	Behind []string // types of objects behind interfaces and unions
+	Apollo string
+}
+
+// schemas are those that verdicts name.
+var schemas = map[string]string{
+	"contract.graphqls": "../../graph/testdata/contract.graphqls",
+	"wide.graphqls":     "../../scripts/apollo-policy/wide.graphqls",
+}
+
+// Random operations, on random data, with resolvers that say random things: the answer may be kept as Apollo
+// Server says, but for the documented exceptions, where it has to be what these say.
+func TestVerdictsOfApolloServer(t *testing.T) {
+	t.Parallel()
+	loaded := map[string]*ast.Schema{}
+	for name, file := range schemas {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if loaded[name], err = gqlparser.LoadSchema(&ast.Source{Name: file, Input: string(text)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file, err := os.Open(*verdicts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	seen := map[string]int{}
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for n := 1; lines.Scan(); n++ {
+		var v verdict
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			t.Fatalf("line %d: %v", n, err)
+		}
+		o := run(t, v.world(loaded[v.Schema]), graphql.RawParams{Query: v.Query, OperationName: v.OperationName, Variables: v.Variables})
+		want := v.want(t, loaded[v.Schema])
+		if got := o.overall.Header(); got != want {
+			t.Errorf("line %d: got %s, want %s (Apollo Server: %s)\n%s\nhints %v, behind %v, errors %v", n, got, want, v.Apollo, v.Query, v.Hints, v.Behind, o.errors)
+		}
+		seen[v.Schema]++
+		if want != noStore {
+			seen["kept"]++
+		}
+		if want != v.Apollo {
+			seen["stricter"]++
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v", seen)
+	for _, of := range []string{"contract.graphqls", "wide.graphqls", "kept", "stricter"} {
+		if seen[of] < 10 {
+			t.Errorf("the file has only %d of %s", seen[of], of)
+		}
+	}
+}
+
+func (v *verdict) world(s *ast.Schema) *world {
+	return &world{schema: s, data: v.Data, each: func(ctx context.Context) {
+		var at []string
+		for _, step := range graphql.GetFieldContext(ctx).Path() {
+			at = append(at, fmt.Sprint(step))
+		}
+		for _, said := range v.Hints[strings.Join(at, ".")] {
+			var h gqlcache.Hint
+			if said.MaxAge != nil {
+				h.MaxAge = new(time.Duration(*said.MaxAge) * time.Second)
+			}
+			if said.Scope != nil {
+				h.Scope = new(scopeOf(*said.Scope))
+			}
+			if said.How == "set" {
+				gqlcache.SetHint(ctx, h)
+			} else {
+				gqlcache.Restrict(ctx, h)
+			}
+		}
+	}}
+}
+
+// want is Apollo Server's verdict, made stricter as documented: mutations are not kept, and what stands behind
+// an interface or a union is restricted by the hint of its own type.
+func (v *verdict) want(t *testing.T, s *ast.Schema) string {
+	t.Helper()
+	if v.Apollo == noStore || strings.HasPrefix(v.Query, "mutation") && v.OperationName != "B" {
+		return noStore
+	}
+	seconds, scope, ok := strings.Cut(strings.TrimPrefix(v.Apollo, "max-age="), ", ")
+	age, err := strconv.Atoi(seconds)
+	if !ok || err != nil {
+		t.Fatalf("no verdict: %q", v.Apollo)
+	}
+	for _, name := range v.Behind {
+		d := s.Types[name].Directives.ForName("cacheControl")
+		if d == nil {
+			continue
+		}
+		if a := d.Arguments.ForName("maxAge"); a != nil {
+			own, err := strconv.Atoi(a.Value.Raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			age = min(age, own)
+		}
+		if a := d.Arguments.ForName("scope"); a != nil && scopeOf(a.Value.Raw) == cache.Private {
+			scope = "private"
+		}
+	}
+	return fmt.Sprintf("max-age=%d, %s", age, scope)
+}
+
+func scopeOf(name string) cache.Scope {
+	if name == "PRIVATE" {
+		return cache.Private
+	}
+	return cache.Public
+}

@@ -1,0 +1,374 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) {
+	redis.SetLogger(quiet{}) // servers that do not answer are what is tested
+	testservers.Main(m)
+}
+
+// quiet is a log that nobody reads.
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
+
+const (
+	// patience bounds every wait of a test; it is only ever used up by a failure.
+	patience = 20 * time.Second
+	// secret signs the tokens.
+	secret = "a secret that only these tests and their gateways know"
+)
+
+// What the shop begins with.
+const (
+	users    = 48
+	products = 8
+)
+
+// shop is what is in the tables. Each product has one review, with one star, by user 1, who has ordered one.
+var shop = []string{
+	`INSERT INTO countries (code, name) VALUES ('GB', 'United Kingdom'), ('NO', 'Norway')`,
+	fmt.Sprintf(`INSERT INTO users (name, email, bio, country_code)
+		SELECT 'User ' || i, 'user-' || i || '@shop.example', 'v0', 'GB' FROM generate_series(1, %d) AS i ORDER BY i`, users),
+	fmt.Sprintf(`INSERT INTO products (name, description, category, price_cents, currency, stock)
+		SELECT 'Product ' || i, 'A thing.', 'p' || i || '-v0', 100 * i, 'GBP', 0 FROM generate_series(1, %d) AS i ORDER BY i`, products),
+	`INSERT INTO reviews (product_id, author_id, rating, body) SELECT id, 1, 1, 'Poor.' FROM products ORDER BY id`,
+	`INSERT INTO orders (customer_id) VALUES (1)`,
+	`INSERT INTO order_lines (order_id, line_no, product_id, quantity, unit_price_cents, currency) VALUES (1, 1, 8, 2, 800, 'GBP')`,
+}
+
+// site is all that one test has: gateways, PostgreSQL and Redis, and what happened.
+type site struct {
+	t        *testing.T
+	program  string
+	token    string // of an administrator, user 1
+	began    time.Time
+	gateways []*gateway
+	postgres string // URL
+	layout   layout
+	db       *pgxpool.Pool         // who goes around the gateways
+	stored   redis.UniversalClient // who looks into Redis
+
+	mu      sync.Mutex // guards history
+	history History
+}
+
+// gateway is one process and its ways.
+type gateway struct {
+	*testservers.Server
+	name            string
+	redis, postgres *testservers.Proxy // redis is nil where the servers tell their own addresses
+	client          *http.Client
+}
+
+// layout is the kind of Redis that the gateways share, and whose PostgreSQL it is; the zero value is a server
+// of this test alone, and a database on the server that tests share.
+type layout struct {
+	redis    *testservers.Server
+	sentinel *testservers.Sentinel
+	cluster  *testservers.Cluster
+	postgres *testservers.Server
+}
+
+// open starts three gateways.
+func open(t *testing.T, l layout) *site {
+	t.Helper()
+	if l.redis == nil && l.sentinel == nil && l.cluster == nil {
+		l.redis = testservers.RedisServer(t)
+	}
+	s := &site{t: t, program: testservers.Build(t, "fieldcache"), layout: l, began: time.Now()}
+	s.history.Initial = map[string]int64{}
+	if l.postgres != nil {
+		s.postgres = l.postgres.URL()
+		if err := s.prepare(s.postgres); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		s.postgres = testservers.PostgresFrom(t, "shop", s.prepare)
+	}
+	token, err := s.run("JWT_SECRET="+secret, "token", "--user", "1", "--role", "admin", "--ttl", "24h")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.token = strings.TrimSpace(token)
+	s.connect()
+	for range 3 {
+		s.add()
+	}
+	return s
+}
+
+// run runs one of the program's commands with a variable.
+func (s *site) run(variable string, args ...string) (string, error) {
+	var stderr bytes.Buffer
+	cmd := exec.Command(s.program, args...)
+	cmd.Env, cmd.Stderr = []string{variable}, &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return string(out), nil
+}
+
+// prepare fills an empty database.
+func (s *site) prepare(postgres string) error {
+	if _, err := s.run("DATABASE_URL="+postgres, "migrate", "up"); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, postgres)
+	if err != nil {
+		return err
+	}
+	for _, statement := range shop {
+		if _, err := conn.Exec(ctx, statement); err != nil {
+			return errors.Join(err, conn.Close(ctx))
+		}
+	}
+	return conn.Close(ctx)
+}
+
+// connect makes the test's own ways to the database and to Redis.
+func (s *site) connect() {
+	s.t.Helper()
+	c, err := pgxpool.ParseConfig(s.postgres)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c.MaxConns = 6
+	if s.db, err = pgxpool.NewWithConfig(s.t.Context(), c); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.db.Close)
+	const quick = 500 * time.Millisecond
+	o := &redis.UniversalOptions{DialTimeout: quick, ReadTimeout: quick, WriteTimeout: quick, MaxRetries: -1}
+	for _, u := range s.redisURLs() {
+		one, err := redis.ParseURL(u)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		o.Addrs = append(o.Addrs, one.Addr)
+	}
+	if s.layout.sentinel != nil {
+		o.MasterName = s.layout.sentinel.Master()
+	}
+	o.IsClusterMode = s.layout.cluster != nil
+	if o.IsClusterMode {
+		o.MaxRetries = 3 // its way to follow slots that have moved
+	}
+	s.stored = redis.NewUniversalClient(o)
+	s.t.Cleanup(func() { _ = s.stored.Close() }) // the servers may be gone
+}
+
+func (s *site) redisURLs() []string {
+	switch {
+	case s.layout.cluster != nil:
+		return s.layout.cluster.URLs()
+	case s.layout.sentinel != nil:
+		return s.layout.sentinel.URLs()
+	}
+	return []string{s.layout.redis.URL()}
+}
+
+// add starts one more gateway with ways of its own.
+func (s *site) add() *gateway {
+	s.t.Helper()
+	g := &gateway{name: string(rune('A' + len(s.gateways))), postgres: testservers.NewProxy(s.t, s.postgres)}
+	environ := []string{
+		"ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=" + g.postgres.URL(), "DATABASE_MAX_CONNS=8", "JWT_SECRET=" + secret,
+		"MEMORY_BYTES=32MiB", "LOG_FORMAT=json",
+	}
+	if s.layout.redis != nil {
+		g.redis = testservers.NewProxy(s.t, s.layout.redis.URL())
+		environ = append(environ, "REDIS_URL="+g.redis.URL())
+	} else {
+		environ = append(environ, "REDIS_URL="+strings.Join(s.redisURLs(), ","))
+	}
+	if s.layout.sentinel != nil {
+		environ = append(environ, "REDIS_SENTINEL_MASTER="+s.layout.sentinel.Master())
+	}
+	if len(s.gateways) == 0 {
+		environ = append(environ, "MIGRATE=true")
+	}
+	g.Server = testservers.Program(s.t, `"msg":"serving"`, func(address string) []string {
+		return append(append([]string{"env", "LISTEN_ADDR=" + address}, environ...), s.program)
+	})
+	g.client = &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+	s.t.Cleanup(func() {
+		g.client.CloseIdleConnections()
+		log := g.Log()
+		if strings.Contains(log, "DATA RACE") {
+			s.t.Errorf("gateway %s has a data race:\n%s", g.name, log)
+		}
+		if s.t.Failed() {
+			s.t.Logf("gateway %s said:\n%s", g.name, tail(log, 40))
+		}
+	})
+	s.gateways = append(s.gateways, g)
+	return g
+}
+
+// tail is the end of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// now is the moment in the site's history.
+func (s *site) now() time.Duration { return time.Since(s.began) }
+
+// answer is what a gateway answered, and when.
+type answer struct {
+	begun, ended time.Duration
+	stale        bool
+	data         json.RawMessage
+}
+
+// into decodes the answer's data.
+func (a answer) into(v any) error { return json.Unmarshal(a.data, v) }
+
+// query asks a gateway as anybody; what and how it answers goes into the history.
+func (s *site) query(ctx context.Context, g *gateway, operation string, variables map[string]any) (answer, error) {
+	return s.call(ctx, g, false, operation, variables)
+}
+
+// mutate asks a gateway to write, as an administrator.
+func (s *site) mutate(ctx context.Context, g *gateway, operation string, variables map[string]any) (answer, error) {
+	return s.call(ctx, g, true, operation, variables)
+}
+
+func (s *site) call(ctx context.Context, g *gateway, mutation bool, operation string, variables map[string]any) (answer, error) {
+	a := answer{begun: s.now()}
+	err := s.send(ctx, g, mutation, operation, variables, &a)
+	a.ended = s.now()
+	if ctx.Err() != nil {
+		return a, ctx.Err() // the test gave up, not the gateway
+	}
+	c := Call{Via: g.name, Mutation: mutation, Begun: a.begun, Ended: a.ended}
+	if err != nil {
+		c.Err = err.Error()
+	}
+	s.mu.Lock()
+	s.history.Calls = append(s.history.Calls, c)
+	s.mu.Unlock()
+	return a, err
+}
+
+func (s *site) send(ctx context.Context, g *gateway, mutation bool, operation string, variables map[string]any, a *answer) error {
+	body, err := json.Marshal(map[string]any{"query": operation, "variables": variables})
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL()+"/graphql", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if mutation {
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	response, err := g.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	var said struct {
+		Data   json.RawMessage
+		Errors []json.RawMessage
+	}
+	if err := json.Unmarshal(text, &said); err != nil || response.StatusCode != http.StatusOK || len(said.Errors) > 0 {
+		return fmt.Errorf("%s: %s", response.Status, text)
+	}
+	a.stale = strings.Contains(response.Header.Get("Cache-Status"), "fwd=stale")
+	a.data = said.Data
+	return nil
+}
+
+// saw puts reads into the history.
+func (s *site) saw(reads ...Read) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history.Reads = append(s.history.Reads, reads...)
+}
+
+// wrote puts writes into the history.
+func (s *site) wrote(writes ...Write) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history.Writes = append(s.history.Writes, writes...)
+}
+
+// excuse notes that less is promised from a moment on, until healed is called, and for some time after it.
+func (s *site) excuse(e Excuse, after time.Duration) (healed func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e.From, e.To = s.now(), time.Duration(1<<62)
+	i := len(s.history.Excuses)
+	s.history.Excuses = append(s.history.Excuses, e)
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.history.Excuses[i].To = s.now() + after
+	}
+}
+
+// eventually asks again until what it says is so, and returns how long it took.
+func (s *site) eventually(what string, so func(context.Context) error) time.Duration {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	began := time.Now()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := so(ctx)
+		if err == nil {
+			return time.Since(began)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.t.Fatalf("not so after %v: %s: %v", patience, what, err)
+		}
+	}
+}
+
+// pass lets time pass: phases of a test have a length.
+func (s *site) pass(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// exec writes around the gateways.
+func (s *site) exec(statement string, args ...any) {
+	s.t.Helper()
+	if _, err := s.db.Exec(s.t.Context(), statement, args...); err != nil {
+		s.t.Fatalf("%s: %v", statement, err)
+	}
+}

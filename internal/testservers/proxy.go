@@ -1,0 +1,255 @@
+package testservers
+
+import (
+	"bytes"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Proxy is a way to a server that a test may disturb, for whom is given its URL and for nobody else. Its
+// methods are safe for concurrent use. It ends with the test.
+type Proxy struct {
+	url, server string
+	listener    net.Listener
+	pumps       sync.WaitGroup
+
+	mu      sync.Mutex // guards the fields below
+	changed chan struct{}
+	closed  bool
+	cut     bool
+	hung    bool
+	delay   time.Duration
+	deaf    []byte
+	hold    *Hold // the one that has caught nothing yet
+	conns   map[*proxied]bool
+}
+
+// NewProxy opens a way to the server at a URL, at first an undisturbed one.
+func NewProxy(t testing.TB, server string) *Proxy {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("testservers:", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal("testservers:", err)
+	}
+	p := &Proxy{server: u.Host, listener: l, changed: make(chan struct{}), conns: map[*proxied]bool{}}
+	u.Host = l.Addr().String()
+	p.url = u.String()
+	p.pumps.Go(p.accept)
+	t.Cleanup(func() {
+		_ = l.Close() // it only ends accept
+		p.change(func() { p.closed = true; p.drop() })
+		p.pumps.Wait()
+	})
+	return p
+}
+
+// URL is the server's URL by way of the proxy.
+func (p *Proxy) URL() string { return p.url }
+
+// Cut breaks every connection, and from now on each new one at once.
+func (p *Proxy) Cut() { p.change(func() { p.cut = true; p.drop() }) }
+
+// Drop breaks every connection; new ones are served.
+func (p *Proxy) Drop() { p.change(p.drop) }
+
+// Hang lets connections be made and stay, and nothing pass, in either direction.
+func (p *Proxy) Hang() { p.change(func() { p.hung = true }) }
+
+// Delay holds up by d what passes, in each direction.
+func (p *Proxy) Delay(d time.Duration) { p.change(func() { p.delay = d }) }
+
+// Deafen keeps from the server what holds the word, and whatever follows on the same connection. Connections
+// that are there already are broken.
+func (p *Proxy) Deafen(word string) { p.change(func() { p.deaf = []byte(word); p.drop() }) }
+
+// Mend ends what Cut, Hang, Delay and Deafen began. What hung goes on its way.
+func (p *Proxy) Mend() {
+	p.change(func() { p.cut, p.hung, p.delay, p.deaf = false, false, 0, nil })
+}
+
+// Hold keeps back the answer to one request.
+type Hold struct {
+	word     []byte
+	caught   chan struct{}
+	released chan struct{}
+	release  sync.Once
+}
+
+// HoldAnswer lets the next request that holds the word pass, and keeps back its answer and whatever follows
+// on its connection until [Hold.Release].
+func (p *Proxy) HoldAnswer(word string) *Hold {
+	h := &Hold{word: []byte(word), caught: make(chan struct{}), released: make(chan struct{})}
+	p.change(func() { p.hold = h })
+	return h
+}
+
+// Caught is closed when the answer is there: the server has done what it was asked for.
+func (h *Hold) Caught() <-chan struct{} { return h.caught }
+
+// Release lets the answer go on its way. Releasing twice does nothing.
+func (h *Hold) Release() { h.release.Do(func() { close(h.released) }) }
+
+// change sets the proxy's state and wakes those who wait for it.
+func (p *Proxy) change(set func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	set()
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// drop breaks every connection. p.mu is held.
+func (p *Proxy) drop() {
+	for c := range p.conns {
+		c.end()
+	}
+}
+
+func (p *Proxy) accept() {
+	for {
+		from, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.pumps.Go(func() { p.serve(from) })
+	}
+}
+
+// proxied is one connection.
+type proxied struct {
+	from, to net.Conn
+	broken   chan struct{}
+	end      func() // closes it once
+
+	mu   sync.Mutex // guards the fields below
+	hold *Hold      // keeps back what the server answers
+	deaf bool       // nothing that the client says is passed on any more
+}
+
+func (p *Proxy) serve(from net.Conn) {
+	p.mu.Lock()
+	refuse := p.cut || p.closed
+	p.mu.Unlock()
+	if refuse {
+		_ = from.Close() // that is the fault
+		return
+	}
+	to, err := net.Dial("tcp", p.server)
+	if err != nil {
+		_ = from.Close() // as the server would
+		return
+	}
+	c := &proxied{from: from, to: to, broken: make(chan struct{})}
+	c.end = sync.OnceFunc(func() {
+		close(c.broken)
+		_, _ = from.Close(), to.Close() // both directions learn of it by their own errors
+	})
+	p.mu.Lock()
+	if p.cut || p.closed {
+		c.end()
+	}
+	p.conns[c] = true
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.pump(c, to, from, p.hear) })
+	both.Go(func() { p.pump(c, from, to, p.answer) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.conns, c)
+	p.mu.Unlock()
+}
+
+// pump passes on what comes from src, if pass allows it, until the connection ends. tail is the end of what
+// came before, in which a word may have begun.
+func (p *Proxy) pump(c *proxied, dst, src net.Conn, pass func(c *proxied, tail, chunk []byte) bool) {
+	defer c.end()
+	const overlap = 256
+	buffer := make([]byte, 64<<10)
+	var tail []byte
+	for {
+		n, err := src.Read(buffer)
+		if n > 0 {
+			if !p.wait(c) {
+				return
+			}
+			if pass(c, tail, buffer[:n]) {
+				if _, err := dst.Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+			tail = append(tail, buffer[:n]...)
+			tail = append([]byte(nil), tail[max(0, len(tail)-overlap):]...)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// wait returns when something may pass, or false when the connection is broken.
+func (p *Proxy) wait(c *proxied) bool {
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	if delay > 0 {
+		select {
+		case <-time.After(delay):
+		case <-c.broken:
+			return false
+		}
+	}
+	for {
+		p.mu.Lock()
+		hung, changed := p.hung, p.changed
+		p.mu.Unlock()
+		if !hung {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-c.broken:
+			return false
+		}
+	}
+}
+
+// hear decides on what the client says.
+func (p *Proxy) hear(c *proxied, tail, chunk []byte) bool {
+	heard := append(append([]byte(nil), tail...), chunk...)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.deaf != nil && bytes.Contains(heard, p.deaf) {
+		c.deaf = true
+	}
+	if p.hold != nil && bytes.Contains(heard, p.hold.word) {
+		c.hold, p.hold = p.hold, nil
+	}
+	return !c.deaf
+}
+
+// answer decides on what the server says.
+func (p *Proxy) answer(c *proxied, _, _ []byte) bool {
+	c.mu.Lock()
+	h := c.hold
+	c.hold = nil
+	c.mu.Unlock()
+	if h == nil {
+		return true
+	}
+	close(h.caught)
+	select {
+	case <-h.released:
+		return true
+	case <-c.broken:
+		return false
+	}
+}

@@ -1,0 +1,191 @@
+package testservers
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// short is how long a client waits that is not meant to be answered; long is what an answer may take.
+const short, long = 100 * time.Millisecond, 10 * time.Second
+
+// proxiedRedis is a server of the test's own behind a proxy, and a client that gives up after a while.
+func proxiedRedis(t *testing.T) (*Proxy, func(timeout time.Duration) *redis.Client) {
+	t.Helper()
+	p := NewProxy(t, RedisServer(t).URL())
+	return p, func(timeout time.Duration) *redis.Client {
+		o, err := redisOptions(p.URL(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.DialTimeout, o.ReadTimeout, o.PoolSize = timeout, timeout, 1
+		o.DisableIdentity, o.Protocol = true, 2
+		c := redis.NewClient(o)
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+}
+
+func TestProxyFaults(t *testing.T) {
+	tests := map[string]struct {
+		disturb func(*Proxy)
+		breaks  bool // a connection that was there
+		refuses bool // a new one
+		hangs   bool // neither answers
+	}{
+		"none":             {disturb: func(*Proxy) {}},
+		"cut":              {disturb: (*Proxy).Cut, breaks: true, refuses: true},
+		"drop":             {disturb: (*Proxy).Drop, breaks: true},
+		"hang":             {disturb: (*Proxy).Hang, hangs: true},
+		"deaf to it":       {disturb: func(p *Proxy) { p.Deafen("ping") }, breaks: true, hangs: true},
+		"deaf to others":   {disturb: func(p *Proxy) { p.Deafen("subscribe") }, breaks: true},
+		"slower than that": {disturb: func(p *Proxy) { p.Delay(2 * short) }, hangs: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, client := proxiedRedis(t)
+			ping := func(c *redis.Client) error { return c.Ping(t.Context()).Err() }
+			old := client(long).Conn()
+			defer old.Close()
+			if err := old.Ping(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			test.disturb(p)
+			if test.breaks {
+				if err := old.Ping(t.Context()).Err(); err == nil {
+					t.Error("a connection that was there is answered")
+				}
+			}
+			timeout := long
+			if test.hangs {
+				timeout = short
+			}
+			err := ping(client(timeout))
+			if got := err != nil; got != (test.refuses || test.hangs) {
+				t.Errorf("a new connection: %v", err)
+			}
+			var slow interface{ Timeout() bool }
+			if got := errors.As(err, &slow) && slow.Timeout(); got != test.hangs {
+				t.Errorf("a new connection: %v; want it to hang: %v", err, test.hangs)
+			}
+			p.Mend()
+			if err := ping(client(long)); err != nil {
+				t.Errorf("after it was mended: %v", err)
+			}
+		})
+	}
+}
+
+// What hung when it was asked is answered when the way is mended.
+func TestProxyHangsWithoutLoss(t *testing.T) {
+	t.Parallel()
+	p, client := proxiedRedis(t)
+	p.Hang()
+	answered := make(chan error, 1)
+	go func() { answered <- client(long).Ping(t.Context()).Err() }()
+	select {
+	case err := <-answered:
+		t.Fatalf("it was answered: %v", err)
+	case <-time.After(short):
+	}
+	p.Mend()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProxyHoldsOneAnswer(t *testing.T) {
+	t.Parallel()
+	p, client := proxiedRedis(t)
+	c := client(long)
+	if err := c.Set(t.Context(), "key", "old", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	h := p.HoldAnswer("key")
+	defer h.Release()
+	if err := client(long).Ping(t.Context()).Err(); err != nil {
+		t.Errorf("what has another word in it: %v", err)
+	}
+	answer := make(chan string, 1)
+	go func() { answer <- c.Get(t.Context(), "key").Val() }()
+	<-h.Caught()
+	if err := client(long).Set(t.Context(), "key", "new", 0).Err(); err != nil {
+		t.Errorf("another connection: %v", err)
+	}
+	select {
+	case got := <-answer:
+		t.Errorf("it was not held: %s", got)
+	default:
+	}
+	h.Release()
+	if got := <-answer; got != "old" {
+		t.Errorf("the answer is %q, not that of the time when it was asked", got)
+	}
+	if got := c.Get(t.Context(), "key").Val(); got != "new" {
+		t.Errorf("after it: %q", got)
+	}
+}
+
+func TestProgram(t *testing.T) {
+	t.Parallel()
+	s := Program(t, "Ready to accept", func(address string) []string {
+		_, text, _ := strings.Cut(address, ":")
+		port, err := strconv.Atoi(text)
+		if err != nil {
+			t.Error(err)
+		}
+		return append([]string{"env", "SET=by us", "redis-server"}, redisArgs(port)...)
+	})
+	u, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := connect("redis://"+u.Host, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if said := s.Log(); !strings.Contains(said, "Ready to accept") {
+		t.Errorf("it said %q", said)
+	}
+	for _, restarted := range []bool{false, true} {
+		if restarted {
+			s.Stop()
+			if err := c.Ping(t.Context()).Err(); err == nil {
+				t.Error("it was stopped and answers")
+			}
+			s.Start()
+		}
+		if err := c.Ping(t.Context()).Err(); err != nil {
+			t.Errorf("restarted: %v: %v", restarted, err)
+		}
+	}
+	s.Pause()
+	ctx, cancel := context.WithTimeout(t.Context(), short)
+	defer cancel()
+	if err := c.Ping(ctx).Err(); err == nil {
+		t.Error("it is frozen and answers")
+	}
+	s.Resume()
+	eventually(t, "it answers again", func() bool { return c.Ping(t.Context()).Err() == nil })
+}
+
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	file := Build(t, "fieldcache/scripts/gotest")
+	if again := Build(t, "fieldcache/scripts/gotest"); again != file {
+		t.Errorf("built twice: %s and %s", file, again)
+	}
+	out, err := exec.Command(file, "-run", "^$", "fieldcache/graph/scalar").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "fieldcache/graph/scalar") {
+		t.Errorf("it says %s, %v", out, err)
+	}
+}
