@@ -85,6 +85,14 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 soak: ## three gateways under every fault in turn, for SOAK (10m)
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
 
+.PHONY: soak
+soak: ## schedules drawn from seeds against the engine, for SOAKTIME (10m), with -race
+	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAKTIME) -v
+
+.PHONY: mutants
+mutants: ## break the engine on purpose, one way at a time: each must turn tests red
+	go run ./scripts/mutants
+
 .PHONY: bench
 bench: ## the benchmarks that match BENCH (all), with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"fieldcache/internal/chaos":         {},
 	"fieldcache/internal/testservers":   {},
 	"fieldcache/scripts/gotest":         {},
+	"fieldcache/scripts/mutants":        {},
 }
 
 // everything stands for all packages of ours.

@@ -153,7 +153,7 @@ func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
 			"by its tag": {setList("{users}:list", "{users}", "new"), "{users}:list", []cache.Tag{"{users}"}},
 		} {
 			p := begin(t, d, newFakeRedis(1))
-			held := &hold{client: p.client, release: make(chan struct{})}
+			held := newHold(p)
 			request := p.request(read.key, read.tags...)
 			request.Source = held
 			var wg sync.WaitGroup
@@ -166,22 +166,29 @@ func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
 			time.Sleep(time.Second) // it has read and does not answer yet
 			p.write(t, read.w)
 			p.reads(t, read.key, "new", cache.SourceTier, read.tags...)
-			close(held.release)
+			held.release()
 			wg.Wait()
 			p.reads(t, read.key, "new", cache.MemoryTier, read.tags...)
 		}
 	})
 }
 
-// hold is a source that keeps its answers until they are released.
+// hold is a source that keeps its answers until they are released, or for a minute.
 type hold struct {
 	*client
-	release chan struct{}
+	held    context.Context
+	release context.CancelFunc
+}
+
+func newHold(p *process) *hold {
+	h := &hold{client: p.client}
+	h.held, h.release = context.WithTimeout(context.Background(), time.Minute)
+	return h
 }
 
 func (h *hold) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	values, seen, err := h.client.Load(ctx, requests)
-	<-h.release
+	<-h.held.Done()
 	return values, seen, err
 }
 
@@ -191,7 +198,7 @@ func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 		d := newDatabase(1)
 		d.seed("user:1", "old")
 		p := begin(t, d, nil, func(o *cache.Options) { o.Outbox = &deaf{Outbox: o.Outbox, after: 1} })
-		held := &hold{client: p.client, release: make(chan struct{})}
+		held := newHold(p)
 		request := p.request("user:1")
 		request.Source = held
 		var wg sync.WaitGroup
@@ -202,7 +209,7 @@ func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 		}
 		d.run(set("user:1", "new"))
 		p.reads(t, "user:1", "new", cache.SourceTier)
-		close(held.release)
+		held.release()
 		wg.Wait()
 	})
 }

@@ -85,8 +85,11 @@ func TestATransactionInSeveralRows(t *testing.T) {
 					p.read(t, k)
 				}
 			}
+			b.gate.freeze() // so that it hears the messages before it polls
 			d.run(w)
-			time.Sleep(1100 * time.Millisecond)
+			time.Sleep(700 * time.Millisecond)
+			b.gate.thaw()
+			time.Sleep(400 * time.Millisecond)
 			for _, p := range []*process{a, b} {
 				for _, k := range keys {
 					if r := p.read(t, k); r.Value != "new" {

@@ -2,10 +2,13 @@ package cache_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fieldcache/cache"
@@ -72,8 +75,6 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 				}
 				other.reads(t, "user:1", "new", cache.SourceTier)
 				writer.reads(t, "user:1", "new", cache.SourceTier)
-				other.redis.setCut(false)
-				begin(t, d, redis).read(t, "user:1")
 			})
 		})
 	}
@@ -196,6 +197,54 @@ func TestTheLeaseIsLostAndFound(t *testing.T) {
 		if strings.Count(text, "nothing cached is served") != 1 || strings.Count(text, "serving what is cached") != 1 {
 			t.Errorf("told:\n%s", text)
 		}
+	})
+}
+
+// What a poll brings is as old as its question, however late its answer comes.
+func TestTheLeaseCountsFromThePollsBeginning(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		p := begin(t, d, nil, func(o *cache.Options) { o.Outbox = &late{o.Outbox} })
+		for n := range 10 {
+			value := fmt.Sprint(n)
+			d.run(set("user:1", value))
+			for began := time.Now(); time.Since(began) < 2500*time.Millisecond; time.Sleep(11 * time.Millisecond) {
+				if r := p.read(t, "user:1"); r.Value != value && time.Since(began) > time.Second {
+					t.Fatalf("%v after the write it is %v, want %s", time.Since(began), r.Value, value)
+				}
+			}
+		}
+	})
+}
+
+// late is an outbox whose answers take a while after it has read what they say.
+type late struct{ cache.Outbox }
+
+func (o *late) Poll(ctx context.Context, since cache.Snapshot) (cache.News, error) {
+	news, err := o.Outbox.Poll(ctx, since)
+	if e := wait(ctx, 900*time.Millisecond); err == nil {
+		err = e
+	}
+	return news, err
+}
+
+// An answer of the shared tier that a gateway gets to see only after it was frozen may be from before a write.
+func TestAnAnswerThatWasLongOnItsWay(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, redis := newDatabase(1), newFakeRedis(1)
+		d.seed("user:1", "old")
+		writer, frozen := begin(t, d, redis), begin(t, d, redis)
+		writer.reads(t, "user:1", "old", cache.SourceTier)
+		var wg sync.WaitGroup
+		wg.Go(func() { frozen.reads(t, "user:1", "new", cache.SourceTier) })
+		synctest.Wait() // it has asked
+		frozen.gate.freeze()
+		time.Sleep(time.Second)
+		writer.write(t, set("user:1", "new"))
+		time.Sleep(2 * time.Second)
+		frozen.gate.thaw()
+		wg.Wait()
 	})
 }
 

@@ -1,0 +1,158 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// Memory may lag behind another gateway's write by the lease, not longer.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &shared{Store: memory(t)}
+		writer, reader, s := open(t, far), open(t, far), users("1")
+		want(t, reader, s.request("user:1"), "1")
+		s.set("user:1", "new")
+		if _, err := writer.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, writer, s.request("user:1"), "new")
+		time.Sleep(time.Second)
+		want(t, reader, s.request("user:1"), "new")
+	})
+}
+
+// A load that began before a write never fills what the write evicted.
+func TestALoadDuringAnEviction(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		c, s := openTiers(t, far), users("1")
+		s.pause = func() { // the old row has been read: now the write comes
+			s.mu.Lock()
+			s.pause = nil
+			s.mu.Unlock()
+			s.set("user:1", "new")
+			if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:1"), "new")
+		want(t, c, s.request("user:1"), "new")
+		s.loads(t, 2)
+		if far != nil && c.Stats().Refused.Load() != 1 {
+			t.Errorf("%d fills were refused, want 1", c.Stats().Refused.Load())
+		}
+	})
+}
+
+func TestAListDuringAnEviction(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		const key, tag = cache.Key("{users}:list:first=2"), cache.Tag("{users}")
+		c, s := openTiers(t, far), &table{rows: map[cache.Key]string{key: "1,2"}}
+		s.pause = func() {
+			s.mu.Lock()
+			s.pause = nil
+			s.mu.Unlock()
+			s.set(key, "2,3")
+			if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Tags: []cache.Tag{tag}}}); err != nil {
+				t.Error(err)
+			}
+		}
+		want(t, c, s.request(key, tag), "1,2")
+		want(t, c, s.request(key, tag), "2,3")
+		want(t, c, s.request(key, tag), "2,3")
+		s.loads(t, 2)
+	})
+}
+
+// A reader that brings the old value back from the shared tier, between its eviction from memory and its
+// eviction there, leaves nothing behind.
+func TestAReaderBetweenTheTiersEvictions(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	c, s := open(t, far), users("1")
+	want(t, c, s.request("user:1"), "1")
+	s.set("user:1", "new")
+	far.evicting = func() { want(t, c, s.request("user:1"), "1") } // not acknowledged yet: the old value is right
+	if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	want(t, c, s.request("user:1"), "new")
+}
+
+// With the shared tier down every read is answered, from memory or from the source, and the tier is asked
+// once and then left alone for a while.
+func TestSharedTierDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		far := &shared{Store: memory(t)}
+		c, s := open(t, far), users("1", "2", "3")
+		far.setDown(true)
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:1"), "1")
+		want(t, c, s.request("user:2"), "2")
+		s.loads(t, 2)
+		if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
+			t.Errorf("a tier that is down was asked %v, want once", calls)
+		}
+		if !c.Sick() || c.Stats().Faults.Load() != 1 || c.Stats().Skipped.Load() != 1 {
+			t.Errorf("sick %v, %d faults, %d calls skipped", c.Sick(), c.Stats().Faults.Load(), c.Stats().Skipped.Load())
+		}
+		far.setDown(false)
+		time.Sleep(time.Second)
+		want(t, c, s.request("user:3"), "3")
+		if calls := far.took(); c.Sick() || !slices.Equal(calls, []string{"get", "begin", "fill"}) {
+			t.Errorf("after its recovery: sick %v, asked %v", c.Sick(), calls)
+		}
+	})
+}
+
+// A caller who gives up says nothing about the tier.
+func TestACallerWhoGivesUp(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	c, s := open(t, far), users("1")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	far.setDown(true)
+	c.Load(ctx, []cache.Request{s.request("user:1")})
+	if c.Sick() {
+		t.Error("the tier is left alone")
+	}
+}
+
+// Without an outbox nobody else can carry an eviction out: that it was not is an error.
+func TestALostEviction(t *testing.T) {
+	t.Parallel()
+	far := &shared{Store: memory(t)}
+	c, s := open(t, far), users("1")
+	want(t, c, s.request("user:1"), "1")
+	far.setDown(true)
+	s.set("user:1", "new")
+	if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); !errors.Is(err, errDown) {
+		t.Fatalf("got %v", err)
+	}
+	want(t, c, s.request("user:1"), "new") // at least here
+}
+
+// A client that hangs up does not undo the commit: the eviction is carried out.
+func TestEvictOutlivesItsCaller(t *testing.T) {
+	t.Parallel()
+	c, s := open(t, &shared{Store: memory(t)}), users("1")
+	want(t, c, s.request("user:1"), "1")
+	s.set("user:1", "new")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := c.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); n != 1 || err != nil {
+		t.Errorf("dropped %d, %v", n, err)
+	}
+	want(t, c, s.request("user:1"), "new")
+}

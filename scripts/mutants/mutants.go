@@ -1,0 +1,142 @@
+package main
+
+// mutant is one way of breaking the engine.
+type mutant struct {
+	name     string
+	file     string
+	old, new string // what is in the file once, and what takes its place
+	pkg      string
+	red      []string // the tests that must fail, each of them; of some the part that is to be run
+	args     []string // more of go test's
+}
+
+const (
+	engine = "./cache"
+	redis  = "./cache/redisstore"
+	rows   = "./cache/outbox"
+)
+
+// soon makes a simulation that finds nothing end.
+var soon = []string{"-simulate=30s"}
+
+var mutants = []mutant{
+	{
+		name: "a fill does not look at its token",
+		file: "cache/protocol.go", old: `return token != "" && fence == token`, new: `return token != ""`,
+		pkg: engine, red: []string{"TestModel/fills beside writes", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "the script does not look at its token",
+		file: "cache/redisstore/fill.lua", old: "if redis.call('GET', KEYS[1]) ~= ARGV[1] then", new: "if false then",
+		pkg: redis, red: []string{"TestStore"},
+	},
+	{
+		name: "keys are unlinked before fences",
+		file: "cache/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkKeys, UnlinkFences, UnlinkGenerations}",
+		pkg: engine, red: []string{"TestModel/fills beside writes"},
+	},
+	{
+		name: "generations are not evicted",
+		file: "cache/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkFences, UnlinkKeys}",
+		pkg: engine, red: []string{"TestModel/a list beside writes", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "memory does not evict by tag",
+		file: "cache/generation.go", old: "	for _, t := range ev.Tags {\n		g.table[g.slot(string(t))].Add(1)\n	}\n", new: "",
+		pkg: engine, red: []string{"TestHistories", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "floors are not looked at",
+		file: "cache/protocol.go", old: "if !f.Admits(seen) {", new: "if !f.Admits(seen) && false {",
+		pkg: engine, red: []string{"TestModel/an old dump", "TestJudge", "TestAnOldDump"},
+	},
+	{
+		name: "the floors of tags are not looked at",
+		file: "cache/floors.go", old: "if p := f.table[f.slot(string(t))].Load(); p != nil {", new: "if p := f.table[f.slot(string(t))].Load(); false {",
+		pkg: engine, red: []string{"TestAnOldDump"},
+	},
+	{
+		name: "a floor is the newest write instead of all",
+		file: "cache/protocol.go", old: "		xids = append(xids, x)\n	}\n	raised :=",
+		new: "		xid = max(xid, x)\n	}\n	raised :=",
+		pkg: engine, red: []string{"TestModel/commits out of order", "TestFloors"},
+	},
+	{
+		name: "a floor is folded into a poll that did not see all",
+		file: "cache/protocol.go", old: "		if !polled.Sees(x) {\n", new: "		if false {\n",
+		pkg: engine, red: []string{"TestFloors"},
+	},
+	{
+		name: "the horizon is not looked at",
+		file: "cache/protocol.go", old: "if !seen.Covers(k.Horizon) {", new: "if false {",
+		pkg: engine, red: []string{"TestModel/a gateway that starts", "TestJudge", "TestAnOldDump"},
+	},
+	{
+		name: "pruned writes are not missed",
+		file: "cache/follow.go", old: "case !since.Covers(news.Horizon):", new: "case false:",
+		pkg: engine, red: []string{"TestWritesArePrunedBeforeAGatewayHeard"},
+	},
+	{
+		name: "any load is joined",
+		file: "cache/protocol.go", old: "return !asked || trusted && holds", new: "return true",
+		pkg: engine, red: []string{"TestModel/fills beside writes", "TestALoadFromBeforeAWriteIsNotJoined", "TestWhoTrustsNothingLoadsItself", "TestHistories"},
+	},
+	{
+		name: "who trusts nothing joins",
+		file: "cache/protocol.go", old: "return !asked || trusted && holds", new: "return !asked || holds",
+		pkg: engine, red: []string{"TestModel/two readers at a gateway beside it", "TestWhoTrustsNothingLoadsItself"},
+	},
+	{
+		name: "there is no lease",
+		file: "cache/protocol.go", old: "{ return sincePollBegan < lease }", new: "{ return true }",
+		pkg: engine, red: []string{"TestModel/a gateway beside it", "TestTheLeaseIsLostAndFound", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "the lease counts from the end of a poll",
+		file: "cache/follow.go", old: "c.trust.renew(began)", new: "c.trust.renew(began.Add(time.Since(began)))",
+		pkg: engine, red: []string{"TestTheLeaseCountsFromThePollsBeginning"},
+	},
+	{
+		name: "stamps are taken after the read",
+		file: "cache/load.go", old: "	early := rand.Float64() * jitter\n", new: "	early := rand.Float64() * jitter\n	for _, f := range fs {\n		f.stamp = c.Generations().Stamp(f.Item)\n	}\n",
+		pkg: engine, red: []string{"TestSimulation", "TestALoadDuringAnEviction"}, args: soon,
+	},
+	{
+		name: "an answer of the shared tier that was long on its way is trusted",
+		file: "cache/load.go", old: "	trusted := c.trust.holds(time.Now())\n	fills :=", new: "	trusted := true\n	fills :=",
+		pkg: engine, red: []string{"TestAnAnswerThatWasLongOnItsWay"},
+	},
+	{
+		name: "acknowledged at once without the shared tier",
+		file: "cache/protocol.go", old: "return taken || sinceCommit >= lease+ackMargin", new: "return true",
+		pkg: engine, red: []string{"TestModel/an eviction is not taken", "TestAcknowledgingWithoutTheSharedTier", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "one message tells all of a transaction",
+		file: "cache/evict.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n",
+		new: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n	if w.Xid != 0 {\n		return news\n	}\n",
+		pkg: engine, red: []string{"TestATransactionInSeveralRows"},
+	},
+	{
+		name: "nobody relays",
+		file: "cache/follow.go", old: "		c.done.Go(func() { c.every(ctx, relayAfter, c.relay) })\n", new: "",
+		pkg: engine, red: []string{"TestADeadGatewaysEvictionIsRelayed", "TestSimulation"}, args: soon,
+	},
+	{
+		name: "memory is kept at the first poll",
+		file: "cache/follow.go", old: "		c.floors.horizon.Store(&news.Horizon)\n		c.Generations().EvictAll()\n	case !news.Snapshot",
+		new: "		c.floors.horizon.Store(&news.Horizon)\n	case !news.Snapshot",
+		pkg: engine, red: []string{"TestTheFirstPollComesLate"},
+	},
+	{
+		name: "a stale answer is not marked",
+		file: "cache/stale.go", old: "r.Stale, r.Stamp = true, nil", new: "r.Stale, r.Stamp = false, nil",
+		pkg: engine, red: []string{"TestStaleIfError"},
+	},
+	{
+		name: "a poll asks for ids above the last one",
+		file: "cache/outbox/poll.go", old: `"o.xid >= pg_snapshot_xmin(?0::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xid, ?0::pg_snapshot)"`,
+		new: `"o.xid >= pg_snapshot_xmax(?0::pg_snapshot)"`,
+		pkg: rows, red: []string{"TestPollIsNoCursorOnIDs"},
+	},
+}
