@@ -97,7 +97,7 @@ func TestHistories(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(40) {
+			for seed := range uint64(15) {
 				var h *history
 				synctest.Test(t, func(t *testing.T) { h = c.run(t, seed) })
 				h.judge(t)

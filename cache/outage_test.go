@@ -241,6 +241,7 @@ func TestAnAnswerThatWasLongOnItsWay(t *testing.T) {
 		synctest.Wait() // it has asked
 		frozen.gate.freeze()
 		time.Sleep(time.Second)
+		frozen.redis.setCut(true) // nor does it hear the message
 		writer.write(t, set("user:1", "new"))
 		time.Sleep(2 * time.Second)
 		frozen.gate.thaw()

@@ -27,12 +27,12 @@ func TestSimulation(t *testing.T) {
 		return
 	}
 	const workers = 2
-	end := time.Now().Add(*simulate)
 	var last, reads atomic.Uint64
 	t.Run("seeds", func(t *testing.T) {
 		for range workers {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
+				end := time.Now().Add(*simulate)
 				for time.Now().Before(end) && !t.Failed() {
 					reads.Add(simulateSeed(t, last.Add(1)))
 				}

@@ -145,7 +145,7 @@ func TestCovers(t *testing.T) {
 func TestFloors(t *testing.T) {
 	t.Parallel()
 	folded := 0
-	for seed := range uint64(2000) {
+	for seed := range uint64(300) {
 		d := newDatabase(seed)
 		d.next, d.newest = 1, 0
 		var floor cache.Floor
