@@ -143,8 +143,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeoutCause(ctx, h.o.Timeout, ErrTimeout)
 		defer cancel()
 	}
-	if wish.anew {
+	if wish.anew || wish.maxAge >= 0 || wish.fresh > 0 { // what is kept is too old for the client
 		ctx = cache.Fresh(ctx)
+	}
+	if wish.nothing {
+		ctx = context.WithValue(ctx, unkeptKey{}, true)
 	}
 	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}

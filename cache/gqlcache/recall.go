@@ -53,12 +53,14 @@ func (h *Handler) wishOf(header http.Header) wish {
 		}
 	}
 	if h.o.Computed(header) {
-		w.anew, w.nothing = w.anew && !w.only, true
-		w.only = false
-		w.maxAge = 0
+		w.nothing, w.only = true, false
 	}
 	return w
 }
+
+// unkeptKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
+// other answers.
+type unkeptKey struct{}
 
 // takes reports whether a kept answer is what the client wishes for.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
