@@ -3,8 +3,7 @@
 # Where scripts/tools.sh puts a newer Node when the machine's own is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-# What `make run` starts, how long `make fuzz` tries each target and `make soak` all faults together, what
-# `make bench` runs.
+# What `make run` starts, how long `make fuzz` tries each target and `make soak` each of its two, what `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
 SOAK ?= 10m
@@ -57,6 +56,7 @@ test: ## the gate: get what is missing, then lint and every test with -race
 
 .PHONY: check
 check: playground clients check-generated lint ## the gate on a machine that has all tools
+	go run ./scripts/mutants -gate
 	go run ./scripts/gotest -race -count=1 -timeout 15m ./...
 
 .PHONY: check-generated
@@ -82,15 +82,12 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	done
 
 .PHONY: soak
-soak: ## three gateways under every fault in turn, for SOAK (10m)
+soak: ## for SOAK (10m) each: schedules from seeds against the engine, and three gateways under every fault in turn
+	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAK) -v
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
 
-.PHONY: soak
-soak: ## schedules drawn from seeds against the engine, for SOAKTIME (10m), with -race
-	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAKTIME) -v
-
 .PHONY: mutants
-mutants: ## break the engine on purpose, one way at a time: each must turn tests red
+mutants: ## break the engine on purpose, one way at a time: each must turn tests red; the gate tries six
 	go run ./scripts/mutants
 
 .PHONY: bench

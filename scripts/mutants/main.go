@@ -1,7 +1,8 @@
 // Command mutants breaks the engine on purpose, one way at a time, and fails unless tests go red each time: the tests
 // that are named beside the change. No file is changed; go test reads the broken ones through an overlay.
 //
-// Arguments are parts of names: only mutants whose names hold one of them are tried.
+// Arguments are parts of names: only mutants whose names hold one of them are tried. -gate tries the few that stand
+// for the rest at every change.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -26,13 +28,15 @@ const parallel = 2
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	gate := flag.Bool("gate", false, "try only those that are tried at every change")
+	flag.Parse()
+	if err := run(ctx, *gate, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only []string) error {
+func run(ctx context.Context, gate bool, only []string) error {
 	var (
 		mu    sync.Mutex
 		errs  []error
@@ -41,7 +45,7 @@ func run(ctx context.Context, only []string) error {
 		slots = make(chan struct{}, parallel)
 	)
 	for _, m := range mutants {
-		if !chosen(m.name, only) {
+		if gate && !m.gate || !chosen(m.name, only) {
 			continue
 		}
 		tried++
