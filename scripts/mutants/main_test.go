@@ -61,7 +61,7 @@ func TestPattern(t *testing.T) {
 
 func TestRunRefusesUnknownNames(t *testing.T) {
 	t.Parallel()
-	if err := run(t.Context(), []string{"no such mutant"}); err == nil {
+	if err := run(t.Context(), false, []string{"no such mutant"}); err == nil {
 		t.Error("no error")
 	}
 }
