@@ -74,7 +74,7 @@ type Handler struct {
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
-	keptVary   []string // of what ServeKept answers
+	keptVary   []string  // of what ServeKept answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
 }

@@ -142,7 +142,9 @@ func (k *keeper) Load(_ context.Context, requests []cache.Request) ([]any, cache
 func (k *keeper) Also(cache.Request) []cache.Request { return nil }
 
 // Decode implements [cache.Source].
-func (k *keeper) Decode(cache.Request, []byte) (any, error) { return nil, errors.New("nothing is shared") }
+func (k *keeper) Decode(cache.Request, []byte) (any, error) {
+	return nil, errors.New("nothing is shared")
+}
 
 // change makes every value another one, and evicts those before.
 func (k *keeper) change(t testing.TB) {
