@@ -50,13 +50,16 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 			return p.Scope
 		}
 	}
+	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
+	extensions := []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}}
+	if engine.answers != nil {
+		extensions = append(extensions, &gqlcache.Roots{Answers: engine.answers, Viewer: viewerName, Of: counter})
+	}
 	exec := graph.NewExecutor(schema, loaders, graph.Options{
 		Debug:     debug,
 		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
-		Extensions: []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{
-			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
-		}},
+		Extensions: extensions,
 	}, log)
 	o := gqlcache.HandlerOptions{
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,

@@ -96,6 +96,7 @@ func New(o Options) *Cache {
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		stop: stop,
 	}
+	c.flights.ended.L = &c.flights.mu
 	if c.outbox != nil {
 		c.trust = newTrust(o.Lease)
 		c.follow(ctx)

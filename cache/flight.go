@@ -42,7 +42,7 @@ type flights struct {
 	byKey  map[Key]*flight
 	groups map[*group]struct{} // those that are carried
 	closed bool
-	open   sync.WaitGroup // what runs for readers
+	ended  sync.Cond // by mu: a group has ended; made by New
 }
 
 // board finds for each want the flight that answers it: one under way that may be joined, or a new one. New
@@ -91,7 +91,6 @@ func (f *flights) begin(ctx context.Context) *group {
 		f.groups = map[*group]struct{}{}
 	}
 	f.groups[g] = struct{}{}
-	f.open.Add(1)
 	return g
 }
 
@@ -101,7 +100,7 @@ func (f *flights) end(g *group) {
 	defer f.mu.Unlock()
 	delete(f.groups, g)
 	g.cancel()
-	f.open.Done()
+	f.ended.Broadcast()
 }
 
 // run carries a group's flights to their landing, on a goroutine of its own.
@@ -176,12 +175,14 @@ func (c *Cache) leave(g *group) {
 // close ends all loads and waits for them.
 func (f *flights) close() {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.closed = true
 	for g := range f.groups {
 		g.cancel()
 	}
-	f.mu.Unlock()
-	f.open.Wait()
+	for len(f.groups) > 0 {
+		f.ended.Wait()
+	}
 }
 
 // PanicError is what a load ends with whose source panicked.

@@ -218,7 +218,13 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			}
 		}
 	}()
-	started, values, seen, err := c.ask(g, source, fs)
+	// Where the database was not heard of for a while, and there is something else to answer, it gets no more
+	// than a lease. What else there is may be evicted meanwhile, by news of the database at last.
+	hasty := !c.trust.holds(time.Now()) && c.allStale(fs)
+	started, values, seen, err := c.ask(g, source, fs, hasty)
+	if err != nil && hasty && g.ctx.Err() == nil && !c.allStale(fs) {
+		started, values, seen, err = c.ask(g, source, fs, false)
+	}
 	if err != nil {
 		c.landFailed(g.ctx, fs, err)
 		return
@@ -258,11 +264,10 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	}
 }
 
-// ask calls the source, when it is its turn.
-func (c *Cache) ask(g *group, source Source, fs []*flight) (started time.Time, values []any, seen Snapshot, err error) {
+// ask calls the source, when it is its turn; hasty, for at most a lease.
+func (c *Cache) ask(g *group, source Source, fs []*flight, hasty bool) (started time.Time, values []any, seen Snapshot, err error) {
 	ctx := g.ctx
-	if !c.trust.holds(time.Now()) && c.allStale(fs) {
-		// The database was not heard of for a while, and there is something else to answer.
+	if hasty {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.lease, errSourceSlow)
 		defer cancel()

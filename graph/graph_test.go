@@ -35,6 +35,7 @@ func TestMain(m *testing.M) { testservers.Main(m) }
 type shop struct {
 	db      *db.DB
 	cache   *cache.Cache
+	loaders *dataloader.Factory
 	redis   *redis.Client // nil: memory alone
 	handler http.Handler
 	header  http.Header // sent with every request besides
@@ -165,6 +166,7 @@ func open(t testing.TB, databaseURL, redisURL string) *shop {
 	}
 	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
 	loaders.Patience = time.Minute
+	s.loaders = loaders
 	s.handler = gqlcache.NewHandler(graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
 		Debug: func(coordinate string) cache.Scope {

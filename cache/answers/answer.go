@@ -155,14 +155,14 @@ func (a *Answer) Storable() bool { return a.maxAge > 0 && a.made.Unkept == "" }
 
 func (a *Answer) private() bool { return a.scope == cache.Private }
 
-// Private reports whether the answer is for one viewer only.
-func (a *Answer) Private() bool { return a.private() }
-
 // Body is the answer's content as it is.
 func (a *Answer) Body() []byte { return a.variants[Identity].body }
 
 // MaxAge is what the answer's policy allows; 0 keeps it out of every cache.
 func (a *Answer) MaxAge() time.Duration { return a.maxAge }
+
+// Scope says whether the answer is for one viewer only.
+func (a *Answer) Scope() cache.Scope { return a.scope }
 
 // Made is what the answer was made of.
 func (a *Answer) Made() cache.Made { return a.made }

@@ -54,6 +54,7 @@ const (
 	URL     Kind = iota + 1 // the query part of a URL
 	Body                    // a body that was posted
 	Meaning                 // the operation and its variables, in one form however they were written
+	Root                    // one root field of an operation, in such a form
 )
 
 // Question is what was asked. What is a different question differs in its kind or text, which is compared

@@ -158,6 +158,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wish.fresh() {
 		ctx = cache.Fresh(ctx)
 	}
+	if wish.nothing {
+		ctx = context.WithValue(ctx, unkeptKey{}, true)
+	}
 	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch

@@ -18,6 +18,7 @@ type collector struct {
 	plan     *plan
 	alone    graphql.FieldMiddleware // what resolves a field without the collector
 	unkept   bool                    // the answer may not be kept, whatever was resolved
+	byRoot   bool                    // whether what root fields limit is told apart
 	answered bool
 
 	// What the fields limit that were counted.
@@ -28,7 +29,8 @@ type collector struct {
 	// what is below may limit more although it is not watched.
 	dynamic, raised atomic.Bool
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex       // guards what follows
+	below map[string]bound // what was counted below each root field, by alias; only if [Roots] asks
 	said  map[*graphql.FieldContext]*said
 	roots map[string]struct{} // aliases of root fields that were counted with what their resolvers said
 }
@@ -67,12 +69,15 @@ func (c *collector) count(fc *graphql.FieldContext, value any) {
 			}
 		}
 	}
-	c.restrict(counts)
 	if parent != nil {
-		c.restrict(c.hints.objects[parent.Object].fields[parent.Field.Name].item(at.of))
+		counts = counts.and(c.hints.objects[parent.Object].fields[parent.Field.Name].item(at.of))
 	}
 	if at.abstract {
-		c.items(at, reflect.ValueOf(value))
+		counts = counts.and(c.items(at, reflect.ValueOf(value)))
+	}
+	c.restrict(counts)
+	if c.byRoot {
+		c.restrictRoot(rootOf(fc), counts)
 	}
 }
 
@@ -86,23 +91,23 @@ func (c *collector) watched(fc *graphql.FieldContext) *coordinate {
 	return nil
 }
 
-// items counts the types of the objects in a value, which may be a list of lists.
-func (c *collector) items(at *coordinate, v reflect.Value) {
+// items is what the types of the objects in a value limit, which may be a list of lists.
+func (c *collector) items(at *coordinate, v reflect.Value) bound {
 	switch v.Kind() {
 	case reflect.Invalid:
-		return
+		return nothing
 	case reflect.Slice, reflect.Array:
+		all := nothing
 		for i := range v.Len() {
-			c.items(at, v.Index(i))
+			all = all.and(c.items(at, v.Index(i)))
 		}
-		return
+		return all
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
-			return
+			return nothing
 		}
 		if v.Kind() == reflect.Interface || c.hints.TypeOf == nil {
-			c.items(at, v.Elem())
-			return
+			return c.items(at, v.Elem())
 		}
 	}
 	var name string
@@ -114,12 +119,50 @@ func (c *collector) items(at *coordinate, v reflect.Value) {
 	strictest := nothing
 	for _, o := range at.below {
 		if o.name == name {
-			c.restrict(at.item(o))
-			return
+			return at.item(o)
 		}
 		strictest = strictest.and(at.item(o))
 	}
-	c.restrict(strictest)
+	return strictest
+}
+
+// restrictRoot notes what was counted below a root field.
+func (c *collector) restrictRoot(alias string, b bound) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.below == nil {
+		c.below = map[string]bound{}
+	}
+	if old, ok := c.below[alias]; ok {
+		b = b.and(old)
+	}
+	c.below[alias] = b
+}
+
+// root is how a root field and all below it may be kept, once it was resolved. It is not known where a
+// resolver gave a hint.
+func (c *collector) root(alias string) Overall {
+	if c.dynamic.Load() {
+		return Overall{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, counted := c.below[alias]
+	if !counted {
+		b = nothing
+	}
+	if certain := c.plan.roots[alias]; certain != nil {
+		b = b.and(certain.static(true))
+	}
+	return b.overall()
+}
+
+// rootOf is the alias of the root field above a field, or of itself.
+func rootOf(fc *graphql.FieldContext) string {
+	for p := above(fc); p != nil; p = above(fc) {
+		fc = p
+	}
+	return fc.Field.Alias
 }
 
 // restrict lowers what the whole is.

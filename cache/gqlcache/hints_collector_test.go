@@ -46,9 +46,8 @@ func TestGoTypesAreObjectTypes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			counted := &collector{hints: h, plan: &plan{static: nothing}}
-			counted.age.Store(int64(unbounded))
-			counted.items(h.objects["Query"].fields["any"], reflect.ValueOf(c.value))
-			if got := counted.bound().overall().Header(); got != c.want {
+			b := counted.items(h.objects["Query"].fields["any"], reflect.ValueOf(c.value))
+			if got := b.overall().Header(); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

@@ -55,7 +55,7 @@ func (h *Handler) wishOf(header http.Header) wish {
 		}
 	}
 	if h.o.Computed(header) {
-		w.nothing = true
+		w.nothing, w.only = true, false
 	}
 	return w
 }
@@ -63,6 +63,10 @@ func (h *Handler) wishOf(header http.Header) wish {
 // fresh reports whether the operation is to be read from its sources, once nothing that is kept was taken.
 // Parts may be as old as an answer: whoever sets an age or what must be left would get the same again.
 func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
+
+// unkeptKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
+// other answers.
+type unkeptKey struct{}
 
 // takes reports whether a kept answer is what the client wishes for.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
@@ -116,32 +120,39 @@ func notCached() *refusal {
 	return refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
 }
 
-// meanings puts operations into one form. The form of a document is made once, and kept for as long as the
-// parsed operation is.
-type meanings struct {
-	forms sync.Map // of string by weak.Pointer[ast.OperationDefinition]
+// forms keeps a text for each thing of a parsed document, made once, for as long as the document is kept.
+type forms[T any] struct {
+	of sync.Map // of string by weak.Pointer[T]
 }
 
-// form is the document as the parser understood it.
-func (m *meanings) form(oc *graphql.OperationContext) string {
-	key := weak.Make(oc.Operation)
-	if form, ok := m.forms.Load(key); ok {
+// get answers a thing's text, and makes it if need be.
+func (f *forms[T]) get(thing *T, write func() string) string {
+	key := weak.Make(thing)
+	if form, ok := f.of.Load(key); ok {
 		return form.(string)
 	}
-	var b strings.Builder
-	formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(oc.Doc)
-	form, known := m.forms.LoadOrStore(key, b.String())
+	form, known := f.of.LoadOrStore(key, write())
 	if !known {
-		runtime.AddCleanup(oc.Operation, func(key weak.Pointer[ast.OperationDefinition]) { m.forms.Delete(key) }, key)
+		runtime.AddCleanup(thing, func(key weak.Pointer[T]) { f.of.Delete(key) }, key)
 	}
 	return form.(string)
 }
+
+// formOf is a document as the parser understood it.
+func formOf(doc *ast.QueryDocument) string {
+	var b strings.Builder
+	formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(doc)
+	return b.String()
+}
+
+// meanings puts operations into one form.
+type meanings struct{ forms[ast.OperationDefinition] }
 
 // of is the meaning of an operation: its document as the parser understood it, which operation of it is
 // meant, and the variables' values, defaults included, in the order of their names. It is nil where the
 // variables have no form.
 func (m *meanings) of(oc *graphql.OperationContext) []byte {
-	form := m.form(oc)
+	form := m.get(oc.Operation, func() string { return formOf(oc.Doc) })
 	variables, err := json.Marshal(oc.Variables) // sorts names
 	if err != nil {
 		return nil

@@ -1,0 +1,176 @@
+package gqlcache
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+)
+
+// Roots is a gqlgen extension that keeps the root fields of queries one by one, as the bytes that they are in
+// an answer. Where an answer cannot be given as it was, because a part of it ended or was evicted, those of its
+// root fields that are still true are written as they were, and only the others are resolved. A query of one
+// root field has nothing to gain, and is left alone. Use it after [Hints], which says how long a root field
+// may be kept.
+type Roots struct {
+	// Answers is where root fields are kept. Required.
+	Answers *answers.Store
+	// Viewer is that of [HandlerOptions].
+	Viewer func(context.Context) string
+	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer.
+	Of func(context.Context) Counter
+
+	forms forms[ast.Field]
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.ResponseInterceptor
+	graphql.RootFieldInterceptor
+} = (*Roots)(nil)
+
+// ExtensionName implements gqlgen's extension.
+func (*Roots) ExtensionName() string { return "Roots" }
+
+// Validate implements gqlgen's extension.
+func (*Roots) Validate(graphql.ExecutableSchema) error { return nil }
+
+// rootsKey is where an operation's context has its rootsRun.
+type rootsKey struct{}
+
+// rootsRun is what one operation resolves of its root fields.
+type rootsRun struct {
+	collector *collector
+	viewer    string
+
+	mu   sync.Mutex
+	made []rootMade
+}
+
+// rootMade is a root field that was resolved.
+type rootMade struct {
+	alias string
+	text  []byte
+	body  []byte
+	deps  *cache.Deps
+}
+
+// InterceptResponse keeps what was resolved, unless there was an error anywhere.
+func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	c, _ := ctx.Value(collectorKey{}).(*collector)
+	if c == nil || c.unkept || ctx.Value(unkeptKey{}) != nil || r.single(ctx) {
+		return next(ctx)
+	}
+	c.byRoot = true
+	run := &rootsRun{collector: c, viewer: r.Viewer(ctx)}
+	response := next(context.WithValue(ctx, rootsKey{}, run))
+	if response == nil || len(response.Errors) > 0 || response.HasNext != nil {
+		return response
+	}
+	now := time.Now()
+	for _, m := range run.made {
+		o := c.root(m.alias)
+		r.Answers.Put(rootQuestion(m.text, run.viewer), answers.NewAnswer(answers.Fresh{
+			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Made: m.deps.Made(),
+		}, now))
+	}
+	return response
+}
+
+// single reports whether the operation is known to have one root field.
+func (r *Roots) single(ctx context.Context) bool {
+	set := graphql.GetOperationContext(ctx).Operation.SelectionSet
+	if len(set) != 1 {
+		return false
+	}
+	_, ok := set[0].(*ast.Field)
+	return ok
+}
+
+func rootQuestion(text []byte, viewer string) answers.Question {
+	return answers.Question{Kind: answers.Root, Text: text, Viewer: viewer}
+}
+
+// InterceptRootField answers a root field from what is kept, or notes what it is resolved to.
+func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
+	run, _ := ctx.Value(rootsKey{}).(*rootsRun)
+	field := graphql.GetRootFieldContext(ctx)
+	if run == nil || field == nil || strings.HasPrefix(field.Field.Name, "__") {
+		return next(ctx)
+	}
+	text := r.text(ctx, field.Field)
+	if text == nil {
+		return next(ctx)
+	}
+	if !cache.IsFresh(ctx) {
+		if a := r.Answers.Get(rootQuestion(text, run.viewer), time.Now()); a != nil {
+			run.collector.restrict(bound{a.MaxAge(), a.Scope()})
+			cache.DepsOf(ctx).Use(a.Made())
+			if c := r.Of(ctx); c != nil {
+				c.Expect(ctx, -1)
+			}
+			return written(a.Body())
+		}
+	}
+	ctx, deps := cache.CollectDeps(ctx)
+	value := next(ctx)
+	if value == graphql.Null || value == graphql.RequiredNull {
+		return value // gqlgen knows it by its identity
+	}
+	var b bytes.Buffer
+	value.MarshalGQL(&b)
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.made = append(run.made, rootMade{field.Field.Alias, text, b.Bytes(), deps})
+	return written(b.Bytes())
+}
+
+// written is a value as it stands in an answer.
+type written []byte
+
+// MarshalGQL implements gqlgen's marshaler.
+func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer takes everything
+
+// text is what a root field asks: its arguments and all that is selected of it, with the fragments and the
+// variables' values. Its alias is no part of it. Nil: the variables have no form.
+func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
+	oc := graphql.GetOperationContext(ctx)
+	write := func() string {
+		bare := *field.Field
+		bare.Alias, bare.SelectionSet = bare.Name, field.Selections
+		return formOf(&ast.QueryDocument{
+			Operations: ast.OperationList{{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}}},
+			Fragments:  oc.Doc.Fragments,
+		})
+	}
+	var form string
+	if sameSelections(field) {
+		form = r.forms.get(field.Field, write)
+	} else {
+		form = write()
+	}
+	variables, err := json.Marshal(oc.Variables) // sorts names
+	if err != nil {
+		return nil
+	}
+	text := make([]byte, 0, len(form)+1+len(variables))
+	text = append(append(text, form...), 0)
+	return append(text, variables...)
+}
+
+// sameSelections reports whether a collected field is one field of the document, and not several of one alias
+// put together.
+func sameSelections(f graphql.CollectedField) bool {
+	own := f.Field.SelectionSet
+	return len(own) == len(f.Selections) && (len(own) == 0 || own[0] == f.Selections[0])
+}

@@ -1,0 +1,130 @@
+package graph_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/dataloader"
+	"fieldcache/graph"
+)
+
+// kept is a shop whose whole answers and root fields are kept, and which counts the root fields that are
+// resolved.
+type kept struct {
+	*shop
+	handler  http.Handler
+	resolved []string
+}
+
+func keep(t *testing.T) *kept {
+	k := &kept{shop: open(t, sqlite(t), "")}
+	store, err := answers.New(answers.Options{Cache: k.cache, MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	viewer := func(context.Context) string { return "" }
+	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
+	quiet := slog.New(slog.DiscardHandler)
+	schema := graph.NewSchema(k.db, quiet)
+	exec := graph.NewExecutor(schema, k.loaders, graph.Options{
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Extensions: []graphql.HandlerExtension{
+			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Viewer: viewer, Of: counter},
+		},
+	}, quiet)
+	exec.AroundRootFields(func(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
+		k.mu.Lock()
+		k.resolved = append(k.resolved, graphql.GetRootFieldContext(ctx).Field.Alias)
+		k.mu.Unlock()
+		return next(ctx)
+	})
+	k.handler = gqlcache.NewHandler(exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer})
+	return k
+}
+
+// get asks and answers the body, the Cache-Status, and which root fields were resolved.
+func (k *kept) get(t *testing.T, query string, header ...string) (body, status string, resolved []string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	k.resolved = nil
+	k.handler.ServeHTTP(w, r)
+	slices.Sort(k.resolved)
+	return w.Body.String(), w.Header().Get("Cache-Status"), k.resolved
+}
+
+// Only the root field that is no longer true is resolved; the others are written as they were.
+func TestRootFieldsAreReplayed(t *testing.T) {
+	t.Parallel()
+	k := keep(t)
+	const query = `{ country(code: "GB") { name } mine: product(id: 7) { name stock } users(first: 2) { nodes { name } totalCount } }`
+	first, status, resolved := k.get(t, query)
+	if !strings.HasPrefix(status, "fieldcache; fwd=miss; stored") || len(resolved) != 3 {
+		t.Fatalf("%s, resolved %v: %s", status, resolved, first)
+	}
+	if again, status, resolved := k.get(t, query); again != first || !strings.HasPrefix(status, "fieldcache; hit") || len(resolved) != 0 {
+		t.Errorf("%s, resolved %v: %s", status, resolved, again)
+	}
+
+	c, err := k.db.SetStock(t.Context(), 7, 4321)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.cache.Evict(t.Context(), cache.Write{Xid: c.Xid, Eviction: dataloader.Evictions(c.Changes...)}); err != nil {
+		t.Fatal(err)
+	}
+	k.sql()
+	now, status, resolved := k.get(t, query)
+	if !strings.Contains(now, `"stock":4321`) || status != "fieldcache; fwd=partial; stored" || !slices.Equal(resolved, []string{"mine"}) {
+		t.Errorf("%s, resolved %v: %s", status, resolved, now)
+	}
+	if list := k.sql(); len(list) != 1 || !strings.Contains(list[0], `"stock"`) || strings.Contains(list[0], `"name"`) {
+		t.Errorf("more than the stock was read: %s", lines(list))
+	}
+
+	// Another query that has a root field in common, under another name.
+	other, _, resolved := k.get(t, `{ uk: country(code: "GB") { name } product(id: 8) { name } }`)
+	if !strings.Contains(other, `"uk":{"name":"United Kingdom"}`) || !slices.Equal(resolved, []string{"product"}) {
+		t.Errorf("resolved %v: %s", resolved, other)
+	}
+	for name, q := range map[string]string{
+		"another argument":  `{ country(code: "DE") { name } p: product(id: 8) { id } }`,
+		"another selection": `{ country(code: "GB") { code } q: product(id: 8) { category } }`,
+	} {
+		if _, _, resolved := k.get(t, q); !slices.Contains(resolved, "country") {
+			t.Errorf("%s: resolved %v", name, resolved)
+		}
+	}
+	if _, _, resolved := k.get(t, query, "Cache-Control", "no-cache"); len(resolved) != 3 {
+		t.Errorf("no-cache: resolved %v", resolved)
+	}
+}
+
+// Two fields of one alias are one root field with the selections of both.
+func TestMergedRootFieldsAreNotMistaken(t *testing.T) {
+	t.Parallel()
+	k := keep(t)
+	const whole = `{ product(id: 7) { name } ...F @include(if: true) country(code: "GB") { code } } fragment F on Query { product(id: 7) { category } }`
+	if body, _, _ := k.get(t, whole); !strings.Contains(body, `"category"`) {
+		t.Fatal(body)
+	}
+	part := strings.Replace(whole, "true", "false", 1)
+	if body, _, _ := k.get(t, part); strings.Contains(body, `"category"`) || !strings.Contains(body, `"name"`) {
+		t.Errorf("the field of a fragment that is left out is there: %s", body)
+	}
+}
