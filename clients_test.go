@@ -47,7 +47,7 @@ func TestClients(t *testing.T) {
 	if m == nil {
 		t.Fatalf("it does not say how many passed:\n%s", out)
 	}
-	if n, err := strconv.Atoi(m[1]); err != nil || n < 8 {
+	if n, err := strconv.Atoi(m[1]); err != nil || n < 10 {
 		t.Errorf("only %d passed:\n%s", n, out)
 	}
 }

@@ -72,6 +72,9 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	if !cfg.Open() {
 		o.VaryPrivate = "Authorization"
 	}
+	if len(cfg.CORSOrigins) > 0 {
+		o.KeptVary = "Origin"
+	}
 	gw := &gateway{evictor: evictAll{c, policies}, close: engine.close}
 	if engine.shared != nil {
 		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}

@@ -177,6 +177,58 @@ test("fetch gets what it accepts, compressed as it accepts", async () => {
   assert.ok(sizes.gzip < sizes.identity && sizes.br < sizes.identity, JSON.stringify(sizes));
 });
 
+test("fetch has what it keeps confirmed until it changes", async () => {
+  const product = `${url}?query=${encodeURIComponent("{ product(id: 9) { name stock } }")}`;
+  const ask = (etag) => fetch(product, { headers: etag ? { "if-none-match": etag } : {} });
+  const first = await ask();
+  const etag = first.headers.get("etag");
+  assert.match(etag, /^"[^"]+"$/);
+  assert.match(first.headers.get("cache-control"), /^max-age=30, public$/);
+  const { stock } = (await first.json()).data.product;
+  const same = await ask(etag);
+  assert.equal(same.status, 304);
+  assert.equal(same.headers.get("etag"), etag);
+  assert.equal(await same.text(), "");
+  const changed = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json", "if-none-match": etag },
+    body: JSON.stringify({ query: "mutation($n: Int!) { setStock(productId: 9, stock: $n) { stock } }", variables: { n: stock + 1 } }),
+  });
+  assert.equal((await changed.json()).data.setStock.stock, stock + 1);
+  assert.equal(changed.headers.get("cache-control"), "no-store");
+  const other = await ask(etag);
+  assert.equal(other.status, 200);
+  assert.notEqual(other.headers.get("etag"), etag);
+  assert.equal((await other.json()).data.product.stock, stock + 1);
+});
+
+test("Apollo Client's query by hash is answered from the cache the second time", async () => {
+  const query = gql`
+    query AskedTwice {
+      country(code: "FR") {
+        code
+        name
+      }
+    }
+  `;
+  const statuses = [];
+  const noting = async (input, init) => {
+    const response = await fetch(input, init);
+    statuses.push(`${init.method} ${response.headers.get("cache-status")}`);
+    return response;
+  };
+  for (let i = 0; i < 2; i++) {
+    const link = ApolloLink.from([
+      new PersistedQueryLink({ sha256, useGETForHashedQueries: true }),
+      new HttpLink({ uri: url, fetch: noting }),
+    ]);
+    const read = await apollo(link).query({ query });
+    assert.equal(read.data.country.name, "France");
+  }
+  assert.match(statuses[0], /^GET fieldcache; fwd=miss$/, "the hash is not known");
+  assert.match(statuses.at(-1), /^GET fieldcache; hit; ttl=\d+$/, statuses.join("\n"));
+});
+
 test("a page of another origin asks first", async () => {
   const ask = (origin, headers) =>
     fetch(url, {

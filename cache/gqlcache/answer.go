@@ -27,9 +27,7 @@ type reply struct {
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
 	one := &reply.made[0]
 	if one.kept != nil {
-		if !wish.nothing {
-			h.o.Answers.Put(in.question(), one.kept)
-		}
+		h.o.Answers.Put(in.question(), one.kept)
 		h.writeKept(w, r, in, one.kept)
 		return
 	}

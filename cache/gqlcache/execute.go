@@ -21,7 +21,7 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 		h.guard(ctx, &made[i], func() {
 			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read)
 		})
-		if ready[i] != nil && len(list) == 1 {
+		if ready[i] != nil && !in.batch {
 			if h.recall(&made[i], ready[i], in, wish); made[i].kept != nil || made[i].refused != nil {
 				return made
 			}

@@ -40,6 +40,9 @@ type HandlerOptions struct {
 	Computed func(http.Header) bool
 	// VaryPrivate names what private answers vary by besides: the headers that tell who asks.
 	VaryPrivate string
+	// KeptVary names what the answers of [Handler.ServeKept] vary by besides: the headers that are looked at
+	// by what stands between it and the handler. Default: none.
+	KeptVary string
 	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
 	// it: Surrogate-Key or Cache-Tag. Default: none.
 	TagHeader string
@@ -71,6 +74,7 @@ type Handler struct {
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
+	keptVary   []string  // of what ServeKept answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
 }
@@ -91,13 +95,17 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
 	if o.Computed == nil {
 		o.Computed = func(http.Header) bool { return false }
 	}
+	keptVary := []string{varies}
+	if o.KeptVary != "" {
+		keptVary = append(keptVary, o.KeptVary)
+	}
 	exec.SetQueryCache(newParsedDocuments())
 	return &Handler{
 		exec: exec, o: o,
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents),
 		compressor: answers.NewCompressor(),
 		header:     answers.NewHeader(),
-		meanings:   newMeanings(),
+		keptVary:   keptVary,
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 	}
 }
@@ -110,6 +118,7 @@ type request struct {
 	media    media
 	encoding answers.Encoding
 	viewer   string
+	batch    bool // known once it is decoded
 }
 
 // ServeHTTP implements [http.Handler].
@@ -133,6 +142,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	began := graphql.Now()
 	list, batch, refused := h.decode(in)
+	if refused == nil && batch && wish.only {
+		refused = notCached()
+	}
 	if refused != nil {
 		h.refuse(w, in, refused)
 		return
@@ -143,7 +155,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeoutCause(ctx, h.o.Timeout, ErrTimeout)
 		defer cancel()
 	}
-	if wish.anew || wish.maxAge >= 0 || wish.fresh > 0 { // what is kept is too old for the client
+	if wish.fresh() {
 		ctx = cache.Fresh(ctx)
 	}
 	if wish.nothing {
@@ -151,6 +163,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
+	in.batch = batch
 	made := h.execute(ctx, list, in, wish, r.Header, read)
 	h.write(w, r, in, wish, reply{made, batch, deps})
 }
@@ -161,7 +174,7 @@ const allowed = "GET, HEAD, POST, OPTIONS"
 // outside.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
-	w.Header().Add("Vary", varies[0])
+	w.Header().Add("Vary", varies)
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 		in.read, in.body = true, append((*buffer)[:0], r.URL.RawQuery...)

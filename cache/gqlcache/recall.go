@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/maypok86/otter/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/formatter"
 
@@ -24,7 +26,7 @@ type wish struct {
 	nothing bool // keep nothing of it
 	only    bool // compute nothing
 	maxAge  int  // seconds; -1: any
-	fresh   int  // seconds that must be left
+	left    int  // seconds that it must have left
 }
 
 // wishOf reads the headers.
@@ -32,7 +34,7 @@ func (h *Handler) wishOf(header http.Header) wish {
 	w := wish{maxAge: -1}
 	list := header["Cache-Control"]
 	if len(list) == 0 {
-		list = header["Pragma"] // of which only no-cache means something, the same
+		list = header["Pragma"] // older, for the same
 	}
 	for _, value := range list {
 		for part := range split(value, ',') {
@@ -48,7 +50,7 @@ func (h *Handler) wishOf(header http.Header) wish {
 			case name == "max-age" && err == nil && seconds >= 0:
 				w.maxAge = seconds
 			case name == "min-fresh" && err == nil && seconds >= 0:
-				w.fresh = seconds
+				w.left = seconds
 			}
 		}
 	}
@@ -58,13 +60,17 @@ func (h *Handler) wishOf(header http.Header) wish {
 	return w
 }
 
+// fresh reports whether the operation is to be read from its sources, once nothing that is kept was taken.
+// Parts may be as old as an answer: whoever sets an age or what must be left would get the same again.
+func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
+
 // unkeptKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
 // other answers.
 type unkeptKey struct{}
 
 // takes reports whether a kept answer is what the client wishes for.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
-	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.fresh
+	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
 }
 
 // question is what the request asks, as it came.
@@ -95,7 +101,8 @@ func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
 
 // recall looks for an answer to a request that means the same: one that differs in white space, in the
 // order of its parameters, in extensions, in the way its document is named, or in its method. Where the
-// client wants nothing else and there is none, the operation is refused.
+// client wants nothing else and there is none, the operation is refused. It is not for the operations of a
+// batch, whose answers have another form.
 func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w wish) {
 	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
 		if meaning := h.meanings.of(oc); meaning != nil {
@@ -104,36 +111,48 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 		}
 	}
 	if a.kept == nil && w.only {
-		a.refuse(refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed."))
+		a.refuse(notCached())
 	}
 }
 
-// meanings puts operations into one form. The form of a document is made once.
-type meanings struct {
-	forms *otter.Cache[*ast.OperationDefinition, string]
+// notCached refuses a request that is to be answered from the cache or not at all.
+func notCached() *refusal {
+	return refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
 }
 
-// meaningBytes bounds the forms that are kept.
-const meaningBytes = 8 << 20
-
-func newMeanings() meanings {
-	return meanings{otter.Must(&otter.Options[*ast.OperationDefinition, string]{
-		MaximumWeight: meaningBytes,
-		Weigher:       func(_ *ast.OperationDefinition, form string) uint32 { return uint32(len(form) + 128) }, //nolint:gosec // documents are bounded
-	})}
+// forms keeps a text for each thing of a parsed document, made once, for as long as the document is kept.
+type forms[T any] struct {
+	of sync.Map // of string by weak.Pointer[T]
 }
+
+// get answers a thing's text, and makes it if need be.
+func (f *forms[T]) get(thing *T, write func() string) string {
+	key := weak.Make(thing)
+	if form, ok := f.of.Load(key); ok {
+		return form.(string)
+	}
+	form, known := f.of.LoadOrStore(key, write())
+	if !known {
+		runtime.AddCleanup(thing, func(key weak.Pointer[T]) { f.of.Delete(key) }, key)
+	}
+	return form.(string)
+}
+
+// formOf is a document as the parser understood it.
+func formOf(doc *ast.QueryDocument) string {
+	var b strings.Builder
+	formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(doc)
+	return b.String()
+}
+
+// meanings puts operations into one form.
+type meanings struct{ forms[ast.OperationDefinition] }
 
 // of is the meaning of an operation: its document as the parser understood it, which operation of it is
 // meant, and the variables' values, defaults included, in the order of their names. It is nil where the
 // variables have no form.
-func (m meanings) of(oc *graphql.OperationContext) []byte {
-	form, ok := m.forms.GetIfPresent(oc.Operation)
-	if !ok {
-		var b strings.Builder
-		formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(oc.Doc)
-		form = b.String()
-		m.forms.Set(oc.Operation, form)
-	}
+func (m *meanings) of(oc *graphql.OperationContext) []byte {
+	form := m.get(oc.Operation, func() string { return formOf(oc.Doc) })
 	variables, err := json.Marshal(oc.Variables) // sorts names
 	if err != nil {
 		return nil
@@ -180,13 +199,13 @@ func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
 		}
 		return false
 	}
-	w.Header()["Vary"] = varies
+	w.Header()["Vary"] = h.keptVary
 	h.writeKept(w, r, in, a)
 	return true
 }
 
 // varies is what every answer varies by.
-var varies = []string{"Accept, Accept-Encoding"}
+const varies = "Accept, Accept-Encoding"
 
 // plainBytes bounds the body of a request that is looked up before it is looked at.
 const plainBytes = 64 << 10

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
-	"github.com/maypok86/otter/v2"
 	"github.com/vektah/gqlparser/v2/ast"
-	"github.com/vektah/gqlparser/v2/formatter"
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
@@ -32,7 +30,7 @@ type Roots struct {
 	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer.
 	Of func(context.Context) Counter
 
-	forms *otter.Cache[*ast.Field, string]
+	forms forms[ast.Field]
 }
 
 var _ interface {
@@ -45,13 +43,7 @@ var _ interface {
 func (*Roots) ExtensionName() string { return "Roots" }
 
 // Validate implements gqlgen's extension.
-func (r *Roots) Validate(graphql.ExecutableSchema) error {
-	r.forms = otter.Must(&otter.Options[*ast.Field, string]{
-		MaximumWeight: meaningBytes,
-		Weigher:       func(_ *ast.Field, form string) uint32 { return uint32(len(form) + 128) }, //nolint:gosec // documents are bounded
-	})
-	return nil
-}
+func (*Roots) Validate(graphql.ExecutableSchema) error { return nil }
 
 // rootsKey is where an operation's context has its rootsRun.
 type rootsKey struct{}
@@ -153,24 +145,19 @@ func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer takes
 // variables' values. Its alias is no part of it. Nil: the variables have no form.
 func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	oc := graphql.GetOperationContext(ctx)
-	form, ok := "", false
-	alone := sameSelections(field)
-	if alone {
-		form, ok = r.forms.GetIfPresent(field.Field)
-	}
-	if !ok {
+	write := func() string {
 		bare := *field.Field
 		bare.Alias, bare.SelectionSet = bare.Name, field.Selections
-		doc := ast.QueryDocument{
+		return formOf(&ast.QueryDocument{
 			Operations: ast.OperationList{{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}}},
 			Fragments:  oc.Doc.Fragments,
-		}
-		var b strings.Builder
-		formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(&doc)
-		form = b.String()
-		if alone {
-			r.forms.Set(field.Field, form)
-		}
+		})
+	}
+	var form string
+	if sameSelections(field) {
+		form = r.forms.get(field.Field, write)
+	} else {
+		form = write()
 	}
 	variables, err := json.Marshal(oc.Variables) // sorts names
 	if err != nil {

@@ -1,0 +1,372 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/uptrace/bun"
+
+	"fieldcache/db"
+	"fieldcache/internal/testservers"
+)
+
+// front is a gateway in this process, behind what requests pass on their way to it.
+type front struct {
+	http.Handler
+	cfg Config
+	db  *db.DB
+
+	mu         sync.Mutex
+	statements []string
+}
+
+const secret = "0123456789abcdef0123456789abcdef"
+
+// database opens the database that environ names, with the demo data in it.
+func database(t testing.TB, environ ...string) *db.DB {
+	t.Helper()
+	cfg, _, err := loadConfig("serve", environ, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := openDatabase(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	if err := prepareDatabase(t.Context(), cfg, d, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// openFront makes a gateway of its own over a database.
+func openFront(t testing.TB, d *db.DB, environ ...string) *front {
+	t.Helper()
+	cfg, _, err := loadConfig("serve", environ, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &front{cfg: cfg}
+	f.db = d.WithQueryHook(f)
+	log, metrics := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	ctx := context.WithoutCancel(t.Context())
+	gw, err := newGateway(ctx, cfg, f.db, metrics, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := gw.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	auth, err := newAuthenticator(ctx, cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests := newRequestMetric(metrics)
+	f.Handler = withKept(log, requests, gw.serveKept, withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))))
+	return f
+}
+
+// BeforeQuery implements [bun.QueryHook].
+func (f *front) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
+
+// AfterQuery notes the statements that read the shop.
+func (f *front) AfterQuery(_ context.Context, e *bun.QueryEvent) {
+	if !strings.HasPrefix(e.Query, "SELECT") || !shopTable.MatchString(e.Query) {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.statements = append(f.statements, e.Query)
+}
+
+var shopTable = regexp.MustCompile(`FROM "(users|products|reviews|orders|order_lines|countries)"`)
+
+// reads answers the statements since it was last called that read the shop.
+func (f *front) reads() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list := f.statements
+	f.statements = nil
+	return list
+}
+
+// send sends a request; headers are "Name: value".
+func (f *front) send(t testing.TB, method, target, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w.Result(), w.Body.String()
+}
+
+// ask asks by POST and answers Cache-Status as well.
+func (f *front) ask(t testing.TB, query string, headers ...string) (body, status string) {
+	t.Helper()
+	r, body := f.send(t, http.MethodPost, "/graphql", fmt.Sprintf(`{"query":%q}`, query), append(headers, "Content-Type: application/json")...)
+	return body, r.Header.Get("Cache-Status")
+}
+
+// change runs a mutation that succeeds.
+func (f *front) change(t testing.TB, mutation string, headers ...string) string {
+	t.Helper()
+	body, _ := f.ask(t, mutation, headers...)
+	if strings.Contains(body, `"errors"`) {
+		t.Fatalf("%s: %s", mutation, body)
+	}
+	return body
+}
+
+// keeps asks until the answer is kept, and answers it.
+func (f *front) keeps(t testing.TB, query string, headers ...string) string {
+	t.Helper()
+	f.ask(t, query, headers...)
+	body, status := f.ask(t, query, headers...)
+	if !isHit(status) {
+		t.Fatalf("%s is not kept: %s %s", query, status, body)
+	}
+	return body
+}
+
+func isHit(status string) bool { return strings.HasPrefix(status, "fieldcache; hit; ttl=") }
+
+// fronts runs a test on both databases and with both sets of tiers.
+func fronts(t *testing.T, test func(t *testing.T, f *front)) {
+	t.Run("SQLite, memory", func(t *testing.T) {
+		t.Parallel()
+		d := database(t, "DATABASE_URL=sqlite::memory:")
+		test(t, openFront(t, d, "DATABASE_URL=sqlite::memory:"))
+	})
+	t.Run("PostgreSQL, Redis", func(t *testing.T) {
+		t.Parallel()
+		environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
+		test(t, openFront(t, database(t, environ...), environ...))
+	})
+}
+
+const productPage = `{ product(id: 7) { name stock price { amount } averageRating reviews(first: 3) { totalCount nodes { rating author { name country { name } } } } } }`
+
+// Of an answer that a write made untrue, what the write touched is read again, and nothing else.
+func TestAnswersAfterAWrite(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		read, write string
+		want        string   // in the answer afterwards
+		reads       []string // parts of the statements that it takes
+	}{
+		"stock":          {productPage, `mutation { setStock(productId: 7, stock: 4711) { id } }`, `"stock":4711`, []string{`"stock"`}},
+		"stock, of many": {`{ products(first: 20) { totalCount nodes { name stock price { amount } } } }`, `mutation { setStock(productId: 7, stock: 4711) { id } }`, `"stock":4711`, []string{`"stock"`}},
+		"price":          {productPage, `mutation { setPrice(productId: 7, price: {amount: "47.11", currency: "USD"}) { id } }`, `"amount":"47.11"`, []string{`"price_cents"`}},
+		"a user's name":  {`{ users(first: 20) { totalCount nodes { name country { name } } } }`, `mutation { updateUser(id: 8, input: {name: "Ada"}) { id } }`, `"name":"Ada"`, []string{`FROM "users"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			fronts(t, func(t *testing.T, f *front) {
+				before := f.keeps(t, c.read)
+				f.change(t, c.write)
+				f.reads()
+				body, status := f.ask(t, c.read)
+				if status != "fieldcache; fwd=partial; stored" || !strings.Contains(body, c.want) || strings.Contains(before, c.want) {
+					t.Errorf("%s %s", status, body)
+				}
+				reads := f.reads()
+				if len(reads) != len(c.reads) {
+					t.Fatalf("%d statements:\n%s", len(reads), strings.Join(reads, "\n"))
+				}
+				for i, part := range c.reads {
+					if !strings.Contains(reads[i], part) {
+						t.Errorf("%s\nhas not %s in it", reads[i], part)
+					}
+				}
+				if f.keeps(t, c.read) != body || len(f.reads()) > 0 {
+					t.Error("the new answer is not kept as it is")
+				}
+			})
+		})
+	}
+}
+
+// When stock has been kept for as long as it may be, stock is read, and nothing else.
+func TestAnswersWhenStockEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := database(t, "DATABASE_URL=sqlite::memory:")
+		f := openFront(t, d, "DATABASE_URL=sqlite::memory:")
+		f.keeps(t, productPage)
+		time.Sleep(20 * time.Second)
+		if body, status := f.ask(t, productPage); !isHit(status) {
+			t.Errorf("after 20 s: %s %s", status, body)
+		}
+		f.reads()
+		time.Sleep(10 * time.Second)
+		body, status := f.ask(t, productPage)
+		if reads := f.reads(); status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], `"stock"`) {
+			t.Errorf("after 30 s: %s %s, read by\n%s", status, body, strings.Join(reads, "\n"))
+		}
+	})
+}
+
+// Lists, counts and answers that something is not there become untrue when something comes or goes.
+func TestAnswersThatRowsComeAndGo(t *testing.T) {
+	t.Parallel()
+	fronts(t, func(t *testing.T, f *front) {
+		users := `{ users(first: 100) { totalCount nodes { id name } } }`
+		last := regexp.MustCompile(`"totalCount":(\d+)`).FindStringSubmatch(f.keeps(t, users))
+		n, err := strconv.Atoi(last[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := fmt.Sprint(n + 1)
+		one := `{ user(id: ` + id + `) { name } }`
+		if body := f.keeps(t, one); body != `{"data":{"user":null}}` {
+			t.Fatalf("user %s: %s", id, body)
+		}
+		search := `{ search(text: "Newcomer") { __typename ... on User { id } } }`
+		if body := f.keeps(t, search); body != `{"data":{"search":[]}}` {
+			t.Fatal(body)
+		}
+		reviews := `{ product(id: 7) { averageRating reviews(first: 100) { totalCount } } }`
+		before := f.keeps(t, reviews)
+
+		body := f.change(t, `mutation { createUser(input: {name: "Newcomer", email: "newcomer@shop.example"}) { id } }`)
+		if !strings.Contains(body, `"id":"`+id+`"`) {
+			t.Fatalf("another id than %s: %s", id, body)
+		}
+		f.change(t, `mutation { addReview(productId: 7, rating: 1, body: "no", authorId: `+id+`) { id } }`)
+		for query, want := range map[string]string{users: `"id":"` + id + `"`, one: `"Newcomer"`, search: `"id":"` + id + `"`, reviews: `"totalCount"`} {
+			if body, status := f.ask(t, query); isHit(status) || !strings.Contains(body, want) || body == before {
+				t.Errorf("after it came: %s %s", status, body)
+			}
+			f.keeps(t, query)
+		}
+		f.change(t, `mutation { deleteUser(id: `+id+`) }`)
+		for _, query := range []string{users, one, search} {
+			if body, status := f.ask(t, query); isHit(status) || strings.Contains(body, "Newcomer") {
+				t.Errorf("after it went: %s %s", status, body)
+			}
+		}
+	})
+}
+
+// A mutation that changes nothing evicts nothing.
+func TestAnswersAfterFailedWrites(t *testing.T) {
+	t.Parallel()
+	fronts(t, func(t *testing.T, f *front) {
+		reads := []string{productPage, `{ users(first: 100) { totalCount nodes { id name email } } }`, `{ user(id: 999) { name } }`}
+		for _, read := range reads {
+			f.keeps(t, read)
+		}
+		for _, c := range []struct{ mutation, code string }{
+			{`mutation { updateUser(id: 8, input: {email: "zawadi.okafor42@shop.example"}) { id } }`, "CONFLICT"},
+			{`mutation { updateUser(id: 999, input: {name: "x"}) { id } }`, "NOT_FOUND"},
+			{`mutation { deleteUser(id: 999) }`, "NOT_FOUND"},
+			{`mutation { setStock(productId: 7, stock: -1) { id } }`, "BAD_USER_INPUT"},
+			{`mutation { setStock(productId: 7) { id } }`, "GRAPHQL_VALIDATION_FAILED"},
+			{`mutation { placeOrder(lines: [{productId: 7, quantity: 100000}]) { id } }`, "CONFLICT"},
+		} {
+			if body, status := f.ask(t, c.mutation); !strings.Contains(body, `"code":"`+c.code+`"`) {
+				t.Errorf("%s: %s %s", c.mutation, status, body)
+			}
+			for _, read := range reads {
+				if body, status := f.ask(t, read); !isHit(status) {
+					t.Errorf("after %s: %s %s", c.mutation, status, body)
+				}
+			}
+		}
+	})
+}
+
+// What is written past the gateway makes answers new within half a second.
+func TestAnswersAfterWritesAround(t *testing.T) {
+	t.Parallel()
+	const write = `UPDATE products SET stock = 4711 WHERE id = 7`
+	synctest.Test(t, func(t *testing.T) {
+		d := database(t, "DATABASE_URL=sqlite::memory:")
+		f := openFront(t, d, "DATABASE_URL=sqlite::memory:")
+		f.keeps(t, productPage)
+		if _, err := d.Bun().Exec(write); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond)
+		if body, status := f.ask(t, productPage); isHit(status) || !strings.Contains(body, `"stock":4711`) {
+			t.Errorf("after half a second: %s %s", status, body)
+		}
+	})
+	t.Run("PostgreSQL, Redis", func(t *testing.T) {
+		environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
+		f := openFront(t, database(t, environ...), environ...)
+		f.keeps(t, productPage)
+		if _, err := f.db.Bun().Exec(write); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the answer is new", func() bool {
+			body, _ := f.ask(t, productPage)
+			return strings.Contains(body, `"stock":4711`)
+		})
+	})
+}
+
+// Two gateways: what one writes is new at the other.
+func TestAnswersOfAnotherGateway(t *testing.T) {
+	t.Parallel()
+	environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
+	d := database(t, environ...)
+	one, other := openFront(t, d, environ...), openFront(t, d, environ...)
+	other.keeps(t, productPage)
+	one.change(t, `mutation { setStock(productId: 7, stock: 4711) { id } }`)
+	eventually(t, "the other gateway's answer is new", func() bool {
+		body, _ := other.ask(t, productPage)
+		return strings.Contains(body, `"stock":4711`)
+	})
+}
+
+// With ANSWER_CACHE=false every answer is made, with the same headers for those who keep it.
+func TestWithoutAnswers(t *testing.T) {
+	t.Parallel()
+	d := database(t, "DATABASE_URL=sqlite::memory:")
+	f := openFront(t, d, "DATABASE_URL=sqlite::memory:", "ANSWER_CACHE=false", "TAG_HEADER=Cache-Tag", "CORS_ORIGINS=https://shop.example")
+	for range 2 {
+		r, body := f.send(t, http.MethodGet, "/graphql?query={user(id:42){name}}", "")
+		h := r.Header
+		if h.Get("Cache-Control") != "max-age=60, public" || h.Get("Etag") == "" || isHit(h.Get("Cache-Status")) || !slices.Contains(strings.Split(h.Get("Cache-Tag"), ","), "user:42") {
+			t.Errorf("%s %v", body, h)
+		}
+	}
+}
+
+// A page of another origin and one of this get headers of their own, so both vary by Origin, wherever the
+// answer comes from.
+func TestAnswersVaryByOrigin(t *testing.T) {
+	t.Parallel()
+	d := database(t, "DATABASE_URL=sqlite::memory:")
+	f := openFront(t, d, "DATABASE_URL=sqlite::memory:", "CORS_ORIGINS=https://shop.example")
+	for range 3 {
+		for _, headers := range [][]string{nil, {"Origin: https://shop.example"}} {
+			r, body := f.send(t, http.MethodGet, "/graphql?query={user(id:42){name}}", "", headers...)
+			if vary := strings.Join(r.Header.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Accept-Encoding") {
+				t.Errorf("Vary: %s: %s", vary, body)
+			}
+			if (r.Header.Get("Access-Control-Allow-Origin") != "") != (headers != nil) {
+				t.Errorf("%v: %v", headers, r.Header)
+			}
+		}
+	}
+}

@@ -1,0 +1,336 @@
+package main
+
+import (
+	"compress/gzip"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldcache/db"
+)
+
+// choices is where a random run takes its decisions from. When they are used up, the run ends.
+type choices struct{ left []byte }
+
+// of answers a number below n, which is at most 256.
+func (c *choices) of(n int) int {
+	if len(c.left) == 0 {
+		return 0
+	}
+	b := c.left[0]
+	c.left = c.left[1:]
+	return int(b) % n
+}
+
+func (c *choices) one(list ...string) string { return list[c.of(len(list))] }
+
+// maker makes operations over the contract. What they ask of users may be seen by the user themself only.
+type maker struct {
+	*choices
+	fragments []string
+	aliases   int
+}
+
+// operation is a document, with the values that its variable may have: ids of users.
+func (c *choices) operation() string {
+	m := &maker{choices: c}
+	fields := m.root()
+	if m.of(3) == 0 {
+		fields += " " + m.root()
+	}
+	return "query Q($id: ID! = 8) { " + fields + " x: user(id: $id) { " + m.name("email") + " } }" + strings.Join(m.fragments, "")
+}
+
+// name is a field under its name or an alias, which says nothing of the field.
+func (m *maker) name(field string) string {
+	if m.of(2) == 0 {
+		return field
+	}
+	m.aliases++
+	return fmt.Sprintf("a%d: %s", m.aliases, field)
+}
+
+func (m *maker) root() string {
+	m.aliases++
+	a := fmt.Sprintf("r%d: ", m.aliases)
+	switch m.of(6) {
+	case 0, 1:
+		return a + "me { " + m.user(2) + " }"
+	case 2:
+		return a + "user(id: " + m.one("8", "9", "10") + ") { " + m.user(2) + " }"
+	case 3:
+		return a + "users(first: 10) { nodes { " + m.user(1) + " } }"
+	case 4:
+		return a + `search(text: "a", first: 10) { __typename ` + m.on("User", m.user(1)) + " ... on Product { " + m.name("stock") + " } }"
+	}
+	return a + "product(id: 7) { reviews(first: 5) { nodes { author { " + m.user(1) + " } } } }"
+}
+
+// user selects fields of a user; depth is how often they may lead to another one.
+func (m *maker) user(depth int) string {
+	fields := m.name("id")
+	for range 1 + m.of(3) {
+		switch m.of(5) {
+		case 0, 1:
+			fields += " " + m.on("User", m.name("email"))
+		case 2:
+			fields += " " + m.on("User", m.name("bio"))
+		case 3:
+			if depth > 0 {
+				m.aliases++
+				fields += fmt.Sprintf(" o%d: orders(first: 3) { nodes { customer { cid: id %s } lines { quantity } } }", m.aliases, m.user(depth-1))
+			}
+		case 4:
+			if depth > 0 {
+				m.aliases++
+				fields += fmt.Sprintf(" v%d: reviews(first: 2) { nodes { author { %s } } }", m.aliases, m.user(depth-1))
+			}
+		}
+	}
+	return m.on("User", fields)
+}
+
+// on selects fields of a type: inline, by an inline fragment or by a named one.
+func (m *maker) on(typ, fields string) string {
+	switch m.of(3) {
+	case 0:
+		name := fmt.Sprintf("F%d", len(m.fragments))
+		m.fragments = append(m.fragments, " fragment "+name+" on "+typ+" { "+fields+" }")
+		return "..." + name
+	case 1:
+		if typ == "User" {
+			return "... on User { " + fields + " }"
+		}
+	}
+	return "... on " + typ + " @include(if: true) { " + fields + " }"
+}
+
+// viewers are those who ask, and the only user of whom they may see what is private; an admin sees all.
+var viewers = []struct {
+	name, token string
+	sees        string
+}{
+	{"nobody", "", "none"}, {"user 8", token(8, ""), "8"}, {"user 9", token(9, ""), "9"}, {"an admin", token(10, adminRole), "all"},
+}
+
+func token(user int64, role string) string {
+	text, err := signToken(Config{JWTSecret: secret, TokenUser: user, TokenRole: role, TokenTTL: 24 * time.Hour}, time.Now())
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// emails are those of users, by their id.
+func emails(t testing.TB, d *db.DB) map[string]string {
+	t.Helper()
+	var rows []struct{ ID, Email string }
+	if err := d.Bun().NewSelect().Table("users").Column("id", "email").Scan(t.Context(), &rows); err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, r := range rows {
+		all[r.ID] = r.Email
+	}
+	return all
+}
+
+var (
+	anyEmail    = regexp.MustCompile(`[\w.+-]+@[\w.-]+`)
+	anyCustomer = regexp.MustCompile(`"cid":"(\d+)"`)
+)
+
+// question is what is asked again and again.
+type question struct{ method, target, body string }
+
+// mixing is a run of random requests by several viewers.
+type mixing struct {
+	*choices
+	kept, plain *front            // the second one reads everything from the database
+	emails      map[string]string // by user
+	requests    []question
+	truth       map[[2]string]string // content by viewer and request
+	tags        map[string]string    // content by ETag
+	seen        map[string][]string  // ETags by target, whoever saw them
+	counts      struct{ asked, hits, unmodified, private int }
+}
+
+var viewersEnviron = []string{"DATABASE_URL=sqlite::memory:", "JWT_SECRET=" + secret, "MAX_ALIASES=200", "MAX_COMPLEXITY=1000000", "LOG_LEVEL=error"}
+
+func newMixing(t testing.TB, d *db.DB, decisions []byte) *mixing {
+	m := &mixing{
+		choices: &choices{decisions}, emails: emails(t, d), truth: map[[2]string]string{}, tags: map[string]string{}, seen: map[string][]string{},
+		kept: openFront(t, d, viewersEnviron...), plain: openFront(t, d, append(viewersEnviron, "ANSWER_CACHE=false")...),
+	}
+	var operations []string
+	for range 4 {
+		operations = append(operations, m.operation())
+	}
+	for range 12 {
+		m.requests = append(m.requests, m.question(operations))
+	}
+	return m
+}
+
+// question is one of the operations, or a batch of them.
+func (m *mixing) question(operations []string) question {
+	single := func() string {
+		variables := m.one(``, `,"variables":{"id":8}`, `,"variables":{"id":"9"}`, `,"variables":{"id":"10"}`)
+		return fmt.Sprintf(`{"query":%q%s}`, m.one(operations...), variables+m.one(``, ``, `,"operationName":"Q"`, `,"extensions":{"clientLibrary":{"name":"x"}}`))
+	}
+	switch m.of(6) {
+	case 0:
+		return question{http.MethodPost, "/graphql", "[" + single() + "," + single() + "]"}
+	case 1:
+		return question{http.MethodPost, "/graphql", "[" + single() + "]"}
+	case 2, 3:
+		return question{http.MethodPost, "/graphql", single()}
+	}
+	parameters := url.Values{"query": {m.one(operations...)}, "variables": {m.one("", `{"id":"9"}`, `{"id":10}`)}}
+	return question{http.MethodGet, "/graphql?" + parameters.Encode(), ""}
+}
+
+// run asks until the decisions are used up.
+func (m *mixing) run(t testing.TB) {
+	for len(m.left) > 0 && !t.Failed() {
+		switch m.of(64) {
+		case 0: // some answers become untrue
+			bio := fmt.Sprint("bio ", m.of(256))
+			m.kept.change(t, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: %q}) { email } }`, 8+m.of(3), bio), "Authorization: Bearer "+viewers[3].token)
+			clear(m.truth)
+		default:
+			m.ask(t)
+		}
+	}
+}
+
+// ask sends one request as one of the viewers to both gateways, and compares.
+func (m *mixing) ask(t testing.TB) {
+	who, q := viewers[m.of(len(viewers))], m.requests[m.of(len(m.requests))]
+	headers := []string{m.one("Accept: application/json", "Accept: application/graphql-response+json"), m.one("Accept-Encoding: identity", "Accept-Encoding: gzip")}
+	if q.method == http.MethodPost {
+		headers = append(headers, "Content-Type: application/json")
+	}
+	if seen := m.seen[q.target]; len(seen) > 0 && m.of(2) == 0 {
+		headers = append(headers, "If-None-Match: "+m.one(seen[max(0, len(seen)-256):]...))
+	}
+	if who.token != "" {
+		headers = append(headers, "Authorization: Bearer "+who.token)
+	}
+	want := m.said(t, who.token, q)
+	r, got := m.kept.send(t, q.method, q.target, q.body, headers...)
+	m.counts.asked++
+	if isHit(r.Header.Get("Cache-Status")) {
+		m.counts.hits++
+	}
+	tag := r.Header.Get("Etag")
+	if r.StatusCode == http.StatusNotModified {
+		m.counts.unmodified++
+		if got = m.tags[tag]; q.method != http.MethodGet || headers[len(headers)-1] != "If-None-Match: "+tag && headers[len(headers)-2] != "If-None-Match: "+tag {
+			t.Errorf("%s %s is not modified: %s, asked with %q", q.method, q.target, tag, headers)
+		}
+	} else if r.Header.Get("Content-Encoding") == "gzip" {
+		got = gunzip(t, got)
+	}
+	if got != want || strings.Contains(got, `"errors"`) {
+		t.Errorf("%s asks %s %s %s %q\ngot  %s\nwant %s\n%d %v", who.name, q.method, q.target, q.body, headers, got, want, r.StatusCode, r.Header)
+		return
+	}
+	if _, known := m.tags[tag]; !known && tag != "" {
+		m.tags[tag] = got
+		m.seen[q.target] = append(m.seen[q.target], tag)
+	}
+	m.judge(t, who.name, who.sees, got, r.Header.Get("Cache-Control"))
+}
+
+// judge looks for what a viewer may not see.
+func (m *mixing) judge(t testing.TB, name, sees, got, control string) {
+	t.Helper()
+	found := anyEmail.FindAllString(got, -1)
+	for _, email := range found {
+		if sees != "all" && email != m.emails[sees] {
+			t.Errorf("%s sees the e-mail %s: %s", name, email, got)
+		}
+	}
+	customers := anyCustomer.FindAllStringSubmatch(got, -1)
+	for _, customer := range customers {
+		if sees != "all" && customer[1] != sees {
+			t.Errorf("%s sees orders of user %s: %s", name, customer[1], got)
+		}
+	}
+	if len(found)+len(customers) > 0 {
+		m.counts.private++
+		if strings.Contains(control, "public") {
+			t.Errorf("what %s alone may see is public: %s %s", name, control, got)
+		}
+	}
+}
+
+// said is what the database says to a viewer. It is asked once for what was not written since.
+func (m *mixing) said(t testing.TB, token string, q question) string {
+	t.Helper()
+	key := [2]string{token, q.target + q.body}
+	if _, ok := m.truth[key]; !ok {
+		_, m.truth[key] = m.plain.send(t, q.method, q.target, q.body,
+			"Accept: application/json", "Content-Type: application/json", "Authorization: "+bearer(token), "Cache-Control: no-cache")
+	}
+	return m.truth[key]
+}
+
+func bearer(token string) string {
+	if token == "" {
+		return ""
+	}
+	return "Bearer " + token
+}
+
+func gunzip(t testing.TB, body string) string {
+	t.Helper()
+	r, err := gzip.NewReader(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// decisions are random bytes that a seed makes.
+func decisions(seed uint64, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b) // it does not fail
+	return b
+}
+
+// Whatever viewers ask in whatever order: each is answered what the database says to them.
+func TestViewersNeverMix(t *testing.T) {
+	t.Parallel()
+	d := database(t, viewersEnviron...)
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			m := newMixing(t, d, decisions(seed, 2000))
+			m.run(t)
+			c := m.counts
+			t.Logf("%d requests, %d of them from what is kept, %d not modified, %d with something private", c.asked, c.hits, c.unmodified, c.private)
+			if c.hits < c.asked/3 || c.unmodified == 0 || c.private < c.asked/10 {
+				t.Error("the run says little: too few hits, or too little that is private")
+			}
+		})
+	}
+}
+
+func FuzzViewersNeverMix(f *testing.F) {
+	f.Add(decisions(1000, 600))
+	d := database(f, viewersEnviron...)
+	f.Fuzz(func(t *testing.T, decisions []byte) {
+		newMixing(t, d, decisions[:min(len(decisions), 2000)]).run(t)
+	})
+}
