@@ -2,6 +2,8 @@ package redisstore_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -288,4 +290,65 @@ func BenchmarkGet20(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkServerCPU is what a batch of 20 keys costs the server's processor, against a plain MGET of the same keys:
+// the batch asks for the generation of a tag besides.
+func BenchmarkServerCPU(b *testing.B) {
+	url := testservers.RedisServer(b).URL()
+	s, plain := open(b, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(b, url)
+	var items []cache.Item
+	var names []string
+	for i := range 20 {
+		items = append(items, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), Tags: []cache.Tag{"{User}"}, MaxAge: time.Hour})
+		names = append(names, string(items[i].Key))
+	}
+	ts, err := s.Begin(b.Context(), items)
+	if err != nil {
+		b.Fatal(err)
+	}
+	now := time.Now()
+	var fills []cache.Fill
+	for i := range items {
+		fills = append(fills, cache.Fill{Item: items[i], Ticket: ts[i], Entry: &cache.Entry{
+			Data: []byte(`{"id":1,"name":"Ada Lovelace","bio":"Wrote the first program."}`), Loaded: now, Ends: now.Add(time.Hour), Seen: cache.SnapshotAfter(7),
+		}})
+	}
+	if n, err := s.Fill(b.Context(), fills); n != len(items) || err != nil {
+		b.Fatal(n, err)
+	}
+	used := func() (seconds float64) {
+		info := plain.Info(b.Context(), "cpu").Val()
+		for line := range strings.Lines(info) {
+			for _, name := range []string{"used_cpu_sys_main_thread:", "used_cpu_user_main_thread:"} {
+				if v, ok := strings.CutPrefix(strings.TrimSpace(line), name); ok {
+					f, err := strconv.ParseFloat(v, 64)
+					if err != nil {
+						b.Fatal(err)
+					}
+					seconds += f
+				}
+			}
+		}
+		return seconds
+	}
+	var batch, mget float64
+	const round = 200 // the two in turn
+	for n := 0; n < b.N; n += round {
+		began := used()
+		for range round {
+			if es, err := s.Get(b.Context(), items); err != nil || es[0] == nil {
+				b.Fatal(err)
+			}
+		}
+		between := used()
+		for range round {
+			if err := plain.MGet(b.Context(), names...).Err(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		batch += between - began
+		mget += used() - between
+	}
+	b.ReportMetric(batch/mget, "cpu/MGET")
 }
