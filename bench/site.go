@@ -46,9 +46,11 @@ func newSite(ctx context.Context, s *settings) (*site, error) {
 	}
 	ctx, end := context.WithCancel(ctx)
 	at := &site{folder: folder, end: end}
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, "fieldcache"), "fieldcache")
-	if text, err := build.CombinedOutput(); err != nil {
-		return at, fmt.Errorf("build fieldcache: %w\n%s", err, text)
+	if len(s.servers) > 0 {
+		build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, "fieldcache"), "fieldcache")
+		if text, err := build.CombinedOutput(); err != nil {
+			return at, fmt.Errorf("build fieldcache: %w\n%s", err, text)
+		}
 	}
 	gateways := map[string]server{}
 	for _, name := range names[2:] {
