@@ -16,7 +16,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 .PHONY: help
 help:
 	@echo "make <target>, where the target is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: ## serve on http://127.0.0.1:8080: embedded database, demo data, built playground
@@ -93,6 +93,10 @@ mutants: ## break the engine on purpose, one way at a time: each must turn tests
 .PHONY: bench
 bench: ## the benchmarks that match BENCH (all), with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+.PHONY: bench-servers
+bench-servers: ## gateways and bare servers side by side, in ratios; flags in ARGS: ARGS='-redis redis://127.0.0.1:6379'
+	go run ./bench $(ARGS)
 
 .PHONY: policy-apollo
 policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare our verdicts with Apollo Server's on COUNT operations

@@ -21,6 +21,7 @@ var arrows = map[string][]string{
 	"fieldcache/graph/model":            {"fieldcache/graph/scalar", "fieldcache/db"},
 	"fieldcache/graph/scalar":           {},
 	"fieldcache/dataloader":             {"fieldcache/db", "fieldcache/cache", "fieldcache/cache/outbox"},
+	"fieldcache/bench":                  {},
 	"fieldcache/cache":                  {},
 	"fieldcache/cache/answers":          {"fieldcache/cache"},
 	"fieldcache/cache/gqlcache":         {"fieldcache/cache", "fieldcache/cache/answers"},

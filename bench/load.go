@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load asks a server for as long as told, over connections that each wait for an answer before they ask
+// again.
+func load(ctx context.Context, target server, op operation, connections int, period time.Duration) (measurement, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	list := make([]*client, connections)
+	defer func() {
+		for _, c := range list {
+			if c != nil {
+				_ = c.conn.Close()
+			}
+		}
+	}()
+	for i := range list {
+		c, err := dial(ctx, target, op)
+		if err != nil {
+			return measurement{}, err
+		}
+		list[i] = c
+	}
+	var stop atomic.Bool
+	var requests atomic.Int64
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i, c := range list {
+		dice := rand.New(rand.NewPCG(1, uint64(i))) //nolint:gosec // nothing depends on that nobody guesses it
+		wg.Go(func() {
+			n := int64(0)
+			for ; !stop.Load(); n++ {
+				if err := c.ask(op.draw(dice)); err != nil {
+					cancel(err)
+					break
+				}
+			}
+			requests.Add(n)
+		})
+	}
+	timer := time.NewTimer(period)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	stop.Store(true)
+	end := time.Now()
+	if ctx.Err() == nil {
+		end = end.Add(askTimeout)
+	}
+	for _, c := range list {
+		_ = c.conn.SetDeadline(end)
+	}
+	wg.Wait()
+	return measurement{requests: requests.Load(), elapsed: time.Since(began)}, context.Cause(ctx)
+}
+
+// client is one connection.
+type client struct {
+	conn   net.Conn
+	head   string // of each request, up to its length
+	buffer []byte
+	answer response
+}
+
+// askTimeout is how long an answer may take that is under way at the end.
+const askTimeout = 30 * time.Second
+
+func dial(ctx context.Context, target server, op operation) (*client, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", target.url.Host)
+	if err != nil {
+		return nil, err
+	}
+	return &client{conn: conn, head: head(target, op), answer: response{bufio.NewReaderSize(conn, 16<<10)}}, nil
+}
+
+// head is the beginning of a request. A bare server tells operations apart by path.
+func head(target server, op operation) string {
+	path := target.url.RequestURI()
+	if target.bare {
+		path = "/" + op.name
+	}
+	return "POST " + path + " HTTP/1.1\r\nHost: " + target.url.Host + "\r\nContent-Type: application/json\r\nContent-Length: "
+}
+
+func (c *client) ask(body string) error {
+	c.buffer = strconv.AppendInt(append(c.buffer[:0], c.head...), int64(len(body)), 10)
+	c.buffer = append(append(c.buffer, "\r\n\r\n"...), body...)
+	if _, err := c.conn.Write(c.buffer); err != nil {
+		return err
+	}
+	return c.answer.read()
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"strconv"
+)
+
+// response reads answers, as little of each as tells that it is one: its status, its length, and that its
+// body begins with data or, where the length is not told before, is whole.
+type response struct{ in *bufio.Reader }
+
+func (r response) read() error {
+	line, err := r.in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
+		return fmt.Errorf("answered %q", bytes.TrimSpace(line))
+	}
+	length, chunked := -1, false
+	for {
+		line, err := r.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		name, value, found := bytes.Cut(bytes.TrimRight(line, "\r\n"), []byte(":"))
+		if !found {
+			break
+		}
+		switch {
+		case bytes.EqualFold(name, []byte("Content-Length")):
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return err
+			}
+		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
+			chunked = true
+		}
+	}
+	if chunked {
+		return r.chunks()
+	}
+	if length < 0 {
+		return fmt.Errorf("the answer has no length")
+	}
+	begin, err := r.in.Peek(min(length, len(data)))
+	if err != nil {
+		return err
+	}
+	if string(begin) != data {
+		return fmt.Errorf("the answer begins with %q", begin)
+	}
+	_, err = r.in.Discard(length)
+	return err
+}
+
+// data is how an answer without errors begins.
+const data = `{"data":`
+
+// chunks reads a body that comes in pieces.
+func (r response) chunks() error {
+	for {
+		line, err := r.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+		if err != nil {
+			return err
+		}
+		if _, err := io.CopyN(io.Discard, r.in, int64(size)+2); err != nil || size == 0 { //nolint:gosec // of 31 bits
+			return err
+		}
+	}
+}

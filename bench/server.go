@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// server is one of those that are compared.
+type server struct {
+	name  string
+	url   *url.URL
+	admin string // URL of a gateway's admin port; "" for others
+	pid   int    // 0: not known
+	bare  bool   // answers the same whatever is asked, by path
+}
+
+// otherServer reads NAME=URL or NAME=URL#PID.
+func otherServer(text string) (server, error) {
+	name, address, _ := strings.Cut(text, "=")
+	u, err := url.Parse(address)
+	if err != nil {
+		return server{}, err
+	}
+	if name == "" || u.Scheme != "http" || u.Port() == "" {
+		return server{}, fmt.Errorf("%q is not like plain=http://127.0.0.1:4000/graphql#1234", text)
+	}
+	s := server{name: name, url: u}
+	if u.Fragment != "" {
+		if s.pid, err = strconv.Atoi(u.Fragment); err != nil {
+			return server{}, fmt.Errorf("%q is no process id", u.Fragment)
+		}
+		u.Fragment = ""
+	}
+	return s, nil
+}
+
+// plain is a client that asks as the load does: for what is not compressed.
+var plain = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}}
+
+// ask sends a body and answers what comes back, which must be an answer without errors.
+func (s server) ask(ctx context.Context, body string) (fixed, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), strings.NewReader(body))
+	if err != nil {
+		return fixed{}, err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	return send(r)
+}
+
+func send(r *http.Request) (a fixed, err error) {
+	w, err := plain.Do(r)
+	if err != nil {
+		return a, err
+	}
+	defer func() { err = errors.Join(err, w.Body.Close()) }()
+	if a.Body, err = io.ReadAll(w.Body); err != nil {
+		return a, err
+	}
+	a.Header = w.Header
+	var errs struct{ Errors json.RawMessage }
+	if w.StatusCode != http.StatusOK || bytes.HasPrefix(a.Body, []byte("{")) && (json.Unmarshal(a.Body, &errs) != nil || errs.Errors != nil) {
+		return a, fmt.Errorf("%s answered %s: %.300s", r.URL, w.Status, a.Body)
+	}
+	return a, nil
+}
+
+// warm asks for everything that an operation reads, so that a cache has it.
+func warm(ctx context.Context, s server, op operation) error {
+	if s.bare {
+		return nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for _, body := range op.reads {
+		g.Go(func() error {
+			_, err := s.ask(ctx, body)
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// hit answers what a gateway writes when it has the answer.
+func (s server) hit(ctx context.Context, body string) (fixed, error) {
+	const tries = 3
+	var status string
+	for range tries {
+		a, err := s.ask(ctx, body)
+		if err != nil {
+			return a, err
+		}
+		if status = a.Header.Get("Cache-Status"); strings.HasPrefix(status, "fieldcache; hit") {
+			a.Header.Del("Date") // which net/http writes by itself
+			return a, nil
+		}
+	}
+	return fixed{}, fmt.Errorf("%s keeps no answer to %s: %s", s.name, body, status)
+}
+
+// users counts the users that a server knows.
+func (s server) users(ctx context.Context) (int, error) {
+	a, err := s.ask(ctx, body(`{users(first:1){totalCount}}`, nil))
+	if err != nil {
+		return 0, err
+	}
+	var v struct {
+		Data struct{ Users struct{ TotalCount int } }
+	}
+	if err := json.Unmarshal(a.Body, &v); err != nil {
+		return 0, err
+	}
+	if v.Data.Users.TotalCount == 0 {
+		return 0, fmt.Errorf("%s has no users: seed its database", s.name)
+	}
+	return v.Data.Users.TotalCount, nil
+}
+
+// tierHits are the values that a gateway's cache has answered from each tier.
+type tierHits struct{ memory, redis float64 }
+
+// hits asks a gateway's metrics; of another server there are none.
+func (s server) hits(ctx context.Context) (tierHits, error) {
+	if s.admin == "" {
+		return tierHits{}, nil
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"metrics", nil)
+	if err != nil {
+		return tierHits{}, err
+	}
+	a, err := send(r)
+	if err != nil {
+		return tierHits{}, err
+	}
+	return readHits(string(a.Body))
+}
+
+func readHits(metrics string) (h tierHits, err error) {
+	for line := range strings.Lines(metrics) {
+		for name, to := range map[string]*float64{"memory": &h.memory, "redis": &h.redis} {
+			if value, ok := strings.CutPrefix(line, `fieldcache_hits_total{tier="`+name+`"} `); ok {
+				if *to, err = strconv.ParseFloat(strings.TrimSpace(value), 64); err != nil {
+					return h, err
+				}
+			}
+		}
+	}
+	return h, nil
+}
+
+// share is the part of what was answered since before that came from Redis; -1 if nothing was.
+func (h tierHits) share(before tierHits) float64 {
+	all := h.memory - before.memory + h.redis - before.redis
+	if all == 0 {
+		return -1
+	}
+	return (h.redis - before.redis) / all
+}

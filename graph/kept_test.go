@@ -1,0 +1,81 @@
+package graph_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"fieldcache/cache/gqlcache"
+	"fieldcache/graph"
+)
+
+// mostAllocations is what a hit may allocate, on the garbage collector's account, however large the answer is.
+const mostAllocations = 4
+
+// sink is a response that is thrown away, so that nothing but the handler allocates.
+type sink struct {
+	header  http.Header
+	status  int
+	written int
+}
+
+func (s *sink) Header() http.Header { return s.header }
+
+func (s *sink) WriteHeader(status int) { s.status = status }
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.written += len(p)
+	return len(p), nil
+}
+
+// rewound is a body that can be sent again.
+type rewound struct{ *bytes.Reader }
+
+func (rewound) Close() error { return nil }
+
+// A kept answer costs its bytes: nothing is decoded, parsed or marshalled.
+func TestKeptAnswersAllocateLittle(t *testing.T) {
+	k := keep(t)
+	h := k.handler.(*gqlcache.Handler)
+	for name, query := range operations {
+		t.Run(name, func(t *testing.T) {
+			text, err := json.Marshal(map[string]string{"query": query})
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := rewound{bytes.NewReader(text)}
+			r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodPost, "/graphql", body)
+			r.Header.Set("Content-Type", "application/json")
+			r.ContentLength = int64(len(text))
+
+			first := httptest.NewRecorder()
+			h.ServeHTTP(first, r)
+			w := &sink{header: http.Header{}}
+			hits := h.Kept()
+			runs := 0
+			allocations := testing.AllocsPerRun(1000, func() {
+				runs++
+				clear(w.header)
+				w.written = 0
+				_, _ = body.Seek(0, io.SeekStart)
+				r.Body = body
+				if !h.ServeKept(w, r) {
+					t.Fatal("the answer was not kept")
+				}
+			})
+			if allocations > mostAllocations {
+				t.Errorf("%v allocations, at most %d are allowed", allocations, mostAllocations)
+			}
+			if got := h.Kept() - hits; got != uint64(runs) { //nolint:gosec // counted up from 0
+				t.Errorf("%d hits in %d runs", got, runs)
+			}
+			if w.written != first.Body.Len() || w.written == 0 {
+				t.Errorf("%d bytes were written, the first answer had %d", w.written, first.Body.Len())
+			}
+			t.Logf("%v allocations for %d bytes", allocations, w.written)
+		})
+	}
+}

@@ -1,0 +1,192 @@
+package graph_test
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/uptrace/bun"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/dataloader"
+	"fieldcache/db"
+	"fieldcache/db/fixtures"
+	"fieldcache/graph"
+	"fieldcache/graph/generated"
+)
+
+// rowCount counts the rows that the database has to read for what it is asked: those it answers, and those
+// that it sums up.
+type rowCount struct {
+	of   *db.DB // asked how many rows are summed up
+	rows atomic.Int64
+	err  atomic.Pointer[error]
+}
+
+// summed finds the products whose reviews a statement sums up.
+var summed = regexp.MustCompile(`sum\(rating\).*"?product_id"? IN \(([0-9, ]+)\)`)
+
+func (c *rowCount) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
+
+func (c *rowCount) AfterQuery(ctx context.Context, e *bun.QueryEvent) {
+	if e.Result == nil { // what frames a transaction
+		return
+	}
+	n, err := e.Result.RowsAffected()
+	if ids := summed.FindStringSubmatch(e.Query); ids != nil && err == nil {
+		var reviews int64
+		err = c.of.Bun().DB.QueryRowContext(ctx, "SELECT count(*) FROM reviews WHERE product_id IN ("+ids[1]+")").Scan(&reviews)
+		n += reviews
+	}
+	if err != nil {
+		c.err.Store(&err)
+	}
+	c.rows.Add(n)
+}
+
+// quickStock is the shop's schema but that stock is true for a second.
+func quickStock(t *testing.T) *ast.Schema {
+	t.Helper()
+	files, err := fs.Glob(os.DirFS("schema"), "*.graphqls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources []*ast.Source
+	for _, name := range files {
+		text, err := os.ReadFile(path.Join("schema", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, &ast.Source{Name: name, Input: strings.Replace(string(text),
+			"stock: Int! @cacheControl(maxAge: 30)", "stock: Int! @cacheControl(maxAge: 1)", 1)})
+	}
+	schema, err := gqlparser.LoadSchema(sources...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// mixed asks for products for a minute, ten times a second, and answers how many rows were read for each
+// 1,000 answers. whole: when the answer ends, so does all it was made of, as where answers are kept and nothing
+// else.
+func mixed(t *testing.T, reviews int, whole bool) float64 {
+	d, err := db.Open(t.Context(), db.Options{URL: "sqlite::memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.MigrateUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o := fixtures.Demo
+	o.Reviews = reviews * o.Products
+	if err := fixtures.Seed(t.Context(), d, o); err != nil {
+		t.Fatal(err)
+	}
+	count := &rowCount{of: d}
+
+	memory, err := memstore.New(memstore.Options{MaxBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := slog.New(slog.DiscardHandler)
+	c := cache.New(cache.Options{Memory: memory, Log: quiet})
+	defer c.Close()
+	store, err := answers.New(answers.Options{Cache: c, MaxBytes: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	counted := d.WithQueryHook(count)
+	schema := generated.NewExecutableSchema(generated.Config{
+		Schema: quickStock(t), Resolvers: &graph.Resolver{DB: counted, Log: quiet},
+	})
+	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := policies.Of("Product.stock"); err != nil || p.MaxAge != time.Second {
+		t.Fatalf("the stock is true for %v, %v", p.MaxAge, err)
+	}
+	loaders, err := dataloader.New(c, counted, func(coordinate string) (time.Duration, error) {
+		p, err := policies.Of(coordinate)
+		return p.MaxAge, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaders.Patience = time.Minute
+	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
+	handler := gqlcache.NewHandler(graph.NewExecutor(schema, loaders, graph.Options{
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Extensions: []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}},
+	}, quiet), gqlcache.HandlerOptions{Answers: store})
+
+	const seconds, perSecond = 60, 10
+	target := "/graphql?query=" + url.QueryEscape(operations["list"])
+	for n := range seconds * perSecond {
+		r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, target, nil)
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		if status := w.Header().Get("Cache-Status"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"stock":`) ||
+			!strings.HasPrefix(status, "fieldcache; hit") && !strings.HasSuffix(status, "; stored") {
+			t.Fatalf("%d, %s: %s", w.Code, status, w.Body)
+		}
+		time.Sleep(time.Second / perSecond)
+		if whole && n%perSecond == perSecond-1 {
+			var all cache.Eviction
+			for _, name := range []string{"Product", "Review"} {
+				all.Tags = append(all.Tags, cache.Type(name))
+			}
+			if _, err := c.EvictByHand(t.Context(), all); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := count.err.Load(); err != nil {
+		t.Fatal(*err)
+	}
+	return float64(count.rows.Load()) / (seconds * perSecond) * 1000
+}
+
+// When the stock of twenty products ends each second, their stock is read and nothing else. What that saves
+// is everything that is true for longer, above all the reviews that the ratings are made of.
+func TestMixedAgesReadWhatEnded(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		reviews int     // of a product, on average
+		most    float64 // of the rows that are read where whole answers are kept
+	}{
+		"no reviews":         {0, 1.0 / 1.5},
+		"10 reviews of each": {10, 1.0 / 8},
+		"50 reviews of each": {50, 1.0 / 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				parts, whole := mixed(t, test.reviews, false), mixed(t, test.reviews, true)
+				if parts == 0 || parts > whole*test.most {
+					t.Errorf("%.0f rows for each 1,000 answers, %.0f where whole answers are kept: more than %.3f of them", parts, whole, test.most)
+				}
+				t.Logf("rows for each 1,000 answers: %.0f, whole answers %.0f, 1/%.1f", parts, whole, whole/parts)
+			})
+		})
+	}
+}
