@@ -136,24 +136,43 @@ func (f *front) change(t testing.TB, mutation string, headers ...string) string 
 }
 
 // keeps asks until the answer is kept, and answers it.
-func (f *front) keeps(t testing.TB, query string, headers ...string) string {
+func (f *front) keeps(t *testing.T, query string) (body string) {
 	t.Helper()
-	f.ask(t, query, headers...)
-	body, status := f.ask(t, query, headers...)
-	if !isHit(status) {
-		t.Fatalf("%s is not kept: %s %s", query, status, body)
-	}
+	eventually(t, "kept is the answer to "+query, func() bool {
+		var status string
+		body, status = f.ask(t, query)
+		return isHit(status)
+	})
 	return body
+}
+
+// once runs a test whose outcome says what was kept, or is wrong. A machine may be so slow that a poll of
+// PostgreSQL takes longer than a lease, and nothing that is kept is served: the test is then run again.
+func (f *front) once(t *testing.T, test func() (problem string)) {
+	t.Helper()
+	rounds, problem := 1, ""
+	if f.db.Postgres() {
+		rounds = 10
+	}
+	for range rounds {
+		if problem = test(); problem == "" || t.Failed() {
+			return
+		}
+	}
+	t.Error(problem)
 }
 
 func isHit(status string) bool { return strings.HasPrefix(status, "fieldcache; hit; ttl=") }
 
-// fronts runs a test on both databases and with both sets of tiers.
+// fronts runs a test on both databases and with both sets of tiers. Over the embedded one time stands still
+// meanwhile.
 func fronts(t *testing.T, test func(t *testing.T, f *front)) {
 	t.Run("SQLite, memory", func(t *testing.T) {
 		t.Parallel()
-		d := database(t, "DATABASE_URL=sqlite::memory:")
-		test(t, openFront(t, d, "DATABASE_URL=sqlite::memory:"))
+		synctest.Test(t, func(t *testing.T) {
+			d := database(t, "DATABASE_URL=sqlite::memory:")
+			test(t, openFront(t, d, "DATABASE_URL=sqlite::memory:"))
+		})
 	})
 	t.Run("PostgreSQL, Redis", func(t *testing.T) {
 		t.Parallel()
@@ -167,41 +186,39 @@ const productPage = `{ product(id: 7) { name stock price { amount } averageRatin
 // Of an answer that a write made untrue, what the write touched is read again, and nothing else.
 func TestAnswersAfterAWrite(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		read, write string
-		want        string   // in the answer afterwards
-		reads       []string // parts of the statements that it takes
-	}{
-		"stock":          {productPage, `mutation { setStock(productId: 7, stock: 4711) { id } }`, `"stock":4711`, []string{`"stock"`}},
-		"stock, of many": {`{ products(first: 20) { totalCount nodes { name stock price { amount } } } }`, `mutation { setStock(productId: 7, stock: 4711) { id } }`, `"stock":4711`, []string{`"stock"`}},
-		"price":          {productPage, `mutation { setPrice(productId: 7, price: {amount: "47.11", currency: "USD"}) { id } }`, `"amount":"47.11"`, []string{`"price_cents"`}},
-		"a user's name":  {`{ users(first: 20) { totalCount nodes { name country { name } } } }`, `mutation { updateUser(id: 8, input: {name: "Ada"}) { id } }`, `"name":"Ada"`, []string{`FROM "users"`}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			fronts(t, func(t *testing.T, f *front) {
-				before := f.keeps(t, c.read)
-				f.change(t, c.write)
+	const list = `{ products(first: 20) { totalCount nodes { name stock price { amount } } } }`
+	fronts(t, func(t *testing.T, f *front) {
+		n := 4710
+		for name, c := range map[string]struct {
+			read, write string // %d is a number
+			want        string // in the answer afterwards
+			reads       string // a part of the only statement that it takes
+		}{
+			"stock":          {productPage, `mutation { setStock(productId: 7, stock: %d) { id } }`, `"stock":%d`, `"stock" FROM "products"`},
+			"stock, of many": {list, `mutation { setStock(productId: 7, stock: %d) { id } }`, `"stock":%d`, `"stock" FROM "products"`},
+			"price":          {productPage, `mutation { setPrice(productId: 7, price: {amount: "%d.00", currency: "USD"}) { id } }`, `"amount":"%d.00"`, `"price_cents", "product_row"."currency" FROM "products"`},
+			"a user's name":  {`{ users(first: 20) { totalCount nodes { name country { name } } } }`, `mutation { updateUser(id: 8, input: {name: "Ada %d"}) { id } }`, `"name":"Ada %d"`, `FROM "users"`},
+		} {
+			f.once(t, func() string {
+				n++
+				f.keeps(t, c.read)
+				f.change(t, fmt.Sprintf(c.write, n))
 				f.reads()
 				body, status := f.ask(t, c.read)
-				if status != "fieldcache; fwd=partial; stored" || !strings.Contains(body, c.want) || strings.Contains(before, c.want) {
-					t.Errorf("%s %s", status, body)
+				if !strings.Contains(body, fmt.Sprintf(c.want, n)) {
+					t.Errorf("%s: %s", name, body)
 				}
 				reads := f.reads()
-				if len(reads) != len(c.reads) {
-					t.Fatalf("%d statements:\n%s", len(reads), strings.Join(reads, "\n"))
+				if status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], c.reads) {
+					return fmt.Sprintf("%s: %s %s, read by\n%s", name, status, body, strings.Join(reads, "\n"))
 				}
-				for i, part := range c.reads {
-					if !strings.Contains(reads[i], part) {
-						t.Errorf("%s\nhas not %s in it", reads[i], part)
-					}
+				if again, status := f.ask(t, c.read); again != body || !isHit(status) || len(f.reads()) > 0 {
+					return fmt.Sprintf("%s: the second time %s %s", name, status, again)
 				}
-				if f.keeps(t, c.read) != body || len(f.reads()) > 0 {
-					t.Error("the new answer is not kept as it is")
-				}
+				return ""
 			})
-		})
-	}
+		}
+	})
 }
 
 // When stock has been kept for as long as it may be, stock is read, and nothing else.
@@ -271,9 +288,6 @@ func TestAnswersAfterFailedWrites(t *testing.T) {
 	t.Parallel()
 	fronts(t, func(t *testing.T, f *front) {
 		reads := []string{productPage, `{ users(first: 100) { totalCount nodes { id name email } } }`, `{ user(id: 999) { name } }`}
-		for _, read := range reads {
-			f.keeps(t, read)
-		}
 		for _, c := range []struct{ mutation, code string }{
 			{`mutation { updateUser(id: 8, input: {email: "zawadi.okafor42@shop.example"}) { id } }`, "CONFLICT"},
 			{`mutation { updateUser(id: 999, input: {name: "x"}) { id } }`, "NOT_FOUND"},
@@ -282,14 +296,20 @@ func TestAnswersAfterFailedWrites(t *testing.T) {
 			{`mutation { setStock(productId: 7) { id } }`, "GRAPHQL_VALIDATION_FAILED"},
 			{`mutation { placeOrder(lines: [{productId: 7, quantity: 100000}]) { id } }`, "CONFLICT"},
 		} {
-			if body, status := f.ask(t, c.mutation); !strings.Contains(body, `"code":"`+c.code+`"`) {
-				t.Errorf("%s: %s %s", c.mutation, status, body)
-			}
-			for _, read := range reads {
-				if body, status := f.ask(t, read); !isHit(status) {
-					t.Errorf("after %s: %s %s", c.mutation, status, body)
+			f.once(t, func() string {
+				for _, read := range reads {
+					f.keeps(t, read)
 				}
-			}
+				if body, _ := f.ask(t, c.mutation); !strings.Contains(body, `"code":"`+c.code+`"`) {
+					t.Errorf("%s: %s", c.mutation, body)
+				}
+				for _, read := range reads {
+					if body, status := f.ask(t, read); !isHit(status) {
+						return fmt.Sprintf("after %s: %s %s", c.mutation, status, body)
+					}
+				}
+				return ""
+			})
 		}
 	})
 }
