@@ -135,6 +135,17 @@ func (c *Cache) land(f *flight, r Result) {
 	}
 }
 
+// unboard keeps later readers from joining flights.
+func (c *Cache) unboard(fs []*flight) {
+	c.flights.mu.Lock()
+	defer c.flights.mu.Unlock()
+	for _, f := range fs {
+		if c.flights.byKey[f.Key] == f {
+			delete(c.flights.byKey, f.Key)
+		}
+	}
+}
+
 // await waits for the flights of wants and answers whether all have landed; otherwise ctx has ended.
 func (c *Cache) await(ctx context.Context, wants []*want, began *group) bool {
 	all := true

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
 	"sync/atomic"
 )
 
@@ -15,6 +16,7 @@ const slots = 1 << 16
 // answer. It is safe for concurrent use. 512 KiB.
 type Generations struct {
 	seed  maphash.Seed
+	epoch atomic.Uint64 // how often everything was evicted
 	table [slots]atomic.Uint64
 }
 
@@ -22,7 +24,13 @@ type Generations struct {
 func NewGenerations() *Generations { return &Generations{seed: maphash.MakeSeed()} }
 
 // Stamp remembers the generations of some names at one moment. It is never changed once made.
-type Stamp struct{ marks []mark }
+type Stamp struct {
+	epoch uint64
+	marks []mark
+}
+
+// always is the epoch of a stamp that depends on nothing.
+const always = math.MaxUint64
 
 type mark struct {
 	slot       uint32
@@ -31,7 +39,7 @@ type mark struct {
 
 // Stamp is the stamp of an item's key and tags now.
 func (g *Generations) Stamp(item Item) *Stamp {
-	s := &Stamp{make([]mark, 0, 1+len(item.Tags))}
+	s := &Stamp{g.epoch.Load(), make([]mark, 0, 1+len(item.Tags))}
 	s.marks = append(s.marks, g.mark(string(item.Key)))
 	for _, t := range item.Tags {
 		s.marks = append(s.marks, g.mark(string(t)))
@@ -46,6 +54,9 @@ func (g *Generations) mark(name string) mark {
 
 // Holds reports whether none of the stamp's names was evicted since it was taken.
 func (g *Generations) Holds(s *Stamp) bool {
+	if s.epoch != g.epoch.Load() && s.epoch != always {
+		return false
+	}
 	for _, m := range s.marks {
 		if g.table[m.slot].Load() != m.generation {
 			return false
@@ -64,12 +75,8 @@ func (g *Generations) Evict(ev Eviction) {
 	}
 }
 
-// EvictAll ends every stamp.
-func (g *Generations) EvictAll() {
-	for i := range g.table {
-		g.table[i].Add(1)
-	}
-}
+// EvictAll ends every stamp that depends on anything.
+func (g *Generations) EvictAll() { g.epoch.Add(1) }
 
 func (g *Generations) slot(name string) uint32 {
 	return uint32(maphash.String(g.seed, name) % slots) //nolint:gosec // below slots
@@ -82,9 +89,10 @@ func Join(stamps ...*Stamp) *Stamp {
 	for _, s := range stamps {
 		n += len(s.marks)
 	}
-	joined := &Stamp{make([]mark, 0, n)}
+	joined := &Stamp{always, make([]mark, 0, n)}
 	seen := make(map[mark]struct{}, n)
 	for _, s := range stamps {
+		joined.epoch = min(joined.epoch, s.epoch) // of two that differ, the older one does not hold
 		for _, m := range s.marks {
 			if _, ok := seen[m]; !ok {
 				seen[m] = struct{}{}

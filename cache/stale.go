@@ -12,6 +12,7 @@ var errSourceSlow = errors.New("cache: the source did not answer within the leas
 // landFailed lands flights whose source failed: with what the tiers had last, if that is allowed, or with
 // the error.
 func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
+	c.unboard(fs) // who comes now may have more luck
 	stale := make([]*Entry, len(fs))
 	if c.staleAllowed() && ctx.Err() == nil {
 		c.findStale(ctx, fs, stale)
