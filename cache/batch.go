@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ type Batch struct {
 	Observe Observer
 	// Fresh has everything read from its source; the caches are only filled.
 	Fresh bool
+	// Unkept has nothing put into the caches.
+	Unkept bool
 
 	cache *Cache
 
@@ -72,6 +75,12 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 // Load answers the requests in their order. What was asked before is not asked again until [Batch.Forget].
 // An error says that ctx ended first.
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
+	if b.Unkept {
+		requests = slices.Clone(requests)
+		for i := range requests {
+			requests[i].MaxAge = 0
+		}
+	}
 	results := make([]Result, len(requests))
 	var calls []*call // parallel to requests once one is not in memory
 	now := time.Now()

@@ -146,7 +146,10 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-type freshKey struct{}
+type (
+	freshKey  struct{}
+	unkeptKey struct{}
+)
 
 // Fresh returns a context whose operation is to be read past the caches, which are only filled: see
 // [Batch.Fresh].
@@ -154,3 +157,9 @@ func Fresh(ctx context.Context) context.Context { return context.WithValue(ctx, 
 
 // IsFresh reports whether ctx was made by [Fresh].
 func IsFresh(ctx context.Context) bool { return ctx.Value(freshKey{}) != nil }
+
+// Unkept returns a context of whose operation nothing is to be put into the caches: see [Batch.Unkept].
+func Unkept(ctx context.Context) context.Context { return context.WithValue(ctx, unkeptKey{}, true) }
+
+// IsUnkept reports whether ctx was made by [Unkept].
+func IsUnkept(ctx context.Context) bool { return ctx.Value(unkeptKey{}) != nil }

@@ -284,3 +284,27 @@ func TestAPanicOfAValueIsAnError(t *testing.T) {
 		}
 	})
 }
+
+// A batch of which nothing is to be kept fills no tier, also not with what is read along.
+func TestUnkept(t *testing.T) {
+	t.Parallel()
+	tiers(t, func(t *testing.T, far *shared) {
+		s := &table{rows: map[cache.Key]string{"product:7": "lamp", "{product:7}:stock": "3"}}
+		s.also = map[cache.Key][]cache.Request{"product:7": {s.request("{product:7}:stock")}}
+		c := openTiers(t, far)
+		for range 2 {
+			b := c.NewBatch()
+			b.Fresh, b.Unkept = true, true
+			got, err := b.Load(t.Context(), []cache.Request{s.request("product:7")})
+			if err != nil || got[0].Value != "lamp" || got[0].Stamp != nil {
+				t.Errorf("got %v, %v", got, err)
+			}
+		}
+		s.loads(t, 2)
+		if far != nil && len(far.took()) > 0 {
+			t.Error("the shared tier was asked")
+		}
+		want(t, c, s.request("{product:7}:stock"), "3")
+		s.loads(t, 3)
+	})
+}

@@ -176,6 +176,9 @@ func (c *Cache) along(fs []*flight) []*flight {
 		asked[f.Key] = true
 	}
 	for _, f := range fs {
+		if f.MaxAge <= 0 {
+			continue // what is read besides may not be meant to be kept either
+		}
 		for _, r := range f.Source.Also(f.Request) {
 			if !asked[r.Key] {
 				asked[r.Key] = true

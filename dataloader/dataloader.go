@@ -174,7 +174,8 @@ type loadersKey struct{}
 // they answer; it is called concurrently.
 func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
 	batch := f.cache.NewBatch()
-	batch.Patience, batch.Observe, batch.Fresh = f.Patience, observe, cache.IsFresh(ctx)
+	batch.Patience, batch.Observe = f.Patience, observe
+	batch.Fresh, batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
 	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 

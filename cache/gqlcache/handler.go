@@ -161,6 +161,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wish.nothing {
 		ctx = context.WithValue(ctx, unkeptKey{}, true)
 	}
+	if wish.bare {
+		ctx = cache.Unkept(ctx)
+	}
 	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch

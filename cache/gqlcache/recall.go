@@ -23,7 +23,8 @@ import (
 // takes whatever is kept.
 type wish struct {
 	anew    bool // compute it, and keep it
-	nothing bool // keep nothing of it
+	nothing bool // keep no answer of it
+	bare    bool // nor any part
 	only    bool // compute nothing
 	maxAge  int  // seconds; -1: any
 	left    int  // seconds that it must have left
@@ -44,7 +45,7 @@ func (h *Handler) wishOf(header http.Header) wish {
 			case name == "no-cache":
 				w.anew = true
 			case name == "no-store":
-				w.anew, w.nothing = true, true
+				w.anew, w.nothing, w.bare = true, true, true
 			case name == "only-if-cached":
 				w.only = true
 			case name == "max-age" && err == nil && seconds >= 0:
