@@ -61,8 +61,8 @@ func TestGatewaySharesDocuments(t *testing.T) {
 	if got := third.persistedQuery(t, "", hash); got != britain {
 		t.Errorf("Redis hangs, by hash: %s", got)
 	}
-	// Twice REDIS_TIMEOUT for the documents, and the reads of the country.
-	if took := time.Since(began); took > 3*time.Second {
+	// Twice REDIS_TIMEOUT for the documents, and the reads of the country, on a machine that may be busy.
+	if took := time.Since(began); took > 8*time.Second { // a client left to its own defaults takes half a minute
 		t.Errorf("it took %v", took)
 	}
 	server.Resume()
