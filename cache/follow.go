@@ -15,6 +15,9 @@ const (
 	markAfter = 50 * time.Millisecond
 	// relayAfter is the age at which a write that is not done is relayed. Who wrote it had the time.
 	relayAfter = 200 * time.Millisecond
+	// relayRest is how long nothing is relayed after the shared tier did not take it: the rows are locked
+	// meanwhile, and on SQLite so is everything.
+	relayRest = time.Second
 	// sweepEvery is how often it is looked for writes that are not done, whether one is known or not.
 	sweepEvery = 5 * time.Second
 	// keepWrites is how long writes stay in the outbox, for gateways that start.
@@ -141,6 +144,9 @@ func (c *Cache) relay(ctx context.Context) {
 	if !sweep && (oldest.IsZero() || time.Since(oldest) < relayAfter) {
 		return
 	}
+	if time.Since(c.relayFailed) < relayRest {
+		return
+	}
 	c.swept = time.Now()
 	for {
 		began := time.Now()
@@ -155,6 +161,7 @@ func (c *Cache) relay(ctx context.Context) {
 		})
 		cancel()
 		if err != nil {
+			c.relayFailed = time.Now()
 			c.log.DebugContext(ctx, "evictions could not be relayed", "error", err)
 			return
 		}
