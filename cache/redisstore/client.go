@@ -131,7 +131,9 @@ func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	// They would ask for the server's list of commands before the first, with a time limit of their own
 	// of 5 s, and are about commands that go to several nodes: we have none.
 	c.DisableRoutingPolicies = true
-	return redis.NewClusterClient(c)
+	client := redis.NewClusterClient(c)
+	client.AddHook(pipelines{})
+	return client
 }
 
 // urlError is err without the URL, which may hold a password.

@@ -24,6 +24,7 @@ func TestCluster(t *testing.T) {
 	t.Run("a node that forgot the script is told again", func(t *testing.T) { scriptsAreToldAgain(t, d) })
 	t.Run("slots that moved are followed", func(t *testing.T) { movedSlotsAreFollowed(t, d, c) })
 	t.Run("slots on their way are served", func(t *testing.T) { openSlotsAreServed(t, d, c) })
+	t.Run("a fill goes to one node at a time", func(t *testing.T) { fillsGoToOneNodeAtATime(t, d, c) })
 	t.Run("an eviction's order holds while a slot moves", func(t *testing.T) { evictionsKeepTheirOrder(t, d, c) })
 	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
 }
@@ -203,6 +204,29 @@ func openSlotsAreServed(t *testing.T, d deployment, c *testservers.Cluster) {
 		t.Error("after the move a fill was refused")
 	}
 	want(`"newer"`)
+}
+
+// One fill of a batch can't be carried out while the slot moves, another is redirected: neither is sent to two
+// nodes at once, which the race detector would tell.
+func fillsGoToOneNodeAtATime(t *testing.T, d deployment, c *testservers.Cluster) {
+	s := open(t, d.Options)
+	user := cache.Entity("user", rand.Text())
+	torn := cache.Item{Key: user.Part("stock"), MaxAge: time.Minute}
+	moved := cache.Item{Key: user.Part("price"), MaxAge: time.Minute}
+	for _, item := range []cache.Item{torn, moved} {
+		fill(t, s, item, begin(t, s, item)[0], `"old"`)
+	}
+	tickets := begin(t, s, torn, moved)
+	slot := c.Slot(string(torn.Key))
+	m := c.StartMove(slot, (c.Owner(slot)+1)%len(c.Nodes))
+	m.Keys(string(torn.Key), string(moved.Key), moved.Key.Fence())
+	now := time.Now()
+	entry := &cache.Entry{Data: []byte(`"new"`), Loaded: now, Ends: now.Add(time.Minute)}
+	n, err := s.Fill(t.Context(), []cache.Fill{{Item: torn, Ticket: tickets[0], Entry: entry}, {Item: moved, Ticket: tickets[1], Entry: entry}})
+	if n != 1 || err != nil {
+		t.Errorf("filled %d of 2, want the one that moved: %v", n, err)
+	}
+	m.Finish()
 }
 
 // The fence is at the new node, which hangs, the key still at the old one: were the key unlinked

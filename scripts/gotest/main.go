@@ -1,6 +1,7 @@
 // Command gotest runs go test with the arguments it is given and prints what
 // plain go test would. Beyond that it fails when a test was skipped: a check
-// that did not take place must not look like one that passed.
+// that did not take place must not look like one that passed. Where much was printed, what failing tests said of
+// it comes once more at the end, in a few lines.
 package main
 
 import (
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -26,7 +28,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 		os.Exit(1)
 	}
-	skipped, err := report(events, os.Stdout)
+	skipped, failures, err := report(events, os.Stdout)
+	os.Stdout.WriteString(failures)
 	if err = errors.Join(err, cmd.Wait()); err != nil {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 	}
@@ -46,9 +49,17 @@ type event struct {
 	Output  string
 }
 
+// said is a line by which a test reports a failure or logs, with the place in its source.
+var said = regexp.MustCompile(`^\s*\w+_test\.go:\d+: `)
+
+// most is how many of a failed test's lines come in the end.
+const most = 6
+
 // report prints the packages' results and the output of tests that did not
-// pass, and returns the tests that were skipped.
-func report(events io.Reader, w io.Writer) (skipped []string, err error) {
+// pass, and returns the tests that were skipped and what is to come in the end: the last lines that failed
+// tests said, if they had printed more.
+func report(events io.Reader, w io.Writer) (skipped []string, failures string, err error) {
+	var summary strings.Builder
 	type test struct{ pkg, name string }
 	output := map[test]*strings.Builder{} // of the tests that have not ended
 	tell := func(t test) {
@@ -60,9 +71,9 @@ func report(events io.Reader, w io.Writer) (skipped []string, err error) {
 	for d := json.NewDecoder(events); ; {
 		var e event
 		if err := d.Decode(&e); err == io.EOF {
-			return skipped, nil
+			return skipped, summary.String(), nil
 		} else if err != nil {
-			return skipped, fmt.Errorf("read the output of go test -json: %w", err)
+			return skipped, summary.String(), fmt.Errorf("read the output of go test -json: %w", err)
 		}
 		t := test{e.Package, e.Test}
 		switch {
@@ -82,6 +93,9 @@ func report(events io.Reader, w io.Writer) (skipped []string, err error) {
 			skipped = append(skipped, e.Package+"."+e.Test)
 			tell(t)
 		case e.Action == "fail" && e.Test != "":
+			if b := output[t]; b != nil {
+				summary.WriteString(short(e.Package+"."+e.Test, b.String()))
+			}
 			tell(t)
 		case e.Action == "fail": // a panic or a timeout leaves tests without an end
 			left := slices.Collect(maps.Keys(output))
@@ -93,4 +107,20 @@ func report(events io.Reader, w io.Writer) (skipped []string, err error) {
 			}
 		}
 	}
+}
+
+// short is what a failed test said, in a few lines; "" if it printed no more than those.
+func short(test, output string) string {
+	lines := strings.SplitAfter(output, "\n")
+	var words []string
+	for _, line := range lines {
+		if said.MatchString(line) {
+			words = append(words, line)
+		}
+	}
+	words = words[max(0, len(words)-most):]
+	if len(lines) <= 2*most || len(words) == 0 {
+		return ""
+	}
+	return "gotest: in short, " + test + ":\n" + strings.Join(words, "")
 }

@@ -50,7 +50,7 @@ func TestReport(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var printed strings.Builder
-			skipped, err := report(strings.NewReader(test.events), &printed)
+			skipped, _, err := report(strings.NewReader(test.events), &printed)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,7 +65,24 @@ func TestReport(t *testing.T) {
 }
 
 func TestReportRefusesWhatIsNotJSON(t *testing.T) {
-	if _, err := report(strings.NewReader("FAIL"), &strings.Builder{}); err == nil {
+	if _, _, err := report(strings.NewReader("FAIL"), &strings.Builder{}); err == nil {
 		t.Error("no error")
+	}
+}
+
+func TestShort(t *testing.T) {
+	log := strings.Repeat("        a line of a log\n", 50)
+	tests := map[string]struct{ output, want string }{
+		"little is not told twice":    {"    a_test.go:1: wrong\n--- FAIL: TestA\n", ""},
+		"what the test said of much":  {log + "    a_test.go:1: wrong\n" + log, "gotest: in short, p.TestA:\n    a_test.go:1: wrong\n"},
+		"the last of what it said":    {log + strings.Repeat("    a_test.go:1: first\n", 9) + strings.Repeat("    a_test.go:2: wrong\n", 6), "gotest: in short, p.TestA:\n" + strings.Repeat("    a_test.go:2: wrong\n", 6)},
+		"nothing of who said nothing": {log, ""},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := short("p.TestA", test.output); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,69 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"net"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK command by command, and puts a
+// pipeline that failed otherwise on its list once more as a whole: a command that has been redirected is then
+// on the lists of two nodes, and both replies are written into it at the same time. So go-redis is told to
+// send nothing again but what was redirected. What no node answered is sent again here, when all else is done.
+type pipelines struct{}
+
+var _ redis.Hook = pipelines{}
+
+// DialHook implements [redis.Hook]: it changes nothing.
+func (pipelines) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements [redis.Hook]: it changes nothing.
+func (pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+// ProcessPipelineHook implements [redis.Hook].
+func (pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		all := make([]redis.Cmder, len(cmds))
+		for i, cmd := range cmds {
+			all[i] = once{cmd}
+		}
+		err := next(ctx, all)
+		var again []redis.Cmder
+		for _, cmd := range all {
+			if unanswered(cmd.Err()) {
+				again = append(again, cmd)
+			}
+		}
+		if len(again) == 0 || ctx.Err() != nil {
+			return err
+		}
+		for _, cmd := range again {
+			cmd.SetErr(nil)
+		}
+		_ = next(ctx, again) // each command has its error, which the first of them tells below
+		for _, cmd := range all {
+			if err := cmd.Err(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// unanswered reports whether a connection failed before it brought a reply.
+func unanswered(err error) bool {
+	var answer redis.Error
+	if err == nil || errors.As(err, &answer) {
+		return false
+	}
+	var timeout net.Error
+	return !errors.As(err, &timeout) || !timeout.Timeout() // who was too slow once is not waited for twice
+}
+
+// once is a command that go-redis does not send again by itself, unless it was redirected.
+type once struct{ redis.Cmder }
+
+// NoRetry implements [redis.Cmder].
+func (once) NoRetry() bool { return true }
