@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"fieldcache/cache"
 	"fieldcache/cache/outbox"
@@ -20,16 +21,23 @@ type Country struct {
 // CountriesByCode answers the countries with these codes. Each is a look of its own into the index: given a
 // list, PostgreSQL would rather read the whole table, small as it is.
 func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*Country, cache.Snapshot, error) {
-	wanted := make([]bun.TupleValues, len(codes))
-	for i, c := range codes {
-		wanted[i] = bun.Tuple([]string{c})
+	args := d.arguments()
+	var wanted schema.QueryAppender
+	if d.prepares {
+		wanted = bun.SafeQuery("unnest(?::text[]) AS wanted (column1)", args.add(codes))
+	} else {
+		rows := make([]bun.TupleValues, len(codes))
+		for i, c := range codes {
+			rows[i] = bun.Tuple([]string{c})
+		}
+		wanted = bun.SafeQuery("(VALUES ?) AS wanted", bun.List(rows))
 	}
 	var rows []struct {
 		Seen, Code string
 		Name       *string // nil: there is none
 	}
-	err := d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM (VALUES ?) AS wanted",
-		outbox.Seen(d.bun), bun.List(wanted)).Scan(ctx, &rows)
+	err := d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM ?",
+		outbox.Seen(d.bun), wanted).Conn(args.conn()).Scan(ctx, &rows)
 	if err != nil {
 		return nil, cache.Snapshot{}, translate(err, "")
 	}
@@ -46,7 +54,7 @@ func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*C
 // CountryCodes answers the codes of all countries, in order.
 func (d *DB) CountryCodes(ctx context.Context) ([]string, cache.Snapshot, error) {
 	// Ordered inside as well: for an order PostgreSQL takes the index.
-	rows, seen, err := read[Country](ctx, d, "code", d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code"))
+	rows, seen, err := read[Country](ctx, d.arguments(), "code", d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code"))
 	codes := make([]string, len(rows))
 	for i, r := range rows {
 		codes[i] = r.Code

@@ -84,6 +84,8 @@ type DB struct {
 	keep    *sql.Conn // holds a database in memory alive; nil for all others
 	options Options
 	lent    bool // whether the pool is another DB's, who closes it
+
+	prepares bool // whether hot statements are prepared
 }
 
 // Open opens the database and makes one connection, so that a wrong URL or a server that is down is told

@@ -64,8 +64,10 @@ func (o *Order) Totals() ([]*Price, error) {
 // OrdersByID answers the orders with these ids, their lines in order. The lines are read by a second
 // statement: the snapshot is the first one's, which both saw.
 func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cache.Snapshot, error) {
-	q := d.bun.NewSelect().Model((*Order)(nil)).Where("id IN (?)", bun.List(ids))
-	orders, seen, err := readByKey(ctx, d, q, func(o *Order) int64 { return o.ID })
+	args := d.arguments()
+	condition, values := isIn(args, "id", ids)
+	q := d.bun.NewSelect().Model((*Order)(nil)).Where(condition, values...)
+	orders, seen, err := readByKey(ctx, args, q, func(o *Order) int64 { return o.ID })
 	if err != nil || len(orders) == 0 {
 		return orders, seen, err
 	}

@@ -40,11 +40,11 @@ func (w Window) page(ids []int64) *Page {
 	return p
 }
 
-// pageOf reads a window of a whole table, which only narrows.
-func (d *DB) pageOf(ctx context.Context, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, cache.Snapshot, error) {
-	q := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", w.After).
+// pageOf reads a window of a whole table, which only narrows, with arguments among args.
+func (d *DB) pageOf(ctx context.Context, args *arguments, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, cache.Snapshot, error) {
+	q := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", args.add(w.After)).
 		Apply(narrow).Order("id").Limit(int64(w.First) + 1)
-	rows, seen, err := read[struct{ ID int64 }](ctx, d, "id", q)
+	rows, seen, err := read[struct{ ID int64 }](ctx, args, "id", q)
 	ids := make([]int64, len(rows))
 	for i, r := range rows {
 		ids[i] = r.ID
@@ -62,7 +62,8 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 	var first cache.Snapshot // what all of several statements saw
 	pages := make(map[OwnedWindow]*Page, len(windows))
 	for part := range slices.Chunk(windows, maxParts) {
-		rows, seen, err := read[member](ctx, d, "part, id", d.ownedRows(table, column, part))
+		args := d.arguments()
+		rows, seen, err := read[member](ctx, args, "part, id", args.ownedRows(table, column, part))
 		if err != nil {
 			return nil, cache.Snapshot{}, err
 		}
@@ -83,18 +84,30 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 	return pages, first, nil
 }
 
+// ownedRows is the statement on PostgreSQL for windows that stand in a table of their own.
+const ownedRows = "SELECT part, id FROM ? AS w (part, owner, behind, most) " +
+	"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r"
+
 // ownedRows is the statement of ownedPages: the number of a window with each of its ids, one more than
 // the window asks for.
-func (d *DB) ownedRows(table, column string, windows []OwnedWindow) *bun.RawQuery {
+func (a *arguments) ownedRows(table, column string, windows []OwnedWindow) *bun.RawQuery {
+	d := a.db
+	if d.prepares {
+		n := len(windows)
+		parts, owners, behind, most := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+		for i, w := range windows {
+			parts[i], owners[i], behind[i], most[i] = int64(i), w.Owner, w.After, int64(w.First)+1
+		}
+		return d.bun.NewRaw(ownedRows, bun.SafeQuery("unnest(?::bigint[], ?::bigint[], ?::bigint[], ?::bigint[])",
+			a.add(parts), a.add(owners), a.add(behind), a.add(most)), bun.Ident(table), bun.Ident(column))
+	}
 	if d.Postgres() {
 		// One plan for all windows: planning a part for each takes longer than reading them all.
 		rows := make([]bun.TupleValues, len(windows))
 		for i, w := range windows {
 			rows[i] = bun.Tuple([]int64{int64(i), w.Owner, w.After, int64(w.First) + 1})
 		}
-		return d.bun.NewRaw("SELECT part, id FROM (VALUES ?) AS w (part, owner, behind, most) "+
-			"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r",
-			bun.List(rows), bun.Ident(table), bun.Ident(column))
+		return d.bun.NewRaw(ownedRows, bun.SafeQuery("(VALUES ?)", bun.List(rows)), bun.Ident(table), bun.Ident(column))
 	}
 	var text strings.Builder
 	var args []any
@@ -114,9 +127,11 @@ func (d *DB) ownedCounts(ctx context.Context, table, column string, owners []int
 		Owner int64
 		N     int
 	}
+	args := d.arguments()
+	condition, values := isIn(args, column, owners)
 	q := d.bun.NewSelect().Table(table).ColumnExpr("? AS owner", bun.Ident(column)).ColumnExpr("count(*) AS n").
-		Where("? IN (?)", bun.Ident(column), bun.List(owners)).GroupExpr("?", bun.Ident(column))
-	rows, seen, err := read[sum](ctx, d, "", q)
+		Where(condition, values...).GroupExpr("?", bun.Ident(column))
+	rows, seen, err := read[sum](ctx, args, "", q)
 	counts := make(map[int64]int, len(owners))
 	for _, o := range owners {
 		counts[o] = 0

@@ -24,10 +24,10 @@ const cancelTimeout = time.Second
 
 // openPostgres returns a pool for PostgreSQL that has no connection yet.
 //
-// bun writes arguments into the statement's text, so nothing would be gained by pgx preparing statements:
-// every text would be prepared once, used once, and push another one out of the cache. QueryExecModeExec
-// sends a query in one round trip without a name, which also passes through a transaction pooler, and over
-// the extended protocol, where the server refuses a second statement behind a semicolon.
+// bun writes values into a statement's text, so nothing would be gained by preparing it: every text would be
+// prepared once, used once, and push another one out of the cache. QueryExecModeExec sends it in one round trip
+// without a name, over the extended protocol, where the server refuses a second statement behind a semicolon. What
+// is read and written all the time has its values beside the text, and is prepared: see [arguments].
 func openPostgres(o Options) (*DB, error) {
 	config, err := pgx.ParseConfig(o.URL)
 	if err != nil {
@@ -73,7 +73,7 @@ func openPostgres(o Options) (*DB, error) {
 	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	return &DB{
-		bun:  bun.NewDB(pool, pgdialect.New()),
+		bun: bun.NewDB(pool, pgdialect.New()), prepares: !given.Has("default_query_exec_mode"),
 		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
 	}, nil
 }

@@ -96,7 +96,9 @@ type ProductColumns struct {
 
 // ProductsByID answers the rows with these ids, filled as far as asked.
 func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, cache.Snapshot, error) {
-	q := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id").Where("id IN (?)", bun.List(ids))
+	args := d.arguments()
+	condition, values := isIn(args, "id", ids)
+	q := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id").Where(condition, values...)
 	if columns.Product {
 		q.Column("name", "description", "category")
 	}
@@ -106,22 +108,24 @@ func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColum
 	if columns.Stock {
 		q.Column("stock")
 	}
-	return readByKey(ctx, d, q, func(r *ProductRow) int64 { return r.ID })
+	return readByKey(ctx, args, q, func(r *ProductRow) int64 { return r.ID })
 }
 
 // ProductPage answers a window of all products, or of those of a category.
 func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, cache.Snapshot, error) {
-	return d.pageOf(ctx, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(q, category) })
+	args := d.arguments()
+	return d.pageOf(ctx, args, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(args, q, category) })
 }
 
 // CountProducts counts all products, or those of a category.
 func (d *DB) CountProducts(ctx context.Context, category *string) (int, cache.Snapshot, error) {
-	return d.count(ctx, inCategory(d.bun.NewSelect().Model((*ProductRow)(nil)), category))
+	args := d.arguments()
+	return d.count(ctx, args, inCategory(args, d.bun.NewSelect().Model((*ProductRow)(nil)), category))
 }
 
-func inCategory(q *bun.SelectQuery, category *string) *bun.SelectQuery {
+func inCategory(args *arguments, q *bun.SelectQuery, category *string) *bun.SelectQuery {
 	if category != nil {
-		q.Where("category = ?", *category)
+		q.Where("category = ?", args.add(*category))
 	}
 	return q
 }
@@ -132,9 +136,11 @@ func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rati
 		ProductID  int64
 		Sum, Count int64
 	}
+	args := d.arguments()
+	condition, values := isIn(args, "product_id", ids)
 	q := d.bun.NewSelect().Table("reviews").Column("product_id").ColumnExpr("sum(rating) AS sum").ColumnExpr("count(*) AS count").
-		Where("product_id IN (?)", bun.List(ids)).Group("product_id")
-	rows, seen, err := read[sum](ctx, d, "", q)
+		Where(condition, values...).Group("product_id")
+	rows, seen, err := read[sum](ctx, args, "", q)
 	ratings := make(map[int64]*Rating, len(ids))
 	for _, id := range ids {
 		ratings[id] = &Rating{}
@@ -157,11 +163,12 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 		if err := found(lock.Scan(ctx), "id", "product", id); err != nil {
 			return err
 		}
-		q := tx.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
-		set(q, "name", patch.Name)
-		set(q, "description", patch.Description)
-		set(q, "category", patch.Category)
-		err := q.Returning("id, name, description, category, ? AS xid", d.xid()).Scan(ctx, &row)
+		args := d.argumentsIn(tx)
+		q := tx.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
+		set(args, q, "name", patch.Name)
+		set(args, q, "description", patch.Description)
+		set(args, q, "category", patch.Category)
+		err := q.Returning("id, name, description, category, ? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &row)
 		if err != nil {
 			return found(err, "id", "product", id)
 		}
@@ -194,11 +201,12 @@ func (d *DB) setProduct(ctx context.Context, id int64, values map[string]any) (C
 	columns := slices.Sorted(maps.Keys(values))
 	var xid uint64
 	err := d.alone(ctx, &xid, func(ctx context.Context, in bun.IDB) error {
-		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
+		args := d.argumentsIn(in)
+		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
 		for _, c := range columns {
-			q.Set("? = ?", bun.Ident(c), values[c])
+			q.Set("? = ?", bun.Ident(c), args.add(values[c]))
 		}
-		return translate(found(q.Returning("? AS xid", d.xid()).Scan(ctx, &xid), "productId", "product", id), "")
+		return translate(found(q.Returning("? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &xid), "productId", "product", id), "")
 	})
 	return committed(xid, err, change("products", outbox.Update, updated(rowID(id), columns...)))
 }

@@ -21,13 +21,14 @@ type seenRow[R any] struct {
 // and would claim writes that the rows lack. Where nothing is found there is no row to say it in, and the
 // snapshot is the zero one, which claims nothing: an outer join that always has a row takes the planner and
 // the executor a fifth longer for every statement. order is that of the rows, by the query's columns, or ""
-// for any.
-func read[R any](ctx context.Context, d *DB, order bun.Safe, query schema.QueryAppender) ([]R, cache.Snapshot, error) {
+// for any. args are the query's.
+func read[R any](ctx context.Context, args *arguments, order bun.Safe, query schema.QueryAppender) ([]R, cache.Snapshot, error) {
 	if order != "" {
 		order = " ORDER BY " + order
 	}
 	var found []seenRow[R]
-	err := d.bun.NewRaw("SELECT ? AS seen, r.* FROM (?) AS r?", outbox.Seen(d.bun), query, order).Scan(ctx, &found)
+	db := args.db.bun
+	err := db.NewRaw("SELECT ? AS seen, r.* FROM (?) AS r?", outbox.Seen(db), query, order).Conn(args.conn()).Scan(ctx, &found)
 	if err != nil {
 		return nil, cache.Snapshot{}, translate(err, "")
 	}
@@ -43,8 +44,8 @@ func read[R any](ctx context.Context, d *DB, order bun.Safe, query schema.QueryA
 }
 
 // readByKey is read for rows that have a key.
-func readByKey[K comparable, R any](ctx context.Context, d *DB, query schema.QueryAppender, key func(*R) K) (map[K]*R, cache.Snapshot, error) {
-	rows, seen, err := read[R](ctx, d, "", query)
+func readByKey[K comparable, R any](ctx context.Context, args *arguments, query schema.QueryAppender, key func(*R) K) (map[K]*R, cache.Snapshot, error) {
+	rows, seen, err := read[R](ctx, args, "", query)
 	found := make(map[K]*R, len(rows))
 	for i := range rows {
 		found[key(&rows[i])] = &rows[i]
@@ -52,13 +53,13 @@ func readByKey[K comparable, R any](ctx context.Context, d *DB, query schema.Que
 	return found, seen, err
 }
 
-// count counts the rows of a query.
-func (d *DB) count(ctx context.Context, q *bun.SelectQuery) (int, cache.Snapshot, error) {
+// count counts the rows of a query with these arguments.
+func (d *DB) count(ctx context.Context, args *arguments, q *bun.SelectQuery) (int, cache.Snapshot, error) {
 	var counted struct {
 		Seen string
 		N    int
 	}
-	err := q.ColumnExpr("? AS seen", outbox.Seen(d.bun)).ColumnExpr("count(*) AS n").Scan(ctx, &counted)
+	err := q.ColumnExpr("? AS seen", outbox.Seen(d.bun)).ColumnExpr("count(*) AS n").Conn(args.conn()).Scan(ctx, &counted)
 	if err != nil {
 		return 0, cache.Snapshot{}, translate(err, "")
 	}

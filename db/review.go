@@ -37,8 +37,10 @@ const (
 
 // ReviewsByID answers the reviews with these ids.
 func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, cache.Snapshot, error) {
-	q := d.bun.NewSelect().Model((*Review)(nil)).Where("id IN (?)", bun.List(ids))
-	return readByKey(ctx, d, q, func(r *Review) int64 { return r.ID })
+	args := d.arguments()
+	condition, values := isIn(args, "id", ids)
+	q := d.bun.NewSelect().Model((*Review)(nil)).Where(condition, values...)
+	return readByKey(ctx, args, q, func(r *Review) int64 { return r.ID })
 }
 
 // ReviewsByAuthor answers windows of what users wrote.

@@ -37,7 +37,7 @@ func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, cache.S
 	}
 	const part = "SELECT kind, id, row_number() OVER (ORDER BY id) AS rank FROM " +
 		"(SELECT ? AS kind, id FROM ? WHERE lower(name) LIKE lower(?) ESCAPE '!' ORDER BY id LIMIT ?) AS w"
-	rows, seen, err := read[ranked](ctx, d, "rank, kind DESC", d.bun.NewRaw(
+	rows, seen, err := read[ranked](ctx, d.arguments(), "rank, kind DESC", d.bun.NewRaw(
 		"SELECT kind, id, rank FROM ("+part+" UNION ALL "+part+") AS hits ORDER BY rank, kind DESC LIMIT ?",
 		UserHit, bun.Ident("users"), pattern, first, ProductHit, bun.Ident("products"), pattern, first, first))
 	hits := make([]Hit, len(rows))

@@ -31,18 +31,20 @@ type UserPatch struct {
 
 // UsersByID answers the users with these ids.
 func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, cache.Snapshot, error) {
-	q := d.bun.NewSelect().Model((*User)(nil)).Where("id IN (?)", bun.List(ids))
-	return readByKey(ctx, d, q, func(u *User) int64 { return u.ID })
+	args := d.arguments()
+	condition, values := isIn(args, "id", ids)
+	q := d.bun.NewSelect().Model((*User)(nil)).Where(condition, values...)
+	return readByKey(ctx, args, q, func(u *User) int64 { return u.ID })
 }
 
 // UserPage answers a window of all users.
 func (d *DB) UserPage(ctx context.Context, w Window) (*Page, cache.Snapshot, error) {
-	return d.pageOf(ctx, (*User)(nil), w, nil)
+	return d.pageOf(ctx, d.arguments(), (*User)(nil), w, nil)
 }
 
 // CountUsers counts all users.
 func (d *DB) CountUsers(ctx context.Context) (int, cache.Snapshot, error) {
-	return d.count(ctx, d.bun.NewSelect().Model((*User)(nil)))
+	return d.count(ctx, d.arguments(), d.bun.NewSelect().Model((*User)(nil)))
 }
 
 // FirstUser answers the lowest id of a user, 0 if there is none.
@@ -79,12 +81,13 @@ func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, 
 	}
 	changed := []string{"updated_at"}
 	update := func(ctx context.Context, in bun.IDB) error {
-		q := in.NewUpdate().Model((*User)(nil)).Where("id = ?", id).Set("updated_at = ?", now())
-		set(q, "name", patch.Name)
-		set(q, "email", patch.Email)
-		set(q, "bio", patch.Bio)
-		set(q, "country_code", patch.CountryCode)
-		err := q.Returning("*, ? AS xid", d.xid()).Scan(ctx, &row)
+		args := d.argumentsIn(in)
+		q := in.NewUpdate().Model((*User)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
+		set(args, q, "name", patch.Name)
+		set(args, q, "email", patch.Email)
+		set(args, q, "bio", patch.Bio)
+		set(args, q, "country_code", patch.CountryCode)
+		err := q.Returning("id, name, email, bio, country_code, created_at, updated_at, ? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &row)
 		return translate(found(err, "id", "user", id), "countryCode")
 	}
 	var err error

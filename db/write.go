@@ -98,9 +98,9 @@ func (d *DB) lock(q *bun.SelectQuery) *bun.SelectQuery {
 }
 
 // set adds a column to an update if there is a value for it.
-func set[T any](q *bun.UpdateQuery, column string, value *T) {
+func set[T any](args *arguments, q *bun.UpdateQuery, column string, value *T) {
 	if value != nil {
-		q.Set("? = ?", bun.Ident(column), *value)
+		q.Set("? = ?", bun.Ident(column), args.add(*value))
 	}
 }
 

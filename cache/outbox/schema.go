@@ -60,12 +60,54 @@ DECLARE
 	keys text[] := string_to_array(TG_ARGV[1], ',');
 	matter text[] := string_to_array(TG_ARGV[2], ',');
 	many boolean;
+	olds jsonb[];
+	old_row jsonb;
+	new_row jsonb;
+	same boolean := true;
+	was jsonb := '{}';
+	now_is jsonb := '{}';
+	differ text[];
+	col text;
 BEGIN
 	IF TG_OP = 'TRUNCATE' THEN
 		many := true;
 	ELSIF TG_OP = 'DELETE' THEN
 		many := EXISTS (SELECT FROM cache_old OFFSET %[2]d);
+	ELSIF TG_OP = 'INSERT' THEN
+		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
 	ELSE
+		-- Most updates change one row, which needs no join: that takes half the time.
+		olds := ARRAY(SELECT to_jsonb(t) FROM cache_old t LIMIT 2);
+		IF cardinality(olds) = 0 THEN
+			RETURN NULL;
+		ELSIF cardinality(olds) = 1 THEN
+			old_row := olds[1];
+			new_row := (SELECT to_jsonb(t) FROM cache_new t);
+			FOREACH col IN ARRAY pk LOOP
+				same := same AND old_row->col = new_row->col;
+			END LOOP;
+			IF same THEN
+				FOREACH col IN ARRAY matter LOOP
+					IF old_row->col IS DISTINCT FROM new_row->col THEN
+						differ := differ || col;
+					END IF;
+				END LOOP;
+				IF differ IS NULL THEN
+					RETURN NULL;
+				END IF;
+				FOREACH col IN ARRAY keys LOOP
+					IF old_row->>col IS NOT NULL THEN
+						was := was || jsonb_build_object(col, old_row->>col);
+					END IF;
+					IF new_row->>col IS NOT NULL THEN
+						now_is := now_is || jsonb_build_object(col, new_row->>col);
+					END IF;
+				END LOOP;
+				INSERT INTO %[1]s.cache_outbox (tbl, op, rows) VALUES (TG_TABLE_NAME, TG_OP,
+					jsonb_build_array(jsonb_build_object('was', was, 'is', now_is, 'changed', differ)));
+				RETURN NULL;
+			END IF;
+		END IF;
 		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
 	END IF;
 	IF many THEN

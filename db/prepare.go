@@ -1,0 +1,82 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
+)
+
+// arguments are the values of a statement that are sent beside its text, so that the text stays the same and
+// PostgreSQL parses and plans it once for each connection, which takes it longer than reading a row. bun by
+// itself writes values into the text, and so do these where nothing is prepared: on SQLite, and behind a pooler
+// for which the URL names another default_query_exec_mode.
+type arguments struct {
+	db     *DB
+	to     bun.IConn // the pool or a transaction
+	values []any
+}
+
+// arguments are those of a statement outside of transactions.
+func (d *DB) arguments() *arguments { return &arguments{db: d, to: d.bun.DB} }
+
+// argumentsIn are those of a statement in what may be a transaction.
+func (d *DB) argumentsIn(in bun.IDB) *arguments {
+	if tx, ok := in.(bun.Tx); ok {
+		return &arguments{db: d, to: tx.Tx}
+	}
+	return d.arguments()
+}
+
+// add is what stands for a value in the statement.
+func (a *arguments) add(value any) any {
+	if !a.db.prepares {
+		return value
+	}
+	a.values = append(a.values, value)
+	return bun.Safe(fmt.Sprintf("$%d", len(a.values)))
+}
+
+// isIn is the condition that a column holds one of the values.
+func isIn[V any](a *arguments, column string, values []V) (condition string, args []any) {
+	if !a.db.prepares {
+		return "? IN (?)", []any{bun.Ident(column), bun.List(values)}
+	}
+	return "? = ANY (?)", []any{bun.Ident(column), a.add(values)}
+}
+
+// conn is where a statement with these arguments is sent to.
+func (a *arguments) conn() bun.IConn {
+	if !a.db.prepares {
+		return a.to
+	}
+	return prepared{a.to, a.values}
+}
+
+// prepared sends statements with values beside their text.
+type prepared struct {
+	bun.IConn
+	values []any
+}
+
+// QueryContext implements [bun.IConn]. A plan that no longer fits a table that was altered is made anew, unless the
+// refusal has ended a transaction.
+func (p prepared) QueryContext(ctx context.Context, text string, _ ...any) (*sql.Rows, error) {
+	args := make([]any, 1, 1+len(p.values))
+	args[0] = pgx.QueryExecModeCacheStatement
+	args = append(args, p.values...)
+	rows, err := p.IConn.QueryContext(ctx, text, args...)
+	var refused *pgconn.PgError
+	if _, pool := p.IConn.(*sql.DB); pool && errors.As(err, &refused) && refused.Code == featureNotSupported {
+		return p.IConn.QueryContext(ctx, text, args...)
+	}
+	return rows, err
+}
+
+// featureNotSupported is the code of "cached plan must not change result type"; what is refused by it was not
+// carried out.
+const featureNotSupported = "0A000"
