@@ -111,7 +111,7 @@ func New(o Options) *Cache {
 // Close ends what runs in the background, waits for it, and closes the tiers. The outbox is not closed.
 func (c *Cache) Close() error {
 	c.stop()
-	c.flights.close()
+	c.closeFlights()
 	c.done.Wait()
 	err := c.memory.Close()
 	if c.shared != nil {

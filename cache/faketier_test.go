@@ -212,23 +212,37 @@ func (c *connection) call(ctx context.Context, steps ...func()) error {
 // Get implements [cache.Store].
 func (c *connection) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	entries := make([]*cache.Entry, len(items))
-	err := c.call(ctx, func() {
-		for i, item := range items {
-			h, ok := c.held.entries[item.Key]
-			if !ok || !time.Now().Before(h.ends) || !c.current(item, h) {
-				continue
-			}
-			seen, err := cache.ParseSnapshot(h.seen)
-			if err != nil {
-				panic(err)
-			}
-			entries[i] = &cache.Entry{Data: []byte(h.data), Loaded: h.loaded, Ends: h.ends, Seen: seen}
-		}
-	})
-	if err != nil {
+	if err := c.call(ctx, func() { c.get(items, entries) }); err != nil {
 		return nil, err // entries may yet be written to
 	}
 	return entries, nil
+}
+
+func (c *connection) get(items []cache.Item, entries []*cache.Entry) {
+	for i, item := range items {
+		h, ok := c.held.entries[item.Key]
+		if !ok || !time.Now().Before(h.ends) || !c.current(item, h) {
+			continue
+		}
+		seen, err := cache.ParseSnapshot(h.seen)
+		if err != nil {
+			panic(err)
+		}
+		entries[i] = &cache.Entry{Data: []byte(h.data), Loaded: h.loaded, Ends: h.ends, Seen: seen}
+	}
+}
+
+// GetOrBegin implements [cache.Announcer].
+func (c *connection) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.Entry, []cache.Ticket, error) {
+	entries, tickets := make([]*cache.Entry, len(items)), make([]cache.Ticket, len(items))
+	err := c.call(ctx, func() {
+		c.get(items, entries)
+		c.begin(items, tickets)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return entries, tickets, nil
 }
 
 // permit is a ticket.
@@ -240,27 +254,28 @@ type permit struct {
 // Begin implements [cache.Store].
 func (c *connection) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
 	tickets := make([]cache.Ticket, len(items))
-	err := c.call(ctx, func() {
-		token := c.name()
-		for i, item := range items {
-			if f, ok := c.held.fences[item.Key]; ok && time.Now().Before(f.ends) {
-				continue
-			}
-			c.held.fences[item.Key] = fence{token, time.Now().Add(fenceTime)}
-			p := &permit{token, map[cache.Tag]string{}}
-			for _, t := range item.Tags {
-				if c.held.generations[t] == "" {
-					c.held.generations[t] = c.name()
-				}
-				p.generations[t] = c.held.generations[t]
-			}
-			tickets[i] = p
-		}
-	})
-	if err != nil {
+	if err := c.call(ctx, func() { c.begin(items, tickets) }); err != nil {
 		return nil, err
 	}
 	return tickets, nil
+}
+
+func (c *connection) begin(items []cache.Item, tickets []cache.Ticket) {
+	token := c.name()
+	for i, item := range items {
+		if f, ok := c.held.fences[item.Key]; ok && time.Now().Before(f.ends) {
+			continue
+		}
+		c.held.fences[item.Key] = fence{token, time.Now().Add(fenceTime)}
+		p := &permit{token, map[cache.Tag]string{}}
+		for _, t := range item.Tags {
+			if c.held.generations[t] == "" {
+				c.held.generations[t] = c.name()
+			}
+			p.generations[t] = c.held.generations[t]
+		}
+		tickets[i] = p
+	}
 }
 
 // Fill implements [cache.Store].

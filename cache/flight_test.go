@@ -246,6 +246,7 @@ func TestLoadsAreBounded(t *testing.T) {
 		d.setSlow(time.Second)
 		var wg sync.WaitGroup
 		for i := range 50 {
+			time.Sleep(2 * time.Millisecond) // loads that begin together are carried together
 			wg.Go(func() { p.reads(t, cache.Entity("user", string(rune('A'+i))), nil, cache.SourceTier) })
 		}
 		wg.Wait()

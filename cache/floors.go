@@ -45,6 +45,9 @@ func (f *floors) raiseName(name string, xid uint64) {
 	}
 }
 
+// has reports whether a write of a key is known, or of another name in its slot.
+func (f *floors) has(k Key) bool { return f.table[f.slot(string(k))].Load() != nil }
+
 // judge decides whether a value of the item, read in the snapshot, may be served from the shared tier.
 func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
 	var some [4]Floor

@@ -45,11 +45,8 @@ func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Resu
 		return results
 	}
 	trusted = trusted && !fresh
-	began := c.board(ctx, wants, trusted)
-	if began != nil {
-		go c.run(began, trusted)
-	}
-	if !c.await(ctx, wants, began) {
+	own := c.board(ctx, wants, trusted)
+	if !c.await(ctx, wants, own) {
 		for _, w := range wants {
 			results[w.at].Err = ctx.Err()
 		}
@@ -66,9 +63,9 @@ func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Resu
 }
 
 // carry answers the flights of a group: from the shared tier, if it may be trusted, or from their sources.
-func (c *Cache) carry(g *group, trusted bool) {
+func (c *Cache) carry(g *group) {
 	missing, fill := g.flights, c.shared != nil
-	if c.shared != nil && trusted {
+	if c.shared != nil && g.trusted {
 		missing, fill = c.fromShared(g, g.flights)
 	}
 	if len(missing) > 0 {
@@ -91,7 +88,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		return rest, false
 	}
 	g.asked.Store(true)
-	entries, err := c.getShared(g.ctx, ask)
+	entries, err := c.getOrBegin(g.ctx, ask)
 	if err != nil {
 		return fs, false
 	}
@@ -125,6 +122,39 @@ func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, 
 		return err
 	})
 	return entries, err
+}
+
+// getOrBegin asks the shared tier for what flights are about, and for tickets at once where most of it is likely
+// not there.
+func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
+	announcer, ok := c.shared.(Announcer)
+	if !ok || !c.likelyMissing(fs) {
+		return c.getShared(ctx, fs)
+	}
+	var tickets []Ticket
+	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+		entries, tickets, err = announcer.GetOrBegin(ctx, items(fs))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range fs {
+		f.begun, f.shared = true, tickets[i]
+	}
+	return entries, nil
+}
+
+// likelyMissing guesses whether the shared tier lacks most of what flights are about: what was written since this
+// gateway began, and what ended in memory a moment ago.
+func (c *Cache) likelyMissing(fs []*flight) bool {
+	n := 0
+	for _, f := range fs {
+		if c.floors.has(f.Key) || c.memory.Ended(f.Item) != nil {
+			n++
+		}
+	}
+	return 2*n > len(fs)
 }
 
 // serves reports whether an entry of the shared tier may be served, and decodes it.
@@ -192,7 +222,7 @@ func (c *Cache) along(fs []*flight) []*flight {
 func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
 	ask := make([]*flight, 0, len(fs))
 	for _, f := range fs {
-		if f.MaxAge > 0 {
+		if f.MaxAge > 0 && !f.begun {
 			ask = append(ask, f)
 		}
 	}
@@ -229,6 +259,15 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 		started, values, seen, err = c.ask(g, source, fs, false)
 	}
 	if err != nil {
+		if parts := byParty(fs); len(parts) > 1 && g.ctx.Err() == nil {
+			// What one reader asks for may be what the source fails on.
+			var wg sync.WaitGroup
+			for _, part := range parts {
+				wg.Go(func() { c.fromSource(g, source, part) })
+			}
+			wg.Wait()
+			return
+		}
 		c.landFailed(g.ctx, fs, err)
 		return
 	}
@@ -265,6 +304,24 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	for i, f := range fs {
 		c.land(f, results[i])
 	}
+}
+
+// byParty parts flights by the readers who began them, without those that nobody waits for.
+func byParty(fs []*flight) (parts [][]*flight) {
+	at := map[*party]int{}
+	for _, f := range fs {
+		if f.party == nil {
+			continue
+		}
+		i, ok := at[f.party]
+		if !ok {
+			i = len(parts)
+			at[f.party] = i
+			parts = append(parts, nil)
+		}
+		parts[i] = append(parts[i], f)
+	}
+	return parts
 }
 
 // ask calls the source, when it is its turn; hasty, for at most a lease.

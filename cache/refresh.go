@@ -30,15 +30,10 @@ func (c *Cache) hit(ctx context.Context, r Request, found Result, now time.Time)
 
 // refresh loads an item anew unless somebody does already.
 func (c *Cache) refresh(ctx context.Context, r Request, found Result) {
-	began := c.board(ctx, []*want{{Request: r, newerThan: found.Ends}}, true)
-	if began == nil {
-		return
+	// Nobody waits, and so nobody leaves: its group is carried to its end.
+	if c.board(ctx, []*want{{Request: r, newerThan: found.Ends}}, true) != nil {
+		c.stats.Refreshes.Add(1)
 	}
-	c.stats.Refreshes.Add(1)
-	go func() {
-		c.run(began, true)
-		c.leave(began)
-	}()
 }
 
 // audit reads an item again and counts it as stale if the source says something else than the hit although
@@ -54,7 +49,7 @@ func (c *Cache) audit(ctx context.Context, r Request, found Result) {
 	c.flights.mu.Unlock()
 	go func() {
 		defer func() { <-c.auditor }()
-		defer c.flights.end(g)
+		defer c.end(g)
 		stamp := c.Generations().Stamp(r.Item)
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()

@@ -77,6 +77,13 @@ type Store interface {
 	Close() error
 }
 
+// Announcer is a [Store] that can do two steps of the protocol in one round trip.
+type Announcer interface {
+	// GetOrBegin is Get and, after it, Begin of all items, for those that are likely not there. A ticket of an
+	// item whose entry may be served after all is not used.
+	GetOrBegin(ctx context.Context, items []Item) ([]*Entry, []Ticket, error)
+}
+
 // Memory is the tier in this process. Its methods neither block nor fail. Its tickets are the stamps of
 // items, of type *[Stamp].
 type Memory interface {

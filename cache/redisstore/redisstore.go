@@ -52,8 +52,9 @@ type Store struct {
 }
 
 var (
-	_ cache.Store    = (*Store)(nil)
-	_ cache.Notifier = (*Store)(nil)
+	_ cache.Store     = (*Store)(nil)
+	_ cache.Announcer = (*Store)(nil)
+	_ cache.Notifier  = (*Store)(nil)
 )
 
 // New makes a tier of a Redis that need not answer yet. It fails on options that can't be right.
@@ -135,11 +136,19 @@ func tagsOf(items []cache.Item) (tags []cache.Tag, at map[cache.Tag]int) {
 
 // Get reads a batch in one round trip: the entries and the generations of their tags.
 func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
-	entries := make([]*cache.Entry, len(items))
 	if len(items) == 0 {
-		return entries, nil
+		return []*cache.Entry{}, nil
 	}
 	tags, at := tagsOf(items)
+	values, err := s.mget(ctx, s.names(items, tags))
+	if err != nil {
+		return nil, s.fault(ctx, "get", err)
+	}
+	return entries(items, at, values), nil
+}
+
+// names are what a batch is read by: first the entries, then the generations.
+func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 	names := make([]string, 0, len(items)+len(tags))
 	for _, item := range items {
 		names = append(names, s.key(item.Key))
@@ -147,10 +156,12 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 	for _, t := range tags {
 		names = append(names, s.generation(t))
 	}
-	values, err := s.mget(ctx, names)
-	if err != nil {
-		return nil, s.fault(ctx, "get", err)
-	}
+	return names
+}
+
+// entries are those of items that the values hold, which are those of [Store.names].
+func entries(items []cache.Item, at map[cache.Tag]int, values []*string) []*cache.Entry {
+	entries := make([]*cache.Entry, len(items))
 	now := time.Now()
 	for i, item := range items {
 		if values[i] == nil {
@@ -165,13 +176,34 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 		}
 		e := &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
 		if v.Seen != "" {
+			var err error
 			if e.Seen, err = cache.ParseSnapshot(v.Seen); err != nil {
 				continue
 			}
 		}
 		entries[i] = e
 	}
-	return entries, nil
+	return entries
+}
+
+// GetOrBegin implements [cache.Announcer], in one pipeline.
+func (s *Store) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.Entry, []cache.Ticket, error) {
+	if len(items) == 0 {
+		return []*cache.Entry{}, []cache.Ticket{}, nil
+	}
+	tags, at := tagsOf(items)
+	var got gets
+	var a announcement
+	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		got = s.get(ctx, p, s.names(items, tags))
+		a = s.announce(ctx, p, items, tags)
+		return nil
+	})
+	values := make([]*string, len(items)+len(tags))
+	if failed(cmds, err) || got.read(values) != nil {
+		return nil, nil, s.fault(ctx, "begin", err)
+	}
+	return entries(items, at, values), a.tickets(items, at), nil
 }
 
 // current reports whether an entry was loaded under the generations that its item's tags have now.
@@ -189,36 +221,58 @@ func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *
 func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	values := make([]*string, len(names))
 	if !s.cluster {
-		got, err := s.client.MGet(ctx, names...).Result()
-		if err != nil {
-			return nil, err
-		}
-		for i, g := range got {
-			if v, ok := g.(string); ok {
-				values[i] = &v
-			}
-		}
-		return values, nil
+		cmd := s.client.MGet(ctx, names...)
+		return values, gets{cmd}.read(values)
 	}
-	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, n := range names {
-			p.Get(ctx, n)
-		}
+	var got gets
+	_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		got = s.get(ctx, p, names)
 		return nil
 	})
 	if err != nil && !harmless(err) {
 		return nil, err
 	}
-	for i, cmd := range cmds {
-		v, err := cmd.(*redis.StringCmd).Result()
-		switch {
-		case err == nil:
-			values[i] = &v
-		case !harmless(err):
-			return nil, err
+	return values, got.read(values)
+}
+
+// gets are the commands that read names: one MGET, or in a Cluster a GET for each.
+type gets []redis.Cmder
+
+func (s *Store) get(ctx context.Context, p redis.Pipeliner, names []string) gets {
+	if !s.cluster {
+		return gets{p.MGet(ctx, names...)}
+	}
+	cmds := make(gets, len(names))
+	for i, n := range names {
+		cmds[i] = p.Get(ctx, n)
+	}
+	return cmds
+}
+
+// read puts what was read into values, nil for what is not there or is not a string.
+func (g gets) read(values []*string) error {
+	for i, cmd := range g {
+		switch cmd := cmd.(type) {
+		case *redis.SliceCmd:
+			all, err := cmd.Result()
+			if err != nil {
+				return err
+			}
+			for i, one := range all {
+				if v, ok := one.(string); ok {
+					values[i] = &v
+				}
+			}
+		case *redis.StringCmd:
+			v, err := cmd.Result()
+			if err == nil {
+				values[i] = &v
+			} else if !harmless(err) {
+				return err
+			}
 		}
 	}
-	return values, nil
+	return nil
 }
 
 // harmless reports whether an answer says no more than that there is nothing of ours under a name. An
@@ -247,44 +301,65 @@ func (s *Store) fault(ctx context.Context, operation string, err error) error {
 // Begin takes the fences and reads the generations, making those that are not there, in one pipeline.
 // An item whose fence another load holds gets no ticket.
 func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
-	tickets := make([]cache.Ticket, len(items))
 	if len(items) == 0 {
-		return tickets, nil
+		return []cache.Ticket{}, nil
 	}
 	tags, at := tagsOf(items)
-	token := rand.Text()
-	fences := make([]*redis.BoolCmd, len(items))
-	generations := make([]*redis.StringCmd, len(tags))
+	var a announcement
 	cmds, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, item := range items {
-			fences[i] = p.SetNX(ctx, s.fence(item.Key), token, fenceAge)
-		}
-		for i, t := range tags {
-			p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
-			generations[i] = p.GetEx(ctx, s.generation(t), generationAge)
-		}
+		a = s.announce(ctx, p, items, tags)
 		return nil
 	})
-	// The error is the first one's; another may be worse.
-	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
-	if bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) }) {
+	if failed(cmds, err) {
 		return nil, s.fault(ctx, "begin", err)
 	}
+	return a.tickets(items, at), nil
+}
+
+// failed reports whether a command of a pipeline got no answer. err is the pipeline's, which is that of the first
+// command that has one; another's may be worse.
+func failed(cmds []redis.Cmder, err error) bool {
+	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
+	return bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) })
+}
+
+// announcement is the commands that announce loads.
+type announcement struct {
+	token       string
+	fences      []*redis.BoolCmd
+	generations []*redis.StringCmd
+}
+
+func (s *Store) announce(ctx context.Context, p redis.Pipeliner, items []cache.Item, tags []cache.Tag) announcement {
+	a := announcement{rand.Text(), make([]*redis.BoolCmd, len(items)), make([]*redis.StringCmd, len(tags))}
 	for i, item := range items {
-		if !fences[i].Val() {
+		a.fences[i] = p.SetNX(ctx, s.fence(item.Key), a.token, fenceAge)
+	}
+	for i, t := range tags {
+		p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
+		a.generations[i] = p.GetEx(ctx, s.generation(t), generationAge)
+	}
+	return a
+}
+
+// tickets are what the commands got.
+func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.Ticket {
+	tickets := make([]cache.Ticket, len(items))
+	for i, item := range items {
+		if !a.fences[i].Val() {
 			continue
 		}
-		t := &ticket{token: token}
+		t := &ticket{token: a.token}
 		for _, tag := range item.Tags {
 			if t.generations == nil {
 				t.generations = make(map[cache.Tag]string, len(item.Tags))
 			}
 			// An empty one, evicted in between, is never current.
-			t.generations[tag] = generations[at[tag]].Val()
+			t.generations[tag] = a.generations[at[tag]].Val()
 		}
 		tickets[i] = t
 	}
-	return tickets, nil
+	return tickets
 }
 
 // Fill sets each entry whose fence still holds its load's token, in one pipeline.
