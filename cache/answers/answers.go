@@ -35,6 +35,7 @@ type Store struct {
 	cache   *cache.Cache
 	seed    maphash.Seed
 	entries *otter.Cache[uint64, *entry]
+	making  making
 }
 
 // entry is an answer beside the question it answers.

@@ -62,6 +62,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 			h.o.Answers.Put(in.meant(one.meaning), a)
 		}
 	}
+	in.made() // not only when a slow client has read it
 	w.Header()["X-Content-Type-Options"] = noSniff
 	h.header.WriteMade(w, r, a, in.encoding, statusOf(fresh.Made, keep, mutates || wish.nothing), now)
 }

@@ -118,7 +118,8 @@ type request struct {
 	media    media
 	encoding answers.Encoding
 	viewer   string
-	batch    bool // known once it is decoded
+	made     func() // tells that the answer was put, or will not be
+	batch    bool   // known once it is decoded
 }
 
 // ServeHTTP implements [http.Handler].
@@ -136,7 +137,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in.viewer = h.o.Viewer(r.Context())
 	wish := h.wishOf(r.Header)
-	if a := h.kept(in.question(), wish); a != nil {
+	a := h.kept(in.question(), wish)
+	if a == nil {
+		a, in.made = h.awaitOther(r.Context(), in.question(), wish)
+		defer in.made()
+	}
+	if a != nil {
 		h.writeKept(w, r, in, a)
 		return
 	}

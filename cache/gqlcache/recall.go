@@ -2,6 +2,7 @@ package gqlcache
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -98,6 +99,46 @@ func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
 		return a
 	}
 	return nil
+}
+
+// otherPatience is how long a request waits for another that computes the same answer: longer than most take.
+const otherPatience = 50 * time.Millisecond
+
+// awaitOther waits for a request that computes the same answer already, and answers what that left behind, if it is
+// true and the client takes it. Otherwise the answer is to be computed, and made is to be called when it was.
+func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, made func()) {
+	nobody := func() {}
+	if h.o.Answers == nil || w.fresh() || w.nothing || w.only {
+		return nil, nobody
+	}
+	made, other := h.o.Answers.Make(q)
+	if made != nil {
+		return nil, made
+	}
+	if other == nil {
+		return nil, nobody
+	}
+	patience := time.NewTimer(otherPatience)
+	defer patience.Stop()
+	for {
+		select {
+		case <-other:
+		case <-patience.C:
+			return nil, nobody
+		case <-ctx.Done():
+			return nil, nobody
+		}
+		if a := h.kept(q, w); a != nil {
+			return a, nobody
+		}
+		// It was evicted meanwhile: the next one computes it anew.
+		if made, other = h.o.Answers.Make(q); made != nil {
+			return nil, made
+		}
+		if other == nil {
+			return nil, nobody
+		}
+	}
 }
 
 // recall looks for an answer to a request that means the same: one that differs in white space, in the
