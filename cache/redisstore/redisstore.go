@@ -49,6 +49,8 @@ type Store struct {
 	channel string // of evictions; all databases of a server share one name space of channels
 	self    string // tells this process's messages from others'
 	log     *slog.Logger
+
+	unpublished unpublished
 }
 
 var (
@@ -86,7 +88,10 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Close closes the connections.
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error {
+	s.unpublished.close()
+	return s.client.Close()
+}
 
 // stored is an entry as Redis holds it.
 type stored struct {
@@ -417,14 +422,10 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	return n, nil
 }
 
-// Evict takes the steps of an eviction in their order, and then tells the other processes.
+// Evict takes the steps of an eviction in their order, and soon after tells the other processes.
 func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	if w.Empty() {
 		return 0, nil
-	}
-	message, err := json.Marshal(note{s.self, w})
-	if err != nil {
-		return 0, fmt.Errorf("redisstore: evict: %w", err)
 	}
 	dropped := make([]*redis.IntCmd, len(w.Keys))
 	take := func(p redis.Pipeliner, step cache.Step) {
@@ -443,9 +444,10 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 			}
 		}
 	}
-	if err := s.takeSteps(ctx, take, message); err != nil {
+	if err := s.takeSteps(ctx, take); err != nil {
 		return 0, s.fault(ctx, "evict", err)
 	}
+	s.publish(w)
 	n := 0
 	for _, cmd := range dropped {
 		n += int(cmd.Val())
@@ -453,16 +455,14 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	return n, nil
 }
 
-// takeSteps takes all steps of an eviction and publishes the message: in one pipeline, or in a Cluster in a
-// round trip for each. A pipeline keeps its order at one node only, and of a slot that is moving some keys
+// takeSteps takes all steps of an eviction: in one pipeline, or in a Cluster in a round trip for each. A pipeline keeps its order at one node only, and of a slot that is moving some keys
 // are here, some there.
-func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, cache.Step), message []byte) error {
+func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, cache.Step)) error {
 	if !s.cluster {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, step := range cache.EvictionSteps {
 				take(p, step)
 			}
-			p.Publish(ctx, s.channel, message)
 			return nil
 		})
 		return err
@@ -475,10 +475,6 @@ func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, cache.
 		if err != nil {
 			return err
 		}
-	}
-	// A lost message makes others later, not wrong.
-	if err := s.client.Publish(ctx, s.channel, message).Err(); err != nil {
-		s.log.DebugContext(ctx, "an eviction was not published", "error", err)
 	}
 	return nil
 }
