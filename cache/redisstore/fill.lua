@@ -1,8 +1,12 @@
--- KEYS: fence, key. ARGV: token, value, milliseconds to live.
--- The fence holds the token only if nobody evicted the key since the load began.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
+-- For each entry KEYS hold its fence and its key, ARGV the load's token, the value and the milliseconds to live.
+-- A fence holds the token only if nobody evicted the key since the load began.
+local filled = 0
+for i = 1, #KEYS / 2 do
+  local fence, key, arg = KEYS[2 * i - 1], KEYS[2 * i], 3 * i
+  if redis.call('GET', fence) == ARGV[arg - 2] then
+    redis.call('UNLINK', fence)
+    redis.call('SET', key, ARGV[arg - 1], 'PX', ARGV[arg])
+    filled = filled + 1
+  end
 end
-redis.call('UNLINK', KEYS[1])
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1
+return filled

@@ -33,7 +33,7 @@ const (
 	generationAge = 25 * time.Hour
 )
 
-// fill sets KEYS[2] if the fence KEYS[1] still holds the token, and takes the fence away.
+// fill sets the keys whose fences still hold their load's token, and takes the fences away.
 //
 //go:embed fill.lua
 var fillScript string
@@ -367,59 +367,97 @@ func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.
 	return tickets
 }
 
-// Fill sets each entry whose fence still holds its load's token, in one pipeline.
+// fillAtOnce bounds the entries that one call of the script fills: nobody else is served meanwhile.
+const fillAtOnce = 100
+
+// fillCall is one call of the script.
+type fillCall struct {
+	keys []string
+	args []any
+}
+
+// Fill sets each entry whose fence still holds its load's token: in one call of the script, or in a Cluster, where
+// a script's keys are in one slot, in a pipeline of calls.
 func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	now := time.Now()
-	var keys [][]string
-	var args [][]any
+	var calls []fillCall
+	most := fillAtOnce
+	if s.cluster {
+		most = 1
+	}
 	for _, f := range fills {
 		t, _ := f.Ticket.(*ticket)
 		left := f.Entry.Ends.Sub(now).Milliseconds()
 		if t == nil || left <= 0 {
 			continue
 		}
-		v := stored{Value: f.Entry.Data, Loaded: f.Entry.Loaded, Ends: f.Entry.Ends, Tags: t.generations}
-		if !f.Entry.Seen.IsZero() {
-			v.Seen = f.Entry.Seen.String()
-		}
-		text, err := json.Marshal(v)
+		text, err := encode(f.Entry, t.generations)
 		if err != nil {
 			return 0, fmt.Errorf("redisstore: fill: %w", err)
 		}
-		keys = append(keys, []string{s.fence(f.Item.Key), s.key(f.Item.Key)})
-		args = append(args, []any{t.token, text, left})
+		if n := len(calls); n == 0 || len(calls[n-1].keys) == 2*most {
+			calls = append(calls, fillCall{})
+		}
+		c := &calls[len(calls)-1]
+		c.keys = append(c.keys, s.fence(f.Item.Key), s.key(f.Item.Key))
+		c.args = append(c.args, t.token, text, left)
 	}
 	n := 0
-	// A server may not know the script yet, one node of a cluster and not the other: the fills that it
+	// A server may not know the script yet, one node of a cluster and not the other: the calls that it
 	// did not even try are sent again with the script's text.
 	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{s.fill.EvalSha, s.fill.Eval} {
-		if len(keys) == 0 {
+		if len(calls) == 0 {
 			break
 		}
-		cmds, _ := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i := range keys {
-				call(ctx, p, keys[i], args[i]...)
-			}
-			return nil
-		})
-		var keysLeft [][]string
-		var argsLeft [][]any
+		var cmds []redis.Cmder
+		if len(calls) == 1 && !s.cluster {
+			cmds = []redis.Cmder{call(ctx, s.client, calls[0].keys, calls[0].args...)}
+		} else {
+			cmds, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for _, c := range calls {
+					call(ctx, p, c.keys, c.args...)
+				}
+				return nil
+			})
+		}
+		var left []fillCall
 		for i, cmd := range cmds {
-			filled, err := cmd.(*redis.Cmd).Bool()
+			filled, err := cmd.(*redis.Cmd).Int()
 			switch {
-			case err == nil && filled:
-				n++
+			case err == nil:
+				n += filled
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
-				keysLeft, argsLeft = append(keysLeft, keys[i]), append(argsLeft, args[i])
+				left = append(left, calls[i])
 			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
 			case full(err):
-			case err != nil:
+			default:
 				return n, s.fault(ctx, "fill", err)
 			}
 		}
-		keys, args = keysLeft, argsLeft
+		calls = left
 	}
 	return n, nil
+}
+
+// encode is an entry as Redis holds it, in the form of [stored]. The value is JSON already, and is not looked
+// through once more.
+func encode(e *cache.Entry, generations map[cache.Tag]string) ([]byte, error) {
+	b := make([]byte, 0, len(e.Data)+160)
+	b = append(append(b, `{"value":`...), e.Data...)
+	b = e.Loaded.AppendFormat(append(b, `,"loaded":"`...), time.RFC3339Nano)
+	b = e.Ends.AppendFormat(append(b, `","ends":"`...), time.RFC3339Nano)
+	if !e.Seen.IsZero() {
+		b = append(append(b, `","seen":"`...), e.Seen.String()...)
+	}
+	b = append(b, '"')
+	if len(generations) > 0 {
+		tags, err := json.Marshal(generations)
+		if err != nil {
+			return nil, err
+		}
+		b = append(append(b, `,"tags":`...), tags...)
+	}
+	return append(b, '}'), nil
 }
 
 // Evict takes the steps of an eviction in their order, and soon after tells the other processes.

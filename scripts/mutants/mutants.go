@@ -28,7 +28,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the script does not look at its token",
-		file: "cache/redisstore/fill.lua", old: "if redis.call('GET', KEYS[1]) ~= ARGV[1] then", new: "if false then",
+		file: "cache/redisstore/fill.lua", old: "if redis.call('GET', fence) == ARGV[arg - 2] then", new: "if true then",
 		pkg: redis, red: []string{"TestStore"},
 	},
 	{
