@@ -31,6 +31,8 @@ type keeper struct {
 	version atomic.Int64
 	loads   atomic.Int64 // of values
 	runs    atomic.Int64 // of mutations
+	made    atomic.Int64 // executions
+	slow    atomic.Int64 // how long a load takes, a time.Duration
 	front   bool         // whether ServeKept is asked first
 }
 
@@ -84,6 +86,7 @@ func (k *keeper) exec(ctx context.Context) graphql.ResponseHandler {
 	batch := k.cache.NewBatch()
 	batch.Fresh = cache.IsFresh(ctx)
 	return func(ctx context.Context) *graphql.Response {
+		k.made.Add(1)
 		fields := graphql.CollectFields(oc, oc.Operation.SelectionSet, nil)
 		out := graphql.NewFieldSet(fields)
 		for i, f := range fields {
@@ -131,6 +134,7 @@ func (k *keeper) field(ctx context.Context, batch *cache.Batch, def *ast.FieldDe
 // Load implements [cache.Source].
 func (k *keeper) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	values := make([]any, len(requests))
+	defer time.Sleep(time.Duration(k.slow.Load()))
 	for i, r := range requests {
 		k.loads.Add(1)
 		values[i] = fmt.Sprint(r.Key, " v", k.version.Load())

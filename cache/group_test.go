@@ -1,0 +1,159 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// Who comes while another load is under way waits for its end, or a millisecond, and travels with whoever came
+// meanwhile.
+func TestLoadsThatBeginTogetherAreCarriedTogether(t *testing.T) {
+	for name, slow := range map[string]time.Duration{"the first ends soon": 0, "the first takes long": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d := newDatabase(1)
+				p := begin(t, d, nil)
+				d.setSlow(slow)
+				var wg sync.WaitGroup
+				wg.Go(func() { p.reads(t, "user:first", nil, cache.SourceTier) })
+				synctest.Wait()
+				for i := range 20 {
+					wg.Go(func() { p.reads(t, cache.Entity("user", fmt.Sprint(i)), nil, cache.SourceTier) })
+				}
+				synctest.Wait()
+				d.loaded(t, 1)
+				time.Sleep(2 * time.Millisecond)
+				synctest.Wait()
+				d.loaded(t, 2)
+				wg.Wait()
+				d.loaded(t, 2)
+			})
+		})
+	}
+}
+
+// Where nothing is under way, or only what departed long ago, nobody waits.
+func TestALoneLoadSetsOutAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		p := begin(t, d, nil)
+		d.setSlow(time.Second)
+		for i := range 3 {
+			go p.reads(t, cache.Entity("user", fmt.Sprint(i)), nil, cache.SourceTier)
+			synctest.Wait()
+			d.loaded(t, i+1)
+			time.Sleep(2 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
+// A reader who has gone ends nothing for those who travel with it, and one who waits for the departure can go.
+func TestReadersOfAGroupComeAndGo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:2", "two")
+		p := begin(t, d, nil)
+		d.setSlow(time.Second)
+		var first sync.WaitGroup
+		first.Go(func() { p.reads(t, "user:first", nil, cache.SourceTier) })
+		defer first.Wait()
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan cache.Result)
+		go func() { gone <- p.Cache.Load(ctx, []cache.Request{p.request("user:1")})[0] }()
+		synctest.Wait()
+		go func() { cancel() }()
+		if r := <-gone; !errors.Is(r.Err, context.Canceled) {
+			t.Errorf("who has gone is answered %v, %v", r.Value, r.Err)
+		}
+		p.reads(t, "user:2", "two", cache.SourceTier)
+	})
+}
+
+// picky fails where one key is among those it is asked for.
+type picky struct {
+	*client
+	fails cache.Key
+}
+
+var errPicky = errors.New("not this one")
+
+func (s *picky) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	for _, r := range requests {
+		if r.Key == s.fails {
+			return nil, cache.Snapshot{}, errPicky
+		}
+	}
+	return s.client.Load(ctx, requests)
+}
+
+// What one reader asks for does not fail the others whose loads are carried with its own.
+func TestAFailureIsItsReadersAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "one")
+		p := begin(t, d, newFakeRedis(1))
+		source := &picky{p.client, "user:bad"}
+		ask := func(keys ...cache.Key) (requests []cache.Request) {
+			for _, k := range keys {
+				r := p.request(k)
+				r.Source = source
+				requests = append(requests, r)
+			}
+			return requests
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { p.reads(t, "user:first", nil, cache.SourceTier) })
+		synctest.Wait()
+		wg.Go(func() {
+			for _, r := range p.Cache.Load(t.Context(), ask("user:bad", "user:2")) {
+				if !errors.Is(r.Err, errPicky) {
+					t.Errorf("who asks for it is answered %v, %v", r.Value, r.Err)
+				}
+			}
+		})
+		wg.Go(func() {
+			if r := p.Cache.Load(t.Context(), ask("user:1"))[0]; r.Err != nil || r.Value != "one" {
+				t.Errorf("another is answered %v, %v", r.Value, r.Err)
+			}
+		})
+		wg.Wait()
+	})
+}
+
+func (r *fakeRedis) asked() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+// What was written lately is likely not in the shared tier: its fence is taken with the look at it.
+func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "old")
+		redis := newFakeRedis(1)
+		p := begin(t, d, redis)
+		trips := func() int {
+			before := redis.asked()
+			p.read(t, "user:1")
+			return redis.asked() - before
+		}
+		if n := trips(); n != 3 {
+			t.Errorf("a first read took %d round trips, want 3: the look, the fence, the fill", n)
+		}
+		p.write(t, set("user:1", "new"))
+		if n := trips(); n != 2 {
+			t.Errorf("a read after a write took %d round trips, want 2", n)
+		}
+		p.reads(t, "user:1", "new", cache.MemoryTier)
+	})
+}
