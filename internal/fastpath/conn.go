@@ -14,7 +14,7 @@ import (
 
 // Bounds on what a connection remembers.
 const (
-	maxHeads      = 8       // bodies of different lengths make different heads
+	maxHeads      = 4
 	maxHeadLength = 1 << 10 // bytes
 )
 
@@ -26,7 +26,7 @@ type conn struct {
 
 	mu sync.Mutex // net/http reads a byte ahead in a goroutine of its own
 	// Where in the request that net/http has in hand the connection is.
-	head  []byte // the head, in net/http's buffer, where it came together with the whole body; else nil
+	head  []byte // a copy of the head, as net/http changes its own; empty where the request came in pieces
 	begun int    // length of the head; 0: not known
 	got   int64  // bytes that net/http has got
 	whole int64  // bytes that the request has; -1: not known
@@ -57,7 +57,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		k := c.find(p[:n])
+		k, body := c.find(p[:n])
 		if k == nil {
 			c.begin(p[:n])
 			return n, nil
@@ -70,7 +70,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			_ = c.SetReadDeadline(now.Add(c.f.o.IdleTimeout)) // an error comes back from the next Read
 			_ = c.SetWriteDeadline(now.Add(c.f.o.WriteTimeout))
 		}
-		answered, err := c.answer(k, p[len(k.head):n])
+		answered, err := c.answer(k, body)
 		if !c.state.CompareAndSwap(answering, reading) {
 			_ = c.TCPConn.Close()
 			return 0, net.ErrClosed
@@ -110,7 +110,11 @@ func (c *conn) between() bool {
 func (c *conn) begin(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.head, c.begun, c.got, c.whole = p, headLength(p), int64(len(p)), -1
+	c.begun, c.got, c.whole = headLength(p), int64(len(p)), -1
+	c.head = c.head[:0]
+	if c.begun <= maxHeadLength {
+		c.head = append(c.head, p[:c.begun]...)
+	}
 }
 
 // follow notes another part of a request. The single byte that net/http reads ahead while a handler runs may begin the next one.
@@ -128,7 +132,7 @@ func (c *conn) follow(p []byte, n int) {
 			c.begun = 1 + rest
 		}
 	}
-	c.head = nil
+	c.head = c.head[:0]
 	c.got += int64(n)
 }
 
@@ -140,10 +144,8 @@ func (c *conn) frame(r *http.Request) {
 		return
 	}
 	c.whole = int64(c.begun) + r.ContentLength
-	if c.got == c.whole && c.head != nil {
-		c.head = c.head[:c.begun]
-	} else {
-		c.head = nil
+	if c.got != c.whole {
+		c.head = c.head[:0]
 	}
 }
 
@@ -151,18 +153,22 @@ func (c *conn) frame(r *http.Request) {
 func (c *conn) learn(r *http.Request) {
 	c.mu.Lock()
 	head := c.head
-	c.head = nil
 	c.mu.Unlock()
-	if head == nil || len(head) > maxHeadLength || r.Method != http.MethodPost || !r.ProtoAtLeast(1, 1) {
+	if len(head) == 0 || r.Method != http.MethodPost || !r.ProtoAtLeast(1, 1) {
 		return
 	}
-	if hash := maphash.Bytes(seed, head); !slices.Contains(c.seen[:], hash) {
+	before, after, ok := cut(head, r.ContentLength)
+	if !ok {
+		return
+	}
+	if hash := maphash.Bytes(seed, before)*3 + maphash.Bytes(seed, after); !slices.Contains(c.seen[:], hash) {
 		c.seen[c.next] = hash
 		c.next = (c.next + 1) % maxHeads
 		return
 	}
-	k := &known{bytes.Clone(head), r.Clone(context.Background())}
+	k := &known{bytes.Clone(before), bytes.Clone(after), r.Clone(context.Background())}
 	k.request.Body = nil
+	k.request.Header.Del("Content-Length")
 	if len(c.known) < maxHeads {
 		c.known = append(c.known, k)
 		return
@@ -173,14 +179,14 @@ func (c *conn) learn(r *http.Request) {
 
 var seed = maphash.MakeSeed()
 
-// find is what is known of a request.
-func (c *conn) find(p []byte) *known {
+// find is what is known of a request, and its body.
+func (c *conn) find(p []byte) (*known, []byte) {
 	for _, k := range c.known {
-		if k.matches(p) {
-			return k
+		if body, ok := k.body(p); ok {
+			return k, body
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // answer serves a request, if that can be done fast.
@@ -189,7 +195,7 @@ func (c *conn) answer(k *known, body []byte) (bool, error) {
 	defer x.release()
 	x.to = c.TCPConn
 	x.body.Reset(body)
-	k.request.Body = x
+	k.request.Body, k.request.ContentLength = x, int64(len(body))
 	if !c.f.o.Serve(x, k.request) {
 		return false, nil
 	}

@@ -80,16 +80,59 @@ func (l listener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// known is a head that net/http has parsed.
+// known is a head that net/http has parsed. Another length of the body makes no other head of it.
 type known struct {
-	head    []byte
-	request *http.Request // as net/http understood it, without a body
+	before, after []byte        // the length
+	request       *http.Request // as net/http understood it, without the body and its length
 }
 
-// matches reports whether p is a request with this head, and all of it.
-func (k *known) matches(p []byte) bool {
-	return int64(len(p)) == int64(len(k.head))+k.request.ContentLength && bytes.HasPrefix(p, k.head)
+// cut finds the length of the body in a head. It is not ok where the length is missing, or is named in a way of its own.
+func cut(head []byte, length int64) (before, after []byte, ok bool) {
+	const field = "Content-Length:"
+	at := 0
+	for line := range bytes.SplitAfterSeq(head, []byte("\r\n")) {
+		at += len(line)
+		if len(line) < len(field) || !bytes.EqualFold(line[:len(field)], []byte(field)) {
+			continue
+		}
+		value := bytes.TrimLeft(line[len(field):], " ")
+		n, digits := number(value)
+		if ok || int64(n) != length || len(value) != digits+len("\r\n") {
+			return nil, nil, false
+		}
+		before, after, ok = head[:at-len(value)], head[at-len("\r\n"):], true
+	}
+	return before, after, ok
 }
+
+// body is the body of a request with this head, and whether p is one, and all of it.
+func (k *known) body(p []byte) ([]byte, bool) {
+	if !bytes.HasPrefix(p, k.before) {
+		return nil, false
+	}
+	p = p[len(k.before):]
+	length, digits := number(p)
+	if digits == 0 || !bytes.HasPrefix(p[digits:], k.after) {
+		return nil, false
+	}
+	p = p[digits+len(k.after):]
+	return p, len(p) == length
+}
+
+// number reads the number that p begins with, and tells how many digits it has: 0 if it is none, or more than comes in one piece.
+func number(p []byte) (n, digits int) {
+	for digits < len(p) && '0' <= p[digits] && p[digits] <= '9' {
+		if digits == maxDigits {
+			return 0, 0
+		}
+		n = 10*n + int(p[digits]-'0')
+		digits++
+	}
+	return n, digits
+}
+
+// maxDigits is how many digits the length of a body may have.
+const maxDigits = 6
 
 // headLength is the length of the head that p begins with, the blank line included. It is 0 where p has not all of it, and
 // where its end is not plain to see: net/http takes lines that end by LF alone, and skips empty ones before a request.
