@@ -62,7 +62,6 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.begin(p[:n])
 			return n, nil
 		}
-		c.state.Store(answering)
 		// Timers are not cheap enough to be set for each answer. The first one is due as net/http sets no time to write in
 		// while it waits.
 		if now := time.Now(); now.Sub(renewed) > c.f.renewal() {
@@ -71,10 +70,6 @@ func (c *conn) Read(p []byte) (int, error) {
 			_ = c.SetWriteDeadline(now.Add(c.f.o.WriteTimeout))
 		}
 		answered, err := c.answer(k, body)
-		if !c.state.CompareAndSwap(answering, reading) {
-			_ = c.TCPConn.Close()
-			return 0, net.ErrClosed
-		}
 		if err != nil {
 			return 0, err
 		}
@@ -189,10 +184,17 @@ func (c *conn) find(p []byte) (*known, []byte) {
 	return nil, nil
 }
 
-// answer serves a request, if that can be done fast.
-func (c *conn) answer(k *known, body []byte) (bool, error) {
+// answer serves a request, if that can be done fast. After an error the connection is of no more use.
+func (c *conn) answer(k *known, body []byte) (answered bool, err error) {
+	c.state.Store(answering)
 	x := exchanges.Get().(*exchange)
-	defer x.release()
+	defer func() { // after a panic as well, as net/http then closes the connection
+		x.release()
+		if !c.state.CompareAndSwap(answering, reading) {
+			_ = c.TCPConn.Close()
+			err = net.ErrClosed
+		}
+	}()
 	x.to = c.TCPConn
 	x.body.Reset(body)
 	k.request.Body, k.request.ContentLength = x, int64(len(body))

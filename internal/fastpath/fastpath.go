@@ -4,8 +4,8 @@
 // Most clients send the same head with each request: only the body differs. net/http makes strings, maps,
 // a context and a goroutine of it each time, which costs several times what a cached answer does. Here
 // the bytes of a head are remembered once net/http has parsed them and what they asked for was served fast. When the
-// next request on the connection comes in one piece and begins with exactly these bytes, it means the same,
-// so it is served at once. Everything else is handed to net/http as it came: what a request is, only net/http decides.
+// next request on the connection comes in one piece and begins with exactly these bytes, but for the body's length, it means the
+// same, so it is served at once. Everything else is handed to net/http as it came: what a request is, only net/http decides.
 //
 // Between two requests net/http waits in Read for the next one, and that is where it is answered. For that a connection has to
 // know that a request begins where it reads. It follows the requests by their lengths, and where it is not sure of one, net/http has

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -401,6 +402,22 @@ func TestShutdown(t *testing.T) {
 	}
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("%v", err)
+	}
+}
+
+// A panic ends the connection, as it does in net/http's handlers.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	s := open(t, true, Options{})
+	s.ErrorLog = log.New(io.Discard, "", 0)
+	c, r := s.dial(t)
+	fast := s.fast.Load()
+	s.before = func(*http.Request) { panic("of a test") }
+	if err := ask(c, r); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	if s.fast.Load() == fast {
+		t.Error("it was not on the fast path")
 	}
 }
 
