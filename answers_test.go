@@ -19,6 +19,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"fieldcache/db"
+	"fieldcache/internal/fastpath"
 	"fieldcache/internal/testservers"
 )
 
@@ -77,7 +78,9 @@ func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 		t.Fatal(err)
 	}
 	requests := newRequestMetric(metrics)
-	f.Handler = withKept(log, requests, gw.serveKept, withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))))
+	f.Handler = fastpath.New(fastpath.Options{
+		Serve: keptOnly(log, requests, gw.serveKept), Next: withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))),
+	})
 	return f
 }
 

@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"fieldcache/playground":             {},
 	"fieldcache/playground/browsertest": {},
 	"fieldcache/internal/chaos":         {},
+	"fieldcache/internal/fastpath":      {},
 	"fieldcache/internal/testservers":   {},
 	"fieldcache/scripts/gotest":         {},
 	"fieldcache/scripts/mutants":        {},

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -216,5 +218,57 @@ func TestGatewayPlayground(t *testing.T) {
 	page.Execute(`"name": "Zawadi Okafor"`)
 	for _, problem := range page.Problems() {
 		t.Error(problem)
+	}
+}
+
+// A connection that stays open, on which heads are soon known, gets what any other gets: the same headers for each hit, and after a
+// write what was written.
+func TestHitsOnOneConnection(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway, "LOG_LEVEL=info")
+	client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	defer client.CloseIdleConnections()
+	ask := func(body string) (http.Header, string) {
+		t.Helper()
+		response, err := client.Post(p.graphql, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.Header, string(text)
+	}
+	const query = `{"query":"{ product(id: 7) { id stock } }"}`
+	ask(query)
+	for stock := range 3 {
+		ask(fmt.Sprintf(`{"query":"mutation { setStock(productId: 7, stock: %d) { stock } }"}`, stock))
+		want := fmt.Sprintf(`{"data":{"product":{"id":"7","stock":%d}}}`, stock)
+		if header, text := ask(query); text != want || strings.Contains(header.Get("Cache-Status"), "hit") {
+			t.Errorf("after the write: %s, %v", text, header)
+		}
+		var first http.Header
+		for n := range 8 {
+			header, text := ask(query)
+			if text != want || !strings.Contains(header.Get("Cache-Status"), "fieldcache; hit; ttl=") || header.Get("Date") == "" {
+				t.Errorf("%s, %v", text, header)
+			}
+			for _, changing := range []string{"Date", "Age", "Cache-Status"} {
+				if len(header[changing]) != 1 {
+					t.Errorf("%s: %q", changing, header[changing])
+				}
+				header.Del(changing)
+			}
+			if n == 0 {
+				first = header
+			} else if !reflect.DeepEqual(header, first) {
+				t.Errorf("%v, the first hit had %v", header, first)
+			}
+		}
+	}
+	if _, metrics := send(t, "GET", p.admin+"metrics", ""); !strings.Contains(metrics, `fieldcache_http_request_duration_seconds_count{code="200"} 31`) {
+		t.Errorf("31 requests were answered; %s", metrics)
 	}
 }

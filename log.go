@@ -79,18 +79,18 @@ func newRequestMetric(reg prometheus.Registerer) *prometheus.HistogramVec {
 	return seconds
 }
 
-// withKept answers requests from what is kept before they pass anything else, unless each is to be logged.
-// They get no id: nothing is logged that it could be looked for by, and the answer is as it was.
-func withKept(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(http.ResponseWriter, *http.Request) bool, next http.Handler) http.Handler {
+// keptOnly measures what is answered from what is kept, unless each request is to be logged: then nothing is
+// answered here. Such requests get no id: nothing is logged that it could be looked for by, and the answer is as it was.
+func keptOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	ok := seconds.WithLabelValues("200")
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) bool {
 		began := time.Now()
-		if r.URL.Path == "/graphql" && !log.Enabled(r.Context(), slog.LevelDebug) && serve(w, r) {
-			ok.Observe(time.Since(began).Seconds())
-			return
+		if r.URL.Path != "/graphql" || log.Enabled(r.Context(), slog.LevelDebug) || !serve(w, r) {
+			return false
 		}
-		next.ServeHTTP(w, r)
-	})
+		ok.Observe(time.Since(began).Seconds())
+		return true
+	}
 }
 
 // withRequestLog gives each request its id, answers panics, and logs and measures what became of the

@@ -24,6 +24,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fieldcache/db"
+	"fieldcache/internal/fastpath"
 )
 
 func main() {
@@ -161,14 +162,19 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 	}.handler()
 	requests := newRequestMetric(metrics)
 	publicHandler := traces.wrap(withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))))
-	if gw.serveKept != nil && traces == nil {
-		publicHandler = withKept(log, requests, gw.serveKept, publicHandler)
-	}
 	servers := serverPair{
 		public:  newServer(log, publicHandler, cfg.RequestTimeout+writeTimeout),
 		private: newServer(log, adminHandler, 0), // a profile takes as long as its reader wants
 	}
 	logStart(log, cfg, public.Addr(), private.Addr(), d)
+	if gw.serveKept != nil && traces == nil {
+		fast := fastpath.New(fastpath.Options{
+			Serve: keptOnly(log, requests, gw.serveKept), Next: publicHandler,
+			IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+		})
+		servers.public.Handler, servers.public.ConnContext = fast, fast.ConnContext
+		public = fast.Listener(public)
+	}
 	return servers.serve(ctx, life, public, private, cfg.ShutdownTimeout, &draining)
 }
 

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -139,7 +141,7 @@ func TestHits(t *testing.T) {
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	s, err := parse([]string{"-servers", "bare,fieldcache", "-url", "plain=http://127.0.0.1:4000/graphql#12", "-seconds", "0.5"}, io.Discard)
-	if err != nil || len(s.servers) != 2 || len(s.others) != 1 || s.duration != 500*time.Millisecond {
+	if err != nil || len(s.servers) != 2 || len(s.others) != 1 || s.period != 500*time.Millisecond {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	if o := s.others[0]; o.name != "plain" || o.pid != 12 || o.url.String() != "http://127.0.0.1:4000/graphql" {
@@ -156,23 +158,45 @@ func TestCommandLine(t *testing.T) {
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	asked := fixed{http.Header{"Content-Type": {"application/json"}, "Age": {"3"}}, []byte(`{"data":{}}`)}
-	web := httptest.NewServer(bareHandler(map[string]fixed{"/Q2": asked}))
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	ids := func() map[string]bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(seen)
+	}
+	bare := bareHandler(map[string]fixed{"/Q2": asked})
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id := r.Header.Get("X-Request-Id"); id != "" {
+			mu.Lock()
+			seen[id] = true
+			mu.Unlock()
+		}
+		bare(w, r)
+	}))
 	defer web.Close()
 	u, err := url.Parse(web.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	target := server{name: "bare", url: u, bare: true}
-	m, err := load(t.Context(), target, newOperation("Q2", 1, 1), 2, 50*time.Millisecond)
+	m, err := load(t.Context(), target, newOperation("Q2", 1, 1), pressure{connections: 2, period: 50 * time.Millisecond})
 	if err != nil || m.requests == 0 || m.rate() <= 0 {
 		t.Errorf("%+v, %v", m, err)
 	}
-	if _, err := load(t.Context(), target, newOperation("Q1", 1, 1), 2, time.Minute); err == nil || !strings.Contains(err.Error(), "404") {
+	if got := ids(); len(got) != 0 {
+		t.Errorf("requests have ids unasked: %v", got)
+	}
+	m, err = load(t.Context(), target, newOperation("Q2", 1, 1), pressure{connections: 1, period: 50 * time.Millisecond, distinct: true})
+	if got := ids(); err != nil || int64(len(got)) < m.requests || m.requests == 0 {
+		t.Errorf("%d requests have %d ids; %v", m.requests, len(got), err)
+	}
+	if _, err := load(t.Context(), target, newOperation("Q1", 1, 1), pressure{connections: 2, period: time.Minute}); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("what it does not know: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := load(ctx, target, newOperation("Q2", 1, 1), 2, time.Minute); err == nil {
+	if _, err := load(ctx, target, newOperation("Q2", 1, 1), pressure{connections: 2, period: time.Minute}); err == nil {
 		t.Error("a run that was cancelled has a result")
 	}
 }

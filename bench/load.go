@@ -11,12 +11,19 @@ import (
 	"time"
 )
 
+// pressure is how a server is asked.
+type pressure struct {
+	connections int
+	period      time.Duration
+	distinct    bool // each request has a head of its own
+}
+
 // load asks a server for as long as told, over connections that each wait for an answer before they ask
 // again.
-func load(ctx context.Context, target server, op operation, connections int, period time.Duration) (measurement, error) {
+func load(ctx context.Context, target server, op operation, p pressure) (measurement, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	list := make([]*client, connections)
+	list := make([]*client, p.connections)
 	defer func() {
 		for _, c := range list {
 			if c != nil {
@@ -29,6 +36,7 @@ func load(ctx context.Context, target server, op operation, connections int, per
 		if err != nil {
 			return measurement{}, err
 		}
+		c.distinct = p.distinct
 		list[i] = c
 	}
 	var stop atomic.Bool
@@ -48,7 +56,7 @@ func load(ctx context.Context, target server, op operation, connections int, per
 			requests.Add(n)
 		})
 	}
-	timer := time.NewTimer(period)
+	timer := time.NewTimer(p.period)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -69,9 +77,12 @@ func load(ctx context.Context, target server, op operation, connections int, per
 // client is one connection.
 type client struct {
 	conn   net.Conn
-	head   string // of each request, up to its length
+	head   string // of each request, up to what differs
 	buffer []byte
 	answer response
+
+	distinct bool // each request has an id
+	asked    int64
 }
 
 // askTimeout is how long an answer may take that is under way at the end.
@@ -92,11 +103,16 @@ func head(target server, op operation) string {
 	if target.bare {
 		path = "/" + op.name
 	}
-	return "POST " + path + " HTTP/1.1\r\nHost: " + target.url.Host + "\r\nContent-Type: application/json\r\nContent-Length: "
+	return "POST " + path + " HTTP/1.1\r\nHost: " + target.url.Host + "\r\nContent-Type: application/json\r\n"
 }
 
 func (c *client) ask(body string) error {
-	c.buffer = strconv.AppendInt(append(c.buffer[:0], c.head...), int64(len(body)), 10)
+	c.buffer = append(c.buffer[:0], c.head...)
+	if c.distinct {
+		c.asked++
+		c.buffer = append(strconv.AppendInt(append(c.buffer, "X-Request-Id: "...), c.asked, 10), "\r\n"...)
+	}
+	c.buffer = strconv.AppendInt(append(c.buffer, "Content-Length: "...), int64(len(body)), 10)
 	c.buffer = append(append(c.buffer, "\r\n\r\n"...), body...)
 	if _, err := c.conn.Write(c.buffer); err != nil {
 		return err

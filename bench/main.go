@@ -22,11 +22,11 @@ import (
 
 // settings are what the command line says.
 type settings struct {
-	connections, rounds, ids int
-	duration                 time.Duration
-	database, redis          string
-	servers, operations      []string
-	others                   []server
+	pressure
+	rounds, ids         int
+	database, redis     string
+	servers, operations []string
+	others              []server
 }
 
 func main() {
@@ -54,6 +54,7 @@ func parse(args []string, log io.Writer) (*settings, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(log)
 	flags.IntVar(&s.connections, "connections", 32, "keep-alive connections, each with one request at a time")
+	flags.BoolVar(&s.distinct, "distinct", false, "each request has an X-Request-Id of its own, so that no two heads are the same")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured with each operation")
 	flags.IntVar(&s.ids, "ids", 1000, "Q1, Q3 ask for users 1 to this, or to the last there is")
 	seconds := flags.Float64("seconds", 3, "how long each measurement takes")
@@ -69,8 +70,8 @@ func parse(args []string, log io.Writer) (*settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	s.duration = time.Duration(*seconds * float64(time.Second))
-	if s.connections < 1 || s.rounds < 1 || s.ids < 1 || s.duration <= 0 || flags.NArg() > 0 {
+	s.period = time.Duration(*seconds * float64(time.Second))
+	if s.connections < 1 || s.rounds < 1 || s.ids < 1 || s.period <= 0 || flags.NArg() > 0 {
 		return nil, errors.New("connections, rounds, ids and seconds are above 0, and nothing stands behind the flags")
 	}
 	var err error
@@ -110,7 +111,7 @@ func (s *settings) measure(ctx context.Context, out, log io.Writer) (err error) 
 		return err
 	}
 	fmt.Fprintf(out, "%d connections, %d rounds of %v, users 1 to %d of %d; %s.\n",
-		s.connections, s.rounds, s.duration, min(s.ids, users), users, machine())
+		s.connections, s.rounds, s.period, min(s.ids, users), users, machine())
 	for _, name := range s.operations {
 		op := newOperation(name, min(s.ids, users), users)
 		t := table{}
@@ -146,7 +147,7 @@ func (s *settings) once(ctx context.Context, target server, op operation) (measu
 	if err != nil {
 		return measurement{}, err
 	}
-	m, err := load(ctx, target, op, s.connections, s.duration)
+	m, err := load(ctx, target, op, s.pressure)
 	if err != nil {
 		return m, err
 	}

@@ -1,0 +1,118 @@
+package fastpath
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// exchange is a request's body, and what is answered: the counterpart of net/http's response.
+type exchange struct {
+	body bytes.Reader
+
+	to      *net.TCPConn
+	header  http.Header
+	head    []byte // made of the header, and not sent yet
+	began   bool   // the head was made
+	length  int    // of the content, as the header says
+	written int
+	err     error
+}
+
+var exchanges = sync.Pool{New: func() any { return &exchange{header: make(http.Header)} }}
+
+// maxCopy is up to which length content is copied behind the head rather than sent from where it is.
+const maxCopy = 8 << 10
+
+// Read implements [io.Reader] for the request's body.
+func (x *exchange) Read(p []byte) (int, error) { return x.body.Read(p) }
+
+// Close implements [io.Closer] for the request's body.
+func (x *exchange) Close() error { return nil }
+
+// Header implements [http.ResponseWriter].
+func (x *exchange) Header() http.Header { return x.header }
+
+// WriteHeader implements [http.ResponseWriter].
+func (x *exchange) WriteHeader(status int) {
+	if x.began {
+		return
+	}
+	x.began = true
+	if x.length, x.err = strconv.Atoi(x.header.Get("Content-Length")); x.err != nil {
+		return
+	}
+	head := bytes.NewBuffer(x.head[:0])
+	head.WriteString("HTTP/1.1 ")
+	head.Write(strconv.AppendInt(head.AvailableBuffer(), int64(status), 10))
+	head.WriteByte(' ')
+	head.WriteString(http.StatusText(status))
+	head.WriteString("\r\n")
+	_ = x.header.Write(head) // a buffer takes everything
+	head.WriteString("Date: ")
+	head.Write(time.Now().UTC().AppendFormat(head.AvailableBuffer(), http.TimeFormat))
+	head.WriteString("\r\n\r\n")
+	x.head = head.Bytes()
+}
+
+// Write implements [http.ResponseWriter].
+func (x *exchange) Write(p []byte) (int, error) {
+	x.WriteHeader(http.StatusOK)
+	if x.err == nil && x.written+len(p) > x.length {
+		x.err = http.ErrContentLength
+	}
+	if x.err != nil {
+		return 0, x.err
+	}
+	x.written += len(p)
+	x.send(p)
+	return len(p), x.err
+}
+
+// send sends what is left of the head, and p.
+func (x *exchange) send(p []byte) {
+	switch {
+	case len(x.head) == 0:
+		_, x.err = x.to.Write(p)
+	case len(p) <= maxCopy:
+		x.head = append(x.head, p...)
+		_, x.err = x.to.Write(x.head)
+	default:
+		both := net.Buffers{x.head, p}
+		_, x.err = both.WriteTo(x.to)
+	}
+	x.head = x.head[:0]
+}
+
+// errShort is told of an answer that is shorter than its header says.
+var errShort = errors.New("fastpath: less content than Content-Length says")
+
+// finish sends what is left. After an error the connection is of no more use.
+func (x *exchange) finish() error {
+	x.WriteHeader(http.StatusOK)
+	if x.err == nil && x.written < x.length {
+		x.err = errShort
+	}
+	if x.err == nil && len(x.head) > 0 {
+		x.send(nil)
+	}
+	return x.err
+}
+
+// release makes x anew for the next one.
+func (x *exchange) release() {
+	x.body.Reset(nil)
+	clear(x.header)
+	*x = exchange{body: x.body, header: x.header, head: x.head[:0]}
+	exchanges.Put(x)
+}
+
+var (
+	_ io.ReadCloser       = (*exchange)(nil)
+	_ http.ResponseWriter = (*exchange)(nil)
+)
