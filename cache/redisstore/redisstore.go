@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto/rand"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,15 +92,6 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// stored is an entry as Redis holds it.
-type stored struct {
-	Value  json.RawMessage      `json:"value"`
-	Loaded time.Time            `json:"loaded"`
-	Ends   time.Time            `json:"ends"`
-	Seen   string               `json:"seen,omitempty"` // the snapshot it was read in
-	Tags   map[cache.Tag]string `json:"tags,omitempty"` // the generations it was loaded under
-}
-
 // ticket is what lets a load fill: the token that its fence holds, the generations of its tags.
 type ticket struct {
 	token       string
@@ -172,21 +162,13 @@ func entries(items []cache.Item, at map[cache.Tag]int, values []*string) []*cach
 		if values[i] == nil {
 			continue
 		}
-		var v stored
-		if json.Unmarshal([]byte(*values[i]), &v) != nil || v.Value == nil || !now.Before(v.Ends) {
+		e, generations, err := decode([]byte(*values[i]))
+		if err != nil || !now.Before(e.Ends) {
 			continue // not ours, or ended: the fill that follows puts it right
 		}
-		if !current(item, v.Tags, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
-			continue
+		if current(item, generations, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
+			entries[i] = e
 		}
-		e := &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
-		if v.Seen != "" {
-			var err error
-			if e.Seen, err = cache.ParseSnapshot(v.Seen); err != nil {
-				continue
-			}
-		}
-		entries[i] = e
 	}
 	return entries
 }
@@ -437,27 +419,6 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		calls = left
 	}
 	return n, nil
-}
-
-// encode is an entry as Redis holds it, in the form of [stored]. The value is JSON already, and is not looked
-// through once more.
-func encode(e *cache.Entry, generations map[cache.Tag]string) ([]byte, error) {
-	b := make([]byte, 0, len(e.Data)+160)
-	b = append(append(b, `{"value":`...), e.Data...)
-	b = e.Loaded.AppendFormat(append(b, `,"loaded":"`...), time.RFC3339Nano)
-	b = e.Ends.AppendFormat(append(b, `","ends":"`...), time.RFC3339Nano)
-	if !e.Seen.IsZero() {
-		b = append(append(b, `","seen":"`...), e.Seen.String()...)
-	}
-	b = append(b, '"')
-	if len(generations) > 0 {
-		tags, err := json.Marshal(generations)
-		if err != nil {
-			return nil, err
-		}
-		b = append(append(b, `,"tags":`...), tags...)
-	}
-	return append(b, '}'), nil
 }
 
 // Evict takes the steps of an eviction in their order, and soon after tells the other processes.
