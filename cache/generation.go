@@ -7,13 +7,13 @@ import (
 )
 
 // slots is the size of the tables that are indexed by the hash of a name, a power of two.
-const slots = 1 << 16
+const slots = 1 << 18
 
 // Generations counts, for every name in this process, how often it was evicted: a fixed table of counters
 // that the hash of a name chooses from. Whatever is computed takes a [Stamp] of the names it depends on
 // before it reads anything, and is true for as long as the stamp holds. Evicting is one atomic addition for
 // each name, however many things depend on it; two names in one slot cost a needless load, never a wrong
-// answer. It is safe for concurrent use. 512 KiB.
+// answer. It is safe for concurrent use. 2 MiB.
 type Generations struct {
 	seed  maphash.Seed
 	epoch atomic.Uint64 // how often everything was evicted
