@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,8 +79,9 @@ func (o *output) wait(t *testing.T, part string) string {
 type program struct {
 	stdout, stderr *output
 	signals        chan os.Signal
-	exit           chan int // gets the exit code
-	graphql, admin string   // addresses as URLs, once it serves
+	exit           chan int     // gets the exit code
+	graphql, admin string       // addresses as URLs, once it serves
+	memory         atomic.Int64 // the bytes that its limit is made of
 }
 
 // builder is what makes the gateway of a program.
@@ -104,7 +106,7 @@ func launch(t *testing.T, graphql http.Handler, environ []string, args ...string
 func launchAs(t *testing.T, build builder, environ []string, args ...string) *program {
 	t.Helper()
 	p := &program{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), exit: make(chan int, 1)}
-	sys := system{stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals, build: build}
+	sys := system{stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals, build: build, limit: p.memory.Store}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -113,6 +115,15 @@ func launchAs(t *testing.T, build builder, environ []string, args ...string) *pr
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return p
+}
+
+// The process is told how much memory its caches may take.
+func TestMemoryIsLimited(t *testing.T) {
+	t.Parallel()
+	p := start(t, http.NotFoundHandler(), "MEMORY_BYTES=5MiB")
+	if n := p.memory.Load(); n != 5<<20 {
+		t.Errorf("the limit is made of %d bytes, want 5 MiB", n)
+	}
 }
 
 // start launches a server of a handler on free ports with a database in memory, and waits until it serves.
