@@ -322,8 +322,6 @@ func TestHandlerTimeout(t *testing.T) {
 // What JSON has no form for, and a panic outside of resolvers, are the server's faults.
 func TestHandlerFaults(t *testing.T) {
 	t.Parallel()
-	s := serve(gqlcache.HandlerOptions{})
-	s.exec.SetErrorPresenter(func(context.Context, error) *gqlerror.Error { return &gqlerror.Error{Message: "shown"} })
 	for name, c := range map[string]struct {
 		around func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response
 		status int
@@ -336,6 +334,8 @@ func TestHandlerFaults(t *testing.T) {
 		"a panic": {func(context.Context, graphql.ResponseHandler) *graphql.Response { panic("out of order") }, 500},
 	} {
 		t.Run(name, func(t *testing.T) {
+			s := serve(gqlcache.HandlerOptions{})
+			s.exec.SetErrorPresenter(func(context.Context, error) *gqlerror.Error { return &gqlerror.Error{Message: "shown"} })
 			s.exec.AroundResponses(c.around)
 			r := s.do(t, "POST", "/", hello, asJSON)
 			if got := text(t, r); got != `{"errors":[{"message":"shown"}]}` || r.StatusCode != c.status {
