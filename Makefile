@@ -106,7 +106,7 @@ policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare 
 
 .PHONY: policy-table
 policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## write the verdicts of Apollo Server that make test compares with
-	$(RECORD) --count 200 --seed 1 >cache/gqlcache/testdata/apollo.jsonl
+	$(RECORD) --count 200 --seed 1 | gzip -9n >cache/gqlcache/testdata/apollo.jsonl.gz
 
 RECORD = node scripts/apollo-policy/record.mjs graph/testdata/contract.graphqls scripts/apollo-policy/wide.graphqls
 

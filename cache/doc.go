@@ -13,6 +13,7 @@
 //   - generation: how often a name was evicted here; in Redis a random token for each tag.
 //   - stamp: the generations of some names at one moment: memory's ticket.
 //   - flight: the load of one item, for everyone who waits for it.
+//   - group: the flights that are carried together, of one reader or of several; each reader's are its party.
 //   - write: what a transaction made untrue, with the transaction's number.
 //   - snapshot: which transactions a read saw.
 //   - outbox: the database's own record of writes.
@@ -29,8 +30,9 @@
 //  1. The memory tier is asked, if the lease holds.
 //  2. What somebody is loading already is waited for, unless it was evicted since they began. For the
 //     rest flights begin, with memory's tickets.
+//     They set out at once, or together with those of other readers: see [Cache.Load].
 //  3. Redis is asked in one round trip. [Judge] decides whether what it has may be served.
-//  4. For what Redis lacks, Redis gives tickets: one pipeline.
+//  4. For what Redis lacks, Redis gives tickets: one pipeline, or with step 3 where it likely lacks it.
 //  5. The sources load what is missing, one call for each source.
 //  6. Both tiers are filled with those whose ticket still holds, and the flights land.
 //

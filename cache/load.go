@@ -22,7 +22,8 @@ type want struct {
 
 // Load answers each request, in order: from memory, from the shared tier, or from the request's
 // source. It asks the shared tier once and each source at most once; what another reader is loading
-// already is waited for and not loaded again. No two requests may have the same key. The values are shared
+// already is waited for and not loaded again. While another load that began just now is under way it waits for its end, for
+// at most a millisecond, and shares its round trips with whoever comes meanwhile. No two requests may have the same key. The values are shared
 // with other readers and must not be changed. Where ctx ends before they are there the results say so.
 func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 	return c.load(ctx, requests, false)

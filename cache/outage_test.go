@@ -125,15 +125,21 @@ func TestNothingStaleIfTheOptionsSaySo(t *testing.T) {
 	})
 }
 
+// deafened starts a gateway that has read user 1, and then hears nothing more from the outbox.
+func deafened(t *testing.T) (*database, *process, *deaf) {
+	d := newDatabase(1)
+	d.seed("user:1", "old")
+	outbox := &deaf{after: 1 << 30}
+	p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
+	p.reads(t, "user:1", "old", cache.SourceTier)
+	outbox.hears(0)
+	return d, p, outbox
+}
+
 // Of the database's end nothing is known where it does not answer at all: what there is comes after a lease.
 func TestStaleWhereTheDatabaseHangs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := newDatabase(1)
-		d.seed("user:1", "old")
-		outbox := &deaf{after: 1 << 30}
-		p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
-		p.reads(t, "user:1", "old", cache.SourceTier)
-		outbox.hears(0)
+		d, p, _ := deafened(t)
 		d.setSlow(time.Hour)
 		time.Sleep(2 * time.Second)
 		began := time.Now()
@@ -149,12 +155,7 @@ func TestStaleWhereTheDatabaseHangs(t *testing.T) {
 // A load that was to be cut short because there is something stale goes on where that was evicted meanwhile.
 func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		d := newDatabase(1)
-		d.seed("user:1", "old")
-		outbox := &deaf{after: 1 << 30}
-		p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
-		p.reads(t, "user:1", "old", cache.SourceTier)
-		outbox.hears(0)
+		d, p, outbox := deafened(t)
 		time.Sleep(2 * time.Second)
 		d.setSlow(10 * time.Second)
 		var wg sync.WaitGroup

@@ -2,10 +2,12 @@ package gqlcache_test
 
 import (
 	"bufio"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -20,7 +22,7 @@ import (
 	"fieldcache/cache/gqlcache"
 )
 
-var verdicts = flag.String("verdicts", "testdata/apollo.jsonl", "file of Apollo Server's verdicts, as scripts/apollo-policy records them")
+var verdicts = flag.String("verdicts", "testdata/apollo.jsonl.gz", "file of Apollo Server's verdicts, as scripts/apollo-policy records them; compressed if its name says so")
 
 // verdict is how Apollo Server would let one answer be kept, and all that it depends on.
 type verdict struct {
@@ -63,8 +65,14 @@ func TestVerdictsOfApolloServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	var text io.Reader = file
+	if strings.HasSuffix(*verdicts, ".gz") {
+		if text, err = gzip.NewReader(file); err != nil {
+			t.Fatal(err)
+		}
+	}
 	seen := map[string]int{}
-	lines := bufio.NewScanner(file)
+	lines := bufio.NewScanner(text)
 	lines.Buffer(nil, 16<<20)
 	for n := 1; lines.Scan(); n++ {
 		var v verdict
