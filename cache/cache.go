@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -68,6 +69,7 @@ type Cache struct {
 	loads       *semaphore.Weighted
 	absent      *rate.Limiter
 	auditor     chan struct{} // holds one while an audit is under way
+	lacked      atomic.Uint32 // see noteLacked
 	stats       Stats
 
 	stop context.CancelFunc

@@ -109,6 +109,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		landed = append(landed, entryResult(e, SharedTier))
 		hit = append(hit, f)
 	}
+	c.noteLacked(len(entries)-len(hit), len(entries))
 	c.stats.SharedHits.Add(uint64(len(hit)))
 	c.fillMemory(g.ctx, fills)
 	for i, f := range hit {
@@ -146,16 +147,36 @@ func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry,
 	return entries, nil
 }
 
-// likelyMissing guesses whether the shared tier lacks most of what flights are about: what was written since this
-// gateway began, and what ended in memory a moment ago.
+// likelyMissing guesses whether the shared tier lacks most of what flights are about: because it lacked most of what
+// it was asked for lately, or because that was written since this gateway began or ended in memory a moment ago, by
+// some of them.
 func (c *Cache) likelyMissing(fs []*flight) bool {
-	n := 0
-	for _, f := range fs {
-		if c.floors.has(f.Key) || c.memory.Ended(f.Item) != nil {
-			n++
+	if c.lacked.Load() > lackedMost {
+		return true
+	}
+	const some = 8
+	step := (len(fs) + some - 1) / some
+	asked, missing := 0, 0
+	for i := 0; i < len(fs); i += step {
+		asked++
+		if f := fs[i]; c.floors.has(f.Key) || c.memory.Ended(f.Item) != nil {
+			missing++
 		}
 	}
-	return 2*n > len(fs)
+	return 2*missing > asked
+}
+
+// What the shared tier lacked lately is a moving average, in thousandths: each answer counts for an eighth. Above
+// lackedMost it is guessed to lack the next as well.
+const (
+	lackedAll  = 1000
+	lackedMost = 750
+)
+
+// noteLacked notes how much of an answer of the shared tier was missing. Of two notes at the same time one may be lost:
+// it is a guess.
+func (c *Cache) noteLacked(missing, asked int) {
+	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/asked)) / 8)
 }
 
 // serves reports whether an entry of the shared tier may be served, and decodes it.

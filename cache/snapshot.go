@@ -23,15 +23,16 @@ func SnapshotAfter(xid uint64) Snapshot { return Snapshot{Xmin: xid + 1, Xmax: x
 
 // ParseSnapshot reads the text form of pg_snapshot, xmin:xmax:xip1,xip2,….
 func ParseSnapshot(text string) (s Snapshot, err error) {
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 {
+	xmin, rest, _ := strings.Cut(text, ":")
+	xmax, xip, ok := strings.Cut(rest, ":")
+	if !ok {
 		return s, fmt.Errorf("cache: %.60q is not a snapshot", text)
 	}
-	if s.Xmin, err = strconv.ParseUint(parts[0], 10, 64); err == nil {
-		s.Xmax, err = strconv.ParseUint(parts[1], 10, 64)
+	if s.Xmin, err = strconv.ParseUint(xmin, 10, 64); err == nil {
+		s.Xmax, err = strconv.ParseUint(xmax, 10, 64)
 	}
-	if parts[2] != "" && err == nil {
-		list := strings.Split(parts[2], ",")
+	if xip != "" && err == nil {
+		list := strings.Split(xip, ",")
 		s.Xip = make([]uint64, len(list))
 		for i, x := range list {
 			if s.Xip[i], err = strconv.ParseUint(x, 10, 64); err != nil {

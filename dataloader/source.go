@@ -2,9 +2,10 @@ package dataloader
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"fieldcache/cache"
 	"fieldcache/db"

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"fieldcache/cache"
 )
@@ -28,7 +31,7 @@ const (
 )
 
 // encode writes an entry in the form of [stored]. The value is JSON already, and is not looked through once more.
-func encode(e *cache.Entry, generations map[cache.Tag]string) ([]byte, error) {
+func encode(e *cache.Entry, generations map[cache.Tag]string) []byte {
 	b := make([]byte, 0, len(e.Data)+160)
 	b = append(append(b, beforeValue...), e.Data...)
 	b = e.Loaded.AppendFormat(append(b, beforeLoaded...), time.RFC3339Nano)
@@ -38,13 +41,35 @@ func encode(e *cache.Entry, generations map[cache.Tag]string) ([]byte, error) {
 	}
 	b = append(b, '"')
 	if len(generations) > 0 {
-		tags, err := json.Marshal(generations)
-		if err != nil {
-			return nil, err
+		b = append(b, beforeTags...)
+		next := byte('{')
+		for _, tag := range slices.Sorted(maps.Keys(generations)) {
+			b = append(appendText(append(b, next), string(tag)), ':')
+			b = appendText(b, generations[tag])
+			next = ','
 		}
-		b = append(append(b, beforeTags...), tags...)
+		b = append(b, '}')
 	}
-	return append(b, '}'), nil
+	return append(b, '}')
+}
+
+// appendText writes a JSON string. Names and generations need no escapes, as good as always.
+func appendText(b []byte, text string) []byte {
+	if plain([]byte(text)) {
+		return append(append(append(b, '"'), text...), '"')
+	}
+	escaped, _ := json.Marshal(text) // a string is always JSON
+	return append(b, escaped...)
+}
+
+// plain reports whether a text stands in JSON as it is.
+func plain(text []byte) bool {
+	for _, c := range text {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 var errNotOurs = errors.New("redisstore: this is no entry")
@@ -96,14 +121,33 @@ func split(text []byte) (v stored, ok bool) {
 		v.Seen = string(seen)
 	}
 	if tags, found := bytes.CutPrefix(rest, []byte(beforeTags)); found {
-		n := len(tags) - 1
-		if n < 0 || tags[n] != '}' || json.Unmarshal(tags[:n], &v.Tags) != nil {
+		if v.Tags, rest, ok = splitTags(tags); !ok {
 			return v, false
 		}
-		rest = tags[n:]
 	}
 	var err1, err2 error
 	v.Loaded, err1 = time.Parse(time.RFC3339Nano, string(loaded))
 	v.Ends, err2 = time.Parse(time.RFC3339Nano, string(ends))
 	return v, err1 == nil && err2 == nil && string(rest) == "}"
+}
+
+// splitTags reads an object of plain strings as [encode] writes it, and answers what follows it.
+func splitTags(text []byte) (tags map[cache.Tag]string, rest []byte, ok bool) {
+	next := []byte{'{', '"'}
+	tags = map[cache.Tag]string{}
+	for {
+		if text, ok = bytes.CutPrefix(text, next); !ok {
+			return nil, nil, false
+		}
+		tag, after, _ := bytes.Cut(text, []byte(`":"`))
+		generation, after, ok := bytes.Cut(after, []byte{'"'})
+		if !ok || !plain(tag) || !plain(generation) {
+			return nil, nil, false
+		}
+		tags[cache.Tag(tag)] = string(generation)
+		if rest, ok := bytes.CutPrefix(after, []byte{'}'}); ok {
+			return tags, rest, true
+		}
+		text, next[0] = after, ','
+	}
 }

@@ -332,11 +332,15 @@ func (s *Store) announce(ctx context.Context, p redis.Pipeliner, items []cache.I
 // tickets are what the commands got.
 func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.Ticket {
 	tickets := make([]cache.Ticket, len(items))
+	untagged := &ticket{token: a.token}
 	for i, item := range items {
 		if !a.fences[i].Val() {
 			continue
 		}
-		t := &ticket{token: a.token}
+		t := untagged
+		if len(item.Tags) > 0 {
+			t = &ticket{token: a.token}
+		}
 		for _, tag := range item.Tags {
 			if t.generations == nil {
 				t.generations = make(map[cache.Tag]string, len(item.Tags))
@@ -373,16 +377,12 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		if t == nil || left <= 0 {
 			continue
 		}
-		text, err := encode(f.Entry, t.generations)
-		if err != nil {
-			return 0, fmt.Errorf("redisstore: fill: %w", err)
-		}
 		if n := len(calls); n == 0 || len(calls[n-1].keys) == 2*most {
 			calls = append(calls, fillCall{})
 		}
 		c := &calls[len(calls)-1]
 		c.keys = append(c.keys, s.fence(f.Item.Key), s.key(f.Item.Key))
-		c.args = append(c.args, t.token, text, left)
+		c.args = append(c.args, t.token, encode(f.Entry, t.generations), left)
 	}
 	n := 0
 	// A server may not know the script yet, one node of a cluster and not the other: the calls that it
