@@ -157,3 +157,37 @@ func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
 		p.reads(t, "user:1", "new", cache.MemoryTier)
 	})
 }
+
+// An empty tier is soon known to be empty, and one that has what is asked for to have it.
+func TestAnEmptyTierTakesARoundTripLess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n = 40
+		d := newDatabase(1)
+		key := func(i int) cache.Key { return cache.Key(fmt.Sprintf("user:%d", i)) }
+		for i := range n + 1 {
+			d.seed(key(i), "it")
+		}
+		redis := newFakeRedis(1)
+		trips := func(p *process, i int) int {
+			before := redis.asked()
+			p.read(t, key(i))
+			return redis.asked() - before
+		}
+		first, other := begin(t, d, redis), begin(t, d, redis)
+		if got := trips(first, 0); got != 3 {
+			t.Errorf("a first read took %d round trips, want 3", got)
+		}
+		for i := range n - 2 {
+			first.read(t, key(i+1))
+		}
+		if got := trips(first, n-1); got != 2 {
+			t.Errorf("a read after many that found nothing took %d round trips, want 2", got)
+		}
+		for i := range n {
+			other.reads(t, key(i), "it", cache.SharedTier)
+		}
+		if got := trips(other, n); got != 3 {
+			t.Errorf("a miss among hits took %d round trips, want 3", got)
+		}
+	})
+}
