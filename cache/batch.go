@@ -76,59 +76,75 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 // An error says that ctx ended first.
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
 	if b.Unkept {
-		requests = slices.Clone(requests)
-		for i := range requests {
-			requests[i].MaxAge = 0
-		}
+		requests = unkept(requests)
 	}
 	results := make([]Result, len(requests))
-	var calls []*call // parallel to requests once one is not in memory
-	now := time.Now()
+	if calls := b.peek(ctx, requests, results); calls != nil {
+		if err := b.wait(ctx, calls, results); err != nil {
+			return nil, err
+		}
+	}
+	DepsOf(ctx).read(requests, results)
+	if b.Observe != nil {
+		b.observe(ctx, requests, results)
+	}
+	return results, nil
+}
+
+// unkept is requests whose answers are not kept.
+//
+//go:noinline
+func unkept(requests []Request) []Request {
+	requests = slices.Clone(requests)
+	for i := range requests {
+		requests[i].MaxAge = 0
+	}
+	return requests
+}
+
+// observe is not inlined, as unkept: gqlgen loads each field on a goroutine of its own, whose stack has to grow for what
+// [Batch.Load] takes of it.
+//
+//go:noinline
+func (b *Batch) observe(ctx context.Context, requests []Request, results []Result) {
 	for i, r := range requests {
-		if hit, ok := b.cache.peek(r.Item, now); ok && !b.Fresh {
-			results[i] = hit
-			b.cache.hit(ctx, r, hit, now)
+		b.Observe(ctx, r.Item, results[i])
+	}
+}
+
+// peek puts into results what memory has, and makes calls of the others, at their places; nil if there are none.
+func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) (calls []*call) {
+	now := time.Now()
+	for i := range requests {
+		r := &requests[i]
+		if !b.Fresh && b.cache.peek(&r.Item, now, &results[i]) {
+			b.cache.hit(ctx, r, &results[i], now)
 			continue
 		}
 		if calls == nil {
 			calls = make([]*call, len(requests))
 		}
-		calls[i] = &call{request: r}
+		calls[i] = &call{request: *r}
 	}
-	if calls != nil {
-		if err := b.wait(ctx, calls); err != nil {
-			return nil, err
-		}
-		for i, c := range calls {
-			if c != nil {
-				results[i] = c.result
-			}
-		}
-	}
-	if d := DepsOf(ctx); d != nil {
-		d.read(requests, results)
-	}
-	if b.Observe != nil {
-		for i, r := range requests {
-			b.Observe(ctx, r.Item, results[i])
-		}
-	}
-	return results, nil
+	return calls
 }
 
-// wait waits until all calls are done.
-func (b *Batch) wait(ctx context.Context, calls []*call) error {
-	w := b.join(ctx, calls)
-	if w == nil {
-		return nil
+// wait waits until all calls are done, and puts their answers into results.
+func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error {
+	if w := b.join(ctx, calls); w != nil {
+		b.Expect(ctx, -1)
+		select {
+		case <-w.ready:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	b.Expect(ctx, -1)
-	select {
-	case <-w.ready:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for i, c := range calls {
+		if c != nil {
+			results[i] = c.result
+		}
 	}
+	return nil
 }
 
 // join puts the calls among those pending, or exchanges them for earlier calls of the same key. It

@@ -135,18 +135,23 @@ func (c *Cache) Generations() *Generations { return c.memory.Generations() }
 func (c *Cache) Trusted(now time.Time) bool { return c.trust.holds(now) }
 
 // Peek answers an item's value from memory if it is there. It costs no allocation.
-func (c *Cache) Peek(item Item) (r Result, ok bool) { return c.peek(item, time.Now()) }
+func (c *Cache) Peek(item Item) (r Result, ok bool) {
+	ok = c.peek(&item, time.Now(), &r)
+	return r, ok
+}
 
-func (c *Cache) peek(item Item, now time.Time) (r Result, ok bool) {
+// peek puts an item's value into r, which is empty, if memory has it.
+func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	if item.MaxAge <= 0 || !c.trust.holds(now) {
-		return r, false
+		return false
 	}
-	e := c.memory.Peek(item, now)
+	e := c.memory.Peek(item.Key, now)
 	if e == nil {
-		return r, false
+		return false
 	}
 	c.stats.MemoryHits.Add(1)
-	return entryResult(e, MemoryTier), true
+	r.Value, r.Tier, r.Loaded, r.Ends, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Stamp
+	return true
 }
 
 // Source is where the values of some items come from. Its methods may be called concurrently.

@@ -59,7 +59,7 @@ func DepsOf(ctx context.Context) *Deps {
 	return d
 }
 
-// read notes results of a batch.
+// read notes results of a batch. d may be nil.
 func (d *Deps) read(requests []Request, results []Result) {
 	for ; d != nil; d = d.parent {
 		d.mu.Lock()

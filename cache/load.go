@@ -36,8 +36,7 @@ func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Resu
 	trusted := c.trust.holds(now)
 	var wants []*want
 	for i, r := range requests {
-		if hit, ok := c.peek(r.Item, now); ok && !fresh {
-			results[i] = hit
+		if !fresh && c.peek(&r.Item, now, &results[i]) {
 			continue
 		}
 		wants = append(wants, &want{Request: r, at: i})
@@ -159,7 +158,7 @@ func (c *Cache) likelyMissing(fs []*flight) bool {
 	asked, missing := 0, 0
 	for i := 0; i < len(fs); i += step {
 		asked++
-		if f := fs[i]; c.floors.has(f.Key) || c.memory.Ended(f.Item) != nil {
+		if f := fs[i]; c.floors.has(f.Key) || c.memory.Ended(f.Key) != nil {
 			missing++
 		}
 	}

@@ -18,7 +18,7 @@ const (
 
 // hit does in the background what follows from some of the hits: what ends soon is refreshed, and one in so
 // many is audited. It is called with hits in memory.
-func (c *Cache) hit(ctx context.Context, r Request, found Result, now time.Time) {
+func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Time) {
 	age := found.Ends.Sub(found.Loaded)
 	if age >= refreshLeast && found.Ends.Sub(now) < time.Duration(refreshPart*float64(age)) {
 		c.refresh(ctx, r, found)
@@ -29,16 +29,16 @@ func (c *Cache) hit(ctx context.Context, r Request, found Result, now time.Time)
 }
 
 // refresh loads an item anew unless somebody does already.
-func (c *Cache) refresh(ctx context.Context, r Request, found Result) {
+func (c *Cache) refresh(ctx context.Context, r *Request, found *Result) {
 	// Nobody waits, and so nobody leaves: its group is carried to its end.
-	if c.board(ctx, []*want{{Request: r, newerThan: found.Ends}}, true) != nil {
+	if c.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true) != nil {
 		c.stats.Refreshes.Add(1)
 	}
 }
 
 // audit reads an item again and counts it as stale if the source says something else than the hit although
 // nothing was heard of a write, not even a while later. There is one audit at a time.
-func (c *Cache) audit(ctx context.Context, r Request, found Result) {
+func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	select {
 	case c.auditor <- struct{}{}:
 	default:
@@ -47,7 +47,7 @@ func (c *Cache) audit(ctx context.Context, r Request, found Result) {
 	c.flights.mu.Lock()
 	g := c.flights.begin(ctx)
 	c.flights.mu.Unlock()
-	go func() {
+	go func(r Request, found Result) {
 		defer func() { <-c.auditor }()
 		defer c.end(g)
 		stamp := c.Generations().Stamp(r.Item)
@@ -69,5 +69,5 @@ func (c *Cache) audit(ctx context.Context, r Request, found Result) {
 			c.stats.AuditsStale.Add(1)
 			c.log.Error("a cached value was not what the source says", "key", string(r.Key), "loaded", found.Loaded)
 		}
-	}()
+	}(*r, *found)
 }

@@ -66,7 +66,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 
 // stale is what memory has of an item, also if it ended a while ago, unless it was evicted.
 func (c *Cache) stale(item Item) *Entry {
-	e := c.memory.Ended(item)
+	e := c.memory.Ended(item.Key)
 	if e == nil || time.Since(e.Ends) > c.staleIfError {
 		return nil
 	}

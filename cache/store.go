@@ -89,11 +89,11 @@ type Announcer interface {
 type Memory interface {
 	Store
 
-	// Peek is Get for one item at a moment, without an allocation.
-	Peek(item Item, now time.Time) *Entry
+	// Peek is Get for one item, by its key, at a moment, without an allocation.
+	Peek(key Key, now time.Time) *Entry
 
-	// Ended is the entry of an item also if it ended, not long ago; nil if it was evicted.
-	Ended(item Item) *Entry
+	// Ended is the entry of a key also if it ended, not long ago; nil if it was evicted.
+	Ended(key Key) *Entry
 
 	// Generations is the table that the stamps are of.
 	Generations() *Generations

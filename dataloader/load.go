@@ -9,13 +9,13 @@ import (
 
 // get reads one thing; the zero value where there is none.
 func get[K comparable, V any](ctx context.Context, l *Loaders, k *kind[K, V], key K) (V, error) {
-	return value[V](ctx, l, k.request(key))
+	return value[V](ctx, l, k.alone(key))
 }
 
-// value reads one request of any source.
-func value[V any](ctx context.Context, l *Loaders, r cache.Request) (V, error) {
+// value reads a batch of one, of any source.
+func value[V any](ctx context.Context, l *Loaders, alone []cache.Request) (V, error) {
 	var zero V
-	results, err := l.batch.Load(ctx, []cache.Request{r})
+	results, err := l.batch.Load(ctx, alone)
 	if err != nil {
 		return zero, err
 	}
@@ -74,7 +74,7 @@ func (l *Loaders) Countries(ctx context.Context) ([]*db.Country, error) {
 
 // Product reads a product, nil if there is none.
 func (l *Loaders) Product(ctx context.Context, id int64) (*db.Product, error) {
-	return value[*db.Product](ctx, l, l.products.request(id, ""))
+	return value[*db.Product](ctx, l, l.products.alone(id, ""))
 }
 
 // Products reads those of the products that are there, in order.
@@ -84,12 +84,12 @@ func (l *Loaders) Products(ctx context.Context, ids []int64) ([]*db.Product, err
 
 // Price reads a product's price, nil if there is no such product.
 func (l *Loaders) Price(ctx context.Context, product int64) (*db.Price, error) {
-	return value[*db.Price](ctx, l, l.products.request(product, pricePart))
+	return value[*db.Price](ctx, l, l.products.alone(product, pricePart))
 }
 
 // Stock reads how many pieces of a product are there, nil if there is no such product.
 func (l *Loaders) Stock(ctx context.Context, product int64) (*db.Stock, error) {
-	return value[*db.Stock](ctx, l, l.products.request(product, stockPart))
+	return value[*db.Stock](ctx, l, l.products.alone(product, stockPart))
 }
 
 // Rating reads what a product's reviews sum up to.

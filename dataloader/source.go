@@ -25,6 +25,12 @@ func (k *kind[K, V]) request(key K) cache.Request {
 	return cache.Request{Item: cache.Item{Key: name, Tags: tags, MaxAge: k.maxAge}, Source: k, Arg: key}
 }
 
+// alone is a batch of one. It is not inlined: a field's goroutine has a stack that grows for every load, and a request
+// on it takes more of it than all that a hit in memory needs.
+//
+//go:noinline
+func (k *kind[K, V]) alone(key K) []cache.Request { return []cache.Request{k.request(key)} }
+
 // Load implements [cache.Source].
 func (k *kind[K, V]) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	keys := make([]K, len(requests))
@@ -95,6 +101,13 @@ func (s *productSource) request(id int64, part string) cache.Request {
 		Item:   cache.Item{Key: key, Tags: productType, MaxAge: s.ages[part]},
 		Source: s, Arg: productPart{id, part},
 	}
+}
+
+// alone is a batch of one; see [kind.alone].
+//
+//go:noinline
+func (s *productSource) alone(id int64, part string) []cache.Request {
+	return []cache.Request{s.request(id, part)}
 }
 
 // Load implements [cache.Source].

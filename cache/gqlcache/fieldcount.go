@@ -37,8 +37,8 @@ type FieldCount struct {
 
 var _ interface {
 	graphql.HandlerExtension
+	graphql.OperationInterceptor
 	graphql.ResponseInterceptor
-	graphql.FieldInterceptor
 } = (*FieldCount)(nil)
 
 // ExtensionName implements gqlgen's extension.
@@ -76,30 +76,50 @@ func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.Respons
 	return next(ctx)
 }
 
-// InterceptField counts what is below a field and then the field itself no more.
-func (f *FieldCount) InterceptField(ctx context.Context, next graphql.Resolver) (any, error) {
+// InterceptOperation has the operation's fields counted. It does so where gqlgen looks for their middleware, and not
+// as a field interceptor, which is called by way of three functions more: fields that are loaded run on goroutines of their own,
+// whose stacks have to grow for each.
+func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	oc := graphql.GetOperationContext(ctx)
+	alone := oc.ResolverMiddleware
+	oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
+		c := f.begin(ctx)
+		if c == nil {
+			return alone(ctx, next)
+		}
+		below := 0
+		defer func() { c.Expect(ctx, below-1) }() // also when the resolver panics
+		value, err := alone(ctx, next)
+		if err == nil {
+			below = f.below(ctx, value)
+		}
+		return value, err
+	}
+	return next(ctx)
+}
+
+// begin is what a field that is resolved is counted by, nil if it is not counted. A mutation's is counted when it
+// begins.
+//
+//go:noinline
+func (f *FieldCount) begin(ctx context.Context) Counter {
 	fc := graphql.GetFieldContext(ctx)
 	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
-		return next(ctx)
+		return nil
 	}
 	c := f.Of(ctx)
-	if c == nil {
-		return next(ctx)
-	}
-	if f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name {
+	if c != nil && f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name {
 		c.Expect(ctx, 1)
 	}
-	below := 0
-	defer func() { c.Expect(ctx, below-1) }() // also when the resolver panics
-	value, err := next(ctx)
-	if err == nil && len(fc.Field.Selections) > 0 {
-		below = f.below(graphql.GetOperationContext(ctx), fc.Field, value)
-	}
-	return value, err
+	return c
 }
 
 // below is how many fields the objects in a field's value have.
-func (f *FieldCount) below(oc *graphql.OperationContext, field graphql.CollectedField, value any) int {
+func (f *FieldCount) below(ctx context.Context, value any) int {
+	oc, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
+	if len(field.Selections) == 0 {
+		return 0
+	}
 	def := f.schema.Types[field.Definition.Type.Name()]
 	if def.Kind == ast.Object {
 		if n := objects(reflect.ValueOf(value), nil); n > 0 {

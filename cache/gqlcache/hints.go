@@ -52,12 +52,17 @@ type collectorKey struct{}
 // this extension, and nobody looks for the collector of another.
 func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
-	c := &collector{hints: h, alone: oc.ResolverMiddleware}
+	c := &collector{hints: h}
 	c.plan = h.plans.get(oc.Operation, func() *plan { return newPlan(h.schema, h.objects, oc.Operation) })
 	c.unkept = c.plan.unkept || c.plan.defers(oc)
 	if !c.unkept {
 		c.age.Store(int64(unbounded))
-		oc.ResolverMiddleware = c.field
+		alone := oc.ResolverMiddleware
+		oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
+			value, err := alone(ctx, next)
+			c.resolved(ctx, value)
+			return value, err
+		}
 	}
 	return next(context.WithValue(ctx, collectorKey{}, c))
 }

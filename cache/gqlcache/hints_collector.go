@@ -16,9 +16,8 @@ import (
 type collector struct {
 	hints    *Hints
 	plan     *plan
-	alone    graphql.FieldMiddleware // what resolves a field without the collector
-	unkept   bool                    // the answer may not be kept, whatever was resolved
-	byRoot   bool                    // whether what root fields limit is told apart
+	unkept   bool // the answer may not be kept, whatever was resolved
+	byRoot   bool // whether what root fields limit is told apart
 	answered bool
 
 	// What the fields limit that were counted.
@@ -35,13 +34,11 @@ type collector struct {
 	roots map[string]struct{} // aliases of root fields that were counted with what their resolvers said
 }
 
-// field resolves a field and counts it where it may limit what the whole is.
-func (c *collector) field(ctx context.Context, next graphql.Resolver) (any, error) {
-	value, err := c.alone(ctx, next)
+// resolved counts a field that was resolved where it may limit what the whole is.
+func (c *collector) resolved(ctx context.Context, value any) {
 	if len(c.plan.watched) > 0 || c.dynamic.Load() {
 		c.count(graphql.GetFieldContext(ctx), value)
 	}
-	return value, err
 }
 
 // count counts a field that was resolved.

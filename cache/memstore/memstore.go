@@ -57,18 +57,18 @@ func New(o Options) (*Store, error) {
 // Generations is the table that the stamps of entries are of.
 func (s *Store) Generations() *cache.Generations { return s.generations }
 
-// Peek answers the entry of one item, nil where there is none that may be served.
-func (s *Store) Peek(item cache.Item, now time.Time) *cache.Entry {
-	e := s.Ended(item)
+// Peek answers the entry of a key, nil where there is none that may be served.
+func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
+	e := s.Ended(key)
 	if e == nil || !now.Before(e.Ends) {
 		return nil
 	}
 	return e
 }
 
-// Ended answers the entry of one item, also one that ended, unless it was evicted.
-func (s *Store) Ended(item cache.Item) *cache.Entry {
-	e, ok := s.entries.GetIfPresent(item.Key)
+// Ended answers the entry of a key, also one that ended, unless it was evicted.
+func (s *Store) Ended(key cache.Key) *cache.Entry {
+	e, ok := s.entries.GetIfPresent(key)
 	if !ok || !s.generations.Holds(e.Stamp) {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (s *Store) Get(_ context.Context, items []cache.Item) ([]*cache.Entry, erro
 	entries := make([]*cache.Entry, len(items))
 	now := time.Now()
 	for i, item := range items {
-		entries[i] = s.Peek(item, now)
+		entries[i] = s.Peek(item.Key, now)
 	}
 	return entries, nil
 }

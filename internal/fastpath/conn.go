@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,10 @@ const (
 	maxHeads      = 4
 	maxHeadLength = 1 << 10 // bytes
 )
+
+// turn is after how many requests a connection lets others go first. One whose next request is always there already never
+// waits for it, and would keep its processor until it is taken away, ten milliseconds later.
+const turn = 64
 
 // conn is a connection of the server.
 type conn struct {
@@ -35,6 +40,7 @@ type conn struct {
 	known []*known
 	next  int              // the one to forget next
 	seen  [maxHeads]uint64 // hashes of heads that came once
+	turns int
 }
 
 // The states of a connection.
@@ -53,6 +59,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	var renewed time.Time
 	for {
+		if c.turns++; c.turns%turn == 0 {
+			runtime.Gosched()
+		}
 		n, err := c.TCPConn.Read(p)
 		if err != nil {
 			return n, err
