@@ -16,6 +16,7 @@ type Deps struct {
 	mu     sync.Mutex
 	stamps []*Stamp
 	names  []string
+	tags   []Tag     // of the item that was noted last
 	until  time.Time // the earliest moment at which one of the values is as old as it may get
 	ends   time.Time // the earliest end of one of them
 	reason string    // why nothing may be kept of it; "" if it may
@@ -72,8 +73,11 @@ func (d *Deps) read(requests []Request, results []Result) {
 
 func (d *Deps) note(item *Item, r *Result) {
 	d.names = append(d.names, string(item.Key))
-	for _, t := range item.Tags {
-		d.names = append(d.names, string(t))
+	if !sameTags(item.Tags, d.tags) { // things of one kind share theirs
+		d.tags = item.Tags
+		for _, t := range item.Tags {
+			d.names = append(d.names, string(t))
+		}
 	}
 	if r.Tier == SourceTier || !r.Loaded.Before(d.began) { // or loaded along with another part
 		d.loaded++
@@ -98,6 +102,11 @@ func (d *Deps) note(item *Item, r *Result) {
 	}
 	d.until = earlier(d.until, r.Loaded.Add(age))
 	d.ends = earlier(d.ends, r.Ends)
+}
+
+// sameTags reports whether two lists are one. Others that hold the same may be told apart.
+func sameTags(a, b []Tag) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // Use notes that something made before was used as it is.

@@ -1,8 +1,10 @@
 package cache
 
 import (
+	"cmp"
 	"hash/maphash"
 	"math"
+	"slices"
 	"sync/atomic"
 )
 
@@ -89,16 +91,16 @@ func Join(stamps ...*Stamp) *Stamp {
 	for _, s := range stamps {
 		n += len(s.marks)
 	}
-	joined := &Stamp{always, make([]mark, 0, n)}
-	seen := make(map[mark]struct{}, n)
+	joined := &Stamp{epoch: always}
+	marks := make([]mark, 0, n)
 	for _, s := range stamps {
 		joined.epoch = min(joined.epoch, s.epoch) // of two that differ, the older one does not hold
-		for _, m := range s.marks {
-			if _, ok := seen[m]; !ok {
-				seen[m] = struct{}{}
-				joined.marks = append(joined.marks, m)
-			}
-		}
+		marks = append(marks, s.marks...)
 	}
+	// In order, so that [Generations.Holds] walks through the table.
+	slices.SortFunc(marks, func(a, b mark) int {
+		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.generation, b.generation))
+	})
+	joined.marks = slices.Clone(slices.Compact(marks)) // it is kept as long as what it is the stamp of
 	return joined
 }
