@@ -18,6 +18,8 @@ const (
 	PartStored  Status = "fieldcache; fwd=partial; stored"
 	Bypass      Status = "fieldcache; fwd=bypass"
 	StaleAnswer Status = "fieldcache; fwd=stale"
+	// NotForwarded is of a refusal to make what is not there, as the client wanted.
+	NotForwarded Status = "fieldcache; detail=only-if-cached"
 )
 
 // Header writes the headers of values that are counted in seconds without making a string for each.

@@ -62,9 +62,13 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 			h.o.Answers.Put(in.meant(one.meaning), a)
 		}
 	}
+	made := statusOf(fresh.Made, keep, mutates || wish.nothing)
+	if one.refused != nil && one.refused.code == codeNotCached {
+		made = answers.NotForwarded
+	}
 	in.made() // not only when a slow client has read it
 	w.Header()["X-Content-Type-Options"] = noSniff
-	h.header.WriteMade(w, r, a, in.encoding, statusOf(fresh.Made, keep, mutates || wish.nothing), now)
+	h.header.WriteMade(w, r, a, in.encoding, made, now)
 }
 
 // noSniff keeps browsers from guessing what an answer is.

@@ -62,7 +62,8 @@ func TestRequestDirectives(t *testing.T) {
 							t.Errorf("%q %s %v", r.cacheStatus(), r.body, r.header)
 						}
 					case refused:
-						if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) || r.header.Get("Cache-Control") != "no-store" || k.loads.Load() != 1 {
+						if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) || r.header.Get("Cache-Control") != "no-store" ||
+							r.cacheStatus() != "fieldcache; detail=only-if-cached" || k.loads.Load() != 1 {
 							t.Errorf("%d %s %v", r.status, r.body, r.header)
 						}
 					}
@@ -89,7 +90,8 @@ func TestOnlyIfCached(t *testing.T) {
 			t.Parallel()
 			k := keep(t, gqlcache.HandlerOptions{})
 			r := k.send(t, in.with("Cache-Control: only-if-cached"))
-			if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) || k.loads.Load()+k.runs.Load() > 0 {
+			if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) ||
+				r.cacheStatus() != "fieldcache; detail=only-if-cached" || k.loads.Load()+k.runs.Load() > 0 {
 				t.Errorf("%d %s, %d loads, %d changes", r.status, r.body, k.loads.Load(), k.runs.Load())
 			}
 			computed := k.send(t, in)
