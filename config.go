@@ -43,7 +43,7 @@ type Config struct {
 	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"whether whole answers are kept in memory"`
 	TagHeader           string        `env:"TAG_HEADER" help:"header that lists what an answer was made of, for a CDN that purges by it; none: no such header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`
-	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many is read again from the database, to see that it is true; 0: none"`
+	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many, one a second at most, is read again from the database, to see that it is true; 0: none"`
 
 	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"key of HS256 tokens" allowed:"at least 32 bytes, and no JWT_JWKS_URL beside it"`
 	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"key set of RS256, PS256, ES256, EdDSA … tokens" allowed:"an http:// or https:// URL, and no JWT_SECRET beside it"`

@@ -39,8 +39,8 @@ type Options struct {
 	// StaleIfError is how long, after the database was last heard of, a value is answered that may no
 	// longer be true, if its source fails. Such a result is marked. 0: never.
 	StaleIfError time.Duration
-	// Audit is the share of hits, one in so many, whose value is read again to see whether it is still
-	// what the source says. Default: none.
+	// Audit is the share of hits, one in so many and one a second at most, whose value is read again to see
+	// whether it is still what the source says. Default: none.
 	Audit int
 	// Log hears about faults, once a change of state. Default: slog.Default().
 	Log *slog.Logger
@@ -69,6 +69,7 @@ type Cache struct {
 	loads       *semaphore.Weighted
 	absent      *rate.Limiter
 	auditor     chan struct{} // holds one while an audit is under way
+	audits      *rate.Limiter
 	lacked      atomic.Uint32 // see noteLacked
 	stats       Stats
 
@@ -97,7 +98,8 @@ func New(o Options) *Cache {
 		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
-		stop: stop,
+		audits: rate.NewLimiter(rate.Every(auditPause), 1),
+		stop:   stop,
 	}
 	c.flights.ended.L = &c.flights.mu
 	if c.outbox != nil {

@@ -16,6 +16,10 @@ const (
 	refreshLeast = 5 * time.Second
 )
 
+// auditPause is how long there is no audit after one: how many hits there are must not decide how much the database is
+// asked.
+const auditPause = time.Second
+
 // hit does in the background what follows from some of the hits: what ends soon is refreshed, and one in so
 // many is audited. It is called with hits in memory.
 func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Time) {
@@ -23,7 +27,7 @@ func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Tim
 	if age >= refreshLeast && found.Ends.Sub(now) < time.Duration(refreshPart*float64(age)) {
 		c.refresh(ctx, r, found)
 	}
-	if c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0 {
+	if c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0 && c.audits.Allow() {
 		c.audit(ctx, r, found)
 	}
 }
