@@ -3,6 +3,7 @@ package testservers
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -154,10 +155,11 @@ func TestDatabasesAreRemoved(t *testing.T) {
 
 func TestPostgresFromCopiesWhatWasPreparedOnce(t *testing.T) {
 	var prepared atomic.Int32
+	contents := "numbers " + rand.Text() // the test may run more than once in a process
 	for _, name := range []string{"one", "two", "three"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := PostgresFrom(t, "numbers", func(address string) error {
+			address := PostgresFrom(t, contents, func(address string) error {
 				prepared.Add(1)
 				return execute(address, "CREATE TABLE numbers AS SELECT generate_series(1, 1000) AS n")
 			})
