@@ -17,6 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
+
+	"fieldcache/cache/answers"
 )
 
 // newLogger writes to w in the form that cfg says. What is logged with a request's context carries the
@@ -94,7 +96,8 @@ func keptOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(htt
 }
 
 // withRequestLog gives each request its id, answers panics, and logs and measures what became of the
-// request: the server's faults as errors, the client's at info, the rest at debug.
+// request: the server's faults as errors, the client's at info, such as that it wanted nothing but what is kept, the
+// rest at debug.
 func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
@@ -121,7 +124,7 @@ func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next htt
 		seconds.WithLabelValues(fmt.Sprint(code)).Observe(m.Duration.Seconds())
 		level := slog.LevelDebug
 		switch {
-		case code >= 500:
+		case code >= 500 && w.Header().Get("Cache-Status") != string(answers.NotForwarded):
 			level = slog.LevelError
 		case code >= 400:
 			level = slog.LevelInfo

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache/answers"
 )
 
 func TestPublicRoutes(t *testing.T) {
@@ -141,6 +143,10 @@ func TestRequestLog(t *testing.T) {
 		{"well, told", "debug", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") },
 			[]string{`"level":"DEBUG"`, `"status":200`, `"bytes":4`, `"duration_ms":`, `"request_id":"the-id"`}, 200},
 		{"refused", "info", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, []string{`"level":"INFO"`, `"status":400`}, 400},
+		{"not kept, and nothing else was wanted", "info", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Status", string(answers.NotForwarded))
+			w.WriteHeader(504)
+		}, []string{`"level":"INFO"`, `"status":504`}, 504},
 		{"failed", "error", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }, []string{`"level":"ERROR"`, `"status":502`}, 502},
 		{"panic", "info", func(http.ResponseWriter, *http.Request) { panic("hunter2") },
 			[]string{`"panic":"hunter2"`, `public_test.go`, `"request_id":"the-id"`, `"status":500`}, 500},

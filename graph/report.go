@@ -72,10 +72,12 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	}
 	now := time.Now()
 	if !r.Loaded.IsZero() {
-		e.Age = seconds(now.Sub(r.Loaded))
+		age := int(max(now.Sub(r.Loaded), 0).Seconds()) // rounded down, as the header of that name
+		e.Age = &age
 	}
 	if !r.Ends.IsZero() {
-		e.TTL = seconds(r.Ends.Sub(now))
+		ttl := int(math.Ceil(max(r.Ends.Sub(now), 0).Seconds())) // rounded up: what has a moment left does not show 0
+		e.TTL = &ttl
 	}
 	d.add(e)
 }
@@ -115,10 +117,4 @@ func (d *report) show(r *graphql.Response) {
 		r.Extensions = map[string]any{}
 	}
 	r.Extensions["cache"] = d.entries
-}
-
-// seconds rounds up: what has a moment left does not show 0.
-func seconds(d time.Duration) *int {
-	s := int(math.Ceil(max(d, 0).Seconds()))
-	return &s
 }
