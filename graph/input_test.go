@@ -295,6 +295,9 @@ func TestBadDocuments(t *testing.T) {
 			if a.code() != c.code {
 				t.Errorf("code %q, want %q: %s", a.code(), c.code, a.raw)
 			}
+			if strings.Contains(a.raw, `"path":["variable",`) && !strings.Contains(a.raw, `"message":"Variable \"$`) {
+				t.Errorf("it is not told which variable: %s", a.raw)
+			}
 			if string(a.Data) != "" && string(a.Data) != "null" {
 				t.Errorf("data although it is refused: %s", a.raw)
 			}

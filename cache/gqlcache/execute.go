@@ -3,6 +3,7 @@ package gqlcache
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync"
 
@@ -62,6 +63,7 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	a.Context = graphql.WithOperationContext(ctx, oc)
 	switch {
 	case len(errs) > 0:
+		nameVariables(errs)
 		a.Response = h.fail(a.Context, errs)
 		return nil
 	case oc.Operation.Operation == ast.Subscription:
@@ -75,6 +77,16 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 		h.documents.register(ctx, hash, text)
 	}
 	return oc
+}
+
+// nameVariables puts before what is wrong with a variable which one it is: gqlparser tells that by the path alone, and the
+// message is what people read.
+func nameVariables(errs gqlerror.List) {
+	for _, err := range errs {
+		if len(err.Path) > 1 && err.Path[0] == ast.PathName("variable") {
+			err.Message = fmt.Sprintf(`Variable "$%s": %s`, err.Path[1:], err.Message)
+		}
+	}
 }
 
 // run executes an operation.
