@@ -63,8 +63,8 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 		}
 	}
 	made := statusOf(fresh.Made, keep, mutates || wish.nothing)
-	if one.refused != nil && one.refused.code == codeNotCached {
-		made = answers.NotForwarded
+	if f := one.refused; f != nil && f.cache != "" {
+		made = f.cache
 	}
 	in.made() // not only when a slow client has read it
 	w.Header()["X-Content-Type-Options"] = noSniff
@@ -132,6 +132,9 @@ func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
 	}
 	body := h.append(nil, answer{Response: &graphql.Response{Errors: f.errors()}})
 	header := w.Header()
+	if f.cache != "" {
+		header.Set("Cache-Status", string(f.cache))
+	}
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", in.media.contentType())
 	header.Set("Content-Length", strconv.Itoa(len(body)))

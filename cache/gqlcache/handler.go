@@ -150,7 +150,6 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	list, batch, refused := h.decode(in)
 	if refused == nil && batch && wish.only {
 		refused = notCached()
-		w.Header().Set("Cache-Status", string(answers.NotForwarded))
 	}
 	if refused != nil {
 		h.refuse(w, in, refused)

@@ -159,7 +159,9 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 
 // notCached refuses a request that is to be answered from the cache or not at all.
 func notCached() *refusal {
-	return refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
+	f := refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
+	f.cache = answers.NotForwarded
+	return f
 }
 
 // forms keeps a text for each thing of a parsed document, made once, for as long as the document is kept.

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/answers"
 )
 
 // The codes of refusals, in extensions.code.
@@ -29,7 +31,8 @@ const statusUnsupported = http.StatusUnsupportedMediaType
 type refusal struct {
 	status        int // 0: as for an error of GraphQL
 	code, message string
-	allow         string // methods, beside 405
+	allow         string         // methods, beside 405
+	cache         answers.Status // what the cache did; "": nothing is said of it
 }
 
 func refuse(status int, code, format string, args ...any) *refusal {
@@ -42,7 +45,7 @@ func bad(format string, args ...any) *refusal {
 }
 
 func notAllowed(allow, message string) *refusal {
-	return &refusal{http.StatusMethodNotAllowed, codeBadRequest, message, allow}
+	return &refusal{status: http.StatusMethodNotAllowed, code: codeBadRequest, message: message, allow: allow}
 }
 
 func (f *refusal) errors() gqlerror.List {

@@ -53,9 +53,9 @@ func encode(e *cache.Entry, generations map[cache.Tag]string) []byte {
 	return append(b, '}')
 }
 
-// appendText writes a JSON string. Names and generations need no escapes, as good as always.
+// appendText writes a JSON string. Names and generations hardly ever need escapes.
 func appendText(b []byte, text string) []byte {
-	if plain([]byte(text)) {
+	if plain(text) {
 		return append(append(append(b, '"'), text...), '"')
 	}
 	escaped, _ := json.Marshal(text) // a string is always JSON
@@ -63,9 +63,9 @@ func appendText(b []byte, text string) []byte {
 }
 
 // plain reports whether a text stands in JSON as it is.
-func plain(text []byte) bool {
-	for _, c := range text {
-		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+func plain[T string | []byte](text T) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			return false
 		}
 	}
