@@ -184,8 +184,7 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 			Serve: keptOnly(log, requests, gw.serveKept), Next: publicHandler,
 			IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		})
-		servers.public.Handler, servers.public.ConnContext = fast, fast.ConnContext
-		public = fast.Listener(public)
+		public = fast.Attach(servers.public, public)
 	}
 	return servers.serve(ctx, life, public, private, cfg.ShutdownTimeout, &draining)
 }

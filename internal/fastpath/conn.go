@@ -1,49 +1,60 @@
 package fastpath
 
 import (
-	"bytes"
-	"context"
-	"hash/maphash"
 	"net"
 	"net/http"
 	"runtime"
-	"slices"
-	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
-)
-
-// Bounds on what a connection remembers.
-const (
-	maxHeads      = 4
-	maxHeadLength = 1 << 10 // bytes
 )
 
 // turn is after how many requests a connection lets others go first. One whose next request is always there already never
 // waits for it, and would keep its processor until it is taken away, ten milliseconds later.
 const turn = 64
 
-// conn is a connection of the server.
-type conn struct {
-	*net.TCPConn
-	f     *FastPath
-	state atomic.Int32
-
-	mu sync.Mutex // net/http reads a byte ahead in a goroutine of its own
-	// Where in the request that net/http has in hand the connection is.
-	head  []byte // a copy of the head, as net/http changes its own; empty where the request came in pieces
-	begun int    // length of the head; 0: not known
-	got   int64  // bytes that net/http has got
-	whole int64  // bytes that the request has; -1: not known
-
-	// The rest belongs to the goroutine that serves the connection.
-	known []*known
-	next  int              // the one to forget next
-	seen  [maxHeads]uint64 // hashes of heads that came once
-	turns int
+// stream is what a connection has to be: *net.TCPConn is one.
+type stream interface {
+	net.Conn
+	syscall.Conn
+	CloseWrite() error
 }
 
-// The states of a connection.
+// conn is a connection of the server.
+type conn struct {
+	stream
+	f    *FastPath
+	raw  syscall.RawConn
+	busy atomic.Int32 // see [conn.Close]
+
+	// plain is set once anything about the connection is not certain, and never reset: net/http has it for itself then.
+	plain atomic.Bool
+
+	// The byte that net/http read ahead. Its goroutine has ended when anyone else reads.
+	held    byte
+	holding bool
+
+	// The rest belongs to the goroutine that serves the connection.
+	stage  stage
+	size   int    // of net/http's buffer
+	method string // of the request that net/http has, or had last
+	length int64  // of its content
+	tried  bool   // Serve did not answer the request that net/http has
+	remote string
+	turns  int
+}
+
+// stage is how far a connection is with the one request that it has.
+type stage uint8
+
+const (
+	opened stage = iota // nothing was read
+	handed              // net/http has all of a request of the subset, and nothing else
+	served              // its handler has been called with it
+	idle                // net/http has finished it, and waits for the next one
+)
+
+// What busy may be.
 const (
 	reading int32 = iota
 	answering
@@ -51,42 +62,116 @@ const (
 )
 
 // Read implements [net.Conn]. What can be answered fast is answered, and not returned.
+//
+// Each read that may be answered begins a request. That is known from the request before it alone: it came by itself, in one
+// piece, had one possible length, and net/http says that it has finished it; or it was answered here. See the package's comment.
 func (c *conn) Read(p []byte) (int, error) {
-	if len(p) == 1 || !c.between() {
-		n, err := c.TCPConn.Read(p)
-		c.follow(p, n)
-		return n, err
+	switch {
+	case c.plain.Load():
+		return c.read(p)
+	case len(p) == 1:
+		return c.ahead(p)
+	case c.stage == opened:
+		c.size = len(p)
+	case c.stage != idle || len(p) != c.size:
+		// It wants more than the request has, or has something left.
+		c.plain.Store(true)
+		return c.read(p)
 	}
 	var renewed time.Time
 	for {
-		if c.turns++; c.turns%turn == 0 {
-			runtime.Gosched()
-		}
-		n, err := c.TCPConn.Read(p)
-		if err != nil {
+		n, err := c.read(p)
+		if n == 0 || err != nil {
+			c.plain.Store(true)
 			return n, err
-		}
-		k, body := c.find(p[:n])
-		if k == nil {
-			c.begin(p[:n])
-			return n, nil
 		}
 		// Timers are not cheap enough to be set for each answer. The first one is due as net/http sets no time to write in
 		// while it waits.
-		if now := time.Now(); now.Sub(renewed) > c.f.renewal() {
+		if now := time.Now(); c.stage == idle && now.Sub(renewed) > c.f.renewal() {
 			renewed = now
 			_ = c.SetReadDeadline(now.Add(c.f.o.IdleTimeout)) // an error comes back from the next Read
 			_ = c.SetWriteDeadline(now.Add(c.f.o.WriteTimeout))
 		}
-		answered, err := c.answer(k, body)
+		answered, err := c.take(p[:n])
 		if err != nil {
 			return 0, err
 		}
 		if !answered {
-			c.begin(p[:n])
 			return n, nil
 		}
+		if c.turns++; c.turns%turn == 0 {
+			runtime.Gosched()
+		}
 	}
+}
+
+// take answers what was read, or hands it to net/http: as a request, or with the connection.
+func (c *conn) take(p []byte) (answered bool, err error) {
+	x := exchanges.Get().(*exchange)
+	defer x.release()
+	if !x.parse(p) {
+		c.plain.Store(true)
+		return false, nil
+	}
+	// The first request is net/http's: its clocks and states are right for what follows once it has had one. It takes empty lines after a
+	// POST, so it has to have seen the method of the last request.
+	tried := c.stage == idle && x.request.Method == c.method
+	if tried {
+		if answered, err = c.answer(x); answered || err != nil {
+			return answered, err
+		}
+	}
+	c.stage, c.method, c.length, c.tried = handed, x.request.Method, x.request.ContentLength, tried
+	return false, nil
+}
+
+// read reads what comes next, the byte that was read ahead first.
+func (c *conn) read(p []byte) (int, error) {
+	if !c.holding || len(p) == 0 {
+		return c.stream.Read(p)
+	}
+	p[0], c.holding = c.held, false
+	if len(p) == 1 {
+		return 1, nil
+	}
+	n, err := c.stream.Read(p[1:])
+	return 1 + n, err
+}
+
+// ahead is how net/http, while a handler runs, learns that the client is gone. Should a byte of the next request come instead, it is
+// held back until that is read, since net/http is certain to have finished with this one only then; a client may be so quick that its next
+// request is here before net/http, which has sent the response, ends this read. It is ended by a deadline that has passed.
+func (c *conn) ahead(p []byte) (int, error) {
+	if !c.holding {
+		n, err := c.stream.Read(p)
+		if n == 0 || c.plain.Load() {
+			return n, err
+		}
+		c.held, c.holding = p[0], true
+	}
+	return 0, c.raw.Read(func(uintptr) bool { return false })
+}
+
+// serving notes that net/http calls the handler, and reports whether Serve has been asked for an answer already.
+func (c *conn) serving(r *http.Request) (tried bool) {
+	if c.plain.Load() {
+		return false
+	}
+	if c.stage != handed || r.ContentLength != c.length || r.Close || !r.ProtoAtLeast(1, 1) {
+		c.plain.Store(true)
+		return false
+	}
+	c.stage = served
+	return c.tried
+}
+
+// finished notes that net/http says that it has finished a request, and waits for the next one.
+func (c *conn) finished() {
+	if c.stage != served {
+		c.plain.Store(true)
+		return
+	}
+	c.stage = idle
 }
 
 // renewal is how old deadlines become: so much less than its timeout may a client have.
@@ -97,117 +182,30 @@ func (f *FastPath) renewal() time.Duration {
 // Close implements [net.Conn]. Servers that end close connections that are idle, as they see it: one that answers does so
 // first. Closed again it does not wait.
 func (c *conn) Close() error {
-	if c.state.CompareAndSwap(answering, closing) {
+	if c.busy.CompareAndSwap(answering, closing) {
 		return nil
 	}
-	return c.TCPConn.Close()
-}
-
-// between reports whether what is read next begins a request.
-func (c *conn) between() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.got == c.whole
-}
-
-// begin notes the first part of a request, which net/http is to get.
-func (c *conn) begin(p []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.begun, c.got, c.whole = headLength(p), int64(len(p)), -1
-	c.head = c.head[:0]
-	if c.begun <= maxHeadLength {
-		c.head = append(c.head, p[:c.begun]...)
-	}
-}
-
-// follow notes another part of a request. The single byte that net/http reads ahead while a handler runs may begin the next one.
-func (c *conn) follow(p []byte, n int) {
-	if n == 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case len(p) == 1 && c.got == c.whole:
-		c.begun, c.whole, c.got = 0, -1, 0
-	case c.got == 1 && c.whole < 0:
-		if rest := headLength(p[:n]); rest > 0 {
-			c.begun = 1 + rest
-		}
-	}
-	c.head = c.head[:0]
-	c.got += int64(n)
-}
-
-// frame notes how long the request is that net/http has parsed.
-func (c *conn) frame(r *http.Request) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.begun == 0 || r.ContentLength < 0 {
-		return
-	}
-	c.whole = int64(c.begun) + r.ContentLength
-	if c.got != c.whole {
-		c.head = c.head[:0]
-	}
-}
-
-// learn remembers the head of a request that was served fast, if it came before: a head that is never the same is not worth it.
-func (c *conn) learn(r *http.Request) {
-	c.mu.Lock()
-	head := c.head
-	c.mu.Unlock()
-	if len(head) == 0 || r.Method != http.MethodPost || !r.ProtoAtLeast(1, 1) {
-		return
-	}
-	before, after, ok := cut(head, r.ContentLength)
-	if !ok {
-		return
-	}
-	if hash := maphash.Bytes(seed, before)*3 + maphash.Bytes(seed, after); !slices.Contains(c.seen[:], hash) {
-		c.seen[c.next] = hash
-		c.next = (c.next + 1) % maxHeads
-		return
-	}
-	k := &known{bytes.Clone(before), bytes.Clone(after), r.Clone(context.Background())}
-	k.request.Body = nil
-	k.request.Header.Del("Content-Length")
-	if len(c.known) < maxHeads {
-		c.known = append(c.known, k)
-		return
-	}
-	c.known[c.next] = k
-	c.next = (c.next + 1) % maxHeads
-}
-
-var seed = maphash.MakeSeed()
-
-// find is what is known of a request, and its body.
-func (c *conn) find(p []byte) (*known, []byte) {
-	for _, k := range c.known {
-		if body, ok := k.body(p); ok {
-			return k, body
-		}
-	}
-	return nil, nil
+	return c.stream.Close()
 }
 
 // answer serves a request, if that can be done fast. After an error the connection is of no more use.
-func (c *conn) answer(k *known, body []byte) (answered bool, err error) {
-	c.state.Store(answering)
-	x := exchanges.Get().(*exchange)
+func (c *conn) answer(x *exchange) (answered bool, err error) {
+	if c.remote == "" {
+		c.remote = c.RemoteAddr().String()
+	}
+	x.request.RemoteAddr = c.remote
+	c.busy.Store(answering)
 	defer func() { // after a panic as well, as net/http then closes the connection
-		x.release()
-		if !c.state.CompareAndSwap(answering, reading) {
-			_ = c.TCPConn.Close()
+		if !c.busy.CompareAndSwap(answering, reading) {
+			_ = c.stream.Close()
 			err = net.ErrClosed
 		}
+		if err != nil {
+			c.plain.Store(true)
+		}
 	}()
-	x.to = c.TCPConn
-	x.body.Reset(body)
-	k.request.Body, k.request.ContentLength = x, int64(len(body))
-	if !c.f.o.Serve(x, k.request) {
+	x.to = c.stream
+	if !c.f.o.Serve(x, &x.request) {
 		return false, nil
 	}
 	return true, x.finish()

@@ -6,25 +6,37 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
 )
 
-// exchange is a request's body, and what is answered: the counterpart of net/http's response.
+// exchange is a request, and what is answered: the counterpart of net/http's response. One is used again for the next
+// request, for its memory alone.
 type exchange struct {
-	body bytes.Reader
+	request http.Request
+	url     url.URL
+	fields  http.Header
+	values  [maxFields]string
+	body    bytes.Reader
 
-	to      *net.TCPConn
-	header  http.Header
-	head    []byte // made of the header, and not sent yet
-	began   bool   // the head was made
-	length  int    // of the content, as the header says
+	to     net.Conn
+	header http.Header
+	head   []byte // made of the header, and not sent yet
+	answer
+}
+
+// answer is how far a response is.
+type answer struct {
+	began   bool // the head was made
+	last    bool // the connection ends with it
+	length  int  // of the content, as the header says
 	written int
 	err     error
 }
 
-var exchanges = sync.Pool{New: func() any { return &exchange{header: make(http.Header)} }}
+var exchanges = sync.Pool{New: func() any { return &exchange{fields: make(http.Header), header: make(http.Header)} }}
 
 // maxCopy is up to which length content is copied behind the head rather than sent from where it is.
 const maxCopy = 8 << 10
@@ -47,6 +59,12 @@ func (x *exchange) WriteHeader(status int) {
 	if x.length, x.err = strconv.Atoi(x.header.Get("Content-Length")); x.err != nil {
 		return
 	}
+	if x.length < 0 || len(x.header["Content-Length"]) > 1 || x.header["Transfer-Encoding"] != nil ||
+		status < 200 || status == http.StatusNoContent || status == http.StatusNotModified {
+		x.err = errFraming
+		return
+	}
+	x.last = x.header["Connection"] != nil
 	head := bytes.NewBuffer(x.head[:0])
 	head.WriteString("HTTP/1.1 ")
 	head.Write(strconv.AppendInt(head.AvailableBuffer(), int64(status), 10))
@@ -89,8 +107,14 @@ func (x *exchange) send(p []byte) {
 	x.head = x.head[:0]
 }
 
-// errShort is told of an answer that is shorter than its header says.
-var errShort = errors.New("fastpath: less content than Content-Length says")
+var (
+	// errShort is of an answer that is shorter than its header says.
+	errShort = errors.New("fastpath: less content than Content-Length says")
+	// errFraming is of an answer whose end is told by something else than its only Content-Length.
+	errFraming = errors.New("fastpath: an answer needs one Content-Length, and a status that allows content")
+	// errLast is of an answer that was sent, and is the connection's last one, as its header says.
+	errLast = errors.New("fastpath: the answer says Connection")
+)
 
 // finish sends what is left. After an error the connection is of no more use.
 func (x *exchange) finish() error {
@@ -101,14 +125,21 @@ func (x *exchange) finish() error {
 	if x.err == nil && len(x.head) > 0 {
 		x.send(nil)
 	}
-	return x.err
+	if x.err == nil && x.last {
+		return errLast
+	}
+	err := x.err
+	clear(x.header)
+	x.answer = answer{}
+	return err
 }
 
-// release makes x anew for the next one.
+// release gives x back.
 func (x *exchange) release() {
-	x.body.Reset(nil)
+	clear(x.fields)
 	clear(x.header)
-	*x = exchange{body: x.body, header: x.header, head: x.head[:0]}
+	clear(x.values[:])
+	*x = exchange{fields: x.fields, header: x.header, head: x.head[:0]}
 	exchanges.Put(x)
 }
 

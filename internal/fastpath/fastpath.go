@@ -1,19 +1,28 @@
-// Package fastpath answers requests on a connection that stays open without having net/http parse the same head
-// again and again.
+// Package fastpath answers requests on a connection that stays open without net/http, where a connection and a request are as plain
+// as can be.
 //
-// Most clients send the same head with each request: only the body differs. net/http makes strings, maps,
-// a context and a goroutine of it each time, which costs several times what a cached answer does. Here
-// the bytes of a head are remembered once net/http has parsed them and what they asked for was served fast. When the
-// next request on the connection comes in one piece and begins with exactly these bytes, but for the body's length, it means the
-// same, so it is served at once. Everything else is handed to net/http as it came: what a request is, only net/http decides.
+// net/http makes strings, maps, a context and a goroutine of each request and sets a dozen deadlines, which costs several times
+// what a cached answer does. Between two requests it waits in Read for the next one, and that is where it is answered. What is
+// not plain is handed to net/http as it came, and the connection with it, for good.
 //
-// Between two requests net/http waits in Read for the next one, and that is where it is answered. For that a connection has to
-// know that a request begins where it reads. It follows the requests by their lengths, and where it is not sure of one, net/http has
-// the connection for itself from there on.
+// # Why no content is ever taken for a request
+//
+// By induction over the requests of a connection: each read that may be answered here begins a request.
+//
+//  1. The first read of a connection begins one.
+//  2. What a read returns is looked at only if it is, from its first byte to its last, one request of a small subset of HTTP/1.1, for
+//     which RFC 9112 leaves one reading of where it ends (see [exchange.parse]). Otherwise the connection is given up: a flag
+//     is set that nothing resets, and every later read goes to net/http unseen.
+//  3. If the request is answered here, it is used up, whole: the next read begins the next one.
+//  4. If it is handed to net/http, then it is handed whole and alone. net/http has nothing to read for it any more. The next read is looked
+//     at only if the handler was called, once, with the same length; if net/http then said, by [http.Server.ConnState], that it has finished the request and
+//     waits for the next one; and if its buffer is empty, as the room that it offers shows. Otherwise the connection is given up.
+//
+// No length, position or head is carried from one request to the next: the only things that outlive a request are the flag, which takes the
+// fast path away, and a byte that net/http may have read ahead, which is given to the next read as its first.
 package fastpath
 
 import (
-	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -23,7 +32,7 @@ import (
 // Options say what is served, and how long a client may take.
 type Options struct {
 	// Serve answers a request if it can do so fast, and reports whether it did; a request that it does not
-	// answer goes on as it came. Answers need a Content-Length. It must not keep the request. Required.
+	// answer goes on as it came. Answers need a Content-Length. It must not keep the request, whose context is empty. Required.
 	Serve func(http.ResponseWriter, *http.Request) bool
 	// Next answers what Serve does not. It must not hijack connections. Required.
 	Next http.Handler
@@ -34,37 +43,31 @@ type Options struct {
 // FastPath is a server's handler and listener. As a handler alone it answers the same, by net/http.
 type FastPath struct{ o Options }
 
-// New makes the fast path of a server, whose handler it has to be; the server takes [FastPath.Listener] and
-// [FastPath.ConnContext] as well.
+// New makes the fast path of a server; see [FastPath.Attach].
 func New(o Options) *FastPath { return &FastPath{o} }
 
 // ServeHTTP implements [http.Handler].
 func (f *FastPath) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c, _ := r.Context().Value(connKey{}).(*conn)
-	if c != nil {
-		c.frame(r)
-	}
-	switch {
-	case !f.o.Serve(w, r):
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && c.serving(r) || !f.o.Serve(w, r) {
 		f.o.Next.ServeHTTP(w, r)
-	case c != nil:
-		c.learn(r)
 	}
 }
 
 // connKey marks the context of a connection's requests with the connection.
 type connKey struct{}
 
-// ConnContext is for the field of that name of [http.Server].
-func (f *FastPath) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if c, ok := c.(*conn); ok {
-		return context.WithValue(ctx, connKey{}, c)
+// Attach makes s take the fast path for the connections of the listener that it returns: it sets the server's Handler, ConnContext
+// and ConnState.
+func (f *FastPath) Attach(s *http.Server, l net.Listener) net.Listener {
+	s.Handler = f
+	s.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	s.ConnState = func(c net.Conn, state http.ConnState) {
+		if c, ok := c.(*conn); ok && state == http.StateIdle {
+			c.finished()
+		}
 	}
-	return ctx
+	return listener{l, f}
 }
-
-// Listener makes the connections of l take the fast path.
-func (f *FastPath) Listener(l net.Listener) net.Listener { return listener{l, f} }
 
 type listener struct {
 	net.Listener
@@ -74,79 +77,13 @@ type listener struct {
 // Accept implements [net.Listener].
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if c, ok := c.(*net.TCPConn); ok {
-		return &conn{TCPConn: c, f: l.f}, nil
+	s, ok := c.(stream)
+	if !ok {
+		return c, err
 	}
-	return c, err
-}
-
-// known is a head that net/http has parsed. Another length of the body makes no other head of it.
-type known struct {
-	before, after []byte        // the length
-	request       *http.Request // as net/http understood it, without the body and its length
-}
-
-// cut finds the length of the body in a head. It is not ok where the length is missing, or is named in a way of its own.
-func cut(head []byte, length int64) (before, after []byte, ok bool) {
-	const field = "Content-Length:"
-	at := 0
-	for line := range bytes.SplitAfterSeq(head, []byte("\r\n")) {
-		at += len(line)
-		if len(line) < len(field) || !bytes.EqualFold(line[:len(field)], []byte(field)) {
-			continue
-		}
-		value := bytes.TrimLeft(line[len(field):], " ")
-		n, digits := number(value)
-		if ok || int64(n) != length || len(value) != digits+len("\r\n") {
-			return nil, nil, false
-		}
-		before, after, ok = head[:at-len(value)], head[at-len("\r\n"):], true
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return c, nil //nolint:nilerr // it is of no use, as net/http finds out
 	}
-	return before, after, ok
-}
-
-// body is the body of a request with this head, and whether p is one, and all of it.
-func (k *known) body(p []byte) ([]byte, bool) {
-	if !bytes.HasPrefix(p, k.before) {
-		return nil, false
-	}
-	p = p[len(k.before):]
-	length, digits := number(p)
-	if digits == 0 || !bytes.HasPrefix(p[digits:], k.after) {
-		return nil, false
-	}
-	p = p[digits+len(k.after):]
-	return p, len(p) == length
-}
-
-// number reads the number that p begins with, and tells how many digits it has: 0 if it is none, or more than comes in one piece.
-func number(p []byte) (n, digits int) {
-	for digits < len(p) && '0' <= p[digits] && p[digits] <= '9' {
-		if digits == maxDigits {
-			return 0, 0
-		}
-		n = 10*n + int(p[digits]-'0')
-		digits++
-	}
-	return n, digits
-}
-
-// maxDigits is how many digits the length of a body may have.
-const maxDigits = 6
-
-// headLength is the length of the head that p begins with, the blank line included. It is 0 where p has not all of it, and
-// where its end is not plain to see: net/http takes lines that end by LF alone, and skips empty ones before a request.
-func headLength(p []byte) int {
-	if p[0] == '\r' || p[0] == '\n' {
-		return 0
-	}
-	end := bytes.Index(p, []byte("\r\n\r\n"))
-	if end < 0 {
-		return 0
-	}
-	end += 4
-	if bytes.Count(p[:end], []byte("\n")) != bytes.Count(p[:end], []byte("\r\n")) {
-		return 0
-	}
-	return end
+	return &conn{stream: s, f: l.f, raw: raw}, nil
 }

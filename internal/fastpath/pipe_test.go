@@ -1,0 +1,160 @@
+package fastpath
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// segment is what a client sends by one call.
+type segment struct {
+	text []byte
+	late bool // only once it has all responses: a read ahead does not find it
+}
+
+// pipe is a connection whose client sends segments, each of which arrives by itself.
+type pipe struct {
+	name string
+	done chan struct{} // closed with the connection
+
+	mu       sync.Mutex // guards the rest
+	changed  sync.Cond
+	segments []segment
+	ahead    bool // a single byte has been read
+	expired  bool // the deadline has passed
+	closed   bool
+	out      bytes.Buffer
+}
+
+func newPipe(name string, segments []segment) *pipe {
+	p := &pipe{name: name, done: make(chan struct{})}
+	for _, s := range segments {
+		if len(s.text) > 0 {
+			p.segments = append(p.segments, s)
+		}
+	}
+	p.changed.L = &p.mu
+	return p
+}
+
+// Read implements [net.Conn].
+func (p *pipe) Read(to []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		switch {
+		case p.closed:
+			return 0, net.ErrClosed
+		case p.expired:
+			return 0, os.ErrDeadlineExceeded
+		case len(p.segments) == 0:
+			return 0, io.EOF
+		case len(to) > 1 || !p.segments[0].late:
+			s := &p.segments[0]
+			n := copy(to, s.text)
+			s.text, s.late = s.text[n:], false
+			if len(s.text) == 0 {
+				p.segments = p.segments[1:]
+			}
+			if len(to) == 1 {
+				p.ahead = true
+				p.changed.Broadcast()
+			}
+			return n, nil
+		}
+		p.changed.Wait()
+	}
+}
+
+// awaitAhead waits until a byte has been read ahead.
+func (p *pipe) awaitAhead() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.ahead && !p.closed {
+		p.changed.Wait()
+	}
+	p.ahead = false
+}
+
+// SyscallConn implements [syscall.Conn].
+func (p *pipe) SyscallConn() (syscall.RawConn, error) { return rawPipe{p}, nil }
+
+// rawPipe waits for the deadline.
+type rawPipe struct{ p *pipe }
+
+func (r rawPipe) Read(func(uintptr) bool) error {
+	r.p.mu.Lock()
+	defer r.p.mu.Unlock()
+	for !r.p.expired && !r.p.closed {
+		r.p.changed.Wait()
+	}
+	return os.ErrDeadlineExceeded
+}
+func (r rawPipe) Write(func(uintptr) bool) error { return nil }
+func (r rawPipe) Control(func(uintptr)) error    { return nil }
+
+// Write implements [net.Conn].
+func (p *pipe) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return 0, net.ErrClosed
+	}
+	return p.out.Write(b)
+}
+
+// Close implements [net.Conn].
+func (p *pipe) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.closed = true
+		close(p.done)
+		p.changed.Broadcast()
+	}
+	return nil
+}
+
+// SetReadDeadline implements [net.Conn]. A deadline passes at once or never.
+func (p *pipe) SetReadDeadline(t time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expired = !t.IsZero() && t.Before(time.Now())
+	p.changed.Broadcast()
+	return nil
+}
+
+func (p *pipe) CloseWrite() error                { return nil }
+func (p *pipe) SetDeadline(t time.Time) error    { return p.SetReadDeadline(t) }
+func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
+func (p *pipe) LocalAddr() net.Addr              { return pipeAddr("server") }
+func (p *pipe) RemoteAddr() net.Addr             { return pipeAddr(p.name) }
+
+type pipeAddr string
+
+func (a pipeAddr) Network() string { return "pipe" }
+func (a pipeAddr) String() string  { return string(a) }
+
+// pipes is a listener.
+type pipes struct {
+	accept chan net.Conn
+	ended  chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{accept: make(chan net.Conn), ended: make(chan struct{})} }
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accept:
+		return c, nil
+	case <-l.ended:
+		return nil, net.ErrClosed
+	}
+}
+func (l *pipes) Close() error   { l.once.Do(func() { close(l.ended) }); return nil }
+func (l *pipes) Addr() net.Addr { return pipeAddr("server") }

@@ -1,0 +1,127 @@
+package fastpath
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldcache/internal/testservers"
+)
+
+func TestMain(m *testing.M) { testservers.Main(m) }
+
+// client is one of those that share a proxy.
+type client struct {
+	t *testing.T
+	net.Conn
+	r *bufio.Reader
+}
+
+func dialClient(t *testing.T, address string) *client {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return &client{t, c, bufio.NewReader(c)}
+}
+
+// ask sends a request and returns the content of the response.
+func (c *client) ask(request string) (string, error) {
+	if _, err := io.WriteString(c, request); err != nil {
+		return "", err
+	}
+	response, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
+// Someone makes the end of a request unclear to the server, and hides another request in content that no handler reads. Of another
+// client, whose requests come over the same connection of a proxy, every request is seen as it was sent, and every response is its own.
+func TestFault25SmugglingThroughHAProxy(t *testing.T) {
+	t.Parallel()
+	j := newJudge(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.serve(t, l, true)
+	proxy, err := url.Parse(testservers.HAProxy(t, l.Addr().String()).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	attacker, victim := dialClient(t, proxy.Host), dialClient(t, proxy.Host)
+	unclear := []string{
+		"OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: shop\r\nContent-Length: 5\r\n\r\nabcde",
+		"POST /hit HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhit\r\n0\r\n\r\n",
+		message("/unread", "abc"),
+		message("/hit", "hit 1") + message("/hit", "hit 2"), // pipelined
+	}
+	filler := "X-Filler: " + strings.Repeat("x", 100)
+	// As the proxy would write it, so that it is a request that the server has seen.
+	hidden := strings.NewReplacer("Host:", "host:", "X-Filler:", "x-filler:", "Content-Length:", "content-length:").
+		Replace(message("/hit", "hit smuggled", filler))
+	warm := func(c *client) {
+		t.Helper()
+		if _, err := c.ask(message("/ask-to-close", "")); err != nil { // the next connection is a new one
+			t.Fatal(err)
+		}
+		for n := range 5 {
+			request := message("/hit", fmt.Sprint("hit by who is warm ", n), filler)
+			if body, err := c.ask(request); err != nil || !strings.Contains(body, fmt.Sprint("warm ", n)) {
+				t.Fatalf("%q: %v", body, err)
+			}
+		}
+	}
+	n := 0
+	for _, first := range unclear {
+		for more := -16; more <= 16; more += 2 {
+			warm(attacker)
+			pipelined := strings.Count(first, "POST /hit")
+			if _, err := attacker.ask(first); err != nil {
+				t.Fatal(err)
+			}
+			for range pipelined - 1 {
+				if _, err := attacker.ask(""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// The head becomes as long as the content, more or less, whatever the proxy makes of it.
+			attack := message("/unread", hidden)
+			head := len(attack) - len(hidden)
+			attack = message("/unread", hidden, "X-Filler: "+strings.Repeat("x", max(len(hidden)-head-12+more, 0)))
+			// The content comes once the handler has been called, as it does over a slow network.
+			calls := j.calls.Load()
+			if _, err := io.WriteString(attacker, strings.TrimSuffix(attack, hidden)); err != nil {
+				t.Fatal(err)
+			}
+			for began := time.Now(); j.calls.Load() == calls && time.Since(began) < patience; time.Sleep(time.Millisecond) {
+			}
+			if body, err := attacker.ask(hidden); err != nil || !strings.HasPrefix(body, "POST /unread") {
+				t.Fatalf("%q: %v", body, err)
+			}
+			n++
+			mine := message("/read", fmt.Sprint("miss of the victim ", n), "Authorization: Bearer secret")
+			body, err := victim.ask(mine)
+			if err != nil || !strings.Contains(body, fmt.Sprintf(`"miss of the victim %d"`, n)) || !strings.Contains(body, "secret") {
+				t.Fatalf("after %q and a head of %+d the victim gets %q, %v", first, more, body, err)
+			}
+		}
+	}
+	if j.answered.Load() == 0 {
+		t.Error("nothing was answered fast")
+	}
+}
