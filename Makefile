@@ -3,9 +3,11 @@
 # Where scripts/tools.sh puts a newer Node when the machine's own is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-# What `make run` starts, how long `make fuzz` tries each target and `make soak` each of its two, what `make bench` runs.
+# What `make run` starts, how long `make fuzz` tries each target (and how many scripts of requests), how long `make soak` each of its
+# two, what `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
+FUZZSCRIPTS ?= 1000000x
 SOAK ?= 10m
 BENCH ?= .
 
@@ -74,10 +76,11 @@ lint: ## format, modules, vet, staticcheck, govulncheck, scripts, compose, Docke
 	scripts/lint.sh
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (30s)
+fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+			time=$(FUZZTIME); [ $$target != FuzzScripts ] || time=$(FUZZSCRIPTS); \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time "$$dir"; \
 		done; \
 	done
 

@@ -27,6 +27,7 @@ missing() {
 	have_any gcc clang || echo gcc libc6-dev # -race needs a C compiler
 	have_postgres || echo postgresql
 	have redis-server || echo redis-server
+	have haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
 	have_browser || echo chromium
 	have node || echo nodejs
 	have npm || echo npm

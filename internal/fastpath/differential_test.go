@@ -191,11 +191,11 @@ func TestFault25ScriptsAsUnderNetHTTP(t *testing.T) {
 	j := newJudge(t)
 	var group sync.WaitGroup
 	var count atomic.Uint64
-	for range 16 * runtime.GOMAXPROCS(0) {
+	for range 2 * runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for n := count.Add(1); n <= 10_000 && !t.Failed(); n = count.Add(1) {
 				random := rand.New(rand.NewPCG(25, n)) //nolint:gosec // to be repeated
-				choices := make([]byte, 20+random.IntN(200))
+				choices := make([]byte, 8+random.IntN(56))
 				for i := range choices {
 					choices[i] = byte(random.Uint32())
 				}

@@ -15,11 +15,12 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // patience bounds every wait of a test; it is only ever used up by a failure.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // site is a server that answers bodies that begin with "hit" fast.
 type site struct {
@@ -227,17 +228,41 @@ func ask(c net.Conn, r *bufio.Reader) error {
 // A connection that is in use is not idle, and one that is idle is closed.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
-	const idle = 400 * time.Millisecond
-	s := open(t, true, Options{IdleTimeout: idle, WriteTimeout: patience})
-	c, r := s.dial(t)
-	for began := time.Now(); time.Since(began) < 3*idle; time.Sleep(idle / 20) {
-		if err := ask(c, r); err != nil {
-			t.Fatalf("after %v: %v", time.Since(began), err)
+	synctest.Test(t, func(t *testing.T) {
+		const idle = time.Minute
+		j := newJudge(t)
+		f := New(Options{Serve: j.hit, Next: http.HandlerFunc(j.next), IdleTimeout: idle, WriteTimeout: time.Hour})
+		s, l := &http.Server{IdleTimeout: idle}, newPipes()
+		fast := f.Attach(s, l)
+		go func() { _ = s.Serve(fast) }()
+		defer s.Close()
+		p := newPipe("client", nil)
+		p.open = true
+		l.accept <- p
+		for n := range 10 {
+			p.send(post("hit"))
+			synctest.Wait()
+			if got := strings.Count(p.answered(), "200 OK"); got != n+1 {
+				t.Fatalf("%d answers of %d", got, n+1)
+			}
+			time.Sleep(idle / 2)
 		}
-	}
-	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("%v", err)
-	}
+		if j.answered.Load() != 9 {
+			t.Errorf("%d fast answers", j.answered.Load())
+		}
+		select {
+		case <-p.done:
+			t.Fatal("it was closed while it was in use")
+		default:
+		}
+		time.Sleep(idle / 2)
+		synctest.Wait()
+		select {
+		case <-p.done:
+		default:
+			t.Error("it was not closed when it was idle")
+		}
+	})
 }
 
 // Who does not read what is answered is cut off.

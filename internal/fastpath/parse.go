@@ -122,8 +122,8 @@ func (x *exchange) parseFields(lines string) (host string, length int, ok bool) 
 	return host, length, true
 }
 
-// parseField reads "Name: value", where the name has letters, digits and hyphens alone, and the value is visible ASCII
-// with single spaces around it at most before.
+// parseField reads "Name: value". The name has letters, digits and hyphens alone. The value is ASCII without controls; at most one
+// space stands before it, and none behind.
 func parseField(line string) (name, value string, ok bool) {
 	i := 0
 	for i < len(line) && class[line[i]]&inName != 0 {

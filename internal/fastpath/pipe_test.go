@@ -19,14 +19,18 @@ type segment struct {
 // pipe is a connection whose client sends segments, each of which arrives by itself.
 type pipe struct {
 	name string
-	done chan struct{} // closed with the connection
+	done chan struct{} // closed when the server has done with it
 
 	mu       sync.Mutex // guards the rest
 	changed  sync.Cond
 	segments []segment
+	open     bool // more comes
 	ahead    bool // a single byte has been read
+	deadline time.Time
 	expired  bool // the deadline has passed
+	timer    *time.Timer
 	closed   bool
+	ended    bool // done is closed
 	out      bytes.Buffer
 }
 
@@ -51,9 +55,9 @@ func (p *pipe) Read(to []byte) (int, error) {
 			return 0, net.ErrClosed
 		case p.expired:
 			return 0, os.ErrDeadlineExceeded
-		case len(p.segments) == 0:
+		case len(p.segments) == 0 && !p.open:
 			return 0, io.EOF
-		case len(to) > 1 || !p.segments[0].late:
+		case len(p.segments) > 0 && (len(to) > 1 || !p.segments[0].late):
 			s := &p.segments[0]
 			n := copy(to, s.text)
 			s.text, s.late = s.text[n:], false
@@ -111,24 +115,72 @@ func (p *pipe) Write(b []byte) (int, error) {
 func (p *pipe) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.closed {
-		p.closed = true
-		close(p.done)
-		p.changed.Broadcast()
-	}
+	p.closed = true
+	p.end()
 	return nil
 }
 
-// SetReadDeadline implements [net.Conn]. A deadline passes at once or never.
+// CloseWrite is what net/http calls when it neither reads nor writes any more, half a second before it closes.
+func (p *pipe) CloseWrite() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end()
+	return nil
+}
+
+// end tells that the server has done with it. The caller holds mu.
+func (p *pipe) end() {
+	if !p.ended {
+		p.ended = true
+		if p.timer != nil {
+			p.timer.Stop()
+		}
+		close(p.done)
+	}
+	p.changed.Broadcast()
+}
+
+// SetReadDeadline implements [net.Conn].
 func (p *pipe) SetReadDeadline(t time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.expired = !t.IsZero() && t.Before(time.Now())
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.deadline, p.expired = t, false
+	switch wait := time.Until(t); {
+	case t.IsZero():
+	case wait <= 0:
+		p.expired = true
+	default:
+		p.timer = time.AfterFunc(wait, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if p.deadline.Equal(t) {
+				p.expired = true
+				p.changed.Broadcast()
+			}
+		})
+	}
 	p.changed.Broadcast()
 	return nil
 }
 
-func (p *pipe) CloseWrite() error                { return nil }
+// send sends more.
+func (p *pipe) send(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.segments = append(p.segments, segment{[]byte(text), true})
+	p.changed.Broadcast()
+}
+
+// answered returns what was answered so far.
+func (p *pipe) answered() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
 func (p *pipe) SetDeadline(t time.Time) error    { return p.SetReadDeadline(t) }
 func (p *pipe) SetWriteDeadline(time.Time) error { return nil }
 func (p *pipe) LocalAddr() net.Addr              { return pipeAddr("server") }

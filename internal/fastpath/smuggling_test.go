@@ -88,7 +88,7 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 	}
 	n := 0
 	for _, first := range unclear {
-		for more := -16; more <= 16; more += 2 {
+		for more := -4; more <= 4; more += 2 {
 			warm(attacker)
 			pipelined := strings.Count(first, "POST /hit")
 			if _, err := attacker.ask(first); err != nil {
