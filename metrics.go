@@ -46,7 +46,8 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
 	counter("audits_total", "Hits that were read again from the database.", nil, s.Audits.Load)
 	counter("audits_stale_total", "Hits that were not what the database said. It must stay 0.", nil, s.AuditsStale.Load)
-	gauge("outbox_lag_seconds", "For how long the oldest known write has waited for Redis to take its eviction.", func() float64 { return s.Lag().Seconds() })
+	gauge("outbox_lag_seconds", "For how long the oldest write in the outbox has waited for Redis to take its eviction.", func() float64 { return s.Lag().Seconds() })
+	gauge("outbox_backlog", "Rows of the outbox that wait for Redis to take their evictions, whoever wrote them; at most a million.", func() float64 { return float64(s.Backlog()) })
 	gauge("redis_sick", "1 while Redis is left alone because it failed.", func() float64 {
 		if c.Sick() {
 			return 1

@@ -57,21 +57,19 @@ type Cache struct {
 	auditEvery   int
 	log          *slog.Logger
 
-	breaker     breaker
-	trust       *trust // nil without an outbox
-	floors      *floors
-	known       known
-	marks       marks
-	undone      undone
-	swept       time.Time // of the goroutine that relays, as relayFailed
-	relayFailed time.Time
-	flights     flights
-	loads       *semaphore.Weighted
-	absent      *rate.Limiter
-	auditor     chan struct{} // holds one while an audit is under way
-	audits      *rate.Limiter
-	lacked      atomic.Uint32 // see noteLacked
-	stats       Stats
+	breaker breaker
+	trust   *trust // nil without an outbox
+	floors  *floors
+	known   known
+	marks   marks
+	undone  undone
+	flights flights
+	loads   *semaphore.Weighted
+	absent  *rate.Limiter
+	auditor chan struct{} // holds one while an audit is under way
+	audits  *rate.Limiter
+	lacked  atomic.Uint32 // see noteLacked
+	stats   Stats
 
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutines that Close waits for

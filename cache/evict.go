@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 )
@@ -53,7 +54,13 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 	if c.shared == nil {
 		return dropped, nil
 	}
-	dropped, err = c.evictShared(context.WithoutCancel(ctx), w)
+	ectx := context.WithoutCancel(ctx)
+	if w.Xid != 0 && c.outbox != nil { // what takes longer is left to the relay
+		var cancel context.CancelFunc
+		ectx, cancel = context.WithDeadline(ectx, committed.Add(c.lease+c.timeout))
+		defer cancel()
+	}
+	dropped, err = c.evictShared(ectx, w)
 	if w.Xid == 0 || c.outbox == nil {
 		// No floor keeps a reader from bringing the old value back from the shared tier between the two.
 		_, _ = c.memory.Evict(ctx, w) // memory does not fail
@@ -82,15 +89,39 @@ func (c *Cache) learn(w Write) (dropped int) {
 	return dropped
 }
 
-// evictShared always tries: a tier that failed a moment ago may be well again, and others read it.
-func (c *Cache) evictShared(ctx context.Context, w Write) (int, error) {
-	tctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	n, err := c.shared.Evict(tctx, w)
-	if err != nil {
-		c.stats.Faults.Add(1)
+// evictAtOnce bounds the names that one call of the shared tier evicts, each of which costs it about two
+// commands: so a call fits its deadline, however many names there are.
+const evictAtOnce = 500
+
+// evictShared always tries: a tier that failed a moment ago may be well again, and others read it. What names
+// much is evicted in pieces; names do not depend on one another.
+func (c *Cache) evictShared(ctx context.Context, w Write) (dropped int, err error) {
+	for piece := range w.pieces(evictAtOnce) {
+		tctx, cancel := context.WithTimeout(ctx, c.timeout)
+		n, err := c.shared.Evict(tctx, piece)
+		cancel()
+		if dropped += n; err != nil {
+			c.stats.Faults.Add(1)
+			return dropped, err
+		}
 	}
-	return n, err
+	return dropped, nil
+}
+
+// pieces are writes of at most n names each, which name together what w names.
+func (w Write) pieces(n int) iter.Seq[Write] {
+	return func(yield func(Write) bool) {
+		for keys, tags := w.Keys, w.Tags; len(keys)+len(tags) > 0; {
+			k := min(n, len(keys))
+			t := min(n-k, len(tags))
+			piece := w
+			piece.Keys, piece.Tags = keys[:k:k], tags[:t:t]
+			keys, tags = keys[k:], tags[t:]
+			if !yield(piece) {
+				return
+			}
+		}
+	}
 }
 
 // awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends.
@@ -139,7 +170,11 @@ func (ev Eviction) size() uint64 { return uint64(len(ev.Keys) + len(ev.Tags)) }
 type known struct {
 	mu    sync.Mutex
 	names map[uint64]map[string]struct{}
+	size  int // of all names
 }
+
+// maxKnown bounds the names that are known; what more there is is learned of twice.
+const maxKnown = 100_000
 
 func (k *known) add(w Write) {
 	if w.Xid == 0 {
@@ -147,6 +182,10 @@ func (k *known) add(w Write) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.size += len(w.Keys) + len(w.Tags); k.size > maxKnown {
+		k.size = maxKnown
+		return
+	}
 	if k.names == nil {
 		k.names = map[uint64]map[string]struct{}{}
 	}
@@ -189,9 +228,12 @@ func (k *known) news(w Write) Eviction {
 func (k *known) polled(s Snapshot) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for x := range k.names {
+	k.size = 0
+	for x, names := range k.names {
 		if s.Sees(x) {
 			delete(k.names, x)
+		} else {
+			k.size += len(names)
 		}
 	}
 }

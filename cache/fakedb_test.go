@@ -1,6 +1,7 @@
 package cache_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ type database struct {
 	underWay map[uint64]time.Time
 	history  map[cache.Key][]version
 	outbox   []*record
+	rows     int64 // that were ever put into the outbox
 	horizon  cache.Snapshot
 	down     bool
 	slow     time.Duration // what a load takes at most beside the usual
@@ -43,6 +45,7 @@ type version struct {
 // record is a row of the outbox.
 type record struct {
 	cache.Write
+	id      int64
 	began   time.Time
 	done    bool
 	relayed bool // somebody is at it
@@ -83,7 +86,8 @@ func (d *database) commit(xid uint64, w write) cache.Write {
 	}
 	all := cache.Write{Xid: xid}
 	for _, ev := range w.evictions {
-		d.outbox = append(d.outbox, &record{Write: cache.Write{Xid: xid, Eviction: ev}, began: began})
+		d.rows++
+		d.outbox = append(d.outbox, &record{Write: cache.Write{Xid: xid, Eviction: ev}, id: d.rows, began: began})
 		all.Add(ev)
 	}
 	return all
@@ -253,17 +257,52 @@ func (c *client) request(k cache.Key, tags ...cache.Tag) cache.Request {
 	return cache.Request{Item: cache.Item{Key: k, Tags: tags, MaxAge: time.Minute}, Source: c}
 }
 
+// pageRows is how many rows a page of a poll has: few, so that most polls have several.
+const pageRows = 2
+
 // Poll implements [cache.Outbox].
-func (c *client) Poll(ctx context.Context, since cache.Snapshot) (news cache.News, err error) {
+func (c *client) Poll(ctx context.Context, p cache.Page) (news cache.News, err error) {
 	err = c.statement(ctx, c.gate, statementTime, func() {
-		news.Snapshot, news.Horizon = c.snapshot(), c.horizon
-		for _, r := range c.outbox {
-			if !since.Sees(r.Xid) {
+		news.Snapshot, news.Horizon = p.Until, c.horizon
+		if p.Until.IsZero() {
+			news.Snapshot = c.snapshot()
+		}
+		if p.Since.IsZero() && p.Until.IsZero() {
+			news.More = &cache.Page{Until: news.Snapshot, Detail: cache.ByName}
+			return
+		}
+		rows := c.page(p, news.Snapshot)
+		more := len(rows) > pageRows
+		rows = rows[:min(len(rows), pageRows)]
+		for _, r := range rows {
+			if p.Detail == cache.ByTransaction {
 				news.Writes = append(news.Writes, cache.Pending{Write: r.Write, Age: time.Since(r.began), Done: r.done})
+				continue
 			}
+			news.Sum.Add(r.Eviction)
+			news.Sum.Seen = news.Snapshot.UpTo(r.Xid)
+			news.Sum.Undone = news.Sum.Undone || !r.done
+		}
+		if more {
+			last := rows[pageRows-1]
+			news.More = &cache.Page{Since: p.Since, Until: news.Snapshot, After: cache.Position{Xid: last.Xid, ID: last.id}, Detail: cache.ByName}
 		}
 	})
 	return news, err
+}
+
+// page is the rows of a page and those after them, in their order. The caller holds mu.
+func (d *database) page(p cache.Page, until cache.Snapshot) (rows []*record) {
+	for _, r := range d.outbox {
+		behind := r.Xid > p.After.Xid || r.Xid == p.After.Xid && r.id > p.After.ID
+		if behind && !p.Since.Sees(r.Xid) && until.Sees(r.Xid) {
+			rows = append(rows, r)
+		}
+	}
+	slices.SortFunc(rows, func(a, b *record) int {
+		return cmp.Or(cmp.Compare(a.Xid, b.Xid), cmp.Compare(a.id, b.id))
+	})
+	return rows
 }
 
 // Done implements [cache.Outbox].
@@ -287,7 +326,7 @@ func (c *client) IsDone(ctx context.Context, xid uint64) (done bool, err error) 
 }
 
 // Relay implements [cache.Outbox]: rows that another relays are skipped, and come back if it fails.
-func (c *client) Relay(ctx context.Context, age time.Duration, evict func(context.Context, []cache.Write) error) (n int, more bool, err error) {
+func (c *client) Relay(ctx context.Context, p cache.Piece, evict func(context.Context, cache.Eviction) error) (relayed cache.Relayed, err error) {
 	var mine []*record
 	defer func() {
 		c.mu.Lock()
@@ -298,33 +337,47 @@ func (c *client) Relay(ctx context.Context, age time.Duration, evict func(contex
 	}()
 	err = c.statement(ctx, c.gate, statementTime, func() {
 		for _, r := range c.outbox {
-			if !r.done && !r.relayed && time.Since(r.began) >= age && len(mine) < 10 {
+			if !r.done && !r.relayed && time.Since(r.began) >= p.Age && len(mine) < p.Rows && !slices.Contains(p.Except, r.id) {
 				r.relayed = true
 				mine = append(mine, r)
 			}
 		}
 	})
 	if err != nil || len(mine) == 0 {
-		return 0, false, err
+		return relayed, err
 	}
-	writes := make([]cache.Write, len(mine))
-	for i, r := range mine {
-		writes[i] = r.Write
+	var ev cache.Eviction
+	for _, r := range mine {
+		ev.Add(r.Eviction)
 	}
-	if err := evict(ctx, writes); err != nil {
-		return 0, false, err
+	relayed = cache.Relayed{Rows: len(mine), Writes: len(mine), First: mine[0].id}
+	if err := evict(ctx, ev); err != nil {
+		return relayed, err
 	}
 	err = c.statement(ctx, c.gate, statementTime, func() {
 		for _, r := range mine {
 			r.done = true
 		}
 	})
-	return len(mine), len(mine) == 10, err
+	return relayed, err
+}
+
+// Backlog implements [cache.Outbox].
+func (c *client) Backlog(ctx context.Context) (b cache.Backlog, err error) {
+	err = c.statement(ctx, c.gate, statementTime, func() {
+		for _, r := range c.outbox {
+			if !r.done {
+				b.Rows++
+				b.Oldest = max(b.Oldest, time.Since(r.began))
+			}
+		}
+	})
+	return b, err
 }
 
 // Prune implements [cache.Outbox].
-func (c *client) Prune(ctx context.Context, keep time.Duration, onlyDone bool) error {
-	return c.statement(ctx, c.gate, statementTime, func() { c.prune(keep, onlyDone) })
+func (c *client) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (more bool, err error) {
+	return false, c.statement(ctx, c.gate, statementTime, func() { c.prune(keep, onlyDone) })
 }
 
 // prune is Prune. The caller holds mu. The horizon is what is seen now of the transactions up to the newest of those

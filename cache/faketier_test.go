@@ -331,7 +331,9 @@ func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
 			}
 		})
 	}
-	steps = append(steps, func() { c.publish(w) })
+	if !w.Quiet {
+		steps = append(steps, func() { c.publish(w) })
+	}
 	if err := c.call(ctx, steps...); err != nil {
 		return 0, err
 	}

@@ -221,7 +221,7 @@ type deaf struct {
 	after int
 }
 
-func (o *deaf) Poll(ctx context.Context, since cache.Snapshot) (cache.News, error) {
+func (o *deaf) Poll(ctx context.Context, page cache.Page) (cache.News, error) {
 	o.mu.Lock()
 	o.after--
 	silent := o.after < 0
@@ -230,7 +230,7 @@ func (o *deaf) Poll(ctx context.Context, since cache.Snapshot) (cache.News, erro
 		<-ctx.Done()
 		return cache.News{}, ctx.Err()
 	}
-	return o.Outbox.Poll(ctx, since)
+	return o.Outbox.Poll(ctx, page)
 }
 
 func (o *deaf) hears(polls int) {

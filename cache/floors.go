@@ -22,15 +22,26 @@ func (f *floors) raise(w Write) {
 	if w.Xid == 0 {
 		return
 	}
-	for _, k := range w.Keys {
-		f.raiseName(string(k), w.Xid)
+	polled := f.polled.Load()
+	f.each(w.Eviction, func(floor Floor) Floor { return floor.Raise(w.Xid, polled) })
+}
+
+// raiseTo notes writes that a snapshot saw.
+func (f *floors) raiseTo(ev Eviction, seen Snapshot) {
+	f.each(ev, func(floor Floor) Floor { return floor.RaiseTo(seen) })
+}
+
+// each raises the floors of what an eviction names.
+func (f *floors) each(ev Eviction, raise func(Floor) Floor) {
+	for _, k := range ev.Keys {
+		f.change(string(k), raise)
 	}
-	for _, t := range w.Tags {
-		f.raiseName(string(t), w.Xid)
+	for _, t := range ev.Tags {
+		f.change(string(t), raise)
 	}
 }
 
-func (f *floors) raiseName(name string, xid uint64) {
+func (f *floors) change(name string, raise func(Floor) Floor) {
 	slot := f.slot(name)
 	for {
 		old := f.table[slot].Load()
@@ -38,7 +49,7 @@ func (f *floors) raiseName(name string, xid uint64) {
 		if old != nil {
 			floor = *old
 		}
-		raised := floor.Raise(xid, f.polled.Load())
+		raised := raise(floor)
 		if f.table[slot].CompareAndSwap(old, &raised) {
 			return
 		}

@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 )
 
@@ -13,13 +12,6 @@ const (
 	pollEvery = 200 * time.Millisecond
 	// markAfter is for how long writes are collected that are to be noted as done.
 	markAfter = 50 * time.Millisecond
-	// relayAfter is the age at which a write that is not done is relayed. Who wrote it had the time.
-	relayAfter = 200 * time.Millisecond
-	// relayRest is how long nothing is relayed after the shared tier did not take it: the rows are locked
-	// meanwhile, and on SQLite so is everything.
-	relayRest = time.Second
-	// sweepEvery is how often it is looked for writes that are not done, whether one is known or not.
-	sweepEvery = 5 * time.Second
 	// keepWrites is how long writes stay in the outbox, for gateways that start.
 	keepWrites = 15 * time.Minute
 	// pruneEvery is how often older ones are pruned.
@@ -27,18 +19,24 @@ const (
 )
 
 // follow polls the outbox once, and begins what keeps this gateway and the shared tier informed from then
-// on.
+// on. It waits for at most a lease until the writes that are kept are known.
 func (c *Cache) follow(ctx context.Context) {
-	since, err := c.poll(ctx, Snapshot{})
+	p := &poller{Cache: c, kept: make(chan struct{})}
+	err := p.poll(ctx)
 	if err != nil {
 		c.log.Warn("the outbox does not answer: nothing cached is served until it does", "error", err)
 	}
-	c.done.Go(func() { c.pollLoop(ctx, since, err == nil) })
+	c.done.Go(func() { p.loop(ctx, err == nil) })
 	c.done.Go(func() { c.every(ctx, pruneEvery, c.prune) })
-	if c.shared != nil {
-		c.marks.added = make(chan struct{}, 1)
-		c.done.Go(func() { c.markLoop(ctx) })
-		c.done.Go(func() { c.every(ctx, relayAfter, c.relay) })
+	if c.shared == nil {
+		return
+	}
+	c.marks.added = make(chan struct{}, 1)
+	c.done.Go(func() { c.markLoop(ctx) })
+	r := newRelayer(c)
+	c.done.Go(func() { c.every(ctx, relayAfter, r.run) })
+	if err == nil {
+		p.awaitKept(ctx)
 	}
 }
 
@@ -56,224 +54,201 @@ func (c *Cache) every(ctx context.Context, interval time.Duration, do func(conte
 	}
 }
 
-// pollLoop polls until ctx ends, and tells when the lease is lost and found.
-func (c *Cache) pollLoop(ctx context.Context, since Snapshot, trusted bool) {
+// poller is how far the outbox is polled. One goroutine uses it.
+type poller struct {
+	*Cache
+	since Snapshot  // all writes that it saw are known, or older than this gateway
+	page  Page      // the next page of a poll under way; else the zero Page
+	began time.Time // the poll
+	kept  chan struct{}
+}
+
+// loop polls until ctx ends, and logs when the lease is lost and found.
+func (p *poller) loop(ctx context.Context, trusted bool) {
 	var cause error
-	c.every(ctx, pollEvery, func(ctx context.Context) {
-		next, err := c.poll(ctx, since)
-		if err == nil {
-			since = next
-		} else if ctx.Err() == nil {
+	p.every(ctx, pollEvery, func(ctx context.Context) {
+		if err := p.poll(ctx); err != nil && ctx.Err() == nil {
 			cause = err
-			c.stats.PollFaults.Add(1)
+			p.stats.PollFaults.Add(1)
 		}
-		switch holds := c.trust.holds(time.Now()); {
+		switch holds := p.trust.holds(time.Now()); {
 		case trusted && !holds:
-			c.stats.LeaseLosses.Add(1)
-			c.log.Warn("the outbox did not answer for a lease: nothing cached is served until it does", "error", cause)
+			p.stats.LeaseLosses.Add(1)
+			p.log.Warn("the outbox did not answer for a lease: nothing cached is served until it does", "error", cause)
 			trusted = false
 		case !trusted && holds:
-			c.log.Info("the outbox answers again: serving what is cached")
+			p.log.Info("the outbox answers again: serving what is cached")
 			trusted = true
 		}
 	})
 }
 
-// poll learns what was committed since a snapshot and renews the lease. The lease counts from before the
-// question.
-func (c *Cache) poll(ctx context.Context, since Snapshot) (Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.lease)
-	defer cancel()
-	began := time.Now()
-	news, err := c.outbox.Poll(ctx, since)
-	if err != nil {
-		return since, err
+// poll learns what was committed since the last poll and renews the lease, which counts from before the first
+// question. Each page has a lease's time; after an error the next poll goes on with the page that failed.
+func (p *poller) poll(ctx context.Context) error {
+	if p.page.Until.IsZero() {
+		p.began, p.page = time.Now(), Page{Since: p.since}
 	}
-	c.apply(since, news)
-	c.trust.renew(began)
-	return news.Snapshot, nil
+	for {
+		news, err := p.ask(ctx, p.page)
+		if err != nil {
+			return err
+		}
+		if p.since.IsZero() {
+			p.start(ctx, news)
+			news.More = nil
+		} else {
+			p.apply(news)
+		}
+		if news.More == nil {
+			p.finish(news)
+			return nil
+		}
+		p.page = *news.More
+	}
 }
 
-// apply takes note of what a poll brought.
-func (c *Cache) apply(since Snapshot, news News) {
-	first := since.IsZero()
+// ask asks for one page.
+func (p *poller) ask(ctx context.Context, page Page) (News, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.lease)
+	defer cancel()
+	return p.outbox.Poll(ctx, page)
+}
+
+// start is the first poll. What was put into memory before may be older than what is no longer told; what this
+// gateway loads from now on saw everything that was written before. Of the shared tier nothing older is
+// served until the writes that are kept are known.
+func (p *poller) start(ctx context.Context, news News) {
+	horizon := &news.Snapshot
+	p.floors.horizon.Store(horizon)
+	p.Generations().EvictAll()
+	if p.shared != nil && news.More != nil {
+		p.done.Go(func() { p.learnKept(ctx, *news.More, horizon) })
+	}
+}
+
+// finish ends a poll whose pages are all read.
+func (p *poller) finish(news News) {
 	switch {
-	case first: // what was put into memory before may be older than what is no longer told
-		c.floors.horizon.Store(&news.Horizon)
-		c.Generations().EvictAll()
-	case !news.Snapshot.Covers(since):
-		c.log.Error("the database went back to an earlier state: everything cached is forgotten")
-		c.stats.Forgotten.Add(1)
-		c.floors.reset(news.Snapshot)
-		c.Generations().EvictAll()
-	case !since.Covers(news.Horizon):
-		c.log.Warn("writes were pruned before this gateway heard of them: everything cached is forgotten")
-		c.stats.Forgotten.Add(1)
-		c.floors.horizon.Store(&news.Horizon)
-		c.Generations().EvictAll()
+	case p.since.IsZero():
+	case !p.since.Covers(news.Horizon):
+		p.log.Warn("writes were pruned before this gateway heard of them: everything cached is forgotten")
+		p.stats.Forgotten.Add(1)
+		p.forget(news.Horizon)
+	}
+	p.floors.polled.Store(&news.Snapshot)
+	p.known.polled(news.Snapshot)
+	p.since, p.page = news.Snapshot, Page{}
+	p.trust.renew(p.began)
+}
+
+// forget forgets everything that need not have seen all that a snapshot saw.
+func (p *poller) forget(seen Snapshot) {
+	horizon := seen
+	if before := p.floors.horizon.Load(); before != nil {
+		horizon = before.Union(seen)
+	}
+	p.floors.horizon.Store(&horizon)
+	p.Generations().EvictAll()
+}
+
+// apply takes note of what a page brought.
+func (p *poller) apply(news News) {
+	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
+		p.log.Error("the database went back to an earlier state: everything cached is forgotten")
+		p.stats.Forgotten.Add(1)
+		p.floors.reset(news.Snapshot)
+		p.Generations().EvictAll()
 	}
 	for _, w := range news.Writes {
-		if !w.Done && c.shared != nil {
-			c.undone.add(w.Xid, time.Now().Add(-w.Age))
+		if !w.Done && p.shared != nil {
+			p.undone.add(w.Xid, time.Now().Add(-w.Age))
 		}
-		if w.Eviction = c.known.news(w.Write); w.Empty() {
+		if w.Everything {
+			p.forget(news.Snapshot)
+		}
+		if w.Eviction = p.known.news(w.Write); w.Empty() {
 			continue
 		}
-		if !first {
-			c.stats.EvictedByOutbox.Add(w.size())
-		}
-		c.floors.raise(w.Write)
-		c.stats.Floors.Add(w.size())
-		_, _ = c.memory.Evict(context.Background(), w.Write) // memory does not fail
+		p.floors.raise(w.Write)
+		p.evictPolled(w.Eviction)
 	}
-	c.floors.polled.Store(&news.Snapshot)
-	c.known.polled(news.Snapshot)
+	if news.Sum.Undone && p.shared != nil {
+		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
+	}
+	if news.Sum.Everything {
+		p.forget(news.Snapshot)
+	}
+	if !news.Sum.Empty() {
+		p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen)
+		p.evictPolled(news.Sum.Eviction)
+	}
 }
 
-// relay evicts from the shared tier what is in the outbox and nobody has evicted there: whoever wrote it
-// went around the gateways, died, or could not reach the shared tier.
-func (c *Cache) relay(ctx context.Context) {
-	oldest := c.undone.oldest()
-	ms := int64(0)
-	if !oldest.IsZero() {
-		ms = oldest.UnixMilli()
-	}
-	c.stats.oldest.Store(ms)
-	// What another gateway was relaying when we looked may have come to nothing, which no poll tells.
-	sweep := time.Since(c.swept) >= sweepEvery
-	if !sweep && (oldest.IsZero() || time.Since(oldest) < relayAfter) {
-		return
-	}
-	if time.Since(c.relayFailed) < relayRest {
-		return
-	}
-	c.swept = time.Now()
-	for {
-		began := time.Now()
-		rctx, cancel := context.WithTimeout(ctx, c.lease)
-		n, more, err := c.outbox.Relay(rctx, relayAfter, func(ctx context.Context, ws []Write) error {
-			for _, w := range ws {
-				if _, err := c.evictShared(ctx, w); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		cancel()
+// evictPolled evicts from memory what a poll told. The floors are raised before.
+func (p *poller) evictPolled(ev Eviction) {
+	p.stats.EvictedByOutbox.Add(ev.size())
+	p.stats.Floors.Add(ev.size())
+	_, _ = p.memory.Evict(context.Background(), Write{Eviction: ev}) // memory does not fail
+}
+
+// learnKept reads the writes that were kept when this gateway began to poll, page by page, however many there
+// are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
+// of theirs. Where another horizon has taken its place, these writes do not matter any more.
+func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot) {
+	var more Snapshot // what is not told
+	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
+		news, err := p.ask(ctx, page)
 		if err != nil {
-			c.relayFailed = time.Now()
-			c.log.DebugContext(ctx, "evictions could not be relayed", "error", err)
-			return
+			p.log.DebugContext(ctx, "the writes that are kept could not be read", "error", err)
+			pause(ctx, pollEvery)
+			continue
 		}
-		c.stats.Relayed.Add(uint64(n)) //nolint:gosec // a count
-		if !more {
-			c.undone.before(began.Add(-relayAfter))
-			return
+		p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen)
+		p.stats.Floors.Add(news.Sum.size())
+		if news.Sum.Everything {
+			more = news.Sum.Seen
 		}
+		if news.More == nil {
+			pruned := news.Horizon.Union(more)
+			p.floors.horizon.CompareAndSwap(horizon, &pruned)
+			break
+		}
+		page = *news.More
 	}
+	close(p.kept)
+}
+
+// awaitKept waits until the writes that are kept are known, for at most a lease.
+func (p *poller) awaitKept(ctx context.Context) {
+	t := time.NewTimer(p.lease)
+	defer t.Stop()
+	select {
+	case <-p.kept:
+		return
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	p.log.Info("many writes are kept: what the shared tier has from before this start is not served until they are read")
+	p.done.Go(func() {
+		if <-p.kept; ctx.Err() != nil {
+			return
+		}
+		p.log.InfoContext(ctx, "the writes that are kept are read: serving what the shared tier has")
+	})
 }
 
 // prune forgets what every gateway has long heard of. Without a shared tier nobody notes that anything is
 // done.
 func (c *Cache) prune(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, pruneEvery/2)
-	defer cancel()
-	if err := c.outbox.Prune(ctx, keepWrites, c.shared != nil); err != nil && !errors.Is(err, context.Canceled) {
-		c.log.DebugContext(ctx, "the outbox was not pruned", "error", err)
-	}
-}
-
-// markLoop notes in the outbox what the shared tier took, many at a time. What cannot be noted is relayed
-// once more, which costs a load and harms nothing.
-func (c *Cache) markLoop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.marks.added:
-		}
-		pause(ctx, markAfter)
-		xids := c.marks.take()
-		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease)
-		err := c.outbox.Done(mctx, xids)
+	for more := true; more && ctx.Err() == nil; {
+		pctx, cancel := context.WithTimeout(ctx, pruneEvery/6)
+		var err error
+		more, err = c.outbox.Prune(pctx, keepWrites, c.shared != nil)
 		cancel()
-		if err != nil {
-			c.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
-			continue
-		}
-		c.undone.remove(xids)
-	}
-}
-
-// marks is the writes that are to be noted as done.
-type marks struct {
-	added chan struct{} // holds one when there are some; nil if nobody collects them
-	mu    sync.Mutex
-	xids  []uint64
-}
-
-func (m *marks) add(xid uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.xids = append(m.xids, xid)
-	select {
-	case m.added <- struct{}{}:
-	default:
-	}
-}
-
-func (m *marks) take() []uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	xids := m.xids
-	m.xids = nil
-	return xids
-}
-
-// undone is the writes that a poll found not to be done, with the times they began at.
-type undone struct {
-	mu   sync.Mutex
-	xids map[uint64]time.Time
-}
-
-func (u *undone) add(xid uint64, began time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.xids == nil {
-		u.xids = map[uint64]time.Time{}
-	}
-	if _, ok := u.xids[xid]; !ok {
-		u.xids[xid] = began
-	}
-}
-
-func (u *undone) remove(xids []uint64) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, x := range xids {
-		delete(u.xids, x)
-	}
-}
-
-// before forgets those that began before a moment.
-func (u *undone) before(t time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for x, began := range u.xids {
-		if began.Before(t) {
-			delete(u.xids, x)
+		if err != nil && !errors.Is(err, context.Canceled) {
+			c.log.DebugContext(ctx, "the outbox was not pruned", "error", err)
 		}
 	}
-}
-
-// oldest is when the oldest of them began; zero if there is none.
-func (u *undone) oldest() (oldest time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	for _, began := range u.xids {
-		if oldest.IsZero() || began.Before(oldest) {
-			oldest = began
-		}
-	}
-	return oldest
 }

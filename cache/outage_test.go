@@ -222,8 +222,8 @@ func TestTheLeaseCountsFromThePollsBeginning(t *testing.T) {
 // late is an outbox whose answers take a while after it has read what they say.
 type late struct{ cache.Outbox }
 
-func (o *late) Poll(ctx context.Context, since cache.Snapshot) (cache.News, error) {
-	news, err := o.Outbox.Poll(ctx, since)
+func (o *late) Poll(ctx context.Context, page cache.Page) (cache.News, error) {
+	news, err := o.Outbox.Poll(ctx, page)
 	if e := wait(ctx, 900*time.Millisecond); err == nil {
 		err = e
 	}

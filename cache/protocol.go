@@ -41,9 +41,10 @@ func (f Floor) Admits(seen Snapshot) bool {
 // maxFloorXids is how many writes a floor lists before it looks for a snapshot that saw them all.
 const maxFloorXids = 8
 
-// Raise is the floor with one write more. polled is a snapshot that every later read covers; where the list
-// of writes grows long it takes the place of those that it saw, so that a floor stays small however often
-// its name is written.
+// Raise is the floor with one write more. polled is a snapshot that saw some of the writes; where the list of
+// writes grows long, what polled saw up to the newest of these takes their place, so that a floor stays small
+// however often its name is written. A value that was read before another transaction ended, of those up to
+// there, is refused as well.
 func (f Floor) Raise(xid uint64, polled *Snapshot) Floor {
 	if f.Base != nil && f.Base.Sees(xid) {
 		return f
@@ -59,13 +60,33 @@ func (f Floor) Raise(xid uint64, polled *Snapshot) Floor {
 	if len(raised.Xids) <= maxFloorXids || polled == nil {
 		return raised
 	}
-	unseen := raised.Xids[:0]
+	newest := uint64(0)
 	for _, x := range raised.Xids {
-		if !polled.Sees(x) {
+		if polled.Sees(x) {
+			newest = max(newest, x)
+		}
+	}
+	if newest == 0 {
+		return raised
+	}
+	return raised.RaiseTo(polled.UpTo(newest))
+}
+
+// RaiseTo is the floor with all writes more that a snapshot saw.
+func (f Floor) RaiseTo(seen Snapshot) Floor {
+	if f.Base != nil {
+		if f.Base.Covers(seen) {
+			return f
+		}
+		seen = f.Base.Union(seen)
+	}
+	var unseen []uint64
+	for _, x := range f.Xids {
+		if !seen.Sees(x) {
 			unseen = append(unseen, x)
 		}
 	}
-	return Floor{polled, unseen}
+	return Floor{&seen, unseen}
 }
 
 // Known is what a gateway knows when it judges a value.

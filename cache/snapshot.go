@@ -94,3 +94,30 @@ func (s Snapshot) Covers(o Snapshot) bool {
 	}
 	return true
 }
+
+// UpTo is the snapshot that saw what s saw of the transactions up to and including xid, one that s saw.
+func (s Snapshot) UpTo(xid uint64) Snapshot {
+	i, _ := slices.BinarySearch(s.Xip, xid)
+	return snapshotOf(xid+1, s.Xip[:i])
+}
+
+// Union is the smallest snapshot that saw what s saw and what o saw.
+func (s Snapshot) Union(o Snapshot) Snapshot {
+	var underWay []uint64
+	for _, x := range slices.Concat(s.Xip, o.Xip) {
+		if !s.Sees(x) && !o.Sees(x) {
+			underWay = append(underWay, x)
+		}
+	}
+	slices.Sort(underWay)
+	return snapshotOf(max(s.Xmax, o.Xmax), slices.Compact(underWay))
+}
+
+// snapshotOf is the one that saw everything below xmax but those under way, which are in ascending order.
+func snapshotOf(xmax uint64, underWay []uint64) Snapshot {
+	s := Snapshot{Xmin: xmax, Xmax: xmax, Xip: underWay}
+	if len(underWay) > 0 {
+		s.Xmin = underWay[0]
+	}
+	return s
+}

@@ -35,11 +35,15 @@ type Stats struct {
 	Audits      atomic.Uint64 // hits that were read again
 	AuditsStale atomic.Uint64 // of those, hits that were not true
 
-	oldest atomic.Int64 // unix milliseconds of the oldest write known not to be done; 0: none
+	oldest  atomic.Int64 // unix milliseconds of the oldest write that waits; 0: none
+	backlog atomic.Int64
 }
 
-// Lag is for how long the oldest write that this gateway knows of has waited for the shared tier to take its
-// eviction.
+// Backlog is how many rows of the outbox wait for the shared tier to take their evictions, whoever wrote them,
+// at the last count: every second while some wait, else every five seconds. It is at most [MaxBacklog].
+func (s *Stats) Backlog() int64 { return s.backlog.Load() }
+
+// Lag is for how long the oldest of the rows that [Stats.Backlog] counts has waited.
 func (s *Stats) Lag() time.Duration {
 	ms := s.oldest.Load()
 	if ms == 0 {

@@ -64,7 +64,7 @@ func fill(t testing.TB, url string) shop {
 
 func (s shop) poll(t testing.TB, since cache.Snapshot) cache.News {
 	t.Helper()
-	news, err := s.outbox.Poll(t.Context(), since)
+	news, err := s.outbox.Poll(t.Context(), cache.Page{Since: since})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestWritesOfOthers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run := func(s shop) {
-				before := s.poll(t, cache.Snapshot{})
+				before := s.poll(t, cache.SnapshotAfter(0))
 				for _, end := range []string{"ROLLBACK", "COMMIT"} {
 					s.run(t, c.statements, end == "COMMIT")
 					news := s.poll(t, before.Snapshot)
@@ -188,7 +188,7 @@ func (s shop) run(t *testing.T, statements []string, commit bool) {
 func TestCopy(t *testing.T) {
 	t.Parallel()
 	s := fill(t, testservers.Postgres(t))
-	before := s.poll(t, cache.Snapshot{})
+	before := s.poll(t, cache.SnapshotAfter(0))
 	conn, err := s.Bun().DB.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestMutationsAndTheirOutboxAgree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for _, s := range []shop{fill(t, testservers.Postgres(t)), fill(t, "sqlite://"+filepath.Join(t.TempDir(), "shop.db"))} {
-				before := s.poll(t, cache.Snapshot{})
+				before := s.poll(t, cache.SnapshotAfter(0))
 				c, err := write(s)
 				if err != nil {
 					t.Fatal(err)

@@ -39,6 +39,7 @@ func (o *Outbox) raw(in bun.IDB, statement string, args ...any) *bun.RawQuery {
 		"?age", "(julianday('now') - julianday(o.created_at)) * 86400",
 		"?lock", "", "?skip", "",
 		"?next", "9223372036854775807",
+		"?size", "length(o.rows)", "?all", "json_group_array(json(o.rows))",
 	}
 	if isPostgres(in) {
 		words = []string{
@@ -47,6 +48,7 @@ func (o *Outbox) raw(in bun.IDB, statement string, args ...any) *bun.RawQuery {
 			"?age", "extract(epoch FROM clock_timestamp() - o.created_at)::float8",
 			"?lock", "FOR UPDATE", "?skip", "FOR UPDATE SKIP LOCKED",
 			"?next", "pg_snapshot_xmax(pg_current_snapshot())",
+			"?size", "pg_column_size(o.rows)", "?all", "json_agg(o.rows)::text",
 		}
 	}
 	words = append(words, "?seen", string(Seen(in)))

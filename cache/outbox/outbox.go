@@ -68,8 +68,11 @@ func New(db *bun.DB, evictions func(...Change) cache.Eviction) *Outbox {
 	return &Outbox{db: db, evictions: evictions}
 }
 
-// handmade is the table of evictions that no write of data caused.
-const handmade = ""
+// handmade is the table of evictions that no write of data caused, and byHandOp their kind.
+const (
+	handmade    = ""
+	byHandOp Op = "EVICT"
+)
 
 // record is a row of the table as the statements of this package read it.
 type record struct {
@@ -80,16 +83,14 @@ type record struct {
 	Facts *string // JSON: rows, or a hand-made eviction
 }
 
-const recordColumns = "CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, CAST(o.rows AS text) AS facts"
-
-// write is what a transaction's records say.
-func (o *Outbox) write(records []record) cache.Write {
-	w := cache.Write{Xid: records[0].Xid}
+// write is what a transaction's records say; everything reports whether they say more than was read.
+func (o *Outbox) write(records []record) (w cache.Write, everything bool) {
+	w.Xid = records[0].Xid
 	var changes []Change
 	for _, r := range records {
 		if r.Tbl == handmade {
 			var ev cache.Eviction
-			if r.Facts != nil && json.Unmarshal([]byte(*r.Facts), &ev) == nil {
+			if everything = everything || r.Facts == nil; r.Facts != nil && json.Unmarshal([]byte(*r.Facts), &ev) == nil {
 				w.Add(ev)
 			}
 			continue
@@ -103,7 +104,7 @@ func (o *Outbox) write(records []record) cache.Write {
 	if len(changes) > 0 {
 		w.Add(o.evictions(changes...))
 	}
-	return w
+	return w, everything
 }
 
 // byTransaction groups records by their transaction, in the order of their first ones.
@@ -128,7 +129,7 @@ func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (xid uint64, err
 	if err != nil {
 		return 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}
-	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, 'EVICT', ?1) RETURNING CAST(?number AS text)", handmade, string(facts)).
+	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING CAST(?number AS text)", handmade, string(facts), byHandOp).
 		Scan(ctx, &xid)
 	if err != nil {
 		return 0, fmt.Errorf("outbox: record an eviction: %w", err)

@@ -77,9 +77,12 @@ func (b box) exec(t testing.TB, statement string) {
 	}
 }
 
+// beginning is before everything that is kept.
+var beginning = cache.SnapshotAfter(0)
+
 func (b box) poll(t testing.TB, since cache.Snapshot) cache.News {
 	t.Helper()
-	news, err := b.Poll(t.Context(), since)
+	news, err := b.Poll(t.Context(), cache.Page{Since: since})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +114,7 @@ func xids(news cache.News) (list []uint64) {
 func TestPollBringsEveryWriteOnce(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
-		first := b.poll(t, cache.Snapshot{})
+		first := b.poll(t, beginning)
 		if len(first.Writes) > 0 || first.Snapshot.IsZero() || !first.Horizon.IsZero() {
 			t.Errorf("of an empty outbox: %+v", first)
 		}
@@ -130,7 +133,7 @@ func TestPollBringsEveryWriteOnce(t *testing.T) {
 		if third := b.poll(t, second.Snapshot); len(third.Writes) > 0 || !third.Snapshot.Covers(second.Snapshot) {
 			t.Errorf("polled again %+v", third)
 		}
-		if all := b.poll(t, cache.Snapshot{}); what(all) != what(second) {
+		if all := b.poll(t, beginning); what(all) != what(second) {
 			t.Errorf("from the beginning %s, want %s", what(all), what(second))
 		}
 	})
@@ -158,7 +161,7 @@ func TestPollIsNoCursorOnIDs(t *testing.T) {
 	}
 	one, two, three := begin(1), begin(2), begin(3)
 	commit(two)
-	news := b.poll(t, cache.Snapshot{})
+	news := b.poll(t, beginning)
 	if what(news) != ">2x[]" {
 		t.Errorf("polled %s", what(news))
 	}
@@ -186,9 +189,9 @@ func TestPollUnderLoad(t *testing.T) {
 		for range 2 {
 			polling.Go(func() {
 				seen := map[string]int{}
-				var since cache.Snapshot
+				since := beginning
 				for last := false; ; {
-					news, err := b.Poll(context.WithoutCancel(t.Context()), since)
+					news, err := b.Poll(context.WithoutCancel(t.Context()), cache.Page{Since: since})
 					if err != nil {
 						t.Error(err)
 						return
@@ -237,7 +240,7 @@ func TestRecord(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
 		ev := cache.Eviction{Keys: []cache.Key{"user:42"}, Tags: []cache.Tag{"{User}"}}
-		before := b.poll(t, cache.Snapshot{})
+		before := b.poll(t, beginning)
 		xid, err := b.Record(t.Context(), ev)
 		if err != nil {
 			t.Fatal(err)
@@ -254,7 +257,7 @@ func TestDone(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
 		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
-		news := b.poll(t, cache.Snapshot{})
+		news := b.poll(t, beginning)
 		first, second := news.Writes[0].Xid, news.Writes[1].Xid
 		isDone := func(xid uint64) bool {
 			done, err := b.IsDone(t.Context(), xid)
@@ -272,7 +275,7 @@ func TestDone(t *testing.T) {
 		if !isDone(first) || isDone(second) {
 			t.Errorf("done are %v, %v; want the first alone", isDone(first), isDone(second))
 		}
-		news = b.poll(t, cache.Snapshot{})
+		news = b.poll(t, beginning)
 		if !news.Writes[0].Done || news.Writes[1].Done {
 			t.Errorf("polled %+v", news.Writes)
 		}
@@ -284,39 +287,63 @@ func TestRelay(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		ctx := t.Context()
 		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
-		never := func(context.Context, []cache.Write) error {
+		never := func(context.Context, cache.Eviction) error {
 			t.Error("called without a need")
 			return nil
 		}
-		if n, more, err := b.Relay(ctx, time.Hour, never); n != 0 || more || err != nil {
-			t.Errorf("of what is younger: %d, %v, %v", n, more, err)
+		if r, err := b.Relay(ctx, cache.Piece{Age: time.Hour, Rows: 10}, never); r.Rows != 0 || err != nil {
+			t.Errorf("of what is younger: %+v, %v", r, err)
 		}
 		boom := errors.New("boom")
-		if _, _, err := b.Relay(ctx, 0, func(context.Context, []cache.Write) error { return boom }); !errors.Is(err, boom) {
-			t.Errorf("an eviction that fails: %v", err)
+		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(context.Context, cache.Eviction) error { return boom })
+		if !errors.Is(err, boom) || r.Rows != 1 || r.First == 0 {
+			t.Errorf("an eviction that fails: %+v, %v", r, err)
 		}
-		var relayed []cache.Write
-		n, more, err := b.Relay(ctx, 0, func(_ context.Context, ws []cache.Write) error { relayed = ws; return nil })
-		if n != 1 || more || err != nil || len(relayed) != 1 || relayed[0].Keys[0] != ">1a[]" {
-			t.Errorf("relayed %d, %v, %v: %v", n, more, err, relayed)
+		if r, err := b.Relay(ctx, cache.Piece{Rows: 10, Except: []int64{r.First, 1 << 40}}, never); r.Rows != 0 || err != nil {
+			t.Errorf("of what is excepted: %+v, %v", r, err)
 		}
-		if n, _, err := b.Relay(ctx, 0, never); n != 0 || err != nil {
-			t.Errorf("of what is done: %d, %v", n, err)
+		var relayed cache.Eviction
+		r, err = b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
+		if r.Rows != 1 || r.Writes != 1 || err != nil || len(relayed.Keys) != 1 || relayed.Keys[0] != ">1a[]" {
+			t.Errorf("relayed %+v, %v: %v", r, err, relayed)
 		}
-		if done, err := b.IsDone(ctx, relayed[0].Xid); !done || err != nil {
+		if r, err := b.Relay(ctx, cache.Piece{Rows: 10}, never); r.Rows != 0 || err != nil {
+			t.Errorf("of what is done: %+v, %v", r, err)
+		}
+		if done, err := b.IsDone(ctx, xids(b.poll(t, beginning))[0]); !done || err != nil {
 			t.Errorf("done is %v, %v", done, err)
 		}
-		for i := range 400 {
+		for i := range 25 {
 			b.exec(t, fmt.Sprintf("INSERT INTO things (id, name) VALUES (%d, 'a')", 10+i))
 		}
-		total := 0
-		for more = true; more; total += n {
-			if n, more, err = b.Relay(ctx, 0, func(context.Context, []cache.Write) error { return nil }); err != nil {
+		if backlog, err := b.Backlog(ctx); backlog.Rows != 25 || backlog.Oldest <= 0 || err != nil {
+			t.Errorf("the backlog is %+v, %v", backlog, err)
+		}
+		names := map[cache.Key]int{}
+		for pieces := 1; ; pieces++ {
+			r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error {
+				for _, k := range ev.Keys {
+					names[k]++
+				}
+				return nil
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
+			if r.Rows < 10 {
+				if len(names) != 25 || pieces != 3 || names[">10a[]"] != 1 {
+					t.Errorf("relayed %v in %d pieces", names, pieces)
+				}
+				break
+			}
 		}
-		if total != 400 {
-			t.Errorf("relayed %d writes, want 400", total)
+		b.exec(t, "INSERT INTO things (id, name) VALUES (100, 'a')")
+		_, err = b.Relay(ctx, cache.Piece{Rows: 1, ByTable: true}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
+		if err != nil || fmt.Sprint(relayed) != "{[] [things TRUNCATE]}" {
+			t.Errorf("relayed by table %v, %v", relayed, err)
+		}
+		if backlog, err := b.Backlog(ctx); backlog != (cache.Backlog{}) || err != nil {
+			t.Errorf("the backlog is %+v, %v", backlog, err)
 		}
 	})
 }
@@ -327,25 +354,24 @@ func TestRelayByTwo(t *testing.T) {
 	b := open(t, testservers.Postgres(t))
 	ctx := t.Context()
 	b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
-	_, _, err := b.Relay(ctx, 0, func(context.Context, []cache.Write) error {
+	_, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(context.Context, cache.Eviction) error {
 		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
-		n, _, err := b.Relay(ctx, 0, func(_ context.Context, ws []cache.Write) error {
-			if len(ws) != 1 || ws[0].Keys[0] != ">2b[]" {
-				t.Errorf("the other one relays %v", ws)
+		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error {
+			if len(ev.Keys) != 1 || ev.Keys[0] != ">2b[]" {
+				t.Errorf("the other one relays %v", ev)
 			}
 			return nil
 		})
-		if n != 1 {
-			t.Errorf("the other one relays %d", n)
+		if r.Rows != 1 {
+			t.Errorf("the other one relays %d", r.Rows)
 		}
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var open int
-	if err := b.db.NewRaw("SELECT count(*) FROM cache_outbox WHERE done_at IS NULL").Scan(ctx, &open); err != nil || open != 0 {
-		t.Errorf("%d are not done, %v", open, err)
+	if backlog, err := b.Backlog(ctx); backlog.Rows != 0 || err != nil {
+		t.Errorf("%d are not done, %v", backlog.Rows, err)
 	}
 }
 
@@ -355,13 +381,15 @@ func TestErrors(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, poll := b.Poll(ctx, cache.Snapshot{})
+		_, poll := b.Poll(ctx, cache.Page{})
 		_, record := b.Record(ctx, cache.Eviction{})
 		_, isDone := b.IsDone(ctx, 1)
-		_, _, relay := b.Relay(ctx, 0, nil)
+		_, relay := b.Relay(ctx, cache.Piece{}, nil)
+		_, backlog := b.Backlog(ctx)
+		_, prune := b.Prune(ctx, 0, false)
 		for name, err := range map[string]error{
 			"poll": poll, "record": record, "look whether": isDone, "relay": relay,
-			"mark as done": b.Done(ctx, []uint64{1}), "prune": b.Prune(ctx, 0, false),
+			"mark as done": b.Done(ctx, []uint64{1}), "prune": prune, "count the backlog": backlog,
 		} {
 			if !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "outbox: ") || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)

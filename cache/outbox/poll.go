@@ -2,62 +2,150 @@ package outbox
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 )
 
-// relayed bounds the rows that one relay takes.
-const relayed = 300
+// Bounds of what one page of a poll takes. They keep it far below a second, and in memory of a few megabytes.
+const (
+	rowsByTransaction = 5000
+	rowsByName        = 5000
+	rowsByTable       = 20_000
+	// factsBytes bounds what the rows of a page say of what was touched, as the database stores it. Of what is
+	// beyond it the table is told alone.
+	factsBytes = 1 << 20
+	// handmadeTold is how many evictions by hand a page tells of that does not tell every row.
+	handmadeTold = 100
+)
 
 // Poll implements [cache.Outbox].
 //
 // What is new is told by snapshots. The ids of rows are no cursor: a transaction may get a lower one and commit
-// after another, whose row was read already.
-func (o *Outbox) Poll(ctx context.Context, since cache.Snapshot) (news cache.News, err error) {
-	isNew := "o.id >= ?0"
-	var arg any = since.Xmax
-	if isPostgres(o.db) {
-		if since.IsZero() {
-			since = cache.SnapshotAfter(0) // which PostgreSQL takes for a snapshot
-		}
-		// The first condition is what the index is for.
-		isNew, arg = "o.xid >= pg_snapshot_xmin(?0::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xid, ?0::pg_snapshot)", since.String()
+// after another, whose row was read already. Only within one poll, whose pages ask for what is visible in one
+// and the same snapshot, does a page begin behind the row where the one before it ended.
+func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err error) {
+	switch {
+	case p.Since.IsZero() && p.Until.IsZero():
+		news, err = o.position(ctx)
+	case p.Detail == cache.ByTransaction:
+		news, err = o.pollTransactions(ctx, p)
+	default:
+		news, err = o.pollSum(ctx, p)
 	}
-	var rows []polled
-	err = o.raw(o.db, "SELECT s.seen, s.horizon, "+recordColumns+", ?age AS age, o.done_at IS NOT NULL AS done "+
-		"FROM (SELECT ?seen AS seen, (SELECT snapshot FROM cache_horizon) AS horizon) AS s "+
-		"LEFT JOIN cache_outbox AS o ON "+isNew+" ORDER BY o.id", arg).Scan(ctx, &rows)
 	if err != nil {
-		return news, fmt.Errorf("outbox: poll: %w", err)
-	}
-	if news.Snapshot, err = cache.ParseSnapshot(rows[0].Seen); err != nil {
-		return news, fmt.Errorf("outbox: poll: %w", err)
-	}
-	if h := rows[0].Horizon; h != nil {
-		if news.Horizon, err = cache.ParseSnapshot(*h); err != nil {
-			return news, fmt.Errorf("outbox: poll: the horizon: %w", err)
-		}
-	}
-	if rows[0].ID == 0 {
-		return news, nil // the one row that says that there is nothing
-	}
-	for _, group := range byTransaction(rows, func(r polled) uint64 { return r.Xid }) {
-		news.Writes = append(news.Writes, o.pending(group))
+		return cache.News{}, fmt.Errorf("outbox: poll: %w", err)
 	}
 	return news, nil
 }
 
-// polled is a row of a poll.
-type polled struct {
+// head is what every page of a poll tells.
+type head struct {
 	Seen    string
 	Horizon *string // nil: nothing was ever pruned
-	record  `bun:",extend"`
-	Age     float64 // seconds
-	Done    bool
+}
+
+const headColumns = "?seen AS seen, (SELECT snapshot FROM cache_horizon) AS horizon"
+
+// news is what a page says before its rows.
+func (h head) news(p cache.Page) (news cache.News, err error) {
+	if news.Snapshot = p.Until; news.Snapshot.IsZero() {
+		if news.Snapshot, err = cache.ParseSnapshot(h.Seen); err != nil {
+			return news, err
+		}
+	}
+	if h.Horizon != nil {
+		if news.Horizon, err = cache.ParseSnapshot(*h.Horizon); err != nil {
+			return news, fmt.Errorf("the horizon: %w", err)
+		}
+	}
+	return news, nil
+}
+
+// position is where the outbox is, for who has read nothing yet.
+func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
+	var h head
+	if err := o.raw(o.db, "SELECT "+headColumns).Scan(ctx, &h); err != nil {
+		return news, err
+	}
+	if news, err = h.news(cache.Page{}); err != nil {
+		return news, err
+	}
+	news.More = &cache.Page{Until: news.Snapshot, Detail: cache.ByName}
+	return news, nil
+}
+
+// rowsOf is the SQL of the page's rows, at most limit, in their order. What a snapshot did not see is what was
+// under way in it and what came later: asked for in this way, a transaction that stays open for long makes
+// nobody read again what came after it.
+func (o *Outbox) rowsOf(p cache.Page, limit int) string {
+	const columns = "o.?number, o.id, o.tbl, o.op, o.rows, o.created_at, o.done_at"
+	order := fmt.Sprintf(" ORDER BY o.?number, o.id LIMIT %d", limit)
+	if !isPostgres(o.db) {
+		until := ""
+		if !p.Until.IsZero() {
+			until = fmt.Sprintf(" AND o.id < %d", p.Until.Xmax)
+		}
+		return fmt.Sprintf("SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
+	}
+	var until string
+	if !p.Until.IsZero() {
+		until = fmt.Sprintf(" AND o.xid < '%d'::xid8", p.Until.Xmax)
+		if len(p.Until.Xip) > 0 {
+			until += " AND pg_visible_in_snapshot(o.xid, '" + p.Until.String() + "')"
+		}
+	}
+	var underWay []string
+	for _, x := range p.Since.Xip {
+		if x >= p.After.Xid && (p.Until.IsZero() || p.Until.Sees(x)) {
+			underWay = append(underWay, strconv.FormatUint(x, 10))
+		}
+	}
+	later := fmt.Sprintf("SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.xid >= '%d'::xid8 AND (o.xid, o.id) > ('%d'::xid8, %d)%s",
+		max(p.Since.Xmax, p.After.Xid), p.After.Xid, p.After.ID, until) + order
+	if len(underWay) == 0 {
+		return later
+	}
+	return fmt.Sprintf("SELECT * FROM (SELECT o.* FROM unnest('{%s}'::xid8[]) AS u (x) CROSS JOIN LATERAL ("+
+		"SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
+		"UNION ALL (%s)) AS o",
+		strings.Join(underWay, ","), p.After.Xid, p.After.ID, later) + order
+}
+
+// polled is a row of a page by transaction.
+type polled struct {
+	head   `bun:",extend"`
+	record `bun:",extend"`
+	Age    float64 // seconds
+	Done   bool
+}
+
+func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache.News, err error) {
+	var rows []polled
+	err = o.raw(o.db, "WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
+		"SELECT s.seen, s.horizon, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
+		"CASE WHEN o.told <= ?0 OR o.tbl = ?1 AND o.told <= 16 * ?0 THEN CAST(o.rows AS text) END AS facts "+
+		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
+		"(SELECT o.*, sum(?size) OVER (ORDER BY o.?number, o.id) AS told FROM page AS o) AS o ON true ORDER BY o.?number, o.id",
+		factsBytes, handmade).Scan(ctx, &rows)
+	if err != nil {
+		return news, err
+	}
+	if news, err = rows[0].news(p); err != nil || rows[0].ID == 0 {
+		return news, err // or the one row that says that there is nothing
+	}
+	for _, group := range byTransaction(rows, func(r polled) uint64 { return r.Xid }) {
+		news.Writes = append(news.Writes, o.pending(group))
+	}
+	if len(rows) == rowsByTransaction {
+		last := rows[len(rows)-1].record
+		news.More = &cache.Page{Since: p.Since, Until: news.Snapshot, After: cache.Position{Xid: last.Xid, ID: last.ID}, Detail: cache.ByTable}
+	}
+	return news, nil
 }
 
 func (o *Outbox) pending(group []polled) cache.Pending {
@@ -67,47 +155,90 @@ func (o *Outbox) pending(group []polled) cache.Pending {
 		records[i] = r.record
 		p.Done = p.Done && r.Done
 	}
-	p.Write = o.write(records)
+	p.Write, p.Everything = o.write(records)
 	return p
 }
 
-// Relay implements [cache.Outbox]. The age is that of the transaction's beginning, since a database does not
-// keep when one committed: a long one may be relayed while its own gateway still evicts, which does no harm.
-func (o *Outbox) Relay(ctx context.Context, age time.Duration, evict func(context.Context, []cache.Write) error) (n int, more bool, err error) {
-	const due = "FROM cache_outbox AS o WHERE o.done_at IS NULL AND ?age >= ?0"
-	var some bool // as a rule there are none: no transaction then
-	if err := o.raw(o.db, "SELECT EXISTS (SELECT 1 "+due+")", age.Seconds()).Scan(ctx, &some); err != nil {
-		return 0, false, fmt.Errorf("outbox: look for writes to relay: %w", err)
+// summed is what the rows of one table and kind say together.
+type summed struct {
+	head   `bun:",extend"`
+	Tbl    *string // nil: the page is empty
+	Op     Op
+	Facts  *string // JSON: a list of what [record.Facts] holds
+	Undone bool
+	// Of the page: its number of rows and its last one.
+	Rows int
+	Last string
+}
+
+func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, err error) {
+	limit, told := rowsByName, factsBytes
+	if p.Detail == cache.ByTable {
+		limit, told = rowsByTable, 0
 	}
-	if !some {
-		return 0, false, nil
-	}
-	err = o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		var records []record
-		err := o.raw(tx, "SELECT "+recordColumns+" "+due+" ORDER BY ?number, id LIMIT ?1 ?skip", age.Seconds(), relayed).Scan(ctx, &records)
-		if err != nil || len(records) == 0 {
-			return err
-		}
-		var writes []cache.Write
-		var xids []uint64
-		for _, group := range byTransaction(records, func(r record) uint64 { return r.Xid }) {
-			writes = append(writes, o.write(group))
-			xids = append(xids, group[0].Xid)
-		}
-		if err := evict(ctx, writes); err != nil {
-			return err
-		}
-		ids := make([]int64, len(records))
-		for i, r := range records {
-			ids[i] = r.ID
-		}
-		n, more = len(writes), len(records) == relayed
-		_, err = o.raw(tx, "UPDATE cache_outbox SET done_at = ?now WHERE ?number IN (?0) AND id IN (?1)",
-			o.numbers(xids), bun.List(ids)).Exec(ctx)
-		return err
-	})
+	var rows []summed
+	err = o.raw(o.db, "WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
+		"SELECT s.seen, s.horizon, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
+		"(SELECT CAST(o.?number AS text) || ' ' || o.id FROM page AS o ORDER BY o.?number DESC, o.id DESC LIMIT 1) AS last "+
+		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
+		"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
+		"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
+		"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
+		told, handmade, handmadeTold).Scan(ctx, &rows)
 	if err != nil {
-		return 0, false, fmt.Errorf("outbox: relay: %w", err)
+		return news, err
 	}
-	return n, more, nil
+	if news, err = rows[0].news(p); err != nil || rows[0].Tbl == nil {
+		return news, err
+	}
+	var last cache.Position
+	if _, err := fmt.Sscan(rows[0].Last, &last.Xid, &last.ID); err != nil {
+		return news, fmt.Errorf("the last row: %w", err)
+	}
+	news.Sum.Seen = news.Snapshot.UpTo(last.Xid)
+	var changes []Change
+	for _, r := range rows {
+		news.Sum.Undone = news.Sum.Undone || r.Undone
+		if *r.Tbl != handmade {
+			changes = append(changes, change(*r.Tbl, r.Op, r.Facts))
+			continue
+		}
+		news.Sum.Everything = news.Sum.Everything || r.Facts == nil
+		news.Sum.Add(byHand(r.Facts))
+	}
+	news.Sum.Add(o.evictions(changes...))
+	if rows[0].Rows == limit {
+		p.After = last
+		news.More = &p
+	}
+	return news, nil
+}
+
+// change is what rows that touched one table say together; facts is a list of theirs, nil if it is too long.
+func change(table string, op Op, facts *string) Change {
+	c := Change{Table: table, Op: op}
+	var lists [][]Row
+	if facts == nil || json.Unmarshal([]byte(*facts), &lists) != nil {
+		return c // what cannot be read may be anything
+	}
+	c.Rows = []Row{}
+	for _, rows := range lists {
+		c.Rows = append(c.Rows, rows...)
+	}
+	return c
+}
+
+// byHand is what evictions by hand name together.
+func byHand(facts *string) (ev cache.Eviction) {
+	var list []json.RawMessage
+	if facts == nil || json.Unmarshal([]byte(*facts), &list) != nil {
+		return ev
+	}
+	for _, text := range list {
+		var one cache.Eviction
+		if json.Unmarshal(text, &one) == nil {
+			ev.Add(one)
+		}
+	}
+	return ev
 }

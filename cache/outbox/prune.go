@@ -3,7 +3,7 @@ package outbox
 import (
 	"context"
 	"fmt"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -11,16 +11,35 @@ import (
 	"fieldcache/cache"
 )
 
+// prunedAtOnce bounds the rows that one transaction prunes.
+const prunedAtOnce = 10_000
+
+// owed is the kind of a row that stands for pruned rows whose evictions nobody took: the table is to be evicted
+// in the shared tier.
+const owed Op = "OWED"
+
+// prunable are the first rows, by number, up to the first young one: the rest of the table is not read. What
+// is owed stays until it is done, as do evictions by hand, which belong to no table.
+const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM cache_outbox AS o " +
+	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op IN (?2, ?3)) ORDER BY o.?number, o.id LIMIT ?4), " +
+	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
+	"(SELECT o.?number FROM head AS o WHERE NOT o.old ORDER BY o.?number LIMIT 1), ?next))"
+
+// owe notes which tables are to be evicted for rows that are gone, where it is not noted already.
+const owe = "INSERT INTO cache_outbox (tbl, op, created_at) SELECT o.tbl, ?2, min(o.created_at) FROM ?gone AS o " +
+	"WHERE ?1 AND o.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM cache_outbox AS u WHERE u.done_at IS NULL AND u.op = ?2 AND u.tbl = o.tbl) " +
+	"GROUP BY o.tbl"
+
+// gone is what was pruned at once.
+type gone struct {
+	Rows int
+	Xid  *uint64 // the newest; nil if there is none
+	Seen string
+}
+
 // Prune implements [cache.Outbox]. Of two that prune at the same time one waits for the other.
-func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) error {
-	// Behind the first transaction, by number, that is to be kept nothing is deleted: so the index is read
-	// up to there and the rest of the table not at all. All rows of a transaction are equally old.
-	remove := "DELETE FROM cache_outbox AS o WHERE o.?number < coalesce(" +
-		"(SELECT ?number FROM cache_outbox AS o WHERE ?age < ?0 ORDER BY ?number LIMIT 1), ?next)"
-	if onlyDone {
-		remove += " AND NOT EXISTS (SELECT 1 FROM cache_outbox AS u WHERE u.?number = o.?number AND u.done_at IS NULL)"
-	}
-	err := o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (more bool, err error) {
+	err = o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewRaw("INSERT INTO cache_horizon (one, snapshot) VALUES (true, ?) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()).Exec(ctx)
 		if err != nil {
 			return err
@@ -33,57 +52,43 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) e
 		if err != nil {
 			return err
 		}
-		var gone []struct {
-			Xid  uint64
-			Seen string
-		}
-		if err := o.raw(tx, remove+" RETURNING CAST(?number AS text) AS xid, ?seen AS seen", keep.Seconds()).Scan(ctx, &gone); err != nil {
+		gone, err := o.remove(ctx, tx, keep.Seconds(), onlyDone, owed, byHandOp, prunedAtOnce)
+		if err != nil || gone.Xid == nil {
 			return err
 		}
-		if len(gone) == 0 {
-			return nil
-		}
-		during, err := cache.ParseSnapshot(gone[0].Seen)
+		during, err := cache.ParseSnapshot(gone.Seen)
 		if err != nil {
 			return err
 		}
-		newest := uint64(0)
-		for _, g := range gone {
-			newest = max(newest, g.Xid)
-		}
-		horizon = union(horizon, upTo(newest, during))
-		_, err = tx.NewRaw("UPDATE cache_horizon SET snapshot = ?", horizon.String()).Exec(ctx)
+		more = gone.Rows == prunedAtOnce
+		_, err = tx.NewRaw("UPDATE cache_horizon SET snapshot = ?", horizon.Union(during.UpTo(*gone.Xid)).String()).Exec(ctx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("outbox: prune: %w", err)
+		return false, fmt.Errorf("outbox: prune: %w", err)
 	}
-	return nil
+	return more, nil
 }
 
-// upTo is the snapshot that saw what s saw of the transactions up to and including xid, one that s saw.
-func upTo(xid uint64, s cache.Snapshot) cache.Snapshot {
-	i, _ := slices.BinarySearch(s.Xip, xid)
-	return snapshot(xid+1, s.Xip[:i])
-}
-
-// union is the smallest snapshot that saw what a saw and what b saw.
-func union(a, b cache.Snapshot) cache.Snapshot {
-	var underWay []uint64
-	for _, x := range slices.Concat(a.Xip, b.Xip) {
-		if !a.Sees(x) && !b.Sees(x) {
-			underWay = append(underWay, x)
-		}
+// remove deletes the first old rows. On PostgreSQL it is one statement, which sees the same rows throughout: a
+// transaction that commits meanwhile is neither pruned nor on the horizon.
+func (o *Outbox) remove(ctx context.Context, tx bun.Tx, args ...any) (g gone, err error) {
+	const newest = "SELECT count(*) AS rows, ?seen AS seen, (SELECT CAST(o.?number AS text) FROM ?gone AS o ORDER BY o.?number DESC LIMIT 1) AS xid FROM ?gone"
+	if isPostgres(o.db) {
+		err = o.raw(tx, "WITH "+prunable+", "+
+			"gone AS (DELETE FROM cache_outbox AS o USING old AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*), "+
+			"owed AS ("+strings.ReplaceAll(owe+") "+newest, "?gone", "gone"), args...).Scan(ctx, &g)
+		return g, err
 	}
-	slices.Sort(underWay)
-	return snapshot(max(a.Xmax, b.Xmax), slices.Compact(underWay))
-}
-
-// snapshot is the one that saw everything below xmax but those under way, which are in ascending order.
-func snapshot(xmax uint64, underWay []uint64) cache.Snapshot {
-	s := cache.Snapshot{Xmin: xmax, Xmax: xmax, Xip: underWay}
-	if len(underWay) > 0 {
-		s.Xmin = underWay[0]
+	// Nobody else writes meanwhile.
+	const rows = "(SELECT * FROM cache_outbox AS o WHERE o.id <= ?5 AND NOT (?1 AND o.done_at IS NULL AND o.op IN (?2, ?3)))"
+	err = o.raw(tx, strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"), args...).Scan(ctx, &g)
+	if err != nil || g.Xid == nil {
+		return g, err
 	}
-	return s
+	args = append(args, *g.Xid)
+	if _, err = o.raw(tx, strings.ReplaceAll(owe, "?gone", rows), args...).Exec(ctx); err == nil {
+		_, err = o.raw(tx, "DELETE FROM cache_outbox WHERE id IN (SELECT id FROM "+rows+" AS o)", args...).Exec(ctx)
+	}
+	return g, err
 }

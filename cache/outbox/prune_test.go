@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -14,8 +15,11 @@ import (
 
 func (b box) prune(t testing.TB, keep time.Duration, onlyDone bool) {
 	t.Helper()
-	if err := b.Prune(t.Context(), keep, onlyDone); err != nil {
-		t.Fatal(err)
+	for more := true; more; {
+		var err error
+		if more, err = b.Prune(t.Context(), keep, onlyDone); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -24,31 +28,60 @@ func TestPrune(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
 		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
-		before := b.poll(t, cache.Snapshot{})
+		before := b.poll(t, beginning)
 		b.prune(t, time.Hour, false)
-		if news := b.poll(t, cache.Snapshot{}); what(news) != what(before) || !news.Horizon.IsZero() {
+		if news := b.poll(t, beginning); what(news) != what(before) || !news.Horizon.IsZero() {
 			t.Errorf("what is young was pruned: %+v", news)
 		}
-		b.prune(t, 0, true)
-		if news := b.poll(t, cache.Snapshot{}); what(news) != what(before) || !news.Horizon.IsZero() {
-			t.Errorf("what is not done was pruned: %+v", news)
-		}
 		first, second := before.Writes[0].Xid, before.Writes[1].Xid
-		if err := b.Done(t.Context(), []uint64{second}); err != nil {
+		if err := b.Done(t.Context(), []uint64{first}); err != nil {
 			t.Fatal(err)
 		}
-		b.prune(t, 0, true)
-		news := b.poll(t, cache.Snapshot{})
-		if len(news.Writes) != 1 || news.Writes[0].Xid != first || !news.Horizon.Sees(second) {
-			t.Errorf("only the second is done, left is %+v", news)
-		}
 		b.prune(t, 0, false)
-		last := b.poll(t, cache.Snapshot{})
-		if len(last.Writes) > 0 || !last.Horizon.Sees(first) || !last.Horizon.Covers(news.Horizon) {
+		last := b.poll(t, beginning)
+		if len(last.Writes) > 0 || !last.Horizon.Sees(first) || !last.Horizon.Sees(second) {
 			t.Errorf("left is %+v", last)
 		}
 		if !last.Snapshot.Covers(before.Snapshot) || !last.Snapshot.Covers(last.Horizon) {
 			t.Errorf("pruning set the snapshot back: from %v to %v", before.Snapshot, last.Snapshot)
+		}
+	})
+}
+
+// Rows that nobody relayed do not pile up: in their place it is noted that their table is to be evicted.
+func TestPruneWhatIsNotDone(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		ctx := t.Context()
+		if _, err := b.Record(ctx, cache.Eviction{Keys: []cache.Key{"by hand"}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			b.exec(t, "INSERT INTO things (id, name) SELECT coalesce(max(id), 0) + 1, 'a' FROM things")
+			b.exec(t, "INSERT INTO things (id, name) SELECT max(id) + 1, 'b' FROM things")
+			before := b.poll(t, beginning)
+			newest := before.Writes[len(before.Writes)-1].Xid
+			b.prune(t, 0, true)
+			news := b.poll(t, beginning)
+			if what(news) != "by hand" || !news.Horizon.Sees(newest) {
+				t.Errorf("left is %+v", news)
+			}
+			// A gateway that has heard of the writes hears nothing more of them.
+			if news = b.poll(t, before.Snapshot); what(news) != "" {
+				t.Errorf("news are %+v", news)
+			}
+		}
+		if backlog, err := b.Backlog(ctx); backlog.Rows != 2 || err != nil {
+			t.Errorf("%+v waits, %v", backlog, err)
+		}
+		var relayed cache.Eviction
+		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
+		if r.Rows != 2 || err != nil || fmt.Sprint(relayed) != "{[by hand] [things TRUNCATE]}" {
+			t.Errorf("relayed %+v, %v: %v", r, err, relayed)
+		}
+		b.prune(t, 0, true)
+		if news := b.poll(t, beginning); len(news.Writes) > 0 {
+			t.Errorf("left is %+v", news)
 		}
 	})
 }
@@ -66,9 +99,9 @@ func TestTheHorizonKnowsWhoWasUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'quick')")
-	quick := b.poll(t, cache.Snapshot{}).Writes[0].Xid
+	quick := b.poll(t, beginning).Writes[0].Xid
 	b.prune(t, 0, false)
-	news := b.poll(t, cache.Snapshot{})
+	news := b.poll(t, beginning)
 	if len(news.Writes) > 0 || quick < xid || news.Horizon.Sees(xid) || !news.Horizon.Sees(quick) {
 		t.Errorf("under way is %d, pruned %d, the horizon %v", xid, quick, news.Horizon)
 	}
@@ -104,13 +137,13 @@ func TestPruneByMany(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			seen = append(seen, xids(b.poll(t, cache.Snapshot{}))...)
+			seen = append(seen, xids(b.poll(t, beginning))...)
 			var wg sync.WaitGroup
 			for range 4 {
 				wg.Go(func() { b.prune(t, 0, false) })
 			}
 			wg.Wait()
-			news := b.poll(t, cache.Snapshot{})
+			news := b.poll(t, beginning)
 			if len(news.Writes) > 0 {
 				t.Errorf("left is %s", what(news))
 			}

@@ -446,7 +446,9 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	if err := s.takeSteps(ctx, take); err != nil {
 		return 0, s.fault(ctx, "evict", err)
 	}
-	s.publish(w)
+	if !w.Quiet {
+		s.publish(w)
+	}
 	n := 0
 	for _, cmd := range dropped {
 		n += int(cmd.Val())

@@ -1,15 +1,13 @@
-package outbox
+package cache
 
 import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"fieldcache/cache"
 )
 
 // random makes a snapshot of numbers up to 40.
-func random(r *rand.Rand) cache.Snapshot {
+func random(r *rand.Rand) Snapshot {
 	xmax := r.Uint64N(40)
 	var underWay []uint64
 	for x := range xmax {
@@ -17,12 +15,12 @@ func random(r *rand.Rand) cache.Snapshot {
 			underWay = append(underWay, x)
 		}
 	}
-	return snapshot(xmax, underWay)
+	return snapshotOf(xmax, underWay)
 }
 
-func valid(t *testing.T, s cache.Snapshot) {
+func valid(t *testing.T, s Snapshot) {
 	t.Helper()
-	if parsed, err := cache.ParseSnapshot(s.String()); err != nil || parsed.String() != s.String() {
+	if parsed, err := ParseSnapshot(s.String()); err != nil || parsed.String() != s.String() {
 		t.Errorf("%v is no snapshot: %v", s, err)
 	}
 }
@@ -32,7 +30,7 @@ func TestUnion(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {
 		a, b := random(r), random(r)
-		u := union(a, b)
+		u := a.Union(b)
 		valid(t, u)
 		if !u.Covers(a) || !u.Covers(b) {
 			t.Fatalf("the union of %v and %v is %v", a, b, u)
@@ -54,7 +52,7 @@ func TestUpTo(t *testing.T) {
 		if !s.Sees(newest) {
 			continue
 		}
-		u := upTo(newest, s)
+		u := s.UpTo(newest)
 		valid(t, u)
 		if !s.Covers(u) {
 			t.Fatalf("%v up to %d is %v, which it does not cover", s, newest, u)
@@ -65,7 +63,7 @@ func TestUpTo(t *testing.T) {
 			}
 		}
 	}
-	if s := snapshot(5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
+	if s := snapshotOf(5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
 		t.Errorf("made %v", s)
 	}
 }

@@ -1,0 +1,124 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// maxMarks bounds how many writes are noted as done at once, and how many wait for that.
+const (
+	maxMarks   = 1000
+	maxWaiting = 100_000
+)
+
+// markLoop notes in the outbox what the shared tier took, many at a time. What cannot be noted is relayed
+// once more, which costs a load and harms nothing.
+func (c *Cache) markLoop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.marks.added:
+		}
+		pause(ctx, markAfter)
+		xids := c.marks.take()
+		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease)
+		err := c.outbox.Done(mctx, xids)
+		cancel()
+		if err != nil {
+			c.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
+			continue
+		}
+		c.undone.remove(xids)
+	}
+}
+
+// marks is the writes that are to be noted as done.
+type marks struct {
+	added chan struct{} // holds one when there are some; nil if nobody collects them
+	mu    sync.Mutex
+	xids  []uint64
+}
+
+func (m *marks) add(xid uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.xids) < maxWaiting {
+		m.xids = append(m.xids, xid)
+	}
+	m.tell()
+}
+
+// tell tells that there are some. The caller holds mu.
+func (m *marks) tell() {
+	select {
+	case m.added <- struct{}{}:
+	default:
+	}
+}
+
+// take returns some of them.
+func (m *marks) take() []uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := min(len(m.xids), maxMarks)
+	xids := m.xids[:n:n]
+	if m.xids = m.xids[n:]; len(m.xids) == 0 {
+		m.xids = nil
+	} else {
+		m.tell()
+	}
+	return xids
+}
+
+// maxUndone bounds how many writes are known one by one not to be done. The relay finds the others.
+const maxUndone = 10_000
+
+// undone is writes that a poll found not to be done, with the times they began at.
+type undone struct {
+	mu   sync.Mutex
+	xids map[uint64]time.Time
+}
+
+func (u *undone) add(xid uint64, began time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.xids == nil {
+		u.xids = map[uint64]time.Time{}
+	}
+	if _, ok := u.xids[xid]; !ok && len(u.xids) < maxUndone {
+		u.xids[xid] = began
+	}
+}
+
+func (u *undone) remove(xids []uint64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, x := range xids {
+		delete(u.xids, x)
+	}
+}
+
+// before forgets those that began before a moment.
+func (u *undone) before(t time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for x, began := range u.xids {
+		if began.Before(t) {
+			delete(u.xids, x)
+		}
+	}
+}
+
+// oldest is when the oldest of them began; zero if there is none.
+func (u *undone) oldest() (oldest time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, began := range u.xids {
+		if oldest.IsZero() || began.Before(oldest) {
+			oldest = began
+		}
+	}
+	return oldest
+}

@@ -1,0 +1,229 @@
+package cache
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// How evictions are relayed.
+const (
+	// relayAfter is the age at which a write that is not done is relayed. Who wrote it had the time.
+	relayAfter = 200 * time.Millisecond
+	// relayRest is how long nothing is relayed after nothing could be: at first, and at most.
+	relayRest    = time.Second
+	relayRestMax = 5 * time.Second
+	// sweepEvery is how often it is looked for writes that are not done, whether one is known or not.
+	sweepEvery = 5 * time.Second
+	// countEvery is how often the backlog is counted meanwhile.
+	countEvery = time.Second
+	// relayRows is how many rows are relayed at once at first, and at most: a piece must be relayed within
+	// its deadline, and is done as a whole or not at all.
+	relayRows    = 300
+	relayRowsMax = 10_000
+	// maxAside bounds how many rows are set aside, asideMin and asideMax for how long.
+	maxAside = 1000
+	asideMin = 5 * time.Second
+	asideMax = 5 * time.Minute
+)
+
+// harmless is evicted to see whether the shared tier takes anything, as long as it has taken nothing.
+const harmless Key = "probe"
+
+// relayer evicts from the shared tier what is in the outbox and nobody has evicted there: whoever wrote it
+// went around the gateways, died, or could not reach the shared tier.
+//
+// It relays piece by piece. A piece that succeeds makes the next one larger, one that fails makes it smaller,
+// down to a single row; if that fails too, its table is evicted instead. If not even that succeeds, and the
+// shared tier takes another eviction, the row is set aside for a while, so that it does not hold up the others. One
+// goroutine uses it.
+type relayer struct {
+	*Cache
+	rows    int
+	aside   map[int64]*aside
+	taken   Eviction // a name that the shared tier took
+	resting time.Duration
+	rest    time.Time // until then nothing is relayed
+	swept   time.Time
+	counted time.Time
+	waiting bool // whether rows waited when they were counted
+
+	down, stuck bool // what the log says
+}
+
+// aside is a row whose eviction failed.
+type aside struct {
+	failures int
+	until    time.Time
+}
+
+func newRelayer(c *Cache) *relayer {
+	return &relayer{Cache: c, rows: relayRows, aside: map[int64]*aside{}, taken: Eviction{Keys: []Key{harmless}}}
+}
+
+// run relays what is due.
+func (r *relayer) run(ctx context.Context) {
+	oldest := r.undone.oldest()
+	// What another gateway was relaying when we looked may have come to nothing, which no poll tells.
+	sweep := time.Since(r.swept) >= sweepEvery || r.waiting && time.Since(r.counted) >= countEvery
+	if !sweep && (oldest.IsZero() || time.Since(oldest) < relayAfter) {
+		return
+	}
+	r.countNow(ctx)
+	if time.Now().Before(r.rest) {
+		return
+	}
+	r.swept = time.Now()
+	for ctx.Err() == nil {
+		began := time.Now()
+		piece := Piece{Age: relayAfter, Rows: r.rows, Except: r.except(began)}
+		relayed, failed, err := r.relay(ctx, piece)
+		if err != nil && failed && piece.Rows == 1 {
+			piece.ByTable = true
+			relayed, failed, err = r.relay(ctx, piece)
+		}
+		if err != nil {
+			if ctx.Err() != nil || !r.fails(ctx, relayed, failed, err) {
+				r.count(ctx)
+				return
+			}
+			continue
+		}
+		r.succeeds(ctx, relayed)
+		if relayed.Rows < piece.Rows {
+			r.undone.before(began.Add(-relayAfter))
+			for id, a := range r.aside {
+				if !began.Before(a.until) {
+					delete(r.aside, id)
+				}
+			}
+			if r.stuck && len(r.aside) == 0 {
+				r.stuck = false
+				r.log.InfoContext(ctx, "no eviction is set aside any more")
+			}
+			if r.waiting || relayed.Rows > 0 {
+				r.count(ctx)
+			}
+			return
+		}
+		r.countNow(ctx)
+	}
+}
+
+// countNow counts the backlog if that was not done just now.
+func (r *relayer) countNow(ctx context.Context) {
+	if time.Since(r.counted) >= countEvery {
+		r.count(ctx)
+	}
+}
+
+// relay relays a piece; failed reports whether it was the eviction that failed.
+func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, failed bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, r.lease+2*r.timeout)
+	defer cancel()
+	relayed, err = r.outbox.Relay(ctx, piece, func(ctx context.Context, ev Eviction) error {
+		// Who polls hears of it anyway.
+		_, err := r.evictShared(ctx, Write{Eviction: ev, Quiet: true})
+		if failed = err != nil; !failed {
+			r.taken = ev.one()
+		}
+		return err
+	})
+	return relayed, failed, err
+}
+
+// except is the rows that are set aside.
+func (r *relayer) except(now time.Time) (ids []int64) {
+	for id, a := range r.aside {
+		if now.Before(a.until) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// fails notes that a piece failed, and reports whether to go on.
+func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err error) bool {
+	if r.rows > 1 {
+		if relayed.Rows > 0 {
+			r.rows = min(r.rows, relayed.Rows)
+		}
+		r.rows = max(1, r.rows/8)
+		return true
+	}
+	if evicting && relayed.First != 0 && r.tierIsWell(ctx) && r.setAside(ctx, relayed.First, err) {
+		return true
+	}
+	r.resting = min(max(relayRest, 2*r.resting), relayRestMax)
+	r.rest = time.Now().Add(r.resting)
+	if !r.down {
+		r.down = true
+		r.log.WarnContext(ctx, "evictions cannot be relayed to the shared tier: they wait", "error", err, "rows", r.stats.backlog.Load())
+	}
+	return false
+}
+
+// tierIsWell reports whether the shared tier takes what it took before.
+func (r *relayer) tierIsWell(ctx context.Context) bool {
+	_, err := r.evictShared(ctx, Write{Eviction: r.taken, Quiet: true})
+	return err == nil
+}
+
+// setAside leaves a row alone for a while, if there are not too many.
+func (r *relayer) setAside(ctx context.Context, id int64, err error) bool {
+	a := r.aside[id]
+	if a == nil {
+		if len(r.aside) >= maxAside {
+			return false
+		}
+		a = &aside{}
+		r.aside[id] = a
+	}
+	a.until = time.Now().Add(min(asideMax, asideMin<<min(a.failures, 10)))
+	a.failures++
+	if !r.stuck {
+		r.stuck = true
+		r.log.WarnContext(ctx, "an eviction fails while others succeed: it is set aside and tried again", "error", err)
+	}
+	return true
+}
+
+// succeeds notes that a piece was relayed.
+func (r *relayer) succeeds(ctx context.Context, relayed Relayed) {
+	r.stats.Relayed.Add(uint64(relayed.Writes)) //nolint:gosec // a count
+	if relayed.Rows == 0 {
+		return
+	}
+	r.rows, r.resting = min(2*r.rows, relayRowsMax), 0
+	if r.down {
+		r.down = false
+		r.log.InfoContext(ctx, "evictions are relayed again")
+	}
+}
+
+// one is one of the names.
+func (ev Eviction) one() Eviction {
+	if len(ev.Keys) > 0 {
+		return Eviction{Keys: slices.Clone(ev.Keys[:1])}
+	}
+	return Eviction{Tags: slices.Clone(ev.Tags[:1])}
+}
+
+// count counts the backlog, for the metrics.
+func (r *relayer) count(ctx context.Context) {
+	cctx, cancel := context.WithTimeout(ctx, r.lease)
+	defer cancel()
+	r.counted = time.Now()
+	b, err := r.outbox.Backlog(cctx)
+	if err != nil {
+		r.log.DebugContext(ctx, "the backlog was not counted", "error", err)
+		return
+	}
+	r.waiting = b.Rows > 0 && b.Oldest >= relayAfter
+	oldest := int64(0)
+	if r.waiting {
+		oldest = r.counted.Add(-b.Oldest).UnixMilli()
+	}
+	r.stats.oldest.Store(oldest)
+	r.stats.backlog.Store(int64(b.Rows))
+}
