@@ -36,10 +36,12 @@ func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*C
 		Seen, Code string
 		Name       *string // nil: there is none
 	}
-	err := d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM ?",
-		outbox.Seen(d.bun), wanted).Conn(args.conn()).Scan(ctx, &rows)
+	err := d.readAgain(ctx, func(ctx context.Context) error {
+		return d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM ?",
+			outbox.Seen(d.bun), wanted).Conn(args.conn()).Scan(ctx, &rows)
+	})
 	if err != nil {
-		return nil, cache.Snapshot{}, translate(err, "")
+		return nil, cache.Snapshot{}, err
 	}
 	countries := make(map[string]*Country, len(rows))
 	for _, r := range rows {

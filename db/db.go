@@ -85,7 +85,8 @@ type DB struct {
 	options Options
 	lent    bool // whether the pool is another DB's, who closes it
 
-	prepares bool // whether hot statements are prepared
+	prepares bool    // whether hot statements are prepared
+	pooler   *pooler // what stands before PostgreSQL; nil on SQLite
 }
 
 // Open opens the database and makes one connection, so that a wrong URL or a server that is down is told
@@ -110,7 +111,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	d.options = o
-	if err := d.connect(ctx, o); err != nil {
+	err = d.connect(ctx, o)
+	if err == nil {
+		err = d.checkTransactions(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", d.name, err), d.bun.Close())
 	}
 	return d, nil
@@ -200,6 +205,9 @@ func (d *DB) Close() error {
 func (d *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	committing := false
 	err := d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := d.boundStatements(ctx, tx); err != nil {
+			return err
+		}
 		if err := fn(ctx, tx); err != nil {
 			return err
 		}
@@ -213,5 +221,5 @@ func (d *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) e
 	if !committing && !Rejected(err) {
 		err = &rejectedError{err}
 	}
-	return err
+	return explainWrite(ctx, err)
 }

@@ -15,20 +15,24 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// The kinds of refusal, for errors.Is. Any other error of this package is a fault of the database or of
-// the way to it.
+// The kinds of [Error], for errors.Is. Any other error of this package is a fault of the database or of
+// the statement sent to it.
 var (
-	ErrNotFound = errors.New("not found")      // the row asked for or written to is not there
-	ErrConflict = errors.New("conflict")       // what is there forbids the write; it may work later
-	ErrInput    = errors.New("bad user input") // the value itself is refused, now and later
+	ErrNotFound    = errors.New("not found")      // the row asked for or written to is not there
+	ErrConflict    = errors.New("conflict")       // what is there forbids the write; it may work later
+	ErrInput       = errors.New("bad user input") // the value itself is refused, now and later
+	ErrUnavailable = errors.New("unavailable")    // the database is away, busy, full or read-only
+	ErrTimeout     = errors.New("timeout")        // the database ended a statement that took too long
 )
 
-// Error is a refusal that may be shown to whoever asked.
+// Error is an error that may be shown to whoever asked.
 type Error struct {
-	Kind    error  // ErrNotFound, ErrConflict or ErrInput
+	Kind    error  // one of the kinds above
 	Field   string // the input at fault as the API calls it ("email", "countryCode"); empty if it is no single one
 	Message string // a sentence for the client: it holds nothing of the database's insides
-	cause   error  // for the log; may be nil
+	// Uncertain says that a write may have been made nevertheless.
+	Uncertain bool
+	cause     error // for the log; may be nil
 }
 
 // NotFound returns an [Error] of kind ErrNotFound.
@@ -87,12 +91,12 @@ func (e *rejectedError) Error() string { return e.err.Error() }
 func (e *rejectedError) Unwrap() error { return e.err }
 
 // Rejected reports whether err says for certain that nothing was committed: a refusal, an error that the
-// server answered with, or one that came before [DB.InTx] sent COMMIT. After any other error, such as a
+// server answered with, a connection that could not be made, or an error before [DB.InTx] sent COMMIT. After any other error, such as a
 // connection lost while waiting for COMMIT's answer, the write may have happened.
 func Rejected(err error) bool {
 	var own *Error
 	var before *rejectedError
-	if errors.As(err, &own) || errors.As(err, &before) {
+	if errors.As(err, &before) || errors.As(err, &own) && own.Kind != ErrUnavailable && own.Kind != ErrTimeout {
 		return true
 	}
 	var pg *pgconn.PgError
@@ -112,7 +116,8 @@ func Rejected(err error) bool {
 		}
 		return true
 	}
-	return errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
+	var connect *pgconn.ConnectError
+	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
 }
 
 // translate turns what a driver says into an [Error] where it is a refusal, and returns every other error as
@@ -137,7 +142,7 @@ func translate(err error, foreignKey string) error {
 	return err
 }
 
-// SQLSTATEs that are refusals; https://www.postgresql.org/docs/current/errcodes-appendix.html.
+// SQLSTATEs; https://www.postgresql.org/docs/current/errcodes-appendix.html.
 const (
 	pgNotNull       = "23502"
 	pgForeignKey    = "23503"
@@ -152,6 +157,19 @@ const (
 	pgSerialization = "40001"
 	pgDeadlock      = "40P01"
 	pgLockTimeout   = "55P03"
+
+	pgFeature            = "0A000"
+	pgNoStatement        = "26000"
+	pgSameStatement      = "42P05"
+	pgAdminShutdown      = "57P01"
+	pgCrashShutdown      = "57P02"
+	pgCannotConnect      = "57P03"
+	pgIdleSession        = "57P05"
+	pgIdleTransaction    = "25P03"
+	pgTooManyConnections = "53300"
+	pgInternal           = "XX000"
+	pgCanceled           = "57014"
+	pgReadOnly           = "25006"
 )
 
 // keyOf finds the columns in a detail such as `Key (email)=(a@shop.example) already exists.`, whose
@@ -211,6 +229,15 @@ func translateSQLite(err error, lite *sqlite.Error, foreignKey string) error {
 		return &Error{Kind: ErrInput, Field: field(column), Message: "A value is required here.", cause: err}
 	case sqlite3.SQLITE_TOOBIG:
 		return &Error{Kind: ErrInput, Message: "The text is too long.", cause: err}
+	}
+	unavailable := func(message string) error { return &Error{Kind: ErrUnavailable, Message: message, cause: err} }
+	switch lite.Code() & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL:
+		return unavailable("The database is busy; please try again.")
+	case sqlite3.SQLITE_READONLY:
+		return unavailable("The database takes no writes at the moment.")
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		return unavailable("The database cannot reach its file, or has no room left.")
 	}
 	return err
 }

@@ -72,10 +72,12 @@ func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cac
 		return orders, seen, err
 	}
 	var lines []*OrderLine
-	err = d.bun.NewSelect().Model(&lines).Where("order_id IN (?)", bun.List(slices.Collect(maps.Keys(orders)))).
-		Order("order_id", "line_no").Scan(ctx)
+	err = d.readAgain(ctx, func(ctx context.Context) error {
+		return d.bun.NewSelect().Model(&lines).Where("order_id IN (?)", bun.List(slices.Collect(maps.Keys(orders)))).
+			Order("order_id", "line_no").Scan(ctx)
+	})
 	if err != nil {
-		return nil, cache.Snapshot{}, translate(err, "")
+		return nil, cache.Snapshot{}, err
 	}
 	for _, l := range lines {
 		orders[l.OrderID].Lines = append(orders[l.OrderID].Lines, l)
@@ -104,7 +106,7 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 		wanted[l.ProductID] += l.Quantity
 	}
 	var xid uint64
-	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		products, err := d.takeStock(ctx, tx, wanted)
 		if err != nil {
 			return err

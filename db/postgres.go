@@ -2,6 +2,7 @@ package db
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -50,8 +51,9 @@ func openPostgres(o Options) (*DB, error) {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelTimeout}
 	}
 	params := config.RuntimeParams
+	ownTimeout := false
 	if o.StatementTimeout > 0 {
-		setDefault(params, "statement_timeout", strconv.FormatInt(max(o.StatementTimeout.Milliseconds(), 1), 10))
+		ownTimeout = setDefault(params, timeoutParameter, strconv.FormatInt(max(o.StatementTimeout.Milliseconds(), 1), 10))
 	}
 	setDefault(params, "application_name", "fieldcache")
 	setDefault(params, "timezone", "UTC")
@@ -61,31 +63,37 @@ func openPostgres(o Options) (*DB, error) {
 	params["client_encoding"] = "UTF8"
 	params["datestyle"] = "ISO, MDY"
 
-	pool := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(_ context.Context, conn *pgx.Conn) error {
-		conn.TypeMap().RegisterType(&pgtype.Type{
-			Name: "timestamptz", OID: pgtype.TimestamptzOID,
-			Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
-		})
-		return nil
-	}))
+	behind := &pooler{simple: config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol}
+	pool := sql.OpenDB(poolerConnector{stdlib.GetConnector(*config,
+		stdlib.OptionBeforeConnect(behind.before),
+		stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+			conn.TypeMap().RegisterType(&pgtype.Type{
+				Name: "timestamptz", OID: pgtype.TimestamptzOID,
+				Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+			})
+			return behind.look(ctx, conn)
+		}),
+		stdlib.OptionResetSession(alive)), behind, ownTimeout})
 	pool.SetMaxOpenConns(o.MaxOpenConns)
 	pool.SetMaxIdleConns(o.MaxIdleConns)
 	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	return &DB{
-		bun: bun.NewDB(pool, pgdialect.New()), prepares: !given.Has("default_query_exec_mode"),
+		bun: bun.NewDB(pool, pgdialect.New()), prepares: !given.Has("default_query_exec_mode"), pooler: behind,
 		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
 	}, nil
 }
 
-// setDefault sets a run-time parameter unless the URL does, be it by name in any case or inside of options.
-func setDefault(params map[string]string, name, value string) {
+// setDefault sets a run-time parameter unless the URL does, be it by name in any case or inside of options. It
+// reports whether it did.
+func setDefault(params map[string]string, name, value string) bool {
 	for k, v := range params {
 		if strings.EqualFold(k, name) || k == "options" && strings.Contains(strings.ToLower(v), name) {
-			return
+			return false
 		}
 	}
 	params[name] = value
+	return true
 }
 
 // postgresURLError says what is wrong with a URL that pgx refused. The reason alone is shown, and only

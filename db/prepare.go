@@ -3,18 +3,15 @@ package db
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 )
 
 // arguments are the values of a statement that are sent beside its text, so that the text stays the same and
 // PostgreSQL parses and plans it once for each connection, which takes it longer than reading a row. bun by
-// itself writes values into the text, and so do these where nothing is prepared: on SQLite, and behind a pooler
-// for which the URL names another default_query_exec_mode.
+// itself writes values into the text, and so do these on SQLite and where the URL names a default_query_exec_mode.
 type arguments struct {
 	db     *DB
 	to     bun.IConn // the pool or a transaction
@@ -54,29 +51,25 @@ func (a *arguments) conn() bun.IConn {
 	if !a.db.prepares {
 		return a.to
 	}
-	return prepared{a.to, a.values}
+	return prepared{a.to, a.db.pooler, a.values}
 }
 
 // prepared sends statements with values beside their text.
 type prepared struct {
 	bun.IConn
+	pooler *pooler
 	values []any
 }
 
-// QueryContext implements [bun.IConn]. A plan that no longer fits a table that was altered is made anew, unless the
-// refusal has ended a transaction.
+// QueryContext implements [bun.IConn]. Behind a pooler, and where a prepared statement failed before, the text is
+// sent with its values in one round trip, without being prepared.
 func (p prepared) QueryContext(ctx context.Context, text string, _ ...any) (*sql.Rows, error) {
-	args := make([]any, 1, 1+len(p.values))
-	args[0] = pgx.QueryExecModeCacheStatement
-	args = append(args, p.values...)
-	rows, err := p.IConn.QueryContext(ctx, text, args...)
-	var refused *pgconn.PgError
-	if _, pool := p.IConn.(*sql.DB); pool && errors.As(err, &refused) && refused.Code == featureNotSupported {
-		return p.IConn.QueryContext(ctx, text, args...)
+	mode := pgx.QueryExecModeCacheStatement
+	if p.pooler.found.Load() || ctx.Value(unprepared{}) != nil {
+		mode = pgx.QueryExecModeExec
 	}
-	return rows, err
+	args := make([]any, 1, 1+len(p.values))
+	args[0] = mode
+	args = append(args, p.values...)
+	return p.IConn.QueryContext(ctx, text, args...)
 }
-
-// featureNotSupported is the code of "cached plan must not change result type"; what is refused by it was not
-// carried out.
-const featureNotSupported = "0A000"

@@ -158,7 +158,7 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 		ProductRow `bun:",extend"`
 		Xid        uint64
 	}
-	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "description", "category").Where("id = ?", id))
 		if err := found(lock.Scan(ctx), "id", "product", id); err != nil {
 			return err

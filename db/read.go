@@ -28,9 +28,11 @@ func read[R any](ctx context.Context, args *arguments, order bun.Safe, query sch
 	}
 	var found []seenRow[R]
 	db := args.db.bun
-	err := db.NewRaw("SELECT ? AS seen, r.* FROM (?) AS r?", outbox.Seen(db), query, order).Conn(args.conn()).Scan(ctx, &found)
+	err := args.db.readAgain(ctx, func(ctx context.Context) error {
+		return db.NewRaw("SELECT ? AS seen, r.* FROM (?) AS r?", outbox.Seen(db), query, order).Conn(args.conn()).Scan(ctx, &found)
+	})
 	if err != nil {
-		return nil, cache.Snapshot{}, translate(err, "")
+		return nil, cache.Snapshot{}, err
 	}
 	rows := make([]R, len(found))
 	for i := range found {
@@ -59,9 +61,10 @@ func (d *DB) count(ctx context.Context, args *arguments, q *bun.SelectQuery) (in
 		Seen string
 		N    int
 	}
-	err := q.ColumnExpr("? AS seen", outbox.Seen(d.bun)).ColumnExpr("count(*) AS n").Conn(args.conn()).Scan(ctx, &counted)
+	q.ColumnExpr("? AS seen", outbox.Seen(d.bun)).ColumnExpr("count(*) AS n").Conn(args.conn())
+	err := d.readAgain(ctx, func(ctx context.Context) error { return q.Scan(ctx, &counted) })
 	if err != nil {
-		return 0, cache.Snapshot{}, translate(err, "")
+		return 0, cache.Snapshot{}, err
 	}
 	seen, err := cache.ParseSnapshot(counted.Seen)
 	return counted.N, seen, err

@@ -70,7 +70,7 @@ func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 		ID  int64
 		Xid uint64
 	}
-	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
 			return err
 		}

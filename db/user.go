@@ -94,12 +94,13 @@ func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, 
 	if patch.Name == nil {
 		err = d.alone(ctx, &row.Xid, update)
 	} else {
-		err = d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err = d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 			var before string
 			lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("name").Where("id = ?", id))
 			if err := found(lock.Scan(ctx, &before), "id", "user", id); err != nil {
 				return err
 			}
+			changed = changed[:1] // this may not be the first attempt
 			if before != *patch.Name {
 				changed = append(changed, "name")
 			}
@@ -120,7 +121,7 @@ func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
 		orders  []int64
 		xid     uint64
 	)
-	err := d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The lock keeps others from adding reviews and orders between here and the deletion.
 		var locked int64
 		lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("id").Where("id = ?", id))

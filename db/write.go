@@ -35,9 +35,18 @@ func committed(xid uint64, err error, changes ...outbox.Change) (Commit, error) 
 
 // alone runs a write of one statement. On PostgreSQL that needs no transaction: the statement answers its
 // number by returning [DB.xid]. SQLite is asked for it afterwards, in the same transaction.
+//
+// On PostgreSQL a write that certainly was not committed runs again if its error may pass.
 func (d *DB) alone(ctx context.Context, xid *uint64, write func(context.Context, bun.IDB) error) error {
 	if d.Postgres() {
-		return write(ctx, d.bun)
+		err := d.again(ctx, Rejected, func(ctx context.Context) error {
+			err := write(ctx, d.bun)
+			if err != nil && *xid == 0 && !Rejected(err) && d.cutShort(err) {
+				return &rejectedError{err}
+			}
+			return err
+		})
+		return explainWrite(ctx, err)
 	}
 	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := write(ctx, tx); err != nil {

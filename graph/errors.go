@@ -9,6 +9,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"golang.org/x/time/rate"
 
 	"fieldcache/cache"
 	"fieldcache/db"
@@ -36,6 +37,7 @@ func gone(err error, kind string, id int64) error {
 // present returns what gqlgen calls to show an error to the client: with a code, with its path, and
 // without a word of what is inside. What it does not know is logged under an id that the client gets.
 func present(log *slog.Logger) graphql.ErrorPresenterFunc {
+	tell := rate.NewLimiter(1, 1) // while the database is away every request fails alike
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		shown := graphql.DefaultErrorPresenter(ctx, err)
 		var (
@@ -44,10 +46,16 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		)
 		switch {
 		case errors.As(err, &refusal):
+			if k := refusal.Kind; (k == db.ErrUnavailable || k == db.ErrTimeout) && tell.Allow() {
+				log.WarnContext(ctx, "the database did not do what was asked", "path", shown.Path.String(), "error", err)
+			}
 			shown.Message = refusal.Message
 			code(shown, kindCode(refusal.Kind))
 			if refusal.Field != "" {
 				shown.Extensions["field"] = refusal.Field
+			}
+			if refusal.Uncertain {
+				shown.Extensions["uncertain"] = true
 			}
 		case errors.As(err, &own):
 			shown.Message = own.message
@@ -78,6 +86,10 @@ func kindCode(kind error) string {
 		return "NOT_FOUND"
 	case db.ErrConflict:
 		return "CONFLICT"
+	case db.ErrUnavailable:
+		return "UNAVAILABLE"
+	case db.ErrTimeout:
+		return errTimeout.code
 	}
 	return "BAD_USER_INPUT"
 }

@@ -128,9 +128,13 @@ func sqlite(t testing.TB) string {
 
 // open makes a gateway; redisURL "" is memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
+	return openWith(t, db.Options{URL: databaseURL}, redisURL)
+}
+
+func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	s := &shop{log: &bytes.Buffer{}, header: http.Header{}}
 	var err error
-	if s.db, err = db.Open(t.Context(), db.Options{URL: databaseURL}); err != nil {
+	if s.db, err = db.Open(t.Context(), database); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.db.Close() })

@@ -28,6 +28,7 @@ missing() {
 	have_postgres || echo postgresql
 	have redis-server || echo redis-server
 	have haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
+	have pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
 	have_browser || echo chromium
 	have node || echo nodejs
 	have npm || echo npm

@@ -38,6 +38,9 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	status := http.StatusOK
 	if !reply.batch {
 		status = one.status(in.media)
+		if status == http.StatusServiceUnavailable && !one.uncertain() {
+			w.Header().Set("Retry-After", "1")
+		}
 		if f := one.refused; f != nil && f.allow != "" {
 			w.Header().Set("Allow", f.allow)
 		}
@@ -198,11 +201,14 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 }
 
 // status is that of a single answer. JSON says 200 whenever there is something for a GraphQL client to read;
-// the newer type says so only where there is data, be it null or a part.
+// the newer type says so only where there is data, be it null or a part. Of both, nothing because the database is away
+// is 503, which proxies and clients know what to do about.
 func (a answer) status(m media) int {
 	switch {
 	case a.refused != nil && a.refused.status != 0:
 		return a.refused.status
+	case a.failedBy(codeUnavailable):
+		return http.StatusServiceUnavailable
 	case m == jsonMedia || a.Response.Data != nil:
 		return http.StatusOK
 	}
@@ -213,4 +219,37 @@ func (a answer) status(m media) int {
 		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadRequest
+}
+
+// failedBy reports whether all errors of an answer have a code and no root field has a value.
+func (a answer) failedBy(code string) bool {
+	if len(a.Response.Errors) == 0 {
+		return false
+	}
+	for _, e := range a.Response.Errors {
+		if c, _ := e.Extensions["code"].(string); c != code {
+			return false
+		}
+	}
+	var roots map[string]json.RawMessage
+	if len(a.Response.Data) > 0 && json.Unmarshal(a.Response.Data, &roots) != nil {
+		return false
+	}
+	for _, value := range roots {
+		if string(value) != "null" {
+			return false
+		}
+	}
+	return true
+}
+
+// uncertain reports whether an error says that a write may have been made after all: nobody should send it again
+// without looking.
+func (a answer) uncertain() bool {
+	for _, e := range a.Response.Errors {
+		if e.Extensions[uncertainExtension] == true {
+			return true
+		}
+	}
+	return false
 }

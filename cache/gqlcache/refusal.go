@@ -19,10 +19,16 @@ const (
 	codeInternal   = "INTERNAL"
 	codeNotCached  = "NOT_CACHED"
 
+	// An answer that failed by it alone is sent as 503.
+	codeUnavailable = "UNAVAILABLE"
+
 	// Clients know this one by its message as well as by its code.
 	codeUnregistered    = "PERSISTED_QUERY_NOT_FOUND"
 	messageUnregistered = "PersistedQueryNotFound"
 )
+
+// uncertainExtension is true in the extensions of an error after which nobody knows whether a write was made.
+const uncertainExtension = "uncertain"
 
 const statusUnsupported = http.StatusUnsupportedMediaType
 

@@ -12,11 +12,12 @@ import (
 // Proxy is a way to a server that a test may disturb, for whom is given its URL and for nobody else. Its
 // methods are safe for concurrent use. It ends with the test.
 type Proxy struct {
-	url, server string
-	listener    net.Listener
-	pumps       sync.WaitGroup
+	url      string
+	listener net.Listener
+	pumps    sync.WaitGroup
 
 	mu      sync.Mutex // guards the fields below
+	server  string
 	changed chan struct{}
 	closed  bool
 	cut     bool
@@ -58,6 +59,16 @@ func (p *Proxy) Cut() { p.change(func() { p.cut = true; p.drop() }) }
 
 // Drop breaks every connection; new ones are served.
 func (p *Proxy) Drop() { p.change(p.drop) }
+
+// Redirect breaks every connection, and leads new ones to the server at another URL.
+func (p *Proxy) Redirect(t testing.TB, server string) {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("testservers:", err)
+	}
+	p.change(func() { p.server = u.Host; p.drop() })
+}
 
 // Hang lets connections be made and stay, and nothing pass, in either direction.
 func (p *Proxy) Hang() { p.change(func() { p.hung = true }) }
@@ -135,13 +146,13 @@ type proxied struct {
 
 func (p *Proxy) serve(from net.Conn) {
 	p.mu.Lock()
-	refuse := p.cut || p.closed
+	refuse, server := p.cut || p.closed, p.server
 	p.mu.Unlock()
 	if refuse {
 		_ = from.Close() // that is the fault
 		return
 	}
-	to, err := net.Dial("tcp", p.server)
+	to, err := net.Dial("tcp", server)
 	if err != nil {
 		_ = from.Close() // as the server would
 		return

@@ -1,0 +1,155 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
+)
+
+// pauses are the waits before a statement is sent again; their number bounds how often. The first retry comes at
+// once: a connection that was cut off says nothing about the others.
+var pauses = [...]time.Duration{0, 20 * time.Millisecond, 60 * time.Millisecond}
+
+// again calls try, and calls it again on another connection while its error may pass and retry allows it.
+// It stops when ctx ends. A retry sends no prepared statement, because each connection may have a stale one.
+func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context.Context) error) error {
+	for _, pause := range pauses {
+		err := try(ctx)
+		if err == nil || ctx.Err() != nil || !passes(err) || !retry(err) {
+			return err
+		}
+		ctx = context.WithValue(ctx, unprepared{}, true)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+	return try(ctx)
+}
+
+// unprepared is the context key under which a retry says that no statement is to be prepared.
+type unprepared struct{}
+
+// readAgain runs a read, again if need be, and translates its error.
+func (d *DB) readAgain(ctx context.Context, read func(context.Context) error) error {
+	err := d.again(ctx, func(error) bool { return true }, read)
+	return explain(ctx, translate(err, ""), false)
+}
+
+// change is [DB.InTx] for a function that may run more than once: again after an attempt that certainly
+// committed nothing and failed for a reason that may pass.
+func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	return d.again(ctx, Rejected, func(ctx context.Context) error { return d.InTx(ctx, fn) })
+}
+
+// passes reports whether the same statement may succeed on another connection, or a moment later. It says nothing
+// about whether the statement was carried out.
+func passes(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case pgSerialization, pgDeadlock,
+			pgFeature, // cached plan must not change result type
+			pgNoStatement, pgSameStatement,
+			pgAdminShutdown, pgIdleSession, pgIdleTransaction, pgTooManyConnections,
+			pgInternal: // what a statement saw of a table that was being altered
+			return true
+		}
+		return connectionFailed(pg)
+	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return false // a new connection could not be made: another one will not either
+	}
+	return lost(err)
+}
+
+// lost reports whether a connection ended, or could not be made, instead of bringing an answer.
+func lost(err error) bool {
+	var network net.Error
+	var connect *pgconn.ConnectError
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network) ||
+		errors.As(err, &connect) || pgconn.SafeToRetry(err)
+}
+
+// connectionFailed reports whether an error of class 08, which poolers use too, ended the connection.
+func connectionFailed(pg *pgconn.PgError) bool { return len(pg.Code) == 5 && pg.Code[:2] == "08" }
+
+// What is said when the database is away.
+const (
+	awayMessage    = "The database cannot be reached at the moment; please try again."
+	unknownMessage = "The connection to the database was lost; the change may or may not have been made."
+)
+
+// explainWrite is [explain] for a write.
+func explainWrite(ctx context.Context, err error) error { return explain(ctx, err, !Rejected(err)) }
+
+// explain turns the error of a database that is away, read-only, full or too slow into an [Error] with a message,
+// unless it is the caller whose time is up.
+func explain(ctx context.Context, err error, uncertain bool) error {
+	var own *Error
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if errors.As(err, &own) {
+		if own.Kind != ErrUnavailable || !uncertain {
+			return err
+		}
+		return &Error{Kind: own.Kind, Message: unknownMessage, Uncertain: true, cause: err}
+	}
+	kind, message := ErrUnavailable, awayMessage
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg):
+		message, kind = explainCode(pg)
+	case !lost(err):
+		return err
+	}
+	if kind == nil {
+		return err
+	}
+	if uncertain {
+		message = unknownMessage
+	}
+	return &Error{Kind: kind, Message: message, Uncertain: uncertain, cause: err}
+}
+
+// explainCode says what the server's error means; nil: it is a fault.
+func explainCode(pg *pgconn.PgError) (message string, kind error) {
+	switch pg.Code {
+	case pgCanceled:
+		return "The database took longer than it allows for a statement.", ErrTimeout
+	case pgReadOnly:
+		return "The database takes no writes at the moment; please try again.", ErrUnavailable
+	case pgAdminShutdown, pgCrashShutdown, pgCannotConnect, pgIdleSession, pgIdleTransaction:
+		return awayMessage, ErrUnavailable
+	}
+	switch pg.Code[:min(2, len(pg.Code))] {
+	case "08":
+		return awayMessage, ErrUnavailable
+	case "53", "58": // insufficient resources; errors of the system, such as a disk's
+		return "The database lacks resources at the moment; please try again.", ErrUnavailable
+	}
+	return "", nil
+}
+
+// cutShort reports whether PostgreSQL itself said, in the place of a statement's first row, that it ends the
+// connection. A statement of its own transaction that returns a row was not committed then: the server sends the
+// row before it commits, and what it sends stays in order. A pooler in between might speak for a server that
+// committed, so nothing is certain behind one.
+func (d *DB) cutShort(err error) bool {
+	var pg *pgconn.PgError
+	if d.pooler.found.Load() || d.pooler.simple || !errors.As(err, &pg) {
+		return false
+	}
+	return pg.Code == pgAdminShutdown || pg.Code == pgIdleSession || pg.Code == pgIdleTransaction
+}

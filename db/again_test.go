@@ -1,0 +1,202 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"fieldcache/internal/testservers"
+)
+
+// load reads and writes by several until disturb returns, and fails the test for each error. What disturb is given
+// waits until each of them has got on.
+func load(t *testing.T, d testDB, disturb func(getOn func())) {
+	t.Helper()
+	var added, unknown atomic.Int64
+	var users sync.WaitGroup
+	stop := make(chan struct{})
+	for i := range 6 {
+		users.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				ctx := t.Context()
+				_, _, err := d.UsersByID(ctx, []int64{1, 2})
+				fail(t, "read users", err)
+				_, _, err = d.ProductPage(ctx, nil, Window{First: 5})
+				fail(t, "read a page", err)
+				author := int64(1)
+				_, err = d.AddReview(ctx, &Review{ProductID: 2, AuthorID: &author, Rating: 5, Body: "x"})
+				if errors.Is(err, ErrUnavailable) && !Rejected(err) {
+					unknown.Add(1) // the connection was lost while it committed
+				} else if fail(t, "add a review", err); err == nil {
+					added.Add(1)
+				}
+				_, err = d.SetStock(ctx, 1, n)
+				if !errors.Is(err, ErrUnavailable) || Rejected(err) {
+					fail(t, "set the stock", err)
+				}
+				_, _, err = d.UpdateUser(ctx, 1+int64(i%2), UserPatch{Bio: new(new(fmt.Sprint(n)))})
+				if !errors.Is(err, ErrUnavailable) || Rejected(err) {
+					fail(t, "update a user", err)
+				}
+			}
+		})
+	}
+	disturb(func() {
+		for began := added.Load() + unknown.Load(); added.Load()+unknown.Load() < began+12 && !t.Failed(); {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	close(stop)
+	users.Wait()
+	there := count(t, d, "reviews")
+	if least, most := added.Load()+2, added.Load()+unknown.Load()+2; there < least || there > most {
+		t.Errorf("there are %d reviews, want %d to %d: a write was lost or made twice", there, least, most)
+	}
+}
+
+func fail(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+	}
+}
+
+// TestFault15AlteredTable alters tables and indexes under load.
+func TestFault15AlteredTable(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	fillShop(t, d)
+	operator := openTest(t, d.url)
+	run := func(statement string, i int) {
+		t.Helper()
+		// It may itself be the one of two that is ended when they lock each other out.
+		fail(t, statement, operator.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewRaw(fmt.Sprintf(statement, i)).Exec(ctx)
+			return err
+		}))
+	}
+	load(t, d, func(getOn func()) {
+		for i := range 8 {
+			run("ALTER TABLE users ADD COLUMN extra%d text", i)
+			run("ALTER TABLE products ADD COLUMN extra%d text DEFAULT 'x'", i)
+			run("CREATE INDEX extra%d ON reviews (rating)", i)
+			getOn()
+			run("DROP INDEX extra%d", i)
+			run("ALTER TABLE reviews ADD COLUMN extra%d int", i)
+			getOn()
+		}
+	})
+}
+
+// TestFault15Terminated ends every connection again and again under load.
+func TestFault15Terminated(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	fillShop(t, d)
+	operator := openTest(t, d.url)
+	load(t, d, func(getOn func()) {
+		for range 12 {
+			execute(t, operator, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "+
+				"WHERE datname = current_database() AND pid <> pg_backend_pid()")
+			getOn()
+		}
+	})
+}
+
+// TestFault15Forgotten takes the prepared statements away from every connection, as a pooler's DISCARD ALL does.
+func TestFault15Forgotten(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	d.Bun().SetMaxOpenConns(1)
+	fillShop(t, d)
+	for range 3 {
+		all(t, d)
+		execute(t, d, "DEALLOCATE ALL")
+	}
+	if _, _, err := d.UsersByID(t.Context(), []int64{1}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFault15Deadlock has two transactions lock each other out: the one that is ended runs again.
+func TestFault15Deadlock(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	fillShop(t, d)
+	var first sync.WaitGroup
+	first.Add(2)
+	var attempts atomic.Int64
+	lockBoth := func(ids ...int) error {
+		meet := sync.OnceFunc(func() { first.Done(); first.Wait() })
+		return d.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			attempts.Add(1)
+			for _, id := range ids {
+				if _, err := tx.NewRaw("UPDATE products SET stock = stock + 1 WHERE id = ?", id).Exec(ctx); err != nil {
+					return err
+				}
+				meet()
+			}
+			return nil
+		})
+	}
+	var both sync.WaitGroup
+	both.Go(func() { fail(t, "one", lockBoth(1, 2)) })
+	both.Go(func() { fail(t, "the other", lockBoth(2, 1)) })
+	both.Wait()
+	if n := attempts.Load(); n != 3 {
+		t.Errorf("%d attempts, want 3", n)
+	}
+}
+
+// TestFault15Away says what a database that is away is called, and that it is used again once it is back.
+func TestFault15Away(t *testing.T) {
+	t.Parallel()
+	server := testservers.PostgresServer(t)
+	d := openTest(t, server.URL())
+	fillShop(t, d)
+	all(t, d)
+	server.Stop()
+	_, _, err := d.UsersByID(t.Context(), []int64{1})
+	if !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a read answered %v", err)
+	}
+	if _, err = d.SetStock(t.Context(), 1, 1); !errors.Is(err, ErrUnavailable) || !Rejected(err) {
+		t.Errorf("a write answered %v", err)
+	}
+	if _, err = d.DeleteUser(t.Context(), 1); !errors.Is(err, ErrUnavailable) || !Rejected(err) {
+		t.Errorf("a transaction answered %v", err)
+	}
+	server.Start()
+	all(t, d)
+}
+
+// TestFault15Codes looks at what the server says.
+func TestFault15Codes(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	for code, want := range map[string]error{
+		"57P03": ErrUnavailable, "53300": ErrUnavailable, "53100": ErrUnavailable, "25006": ErrUnavailable, "08006": ErrUnavailable,
+		"57014": ErrTimeout, "55P03": ErrConflict, "40001": ErrConflict, "XX001": nil,
+	} {
+		raise := "DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '" + code + "'; END $$"
+		err := d.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewRaw("?", bun.Safe(raise)).Exec(ctx)
+			return err
+		})
+		var own *Error
+		if want == nil && errors.As(err, &own) || want != nil && !errors.Is(err, want) || !Rejected(err) {
+			t.Errorf("%s: %v, want the kind %v and that nothing was committed", code, err, want)
+		}
+	}
+}
