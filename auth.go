@@ -95,6 +95,9 @@ func newAuthenticator(ctx context.Context, cfg Config, log *slog.Logger) (*authe
 func (a *authenticator) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		viewer, err := a.viewer(r)
+		if err != nil {
+			w.Header().Add("Vary", "Authorization")
+		}
 		if errors.Is(err, errNoKeys) {
 			a.log.ErrorContext(r.Context(), "token not checked", "error", err)
 			w.Header().Set("Retry-After", "5")

@@ -50,7 +50,10 @@ type Config struct {
 	JWTIssuer   string `env:"JWT_ISSUER" cmd:"serve,token" help:"the iss a token must have; none: any"`
 	JWTAudience string `env:"JWT_AUDIENCE" cmd:"serve,token" help:"the aud a token must have; none: any"`
 
+	IdentityHeaders []string `env:"IDENTITY_HEADERS" envDefault:"Authorization,Cookie" help:"headers that tell who asks, comma separated: a request with one of them gets nothing cached for nobody, and private answers vary by them" allowed:"names of headers; Authorization is always one where tokens are checked"`
+
 	CORSOrigins   []string `env:"CORS_ORIGINS" help:"origins of foreign pages that may ask, comma separated; none: same origin only" allowed:"* or scheme://host[:port] without a path"`
+	AllowedHosts  []string `env:"ALLOWED_HOSTS" help:"what Host may say on both ports, beside loopback's names, comma separated; none: on loopback loopback's names alone, else any" allowed:"names or addresses, with a port or for all ports; * for any"`
 	Introspection bool     `env:"INTROSPECTION" default:"true on loopback, else false" help:"whether __schema and __type are answered"`
 	Playground    bool     `env:"PLAYGROUND" default:"true on loopback, else false" help:"whether GET / is the playground"`
 	CacheDebug    bool     `env:"CACHE_DEBUG" default:"as PLAYGROUND" help:"whether the header Cache-Debug: 1 is honoured"`
@@ -181,7 +184,7 @@ func loadConfig(command string, environ []string, set map[string]string) (cfg Co
 	if values["CACHE_DEBUG"] == "" {
 		cfg.CacheDebug = cfg.Playground
 	}
-	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.EvictType, &cfg.EvictTag} {
+	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.AllowedHosts, &cfg.IdentityHeaders, &cfg.EvictType, &cfg.EvictTag} {
 		for i, item := range *list {
 			(*list)[i] = strings.TrimSpace(item)
 		}

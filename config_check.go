@@ -87,6 +87,7 @@ func redactURL(text string) string {
 
 var (
 	schemePattern = regexp.MustCompile(`^[a-z]{1,16}$`)
+	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'+.^_`|~-]+$") // a token of HTTP, but for *
 	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{0,64}$`)
 )
 
@@ -150,6 +151,8 @@ func (c checker) rules(command string, cfg Config) {
 	}
 	c.each("JWT_JWKS_URL", checkJWKS, cfg.JWTJWKSURL)
 	c.each("CORS_ORIGINS", checkOrigin, cfg.CORSOrigins...)
+	c.each("ALLOWED_HOSTS", checkHost, cfg.AllowedHosts...)
+	c.each("IDENTITY_HEADERS", checkHeader, cfg.IdentityHeaders...)
 	if cfg.LogFormat != "" && cfg.LogFormat != "text" && cfg.LogFormat != "json" {
 		c.fail("LOG_FORMAT", "unknown")
 	}
@@ -287,6 +290,13 @@ func checkOrigin(origin string) error {
 	return nil
 }
 
+func checkHeader(name string) error {
+	if !headerPattern.MatchString(name) {
+		return fmt.Errorf("%q is no name of a header", name)
+	}
+	return nil
+}
+
 // configWarnings is what is allowed and yet worth a second look.
 func configWarnings(command string, cfg Config, given map[string]string) []string {
 	var warnings []string
@@ -297,6 +307,9 @@ func configWarnings(command string, cfg Config, given map[string]string) []strin
 		}
 		if cfg.Open() && slices.Contains(cfg.CORSOrigins, "*") {
 			warn("open, and CORS_ORIGINS=*: every page in this machine's browsers may run every mutation")
+		}
+		if cfg.Open() && slices.Contains(cfg.AllowedHosts, "*") {
+			warn("open, and ALLOWED_HOSTS=*: a page whose name resolves to this machine may run every mutation")
 		}
 		if !isLoopback(cfg.AdminAddr) {
 			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to everyone who reaches it", cfg.AdminAddr)

@@ -53,7 +53,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
 	extensions := []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}}
 	if engine.answers != nil {
-		extensions = append(extensions, &gqlcache.Roots{Answers: engine.answers, Viewer: viewerName, Of: counter})
+		extensions = append(extensions, &gqlcache.Roots{Answers: engine.answers, Of: counter})
 	}
 	exec := graph.NewExecutor(schema, loaders, graph.Options{
 		Debug:     debug,
@@ -64,13 +64,10 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	o := gqlcache.HandlerOptions{
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
 		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
-		Answers: engine.answers, Viewer: viewerName, TagHeader: cfg.TagHeader,
+		Answers: engine.answers, Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
 	}
 	if cfg.CacheDebug {
 		o.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
-	}
-	if !cfg.Open() {
-		o.VaryPrivate = "Authorization"
 	}
 	if len(cfg.CORSOrigins) > 0 {
 		o.KeptVary = "Origin"
@@ -79,10 +76,22 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	if engine.shared != nil {
 		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
 	}
-	h := gqlcache.NewHandler(exec, o)
+	h, err := gqlcache.NewHandler(exec, o)
+	if err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
 	gw.Handler, gw.serveKept = h, h.ServeKept
 	registerAnswerMetrics(metrics, h, engine.answers)
 	return gw, nil
+}
+
+// identityHeaders names the headers that tell who asks: those that cfg names, and Authorization where tokens are
+// checked.
+func identityHeaders(cfg Config) []string {
+	if cfg.Open() {
+		return cfg.IdentityHeaders
+	}
+	return append([]string{"Authorization"}, cfg.IdentityHeaders...)
 }
 
 // viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.

@@ -97,7 +97,7 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 }
 
 // newGraphQL answers GraphQL, with a batch for each operation.
-func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) http.Handler {
+func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) (http.Handler, error) {
 	exec := executor.New(schema)
 	exec.SetParserTokenLimit(2000)
 	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
@@ -181,7 +181,10 @@ func TestReadmeSample(t *testing.T) {
 		t.Errorf("users are kept for %v; the schema says a minute", first.maxAge)
 	}
 
-	h := newGraphQL(schema, near)
+	h, err := newGraphQL(schema, near)
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"query": "{ __typename }"}`))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()

@@ -172,8 +172,10 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 	adminHandler := admin{
 		database: d.Ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
 	}.handler()
+	adminHandler = newHosts(cfg.AllowedHosts, cfg.AdminAddr).wrap(log, adminHandler)
 	requests := newRequestMetric(metrics)
-	publicHandler := traces.wrap(withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))))
+	publicHosts := newHosts(cfg.AllowedHosts, cfg.ListenAddr)
+	publicHandler := traces.wrap(withRequestLog(log, requests, publicHosts.wrap(log, newPublicHandler(cfg, auth.wrap(gw)))))
 	servers := serverPair{
 		public:  newServer(log, publicHandler, cfg.RequestTimeout+writeTimeout),
 		private: newServer(log, adminHandler, 0), // a profile takes as long as its reader wants
@@ -181,7 +183,7 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 	logStart(log, cfg, public.Addr(), private.Addr(), d)
 	if gw.serveKept != nil && traces == nil {
 		fast := fastpath.New(fastpath.Options{
-			Serve: keptOnly(log, requests, gw.serveKept), Next: publicHandler,
+			Serve: keptOnly(log, requests, publicHosts.kept(gw.serveKept)), Next: publicHandler,
 			IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 		})
 		public = fast.Attach(servers.public, public)

@@ -337,3 +337,56 @@ func FuzzViewersNeverMix(f *testing.F) {
 		newMixing(t, d, decisions[:min(len(decisions), 2000)]).run(t)
 	})
 }
+
+// A request with a cookie may be somebody's, although it has no token: it is answered nothing that was cached for
+// nobody, on a connection whose heads are known or another, and what is private says that it varies by the cookie.
+func TestFault03CookieWithoutToken(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway, "LOG_LEVEL=info", "JWT_SECRET="+secret, "IDENTITY_HEADERS=Cookie, X-User")
+	ask := func(query string, headers ...string) (*http.Response, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.graphql, strings.NewReader(`{"query":"`+query+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		for i := 0; i+1 < len(headers); i += 2 {
+			r.Header.Set(headers[i], headers[i+1])
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response, string(body)
+	}
+	const private, public = "{ user(id: 42) { email } }", "{ user(id: 42) { name } }"
+	const varies = "Accept, Accept-Encoding, Authorization, Cookie, X-User"
+	for range 4 {
+		ask(private)
+		ask(public)
+	}
+	if r, body := ask(private); !isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
+		t.Errorf("nobody: %s %v", body, r.Header)
+	}
+	for _, header := range []string{"Cookie", "X-User"} {
+		for range 3 {
+			if r, body := ask(private, header, "session=8"); isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
+				t.Errorf("with %s: %s %v", header, body, r.Header)
+			}
+		}
+		if r, body := ask(public, header, "session=8"); !isHit(r.Header.Get("Cache-Status")) {
+			t.Errorf("what is public, with %s: %s %v", header, body, r.Header)
+		}
+	}
+	// A token is looked at wherever an answer would come from.
+	for _, query := range []string{private, public} {
+		if r, body := ask(query, "Authorization", "Bearer x"); r.StatusCode != http.StatusUnauthorized || !strings.Contains(strings.Join(r.Header["Vary"], ", "), "Authorization") {
+			t.Errorf("a bad token: %d %s %v", r.StatusCode, body, r.Header)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/redis/go-redis/v9"
 	"github.com/uptrace/bun"
 
@@ -176,7 +177,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
 	loaders.Patience = time.Minute
 	s.loaders = loaders
-	s.handler = gqlcache.NewHandler(graph.NewExecutor(schema, loaders, graph.Options{
+	s.handler = handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
 		Debug: func(coordinate string) cache.Scope {
 			p, err := policies.Of(coordinate)
@@ -190,6 +191,16 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 		}},
 	}, log), gqlcache.HandlerOptions{})
 	return s
+}
+
+// handlerOf is a handler whose options are right.
+func handlerOf(t testing.TB, exec *executor.Executor, o gqlcache.HandlerOptions) *gqlcache.Handler {
+	t.Helper()
+	h, err := gqlcache.NewHandler(exec, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
 }
 
 // locked is a writer for several goroutines.

@@ -335,7 +335,7 @@ func TestInternalFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.handler = gqlcache.NewHandler(graph.NewExecutor(graph.NewSchema(nil, log), loaders, graph.Options{
+	s.handler = handlerOf(t, graph.NewExecutor(graph.NewSchema(nil, log), loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
 	}, log), gqlcache.HandlerOptions{})
 	broken = append(broken, s)

@@ -206,7 +206,7 @@ func TestIntrospection(t *testing.T) {
 
 	// Turned off, it tells nothing: neither when asked, nor by the way in an error.
 	log := slog.New(slog.DiscardHandler)
-	off := gqlcache.NewHandler(graph.NewExecutor(graph.NewSchema(s.db, log), new(dataloader.Factory), graph.Options{
+	off := handlerOf(t, graph.NewExecutor(graph.NewSchema(s.db, log), new(dataloader.Factory), graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
 	}, log), gqlcache.HandlerOptions{})
 	for name, query := range map[string]string{

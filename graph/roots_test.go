@@ -2,6 +2,7 @@ package graph_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -28,20 +29,23 @@ type kept struct {
 }
 
 func keep(t *testing.T) *kept {
+	return keepFor(t, func(context.Context) string { return "" })
+}
+
+func keepFor(t *testing.T, viewer func(context.Context) string) *kept {
 	k := &kept{shop: open(t, sqlite(t), "")}
 	store, err := answers.New(answers.Options{Cache: k.cache, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	viewer := func(context.Context) string { return "" }
 	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
 	quiet := slog.New(slog.DiscardHandler)
 	schema := graph.NewSchema(k.db, quiet)
 	exec := graph.NewExecutor(schema, k.loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
 		Extensions: []graphql.HandlerExtension{
-			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Viewer: viewer, Of: counter},
+			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Of: counter},
 		},
 	}, quiet)
 	exec.AroundRootFields(func(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
@@ -50,7 +54,7 @@ func keep(t *testing.T) *kept {
 		k.mu.Unlock()
 		return next(ctx)
 	})
-	k.handler = gqlcache.NewHandler(exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer})
+	k.handler = handlerOf(t, exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer})
 	return k
 }
 
@@ -126,5 +130,27 @@ func TestMergedRootFieldsAreNotMistaken(t *testing.T) {
 	part := strings.Replace(whole, "true", "false", 1)
 	if body, _, _ := k.get(t, part); strings.Contains(body, `"category"`) || !strings.Contains(body, `"name"`) {
 		t.Errorf("the field of a fragment that is left out is there: %s", body)
+	}
+}
+
+// Where nothing tells viewers apart, root fields that are private are kept for nobody; those that are public are.
+func TestFault02RootsWithoutViewer(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"without a viewer": false, "with one": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var viewer func(context.Context) string
+			if known {
+				viewer = func(context.Context) string { return "8" }
+			}
+			k := keepFor(t, viewer)
+			const query = `{ a: user(id: 42) { email } b: product(id: 7) { name } }`
+			k.get(t, query)
+			_, _, resolved := k.get(t, query+" ") // the same by its meaning
+			_, _, more := k.get(t, `{ c: product(id: 7) { name } d: user(id: 42) { email } }`)
+			if want := map[bool]string{true: "[] []", false: "[a] [d]"}[known]; fmt.Sprint(resolved, more) != want {
+				t.Errorf("resolved %v and %v, want %s", resolved, more, want)
+			}
+		})
 	}
 }

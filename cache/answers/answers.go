@@ -64,7 +64,10 @@ type Question struct {
 	Kind   Kind
 	Media  uint8  // number of the answer's media type
 	Text   []byte // not kept unless the answer is
-	Viewer string // tells viewers apart; empty for who is not signed in
+	Viewer string // tells viewers apart; empty where there is none, or it is not known who asks
+	// Nobody reports that nobody is signed in, which an empty Viewer alone does not: it may also be that nothing
+	// tells viewers apart. Without a viewer, private answers are stored and found only where it is set.
+	Nobody bool
 }
 
 // New makes an empty store. [Store.Close] ends it.
@@ -99,17 +102,23 @@ func (s *Store) Get(q Question, now time.Time) *Answer {
 	if !s.cache.Trusted(now) {
 		return nil
 	}
-	e := s.find(q, "")
-	if e != nil && e.private() && q.Viewer != "" {
-		e = nil // somebody else's: what is private is public to nobody
-	}
-	if e == nil && q.Viewer != "" {
-		e = s.find(q, q.Viewer)
-	}
+	e := s.candidate(q)
 	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) {
 		return nil
 	}
 	return e.Answer
+}
+
+// candidate returns the entry that q may be answered from, which may have expired or been evicted.
+func (s *Store) candidate(q Question) *entry {
+	e := s.find(q, "")
+	if e != nil && e.private() && (q.Viewer != "" || !q.Nobody) {
+		e = nil // it is what nobody sees
+	}
+	if e == nil && q.Viewer != "" {
+		e = s.find(q, q.Viewer)
+	}
+	return e
 }
 
 // find answers the entry for exactly this question and viewer.
@@ -129,7 +138,9 @@ func (s *Store) Put(q Question, a *Answer) (kept bool) {
 	}
 	viewer := ""
 	if a.private() {
-		viewer = q.Viewer
+		if viewer = q.Viewer; viewer == "" && !q.Nobody {
+			return false
+		}
 	}
 	s.entries.Set(s.hash(q, viewer), &entry{q.Kind, q.Media, bytes.Clone(q.Text), viewer, a})
 	return true

@@ -82,7 +82,7 @@ func answer(body string, maxAge time.Duration, scope cache.Scope, m cache.Made) 
 }
 
 func question(text, viewer string) answers.Question {
-	return answers.Question{Kind: answers.Body, Media: 1, Text: []byte(text), Viewer: viewer}
+	return answers.Question{Kind: answers.Body, Media: 1, Text: []byte(text), Viewer: viewer, Nobody: viewer == ""}
 }
 
 func (f *fixture) want(t *testing.T, q answers.Question, body string) {

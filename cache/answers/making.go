@@ -15,10 +15,7 @@ type making struct {
 //
 // Nobody is given what others make: who waited looks for it as for anything kept, and takes it if it is true then.
 func (s *Store) Make(q Question) (made func(), other <-chan struct{}) {
-	e := s.find(q, "")
-	if e == nil && q.Viewer != "" {
-		e = s.find(q, q.Viewer)
-	}
+	e := s.candidate(q) // never another viewer's, so that nobody waits for an answer that is not for them
 	if e == nil {
 		return nil, nil
 	}

@@ -51,7 +51,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: reply.deps.Made(), TagHeader: h.o.TagHeader,
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
-		fresh.Vary = h.o.VaryPrivate
+		fresh.Vary = h.varyOwn
 	}
 	keep := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
 	if keep {

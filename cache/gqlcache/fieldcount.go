@@ -27,7 +27,7 @@ type Counter interface {
 //
 // The mutations of an operation run one after the other; each is counted when it begins.
 type FieldCount struct {
-	// Of is the operation's counter; nil: the operation is not counted.
+	// Of returns the operation's counter; where it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
 
 	schema *ast.Schema
@@ -63,7 +63,7 @@ func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
 
 // InterceptResponse counts the root fields of a query.
 func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
+	if f.Of == nil || !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
 		return next(ctx) // it was refused: no field is resolved
 	}
 	if oc := graphql.GetOperationContext(ctx); oc.Operation != nil && oc.Operation.Operation == ast.Query {
@@ -80,6 +80,9 @@ func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.Respons
 // as a field interceptor, which is called by way of three functions more: fields that are loaded run on goroutines of their own,
 // whose stacks have to grow for each.
 func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	if f.Of == nil {
+		return next(ctx)
+	}
 	oc := graphql.GetOperationContext(ctx)
 	alone := oc.ResolverMiddleware
 	oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {

@@ -3,8 +3,11 @@ package gqlcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +19,8 @@ import (
 	"fieldcache/cache/answers"
 )
 
-// HandlerOptions are what a [Handler] takes from clients, and what it asks others. The zero value works.
+// HandlerOptions are what a [Handler] takes from clients, and what it asks others. The zero value works, and stores
+// nothing. What is left out never makes a private answer visible to others: it makes fewer answers cached.
 type HandlerOptions struct {
 	MaxBodyBytes int           // of a request. Default: 1 MiB
 	MaxBatch     int           // operations in a request. Default: 10
@@ -32,19 +36,24 @@ type HandlerOptions struct {
 	// Answers keeps whole answers. Default: none are kept. How long an answer may be kept is what [Hints]
 	// says, which is to be among the executor's extensions.
 	Answers *answers.Store
-	// Viewer tells who asks: answers that are private are kept for one viewer each. It is empty for who is
-	// not signed in. Default: nobody is.
+	// Viewer returns who asks, "" for nobody: private answers are stored for one viewer each. Where it returns ""
+	// for a request with one of IdentityHeaders or a client certificate, it is not known who asks, and
+	// nothing private is stored or served. Default: nil, which tells no viewers apart, so that nothing private
+	// is ever stored.
 	Viewer func(context.Context) string
+	// IdentityHeaders name the headers that tell who asks. [Handler.ServeKept] does not answer a request that has
+	// one of them, and private answers vary by them. Default, where it is nil: Authorization and Cookie. Name
+	// every header that Viewer, the resolvers or what stands in front of them derive an identity from.
+	IdentityHeaders []string
 	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
 	// Default: none is.
 	Computed func(http.Header) bool
-	// VaryPrivate names what private answers vary by besides: the headers that tell who asks.
-	VaryPrivate string
 	// KeptVary names what the answers of [Handler.ServeKept] vary by besides: the headers that are looked at
 	// by what stands between it and the handler. Default: none.
 	KeptVary string
 	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
-	// it: Surrogate-Key or Cache-Tag. Default: none.
+	// it: Surrogate-Key, whose names are separated by spaces, or Cache-Tag, by commas. In the names, whatever is
+	// no visible ASCII, and space, comma and % are percent-encoded. Default: none.
 	TagHeader string
 }
 
@@ -74,6 +83,10 @@ type Handler struct {
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
+	identity   []string  // canonical names of the headers that tell who asks
+	cookies    bool      // whether Cookie is one of them
+	rare       []string  // those that are neither Cookie nor Authorization
+	varyOwn    string    // what private answers vary by besides
 	keptVary   []string  // of what ServeKept answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
@@ -81,16 +94,21 @@ type Handler struct {
 
 // NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
 // gqlgen's own means. The handler gives it a cache of parsed documents that is bounded by bytes. Set a limit
-// of tokens: what is too long is then refused before it costs anything.
-func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
-	if o.MaxBodyBytes <= 0 {
+// of tokens: what is too long is then refused before it costs anything. Options that cannot be meant are an
+// error, which names every fault.
+func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
+	identity, err := o.check()
+	if exec == nil {
+		err = errors.Join(errors.New("no executor"), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("gqlcache: options of a handler: %w", err)
+	}
+	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = 1 << 20
 	}
-	if o.MaxBatch <= 0 {
+	if o.MaxBatch == 0 {
 		o.MaxBatch = 10
-	}
-	if o.Viewer == nil {
-		o.Viewer = func(context.Context) string { return "" }
 	}
 	if o.Computed == nil {
 		o.Computed = func(http.Header) bool { return false }
@@ -105,9 +123,13 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) *Handler {
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents),
 		compressor: answers.NewCompressor(),
 		header:     answers.NewHeader(),
+		identity:   identity,
+		cookies:    slices.Contains(identity, "Cookie"),
+		rare:       slices.DeleteFunc(slices.Clone(identity), func(name string) bool { return name == "Cookie" || name == "Authorization" }),
+		varyOwn:    strings.Join(identity, ", "),
 		keptVary:   keptVary,
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
-	}
+	}, nil
 }
 
 // request is what came in before it is decoded: beside the data and the viewer, all that its answer depends
@@ -117,7 +139,7 @@ type request struct {
 	body     []byte // of a POST; of a GET the query, as it is in the URL
 	media    media
 	encoding answers.Encoding
-	viewer   string
+	asker    asker
 	made     func() // tells that the answer was put, or will not be
 	batch    bool   // known once it is decoded
 }
@@ -135,7 +157,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	in.viewer = h.o.Viewer(r.Context())
+	in.asker = h.askerOf(r)
 	wish := h.wishOf(r.Header)
 	a := h.kept(in.question(), wish)
 	if a == nil {
@@ -170,6 +192,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wish.bare {
 		ctx = cache.Unkept(ctx)
 	}
+	ctx = context.WithValue(ctx, askerKey{}, in.asker)
 	ctx, deps := cache.CollectDeps(ctx)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch

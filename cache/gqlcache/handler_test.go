@@ -57,7 +57,10 @@ func serve(o gqlcache.HandlerOptions) *service {
 	})
 	s.exec.SetParserTokenLimit(2000)
 	s.exec.SetRecoverFunc(func(context.Context, any) error { return errors.New("a panic") })
-	s.Handler = gqlcache.NewHandler(s.exec, o)
+	var err error
+	if s.Handler, err = gqlcache.NewHandler(s.exec, o); err != nil {
+		panic(err)
+	}
 	return s
 }
 

@@ -20,7 +20,6 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
-	"fieldcache/cache/memstore"
 )
 
 // keeper is a handler that keeps answers. Each field's value is loaded through a cache, under a key of the
@@ -52,21 +51,16 @@ const keeperSchema = `
 	type Mutation { change: String @cacheControl(maxAge: 60) }`
 
 func keep(t testing.TB, o gqlcache.HandlerOptions) *keeper {
-	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k := &keeper{cache: cache.New(cache.Options{Memory: memory})}
-	if o.Answers, err = answers.New(answers.Options{Cache: k.cache, MaxBytes: 1 << 20}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		o.Answers.Close()
-		if err := k.cache.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	o.Viewer = func(ctx context.Context) string { v, _ := ctx.Value(viewerKey{}).(string); return v }
+	o.Viewer = viewerIn
+	return keepFor(t, o)
+}
+
+// keepFor is keep with another Viewer, or none.
+func keepFor(t testing.TB, o gqlcache.HandlerOptions, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
+	t.Helper()
+	s := newStore(t)
+	k := &keeper{cache: s.cache}
+	o.Answers = s.Store
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: keeperSchema})
 	exec := executor.New(&graphql.ExecutableSchemaMock{
 		SchemaFunc:     func() *ast.Schema { return schema },
@@ -74,9 +68,17 @@ func keep(t testing.TB, o gqlcache.HandlerOptions) *keeper {
 		ExecFunc:       k.exec,
 	})
 	exec.Use(&gqlcache.Hints{})
-	k.Handler = gqlcache.NewHandler(exec, o)
+	for _, e := range extensions {
+		exec.Use(e(s.Store))
+	}
+	var err error
+	if k.Handler, err = gqlcache.NewHandler(exec, o); err != nil {
+		t.Fatal(err)
+	}
 	return k
 }
+
+func viewerIn(ctx context.Context) string { v, _ := ctx.Value(viewerKey{}).(string); return v }
 
 type viewerKey struct{}
 
@@ -204,7 +206,7 @@ func (k *keeper) send(t testing.TB, in request) reply {
 		r.Header.Add(name, value)
 	}
 	w := httptest.NewRecorder()
-	if !k.front || in.viewer != "" || !k.ServeKept(w, r) {
+	if !k.front || !k.ServeKept(w, r) {
 		k.ServeHTTP(w, r)
 	}
 	return reply{w.Code, w.Result().Header, w.Body.String()}
@@ -318,7 +320,7 @@ func TestAnswersWithExtensions(t *testing.T) {
 // Answers to different viewers are different where they are private, and the same where they are not.
 func TestKeptForWhom(t *testing.T) {
 	t.Parallel()
-	k := keep(t, gqlcache.HandlerOptions{VaryPrivate: "Authorization"})
+	k := keep(t, gqlcache.HandlerOptions{})
 	mine := post(`{"query":"{ alias: mine }"}`)
 	bodies := map[string]bool{}
 	for _, viewer := range []string{"8", "9", "", "8 admin"} {
@@ -326,11 +328,11 @@ func TestKeptForWhom(t *testing.T) {
 		if bodies[r.body] || !strings.Contains(r.body, "{}"+viewer+" v") {
 			t.Errorf("%q: %s", viewer, r.body)
 		}
-		if r.header.Get("Cache-Control") != "max-age=60, private" || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization" {
+		if r.header.Get("Cache-Control") != "max-age=60, private" || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
 			t.Errorf("%q: %v", viewer, r.header)
 		}
 		bodies[r.body] = true
-		if again := k.send(t, mine.as(viewer)); !again.hit() || again.body != r.body || strings.Join(again.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization" {
+		if again := k.send(t, mine.as(viewer)); !again.hit() || again.body != r.body || strings.Join(again.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
 			t.Errorf("%q: %s %v", viewer, again.body, again.header)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,16 +78,16 @@ func (w wish) takes(a *answers.Answer, now time.Time) bool {
 
 // question is what the request asks, as it came.
 func (in *request) question() answers.Question {
-	q := answers.Question{Kind: answers.Body, Media: uint8(in.media), Text: in.body, Viewer: in.viewer}
+	q := answers.Question{Kind: answers.Body, Media: uint8(in.media), Text: in.body}
 	if in.read {
 		q.Kind = answers.URL
 	}
-	return q
+	return in.asker.question(q)
 }
 
 // meant is the question that a meaning is.
 func (in *request) meant(meaning []byte) answers.Question {
-	return answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning, Viewer: in.viewer}
+	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
 // kept is what is kept for a question, if the client takes it.
@@ -209,13 +210,13 @@ func (m *meanings) of(oc *graphql.OperationContext) []byte {
 
 // ServeKept answers a request that needs no closer look from what is kept, and reports whether it did. It
 // costs about as much as writing the bytes, and may stand in front of everything else that a request
-// passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. Who asks is taken to be nobody,
-// so a request that says who asks is not answered.
+// passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. It does not answer a request
+// that may be somebody's: one that has an identity header or a client certificate, or whose context has a viewer.
 func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
-	if h.o.Answers == nil || !plain(r) {
+	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
 		return false
 	}
-	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	in := request{asker: asker{nobody: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	if in.media == noMedia {
 		return false
 	}
@@ -254,8 +255,8 @@ const varies = "Accept, Accept-Encoding"
 // plainBytes bounds the body of a request that is looked up before it is looked at.
 const plainBytes = 64 << 10
 
-// plain reports whether nothing in a request's head asks for more than an answer.
-func plain(r *http.Request) bool {
+// plain reports whether nothing in a request's head asks for more than an answer, or may tell who asks.
+func (h *Handler) plain(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost:
 		if t := r.Header["Content-Type"]; r.ContentLength <= 0 || r.ContentLength > plainBytes || len(t) != 1 ||
@@ -270,9 +271,17 @@ func plain(r *http.Request) bool {
 		switch name {
 		case "Authorization", "Cache-Control", "Pragma", "Cache-Debug", "Content-Encoding", "Origin", "Expect", "If-None-Match":
 			return false
+		case "Cookie": // by far the most frequent
+			if h.cookies {
+				return false
+			}
+		default:
+			if len(h.rare) > 0 && slices.Contains(h.rare, name) {
+				return false
+			}
 		}
 	}
-	return true
+	return !certified(r)
 }
 
 // Kept is how many requests were answered from what was kept.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -21,13 +22,12 @@ import (
 // an answer. Where an answer cannot be given as it was, because a part of it ended or was evicted, those of its
 // root fields that are still true are written as they were, and only the others are resolved. A query of one
 // root field has nothing to gain, and is left alone. Use it after [Hints], which says how long a root field
-// may be kept.
+// may be kept. Who asks is what a [Handler] knows of it: without one, nothing private is kept.
 type Roots struct {
 	// Answers is where root fields are kept. Required.
 	Answers *answers.Store
-	// Viewer is that of [HandlerOptions].
-	Viewer func(context.Context) string
-	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer.
+	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer. Default: nothing
+	// is counted.
 	Of func(context.Context) Counter
 
 	forms forms[ast.Field]
@@ -43,7 +43,12 @@ var _ interface {
 func (*Roots) ExtensionName() string { return "Roots" }
 
 // Validate implements gqlgen's extension.
-func (*Roots) Validate(graphql.ExecutableSchema) error { return nil }
+func (r *Roots) Validate(graphql.ExecutableSchema) error {
+	if r.Answers == nil {
+		return errors.New("gqlcache: Roots needs a store of answers")
+	}
+	return nil
+}
 
 // rootsKey is where an operation's context has its rootsRun.
 type rootsKey struct{}
@@ -51,7 +56,7 @@ type rootsKey struct{}
 // rootsRun is what one operation resolves of its root fields.
 type rootsRun struct {
 	collector *collector
-	viewer    string
+	asker     asker
 
 	mu   sync.Mutex
 	made []rootMade
@@ -72,7 +77,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 		return next(ctx)
 	}
 	c.byRoot = true
-	run := &rootsRun{collector: c, viewer: r.Viewer(ctx)}
+	run := &rootsRun{collector: c, asker: askerIn(ctx)}
 	response := next(context.WithValue(ctx, rootsKey{}, run))
 	if response == nil || len(response.Errors) > 0 || response.HasNext != nil {
 		return response
@@ -80,7 +85,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	now := time.Now()
 	for _, m := range run.made {
 		o := c.root(m.alias)
-		r.Answers.Put(rootQuestion(m.text, run.viewer), answers.NewAnswer(answers.Fresh{
+		r.Answers.Put(run.question(m.text), answers.NewAnswer(answers.Fresh{
 			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Made: m.deps.Made(),
 		}, now))
 	}
@@ -97,8 +102,8 @@ func (r *Roots) single(ctx context.Context) bool {
 	return ok
 }
 
-func rootQuestion(text []byte, viewer string) answers.Question {
-	return answers.Question{Kind: answers.Root, Text: text, Viewer: viewer}
+func (r *rootsRun) question(text []byte) answers.Question {
+	return r.asker.question(answers.Question{Kind: answers.Root, Text: text})
 }
 
 // InterceptRootField answers a root field from what is kept, or notes what it is resolved to.
@@ -113,11 +118,13 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 		return next(ctx)
 	}
 	if !cache.IsFresh(ctx) {
-		if a := r.Answers.Get(rootQuestion(text, run.viewer), time.Now()); a != nil {
+		if a := r.Answers.Get(run.question(text), time.Now()); a != nil {
 			run.collector.restrict(bound{a.MaxAge(), a.Scope()})
 			cache.DepsOf(ctx).Use(a.Made())
-			if c := r.Of(ctx); c != nil {
-				c.Expect(ctx, -1)
+			if r.Of != nil {
+				if c := r.Of(ctx); c != nil {
+					c.Expect(ctx, -1)
+				}
 			}
 			return written(a.Body())
 		}

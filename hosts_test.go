@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestFault19WhatHostMaySay(t *testing.T) {
+	const loopback, everywhere = "127.0.0.1:8080", "0.0.0.0:8080"
+	own := []string{
+		"localhost", "localhost:8080", "LOCALHOST", "LocalHost.", "localhost.:1", "localhost:", "127.0.0.1", "127.0.0.1:9", "127.8.9.1",
+		"[::1]", "[::1]:8080", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]:80",
+	}
+	foreign := []string{
+		"", ".", ":", ":8080", "evil.example", "evil.example:8080", "localhost.evil.example", "evil.localhost", "localhost..", ".localhost",
+		"127.0.0.1.evil.example", "127.0.0.1.nip.io", "0.0.0.0:8080", "10.0.0.1", "[::]", "[2001:db8::1]", "[::1%25lo]", "[::1%lo]", "::1", "[::1", "[::1]x",
+		"[::1]:8x", "[127.0.0.1]", "user@localhost", "localhost:80@evil.example", "localhost:123456", "localhost/evil", "localhost evil", "evil.example,localhost",
+		"2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.01", "ｌocalhost", "localhost\x00", "localhost#", "shop.example",
+	}
+	shop := []string{"shop.example", "SHOP.example.", "shop.example:443", "api.shop.example:8443", "[2001:db8::7]:80", "[2001:DB8:0::7]"}
+	listed := []string{"Shop.Example.", "api.shop.example:8443", "[2001:db8::7]"}
+	for _, c := range []struct {
+		addr   string
+		listed []string
+		good   [][]string
+		bad    [][]string
+	}{
+		{loopback, nil, [][]string{own}, [][]string{foreign, shop}},
+		{"localhost:0", nil, [][]string{own}, [][]string{foreign, shop}},
+		{"[::1]:0", nil, [][]string{own}, [][]string{foreign, shop}},
+		{loopback, listed, [][]string{own, shop}, [][]string{foreign[:len(foreign)-1], {"api.shop.example", "api.shop.example:443", "shop.example.evil", "xshop.example"}}},
+		{everywhere, listed, [][]string{own, shop}, [][]string{foreign[:len(foreign)-1]}},
+		{everywhere, nil, [][]string{own, foreign, shop}, nil},
+		{loopback, []string{"*"}, [][]string{own, foreign, shop}, nil},
+	} {
+		h := newHosts(c.listed, c.addr)
+		for want, lists := range map[bool][][]string{true: c.good, false: c.bad} {
+			for _, list := range lists {
+				for _, text := range list {
+					if h.allow(text) != want {
+						t.Errorf("on %s with %q: %q is allowed: %t", c.addr, c.listed, text, !want)
+					}
+				}
+			}
+		}
+	}
+	h := newHosts(listed, loopback)
+	if n := testing.AllocsPerRun(100, func() { h.allow("127.0.0.1:8080"); h.allow("shop.example") }); n > 0 {
+		t.Errorf("looking at a Host allocates %v times", n)
+	}
+}
+
+// exchange sends a request as it is and returns the status and the body.
+func exchange(t *testing.T, url, request string) (int, string) {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(url, "/graphql"), "http://"), "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatalf("%q: %v", request, err)
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(body)
+}
+
+// What a page makes a browser send after it had its name resolve to this machine is refused on both ports, whatever
+// it asks, and is answered nothing from the cache.
+func TestFault19Rebinding(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway, "LOG_LEVEL=info")
+	setStock := `{"query":"mutation { setStock(productId: 7, stock: 1) { id } }"}`
+	read := `{"query":"{ product(id: 7) { name } }"}`
+	post := func(target, host, body string, headers ...string) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s",
+			target, host, len(body), strings.Join(append(headers, ""), "\r\n"), body)
+	}
+	get := func(target, host string, headers ...string) string {
+		return fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", target, host, strings.Join(append(headers, ""), "\r\n"))
+	}
+	evict := `{"keys":["product:7"]}`
+	for range 2 {
+		if status, body := exchange(t, p.graphql, post("/graphql", "localhost", read)); status != 200 || !strings.Contains(body, `"name"`) {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	const refused = http.StatusMisdirectedRequest
+	for name, c := range map[string]struct {
+		url, request string
+		status       int
+	}{
+		"a mutation":                     {p.graphql, post("/graphql", "evil.example", setStock), refused},
+		"what is cached":                 {p.graphql, post("/graphql", "evil.example:8080", read), refused},
+		"the playground":                 {p.graphql, get("/", "evil.example"), refused},
+		"elsewhere":                      {p.graphql, get("/elsewhere", "evil.example"), refused},
+		"an absolute target":             {p.graphql, post("http://evil.example/graphql", "localhost", read), refused},
+		"an absolute target of ours":     {p.graphql, post("http://localhost/graphql", "evil.example", read), 200},
+		"an absolute target with a user": {p.graphql, post("http://localhost@evil.example/graphql", "localhost", read), refused},
+		"a user in Host":                 {p.graphql, post("/graphql", "localhost@evil.example", read), 400},
+		"no Host":                        {p.graphql, post("/graphql", "", read), refused},
+		"HTTP/1.0 without one":           {p.graphql, "GET /graphql HTTP/1.0\r\n\r\n", refused},
+		"two of them":                    {p.graphql, get("/graphql?query={__typename}", "localhost", "Host: evil.example"), 400},
+		"upper case":                     {p.graphql, post("/graphql", "LOCALHOST", read), 200},
+		"a dot at the end":               {p.graphql, post("/graphql", "localhost.", read), 200},
+		"IPv6":                           {p.graphql, post("/graphql", "[::1]:1", read), 200},
+
+		"an eviction":                     {p.admin, post("/evict", "evil.example", evict), refused},
+		"a heap profile":                  {p.admin, get("/debug/pprof/heap", "evil.example"), refused},
+		"metrics":                         {p.admin, get("/metrics", "evil.example"), refused},
+		"health":                          {p.admin, get("/healthz", "evil.example"), refused},
+		"an eviction of ours":             {p.admin, post("/evict", "localhost", evict), 200},
+		"by a page of the port":           {p.admin, post("/evict", "localhost:1", evict, "Origin: http://localhost:1", "Sec-Fetch-Site: same-origin"), 200},
+		"by a page of the other port":     {p.admin, post("/evict", "localhost:1", evict, "Origin: http://localhost:2", "Sec-Fetch-Site: same-site"), 403},
+		"by a page elsewhere":             {p.admin, post("/evict", "localhost", evict, "Origin: http://evil.example"), 403},
+		"by a page without an origin":     {p.admin, post("/evict", "localhost", evict, "Origin: null"), 403},
+		"by a page that says it is ours":  {p.admin, post("/evict", "localhost", evict, "Origin: http://evil.example", "Sec-Fetch-Site: same-origin"), 403},
+		"by a page with two origins":      {p.admin, post("/evict", "localhost", evict, "Origin: http://localhost", "Origin: http://evil.example"), 403},
+		"by a form":                       {p.admin, strings.Replace(post("/evict", "localhost", evict), "application/json", "text/plain", 1), 415},
+		"JSON and a form":                 {p.admin, post("/evict", "localhost", evict, "Content-Type: text/plain"), 415},
+		"a profile as an image of a page": {p.admin, get("/debug/pprof/profile?seconds=30", "localhost", "Sec-Fetch-Site: cross-site"), 403},
+		"a profile by POST":               {p.admin, post("/debug/pprof/heap", "localhost", evict), 404},
+		"metrics by a page elsewhere":     {p.admin, get("/metrics", "localhost", "Origin: http://evil.example"), 403},
+		"metrics typed in by a person":    {p.admin, get("/metrics", "localhost", "Sec-Fetch-Site: none"), 200},
+	} {
+		if status, body := exchange(t, c.url, c.request); status != c.status || status == refused && !strings.Contains(body, "ALLOWED_HOSTS") {
+			t.Errorf("%s: %d %.200s, want %d", name, status, body, c.status)
+		}
+	}
+
+	// On one connection, whose heads are known by now.
+	c, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for i, host := range []string{"localhost", "localhost", "localhost", "evil.example", "localhost", "evil.example", "evil.example"} {
+		if _, err := io.WriteString(c, post("/graphql", host, read)); err != nil {
+			t.Fatal(err)
+		}
+		r, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[bool]int{true: 200, false: refused}[host == "localhost"]; r.StatusCode != want || !json.Valid(body) {
+			t.Errorf("request %d for %s: %d %s", i, host, r.StatusCode, body)
+		}
+	}
+}
+
+func TestFault19AllowedHosts(t *testing.T) {
+	t.Parallel()
+	p := start(t, echo(), "ALLOWED_HOSTS=shop.example, admin.example:9000")
+	for host, want := range map[string][2]int{
+		"shop.example": {404, 200}, "shop.example:8443": {404, 200}, "admin.example": {421, 421}, "admin.example:9000": {404, 200},
+		"localhost": {404, 200}, "evil.example": {421, 421},
+	} {
+		for i, url := range []string{p.graphql, p.admin} {
+			if status, body := exchange(t, url, "GET /healthz HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); status != want[i] {
+				t.Errorf("%s: %d %s", host, status, body)
+			}
+		}
+	}
+	if !strings.Contains(p.stderr.String(), `"host":"evil.example"`) {
+		t.Errorf("the log does not tell which host was refused: %s", p.stderr)
+	}
+}
