@@ -66,7 +66,10 @@ func doMigrate(ctx context.Context, args []string, cfg Config, sys system, _ *sl
 			return err
 		case "down":
 			taken, err := d.MigrateDown(ctx)
-			printMigrations(sys, d, "taken back", taken, err)
+			printMigrations(sys, d, "taken back", taken.Migrations, err)
+			for _, left := range taken.Left {
+				fmt.Fprintf(sys.stdout, "left: %s\n", left)
+			}
 			return err
 		default:
 			states, err := d.MigrateStatus(ctx)

@@ -59,17 +59,42 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 		return nil, err
 	}
 	o.Outbox = outbox.New(aside.Bun(), dataloader.Evictions)
+	watch := outbox.NewWatch(aside.Bun(), db.NotedTables(), log)
+	// What changed while no gateway ran is recorded before the outbox is read for the first time.
+	if err := watch.Look(ctx); err != nil {
+		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
+	}
 	e.cache = cache.New(o)
-	e.close = func() error { return errors.Join(e.cache.Close(), aside.Close()) }
+	stopWatch := inBackground(ctx, watch.Run)
+	e.close = func() error {
+		stopWatch()
+		return errors.Join(e.cache.Close(), aside.Close())
+	}
 	registerCacheMetrics(metrics, e.cache, memory)
+	registerWatchMetrics(metrics, watch)
 	if cfg.AnswerCache {
 		if e.answers, err = answers.New(answers.Options{Cache: e.cache, MaxBytes: half}); err != nil {
 			return nil, errors.Join(err, e.close())
 		}
+		below := e.close
 		e.close = func() error {
 			e.answers.Close()
-			return errors.Join(e.cache.Close(), aside.Close())
+			return below()
 		}
 	}
 	return e, nil
+}
+
+// inBackground runs do, and returns what ends it and waits for its end.
+func inBackground(ctx context.Context, do func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }

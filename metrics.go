@@ -7,6 +7,7 @@ import (
 	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
 )
 
 // registerCacheMetrics shows the cache's counters.
@@ -55,6 +56,18 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		return 0
 	})
 	gauge("memory_bytes", "What the entries in memory weigh.", func() float64 { return float64(memory.Bytes()) })
+}
+
+// registerWatchMetrics shows whether the database notes writes.
+func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
+	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "fieldcache", Name: "table_changes_total",
+		Help: "Changes of tables that no write explains, such as a partition detached or a trigger disabled, for which a table was evicted.",
+	}, func() float64 { return float64(w.Changes()) }))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "fieldcache", Name: "tables_unnoted",
+		Help: "Tables whose writes the database does not note, and which are evicted every few seconds instead. It must be 0.",
+	}, func() float64 { return float64(w.Unnoted()) }))
 }
 
 // registerAnswerMetrics shows what is kept of whole answers; kept may be nil.

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/migrate"
 
+	"fieldcache/cache/outbox"
 	"fieldcache/db/migrations"
 )
 
@@ -23,6 +24,9 @@ type Status struct {
 
 // ErrSchema is the kind of error of [DB.CheckSchema] when the database is behind.
 var ErrSchema = errors.New("the database schema is not up to date: run `fieldcache migrate up` or set MIGRATE=true")
+
+// NotedTables says of each table which of its columns name keys of the cache, and which matter.
+func NotedTables() []outbox.Table { return migrations.NotedTables() }
 
 // MigrateUp applies what is missing, in one transaction, and returns the names of the migrations it applied.
 // Tables that are there already are adopted with their data. Several processes may call it at once: one
@@ -41,6 +45,10 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 		if err := reopen(ctx, db, m); err != nil {
 			return err
 		}
+		// The steps check only what they add to.
+		if err := migrations.Check(ctx, db); err != nil {
+			return err
+		}
 		group, err := m.Migrate(ctx)
 		for _, migration := range group.Migrations {
 			applied = append(applied, migration.Name)
@@ -53,7 +61,8 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 	return applied, nil
 }
 
-// reopen marks the migrations as not applied whose objects are no longer there, so that they run again.
+// reopen marks the migrations as not applied whose objects are no longer there or no longer as they were, so that
+// they run again.
 func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 	missing, err := migrations.Missing(ctx, db)
 	if err != nil {
@@ -64,7 +73,15 @@ func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 		return fmt.Errorf("read %s: %w", migrations.Table, err)
 	}
 	for _, migration := range all.Applied() {
-		if !slices.ContainsFunc(missing, func(o migrations.Object) bool { return o.Migration == migration.Name }) {
+		again := slices.ContainsFunc(missing, func(o migrations.Object) bool { return o.Migration == migration.Name })
+		if migration.Name == migrations.Outbox {
+			differences, err := outbox.Diff(ctx, db, migrations.NotedTables())
+			if err != nil {
+				return err
+			}
+			again = len(differences) > 0
+		}
+		if !again {
 			continue
 		}
 		if err := m.MarkUnapplied(ctx, &migration); err != nil {
@@ -74,43 +91,37 @@ func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 	return migrations.Forget(ctx, db, missing)
 }
 
-// MigrateDown takes all migrations back, in one transaction, and returns their names. What [DB.MigrateUp]
-// added goes, tables with their data included; what was there before stays as it is.
-func (d *DB) MigrateDown(ctx context.Context) ([]string, error) {
-	var taken []string
+// TakenBack is what [DB.MigrateDown] did.
+type TakenBack struct {
+	Migrations []string // the last first
+	// Left says of each object that has a name of ours, or was added by us, why it stayed.
+	Left []string
+}
+
+// MigrateDown takes all migrations back, in one transaction. What [DB.MigrateUp] added goes, tables with their data
+// included; what was there before, or was changed since by others, stays as it is. Objects are known by what they are,
+// also in a database that was restored from a dump.
+func (d *DB) MigrateDown(ctx context.Context) (TakenBack, error) {
+	var taken TakenBack
 	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 		there, err := migrations.HasTable(ctx, db, migrations.Table)
-		if err != nil || !there {
+		if err != nil {
 			return err
 		}
-		unknown, err := m.MissingMigrations(ctx)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", migrations.Table, err)
-		}
-		if len(unknown) > 0 {
-			return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that one to take it back", unknown[0].Name)
-		}
-		for {
-			group, err := m.Rollback(ctx)
+		if there {
+			unknown, err := m.MissingMigrations(ctx)
 			if err != nil {
-				return err
+				return fmt.Errorf("read %s: %w", migrations.Table, err)
 			}
-			if group.IsZero() {
-				break
-			}
-			for _, migration := range slices.Backward(group.Migrations) {
-				taken = append(taken, migration.Name)
+			if len(unknown) > 0 {
+				return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that one to take it back", unknown[0].Name)
 			}
 		}
-		for _, table := range []string{migrations.ObjectsTable, migrations.LocksTable, migrations.Table} {
-			if _, err := db.NewDropTable().Table(table).IfExists().Exec(ctx); err != nil {
-				return fmt.Errorf("drop %s: %w", table, err)
-			}
-		}
-		return nil
+		taken.Migrations, taken.Left, err = migrations.TakeBack(ctx, db)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("migrate down: %w", err)
+		return TakenBack{}, fmt.Errorf("migrate down: %w; nothing was changed", err)
 	}
 	return taken, nil
 }
@@ -132,8 +143,9 @@ func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
 	return states, nil
 }
 
-// CheckSchema returns an error of kind [ErrSchema] that names what is missing unless all migrations are
-// applied and all that they rely on is still there. A schema that is newer is no error.
+// CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed unless all migrations are
+// applied and all that they rely on is still there, or that names the columns that are not of the shape that is
+// needed. A schema that is newer is no error.
 func (d *DB) CheckSchema(ctx context.Context) error {
 	states, err := d.MigrateStatus(ctx)
 	if err != nil {
@@ -153,11 +165,19 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 		for _, o := range missing {
 			lacking = append(lacking, o.String())
 		}
+		differences, err := outbox.Diff(ctx, d.bun, migrations.NotedTables())
+		if err != nil {
+			return fmt.Errorf("check schema: %w", err)
+		}
+		for _, d := range differences {
+			lacking = append(lacking, d.String())
+		}
 	}
+	shape := migrations.Check(ctx, d.bun)
 	if len(lacking) > 0 {
-		return fmt.Errorf("%w (missing: %s)", ErrSchema, strings.Join(lacking, ", "))
+		return errors.Join(fmt.Errorf("%w (missing: %s)", ErrSchema, strings.Join(lacking, ", ")), shape)
 	}
-	return nil
+	return shape
 }
 
 // migrate runs fn with a migrator whose every statement belongs to one transaction, which no other process's
@@ -165,11 +185,10 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *migrate.Migrator) error) error {
 	return d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		if d.Postgres() {
-			const lockKey = 0x6669656c64 // any number, the same for all gateways
 			if _, err := tx.NewRaw("SET LOCAL statement_timeout = 0").Exec(ctx); err != nil {
 				return err
 			}
-			if _, err := tx.NewRaw("SELECT pg_advisory_xact_lock(?)", lockKey).Exec(ctx); err != nil {
+			if _, err := tx.NewRaw("SELECT pg_advisory_xact_lock(?)", outbox.InstallLock).Exec(ctx); err != nil {
 				return fmt.Errorf("wait for other migrations: %w", err)
 			}
 		}

@@ -51,8 +51,8 @@ func open(t testing.TB, url string) box {
 	t.Cleanup(func() { _ = d.Close() })
 	b := box{Outbox: outbox.New(d.Bun(), evictions), db: d.Bun(), postgres: d.Postgres()}
 	b.exec(t, "CREATE TABLE things (id bigint PRIMARY KEY, name text, hidden text)")
-	for _, o := range append(outbox.Objects(b.postgres, "public"), things.Triggers(b.postgres)...) {
-		b.exec(t, o.Create)
+	if err := outbox.Install(t.Context(), b.db, []outbox.Table{things}); err != nil {
+		t.Fatal(err)
 	}
 	return b
 }

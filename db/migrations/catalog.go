@@ -13,10 +13,10 @@ import (
 type catalog interface {
 	// relation says what stands under a name: "table", "index", "view", …, or "" for nothing.
 	relation(ctx context.Context, name string) (kind string, err error)
-	// find looks for an object and returns its id, 0 where objects have none.
-	find(ctx context.Context, kind, name string) (oid int64, there bool, err error)
-	// fires reports whether a trigger that is there is not disabled.
-	fires(ctx context.Context, trigger string) (bool, error)
+	// find looks for an object; nil: there is none.
+	find(ctx context.Context, kind, name string) (*foundObject, error)
+	// life tells one life of a database from that in which its dump is restored, as long as ids are told apart.
+	life(ctx context.Context) (string, error)
 	columns(ctx context.Context, table string) ([]foundColumn, error)
 	// indexes returns a table's whole and usable indexes: none that is partial or sorted downwards.
 	indexes(ctx context.Context, table string) ([]foundIndex, error)
@@ -24,10 +24,19 @@ type catalog interface {
 	serves(columnType string, kind columnKind) bool
 }
 
+// foundObject is an object as it is.
+type foundObject struct {
+	OID        int64  // 0 where objects have none
+	Definition string // what it is made of
+}
+
 type foundColumn struct {
 	Name       string
-	Type       string
-	Filled     bool     // by the database, when an INSERT does not
+	Type       string   // that a domain stands for
+	Required   bool     // whether it cannot be NULL
+	Counted    bool     // by the database, when an INSERT gives no value
+	Filled     bool     // by the database with anything, when an INSERT gives no value
+	Generated  bool     // by the database, whatever an INSERT says
 	References []string // "users ON DELETE CASCADE", "countries ON DELETE NO ACTION"
 }
 
@@ -62,34 +71,45 @@ func (c postgresCatalog) relation(ctx context.Context, name string) (string, err
 	return first(kinds), wrap(err, name)
 }
 
-func (c postgresCatalog) find(ctx context.Context, kind, name string) (int64, bool, error) {
-	var oids []int64
-	query, args := `SELECT oid::bigint FROM pg_class WHERE oid = to_regclass(?)`, []any{name}
+func (c postgresCatalog) find(ctx context.Context, kind, name string) (*foundObject, error) {
+	query := `SELECT c.oid::bigint AS oid, pg_get_indexdef(c.oid, 0, true) AS definition FROM pg_class AS c WHERE c.oid = to_regclass(?)`
 	switch kind {
 	case kindExtension:
-		query = `SELECT 0::bigint FROM pg_extension WHERE extname = ?`
-	case kindFunction:
-		query = `SELECT oid::bigint FROM pg_proc WHERE oid = to_regproc(?)`
-	case kindTrigger:
-		trigger, table, _ := strings.Cut(name, " ON ")
-		query, args = `SELECT oid::bigint FROM pg_trigger WHERE tgname = ? AND tgrelid = to_regclass(?)`, []any{trigger, table}
+		query = `SELECT 0::bigint AS oid, extname AS definition FROM pg_extension WHERE extname = ?`
+	case kindTable:
+		query = `SELECT c.oid::bigint AS oid, concat(c.relkind, ' ', (
+				SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END), ', ' ORDER BY a.attnum)
+				FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), '; ', (
+				SELECT string_agg(concat_ws(' ', f.conname, pg_get_constraintdef(f.oid, true)), ', ' ORDER BY f.conname)
+				FROM pg_constraint AS f WHERE f.conrelid = c.oid AND f.contype IN ('c', 'f', 'p', 'u', 'x'))) AS definition
+			FROM pg_class AS c WHERE c.oid = to_regclass(?)`
 	}
-	err := c.db.NewRaw(query, args...).Scan(ctx, &oids)
-	return first(oids), len(oids) > 0, wrap(err, name)
+	var found []foundObject
+	if err := c.db.NewRaw(query, name).Scan(ctx, &found); err != nil || len(found) == 0 {
+		return nil, wrap(err, name)
+	}
+	return &found[0], nil
 }
 
-func (c postgresCatalog) fires(ctx context.Context, name string) (fires bool, err error) {
-	trigger, table, _ := strings.Cut(name, " ON ")
-	err = c.db.NewRaw(`SELECT tgenabled IN ('O', 'A') FROM pg_trigger WHERE tgname = ? AND tgrelid = to_regclass(?)`, trigger, table).Scan(ctx, &fires)
-	return fires, wrap(err, name)
+func (c postgresCatalog) life(ctx context.Context) (life string, err error) {
+	err = c.db.NewRaw(`SELECT concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
+		(SELECT oid FROM pg_database WHERE datname = current_database()), to_regclass(?)::oid)`, ObjectsTable).Scan(ctx, &life)
+	return life, wrap(err, ObjectsTable)
 }
 
 func (c postgresCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
 	var columns []foundColumn
-	err := c.db.NewRaw(`SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type,
-			a.attidentity <> '' OR a.atthasdef AS filled
-		FROM pg_attribute a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped
-		ORDER BY a.attnum`, table).Scan(ctx, &columns)
+	// A constraint that refuses NULL serves as well as NOT NULL, which takes a lock on a large table.
+	err := c.db.NewRaw(`WITH RECURSIVE typed AS (
+			SELECT a.attname, a.attnum, a.attidentity, a.attgenerated, a.atthasdef, a.atttypid AS type, a.attnotnull OR EXISTS (
+				SELECT FROM pg_constraint AS f WHERE f.conrelid = a.attrelid AND f.contype = 'c' AND f.convalidated
+				AND pg_get_expr(f.conbin, f.conrelid) = '(' || quote_ident(a.attname) || ' IS NOT NULL)') AS required
+			FROM pg_attribute AS a WHERE a.attrelid = to_regclass(?) AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL SELECT d.attname, d.attnum, d.attidentity, d.attgenerated, d.atthasdef OR t.typdefault IS NOT NULL, t.typbasetype, d.required OR t.typnotnull
+			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd')
+		SELECT d.attname AS name, format_type(d.type, NULL) AS type, d.required,
+			d.attidentity <> '' OR d.atthasdef AS counted, d.attidentity <> '' OR d.atthasdef AS filled, d.attgenerated <> '' AS generated
+		FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype <> 'd' ORDER BY d.attnum`, table).Scan(ctx, &columns)
 	if err != nil {
 		return nil, wrap(err, table)
 	}
@@ -153,19 +173,25 @@ func (c sqliteCatalog) relation(ctx context.Context, name string) (string, error
 	return first(kinds), wrap(err, name)
 }
 
-func (c sqliteCatalog) find(ctx context.Context, kind, name string) (int64, bool, error) {
-	found, err := c.relation(ctx, name)
-	return 0, found == kind, err
+func (c sqliteCatalog) find(ctx context.Context, kind, name string) (*foundObject, error) {
+	var definitions []string
+	err := c.db.NewRaw(`SELECT coalesce(sql, '') FROM sqlite_schema WHERE type = ? AND name = ?`, kind, name).Scan(ctx, &definitions)
+	if err != nil || len(definitions) == 0 {
+		return nil, wrap(err, name)
+	}
+	return &foundObject{Definition: definitions[0]}, nil
 }
 
-func (sqliteCatalog) fires(context.Context, string) (bool, error) { return true, nil }
+func (sqliteCatalog) life(context.Context) (string, error) { return "", nil }
 
 func (c sqliteCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
 	var columns []foundColumn
 	// An integer column that alone is the primary key is the row's id, which SQLite counts.
 	err := c.db.NewRaw(`SELECT name, lower(type) AS type,
-			pk = 1 AND lower(type) = 'integer' AND (SELECT max(pk) FROM pragma_table_info(?0)) = 1 AS filled
-		FROM pragma_table_info(?0) ORDER BY cid`, table).Scan(ctx, &columns)
+			pk = 1 AND lower(type) = 'integer' AND (SELECT max(pk) FROM pragma_table_info(?0)) = 1 AS counted,
+			pk = 1 AND lower(type) = 'integer' OR dflt_value IS NOT NULL AS filled,
+			"notnull" OR pk > 0 AS required, hidden IN (2, 3) AS generated
+		FROM pragma_table_xinfo(?0) WHERE hidden <> 1 ORDER BY cid`, table).Scan(ctx, &columns)
 	if err != nil {
 		return nil, wrap(err, table)
 	}
@@ -199,14 +225,14 @@ func (c sqliteCatalog) indexes(ctx context.Context, table string) ([]foundIndex,
 	return found, wrap(err, table)
 }
 
-// serves follows SQLite's rules of affinity: a type is what its name contains.
+// serves follows SQLite's rules of affinity: a type is what its name contains, INT before all others.
 func (sqliteCatalog) serves(columnType string, kind columnKind) bool {
 	is := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(columnType, w) })
 	}
 	switch kind {
 	case text:
-		return is("char", "clob", "text")
+		return is("char", "clob", "text") && !is("int")
 	case timestamp:
 		return is("date", "time")
 	default:

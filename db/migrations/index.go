@@ -85,11 +85,11 @@ func (s *schema) createIndex(ctx context.Context, want index) error {
 func (s *schema) trigramOpclass(ctx context.Context) (string, error) {
 	const lookup = `SELECT quote_ident(n.nspname) || '.gin_trgm_ops' FROM pg_extension e
 		JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'`
-	_, there, err := s.catalog.find(ctx, kindExtension, "pg_trgm")
+	extension, err := s.catalog.find(ctx, kindExtension, "pg_trgm")
 	if err != nil {
 		return "", err
 	}
-	if there {
+	if extension != nil {
 		err = s.record(ctx, kindExtension, "pg_trgm", false)
 	} else {
 		err = s.create(ctx, kindExtension, "pg_trgm", "CREATE EXTENSION pg_trgm")

@@ -3,8 +3,8 @@
 //
 // A step says what must be there, and a [schema] creates what is missing and remembers in the table
 // fieldcache_objects what it created and what it found: so a step can run on a database whose tables exist
-// with their data, can run again when something got lost, and is taken back without touching what was there
-// before. Steps run inside of one transaction, which is why a table of the wrong shape changes nothing.
+// with their data, can run again when something got lost, and is taken back ([TakeBack]) without touching what
+// was there before. Steps run inside of one transaction, which is why a table of the wrong shape changes nothing.
 package migrations
 
 import (
@@ -26,15 +26,18 @@ func List() *migrate.Migrations {
 			Up: func(ctx context.Context, m *migrate.Migrator, _ *migrate.Migration) error {
 				return up(ctx, newSchema(m.DB(), name))
 			},
-			Down: func(ctx context.Context, m *migrate.Migrator, _ *migrate.Migration) error {
-				return newSchema(m.DB(), name).takeBack(ctx)
-			},
 		})
 	}
-	add("0001_shop", shop)
-	add("0002_outbox", outboxOfShop)
+	add(shopName, shop)
+	add(Outbox, outboxOfShop)
 	return list
 }
+
+// Names of migrations.
+const (
+	shopName = "0001_shop"
+	Outbox   = "0002_outbox"
+)
 
 // Names of the tables that migrations are administered in.
 const (

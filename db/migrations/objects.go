@@ -2,10 +2,9 @@ package migrations
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
 )
 
@@ -17,8 +16,13 @@ type Object struct {
 	Migration string
 	Kind      string
 	Name      string
-	Added     bool  // by the migration; false: it was there before
-	OID       int64 `bun:"oid"` // PostgreSQL's id, by which one that was replaced since is told apart; 0 on SQLite
+	Added     bool // by the migration; false: it was there before
+	// Definition tells one that was changed or replaced; "" where an earlier release recorded it.
+	Definition string
+	// OID and Life tell on PostgreSQL one that was replaced by its like. OIDs are the same only within one life
+	// of the database: a dump that is restored gives other ones. 0 and "" on SQLite.
+	OID  int64 `bun:"oid"`
+	Life string
 }
 
 func (o Object) String() string { return o.Kind + " " + o.Name }
@@ -28,34 +32,77 @@ const (
 	kindTable     = "table"
 	kindIndex     = "index"
 	kindExtension = "extension"
-	kindFunction  = "function"
-	kindTrigger   = "trigger" // its name on PostgreSQL is "name ON table"
 )
 
-// CreateObjects creates the table of objects where it is missing.
-func CreateObjects(ctx context.Context, db bun.IDB) error {
-	return exec(ctx, db, `CREATE TABLE IF NOT EXISTS fieldcache_objects (
-		seq {id}, migration text NOT NULL, kind text NOT NULL, name text NOT NULL,
-		added boolean NOT NULL, oid bigint NOT NULL, UNIQUE (kind, name))`)
+// CreateObjects creates the table of objects where it is missing, or adds what one of an earlier release lacks.
+func CreateObjects(ctx context.Context, db *bun.DB) error {
+	err := exec(ctx, db, `CREATE TABLE IF NOT EXISTS fieldcache_objects (
+		seq {id}, migration text NOT NULL, kind text NOT NULL, name text NOT NULL, added boolean NOT NULL,
+		oid bigint NOT NULL, definition text NOT NULL DEFAULT '', life text NOT NULL DEFAULT '', UNIQUE (kind, name))`)
+	if err != nil {
+		return err
+	}
+	cat := catalogOf(db)
+	columns, err := cat.columns(ctx, ObjectsTable)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(columns, func(c foundColumn) bool { return c.Name == "definition" }) {
+		return nil
+	}
+	for _, column := range []string{"definition", "life"} {
+		if err := exec(ctx, db, "ALTER TABLE fieldcache_objects ADD COLUMN "+column+" text NOT NULL DEFAULT ''"); err != nil {
+			return err
+		}
+	}
+	life, err := cat.life(ctx)
+	if err != nil {
+		return err
+	}
+	recorded, err := records(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, o := range recorded {
+		if is, err := cat.find(ctx, o.Kind, o.Name); err != nil {
+			return err
+		} else if is == nil || is.OID != o.OID {
+			continue
+		} else {
+			o.Definition, o.Life = is.Definition, life
+		}
+		if _, err := db.NewUpdate().Model(&o).Column("definition", "life").Where("seq = ?", o.Seq).Exec(ctx); err != nil {
+			return fmt.Errorf("record %v: %w", o, err)
+		}
+	}
+	return nil
+}
+
+// records returns the recorded objects, without those of the outbox, which earlier releases recorded.
+func records(ctx context.Context, db bun.IDB) ([]Object, error) {
+	var recorded []Object
+	err := db.NewSelect().Model(&recorded).Where("kind IN (?)", bun.List([]string{kindTable, kindIndex, kindExtension})).
+		Where("migration <> ?", Outbox).Order("seq").Scan(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", ObjectsTable, err)
+	}
+	return recorded, nil
 }
 
 // Missing returns the recorded objects that are no longer there, such as an index that vanished when its
-// table was made anew, and triggers that are disabled.
+// table was made anew.
 func Missing(ctx context.Context, db bun.IDB) ([]Object, error) {
-	var recorded, missing []Object
-	if err := db.NewSelect().Model(&recorded).Order("seq").Scan(ctx); err != nil {
-		return nil, fmt.Errorf("read %s: %w", ObjectsTable, err)
+	recorded, err := records(ctx, db)
+	if err != nil {
+		return nil, err
 	}
-	cat := catalogOf(db)
+	var missing []Object
 	for _, o := range recorded {
-		_, there, err := cat.find(ctx, o.Kind, o.Name)
-		if err == nil && there && o.Kind == kindTrigger {
-			there, err = cat.fires(ctx, o.Name)
-		}
+		is, err := catalogOf(db).find(ctx, o.Kind, o.Name)
 		if err != nil {
 			return nil, err
 		}
-		if !there {
+		if is == nil {
 			missing = append(missing, o)
 		}
 	}
@@ -74,14 +121,18 @@ func Forget(ctx context.Context, db bun.IDB, objects []Object) error {
 
 // record remembers an object. One that is recorded already stays as it is.
 func (s *schema) record(ctx context.Context, kind, name string, added bool) error {
-	oid, there, err := s.catalog.find(ctx, kind, name)
+	is, err := s.catalog.find(ctx, kind, name)
 	if err != nil {
 		return err
 	}
-	if !there {
+	if is == nil {
 		return fmt.Errorf("%s %s is not where it was expected after its creation", kind, name)
 	}
-	o := &Object{Migration: s.migration, Kind: kind, Name: name, Added: added, OID: oid}
+	life, err := s.catalog.life(ctx)
+	if err != nil {
+		return err
+	}
+	o := &Object{Migration: s.migration, Kind: kind, Name: name, Added: added, Definition: is.Definition, OID: is.OID, Life: life}
 	if _, err := s.db.NewInsert().Model(o).On("CONFLICT (kind, name) DO NOTHING").Exec(ctx); err != nil {
 		return fmt.Errorf("record %v: %w", o, err)
 	}
@@ -94,43 +145,4 @@ func (s *schema) create(ctx context.Context, kind, name, statement string) error
 		return err
 	}
 	return s.record(ctx, kind, name, true)
-}
-
-// takeBack drops what the migration added, newest first, and forgets what it recorded.
-func (s *schema) takeBack(ctx context.Context) error {
-	var recorded []Object
-	err := s.db.NewSelect().Model(&recorded).Where("migration = ?", s.migration).Order("seq DESC").Scan(ctx)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", ObjectsTable, err)
-	}
-	for _, o := range recorded {
-		oid, there, err := s.catalog.find(ctx, o.Kind, o.Name)
-		if err != nil {
-			return err
-		}
-		if !o.Added || !there || oid != o.OID {
-			continue // not ours, or no longer ours: somebody made another one of the same name
-		}
-		if err := s.drop(ctx, o); err != nil {
-			return err
-		}
-	}
-	return Forget(ctx, s.db, recorded)
-}
-
-// drop drops an object without what depends on it. An extension that others came to use stays.
-func (s *schema) drop(ctx context.Context, o Object) error {
-	const dependentObjects = "2BP01"
-	if o.Kind != kindExtension {
-		return s.exec(ctx, "DROP "+o.Kind+" "+o.Name)
-	}
-	if err := s.exec(ctx, "SAVEPOINT fieldcache_extension"); err != nil {
-		return err
-	}
-	err := s.exec(ctx, "DROP EXTENSION "+o.Name)
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == dependentObjects {
-		err = s.exec(ctx, "ROLLBACK TO SAVEPOINT fieldcache_extension")
-	}
-	return err
 }

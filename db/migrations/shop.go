@@ -18,7 +18,7 @@ func shopTables() []table {
 			{"code", text, "PRIMARY KEY NOT NULL", ""},
 			{"name", text, "NOT NULL", ""},
 		}},
-		{name: "users", storage: "fillfactor = 80", columns: []column{
+		{name: "users", adds: true, storage: "fillfactor = 80", columns: []column{
 			{"id", id, "", ""},
 			{"name", text, "NOT NULL", ""},
 			{"email", text, "NOT NULL UNIQUE", ""},
@@ -36,7 +36,7 @@ func shopTables() []table {
 			{"stock", integer, "NOT NULL CHECK (stock >= 0)", ""},
 			created, updated,
 		}},
-		{name: "reviews", columns: []column{
+		{name: "reviews", adds: true, columns: []column{
 			{"id", id, "", ""},
 			{"product_id", bigint, "NOT NULL", "products ON DELETE CASCADE"},
 			{"author_id", bigint, "", "users ON DELETE SET NULL"},
@@ -44,12 +44,12 @@ func shopTables() []table {
 			{"body", text, "NOT NULL", ""},
 			created,
 		}},
-		{name: "orders", columns: []column{
+		{name: "orders", adds: true, columns: []column{
 			{"id", id, "", ""},
 			{"customer_id", bigint, "NOT NULL", "users ON DELETE CASCADE"},
 			created,
 		}},
-		{name: "order_lines", tail: "PRIMARY KEY (order_id, line_no)", columns: []column{
+		{name: "order_lines", adds: true, tail: "PRIMARY KEY (order_id, line_no)", columns: []column{
 			{"order_id", bigint, "NOT NULL", "orders ON DELETE CASCADE"},
 			{"line_no", integer, "NOT NULL", ""},
 			{"product_id", bigint, "NOT NULL", "products"},

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache/outbox"
 )
 
 // table is what a table must look like: it is created so, or one that is there is held against it.
@@ -13,6 +17,7 @@ type table struct {
 	name    string
 	columns []column
 	tail    string // a constraint over several columns
+	adds    bool   // whether the gateway adds rows
 	storage string // PostgreSQL only
 }
 
@@ -98,44 +103,78 @@ func (t table) ddl(postgres bool) string {
 	return text
 }
 
+// required reports whether the column must not be NULL: its value stands where the GraphQL schema allows no
+// null, or is read into something that has none.
+func (c column) required() bool {
+	return c.kind == id || strings.Contains(c.constraint, "NOT NULL")
+}
+
 // tables creates the tables that are missing and checks those that are there. All that is wrong with them is
 // told at once.
 func (s *schema) tables(ctx context.Context, tables []table) error {
-	var faults []error
+	faults, err := s.faults(ctx, tables)
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return shapeError(faults)
+	}
 	for _, t := range tables {
 		kind, err := s.catalog.relation(ctx, t.name)
 		if err != nil {
 			return err
 		}
+		if kind == "" {
+			err = s.create(ctx, kindTable, t.name, t.ddl(s.postgres()))
+		} else {
+			err = s.record(ctx, kindTable, t.name, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrShape is the kind of error of [Check].
+var ErrShape = errors.New("the tables that are there are not of the shape that fieldcache needs; nothing was changed")
+
+func shapeError(faults []error) error { return fmt.Errorf("%w:\n%w", ErrShape, errors.Join(faults...)) }
+
+// Check returns an error that names all in which the shop's tables are not of the shape that is needed. A
+// table that is not there is no concern of it.
+func Check(ctx context.Context, db *bun.DB) error {
+	faults, err := newSchema(db, shopName).faults(ctx, shopTables())
+	if err != nil {
+		return err
+	}
+	if len(faults) > 0 {
+		return shapeError(faults)
+	}
+	return nil
+}
+
+func (s *schema) faults(ctx context.Context, tables []table) ([]error, error) {
+	var faults []error
+	for _, t := range tables {
+		kind, err := s.catalog.relation(ctx, t.name)
+		if err != nil {
+			return nil, err
+		}
 		switch kind {
 		case "":
-			if len(faults) > 0 {
-				continue // the rest is checked, but no longer created: it may refer to what is at fault
-			}
-			if err := s.create(ctx, kindTable, t.name, t.ddl(s.postgres())); err != nil {
-				return err
-			}
 		case "table":
 			wrong, err := s.check(ctx, t)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if len(wrong) > 0 {
-				faults = append(faults, wrong...)
-				continue
-			}
-			if err := s.record(ctx, kindTable, t.name, false); err != nil {
-				return err
-			}
+			faults = append(faults, wrong...)
 		default:
 			faults = append(faults, fmt.Errorf("%s is a %s; needed is a table", t.name, kind))
 		}
 	}
-	if len(faults) > 0 {
-		return fmt.Errorf("the tables that are there are not of the shape that fieldcache needs; nothing was changed:\n%w",
-			errors.Join(faults...))
-	}
-	return nil
+	unequal, err := outbox.Check(ctx, s.db, NotedTables())
+	return append(faults, unequal...), err
 }
 
 // check returns everything in which the table that is there falls short.
@@ -145,6 +184,9 @@ func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 		return nil, err
 	}
 	var faults []error
+	fault := func(format string, args ...any) {
+		faults = append(faults, fmt.Errorf("table %s: "+format, append([]any{t.name}, args...)...))
+	}
 	for _, want := range t.columns {
 		i := slices.IndexFunc(columns, func(c foundColumn) bool { return c.Name == want.name })
 		ddl := dialectText(s.postgres(), want.ddl(s.postgres()))
@@ -154,17 +196,37 @@ func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 		}
 		got := columns[i]
 		if !s.catalog.serves(got.Type, want.kind) {
-			faults = append(faults, fmt.Errorf("table %s: column %s has the type %s; needed is: %s", t.name, want.name, got.Type, ddl))
+			fault("column %s has the type %s; needed is: %s", want.name, got.Type, ddl)
 			continue
 		}
-		if want.kind == id && !got.Filled {
-			faults = append(faults, fmt.Errorf("table %s: column %s is not counted by the database; needed is: %s", t.name, want.name, ddl))
+		switch {
+		case want.kind == id && !got.Counted:
+			fault("column %s is not counted by the database; needed is: %s", want.name, ddl)
+		case want.required() && !got.Required:
+			fault("column %s may be NULL, which would be read as nothing or 0; needed is: %s", want.name, s.notNull(t, want))
+		}
+		if got.Generated {
+			fault("column %s is generated, so that nothing can be written to it; needed is: %s", want.name, ddl)
 		}
 		if want.references != "" && !slices.ContainsFunc(got.References, func(r string) bool {
 			return strings.HasPrefix(r, want.references)
 		}) {
-			faults = append(faults, fmt.Errorf("table %s: column %s lacks its foreign key; needed is: %s", t.name, want.name, ddl))
+			fault("column %s lacks its foreign key; needed is: %s", want.name, ddl)
+		}
+	}
+	for _, got := range columns {
+		ours := slices.ContainsFunc(t.columns, func(c column) bool { return c.name == got.Name })
+		if t.adds && !ours && got.Required && !got.Filled && !got.Generated {
+			fault("column %s must have a value, and none that fieldcache adds has one; needed is a default, or that it may be NULL", got.Name)
 		}
 	}
 	return faults, nil
+}
+
+// notNull is what makes a column that may be NULL one that may not.
+func (s *schema) notNull(t table, c column) string {
+	if s.postgres() {
+		return fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, once no row holds a NULL", t.name, c.name)
+	}
+	return "the table made anew with " + dialectText(false, c.ddl(false))
 }

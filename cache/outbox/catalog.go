@@ -1,0 +1,179 @@
+package outbox
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/uptrace/bun"
+)
+
+// relation is a table that statements can name to write rows of a noted one: that table itself, its
+// partitions and those that inherit from it, and those that it is a part of. A statement fires only the
+// statement triggers of the table that it names.
+type relation struct {
+	Ord   int // of the noted table, from 1
+	OID   int64
+	Name  string // in SQL, as the search path needs it
+	Kind  string // pg_class.relkind
+	Owned bool   // whether this role may do what its owner may
+}
+
+// found is a trigger that is there.
+type found struct {
+	Relation int64 // 0 on SQLite
+	On       string
+	Name     string
+	Enabled  string // pg_trigger.tgenabled
+	Kind     int
+	Args     string // in hex
+	Old, New string
+	Narrowed bool // by WHEN or by columns
+	Ours     bool // calls the note function
+	SQL      string
+}
+
+func (f found) object() Object {
+	if f.Relation == 0 {
+		return Object{Kind: "trigger", Name: f.Name}
+	}
+	return Object{Kind: "trigger", Name: f.Name + " ON " + f.On}
+}
+
+// is reports whether the trigger is as it was created.
+func (f found) is(t trigger) bool {
+	if f.Relation == 0 {
+		return f.SQL == t.create
+	}
+	args := hex.EncodeToString([]byte(strings.Join(t.args, "\x00") + "\x00"))
+	return f.Ours && !f.Narrowed && f.Kind == t.kind && f.Args == args && f.Old == t.old && f.New == t.new
+}
+
+func query[T any](ctx context.Context, db bun.IDB, statement string) (rows []T, err error) {
+	err = db.NewRaw("?", bun.Safe(statement)).Scan(ctx, &rows)
+	return rows, err
+}
+
+// relationsOf returns the SQL of common tables: noted (ord, name, oid), where oid is NULL if there is none, and
+// relations (ord, oid). What is temporary has rows that nobody else sees.
+func relationsOf(tables []Table) string {
+	rows := make([]string, len(tables))
+	for i, t := range tables {
+		rows[i] = fmt.Sprintf("(%d, %s)", i+1, literal(t.Name))
+	}
+	return `WITH RECURSIVE noted (ord, name, oid) AS (
+		SELECT ord, name, to_regclass(quote_ident(name))::oid FROM (VALUES ` + strings.Join(rows, ", ") + `) AS n (ord, name)),
+	up AS (SELECT ord, oid FROM noted WHERE oid IS NOT NULL
+		UNION SELECT u.ord, i.inhparent FROM up AS u JOIN pg_inherits AS i ON i.inhrelid = u.oid),
+	down AS (SELECT ord, oid FROM noted WHERE oid IS NOT NULL
+		UNION SELECT d.ord, i.inhrelid FROM down AS d JOIN pg_inherits AS i ON i.inhparent = d.oid),
+	relations AS (SELECT r.ord, c.oid FROM (SELECT * FROM up UNION SELECT * FROM down) AS r
+		JOIN pg_class AS c ON c.oid = r.oid AND c.relpersistence <> 't')
+	`
+}
+
+func relations(ctx context.Context, db bun.IDB, tables []Table) ([]relation, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	if !isPostgres(db) {
+		names := make([]string, len(tables))
+		for i, t := range tables {
+			names[i] = literal(t.Name)
+		}
+		there, err := query[string](ctx, db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ("+strings.Join(names, ", ")+")")
+		var list []relation
+		for i, t := range tables {
+			if slices.Contains(there, t.Name) {
+				list = append(list, relation{Ord: i + 1, Name: ident(t.Name), Kind: "r", Owned: true})
+			}
+		}
+		return list, err
+	}
+	return query[relation](ctx, db, relationsOf(tables)+`SELECT r.ord, c.oid::bigint AS oid, c.oid::regclass::text AS name,
+			c.relkind::text AS kind, pg_has_role(c.relowner, 'USAGE') AS owned
+		FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid ORDER BY r.ord, c.oid`)
+}
+
+// triggers returns all that note writes, or stand under the name of one that does.
+func triggers(ctx context.Context, db bun.IDB) ([]found, error) {
+	if !isPostgres(db) {
+		return query[found](ctx, db, `SELECT name, tbl_name AS "on", sql, sql LIKE '%INSERT INTO cache_outbox (%' AS ours FROM sqlite_schema
+			WHERE type = 'trigger' AND (name LIKE 'cache\_outbox\_%' ESCAPE '\' OR sql LIKE '%INSERT INTO cache_outbox (%') ORDER BY name`)
+	}
+	return query[found](ctx, db, `SELECT t.tgrelid::bigint AS relation, t.tgrelid::regclass::text AS "on", quote_ident(t.tgname) AS name,
+			t.tgenabled::text AS enabled, t.tgtype AS kind, encode(t.tgargs, 'hex') AS args,
+			coalesce(t.tgoldtable, '') AS old, coalesce(t.tgnewtable, '') AS new,
+			t.tgqual IS NOT NULL OR t.tgnargs <> 4 OR t.tgattr <> '' AS narrowed,
+			coalesce(t.tgfoid = `+noteOID+`, false) AS ours
+		FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid AND c.relpersistence <> 't'
+		WHERE NOT t.tgisinternal AND (t.tgfoid = `+noteOID+` OR t.tgname LIKE 'cache\_outbox\_%') ORDER BY 2, 3`)
+}
+
+// noteOID is the SQL of the note function's id: by its name, or if it was renamed by what it does.
+const noteOID = `coalesce(to_regprocedure('cache_outbox_note()')::oid,
+	(SELECT min(p.oid) FROM pg_proc AS p WHERE p.pronamespace = current_schema()::regnamespace AND strpos(p.prosrc, '` + noteMark + `') > 0))`
+
+// function is the note function as it is.
+type function struct {
+	Name string // in SQL, with its arguments
+	Body string
+	Ours bool
+	Safe bool // whether it runs with its owner's rights and search path
+}
+
+func noteFunctions(ctx context.Context, db bun.IDB) ([]function, error) {
+	if !isPostgres(db) {
+		return nil, nil
+	}
+	return query[function](ctx, db, `SELECT p.oid::regprocedure::text AS name, p.prosrc AS body, strpos(p.prosrc, '`+noteMark+`') > 0 AS ours,
+			p.prosecdef AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}' AS safe
+		FROM pg_proc AS p WHERE p.oid = `+noteOID)
+}
+
+// place returns the SQL of the name of the schema that the outbox is in, or would be created in.
+func place(ctx context.Context, db bun.IDB) (string, error) {
+	if !isPostgres(db) {
+		return "", nil
+	}
+	names, err := query[string](ctx, db, `SELECT quote_ident(coalesce(
+		(SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('cache_outbox')),
+		current_schema()))`)
+	if err != nil {
+		return "", fmt.Errorf("find the schema that the outbox is in: %w", err)
+	}
+	return names[0], nil
+}
+
+// ownColumns are columns by which the outbox's own tables are told from others of the same name.
+var ownColumns = map[string][]string{
+	"cache_outbox":  {"tbl", "op", "rows", "done_at"},
+	"cache_horizon": {"snapshot"},
+	"cache_tables":  {"tbl", "identity"},
+}
+
+// ownTable says of one of the outbox's own tables whether it is there, and whether it is what it should be.
+func ownTable(ctx context.Context, db bun.IDB, name string) (there, ours bool, err error) {
+	statement := "SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = to_regclass(" + literal(name) + ") AND a.attnum > 0 AND NOT a.attisdropped"
+	if !isPostgres(db) {
+		statement = "SELECT name FROM pragma_table_info(" + literal(name) + ")"
+	}
+	columns, err := query[string](ctx, db, statement)
+	if err != nil {
+		return false, false, fmt.Errorf("look up %s: %w", name, err)
+	}
+	ours = !slices.ContainsFunc(ownColumns[name], func(c string) bool { return !slices.Contains(columns, c) })
+	return len(columns) > 0, ours, nil
+}
+
+// hasIndex reports whether there is an index of this name.
+func hasIndex(ctx context.Context, db bun.IDB, name string) (bool, error) {
+	statement := "SELECT 1 WHERE to_regclass(" + literal(name) + ") IS NOT NULL"
+	if !isPostgres(db) {
+		statement = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = " + literal(name)
+	}
+	rows, err := query[int](ctx, db, statement)
+	return len(rows) > 0, err
+}

@@ -1,0 +1,138 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+)
+
+// Check returns all columns whose values name keys, and that the database compares in another way than keys are
+// compared: two values that it takes for equal have two names, so that a change of one would not evict what is
+// cached under the other. Each error names table and column, the reason and the remedy. Columns that are not there
+// are no concern of it.
+func Check(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	check := checkSQLite
+	if isPostgres(db) {
+		check = checkPostgres
+	}
+	faults, err := check(ctx, db, tables)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: check the columns that name keys: %w", err)
+	}
+	return faults, nil
+}
+
+// byName are types whose equal values have one text.
+const byName = `'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', 'char', 'uuid', 'date', 'time', 'timestamp', 'macaddr'`
+
+func checkPostgres(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+	var columns []string
+	for i, t := range tables {
+		for _, c := range t.named() {
+			columns = append(columns, fmt.Sprintf("(%d, %s, %s)", i+1, literal(t.Name), literal(c)))
+		}
+	}
+	rows, err := query[struct{ Tbl, Col, Type, Base, Collation string }](ctx, db, `
+		WITH RECURSIVE named (ord, tbl, col) AS (VALUES `+strings.Join(columns, ", ")+`),
+		typed AS (SELECT n.*, a.atttypid AS shown, a.atttypmod AS modifier, a.atttypid AS type, a.attcollation AS collation
+			FROM named AS n JOIN pg_attribute AS a ON a.attrelid = to_regclass(quote_ident(n.tbl)) AND a.attname = n.col
+			WHERE a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL SELECT d.ord, d.tbl, d.col, d.shown, d.modifier, t.typbasetype, d.collation
+			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd')
+		SELECT d.tbl, d.col, format_type(d.shown, d.modifier) AS type, t.typname AS base,
+			coalesce((SELECT c.collname FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic), '') AS collation
+		FROM typed AS d JOIN pg_type AS t ON t.oid = d.type AND t.typtype <> 'd'
+		WHERE EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic)
+			OR NOT (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace AND t.typname IN (`+byName+`))
+		ORDER BY d.ord, d.col`)
+	var faults []error
+	for _, r := range rows {
+		to := "text"
+		reason := "equal values of this type can be written in several ways"
+		switch {
+		case r.Collation != "":
+			reason = fmt.Sprintf("its collation %s takes different texts for equal", r.Collation)
+			to = `text COLLATE "C"`
+		case r.Base == "citext":
+			reason = "it takes texts for equal that differ in case"
+		case r.Base == "bpchar":
+			reason = "it takes texts for equal that differ in trailing spaces"
+		case r.Base == "numeric":
+			reason = "1.0 and 1.00 are equal"
+			to = "bigint"
+		case r.Base == "float4" || r.Base == "float8":
+			reason = "0 and -0 are equal"
+			to = "bigint"
+		case r.Base == "timestamptz" || r.Base == "timetz":
+			reason = "how a value is written depends on the session's time zone"
+			to = "timestamp USING " + ident(r.Col) + " AT TIME ZONE 'UTC'"
+		}
+		faults = append(faults, unequal(r.Tbl, r.Col, r.Type, reason,
+			fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s TYPE %s", ident(r.Tbl), ident(r.Col), to)))
+	}
+	return faults, err
+}
+
+func unequal(table, column, kind, reason, remedy string) error {
+	return fmt.Errorf("table %s: column %s names keys of the cache, but is of type %s: %s, and keys are compared byte by byte; needed is: %s",
+		table, column, kind, reason, remedy)
+}
+
+func checkSQLite(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+	var faults []error
+	for _, t := range tables {
+		for _, c := range t.named() {
+			// What a column compares by is nowhere to be read, so it is tried; the rows are not read.
+			rows, err := query[struct {
+				Type         *string // nil: there is no such column
+				Case, Spaces *bool
+			}](ctx, db, fmt.Sprintf(`SELECT (SELECT upper(type) FROM pragma_table_info(%[1]s) WHERE name = %[2]s COLLATE NOCASE) AS type,
+					max(v = 'A') AS "case", max(v = 'a ') AS spaces
+				FROM (SELECT %[3]s AS v FROM %[4]s WHERE false UNION ALL SELECT 'a')`,
+				literal(t.Name), literal(c), ident(c), ident(t.Name)))
+			if err != nil {
+				if strings.Contains(err.Error(), "no such") {
+					continue
+				}
+				return nil, err
+			}
+			r := rows[0]
+			if r.Type == nil {
+				continue
+			}
+			reason := ""
+			switch {
+			case *r.Type == "":
+				reason = "7 and '7' are different in it"
+			case *r.Case:
+				reason = "its collation takes texts for equal that differ in case"
+			case *r.Spaces:
+				reason = "its collation takes texts for equal that differ in trailing spaces"
+			case affinity(*r.Type) != "INTEGER" && affinity(*r.Type) != "TEXT":
+				reason = "equal values of this type can be written in several ways"
+			default:
+				continue
+			}
+			faults = append(faults, unequal(t.Name, c, *r.Type, reason, "the table made anew with "+ident(c)+" of type TEXT or INTEGER, without COLLATE"))
+		}
+	}
+	return faults, nil
+}
+
+// affinity returns how SQLite stores the values of a column of this type, as its documentation has it.
+func affinity(declared string) string {
+	for _, rule := range []struct{ word, affinity string }{
+		{"INT", "INTEGER"}, {"CHAR", "TEXT"}, {"CLOB", "TEXT"}, {"TEXT", "TEXT"}, {"BLOB", "BLOB"},
+		{"REAL", "REAL"}, {"FLOA", "REAL"}, {"DOUB", "REAL"},
+	} {
+		if strings.Contains(strings.ToUpper(declared), rule.word) {
+			return rule.affinity
+		}
+	}
+	return "NUMERIC"
+}

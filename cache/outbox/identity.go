@@ -1,0 +1,163 @@
+package outbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+)
+
+// Alter is the kind of a change that no statement on rows made: a table became another one, or its rows were
+// changed in a way that no trigger sees.
+const Alter Op = "ALTER"
+
+// identity tells a noted table from another one, and from itself with rows that changed unseen.
+type identity struct {
+	// Relations are the table, its partitions and relatives: which they are, where their rows are stored, and
+	// who sees which of them. TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change where.
+	Relations string
+	// Columns are those of interest, with their types.
+	Columns string
+	// Triggers are those that note, with the last transaction that enabled or disabled each: whoever disables
+	// one for a moment leaves a trace.
+	Triggers string
+	// Stored is what cache_tables holds; nil for nothing.
+	Stored *string
+}
+
+func (i identity) String() string { return i.Relations + " " + i.Columns + " " + i.Triggers }
+
+// unnoted is in the stored form of a table whose writes are not noted, all or in part.
+const unnoted = " unnoted"
+
+// settled reports whether all is as it was stored, and in order.
+func (i identity) settled() bool { return i.Stored != nil && *i.Stored == i.String() }
+
+// differs says in what the table is another one than what was stored; "" for nothing.
+func (i identity) differs() string {
+	if i.Stored == nil {
+		return "not looked at before"
+	}
+	was := strings.Fields(strings.TrimSuffix(*i.Stored, unnoted))
+	is := strings.Fields(i.String())
+	if len(was) != len(is) {
+		return "not looked at before"
+	}
+	var parts []string
+	for n, part := range []string{"its storage or partitions", "its columns", "its triggers"} {
+		if was[n] != is[n] {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// identities returns those of the tables, in one statement.
+func identities(ctx context.Context, db bun.IDB, tables []Table) ([]identity, error) {
+	if len(tables) == 0 {
+		return nil, nil
+	}
+	statement := sqliteIdentities(tables)
+	if isPostgres(db) {
+		statement = postgresIdentities(tables)
+	}
+	list, err := query[identity](ctx, db, statement)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: look at the tables: %w", err)
+	}
+	for i := range list {
+		for _, part := range []*string{&list[i].Relations, &list[i].Columns, &list[i].Triggers} {
+			*part = fmt.Sprintf("%.8x", sha256.Sum256([]byte(*part)))
+		}
+	}
+	return list, nil
+}
+
+func postgresIdentities(tables []Table) string {
+	var columns []string
+	for i, t := range tables {
+		for _, c := range t.columns() {
+			columns = append(columns, fmt.Sprintf("(%d, %s)", i+1, literal(c)))
+		}
+	}
+	return relationsOf(tables) + `, wanted (ord, name) AS (VALUES ` + strings.Join(columns, ", ") + `)
+	SELECT coalesce((SELECT md5(string_agg(concat_ws(' ', c.oid, c.relkind, c.relfilenode, c.relrowsecurity, c.relforcerowsecurity,
+				(SELECT string_agg(concat(i.inhparent, '@', i.xmin), ',' ORDER BY i.inhparent) FROM pg_inherits AS i WHERE i.inhrelid = c.oid),
+				(SELECT string_agg(concat(p.oid, '@', p.xmin), ',' ORDER BY p.oid) FROM pg_policy AS p WHERE p.polrelid = c.oid)),
+				';' ORDER BY c.oid))
+			FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid WHERE r.ord = n.ord), '') AS relations,
+		coalesce((SELECT md5(string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull, a.attgenerated,
+				(SELECT string_agg(concat(e.oid, e.enumlabel), ',' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid = a.atttypid)),
+				';' ORDER BY a.attnum))
+			FROM pg_attribute AS a JOIN wanted AS w ON w.ord = n.ord AND w.name = a.attname
+			WHERE a.attrelid = n.oid AND a.attnum > 0 AND NOT a.attisdropped), '') AS columns,
+		coalesce((SELECT md5(string_agg(concat_ws(' ', t.oid, t.tgenabled, t.tgfoid, t.xmin,
+				(SELECT f.xmin FROM pg_proc AS f WHERE f.oid = t.tgfoid)), ';' ORDER BY t.oid))
+			FROM relations AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND t.tgname LIKE 'cache\_outbox\_%' WHERE r.ord = n.ord), '') AS triggers,
+		s.identity AS stored
+	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.name ORDER BY n.ord`
+}
+
+func sqliteIdentities(tables []Table) string {
+	rows := make([]string, len(tables))
+	for i, t := range tables {
+		rows[i] = fmt.Sprintf("(%d, %s)", i+1, literal(t.Name))
+	}
+	return `WITH noted (ord, name) AS (VALUES ` + strings.Join(rows, ", ") + `)
+	SELECT coalesce((SELECT rootpage FROM sqlite_schema AS t WHERE t.type = 'table' AND t.name = n.name), '') || '' AS relations,
+		coalesce((SELECT sql FROM sqlite_schema AS t WHERE t.type = 'table' AND t.name = n.name), '') AS columns,
+		coalesce((SELECT group_concat(t.sql, ';' ORDER BY t.name) FROM sqlite_schema AS t
+			WHERE t.type = 'trigger' AND t.tbl_name = n.name AND t.name LIKE 'cache\_outbox\_%' ESCAPE '\'), '') AS triggers,
+		s.identity AS stored
+	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.name ORDER BY n.ord`
+}
+
+// changedTable is a table that was found to be another one than before, or whose writes are not noted.
+type changedTable struct {
+	Name   string
+	What   string // in what it changed; "" if it did not
+	Faults []string
+}
+
+// settle stores what the tables are now, and records the eviction of all that is cached of those that
+// changed or whose writes may have gone unnoticed. remaining are differences that were mended or that remain, of
+// which those without a fix are faults. Whoever sees the eviction's transaction sees what it follows.
+func settle(ctx context.Context, db bun.IDB, tables []Table, differences []Difference, evict bool) ([]changedTable, error) {
+	now, err := identities(ctx, db, tables)
+	if err != nil {
+		return nil, err
+	}
+	var list []changedTable
+	for i, t := range tables {
+		c := changedTable{Name: t.Name, What: now[i].differs()}
+		touched := false
+		for _, d := range differences {
+			if d.Table != t.Name && (d.Table != "" || d.Kind == "trigger") {
+				continue // of another table, or of one that is no longer noted
+			}
+			touched = true
+			if !d.Fixable() {
+				c.Faults = append(c.Faults, d.String())
+			}
+		}
+		if now[i].settled() && !touched {
+			continue
+		}
+		list = append(list, c)
+		is := now[i].String()
+		if len(c.Faults) > 0 {
+			is += unnoted
+		}
+		err := run(ctx, db, fmt.Sprintf("INSERT INTO cache_tables (tbl, identity) VALUES (%s, %s) ON CONFLICT (tbl) DO UPDATE SET identity = excluded.identity",
+			literal(t.Name), literal(is)))
+		if err == nil && evict {
+			err = run(ctx, db, fmt.Sprintf("INSERT INTO cache_outbox (tbl, op) VALUES (%s, '%s')", literal(t.Name), Alter))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("outbox: note that the table %s changed: %w", t.Name, err)
+		}
+	}
+	return list, nil
+}

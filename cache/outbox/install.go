@@ -1,0 +1,298 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/uptrace/bun"
+)
+
+// Difference is something in which a database is not as its outbox needs it.
+type Difference struct {
+	Object
+	Table string // the noted table that it concerns; "" for the outbox's own objects
+	Why   string // "is missing"
+	fix   []string
+}
+
+func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
+
+// Fixable reports whether [Install] can mend it.
+func (d Difference) Fixable() bool { return d.fix != nil }
+
+// Diff returns all in which the database is not as noting the writes of these tables needs it, in the order in
+// which it must be mended. It changes nothing.
+func Diff(ctx context.Context, db bun.IDB, tables []Table) ([]Difference, error) {
+	own, err := diffOwn(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: %w", err)
+	}
+	rest, err := diffTriggers(ctx, db, tables)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: look up the triggers: %w", err)
+	}
+	return append(own, rest...), nil
+}
+
+// diffOwn is Diff for the outbox's own objects.
+func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
+	where, err := place(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	var list []Difference
+	for _, o := range Objects(isPostgres(db), where) {
+		switch o.Kind {
+		case "table":
+			there, ours, err := ownTable(ctx, db, o.Name)
+			if err != nil {
+				return nil, err
+			}
+			if !there {
+				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+			} else if !ours {
+				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
+			}
+		case "index":
+			there, err := hasIndex(ctx, db, o.Name)
+			if err != nil {
+				return nil, err
+			}
+			if !there {
+				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+			}
+		case "function":
+			functions, err := noteFunctions(ctx, db)
+			switch {
+			case err != nil:
+				return nil, err
+			case len(functions) == 0:
+				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+			case !functions[0].Ours:
+				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
+			case functions[0].Body != noteBody(where) || !functions[0].Safe || functions[0].Name != "cache_outbox_note()":
+				list = append(list, Difference{Object: o, Why: "is of another release, or was changed", fix: []string{o.Create}})
+			}
+		}
+	}
+	return list, nil
+}
+
+// diffTriggers is Diff for the triggers.
+func diffTriggers(ctx context.Context, db bun.IDB, tables []Table) ([]Difference, error) {
+	related, err := relations(ctx, db, tables)
+	if err != nil {
+		return nil, err
+	}
+	there, err := triggers(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	var list []Difference
+	wanted := map[string]int{} // the noted table, by the name of a trigger that is wanted
+	for i, t := range tables {
+		if !slices.ContainsFunc(related, func(r relation) bool { return r.Ord == i+1 }) {
+			list = append(list, Difference{Object: Object{Kind: "table", Name: t.Name}, Table: t.Name, Why: "is missing"})
+		}
+	}
+	for _, r := range related {
+		t := tables[r.Ord-1]
+		if r.Kind != "r" && r.Kind != "p" {
+			list = append(list, Difference{Object: Object{Kind: "table", Name: r.Name}, Table: t.Name,
+				Why: "is a view or a foreign table, whose writes no trigger notes"})
+			continue
+		}
+		all := t.rowTriggers()
+		if isPostgres(db) {
+			all = t.statementTriggers(r.Name)
+		}
+		for _, w := range all {
+			name := w.object().Name
+			if other, ok := wanted[name]; ok {
+				list = append(list, Difference{Object: w.object(), Table: t.Name,
+					Why: "would have to note rows of " + tables[other-1].Name + " as well, which share a parent or a child with those of " + t.Name})
+				continue
+			}
+			wanted[name] = r.Ord
+			if d, ok := diffTrigger(t, r, w, there); ok {
+				list = append(list, d)
+			}
+		}
+	}
+	for _, f := range there {
+		if _, ok := wanted[f.object().Name]; !ok && f.Ours {
+			list = append(list, Difference{Object: f.object(), Why: "is no longer needed", fix: []string{f.drop()}})
+		}
+	}
+	return list, nil
+}
+
+func (f found) drop() string {
+	if f.Relation == 0 {
+		return "DROP TRIGGER " + ident(f.Name)
+	}
+	return "DROP TRIGGER " + f.Name + " ON " + f.On
+}
+
+// diffTrigger compares a wanted trigger with those that are there.
+func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, bool) {
+	d := Difference{Object: w.object(), Table: t.Name, fix: []string{w.create}}
+	// Only the owner may let a trigger fire for those too who apply writes of another server.
+	always := w.enable != "" && r.Owned
+	if always {
+		d.fix = append(d.fix, w.enable)
+	}
+	i := slices.IndexFunc(there, func(f found) bool { return f.Name == w.name && (r.OID == 0 || f.Relation == r.OID) })
+	if i < 0 {
+		d.Why = "is missing"
+		return d, true
+	}
+	f := there[i]
+	switch {
+	case r.OID == 0 && f.Ours && f.On != t.Name:
+		d.Why = "is on the table " + f.On
+	case !f.is(w) && !f.Ours:
+		d.Why = "is another one, which stands in the way: rename it"
+		d.fix = nil
+		return d, true
+	case !f.is(w):
+		d.Why = "is of another release, or was changed"
+	case r.OID != 0 && f.Enabled != "A" && (always || f.Enabled != "O"):
+		d.Why = "is not always enabled"
+		if f.Enabled == "D" {
+			d.Why = "is disabled"
+		}
+		if always {
+			d.fix = []string{w.enable}
+			return d, true
+		}
+	default:
+		return d, false
+	}
+	d.fix = append([]string{f.drop()}, d.fix...)
+	return d, true
+}
+
+// Install creates and mends what noting the writes of the tables needs, and takes triggers away from tables
+// that are no longer noted. Writes to a table whose triggers were not in place may have gone unnoticed: all that
+// is cached of it is evicted. db is a transaction. What cannot be mended is an error, which names all of it.
+func Install(ctx context.Context, db bun.IDB, tables []Table) error {
+	existed, _, err := ownTable(ctx, db, "cache_outbox")
+	if err != nil {
+		return fmt.Errorf("outbox: %w", err)
+	}
+	differences, err := Diff(ctx, db, tables)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, d := range differences {
+		if !d.Fixable() {
+			faults = append(faults, errors.New(d.String()))
+		}
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("outbox: writes cannot be noted:\n%w", errors.Join(faults...))
+	}
+	for _, d := range differences {
+		for _, statement := range d.fix {
+			if err := run(ctx, db, statement); err != nil {
+				return fmt.Errorf("outbox: %v: %w", d, err)
+			}
+		}
+	}
+	_, err = settle(ctx, db, tables, differences, existed)
+	return err
+}
+
+func run(ctx context.Context, db bun.IDB, statement string) error {
+	_, err := db.NewRaw("?", bun.Safe(statement)).Exec(ctx)
+	return err
+}
+
+// attempt runs statements of which a failure undoes what they did, and nothing else of the transaction.
+func attempt(ctx context.Context, db bun.IDB, statements ...string) error {
+	if err := run(ctx, db, "SAVEPOINT fieldcache_attempt"); err != nil {
+		return err
+	}
+	for _, s := range statements {
+		if err := run(ctx, db, s); err != nil {
+			return errors.Join(err, run(ctx, db, "ROLLBACK TO SAVEPOINT fieldcache_attempt"))
+		}
+	}
+	return run(ctx, db, "RELEASE SAVEPOINT fieldcache_attempt")
+}
+
+// Left is an object that stayed, and why.
+type Left struct {
+	Object
+	Why string
+}
+
+func (l Left) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.Name, l.Why) }
+
+// Remove takes back what Install created, found by what it is and not by any record: the triggers, wherever
+// they are now, the function and the outbox's tables. It returns whether there was any of it, and what it left
+// because it only has the name. What this role may not drop is an error that names all of it; then db, a
+// transaction, is to be rolled back.
+func Remove(ctx context.Context, db bun.IDB) (removed bool, left []Left, err error) {
+	there, err := triggers(ctx, db)
+	if err != nil {
+		return false, nil, fmt.Errorf("outbox: look up the triggers: %w", err)
+	}
+	functions, err := noteFunctions(ctx, db)
+	if err != nil {
+		return false, nil, fmt.Errorf("outbox: look up the function: %w", err)
+	}
+	foreign := len(functions) > 0 && !functions[0].Ours
+	var refused []error
+	drop := func(o Object, statement string) {
+		removed = true
+		if err := attempt(ctx, db, statement); err != nil {
+			refused = append(refused, fmt.Errorf("%s %s: %w", o.Kind, o.Name, err))
+		}
+	}
+	const another = "is another one of that name"
+	for _, f := range there {
+		if f.Ours && !foreign {
+			drop(f.object(), f.drop())
+		} else {
+			left = append(left, Left{f.object(), another})
+		}
+	}
+	for _, f := range functions {
+		if o := (Object{Kind: "function", Name: f.Name}); foreign {
+			left = append(left, Left{o, another})
+		} else {
+			drop(o, "DROP FUNCTION "+f.Name)
+		}
+	}
+	for _, o := range slices.Backward(Objects(isPostgres(db), "")) {
+		if o.Kind != "table" {
+			continue
+		}
+		there, ours, err := ownTable(ctx, db, o.Name)
+		switch {
+		case err != nil:
+			return false, nil, fmt.Errorf("outbox: %w", err)
+		case there && !ours:
+			left = append(left, Left{o, another})
+		case there:
+			drop(o, "DROP TABLE "+o.Name)
+		}
+	}
+	if len(refused) > 0 {
+		return false, nil, fmt.Errorf("outbox: not all of it can be taken back:\n%w", errors.Join(refused...))
+	}
+	return removed, left, nil
+}
+
+// notAllowed reports whether this role may not do what failed.
+func notAllowed(err error) bool {
+	const insufficientPrivilege = "42501"
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == insufficientPrivilege
+}

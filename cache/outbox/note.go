@@ -1,0 +1,127 @@
+package outbox
+
+import (
+	"fmt"
+	"strings"
+)
+
+// noteMark is in the body of every release's note function, and in no other function.
+const noteMark = ".cache_outbox (tbl, op"
+
+// noteFunction returns the statement that creates the function which PostgreSQL's triggers call at the end of
+// a statement. schema is the SQL of the name of the schema that the outbox is in.
+//
+// The function runs with the rights of whoever created it: who may write to a table need not be allowed to
+// write to the outbox. Therefore its search path holds nothing that the caller could put there.
+func noteFunction(schema string) string {
+	return "CREATE OR REPLACE FUNCTION cache_outbox_note() RETURNS trigger\n" +
+		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$" + noteBody(schema) + "$note$"
+}
+
+// noteBody returns the function's body. It reads rows as JSON, so that one function serves every table, and a
+// column that is renamed or dropped breaks no write. Values are compared as text: as JSON 1.0 equals 1.00.
+func noteBody(schema string) string {
+	return fmt.Sprintf(noteTemplate, schema, MaxRows)
+}
+
+const noteTemplate = `
+-- Arguments: arrays of the columns of the primary key, of those that name keys of the cache, and of those
+-- that matter; and the name that the table is noted under, which a partition has from its parent.
+DECLARE
+	pk text[] := TG_ARGV[0];
+	keys text[] := TG_ARGV[1];
+	matter text[] := TG_ARGV[2];
+	noted text := TG_ARGV[3];
+	many boolean;
+	olds jsonb[];
+	news jsonb[];
+	old_row jsonb;
+	new_row jsonb;
+	same boolean := true;
+	was jsonb := '{}';
+	now_is jsonb := '{}';
+	differ text[];
+	col text;
+BEGIN
+	IF TG_OP = 'TRUNCATE' THEN
+		many := true;
+	ELSIF TG_OP = 'DELETE' THEN
+		many := EXISTS (SELECT FROM cache_old OFFSET %[2]d);
+	ELSIF TG_OP = 'INSERT' THEN
+		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
+	ELSE
+		-- Most updates change one row, which needs no join: that takes half the time.
+		olds := ARRAY(SELECT to_jsonb(t) FROM cache_old t LIMIT 2);
+		news := ARRAY(SELECT to_jsonb(t) FROM cache_new t LIMIT 2);
+		IF cardinality(olds) = 0 AND cardinality(news) = 0 THEN
+			RETURN NULL;
+		ELSIF cardinality(olds) = 1 AND cardinality(news) = 1 THEN
+			old_row := olds[1];
+			new_row := news[1];
+			FOREACH col IN ARRAY pk LOOP
+				same := same AND old_row->>col = new_row->>col;
+			END LOOP;
+			IF same THEN
+				FOREACH col IN ARRAY matter LOOP
+					IF old_row->>col IS DISTINCT FROM new_row->>col THEN
+						differ := differ || col;
+					END IF;
+				END LOOP;
+				IF differ IS NULL THEN
+					RETURN NULL;
+				END IF;
+				FOREACH col IN ARRAY keys LOOP
+					IF old_row->>col IS NOT NULL THEN
+						was := was || jsonb_build_object(col, old_row->>col);
+					END IF;
+					IF new_row->>col IS NOT NULL THEN
+						now_is := now_is || jsonb_build_object(col, new_row->>col);
+					END IF;
+				END LOOP;
+				INSERT INTO %[1]s.cache_outbox (tbl, op, rows) VALUES (noted, TG_OP,
+					jsonb_build_array(jsonb_build_object('was', was, 'is', now_is, 'changed', differ)));
+				RETURN NULL;
+			END IF;
+		END IF;
+		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
+	END IF;
+	IF many THEN
+		INSERT INTO %[1]s.cache_outbox (tbl, op) VALUES (noted, TG_OP);
+	ELSIF TG_OP = 'INSERT' THEN
+		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
+		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
+			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL)))
+		FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) n
+		HAVING count(*) > 0;
+	ELSIF TG_OP = 'DELETE' THEN
+		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
+		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
+			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL)))
+		FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) o
+		HAVING count(*) > 0;
+	ELSE
+		-- A row whose primary key changed is one that is gone and one that is new.
+		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
+		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
+			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL),
+			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL),
+			'changed', c.changed))
+		FROM (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) t) o
+		FULL JOIN (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) t) n
+			ON o.id = n.id
+		CROSS JOIN LATERAL (SELECT jsonb_agg(k) AS changed FROM unnest(matter) k WHERE o.r->>k IS DISTINCT FROM n.r->>k) c
+		WHERE c.changed IS NOT NULL OR o.r IS NULL OR n.r IS NULL
+		HAVING count(*) > 0;
+	END IF;
+	RETURN NULL;
+END
+`
+
+// array returns an array of texts as PostgreSQL reads one from a text.
+func array(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	}
+	return "{" + strings.Join(quoted, ",") + "}"
+}

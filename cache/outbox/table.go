@@ -1,0 +1,144 @@
+package outbox
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Table is a table whose writes are noted. Names are those of the database, whatever characters they hold.
+type Table struct {
+	Name       string // PostgreSQL finds it by its search path
+	PrimaryKey []string
+	// Keys are the columns whose values name keys and tags.
+	Keys []string
+	// Refers are columns whose values are keys of other tables, and that name no key of this one's rows. They
+	// are checked as Keys are, and not noted.
+	Refers []string
+	// Matter are the columns whose change makes something untrue. An UPDATE that changes none leaves nothing.
+	Matter []string
+}
+
+// named returns the columns whose values name keys, each once.
+func (t Table) named() []string {
+	return unique(slices.Concat(t.PrimaryKey, t.Keys, t.Refers))
+}
+
+// columns returns all columns that are of interest, each once.
+func (t Table) columns() []string { return unique(slices.Concat(t.named(), t.Matter)) }
+
+func unique(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// trigger is one that notes writes.
+type trigger struct {
+	name    string
+	on      string // the SQL of its table
+	create  string
+	enable  string   // on PostgreSQL: makes it fire also for those who apply the writes of another server
+	args    []string // on PostgreSQL: the function's arguments
+	kind    int      // on PostgreSQL: pg_trigger.tgtype
+	old     string   // the names of its transition tables
+	new     string
+	deletes string // drops it
+}
+
+func (t trigger) object() Object {
+	if t.args == nil {
+		return Object{"trigger", t.name, t.create}
+	}
+	return Object{"trigger", t.name + " ON " + t.on, t.create}
+}
+
+// The bits of pg_trigger.tgtype. None stands for AFTER, or for a statement.
+const (
+	onInsert   = 1 << 2
+	onDelete   = 1 << 3
+	onUpdate   = 1 << 4
+	onTruncate = 1 << 5
+)
+
+// statementTriggers returns PostgreSQL's triggers on a relation: the table itself, or one that shares rows with
+// it. They fire once for a statement.
+func (t Table) statementTriggers(relation string) []trigger {
+	args := []string{array(t.PrimaryKey), array(t.Keys), array(t.Matter), t.Name}
+	var list []trigger
+	for _, w := range []struct {
+		op       Op
+		kind     int
+		old, new string
+	}{
+		{Insert, onInsert, "", "cache_new"}, {Update, onUpdate, "cache_old", "cache_new"},
+		{Delete, onDelete, "cache_old", ""}, {Truncate, onTruncate, "", ""},
+	} {
+		referencing := ""
+		if w.old != "" {
+			referencing += " OLD TABLE AS " + w.old
+		}
+		if w.new != "" {
+			referencing += " NEW TABLE AS " + w.new
+		}
+		if referencing != "" {
+			referencing = " REFERENCING" + referencing
+		}
+		literals := make([]string, len(args))
+		for i, a := range args {
+			literals[i] = literal(a)
+		}
+		name := "cache_outbox_" + strings.ToLower(string(w.op))
+		list = append(list, trigger{
+			name: name, on: relation, args: args, kind: w.kind, old: w.old, new: w.new,
+			create: fmt.Sprintf("CREATE TRIGGER %s AFTER %s ON %s%s FOR EACH STATEMENT EXECUTE FUNCTION cache_outbox_note(%s)",
+				name, w.op, relation, referencing, strings.Join(literals, ", ")),
+			enable:  fmt.Sprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", relation, name),
+			deletes: fmt.Sprintf("DROP TRIGGER %s ON %s", name, relation),
+		})
+	}
+	return list
+}
+
+// rowTriggers returns SQLite's triggers, which fire for each row, so that MaxRows bounds nothing there.
+func (t Table) rowTriggers() []trigger {
+	return []trigger{t.onRow(Insert), t.onRow(Update), t.onRow(Delete)}
+}
+
+func (t Table) onRow(op Op) trigger {
+	name := "cache_outbox_" + t.Name + "_" + strings.ToLower(string(op))
+	var when string
+	var row []string
+	if op != Insert {
+		row = append(row, "'was', "+values("OLD", t.Keys))
+	}
+	if op != Delete {
+		row = append(row, "'is', "+values("NEW", t.Keys))
+	}
+	if op == Update {
+		var differ, changed []string
+		for _, c := range slices.Concat(t.PrimaryKey, t.Matter) {
+			// Whatever the column's collation takes for the same.
+			d := fmt.Sprintf("OLD.%s COLLATE BINARY IS NOT NEW.%[1]s", ident(c))
+			differ = append(differ, d)
+			changed = append(changed, fmt.Sprintf("CASE WHEN %s THEN %s END", d, literal(c)))
+		}
+		when = " WHEN " + strings.Join(differ, " OR ")
+		row = append(row, "'changed', json((SELECT json_group_array(value) FROM json_each(json_array("+
+			strings.Join(changed, ", ")+")) WHERE value IS NOT NULL))")
+	}
+	return trigger{
+		name: name, on: ident(t.Name), deletes: "DROP TRIGGER " + ident(name),
+		create: fmt.Sprintf("CREATE TRIGGER %s AFTER %s ON %s%s BEGIN "+
+			"INSERT INTO cache_outbox (tbl, op, rows) VALUES (%s, '%s', json_array(json_object(%s))); END",
+			ident(name), op, ident(t.Name), when, literal(t.Name), op, strings.Join(row, ", ")),
+	}
+}
+
+// values is the JSON of a row's values, without those that are NULL, which json_patch removes.
+func values(row string, columns []string) string {
+	pairs := make([]string, len(columns))
+	for i, c := range columns {
+		pairs[i] = fmt.Sprintf("%s, CAST(%s.%s AS text)", literal(c), row, ident(c))
+	}
+	return "json(json_patch('{}', json_object(" + strings.Join(pairs, ", ") + ")))"
+}

@@ -1,0 +1,156 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// lookEvery is how often a [Watch] looks. It bounds for how long a change of a table stays unknown.
+const lookEvery = 2 * time.Second
+
+// InstallLock is the key of the advisory lock that whoever changes triggers holds on PostgreSQL.
+const InstallLock = 0x6669656c64 // any number, the same for all gateways
+
+// Watch looks periodically whether the noted tables and their triggers are what they were. A partition that is
+// attached or detached, rows that ALTER TABLE rewrote, a table that took another one's name, a trigger that was
+// disabled or is gone: all that is cached of the table is evicted, for all gateways, by a record of the outbox;
+// triggers are mended if this role may. While writes to a table cannot be noted, it is evicted at every look.
+type Watch struct {
+	db     *bun.DB
+	tables []Table
+	log    *slog.Logger
+
+	changes atomic.Uint64
+	unnoted atomic.Int64
+	told    map[string]string // what was last told of each table; only Look uses it
+}
+
+// NewWatch returns a watch of the tables of a database where [Install] was done.
+func NewWatch(db *bun.DB, tables []Table, log *slog.Logger) *Watch {
+	return &Watch{db: db, tables: tables, log: log, told: map[string]string{}}
+}
+
+// Changes returns how many changes of tables were found.
+func (w *Watch) Changes() uint64 { return w.changes.Load() }
+
+// Unnoted returns of how many tables writes are not noted, as of the last look.
+func (w *Watch) Unnoted() int64 { return w.unnoted.Load() }
+
+// Run looks until ctx ends.
+func (w *Watch) Run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := w.Look(ctx)
+		if err != nil && ctx.Err() == nil && !failed {
+			w.log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
+		}
+		if err == nil && failed {
+			w.log.Info("the tables and their triggers are looked at again")
+		}
+		failed = err != nil
+	}
+}
+
+// Look looks once. It is not safe for concurrent use.
+func (w *Watch) Look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	now, err := identities(ctx, w.db, w.tables)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(now, func(i identity) bool { return !i.settled() }) {
+		w.unnoted.Store(0)
+		w.tell(nil)
+		return nil
+	}
+	var changed []changedTable
+	err = w.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		changed, err = w.mend(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("outbox: mend what notes writes: %w", err)
+	}
+	unnoted := int64(0)
+	for _, c := range changed {
+		if c.What != "" {
+			w.changes.Add(1)
+		}
+		if len(c.Faults) > 0 {
+			unnoted++
+		}
+	}
+	w.unnoted.Store(unnoted)
+	w.tell(changed)
+	return nil
+}
+
+// mend brings triggers up that are missing, as far as this role may, and settles what changed.
+func (w *Watch) mend(ctx context.Context, tx bun.Tx) ([]changedTable, error) {
+	if isPostgres(tx) {
+		// Who waits for a lock on a table holds up all that come later.
+		for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
+			if err := run(ctx, tx, s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	differences, err := Diff(ctx, tx, w.tables)
+	if err != nil {
+		return nil, err
+	}
+	for i := range differences {
+		d := &differences[i]
+		if !d.Fixable() {
+			continue
+		}
+		if err := attempt(ctx, tx, d.fix...); err != nil {
+			d.fix = nil
+			d.Why += fmt.Sprintf(" and cannot be put right (%v)", err)
+			if notAllowed(err) {
+				d.Why += "; run `fieldcache migrate up` as the tables' owner"
+			}
+		}
+	}
+	return settle(ctx, tx, w.tables, differences, true)
+}
+
+// tell logs what was not told before.
+func (w *Watch) tell(changed []changedTable) {
+	for _, t := range w.tables {
+		i := slices.IndexFunc(changed, func(c changedTable) bool { return c.Name == t.Name })
+		if i < 0 {
+			if w.told[t.Name] != "" {
+				w.log.Info("writes to the table are noted again", "table", t.Name)
+				delete(w.told, t.Name)
+			}
+			continue
+		}
+		c := changed[i]
+		faults := strings.Join(c.Faults, "; ")
+		switch {
+		case faults != "" && faults != w.told[t.Name]:
+			w.log.Error("writes to the table cannot be noted: what is cached of it is evicted every "+lookEvery.String(),
+				"table", t.Name, "cause", faults)
+			w.told[t.Name] = faults
+		case faults == "":
+			w.log.Info("the table changed: what is cached of it was evicted", "table", t.Name, "changed", c.What)
+			delete(w.told, t.Name)
+		}
+	}
+}

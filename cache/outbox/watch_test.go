@@ -1,0 +1,265 @@
+package outbox_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+	"fieldcache/db"
+	"fieldcache/internal/testservers"
+)
+
+// parts is a database with a partitioned table, one that others inherit from, and one whose name is odd.
+func parts(t *testing.T) (box, []outbox.Table) {
+	t.Helper()
+	b := open(t, testservers.Postgres(t))
+	for _, s := range []string{
+		"CREATE TABLE stock (id bigint, place text, name text, PRIMARY KEY (id, place)) PARTITION BY LIST (place)",
+		"CREATE TABLE stock_north PARTITION OF stock FOR VALUES IN ('n') PARTITION BY RANGE (id)",
+		"CREATE TABLE stock_north_1 PARTITION OF stock_north FOR VALUES FROM (0) TO (1000)",
+		"CREATE TABLE stock_south PARTITION OF stock FOR VALUES IN ('s')",
+		"CREATE TABLE log (id bigint PRIMARY KEY, name text)",
+		"CREATE TABLE log_old (PRIMARY KEY (id)) INHERITS (log)",
+		`CREATE SCHEMA "other"`, `CREATE TABLE other."Odd, ""Table""" (id bigint PRIMARY KEY, name text)`,
+		`CREATE TABLE "Odd, ""Table""" ("the id,""\" bigint PRIMARY KEY, "na'me" text)`,
+	} {
+		b.exec(t, s)
+	}
+	tables := []outbox.Table{
+		things,
+		{Name: "stock", PrimaryKey: []string{"id", "place"}, Keys: []string{"id", "name"}, Matter: []string{"name"}},
+		{Name: "log", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name"}},
+		{Name: `Odd, "Table"`, PrimaryKey: []string{`the id,"\`}, Keys: []string{`the id,"\`, "na'me"}, Matter: []string{"na'me"}},
+	}
+	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+		t.Fatal(err)
+	}
+	return b, tables
+}
+
+// A statement fires only the triggers of the table that it names.
+func TestFault08WritesByThePartitionsName(t *testing.T) {
+	t.Parallel()
+	b, _ := parts(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, want string }{
+		{"INSERT INTO stock VALUES (1, 'n', 'a'), (2, 's', 'b')", ">1a[] >2b[]"},
+		{"UPDATE stock_north SET name = 'c'", "1a>1c[name]"},
+		{"UPDATE stock_north_1 SET name = 'd'", "1c>1d[name]"},
+		{"INSERT INTO stock_south VALUES (3, 's', 'e'), (4, 's', 'f')", ">3e[] >4f[]"},
+		{"DELETE FROM stock_south WHERE id = 3", "3e>[]"},
+		{"UPDATE stock SET place = 's', name = 'g' WHERE id = 1", "1d>[name] >1g[name]"},
+		{"TRUNCATE stock_south", "stock TRUNCATE"},
+		{"INSERT INTO log_old VALUES (1, 'a')", ">1a[]"},
+		{"UPDATE log SET name = 'b'", "1a>1b[name]"},
+		{"UPDATE log_old SET name = 'c'", "1b>1c[name]"},
+		{`INSERT INTO "Odd, ""Table""" VALUES (1, 'a')`, ">[]"},
+		{`INSERT INTO other."Odd, ""Table""" VALUES (1, 'a')`, ""},
+		{"INSERT INTO things (id, name) VALUES (1, 'a') ON CONFLICT (id) DO UPDATE SET name = 'b'", ">1a[]"},
+		{"INSERT INTO things (id, name) VALUES (1, 'a'), (2, 'z') ON CONFLICT (id) DO UPDATE SET name = 'b'", "1a>1b[name] >2z[]"},
+		{"MERGE INTO things AS t USING (VALUES (1, 'c'), (2, NULL), (3, 'd')) AS v (id, name) ON v.id = t.id WHEN MATCHED AND v.name IS NULL THEN DELETE WHEN MATCHED THEN UPDATE SET name = v.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (v.id, v.name)",
+			"1b>1c[name] 2z>[] >3d[]"},
+		{"WITH a AS (UPDATE things SET name = 'e' WHERE id = 1), b AS (UPDATE things SET name = 'f' WHERE id = 3), c AS (INSERT INTO things (id, name) VALUES (4, 'g')) DELETE FROM log",
+			"1c>[] 1c>1e[name] 3d>3f[name] >4g[]"},
+		{"UPDATE things SET id = 5 WHERE id = 4", "4g>[name] >5g[name]"},
+		{"UPDATE things SET hidden = repeat('x', 1000000)", ""},
+	} {
+		b.exec(t, c.statement)
+		news := b.poll(t, since)
+		since = news.Snapshot
+		if got := what(news); sorted(got) != sorted(c.want) {
+			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+		}
+	}
+}
+
+// watched is a watch with what it logged.
+type watched struct {
+	*outbox.Watch
+	log bytes.Buffer
+}
+
+func watch(b box, tables []outbox.Table) *watched {
+	w := &watched{}
+	w.Watch = outbox.NewWatch(b.db, tables, slog.New(slog.NewTextHandler(&w.log, nil)))
+	return w
+}
+
+func (w *watched) look(t *testing.T) {
+	t.Helper()
+	if err := w.Look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What changes a table without a write that triggers see evicts what is cached of it, once, and triggers are
+// put right.
+func TestFault08TablesThatChange(t *testing.T) {
+	t.Parallel()
+	b, tables := parts(t)
+	for _, s := range []string{
+		"INSERT INTO stock VALUES (1, 'n', 'a'), (2, 's', 'b')",
+		"CREATE TYPE mood AS ENUM ('calm', 'wild')", "ALTER TABLE things ADD COLUMN mood mood",
+		"CREATE TABLE spare (id bigint PRIMARY KEY, name text, hidden text)",
+	} {
+		b.exec(t, s)
+	}
+	tables[0].Matter = []string{"name", "mood"}
+	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+		t.Fatal(err)
+	}
+	w, second := watch(b, tables), watch(b, tables)
+	w.look(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, table, probe, noted string }{
+		{"ALTER TABLE stock DETACH PARTITION stock_south", "stock", "UPDATE stock SET name = 'x'", "1a>1x[name]"},
+		{"ALTER TABLE stock ATTACH PARTITION stock_south FOR VALUES IN ('s')", "stock", "UPDATE stock_south SET name = 'y'", "2b>2y[name]"},
+		{"CREATE TABLE stock_east PARTITION OF stock FOR VALUES IN ('e')", "stock", "INSERT INTO stock_east VALUES (3, 'e', 'c')", ">3c[]"},
+		{"DROP TABLE stock_east", "stock", "UPDATE stock_south SET name = 'z'", "2y>2z[name]"},
+		{"CREATE TABLE log_new () INHERITS (log)", "log", "INSERT INTO log_new VALUES (7, 'q')", ">7q[]"},
+		{"ALTER TABLE things ALTER COLUMN name TYPE text USING upper(name)", "things", "INSERT INTO things (id, name) VALUES (20, 'a')", ">20a[]"},
+		{"ALTER TABLE things RENAME COLUMN name TO hidden_name; ALTER TABLE things RENAME COLUMN hidden TO name; ALTER TABLE things RENAME COLUMN hidden_name TO hidden", "things",
+			"INSERT INTO things (id, name) VALUES (21, 'b')", ">21b[]"},
+		{"ALTER TYPE mood RENAME VALUE 'wild' TO 'mild'", "things", "INSERT INTO things (id) VALUES (23)", ">23[]"},
+		{"ALTER TABLE things DISABLE TRIGGER cache_outbox_insert; INSERT INTO things VALUES (24, 'c'); ALTER TABLE things ENABLE ALWAYS TRIGGER cache_outbox_insert", "things",
+			"DELETE FROM things WHERE id = 24", "24>[]"},
+		{"ALTER TABLE things DISABLE TRIGGER ALL", "things", "INSERT INTO things (id) VALUES (25)", ">25[]"},
+		{"DROP TRIGGER cache_outbox_delete ON things", "things", "DELETE FROM things WHERE id = 25", "25>[]"},
+		{"ALTER TABLE things RENAME TO gone; ALTER TABLE spare RENAME TO things; INSERT INTO things VALUES (1, 'swapped')", "things",
+			"UPDATE things SET name = 'c'; INSERT INTO gone (id) VALUES (99)", "1swapped>1c[name]"},
+		{"ALTER TABLE things ENABLE ROW LEVEL SECURITY", "things", "INSERT INTO things (id) VALUES (26)", ">26[]"},
+		{"VACUUM FULL things", "things", "INSERT INTO things (id) VALUES (27)", ">27[]"},
+	} {
+		for _, s := range strings.Split(c.statement, "; ") {
+			b.exec(t, s)
+		}
+		since = b.poll(t, since).Snapshot
+		w.log.Reset()
+		w.look(t)
+		news := b.poll(t, since)
+		if what(news) != c.table+" ALTER" {
+			t.Errorf("%s: evicted %q, want %s", c.statement, what(news), c.table)
+		}
+		if n := strings.Count(w.log.String(), "\n"); n != 1 || !strings.Contains(w.log.String(), "table="+c.table) {
+			t.Errorf("%s: logged %s", c.statement, &w.log)
+		}
+		since = news.Snapshot
+		second.look(t) // another gateway finds all settled
+		w.look(t)
+		if news := b.poll(t, since); len(news.Writes) > 0 {
+			t.Errorf("%s: evicted again %q", c.statement, what(news))
+		}
+		for _, s := range strings.Split(c.probe, "; ") {
+			b.exec(t, s)
+		}
+		news = b.poll(t, since)
+		if what(news) != c.noted {
+			t.Errorf("%s: of %s was noted %q, want %q", c.statement, c.probe, what(news), c.noted)
+		}
+		since = news.Snapshot
+	}
+	if w.Changes() == 0 || second.Changes() != 0 || w.Unnoted() != 0 {
+		t.Errorf("%d and %d changes, %d tables unnoted", w.Changes(), second.Changes(), w.Unnoted())
+	}
+}
+
+// What others apply in the role of a replica is noted too.
+func TestFault08WritesOfAReplicaRole(t *testing.T) {
+	t.Parallel()
+	b, _ := parts(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	conn, err := b.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, s := range []string{"SET session_replication_role = replica", "INSERT INTO things (id, name) VALUES (1, 'a')"} {
+		if _, err := conn.ExecContext(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := what(b.poll(t, since)); got != ">1a[]" {
+		t.Errorf("noted %q", got)
+	}
+}
+
+// A role that may not create triggers evicts the table again and again, and says so once.
+func TestFault08TriggersThatCannotBeMended(t *testing.T) {
+	t.Parallel()
+	url := testservers.Postgres(t)
+	b := open(t, url)
+	var name string
+	if err := b.db.NewRaw("SELECT 'weak_' || current_database()").Scan(t.Context(), &name); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "CREATE ROLE "+name)
+	t.Cleanup(func() { _, _ = b.db.Exec("DROP OWNED BY " + name + "; DROP ROLE " + name) })
+	b.exec(t, "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "+name)
+	d, err := db.Open(t.Context(), db.Options{URL: strings.Replace(url, "?", "?options=-c%20role%3D"+name+"&", 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.Close() })
+	tables := []outbox.Table{things}
+	w := watch(box{db: d.Bun()}, tables)
+	w.look(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	b.exec(t, "DROP TRIGGER cache_outbox_update ON things")
+	for range 2 {
+		w.look(t)
+		news := b.poll(t, since)
+		if what(news) != "things ALTER" || w.Unnoted() != 1 {
+			t.Errorf("evicted %q, %d unnoted", what(news), w.Unnoted())
+		}
+		since = news.Snapshot
+	}
+	if n := strings.Count(w.log.String(), "cannot be noted"); n != 1 || !strings.Contains(w.log.String(), "migrate up") {
+		t.Errorf("logged %s", &w.log)
+	}
+	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+		t.Fatal(err)
+	}
+	since = b.poll(t, since).Snapshot
+	w.look(t)
+	if news := b.poll(t, since); len(news.Writes) > 0 || w.Unnoted() != 0 || !strings.Contains(w.log.String(), "noted again") {
+		t.Errorf("after it was mended: evicted %q, %d unnoted, logged %s", what(news), w.Unnoted(), &w.log)
+	}
+}
+
+func TestFault08EmbeddedTablesThatChange(t *testing.T) {
+	t.Parallel()
+	b := open(t, "sqlite://"+t.TempDir()+"/things.db")
+	tables := []outbox.Table{things}
+	w := watch(b, tables)
+	w.look(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for i, statements := range [][]string{
+		{"DROP TRIGGER cache_outbox_things_update"},
+		{"CREATE TABLE spare (id bigint PRIMARY KEY, name text, hidden text)", "ALTER TABLE things RENAME TO gone", "ALTER TABLE spare RENAME TO things"},
+		{"DROP TABLE things", "CREATE TABLE things (id bigint PRIMARY KEY, name text, hidden text)"},
+	} {
+		for _, s := range statements {
+			b.exec(t, s)
+		}
+		w.look(t)
+		news := b.poll(t, since)
+		b.exec(t, fmt.Sprintf("INSERT INTO things (id, name) VALUES (%d, 'a')", i))
+		b.exec(t, fmt.Sprintf("UPDATE things SET name = 'b' WHERE id = %d", i))
+		after := b.poll(t, news.Snapshot)
+		if want := fmt.Sprintf(">%da[] %[1]da>%[1]db[name]", i); what(news) != "things ALTER" || sorted(what(after)) != sorted(want) {
+			t.Errorf("%v: evicted %q, noted %q", statements, what(news), what(after))
+		}
+		since = after.Snapshot
+	}
+}
+
+func sorted(list string) string {
+	words := strings.Fields(list)
+	slices.Sort(words)
+	return strings.Join(words, " ")
+}
