@@ -73,10 +73,7 @@ func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 			t.Error(err)
 		}
 	})
-	auth, err := newAuthenticator(ctx, cfg, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	auth := newAuthenticator(ctx, cfg, log)
 	requests := newRequestMetric(metrics)
 	f.Handler = fastpath.New(fastpath.Options{
 		Serve: keptOnly(log, requests, gw.serveKept), Next: withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))),

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/MicahParks/keyfunc/v3"
-	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/time/rate"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
 
 	"fieldcache/graph"
 )
@@ -20,74 +20,26 @@ import (
 // adminRole is the role claim that makes an administrator. Other roles are a user's.
 const adminRole = "admin"
 
-// claims is what a token says: sub is the user's id in decimal.
-type claims struct {
-	jwt.RegisteredClaims
-	Role string `json:"role,omitempty"`
-}
-
 // authenticator tells who asks, from the Authorization header.
 type authenticator struct {
-	open   bool
-	parser *jwt.Parser
-	key    func(context.Context) jwt.Keyfunc
-	keys   keyfunc.Keyfunc // nil with a secret
-	log    *slog.Logger
+	open             bool
+	secret           []byte  // of HS256; nil with a key set
+	keys             *keySet // nil with a secret
+	issuer, audience string  // "": any
+	log              *slog.Logger
 }
-
-// errNoKeys says that the key set could not be read yet, so that no token can be judged.
-var errNoKeys = errors.New("the key set has not been read yet")
-
-// How the key set is kept up to date. A token with an unknown key has it read again, at once but not
-// too often, and the request waits for that no longer than keySetWait.
-const (
-	keySetWait     = 2 * time.Second
-	keySetRefresh  = 5 * time.Minute
-	keySetMinPause = 5 * time.Second
-)
 
 // newAuthenticator reads the key set once, where there is one; a server of keys that is down then is
 // logged and asked again. The set is kept fresh until ctx ends.
-func newAuthenticator(ctx context.Context, cfg Config, log *slog.Logger) (*authenticator, error) {
-	a := &authenticator{open: cfg.Open(), log: log}
-	options := []jwt.ParserOption{jwt.WithExpirationRequired(), jwt.WithLeeway(5 * time.Second)}
-	if cfg.JWTIssuer != "" {
-		options = append(options, jwt.WithIssuer(cfg.JWTIssuer))
-	}
-	if cfg.JWTAudience != "" {
-		options = append(options, jwt.WithAudience(cfg.JWTAudience))
-	}
-
-	// Each kind of key has its own algorithms. HS256 beside a key set would let everyone sign with a
-	// public key as if it were a secret.
+func newAuthenticator(ctx context.Context, cfg Config, log *slog.Logger) *authenticator {
+	a := &authenticator{open: cfg.Open(), issuer: cfg.JWTIssuer, audience: cfg.JWTAudience, log: log}
 	switch {
 	case cfg.JWTSecret != "":
-		options = append(options, jwt.WithValidMethods([]string{"HS256"}))
-		a.key = func(context.Context) jwt.Keyfunc {
-			return func(*jwt.Token) (any, error) { return []byte(cfg.JWTSecret), nil }
-		}
+		a.secret = []byte(cfg.JWTSecret)
 	case cfg.JWTJWKSURL != "":
-		options = append(options, jwt.WithValidMethods([]string{
-			"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
-		}))
-		keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{cfg.JWTJWKSURL}, keyfunc.Override{
-			HTTPTimeout:       keySetWait,
-			RefreshInterval:   keySetRefresh,
-			RefreshUnknownKID: rate.NewLimiter(rate.Every(keySetMinPause), 1),
-			RateLimitWaitMax:  keySetWait,
-			RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
-				return func(_ context.Context, err error) {
-					log.Error("cannot read the key set of JWT_JWKS_URL; known keys go on being used", "error", err)
-				}
-			},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("key set of JWT_JWKS_URL: %w", err)
-		}
-		a.keys, a.key = keys, keys.KeyfuncCtx
+		a.keys = newKeySet(ctx, cfg.JWTJWKSURL, log)
 	}
-	a.parser = jwt.NewParser(options...)
-	return a, nil
+	return a
 }
 
 // wrap puts the viewer into each request's context, and answers 401 to what claims to be somebody and
@@ -107,7 +59,7 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 		if err != nil {
 			a.log.InfoContext(r.Context(), "token refused", "error", err)
 			message := "The token is not valid."
-			if errors.Is(err, jwt.ErrTokenExpired) {
+			if errors.Is(err, errExpired) {
 				message = "The token has expired."
 			}
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
@@ -131,11 +83,8 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") {
 		return graph.Viewer{}, errors.New("the Authorization header is not one bearer token")
 	}
-	var c claims
-	if _, err := a.parser.ParseWithClaims(strings.TrimSpace(token), &c, a.key(r.Context())); err != nil {
-		if errors.Is(err, jwt.ErrTokenUnverifiable) && a.noKeys(r.Context()) {
-			err = errors.Join(errNoKeys, err)
-		}
+	c, err := a.claims(r.Context(), strings.TrimSpace(token))
+	if err != nil {
 		return graph.Viewer{}, err
 	}
 	id, err := strconv.ParseInt(c.Subject, 10, 64)
@@ -145,24 +94,58 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	return graph.Viewer{ID: id, Admin: c.Role == adminRole}, nil
 }
 
-func (a *authenticator) noKeys(ctx context.Context) bool {
-	if a.keys == nil {
-		return false
+// claims returns what a token says, once it is known who signed it.
+func (a *authenticator) claims(ctx context.Context, token string) (c claims, err error) {
+	header, payload, err := parseToken(token)
+	if err != nil {
+		return c, err
 	}
-	all, err := a.keys.Storage().KeyReadAll(ctx)
-	return err != nil || len(all) == 0
+	// Each kind of key has its own algorithms: with HS256 beside a key set, everyone could sign with a public key
+	// as if it were a secret.
+	alg, keys := jose.SignatureAlgorithm(header.Algorithm), []any{a.secret}
+	switch {
+	case a.keys != nil && slices.Contains(asymmetric, alg):
+		keys, err = a.keys.find(ctx, header.KeyID, alg)
+	case a.keys != nil || alg != jose.HS256:
+		err = fmt.Errorf("the token's algorithm is %q", header.Algorithm)
+	}
+	if err != nil {
+		return c, err
+	}
+	if err := verify(token, alg, keys); err != nil {
+		return c, err
+	}
+	if err := decodeStrict(payload, &c); err != nil {
+		return c, fmt.Errorf("the token's claims: %w", err)
+	}
+	return c, c.check(time.Now(), a.issuer, a.audience)
+}
+
+// asymmetric are the algorithms that the keys of a set are for.
+var asymmetric = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
 // signToken makes the token that a server with cfg's secret takes for cfg.TokenUser.
 func signToken(cfg Config, now time.Time) (string, error) {
-	c := claims{Role: cfg.TokenRole, RegisteredClaims: jwt.RegisteredClaims{
-		Subject:   strconv.FormatInt(cfg.TokenUser, 10),
-		Issuer:    cfg.JWTIssuer,
-		IssuedAt:  jwt.NewNumericDate(now),
-		ExpiresAt: jwt.NewNumericDate(now.Add(cfg.TokenTTL)),
-	}}
-	if cfg.JWTAudience != "" {
-		c.Audience = jwt.ClaimStrings{cfg.JWTAudience}
+	c := claims{
+		Subject: strconv.FormatInt(cfg.TokenUser, 10), Role: cfg.TokenRole, Issuer: cfg.JWTIssuer,
+		IssuedAt: dateOf(now), Expires: dateOf(now.Add(cfg.TokenTTL)),
 	}
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, c).SignedString([]byte(cfg.JWTSecret))
+	if cfg.JWTAudience != "" {
+		c.Audience = audience{cfg.JWTAudience}
+	}
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(cfg.JWTSecret)}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return "", err
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return signed.CompactSerialize()
 }

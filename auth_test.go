@@ -41,11 +41,7 @@ func ask(a *authenticator, headers ...string) (*httptest.ResponseRecorder, *grap
 
 func newTestAuthenticator(t *testing.T, cfg Config) *authenticator {
 	t.Helper()
-	a, err := newAuthenticator(t.Context(), cfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return newAuthenticator(t.Context(), cfg, slog.New(slog.DiscardHandler))
 }
 
 func sign(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.MapClaims) string {

@@ -163,10 +163,7 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 		return err
 	}
 	defer closing("the gateway", gw.close)
-	auth, err := newAuthenticator(life, cfg, log)
-	if err != nil {
-		return err
-	}
+	auth := newAuthenticator(life, cfg, log)
 
 	var draining atomic.Bool
 	adminHandler := admin{

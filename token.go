@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Bounds on what a token may be.
+const (
+	maxToken = 16 << 10        // bytes
+	leeway   = 5 * time.Second // clocks differ that much
+	lastDate = 253402300800    // the year 10000, in seconds
+)
+
+// tokenHeader is the header of a token as far as it matters (RFC 7515, section 4.1). Keys and addresses of keys in it are
+// not looked at: who made the token says nothing of whom to trust.
+type tokenHeader struct {
+	Algorithm string         `json:"alg"`
+	KeyID     *string        `json:"kid"`
+	Type      string         `json:"typ"`
+	Critical  jsontext.Value `json:"crit"`
+	Encoded   jsontext.Value `json:"b64"`
+}
+
+// claims is what a token says: sub is the user's id in decimal.
+type claims struct {
+	Subject   string   `json:"sub"`
+	Role      string   `json:"role,omitempty"`
+	Issuer    string   `json:"iss,omitempty"`
+	Audience  audience `json:"aud,omitempty"`
+	Expires   date     `json:"exp,omitzero"`
+	NotBefore date     `json:"nbf,omitzero"`
+	IssuedAt  date     `json:"iat,omitzero"`
+}
+
+// errExpired is told of a token that was good once.
+var errExpired = errors.New("the token has expired")
+
+// parseToken splits a token (JWS, compact serialization) and reads its header. Names count exactly as they are
+// written and may not come twice, at any depth, and base64 has one form: what another reader takes for another token
+// is none here.
+func parseToken(text string) (h tokenHeader, payload []byte, err error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 || len(text) > maxToken {
+		return h, nil, errors.New("not a token of three parts")
+	}
+	var decoded [3][]byte
+	for i, part := range parts {
+		// The decoder skips line breaks.
+		if decoded[i], err = base64.RawURLEncoding.Strict().DecodeString(part); err != nil || strings.ContainsAny(part, "\r\n") {
+			return h, nil, errors.New("a part of the token is not base64url")
+		}
+	}
+	if err := decodeStrict(decoded[0], &h); err != nil {
+		return h, nil, fmt.Errorf("the token's header: %w", err)
+	}
+	switch {
+	case h.Critical != nil:
+		return h, nil, errors.New("the token has critical extensions (crit), of which none is known here")
+	case h.Encoded != nil:
+		return h, nil, errors.New("the token's payload is encoded by a rule of its own (b64)")
+	case !isAccessToken(h.Type):
+		return h, nil, fmt.Errorf("the token is of another type: %q", h.Type)
+	}
+	return h, decoded[1], nil
+}
+
+// isAccessToken reports whether tokens of a type tell who asks: those without a type, JWT, and at+jwt of RFC 9068.
+// Others, such as logout+jwt, are signed by the same keys and mean something else (RFC 8725, section 3.11).
+func isAccessToken(typ string) bool {
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	return typ == "" || typ == "jwt" || typ == "at+jwt"
+}
+
+// decodeStrict decodes one JSON object and nothing behind it.
+func decodeStrict(data []byte, into any) error {
+	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte{'{'}) {
+		return errors.New("not a JSON object")
+	}
+	return json.Unmarshal(data, into)
+}
+
+// verify reports whether one of the keys signed the token.
+func verify(text string, alg jose.SignatureAlgorithm, keys []any) error {
+	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{alg})
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, err = signed.Verify(key); err == nil {
+			return nil
+		}
+	}
+	return errors.New("the token's signature is not valid")
+}
+
+// check reports why claims do not hold at a moment. issuer and audience are "" where any will do.
+func (c *claims) check(now time.Time, issuer, audience string) error {
+	switch {
+	case !c.Expires.given:
+		return errors.New("the token has no end (exp)")
+	case !now.Before(c.Expires.time().Add(leeway)):
+		return errExpired
+	case c.NotBefore.given && now.Add(leeway).Before(c.NotBefore.time()):
+		return errors.New("the token is not valid yet (nbf)")
+	case issuer != "" && c.Issuer != issuer:
+		return fmt.Errorf("the token is by another issuer: %q", c.Issuer)
+	case audience != "" && !slices.Contains(c.Audience, audience):
+		return fmt.Errorf("the token is for others: %q", c.Audience)
+	}
+	return nil
+}
+
+// date is a moment as tokens have it: seconds since 1970, perhaps with a fraction.
+type date struct {
+	given   bool
+	seconds float64
+}
+
+func dateOf(t time.Time) date { return date{true, float64(t.Unix())} }
+
+func (d date) time() time.Time {
+	whole := int64(d.seconds)
+	return time.Unix(whole, int64((d.seconds-float64(whole))*1e9))
+}
+
+// UnmarshalJSON takes numbers alone, of moments that there are.
+func (d *date) UnmarshalJSON(text []byte) error {
+	seconds, err := strconv.ParseFloat(string(text), 64)
+	if c := text[0]; c != '-' && (c < '0' || c > '9') || err != nil || !(seconds >= 0 && seconds < lastDate) {
+		return errors.New("not a date in seconds")
+	}
+	*d = date{true, seconds}
+	return nil
+}
+
+// MarshalJSON writes whole seconds.
+func (d date) MarshalJSON() ([]byte, error) { return strconv.AppendInt(nil, int64(d.seconds), 10), nil }
+
+// audience is for whom a token is: one text or a list of them.
+type audience []string
+
+// UnmarshalJSON takes both forms.
+func (a *audience) UnmarshalJSON(text []byte) error {
+	if text[0] == '"' {
+		*a = audience{""}
+		return json.Unmarshal(text, &(*a)[0])
+	}
+	var list []string
+	if text[0] != '[' {
+		return errors.New("not an audience")
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return err
+	}
+	*a = list
+	return nil
+}
