@@ -16,8 +16,9 @@ import (
 	"fieldcache/db"
 )
 
-// asideConns is how many connections follow the outbox: a poll, a relay, and what notes evictions as done.
-const asideConns = 3
+// asideConns is how many connections follow the outbox: a poll, a relay, what notes evictions as done, and a look
+// at the tables.
+const asideConns = 4
 
 // engine is the cache with all that it stands on.
 type engine struct {

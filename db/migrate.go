@@ -144,7 +144,7 @@ func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
 }
 
 // CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed unless all migrations are
-// applied and all that they rely on is still there, or that names the columns that are not of the shape that is
+// applied and all that they rely on is still there, but for what a gateway mends while it serves, or that names the columns that are not of the shape that is
 // needed. A schema that is newer is no error.
 func (d *DB) CheckSchema(ctx context.Context) error {
 	states, err := d.MigrateStatus(ctx)
@@ -170,7 +170,9 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 			return fmt.Errorf("check schema: %w", err)
 		}
 		for _, d := range differences {
-			lacking = append(lacking, d.String())
+			if !d.Minor {
+				lacking = append(lacking, d.String())
+			}
 		}
 	}
 	shape := migrations.Check(ctx, d.bun)

@@ -19,6 +19,7 @@ type relation struct {
 	Name  string // in SQL, as the search path needs it
 	Kind  string // pg_class.relkind
 	Owned bool   // whether this role may do what its owner may
+	Self  bool   // whether it is the noted table itself
 }
 
 // found is a trigger that is there.
@@ -87,14 +88,14 @@ func relations(ctx context.Context, db bun.IDB, tables []Table) ([]relation, err
 		var list []relation
 		for i, t := range tables {
 			if slices.Contains(there, t.Name) {
-				list = append(list, relation{Ord: i + 1, Name: ident(t.Name), Kind: "r", Owned: true})
+				list = append(list, relation{Ord: i + 1, Name: ident(t.Name), Kind: "r", Owned: true, Self: true})
 			}
 		}
 		return list, err
 	}
 	return query[relation](ctx, db, relationsOf(tables)+`SELECT r.ord, c.oid::bigint AS oid, c.oid::regclass::text AS name,
-			c.relkind::text AS kind, pg_has_role(c.relowner, 'USAGE') AS owned
-		FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid ORDER BY r.ord, c.oid`)
+			c.relkind::text AS kind, pg_has_role(c.relowner, 'USAGE') AS owned, c.oid = n.oid AS self
+		FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid JOIN noted AS n ON n.ord = r.ord ORDER BY r.ord, c.oid`)
 }
 
 // triggers returns all that note writes, or stand under the name of one that does.

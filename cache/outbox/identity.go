@@ -76,13 +76,15 @@ func identities(ctx context.Context, db bun.IDB, tables []Table) ([]identity, er
 }
 
 func postgresIdentities(tables []Table) string {
-	var columns []string
+	var columns, stored []string
 	for i, t := range tables {
+		stored = append(stored, fmt.Sprintf("(%d, %s)", i+1, literal(t.stored())))
 		for _, c := range t.columns() {
 			columns = append(columns, fmt.Sprintf("(%d, %s)", i+1, literal(c)))
 		}
 	}
-	return relationsOf(tables) + `, wanted (ord, name) AS (VALUES ` + strings.Join(columns, ", ") + `)
+	return relationsOf(tables) + `, wanted (ord, name) AS (VALUES ` + strings.Join(columns, ", ") + `),
+	stored (ord, tbl) AS (VALUES ` + strings.Join(stored, ", ") + `)
 	SELECT coalesce((SELECT md5(string_agg(concat_ws(' ', c.oid, c.relkind, c.relfilenode, c.relrowsecurity, c.relforcerowsecurity,
 				(SELECT string_agg(concat(i.inhparent, '@', i.xmin), ',' ORDER BY i.inhparent) FROM pg_inherits AS i WHERE i.inhrelid = c.oid),
 				(SELECT string_agg(concat(p.oid, '@', p.xmin), ',' ORDER BY p.oid) FROM pg_policy AS p WHERE p.polrelid = c.oid)),
@@ -97,21 +99,21 @@ func postgresIdentities(tables []Table) string {
 				(SELECT f.xmin FROM pg_proc AS f WHERE f.oid = t.tgfoid)), ';' ORDER BY t.oid))
 			FROM relations AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND t.tgname LIKE 'cache\_outbox\_%' WHERE r.ord = n.ord), '') AS triggers,
 		s.identity AS stored
-	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.name ORDER BY n.ord`
+	FROM noted AS n JOIN stored AS k ON k.ord = n.ord LEFT JOIN cache_tables AS s ON s.tbl = k.tbl ORDER BY n.ord`
 }
 
 func sqliteIdentities(tables []Table) string {
 	rows := make([]string, len(tables))
 	for i, t := range tables {
-		rows[i] = fmt.Sprintf("(%d, %s)", i+1, literal(t.Name))
+		rows[i] = fmt.Sprintf("(%d, %s, %s)", i+1, literal(t.Name), literal(t.stored()))
 	}
-	return `WITH noted (ord, name) AS (VALUES ` + strings.Join(rows, ", ") + `)
+	return `WITH noted (ord, name, stored) AS (VALUES ` + strings.Join(rows, ", ") + `)
 	SELECT coalesce((SELECT rootpage FROM sqlite_schema AS t WHERE t.type = 'table' AND t.name = n.name), '') || '' AS relations,
 		coalesce((SELECT sql FROM sqlite_schema AS t WHERE t.type = 'table' AND t.name = n.name), '') AS columns,
 		coalesce((SELECT group_concat(t.sql, ';' ORDER BY t.name) FROM sqlite_schema AS t
 			WHERE t.type = 'trigger' AND t.tbl_name = n.name AND t.name LIKE 'cache\_outbox\_%' ESCAPE '\'), '') AS triggers,
 		s.identity AS stored
-	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.name ORDER BY n.ord`
+	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.stored ORDER BY n.ord`
 }
 
 // changedTable is a table that was found to be another one than before, or whose writes are not noted.
@@ -151,7 +153,7 @@ func settle(ctx context.Context, db bun.IDB, tables []Table, differences []Diffe
 			is += unnoted
 		}
 		err := run(ctx, db, fmt.Sprintf("INSERT INTO cache_tables (tbl, identity) VALUES (%s, %s) ON CONFLICT (tbl) DO UPDATE SET identity = excluded.identity",
-			literal(t.Name), literal(is)))
+			literal(t.stored()), literal(is)))
 		if err == nil && evict {
 			err = run(ctx, db, fmt.Sprintf("INSERT INTO cache_outbox (tbl, op) VALUES (%s, '%s')", literal(t.Name), Alter))
 		}

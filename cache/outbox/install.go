@@ -15,7 +15,11 @@ type Difference struct {
 	Object
 	Table string // the noted table that it concerns; "" for the outbox's own objects
 	Why   string // "is missing"
-	fix   []string
+	// Minor reports that a [Watch] copes with it, by mending it or by evicting the table again and again: a
+	// partition without a trigger, or a trigger that does not fire in the role of a replica.
+	Minor  bool
+	fix    []string
+	absent bool // it is missing, disabled, or on another table: it is not one of another release
 }
 
 func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
@@ -52,7 +56,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 				return nil, err
 			}
 			if !there {
-				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			} else if !ours {
 				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
 			}
@@ -62,7 +66,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 				return nil, err
 			}
 			if !there {
-				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			}
 		case "function":
 			functions, err := noteFunctions(ctx, db)
@@ -70,7 +74,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 			case err != nil:
 				return nil, err
 			case len(functions) == 0:
-				list = append(list, Difference{Object: o, Why: "is missing", fix: []string{o.Create}})
+				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			case !functions[0].Ours:
 				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
 			case functions[0].Body != noteBody(where) || !functions[0].Safe || functions[0].Name != "cache_outbox_note()":
@@ -139,7 +143,7 @@ func (f found) drop() string {
 
 // diffTrigger compares a wanted trigger with those that are there.
 func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, bool) {
-	d := Difference{Object: w.object(), Table: t.Name, fix: []string{w.create}}
+	d := Difference{Object: w.object(), Table: t.Name, Minor: !r.Self, absent: true, fix: []string{w.create}}
 	// Only the owner may let a trigger fire for those too who apply writes of another server.
 	always := w.enable != "" && r.Owned
 	if always {
@@ -159,10 +163,12 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 		d.fix = nil
 		return d, true
 	case !f.is(w):
-		d.Why = "is of another release, or was changed"
+		d.Why, d.absent = "is of another release, or was changed", false
 	case r.OID != 0 && f.Enabled != "A" && (always || f.Enabled != "O"):
 		d.Why = "is not always enabled"
-		if f.Enabled == "D" {
+		if f.Enabled == "O" {
+			d.Minor = true
+		} else {
 			d.Why = "is disabled"
 		}
 		if always {

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +27,13 @@ func (t Table) named() []string {
 
 // columns returns all columns that are of interest, each once.
 func (t Table) columns() []string { return unique(slices.Concat(t.named(), t.Matter)) }
+
+// stored returns the name under which the table's identity is stored: another one where other columns are of
+// interest, so that gateways of two releases do not take each other's for a change.
+func (t Table) stored() string {
+	declared := strings.Join([]string{array(t.PrimaryKey), array(t.Keys), array(t.Refers), array(t.Matter)}, " ")
+	return fmt.Sprintf("%s %.4x", t.Name, sha256.Sum256([]byte(declared)))
+}
 
 func unique(list []string) []string {
 	slices.Sort(list)
