@@ -3,7 +3,8 @@ package cache
 import "strings"
 
 // Key names one cached thing. It is built by [Entity], [Key.Part], [Tag.List] and [Tag.Count] and is
-// meant to be read by people: user:42, {product:7}:price, {users}:list:first=20.
+// meant to be read by people: user:42, {product:7}:price, {users}:list:first=20. Whatever it is built from may be any
+// text: what could be taken for punctuation is percent-encoded, so that different things have different keys.
 //
 // The braces are Redis Cluster's hash tag: {product:7}:price lies in the slot of product:7.
 type Key string
@@ -12,26 +13,25 @@ type Key string
 // or {product:7}:reviews, or a type such as {User}.
 type Tag string
 
-// Entity is the key of the row of a kind with this id. The id may be any text; what could be mistaken
-// for the key's own punctuation is percent-encoded.
-func Entity(kind, id string) Key { return Key(kind + ":" + escape(id)) }
+// Entity is the key of the row of a kind with this id.
+func Entity(kind, id string) Key { return Key(escape(kind) + ":" + escape(id)) }
 
 // Part is the key of a part of an entity that has a time to live of its own. A part and a collection
 // of one entity need different names.
-func (k Key) Part(name string) Key { return Key("{" + string(k) + "}:" + name) }
+func (k Key) Part(name string) Key { return Key("{" + string(k) + "}:" + escapeName(name)) }
 
 // Collection is the tag of a list that belongs to an entity.
-func (k Key) Collection(name string) Tag { return Tag("{" + string(k) + "}:" + name) }
+func (k Key) Collection(name string) Tag { return Tag("{" + string(k) + "}:" + escapeName(name)) }
 
 // All is the tag of the list of everything called name: users, products.
-func All(name string) Tag { return Tag("{" + name + "}") }
+func All(name string) Tag { return Tag("{" + escape(name) + "}") }
 
 // Type is the tag of everything that is made of a type's rows. Type names are capitalised, so that they
 // differ from the names of collections.
-func Type(name string) Tag { return Tag("{" + name + "}") }
+func Type(name string) Tag { return Tag("{" + escape(name) + "}") }
 
 // Where is the tag of the part of a collection in which a field has this value, which may be any text.
-func (t Tag) Where(field, value string) Tag { return t + Tag(":"+field+"="+escape(value)) }
+func (t Tag) Where(field, value string) Tag { return t + Tag(":"+escape(field)+"="+escape(value)) }
 
 // List is the key of what one set of arguments selects from a collection. The arguments come in pairs
 // of name and value, always in the same order; values may be any text.
@@ -45,7 +45,7 @@ func (t Tag) List(args ...string) Key {
 		} else {
 			b.WriteByte(',')
 		}
-		b.WriteString(args[i])
+		b.WriteString(escape(args[i]))
 		b.WriteByte('=')
 		b.WriteString(escape(args[i+1]))
 	}
@@ -66,6 +66,15 @@ func (k Key) Fence() string {
 
 // Generation is the name under which the generation of t is kept.
 func (t Tag) Generation() string { return string(t) + ":g" }
+
+// escapeName is escape for the name of a part or a collection. It leaves out g, which fences and generations are
+// called.
+func escapeName(name string) string {
+	if name == "g" {
+		return "%67"
+	}
+	return escape(name)
+}
 
 const hexDigits = "0123456789ABCDEF"
 

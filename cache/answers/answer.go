@@ -3,6 +3,7 @@ package answers
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -121,12 +122,14 @@ func newVariant(body []byte, e Encoding, tagged bool) *variant {
 const maxTags = 4 << 10
 
 // tagList lists names, the coarsest first: types and collections, then what belongs to one entity, then
-// entities. What is over the bound is left out.
+// entities. What is over the bound is left out. A name is percent-encoded where it has a character that a list may
+// be split at or a header cannot hold: decoded, each part is the name again.
 func tagList(names []string, separator byte) string {
 	names = slices.Clone(names)
 	slices.SortStableFunc(names, func(a, b string) int { return coarseness(a) - coarseness(b) })
 	var b strings.Builder
 	for _, n := range names {
+		n = encodeTag(n)
 		if b.Len()+1+len(n) > maxTags {
 			break
 		}
@@ -136,6 +139,27 @@ func tagList(names []string, separator byte) string {
 		b.WriteString(n)
 	}
 	return b.String()
+}
+
+// encodeTag percent-encodes all but visible ASCII, and space, comma and % itself.
+func encodeTag(name string) string {
+	clean := func(c byte) bool { return c > ' ' && c < 0x7f && c != ',' && c != '%' }
+	at := 0
+	for at < len(name) && clean(name[at]) {
+		at++
+	}
+	if at == len(name) {
+		return name
+	}
+	b := []byte(name[:at])
+	for ; at < len(name); at++ {
+		if c := name[at]; clean(c) {
+			b = append(b, c)
+		} else {
+			b = fmt.Appendf(b, "%%%02X", c)
+		}
+	}
+	return string(b)
 }
 
 func coarseness(name string) int {

@@ -1,0 +1,83 @@
+package answers_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+)
+
+// tagsOf is the header that lists names, as a client gets it.
+func tagsOf(t *testing.T, header string, names []string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now := time.Now()
+		answers.NewHeader().WriteMade(w, r, answers.NewAnswer(answers.Fresh{
+			Status: http.StatusOK, ContentType: "application/json", Body: []byte("{}"), MaxAge: time.Minute,
+			Made: cache.Made{Names: names}, TagHeader: header,
+		}, now), answers.Identity, answers.Miss, now)
+	}))
+	defer server.Close()
+	r, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if len(r.Header[header]) != 1 {
+		t.Fatalf("%q: %v", names, r.Header)
+	}
+	return r.Header.Get(header)
+}
+
+// checkTags sends names in the header and reads them from it, as a cache does that splits at its separator.
+func checkTags(t *testing.T, names []string) {
+	t.Helper()
+	for header, separator := range map[string]string{"Surrogate-Key": " ", "Cache-Tag": ","} {
+		text := tagsOf(t, header, names)
+		var got []string
+		for part := range strings.SplitSeq(text, separator) {
+			name, err := url.PathUnescape(part)
+			if err != nil {
+				t.Errorf("%s: %q cannot be decoded: %v", header, part, err)
+			}
+			got = append(got, name)
+		}
+		want := slices.Clone(names)
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q is read as %q from %q", header, want, got, text)
+		}
+	}
+}
+
+// One name in the header of tags is read as one, whatever it holds.
+func TestFault35TagsAreReadAsTheyAre(t *testing.T) {
+	t.Parallel()
+	list := string(cache.All("products").List("category", "Garden, home", "first", "20"))
+	for _, names := range [][]string{
+		{list}, {list, "user:42", "{User}"}, {"a b"}, {"a,b", "a", "b"}, {"%2C", ","}, {"a\nb"}, {"a\r\nSet-Cookie: x=y"}, {"ä", "\xff", "\x00", "\x7f"}, {`"a"`, "a;b"},
+	} {
+		checkTags(t, names)
+	}
+	if got := tagsOf(t, "Cache-Tag", []string{"{product:7}:stock", "{users}", "user:42"}); got != "{users},{product:7}:stock,user:42" {
+		t.Errorf("names without separators are written as %s", got)
+	}
+}
+
+func FuzzFault35Tags(f *testing.F) {
+	f.Add("a b", "c,d")
+	f.Add("%20", " ")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		if a == "" || b == "" || len(a)+len(b) > 1000 {
+			return // the empty name is none, and what is too long is left out
+		}
+		checkTags(t, []string{a, b})
+	})
+}
