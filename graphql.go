@@ -61,7 +61,12 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
 		Extensions: extensions,
 	}, log)
+	admission := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+		MaxRunning: runningPerConn * int64(cfg.DatabaseMaxConns), MaxWait: cfg.RequestTimeout / 4, Log: log,
+	})
+	registerAdmissionMetrics(metrics, admission)
 	o := gqlcache.HandlerOptions{
+		Admission:    admission,
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
 		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
 		Answers: engine.answers, Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
@@ -93,6 +98,10 @@ func identityHeaders(cfg Config) []string {
 	}
 	return append([]string{"Authorization"}, cfg.IdentityHeaders...)
 }
+
+// runningPerConn is how many operations are executed at a time for each connection to the database. They share statements, so one for
+// each would leave connections idle; many more than that are work that is begun and not finished in time.
+const runningPerConn = 32
 
 // viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.
 func viewerName(ctx context.Context) string {

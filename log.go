@@ -124,6 +124,8 @@ func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next htt
 		seconds.WithLabelValues(fmt.Sprint(code)).Observe(m.Duration.Seconds())
 		level := slog.LevelDebug
 		switch {
+		case w.Header().Get("Cache-Status") == string(answers.Overloaded):
+			// Logged once for many.
 		case code >= 500 && w.Header().Get("Cache-Status") != string(answers.NotForwarded):
 			level = slog.LevelError
 		case code >= 400:

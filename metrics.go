@@ -70,6 +70,17 @@ func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 	}, func() float64 { return float64(w.Unnoted()) }))
 }
 
+// registerAdmissionMetrics shows how many operations are refused and wait.
+func registerAdmissionMetrics(metrics prometheus.Registerer, a *gqlcache.Admission) {
+	metrics.MustRegister(
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "fieldcache", Name: "overloaded_total", Help: "Requests refused because they would have waited too long to be executed.",
+		}, func() float64 { return float64(a.Refused()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "fieldcache", Name: "waiting", Help: "Requests that wait to be executed.",
+		}, func() float64 { return float64(a.Waiting()) }))
+}
+
 // registerAnswerMetrics shows what is kept of whole answers; kept may be nil.
 func registerAnswerMetrics(metrics prometheus.Registerer, h *gqlcache.Handler, kept *answers.Store) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{

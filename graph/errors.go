@@ -24,6 +24,7 @@ var (
 	errUnauthenticated = &coded{"UNAUTHENTICATED", "Sign in first: this needs a token in the Authorization header."}
 	errForbidden       = &coded{"FORBIDDEN", "Your token does not allow this."}
 	errTimeout         = &coded{"TIMEOUT", "The request took longer than the server allows."}
+	errGone            = &coded{"CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was ready."}
 )
 
 // gone is the error for a row that vanished while the operation was under way.
@@ -60,6 +61,9 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &own):
 			shown.Message = own.message
 			code(shown, own.code)
+		case errors.Is(ctx.Err(), context.Canceled):
+			shown.Message = errGone.message
+			code(shown, errGone.code)
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), ctx.Err() != nil:
 			shown.Message = errTimeout.message
 			code(shown, errTimeout.code)

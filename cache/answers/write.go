@@ -20,6 +20,8 @@ const (
 	StaleAnswer Status = "fieldcache; fwd=stale"
 	// NotForwarded is of a refusal to make what is not there, as the client wanted.
 	NotForwarded Status = "fieldcache; detail=only-if-cached"
+	// Overloaded is of a refusal to make it now.
+	Overloaded Status = "fieldcache; detail=overloaded"
 )
 
 // Header writes the headers of values that are counted in seconds without making a string for each.

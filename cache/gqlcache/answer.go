@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,9 +36,8 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	defer h.put(buffer)
 	body := h.appendReply((*buffer)[:0], reply)
 	*buffer = body
-	status := http.StatusOK
+	status := reply.status(in.media)
 	if !reply.batch {
-		status = one.status(in.media)
 		if status == http.StatusServiceUnavailable && !one.uncertain() {
 			w.Header().Set("Retry-After", "1")
 		}
@@ -138,6 +138,9 @@ func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
 	if f.cache != "" {
 		header.Set("Cache-Status", string(f.cache))
 	}
+	if f.retryAfter != "" {
+		header.Set("Retry-After", f.retryAfter)
+	}
 	header.Set("Cache-Control", "no-store")
 	header.Set("Content-Type", in.media.contentType())
 	header.Set("Content-Length", strconv.Itoa(len(body)))
@@ -200,42 +203,65 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	return append(b, text...), nil
 }
 
+// status is that of the whole reply. A batch is answered by 200, unless all of it failed in the same way, or its client has gone.
+func (r reply) status(m media) int {
+	status := r.made[0].status(m)
+	if !r.batch {
+		return status
+	}
+	for _, a := range r.made {
+		if a.has(codeGone) {
+			return statusGone
+		}
+	}
+	for _, a := range r.made {
+		if status < http.StatusInternalServerError || a.status(m) != status {
+			return http.StatusOK
+		}
+	}
+	return status
+}
+
 // status is that of a single answer. JSON says 200 whenever there is something for a GraphQL client to read;
 // the newer type says so only where there is data, be it null or a part. Of both, nothing because the database is away
-// is 503, which proxies and clients know what to do about.
+// is 503, which proxies and clients know what to do about, and nothing because time was up is 504.
 func (a answer) status(m media) int {
 	switch {
 	case a.refused != nil && a.refused.status != 0:
 		return a.refused.status
+	case a.has(codeGone):
+		return statusGone
 	case a.failedBy(codeUnavailable):
 		return http.StatusServiceUnavailable
+	case a.has(codeTimeout) && empty(a.Response.Data):
+		return http.StatusGatewayTimeout
 	case m == jsonMedia || a.Response.Data != nil:
 		return http.StatusOK
 	}
-	switch code, _ := a.Response.Errors[0].Extensions["code"].(string); code {
-	case codeInternal:
+	if code, _ := a.Response.Errors[0].Extensions["code"].(string); code == codeInternal {
 		return http.StatusInternalServerError
-	case codeTimeout:
-		return http.StatusGatewayTimeout
 	}
 	return http.StatusBadRequest
 }
 
 // failedBy reports whether all errors of an answer have a code and no root field has a value.
 func (a answer) failedBy(code string) bool {
-	if len(a.Response.Errors) == 0 {
+	return len(a.Response.Errors) > 0 && empty(a.Response.Data) &&
+		!slices.ContainsFunc(a.Response.Errors, func(err *gqlerror.Error) bool { return err.Extensions["code"] != code })
+}
+
+// has reports whether an error has the code.
+func (a answer) has(code string) bool {
+	return slices.ContainsFunc(a.Response.Errors, func(err *gqlerror.Error) bool { return err.Extensions["code"] == code })
+}
+
+// empty reports whether all root fields are null, or all data is.
+func empty(data json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	if len(data) > 0 && json.Unmarshal(data, &fields) != nil {
 		return false
 	}
-	for _, e := range a.Response.Errors {
-		if c, _ := e.Extensions["code"].(string); c != code {
-			return false
-		}
-	}
-	var roots map[string]json.RawMessage
-	if len(a.Response.Data) > 0 && json.Unmarshal(a.Response.Data, &roots) != nil {
-		return false
-	}
-	for _, value := range roots {
+	for _, value := range fields {
 		if string(value) != "null" {
 			return false
 		}

@@ -99,9 +99,9 @@ func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationConte
 	}
 	// What has no time left is answered nothing at all, or null without a word.
 	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
-		a.Response = h.fail(ctx, gqlerror.List{{
-			Err: ctx.Err(), Message: "The request took longer than the server allows.", Extensions: map[string]any{"code": codeTimeout},
-		}})
+		errs := late(ctx).errors()
+		errs[0].Err = ctx.Err()
+		a.Response = h.fail(ctx, errs)
 	}
 }
 

@@ -26,6 +26,10 @@ type HandlerOptions struct {
 	MaxBatch     int           // operations in a request. Default: 10
 	Timeout      time.Duration // for executing a request; its end has the cause [ErrTimeout]. Default: none
 
+	// Admission lets requests in that are not answered from the cache; it may be shared by handlers. Default: all are
+	// let in at once.
+	Admission *Admission
+
 	// Trusted documents are executed by their documentId.
 	Trusted Trusted
 	// TrustedOnly refuses every other document.
@@ -183,6 +187,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel = context.WithTimeoutCause(ctx, h.o.Timeout, ErrTimeout)
 		defer cancel()
 	}
+	leave, refused := h.o.Admission.enter(ctx, len(list))
+	if refused != nil {
+		h.refuse(w, in, refused)
+		return
+	}
+	if leave == nil {
+		h.refuse(w, in, late(ctx))
+		return
+	}
+	defer leave()
 	if wish.fresh() {
 		ctx = cache.Fresh(ctx)
 	}

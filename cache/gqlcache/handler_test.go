@@ -316,8 +316,8 @@ func TestHandlerTimeout(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
-		if got := w.Body.String(); strings.Contains(got, "null") || !strings.Contains(got, `"code":"TIMEOUT"`) {
-			t.Errorf("who has gone is told %s", got)
+		if got := w.Body.String(); w.Code != 499 || strings.Contains(got, "null") || !strings.Contains(got, `"code":"CLIENT_CLOSED_REQUEST"`) {
+			t.Errorf("who has gone is told %d %s", w.Code, got)
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package gqlcache
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -18,6 +20,8 @@ const (
 	codeTimeout    = "TIMEOUT"
 	codeInternal   = "INTERNAL"
 	codeNotCached  = "NOT_CACHED"
+	codeOverloaded = "OVERLOADED"
+	codeGone       = "CLIENT_CLOSED_REQUEST"
 
 	// An answer that failed by it alone is sent as 503.
 	codeUnavailable = "UNAVAILABLE"
@@ -30,7 +34,11 @@ const (
 // uncertainExtension is true in the extensions of an error after which nobody knows whether a write was made.
 const uncertainExtension = "uncertain"
 
-const statusUnsupported = http.StatusUnsupportedMediaType
+const (
+	statusUnsupported = http.StatusUnsupportedMediaType
+	// statusGone is what nginx and others log where the client did not wait for the response.
+	statusGone = 499
+)
 
 // refusal says why a request, or one of its operations, is not executed. Its message says what to do
 // instead, and holds nothing of the request.
@@ -39,6 +47,7 @@ type refusal struct {
 	code, message string
 	allow         string         // methods, beside 405
 	cache         answers.Status // what the cache did; "": nothing is said of it
+	retryAfter    string         // seconds; "": nothing is said of it
 }
 
 func refuse(status int, code, format string, args ...any) *refusal {
@@ -52,6 +61,15 @@ func bad(format string, args ...any) *refusal {
 
 func notAllowed(allow, message string) *refusal {
 	return &refusal{status: http.StatusMethodNotAllowed, code: codeBadRequest, message: message, allow: allow}
+}
+
+// late is why an operation whose context has ended has no result: its client has closed the connection, or its half of it, or
+// its time was up.
+func late(ctx context.Context) *refusal {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return refuse(statusGone, codeGone, "The client closed the connection before the response was ready.")
+	}
+	return refuse(http.StatusGatewayTimeout, codeTimeout, "The request took longer than the server allows.")
 }
 
 func (f *refusal) errors() gqlerror.List {

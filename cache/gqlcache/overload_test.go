@@ -1,0 +1,160 @@
+package gqlcache_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/gqlcache"
+)
+
+// crowd is what became of the requests of many clients, each of which asks again as soon as it is answered.
+type crowd struct {
+	good, changed, overloaded, late, other atomic.Int64
+	longest                                atomic.Int64 // ns until a refusal
+}
+
+// ask lets clients ask for a while; each tenth of them changes something.
+func (c *crowd) ask(s *service, clients int, long time.Duration) {
+	var group sync.WaitGroup
+	end := time.Now().Add(long)
+	for n := range clients {
+		body := `{"query":"{ hello }"}`
+		if n%10 == 0 {
+			body = `{"query":"mutation { change }"}`
+		}
+		group.Go(func() {
+			for time.Now().Before(end) {
+				r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+				r.Header.Set("Content-Type", "application/json")
+				w := httptest.NewRecorder()
+				began := time.Now()
+				s.ServeHTTP(w, r)
+				text := w.Body.String()
+				switch {
+				case w.Code == http.StatusOK && !strings.Contains(text, "errors"):
+					c.good.Add(1)
+					if n%10 == 0 {
+						c.changed.Add(1)
+					}
+				case w.Code == http.StatusServiceUnavailable && strings.Contains(text, `"code":"OVERLOADED"`) && w.Header().Get("Retry-After") != "":
+					c.overloaded.Add(1)
+					if took := int64(time.Since(began)); took > c.longest.Load() {
+						c.longest.Store(took)
+					}
+				case w.Code == http.StatusGatewayTimeout && strings.Contains(text, `"code":"TIMEOUT"`):
+					c.late.Add(1)
+				default:
+					c.other.Add(1)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// slow makes each field take three statements on one of four connections, 50 operations a second in all.
+func slow(s *service) {
+	connections := make(chan struct{}, 4)
+	s.field = func(ctx context.Context, name string, _ map[string]any) (string, error) {
+		for range 3 {
+			select {
+			case connections <- struct{}{}:
+			case <-ctx.Done():
+				return "null", &gqlerror.Error{Message: "late", Extensions: map[string]any{"code": "TIMEOUT"}}
+			}
+			time.Sleep(80 * time.Second / 3 / 1000)
+			<-connections
+		}
+		return fmt.Sprintf("%q", name), nil
+	}
+}
+
+// What many clients get done is what a few do; the others learn soon that they are too many, and nothing is begun that is
+// not finished. A crowd that is no overload is served, all of it.
+func TestFault29Goodput(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		s := serve(gqlcache.HandlerOptions{Timeout: 10 * time.Second, Admission: gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+			MaxRunning: 4 * 32, MaxWait: 2500 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		})})
+		slow(s)
+		const long = 20 * time.Second
+		var few, some, many crowd
+		few.ask(s, 32, long)
+		some.ask(s, 200, long)
+		if log.Len() > 0 {
+			t.Errorf("without an overload it logs %s", &log)
+		}
+		many.ask(s, 1600, long)
+		for name, c := range map[string]*crowd{"few": &few, "some": &some} {
+			if c.overloaded.Load()+c.late.Load()+c.other.Load() > 0 {
+				t.Errorf("%s: %d overloaded, %d late, %d other", name, c.overloaded.Load(), c.late.Load(), c.other.Load())
+			}
+		}
+		if many.good.Load() < few.good.Load()*8/10 || many.late.Load() > 0 || many.other.Load() > 0 {
+			t.Errorf("of %d clients %d requests were answered, of 32 clients %d; %d late, %d other",
+				1600, many.good.Load(), few.good.Load(), many.late.Load(), many.other.Load())
+		}
+		if many.overloaded.Load() == 0 || time.Duration(many.longest.Load()) > 2500*time.Millisecond {
+			t.Errorf("%d were refused, after %v at most", many.overloaded.Load(), time.Duration(many.longest.Load()))
+		}
+		if share := float64(many.changed.Load()) / float64(many.good.Load()); share < 0.05 || share > 0.2 {
+			t.Errorf("a tenth of the clients write: %.2f of what was answered", share)
+		}
+		time.Sleep(time.Minute)
+		few.ask(s, 1, time.Second)
+		if n := strings.Count(log.String(), "\n"); n != 2 {
+			t.Errorf("one line when it begins and one when it is over, but %d:\n%s", n, &log)
+		}
+	})
+}
+
+// Who goes while waiting takes no turn, and who is late is told so.
+func TestAdmissionOfWhoHasGone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := serve(gqlcache.HandlerOptions{Timeout: time.Second, Admission: gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+			MaxRunning: 1, MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler),
+		})})
+		release := make(chan struct{})
+		s.field = func(context.Context, string, map[string]any) (string, error) { <-release; return `"x"`, nil }
+		send := func(ctx context.Context) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(`{"query":"{ hello }"}`))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			return w
+		}
+		var group sync.WaitGroup
+		group.Go(func() { send(t.Context()) })
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		group.Go(func() {
+			if w := send(ctx); w.Code != 499 || !strings.Contains(w.Body.String(), "CLIENT_CLOSED_REQUEST") {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		if w := send(t.Context()); w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), `"TIMEOUT"`) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		close(release)
+		group.Wait()
+		if len(s.ran) != 1 {
+			t.Errorf("%d were executed", len(s.ran))
+		}
+	})
+}
