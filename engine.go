@@ -23,8 +23,9 @@ const asideConns = 4
 // engine is the cache with all that it stands on.
 type engine struct {
 	cache   *cache.Cache
-	answers *answers.Store    // nil where whole answers are not kept
-	shared  *redisstore.Store // nil without Redis
+	answers *answers.Store              // nil where whole answers are not kept
+	shared  *redisstore.Store           // nil without Redis
+	ping    func(context.Context) error // asks the database, on a connection that requests do not use
 	close   func() error
 }
 
@@ -65,7 +66,7 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 	if err := watch.Look(ctx); err != nil {
 		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
 	}
-	e.cache = cache.New(o)
+	e.cache, e.ping = cache.New(o), aside.Ping
 	stopWatch := inBackground(ctx, watch.Run)
 	e.close = func() error {
 		stopWatch()

@@ -189,7 +189,7 @@ func TestGatewayTimeout(t *testing.T) {
 	const read = `{ user(id: 42) { name } }`
 	for _, body := range []string{read, `mutation { updateUser(id: 42, input: {bio: "late"}) { id } }`} {
 		res, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, body), "Content-Type: application/json")
-		if res.StatusCode != http.StatusOK || !strings.Contains(text, `"code":"TIMEOUT"`) {
+		if res.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, `"code":"TIMEOUT"`) {
 			t.Errorf("%s: %s %s", body, res.Status, text)
 		}
 	}

@@ -62,7 +62,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		Extensions: extensions,
 	}, log)
 	admission := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
-		MaxRunning: runningPerConn * int64(cfg.DatabaseMaxConns), MaxWait: cfg.RequestTimeout / 4, Log: log,
+		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout / 4, Log: log,
 	})
 	registerAdmissionMetrics(metrics, admission)
 	o := gqlcache.HandlerOptions{
@@ -77,7 +77,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	if len(cfg.CORSOrigins) > 0 {
 		o.KeptVary = "Origin"
 	}
-	gw := &gateway{evictor: evictAll{c, policies}, close: engine.close}
+	gw := &gateway{evictor: evictAll{c, policies}, ping: engine.ping, close: engine.close}
 	if engine.shared != nil {
 		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
 	}
@@ -99,9 +99,9 @@ func identityHeaders(cfg Config) []string {
 	return append([]string{"Authorization"}, cfg.IdentityHeaders...)
 }
 
-// runningPerConn is how many operations are executed at a time for each connection to the database. They share statements, so one for
-// each would leave connections idle; many more than that are work that is begun and not finished in time.
-const runningPerConn = 32
+// maxRunning is how many operations are executed at a time: several for each connection to the database, as they share statements, and
+// most of what an operation does is not in the database. Of more than that each would take longer, and none more would be done.
+func maxRunning(cfg Config) int64 { return max(32, 8*int64(cfg.DatabaseMaxConns)) }
 
 // viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.
 func viewerName(ctx context.Context) string {

@@ -74,6 +74,7 @@ type gateway struct {
 	// serveKept answers a request to /graphql from what is kept, if it can; nil: it never can.
 	serveKept func(http.ResponseWriter, *http.Request) bool
 	evictor   evictor                     // empties the cache by hand
+	ping      func(context.Context) error // says whether the database answers, however many requests wait for it
 	redis     func(context.Context) error // says whether Redis answers; nil without Redis
 	close     func() error                // ends it, once no request is under way
 }
@@ -167,7 +168,7 @@ func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Lo
 
 	var draining atomic.Bool
 	adminHandler := admin{
-		database: d.Ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
+		database: gw.ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
 	}.handler()
 	adminHandler = newHosts(cfg.AllowedHosts, cfg.AdminAddr).wrap(log, adminHandler)
 	requests := newRequestMetric(metrics)

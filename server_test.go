@@ -89,11 +89,11 @@ type builder = func(context.Context, Config, *db.DB, prometheus.Registerer, *slo
 
 // fake makes a gateway that answers as graphql does.
 func fake(graphql http.Handler) builder {
-	return func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error) {
+	return func(_ context.Context, _ Config, d *db.DB, _ prometheus.Registerer, _ *slog.Logger) (*gateway, error) {
 		if graphql == nil {
 			return nil, errors.New("this test serves nothing")
 		}
-		return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, close: func() error { return nil }}, nil
+		return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, ping: d.Ping, close: func() error { return nil }}, nil
 	}
 }
 

@@ -46,8 +46,11 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 			own     *coded
 		)
 		switch {
+		case errors.Is(ctx.Err(), context.Canceled) && !errors.As(err, &own) && (!errors.As(err, &refusal) || failed(refusal)):
+			shown.Message = errGone.message
+			code(shown, errGone.code)
 		case errors.As(err, &refusal):
-			if k := refusal.Kind; (k == db.ErrUnavailable || k == db.ErrTimeout) && tell.Allow() {
+			if (failed(refusal) || refusal.Uncertain) && tell.Allow() {
 				log.WarnContext(ctx, "the database did not do what was asked", "path", shown.Path.String(), "error", err)
 			}
 			shown.Message = refusal.Message
@@ -61,9 +64,6 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &own):
 			shown.Message = own.message
 			code(shown, own.code)
-		case errors.Is(ctx.Err(), context.Canceled):
-			shown.Message = errGone.message
-			code(shown, errGone.code)
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), ctx.Err() != nil:
 			shown.Message = errTimeout.message
 			code(shown, errTimeout.code)
@@ -78,6 +78,11 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		}
 		return shown
 	}
+}
+
+// failed reports whether the database did not do what was asked, whatever that was, and certainly so.
+func failed(e *db.Error) bool {
+	return (e.Kind == db.ErrUnavailable || e.Kind == db.ErrTimeout) && !e.Uncertain
 }
 
 func code(e *gqlerror.Error, c string) {

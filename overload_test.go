@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// lockUsers makes statements about users wait until the test is over, or unlock is called.
+func lockUsers(t *testing.T, database string) (unlock func()) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock = sync.OnceFunc(func() { _ = conn.Close(context.Background()) })
+	t.Cleanup(unlock)
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE users"); err != nil {
+		t.Fatal(err)
+	}
+	return unlock
+}
+
+// While more is asked than can be done, the others are refused early, what is cached is served, and the admin port is there. What
+// is begun and not finished in time is no 200. Afterwards all is as before.
+func TestFault29Overload(t *testing.T) {
+	t.Parallel()
+	database := shop(t)
+	p := startAs(t, newGateway, "DATABASE_URL="+database, "DATABASE_MAX_CONNS=1", "REQUEST_TIMEOUT=4s", "LOG_LEVEL=info")
+	const hit = `{ products(first: 3) { nodes { name } } }`
+	eventually(t, "it is cached", func() bool {
+		r, _ := send(t, http.MethodGet, p.graphql+"?query="+url.QueryEscape(hit), "")
+		return isHit(r.Header.Get("Cache-Status"))
+	})
+	unlock := lockUsers(t, database)
+	var refused, late atomic.Int64
+	var group sync.WaitGroup
+	for n := range 96 {
+		group.Go(func() {
+			query := fmt.Sprintf(`{ user(id: %d) { name } }`, 1+n%50)
+			if n%4 == 0 {
+				query = `mutation { updateUser(id: 42, input: {bio: "late"}) { id } }`
+			}
+			r, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q, "operationName": null, "extensions": {"n": %d}}`, query, n), "Content-Type: application/json")
+			switch {
+			case r.StatusCode == http.StatusServiceUnavailable && strings.Contains(text, `"code":"OVERLOADED"`) && r.Header.Get("Retry-After") == "1":
+				refused.Add(1)
+			case r.StatusCode == http.StatusGatewayTimeout && strings.Contains(text, `"code":"TIMEOUT"`):
+				late.Add(1)
+			default:
+				t.Errorf("%s: %s", r.Status, text)
+			}
+		})
+	}
+	eventually(t, "requests are refused", func() bool { return refused.Load() > 0 })
+	if r, text := send(t, http.MethodGet, p.graphql+"?query="+url.QueryEscape(hit), ""); !isHit(r.Header.Get("Cache-Status")) {
+		t.Errorf("what is cached: %s %s", r.Status, text)
+	}
+	for _, path := range []string{"healthz", "readyz", "metrics"} {
+		if r, text := send(t, http.MethodGet, p.admin+path, ""); r.StatusCode != http.StatusOK {
+			t.Errorf("/%s: %s %s", path, r.Status, text)
+		}
+	}
+	group.Wait()
+	if refused.Load() == 0 || late.Load() == 0 {
+		t.Errorf("%d were refused, %d late", refused.Load(), late.Load())
+	}
+	_, metrics := send(t, http.MethodGet, p.admin+"metrics", "")
+	if want := fmt.Sprintf("fieldcache_overloaded_total %d\n", refused.Load()); !strings.Contains(metrics, want) {
+		t.Errorf("the metrics lack %s", want)
+	}
+	if n := strings.Count(p.stderr.String(), "overloaded: "); n != 1 {
+		t.Errorf("it logs %d times that it is overloaded", n)
+	}
+	unlock()
+	eventually(t, "it answers again", func() bool {
+		_, text := send(t, http.MethodPost, p.graphql, `{"query": "{ user(id: 42) { name bio } }"}`, "Content-Type: application/json")
+		return strings.Contains(text, "Zawadi") && !strings.Contains(text, "late")
+	})
+}
+
+// A client that has sent its request and closes its half of the connection, or all of it, has gone. That is no fault, and no time-out.
+func TestFault34HalfClose(t *testing.T) {
+	t.Parallel()
+	database := shop(t)
+	p := startAs(t, newGateway, "DATABASE_URL="+database, "LOG_LEVEL=info")
+	u, err := url.Parse(p.graphql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lockUsers(t, database)
+	requests := 0
+	for _, accept := range []string{"application/json", "application/graphql-response+json"} {
+		for _, body := range []string{
+			`{"query":"{ user(id: 42) { name } }"}`, `{"query":"mutation { updateUser(id: 42, input: {bio: \"x\"}) { id } }"}`,
+			`{"query":"{ products(first: 2) { nodes { name } } user(id: 43) { name } }"}`, `[{"query":"{ user(id: 44) { name } }"}]`,
+		} {
+			for _, whole := range []bool{false, true} {
+				c, err := net.Dial("tcp", u.Host)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = c.SetDeadline(time.Now().Add(patience))
+				fmt.Fprintf(c, "POST /graphql HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: %s\r\nContent-Length: %d\r\n\r\n%s", u.Host, accept, len(body), body)
+				requests++
+				if whole {
+					eventually(t, "it is under way", func() bool {
+						var waiting bool
+						conn, err := pgx.Connect(t.Context(), database)
+						if err != nil {
+							return false
+						}
+						defer conn.Close(t.Context())
+						err = conn.QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()").Scan(&waiting)
+						return err == nil && waiting
+					})
+					_ = c.Close()
+					continue
+				}
+				if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				r, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil {
+					t.Fatalf("%s: %v", body, err)
+				}
+				text, _ := io.ReadAll(r.Body)
+				_ = r.Body.Close()
+				if r.StatusCode != 499 || !strings.Contains(string(text), `"code":"CLIENT_CLOSED_REQUEST"`) || strings.Contains(string(text), "longer than") {
+					t.Errorf("%s: %s %s", body, r.Status, text)
+				}
+				_ = c.Close()
+			}
+		}
+	}
+	code := regexp.MustCompile(`fieldcache_http_request_duration_seconds_count\{code="(\d+)"\} (\d+)`)
+	var metrics string
+	eventually(t, "all are counted", func() bool {
+		_, metrics = send(t, http.MethodGet, p.admin+"metrics", "")
+		return strings.Contains(metrics, fmt.Sprintf(`count{code="499"} %d`, requests))
+	})
+	for _, m := range code.FindAllStringSubmatch(metrics, -1) {
+		if m[1] != "499" && m[2] != "0" {
+			t.Errorf("%s requests are counted as %s", m[2], m[1])
+		}
+	}
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.Contains(line, `"request_id"`) && !strings.Contains(line, `"level":"INFO"`) {
+			t.Errorf("it logs %s", line)
+		}
+	}
+	if n := strings.Count(p.stderr.String(), `"status":499`); n != requests {
+		t.Errorf("%d of %d are logged", n, requests)
+	}
+}
