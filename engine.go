@@ -39,7 +39,7 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 	e := &engine{}
 	o := cache.Options{
 		Memory: memory, Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
-		StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
+		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
 	}
 	if len(cfg.RedisURL) > 0 {
 		shared, err := redisstore.New(redisstore.Options{

@@ -96,11 +96,11 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}), nil // Close ends it
 }
 
-// newGraphQL answers GraphQL, with a batch for each operation.
+// newGraphQL answers GraphQL, with a batch for each response.
 func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) (http.Handler, error) {
 	exec := executor.New(schema)
 	exec.SetParserTokenLimit(2000)
-	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 		return next(context.WithValue(ctx, batchKey{}, c.NewBatch()))
 	})
 	exec.Use(&gqlcache.FieldCount{Of: func(ctx context.Context) gqlcache.Counter { return batch(ctx) }})

@@ -16,7 +16,11 @@ const DefaultPatience = 5 * time.Millisecond
 type Observer func(ctx context.Context, item Item, result Result)
 
 // Batch collects what the fields of one operation ask for, from whatever source, so that the cache is
-// asked once for all of it. One is made for each operation; it is safe for concurrent use.
+// asked once for all of it. One is made for each response: one for a query, one for each event of a
+// subscription. It is safe for concurrent use.
+//
+// What was asked before is not asked again until [Batch.Forget], unless that was a lease ago or was evicted
+// since: so a batch that lives for too long is slower, and not wrong for longer than a lease.
 //
 // A batch sets out when the last field that could still join it waits for an answer. Who executes the
 // operation tells by [Batch.Expect] how many fields are about to be resolved; a field that waits does
@@ -51,6 +55,13 @@ type call struct {
 	waiters []*waiter
 	done    bool
 	result  Result
+	landed  time.Time // when it was done
+}
+
+// answers reports whether the call still answers who asks for the same.
+func (c *call) answers(cache *Cache, now time.Time) bool {
+	return !c.done || now.Sub(c.landed) < cache.lease &&
+		(c.result.Stamp == nil || cache.Generations().Holds(c.result.Stamp))
 }
 
 // waiter is a field that waits for one or more calls.
@@ -59,7 +70,8 @@ type waiter struct {
 	ready chan struct{}
 }
 
-// NewBatch makes the batch of an operation.
+// NewBatch makes the batch of a response. With gqlgen, make it in AroundResponses: AroundOperations is called
+// once for all events of a subscription.
 func (c *Cache) NewBatch() *Batch {
 	return &Batch{Patience: DefaultPatience, cache: c}
 }
@@ -72,11 +84,14 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 	}
 }
 
-// Load answers the requests in their order. What was asked before is not asked again until [Batch.Forget].
+// Load answers the requests in their order.
 // An error says that ctx ended first.
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
 	if b.Unkept {
 		requests = unkept(requests)
+	}
+	if loadingOf(ctx) != nil {
+		return b.nested(ctx, requests)
 	}
 	results := make([]Result, len(requests))
 	if calls := b.peek(ctx, requests, results); calls != nil {
@@ -85,6 +100,21 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 		}
 	}
 	DepsOf(ctx).read(requests, results)
+	if b.Observe != nil {
+		b.observe(ctx, requests, results)
+	}
+	return results, nil
+}
+
+// nested loads for a source what it needs meanwhile, by itself: among what the batch waits for may be what the source
+// was asked for.
+//
+//go:noinline
+func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error) {
+	results := b.cache.load(ctx, requests, b.Fresh)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if b.Observe != nil {
 		b.observe(ctx, requests, results)
 	}
@@ -156,12 +186,13 @@ func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 		b.calls = make(map[Key]*call, len(calls))
 	}
 	w := &waiter{ready: make(chan struct{})}
+	now := time.Now()
 	for i, c := range calls {
 		if c == nil {
 			continue
 		}
 		same, ok := b.calls[c.request.Key]
-		if ok {
+		if ok && same.answers(b.cache, now) {
 			c, calls[i] = same, same
 		} else {
 			b.calls[c.request.Key] = c
@@ -212,8 +243,9 @@ func (b *Batch) finish(calls []*call, results []Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var ready []*waiter
+	now := time.Now()
 	for i, c := range calls {
-		c.result, c.done = results[i], true
+		c.result, c.done, c.landed = results[i], true, now
 		for _, w := range c.waiters {
 			if w.open--; w.open == 0 {
 				ready = append(ready, w)

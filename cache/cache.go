@@ -28,6 +28,9 @@ type Options struct {
 	// are seen in memory only after a lease, those that go around the gateways only when an entry ends,
 	// and an eviction that Shared does not take is lost.
 	Outbox Outbox
+	// Watch notices statements that no Source sends: that of the database that the sources read. Default: one
+	// that nobody reports to.
+	Watch *Watch
 	// Lease is how long what is cached may be served after the last successful poll of the outbox began;
 	// without an outbox, how long memory may be trusted beside Shared. Another process's write may be
 	// seen that much later. Default: 1 s.
@@ -51,6 +54,7 @@ type Cache struct {
 	memory       Memory
 	shared       Store
 	outbox       Outbox
+	watch        *Watch
 	lease        time.Duration
 	timeout      time.Duration
 	staleIfError time.Duration
@@ -90,9 +94,12 @@ func New(o Options) *Cache {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	if o.Watch == nil {
+		o.Watch = new(Watch)
+	}
+	ctx, stop := context.WithCancel(Unwatched(context.Background()))
 	c := &Cache{
-		memory: o.Memory, shared: o.Shared, outbox: o.Outbox,
+		memory: o.Memory, shared: o.Shared, outbox: o.Outbox, watch: o.Watch,
 		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
@@ -126,6 +133,9 @@ func (c *Cache) Close() error {
 
 // Stats are the cache's counters.
 func (c *Cache) Stats() *Stats { return &c.stats }
+
+// Watch is what notices statements that no source sends.
+func (c *Cache) Watch() *Watch { return c.watch }
 
 // Generations is the table that the stamps of results are of.
 func (c *Cache) Generations() *Generations { return c.memory.Generations() }

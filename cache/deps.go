@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -13,6 +14,11 @@ type Deps struct {
 	parent *Deps
 	began  time.Time // as precise as entries are
 
+	watch  *Watch // that of the whole operation; nil: nobody watches
+	strays uint64 // what it had seen at the beginning
+	where  func(context.Context) fmt.Stringer
+	known  bool // statements are a source's, or nothing that is kept is made of them
+
 	mu     sync.Mutex
 	stamps []*Stamp
 	names  []string
@@ -23,6 +29,8 @@ type Deps struct {
 	cached int
 	loaded int
 	stale  bool
+
+	unknown []fmt.Stringer // where rows were read that no source knows, each place once
 }
 
 // Made is what something was made of.
@@ -42,6 +50,9 @@ type Made struct {
 	Cached, Loaded int
 	// Stale says that a part of it may no longer be true.
 	Stale bool
+	// Unknown are the places at which rows were read that no source knows, a few of them. If there are
+	// any, nobody may keep what was made: not this process, and no cache on the way.
+	Unknown []fmt.Stringer
 }
 
 type depsKey struct{}
@@ -49,8 +60,15 @@ type depsKey struct{}
 // CollectDeps returns a context whose reads are collected, by the Deps it answers and by those that ctx
 // carried already.
 func CollectDeps(ctx context.Context) (context.Context, *Deps) {
-	parent, _ := ctx.Value(depsKey{}).(*Deps)
-	d := &Deps{parent: parent, began: time.Now().Truncate(time.Millisecond)}
+	d := &Deps{parent: DepsOf(ctx)}
+	if p := d.parent; p != nil {
+		d.watch, d.where = p.watch, p.where
+	}
+	return collect(ctx, d)
+}
+
+func collect(ctx context.Context, d *Deps) (context.Context, *Deps) {
+	d.began, d.strays = time.Now().Truncate(time.Millisecond), d.watch.seen()
 	return context.WithValue(ctx, depsKey{}, d), d
 }
 
@@ -109,6 +127,23 @@ func sameTags(a, b []Tag) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
+// Unknown are the places at which rows were read so far that no source knows, a few of them. d may be nil.
+func (d *Deps) Unknown() []fmt.Stringer {
+	if d == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.unknown)
+}
+
+// isRead reports whether anything was noted.
+func (d *Deps) isRead() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.names) > 0
+}
+
 // Use notes that something made before was used as it is.
 func (d *Deps) Use(m Made) {
 	for ; d != nil; d = d.parent {
@@ -139,11 +174,16 @@ func (d *Deps) Unkeep(reason string) {
 func (d *Deps) Made() Made {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.watch.seen() != d.strays {
+		d.reason = UnknownReason
+		d.addUnknown(nil)
+	}
 	slices.Sort(d.names)
 	d.names = slices.Compact(d.names)
 	return Made{
 		Stamp: Join(d.stamps...), Ends: d.ends, Until: d.until,
 		Names: slices.Clone(d.names), Unkept: d.reason, Cached: d.cached, Loaded: d.loaded, Stale: d.stale,
+		Unknown: slices.Clone(d.unknown),
 	}
 }
 

@@ -24,6 +24,7 @@ func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	if w.Empty() {
 		return 0, nil
 	}
+	ctx = Unwatched(ctx)
 	committed := time.Now()
 	c.stats.EvictedByWrite.Add(w.size())
 	return c.evict(ctx, w, committed)
@@ -34,6 +35,7 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 	if ev.Empty() {
 		return 0, nil
 	}
+	ctx = Unwatched(ctx)
 	w := Write{Eviction: ev}
 	var unrecorded error
 	if c.outbox != nil {

@@ -27,6 +27,8 @@ type flight struct {
 	begun     bool          // whether the shared tier was asked for a ticket
 	shared    Ticket        // the shared tier's; nil fills nothing
 	newerThan time.Time     // what the shared tier has is of use only if it ends later
+	depth     int           // in how many calls of sources it is nested
+	loading   *loading      // the call that loads it, nil before it begins; guarded by flights.mu
 	done      chan struct{} // made by the first who joins; guarded by flights.mu
 	landed    bool          // guarded by flights.mu
 	result    Result        // once it has landed
@@ -66,7 +68,7 @@ type flights struct {
 
 // board finds for each want the flight that answers it: one under way that may be joined, or a new one, which sets
 // out by itself. The new ones are the reader's party, nil if there are none.
-func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) *party {
+func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *loading) *party {
 	c.flights.mu.Lock()
 	defer c.flights.mu.Unlock()
 	if c.flights.byKey == nil {
@@ -75,7 +77,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) *party {
 	var own *party
 	for _, w := range wants {
 		if f := c.flights.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
-			MayJoin(trusted, c.Generations().Holds(f.stamp), f.group.asked.Load()) {
+			MayJoin(trusted, c.Generations().Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // somebody loads it anew already
 			}
@@ -84,6 +86,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) *party {
 			}
 			f.group.waiting++
 			w.flight, w.joined = f, true
+			c.waitFor(in, f)
 			continue
 		}
 		if own == nil {
@@ -92,7 +95,11 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool) *party {
 		}
 		f := &flight{Request: w.Request, group: own.group, party: own, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
 		f.result.Err = errAbandoned
+		if in != nil {
+			f.depth = in.depth + 1
+		}
 		w.flight = f
+		c.waitFor(in, f)
 		own.open++
 		own.group.flights = append(own.group.flights, f)
 		if w.MaxAge > 0 {

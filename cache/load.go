@@ -31,6 +31,14 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 
 // load is Load; with fresh no value is answered that a cache holds.
 func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Result {
+	results := c.answer(ctx, requests, fresh)
+	if loadingOf(ctx) != nil {
+		DepsOf(ctx).read(requests, results) // the source's
+	}
+	return results
+}
+
+func (c *Cache) answer(ctx context.Context, requests []Request, fresh bool) []Result {
 	results := make([]Result, len(requests))
 	now := time.Now()
 	trusted := c.trust.holds(now)
@@ -44,11 +52,9 @@ func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Resu
 	if len(wants) == 0 {
 		return results
 	}
-	trusted = trusted && !fresh
-	own := c.board(ctx, wants, trusted)
-	if !c.await(ctx, wants, own) {
+	if err := c.loadWants(ctx, wants, trusted && !fresh); err != nil {
 		for _, w := range wants {
-			results[w.at].Err = ctx.Err()
+			results[w.at].Err = err
 		}
 		return results
 	}
@@ -60,6 +66,25 @@ func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Resu
 		results[w.at] = r
 	}
 	return results
+}
+
+// loadWants has flights answer the wants and waits for them. An error says that ctx ended first, or that the load
+// is nested too deep.
+func (c *Cache) loadWants(ctx context.Context, wants []*want, trusted bool) error {
+	in := loadingOf(ctx)
+	if err := in.tooDeep(wants); err != nil {
+		return err
+	}
+	if in != nil {
+		in.pause()
+		defer in.resume(ctx)
+	}
+	own := c.board(ctx, wants, trusted, in)
+	defer c.waited(in, wants)
+	if !c.await(ctx, wants, own) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // carry answers the flights of a group: from the shared tier, if it may be trusted, or from their sources.
@@ -275,9 +300,9 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	// Where the database was not heard of for a while, and there is something else to answer, it gets no more
 	// than a lease. What else there is may be evicted meanwhile, by news of the database at last.
 	hasty := !c.trust.holds(time.Now()) && c.allStale(fs)
-	started, values, seen, err := c.ask(g, source, fs, hasty)
+	loaded, err := c.ask(g, source, fs, hasty)
 	if err != nil && hasty && g.ctx.Err() == nil && !c.allStale(fs) {
-		started, values, seen, err = c.ask(g, source, fs, false)
+		loaded, err = c.ask(g, source, fs, false)
 	}
 	if err != nil {
 		if parts := byParty(fs); len(parts) > 1 && g.ctx.Err() == nil {
@@ -298,20 +323,27 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	shared := make([]Fill, 0, len(fs))
 	for i, f := range fs {
 		r := &results[i]
-		*r = Result{Value: values[i], Loaded: started}
+		*r = Result{Value: loaded.values[i], Loaded: loaded.started, Stale: loaded.made.Stale}
 		if f.MaxAge <= 0 {
 			r.Unstored = "its max age is 0"
 			continue
 		}
-		e, err := newEntry(values[i], started, f.MaxAge, early, seen, f.stamp)
+		if r.Unstored = loaded.made.Unkept; r.Unstored != "" {
+			continue
+		}
+		stamp := loaded.stamp(f)
+		e, err := newEntry(loaded.values[i], loaded.started, f.MaxAge, early, loaded.seen, stamp)
 		if err != nil {
 			r.Err = err
 			continue
 		}
-		r.Ends, r.Stamp = e.Ends, f.stamp
-		memory = append(memory, Fill{f.Item, f.stamp, c.inMemory(e)})
+		e.Ends = earlier(e.Ends, loaded.made.Ends)
+		r.Ends, r.Stamp = e.Ends, stamp
+		memory = append(memory, Fill{f.Item, stamp, c.inMemory(e)})
 		switch {
 		case c.shared == nil:
+		case !f.names(loaded.made.Names):
+			r.Unstored = "its tags do not name all that its source read through the cache"
 		case f.shared == nil:
 			r.Unstored = "the shared tier does not answer, or another load fills it"
 		case e.Absent() && !c.absent.Allow():
@@ -345,18 +377,36 @@ func byParty(fs []*flight) (parts [][]*flight) {
 	return parts
 }
 
+// loaded is what a source answered.
+type loaded struct {
+	started time.Time
+	values  []any
+	seen    Snapshot
+	made    Made // of what the source read through a cache
+}
+
+// stamp is that of a flight's value: its own, and of what its source read.
+func (l *loaded) stamp(f *flight) *Stamp {
+	if len(l.made.Names) == 0 {
+		return f.stamp
+	}
+	return Join(f.stamp, l.made.Stamp)
+}
+
 // ask calls the source, when it is its turn; hasty, for at most a lease.
-func (c *Cache) ask(g *group, source Source, fs []*flight, hasty bool) (started time.Time, values []any, seen Snapshot, err error) {
+func (c *Cache) ask(g *group, source Source, fs []*flight, hasty bool) (loaded, error) {
 	ctx := g.ctx
 	if hasty {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.lease, errSourceSlow)
 		defer cancel()
 	}
-	if err = c.loads.Acquire(ctx, 1); err != nil {
-		return started, nil, seen, errors.Join(err, context.Cause(ctx))
+	if err := c.loads.Acquire(ctx, 1); err != nil {
+		return loaded{}, errors.Join(err, context.Cause(ctx))
 	}
-	defer c.loads.Release(1)
+	ctx, l, deps := c.enter(ctx, deepest(fs), true)
+	defer l.end()
+	c.fly(l, fs)
 	g.asked.Store(true)
 	c.stats.Loads.Add(1)
 	c.stats.Misses.Add(uint64(len(fs)))
@@ -365,12 +415,17 @@ func (c *Cache) ask(g *group, source Source, fs []*flight, hasty bool) (started 
 		requests[i] = f.Request
 	}
 	polled := c.floors.polled.Load()
-	started = time.Now()
-	values, seen, err = askSource(ctx, source, requests)
-	if seen.IsZero() && polled != nil {
-		seen = *polled
+	a := loaded{started: time.Now()}
+	var err error
+	a.values, a.seen, err = askSource(ctx, source, requests)
+	if deps.isRead() {
+		// What came from a cache is as new as what was polled, not as what the source's statements saw.
+		a.made, a.seen = deps.Made(), Snapshot{}
 	}
-	return started, values, seen, err
+	if a.seen.IsZero() && polled != nil {
+		a.seen = *polled
+	}
+	return a, err
 }
 
 // fillShared puts entries into the shared tier. What it refuses was evicted meanwhile, or another load

@@ -35,7 +35,7 @@ func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Tim
 // refresh loads an item anew unless somebody does already.
 func (c *Cache) refresh(ctx context.Context, r *Request, found *Result) {
 	// Nobody waits, and so nobody leaves: its group is carried to its end.
-	if c.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true) != nil {
+	if c.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true, nil) != nil {
 		c.stats.Refreshes.Add(1)
 	}
 }
@@ -57,7 +57,9 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 		stamp := c.Generations().Stamp(r.Item)
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
-		values, _, err := askSource(ctx, r.Source, []Request{r})
+		inside, l, _ := c.enter(ctx, 0, false)
+		values, _, err := askSource(inside, r.Source, []Request{r})
+		l.end()
 		if err != nil {
 			return
 		}

@@ -1,8 +1,8 @@
 // Package dataloader reads what resolvers ask for: batched over the whole operation, from the cache,
 // and from the database where the cache has nothing. It also says what a write makes untrue.
 //
-// A [Factory] is made once, [Loaders] afresh for each operation: within one operation a thing is asked
-// for once.
+// A [Factory] is made once, [Loaders] afresh for each response of an operation: for one response a thing is
+// asked for once.
 package dataloader
 
 import (
@@ -74,8 +74,10 @@ type search struct {
 }
 
 // New makes a factory. How long each kind of thing is kept comes from maxAge alone, which knows the
-// schema's coordinates; every coordinate that it does not know is reported.
+// schema's coordinates; every coordinate that it does not know is reported. The cache's watch notices from
+// then on what is read of d past the loaders.
 func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration, error)) (*Factory, error) {
+	d.Watch().Forward(c.Watch())
 	var errs []error
 	age := func(coordinate string) time.Duration {
 		a, err := maxAge(coordinate)
@@ -161,7 +163,7 @@ func searchKey(s search) (cache.Key, []cache.Tag) {
 		append(tagged(userNames, userType...), tagged(productNames, productType...)...)
 }
 
-// Loaders read for one operation. They are safe for concurrent use. What they answer is shared with
+// Loaders read for one response. They are safe for concurrent use. What they answer is shared with
 // other operations and must not be changed.
 type Loaders struct {
 	*Factory
@@ -187,6 +189,9 @@ func For(ctx context.Context) *Loaders {
 // Expect says that n more fields of the operation, or -n fewer, may ask for something; see
 // [fieldcache/cache/gqlcache.FieldCount]. The last one to end loads what the others wait for.
 func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
+
+// Forget makes these loaders ask again for what they loaded.
+func (l *Loaders) Forget() { l.batch.Forget() }
 
 // Evict makes what a write made untrue vanish from the cache and from these loaders. It is called after a
 // commit and before the write is answered; an error needs no more than a log line.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
+
+	"fieldcache/cache"
 )
 
 // Options says which database to open and how. The zero value opens the SQLite file fieldcache.db in the
@@ -80,6 +82,7 @@ func (o Options) withDefaults() (Options, error) {
 // DB is an open database, safe for concurrent use.
 type DB struct {
 	bun     *bun.DB
+	watch   *cache.Watch
 	name    string
 	keep    *sql.Conn // holds a database in memory alive; nil for all others
 	options Options
@@ -179,7 +182,7 @@ func (d *DB) String() string { return d.name }
 // Ping reports whether the database answers.
 func (d *DB) Ping(ctx context.Context) error {
 	var one int
-	if err := d.bun.NewRaw("SELECT 1").Scan(ctx, &one); err != nil {
+	if err := d.bun.NewRaw("SELECT 1").Scan(cache.Unwatched(ctx), &one); err != nil {
 		return fmt.Errorf("ping %s: %w", d.name, err)
 	}
 	return nil

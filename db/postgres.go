@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
+
+	"fieldcache/cache"
 )
 
 // cancelTimeout is how long the server may take to answer that a statement was cancelled, before the
@@ -63,6 +65,8 @@ func openPostgres(o Options) (*DB, error) {
 	params["client_encoding"] = "UTF8"
 	params["datestyle"] = "ISO, MDY"
 
+	watch := new(cache.Watch)
+	config.Tracer = tracer{watch}
 	behind := &pooler{simple: config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol}
 	pool := sql.OpenDB(poolerConnector{stdlib.GetConnector(*config,
 		stdlib.OptionBeforeConnect(behind.before),
@@ -71,7 +75,7 @@ func openPostgres(o Options) (*DB, error) {
 				Name: "timestamptz", OID: pgtype.TimestamptzOID,
 				Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 			})
-			return behind.look(ctx, conn)
+			return behind.look(cache.Unwatched(ctx), conn)
 		}),
 		stdlib.OptionResetSession(alive)), behind, ownTimeout})
 	pool.SetMaxOpenConns(o.MaxOpenConns)
@@ -79,7 +83,7 @@ func openPostgres(o Options) (*DB, error) {
 	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	return &DB{
-		bun: bun.NewDB(pool, pgdialect.New()), prepares: !given.Has("default_query_exec_mode"), pooler: behind,
+		bun: bun.NewDB(pool, pgdialect.New()), watch: watch, prepares: !given.Has("default_query_exec_mode"), pooler: behind,
 		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
 	}, nil
 }

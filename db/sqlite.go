@@ -16,6 +16,9 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"modernc.org/sqlite"
+
+	"fieldcache/cache"
+	"fieldcache/cache/sqlwatch"
 )
 
 // openSQLite returns a pool for SQLite that has no connection yet. rest is the URL without "sqlite:".
@@ -54,7 +57,8 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	if err := drv.RegisterDeterministicScalarFunction("lower", 1, lower); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	pool := sql.OpenDB(sqliteConnector{driver: drv, dsn: dsn.String()})
+	watch := new(cache.Watch)
+	pool := sql.OpenDB(sqlwatch.Connector(sqliteConnector{driver: drv, dsn: dsn.String()}, watch))
 	pool.SetMaxOpenConns(o.MaxOpenConns)
 	pool.SetMaxIdleConns(o.MaxIdleConns)
 	if path == "" {
@@ -63,7 +67,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 		pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 		pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	}
-	return &DB{bun: bun.NewDB(pool, sqlitedialect.New()), name: name}, nil
+	return &DB{bun: bun.NewDB(pool, sqlitedialect.New()), watch: watch, name: name}, nil
 }
 
 const memoryName = "SQLite in memory"

@@ -39,7 +39,8 @@ func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
 }
 
 // NewExecutor makes what executes operations. It takes the viewer from the request's context and gives each
-// operation loaders of its own. It logs what it hides from clients.
+// response loaders of its own: a query or mutation has one, a subscription one for each event. It logs what it hides
+// from clients.
 func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o Options, log *slog.Logger) *executor.Executor {
 	exec := executor.New(schema)
 	exec.SetParserTokenLimit(o.MaxTokens)
@@ -54,22 +55,23 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 		exec.SetDisableSuggestion(true)
 		exec.SetDefaultRulesFn(withoutSuggestions)
 	}
-	for _, e := range o.Extensions {
-		exec.Use(e)
-	}
-	exec.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+		if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
+			return next(ctx) // it was refused: nothing is resolved
+		}
 		var seen *report
 		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(DebugHeader) == "1" {
 			seen = &report{scope: o.Debug}
 			ctx = context.WithValue(ctx, reportKey{}, seen)
 		}
-		answer := next(loaders.Attach(ctx, seen.observer()))
-		return func(ctx context.Context) *graphql.Response {
-			r := answer(ctx)
-			seen.show(r)
-			return r
-		}
+		r := next(loaders.Attach(ctx, seen.observer()))
+		seen.unknown(ctx)
+		seen.show(r)
+		return r
 	})
+	for _, e := range o.Extensions {
+		exec.Use(e)
+	}
 	return exec
 }
 

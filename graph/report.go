@@ -82,6 +82,20 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	d.add(e)
 }
 
+// unknown notes where something was read that no source knows.
+func (d *report) unknown(ctx context.Context) {
+	if d == nil || graphql.GetOperationContext(ctx).Operation.Operation != ast.Query {
+		return // what a mutation answers is kept in no case
+	}
+	for _, place := range cache.DepsOf(ctx).Unknown() {
+		e := reportEntry{Path: ast.Path{}, Tier: "database", Status: "bypass", Coordinate: place.String(), Unstored: cache.UnknownReason}
+		if at, ok := place.(interface{ Path() ast.Path }); ok {
+			e.Path = at.Path()
+		}
+		d.add(e)
+	}
+}
+
 func (d *report) evicted(ctx context.Context, ev cache.Eviction) {
 	if d == nil {
 		return

@@ -28,12 +28,17 @@ type kept struct {
 	resolved []string
 }
 
-func keep(t *testing.T) *kept {
-	return keepFor(t, func(context.Context) string { return "" })
+func keep(t *testing.T, around ...graphql.FieldMiddleware) *kept {
+	return keepIn(t, sqlite(t), around...)
 }
 
-func keepFor(t *testing.T, viewer func(context.Context) string) *kept {
-	k := &kept{shop: open(t, sqlite(t), "")}
+// keepIn is keep over a database. around are called around each field.
+func keepIn(t *testing.T, databaseURL string, around ...graphql.FieldMiddleware) *kept {
+	return keepFor(t, databaseURL, func(context.Context) string { return "" }, around...)
+}
+
+func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) string, around ...graphql.FieldMiddleware) *kept {
+	k := &kept{shop: open(t, databaseURL, "")}
 	store, err := answers.New(answers.Options{Cache: k.cache, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +49,7 @@ func keepFor(t *testing.T, viewer func(context.Context) string) *kept {
 	schema := graph.NewSchema(k.db, quiet)
 	exec := graph.NewExecutor(schema, k.loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Debug: func(string) cache.Scope { return cache.Public },
 		Extensions: []graphql.HandlerExtension{
 			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Of: counter},
 		},
@@ -54,7 +60,11 @@ func keepFor(t *testing.T, viewer func(context.Context) string) *kept {
 		k.mu.Unlock()
 		return next(ctx)
 	})
-	k.handler = handlerOf(t, exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer})
+	for _, f := range around {
+		exec.AroundFields(f)
+	}
+	log := slog.New(slog.NewTextHandler(&locked{w: k.log}, nil))
+	k.handler = handlerOf(t, exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer, Log: log})
 	return k
 }
 
@@ -143,7 +153,7 @@ func TestFault02RootsWithoutViewer(t *testing.T) {
 			if known {
 				viewer = func(context.Context) string { return "8" }
 			}
-			k := keepFor(t, viewer)
+			k := keepFor(t, sqlite(t), viewer)
 			const query = `{ a: user(id: 42) { email } b: product(id: 7) { name } }`
 			k.get(t, query)
 			_, _, resolved := k.get(t, query+" ") // the same by its meaning

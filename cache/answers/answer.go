@@ -79,7 +79,7 @@ func NewAnswer(f Fresh, now time.Time) *Answer {
 		status: f.Status, maxAge: f.MaxAge.Truncate(time.Second), scope: f.Scope, made: f.Made,
 		contentType: []string{f.ContentType}, vary: []string{f.Vary}, tagHeader: f.TagHeader,
 	}
-	if f.Made.Stale || f.Status != http.StatusOK || a.maxAge <= 0 {
+	if f.Made.Stale || len(f.Made.Unknown) > 0 || f.Status != http.StatusOK || a.maxAge <= 0 {
 		a.maxAge = 0
 	}
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}

@@ -96,6 +96,9 @@ func New(o Options) (*Store, error) {
 	return &Store{cache: o.Cache, seed: maphash.MakeSeed(), entries: entries}, nil
 }
 
+// Watch is what notices statements that no source of the cache sends.
+func (s *Store) Watch() *cache.Watch { return s.cache.Watch() }
+
 // Get answers what is kept for a question, nil if there is nothing that may be served at this moment. It
 // costs no allocation.
 func (s *Store) Get(q Question, now time.Time) *Answer {

@@ -46,9 +46,14 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 		}
 	}
 	overall, mutates := reply.overall()
+	parts := reply.deps.Made()
+	if overall.MaxAge > 0 && len(parts.Unknown) > 0 {
+		h.tellUnknown(r.Context(), parts)
+		overall = Overall{}
+	}
 	fresh := answers.Fresh{
 		Status: status, ContentType: in.media.contentType(), Body: body,
-		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: reply.deps.Made(), TagHeader: h.o.TagHeader,
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: parts, TagHeader: h.o.TagHeader,
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
 		fresh.Vary = h.varyOwn

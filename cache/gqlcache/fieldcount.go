@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"strings"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -13,6 +14,15 @@ import (
 type Counter interface {
 	// Expect says that n more fields are about to be resolved, or -n fewer. ctx is that of the field.
 	Expect(ctx context.Context, n int)
+}
+
+// Forgetter is a [Counter] that remembers what it loaded, as [cache.Batch] does. It is told to forget when a
+// response is made, so that one that was given to a whole operation does not answer a subscription's later
+// events from the first one's.
+type Forgetter interface {
+	Counter
+	// Forget makes later loads ask again.
+	Forget()
 }
 
 // FieldCount is a gqlgen extension that lets dataloaders know when a batch is complete: it counts the
@@ -66,15 +76,25 @@ func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.Respons
 	if f.Of == nil || !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
 		return next(ctx) // it was refused: no field is resolved
 	}
-	if oc := graphql.GetOperationContext(ctx); oc.Operation != nil && oc.Operation.Operation == ast.Query {
-		if c := f.Of(ctx); c != nil {
-			if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name); n > 0 {
-				c.Expect(ctx, n)
-			}
+	oc := graphql.GetOperationContext(ctx)
+	if oc.Operation == nil || oc.Operation.Operation == ast.Mutation {
+		return next(ctx) // the one response of a mutation, whose fields are counted as they begin
+	}
+	c := f.Of(ctx)
+	if m, ok := c.(Forgetter); ok {
+		defer m.Forget()
+	}
+	if first, _ := ctx.Value(firstKey{}).(*atomic.Bool); c != nil && first != nil && first.CompareAndSwap(true, false) {
+		if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name); n > 0 {
+			c.Expect(ctx, n)
 		}
 	}
 	return next(ctx)
 }
+
+// firstKey is where a query's context says whether its first response is still to be made: what @defer puts off comes
+// in later ones, and its root fields are not resolved again.
+type firstKey struct{}
 
 // InterceptOperation has the operation's fields counted. It does so where gqlgen looks for their middleware, and not
 // as a field interceptor, which is called by way of three functions more: fields that are loaded run on goroutines of their own,
@@ -97,6 +117,11 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 			below = f.below(ctx, value)
 		}
 		return value, err
+	}
+	if oc.Operation != nil && oc.Operation.Operation == ast.Query {
+		first := new(atomic.Bool)
+		first.Store(true)
+		ctx = context.WithValue(ctx, firstKey{}, first)
 	}
 	return next(ctx)
 }

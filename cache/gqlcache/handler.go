@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,6 +50,11 @@ type HandlerOptions struct {
 	// one of them, and private answers vary by them. Default, where it is nil: Authorization and Cookie. Name
 	// every header that Viewer, the resolvers or what stands in front of them derive an identity from.
 	IdentityHeaders []string
+	// Watch notices statements that no source of the cache sends: an answer that may be made of their rows is
+	// stored nowhere, here or on the way. Default: that of the cache of Answers.
+	Watch *cache.Watch
+	// Log is told once of each coordinate that keeps answers from being stored so. Default: slog.Default().
+	Log *slog.Logger
 	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
 	// Default: none is.
 	Computed func(http.Header) bool
@@ -94,6 +100,7 @@ type Handler struct {
 	keptVary   []string  // of what ServeKept answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
+	told       sync.Map // of coordinates, see tellUnknown
 }
 
 // NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
@@ -116,6 +123,12 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
 	}
 	if o.Computed == nil {
 		o.Computed = func(http.Header) bool { return false }
+	}
+	if o.Watch == nil && o.Answers != nil {
+		o.Watch = o.Answers.Watch()
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
 	}
 	keptVary := []string{varies}
 	if o.KeptVary != "" {
@@ -207,7 +220,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = cache.Unkept(ctx)
 	}
 	ctx = context.WithValue(ctx, askerKey{}, in.asker)
-	ctx, deps := cache.CollectDeps(ctx)
+	ctx, deps := h.o.Watch.Collect(ctx, placeOf)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch
 	made := h.execute(ctx, list, in, wish, r.Header, read)

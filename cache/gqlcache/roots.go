@@ -129,6 +129,9 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 			return written(a.Body())
 		}
 	}
+	if cache.DepsOf(ctx) == nil { // no [Handler] collects them
+		ctx, _ = r.Answers.Watch().Collect(ctx, placeOf)
+	}
 	ctx, deps := cache.CollectDeps(ctx)
 	value := next(ctx)
 	if value == graphql.Null || value == graphql.RequiredNull {

@@ -1,0 +1,160 @@
+package cache
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// maxDepth bounds how deep sources load from one another through a cache. What is deeper is a cycle as a
+// rule: a source that asks for what it is loading.
+const maxDepth = 16
+
+// loading is one call of a source while it is under way. The context of the call carries it, so that what
+// the source loads through a cache meanwhile is known to be nested. A call that waits for a nested one gives its
+// turn to others, so that any number of them may be nested in one another.
+type loading struct {
+	cache *Cache
+	depth int             // in how many others it is nested
+	waits map[*flight]int // how many nested loads wait for what; guarded by flights.mu
+
+	mu     sync.Mutex
+	turn   bool // whether it holds one of the cache's turns
+	nested int  // loads that it waits for
+	ended  bool
+}
+
+type loadingKey struct{}
+
+// loadingOf is the call of a source that ctx belongs to; nil if it belongs to none.
+func loadingOf(ctx context.Context) *loading {
+	l, _ := ctx.Value(loadingKey{}).(*loading)
+	return l
+}
+
+// enter begins a call of a source. turn says that it holds one of the turns. What the source reads through a cache is
+// collected, and its statements are known.
+func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Deps) {
+	l := &loading{cache: c, depth: depth, turn: turn}
+	ctx, deps := collect(ctx, &Deps{known: true})
+	return context.WithValue(ctx, loadingKey{}, l), l, deps
+}
+
+// end gives the turn back, if the call still holds it.
+func (l *loading) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	if l.turn {
+		l.turn = false
+		l.cache.loads.Release(1)
+	}
+}
+
+// pause gives the turn back before the call waits for a nested load.
+func (l *loading) pause() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.nested++
+	if l.turn {
+		l.turn = false
+		l.cache.loads.Release(1)
+	}
+}
+
+// resume waits for a turn again, once the call waits for nothing nested any more. Where ctx ends first it goes on
+// without one, to its own end.
+func (l *loading) resume(ctx context.Context) {
+	l.mu.Lock()
+	l.nested--
+	waits := l.nested > 0 || l.ended
+	l.mu.Unlock()
+	if waits || l.cache.loads.Acquire(ctx, 1) != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.turn || l.ended || l.nested > 0 { // it has one, or needs none
+		l.cache.loads.Release(1)
+		return
+	}
+	l.turn = true
+}
+
+// tooDeep is the error of a load that is nested too deep in others; nil if it is not.
+func (l *loading) tooDeep(wants []*want) error {
+	if l == nil || l.depth < maxDepth {
+		return nil
+	}
+	return fmt.Errorf("cache: sources load from one another more than %d deep, at last %q: does one ask for what it is loading?", maxDepth, string(wants[0].Key))
+}
+
+// waitsFor reports whether a flight waits for l, by way of any number of nested loads. Who is nested in l must not
+// join it. The caller holds flights.mu of l's cache.
+func (f *flight) waitsFor(l *loading) bool {
+	if f.loading == nil || l == nil {
+		return false
+	}
+	if f.loading == l {
+		return true
+	}
+	for next := range f.loading.waits {
+		if next.waitsFor(l) {
+			return true
+		}
+	}
+	return false
+}
+
+// waitFor notes what l waits for. The caller holds flights.mu; l may be nil, or another cache's.
+func (c *Cache) waitFor(l *loading, f *flight) {
+	if l == nil || l.cache != c {
+		return
+	}
+	if l.waits == nil {
+		l.waits = map[*flight]int{}
+	}
+	l.waits[f]++
+}
+
+// waited undoes waitFor for all wants.
+func (c *Cache) waited(l *loading, wants []*want) {
+	if l == nil || l.cache != c {
+		return
+	}
+	c.flights.mu.Lock()
+	defer c.flights.mu.Unlock()
+	for _, w := range wants {
+		if l.waits[w.flight]--; l.waits[w.flight] <= 0 {
+			delete(l.waits, w.flight)
+		}
+	}
+}
+
+// fly notes which call loads the flights.
+func (c *Cache) fly(l *loading, fs []*flight) {
+	c.flights.mu.Lock()
+	defer c.flights.mu.Unlock()
+	for _, f := range fs {
+		f.loading = l
+	}
+}
+
+// deepest is how deep flights are nested in calls of sources.
+func deepest(fs []*flight) (depth int) {
+	for _, f := range fs {
+		depth = max(depth, f.depth)
+	}
+	return depth
+}
+
+// names reports whether all of these are names of the flight's item: its key and tags.
+func (f *flight) names(all []string) bool {
+	for _, n := range all {
+		if n != string(f.Key) && !slices.Contains(f.Tags, Tag(n)) {
+			return false
+		}
+	}
+	return true
+}

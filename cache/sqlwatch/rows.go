@@ -1,0 +1,73 @@
+package sqlwatch
+
+import (
+	"database/sql/driver"
+	"reflect"
+)
+
+// rows are the rows of a statement, with every optional method that rows of a driver have. Those that tell of
+// columns answer what database/sql does where the driver does not tell.
+type rows struct {
+	driver.Rows
+	ended func()
+}
+
+// watched is r, and calls ended once when it is closed. What says that there are several sets is told by the type
+// alone: database/sql asks for it.
+func watched(r driver.Rows, ended func()) driver.Rows {
+	one := rows{r, ended}
+	if sets, ok := r.(driver.RowsNextResultSet); ok {
+		return &rowSets{one, sets}
+	}
+	return &one
+}
+
+func (r *rows) Close() error {
+	defer r.ended()
+	return r.Rows.Close()
+}
+
+func (r *rows) ColumnTypeScanType(i int) reflect.Type {
+	if t, ok := r.Rows.(driver.RowsColumnTypeScanType); ok {
+		return t.ColumnTypeScanType(i)
+	}
+	return reflect.TypeFor[any]()
+}
+
+func (r *rows) ColumnTypeDatabaseTypeName(i int) string {
+	if t, ok := r.Rows.(driver.RowsColumnTypeDatabaseTypeName); ok {
+		return t.ColumnTypeDatabaseTypeName(i)
+	}
+	return ""
+}
+
+func (r *rows) ColumnTypeLength(i int) (int64, bool) {
+	if t, ok := r.Rows.(driver.RowsColumnTypeLength); ok {
+		return t.ColumnTypeLength(i)
+	}
+	return 0, false
+}
+
+func (r *rows) ColumnTypeNullable(i int) (nullable, ok bool) {
+	if t, ok := r.Rows.(driver.RowsColumnTypeNullable); ok {
+		return t.ColumnTypeNullable(i)
+	}
+	return false, false
+}
+
+func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool) {
+	if t, ok := r.Rows.(driver.RowsColumnTypePrecisionScale); ok {
+		return t.ColumnTypePrecisionScale(i)
+	}
+	return 0, 0, false
+}
+
+// rowSets are rows of several sets.
+type rowSets struct {
+	rows
+	sets driver.RowsNextResultSet
+}
+
+func (r *rowSets) HasNextResultSet() bool { return r.sets.HasNextResultSet() }
+
+func (r *rowSets) NextResultSet() error { return r.sets.NextResultSet() }

@@ -1,0 +1,176 @@
+// Package sqlwatch reports every statement of a database/sql driver to a [cache.Watch], whoever sends it:
+// bun, sqlx, an ORM, or database/sql itself.
+//
+// pgx has a tracer of its own, which also sees what does not come through database/sql: use that one for
+// PostgreSQL.
+package sqlwatch
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"sync"
+
+	"fieldcache/cache"
+)
+
+// Connector is c, whose connections report their statements to w. Whoever takes a connection out of
+// [database/sql.Conn.Raw] gets one of this package: its method Unwrap answers the driver's own.
+func Connector(c driver.Connector, w *cache.Watch) driver.Connector { return connector{c, w} }
+
+type connector struct {
+	driver.Connector
+	watch *cache.Watch
+}
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	inner, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{inner, c.watch}, nil
+}
+
+// conn has every optional method of a connection. Where the driver's own lacks one, it answers what
+// database/sql takes for that.
+type conn struct {
+	driver.Conn
+	watch *cache.Watch
+}
+
+// Unwrap is the driver's own connection.
+func (c *conn) Unwrap() driver.Conn { return c.Conn }
+
+func (c *conn) Ping(ctx context.Context) error {
+	if p, ok := c.Conn.(driver.Pinger); ok {
+		return p.Ping(ctx)
+	}
+	return nil
+}
+
+func (c *conn) ResetSession(ctx context.Context) error {
+	if r, ok := c.Conn.(driver.SessionResetter); ok {
+		return r.ResetSession(ctx)
+	}
+	return nil
+}
+
+func (c *conn) IsValid() bool {
+	v, ok := c.Conn.(driver.Validator)
+	return !ok || v.IsValid()
+}
+
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	if n, ok := c.Conn.(driver.NamedValueChecker); ok {
+		return n.CheckNamedValue(v)
+	}
+	return driver.ErrSkip
+}
+
+func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	if b, ok := c.Conn.(driver.ConnBeginTx); ok {
+		return b.BeginTx(ctx, o)
+	}
+	if o.Isolation != 0 || o.ReadOnly {
+		return nil, errors.New("sqlwatch: the driver does not support options of transactions")
+	}
+	return c.Begin() //nolint:staticcheck // what database/sql does for such a driver
+}
+
+func (c *conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	var inner driver.Stmt
+	var err error
+	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
+		inner, err = p.PrepareContext(ctx, query)
+	} else {
+		inner, err = c.Conn.Prepare(query)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &stmt{inner, c}, nil
+}
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	e, ok := c.Conn.(driver.ExecerContext)
+	if !ok {
+		return nil, driver.ErrSkip // it is prepared, then
+	}
+	c.watch.Began(ctx)
+	defer c.watch.Ended(ctx)
+	return e.ExecContext(ctx, query, args)
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	q, ok := c.Conn.(driver.QueryerContext)
+	if !ok {
+		return nil, driver.ErrSkip
+	}
+	return c.query(ctx, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) })
+}
+
+// query reports a statement that has rows.
+func (c *conn) query(ctx context.Context, send func() (driver.Rows, error)) (driver.Rows, error) {
+	c.watch.Began(ctx)
+	rows, err := send()
+	if err != nil {
+		c.watch.Ended(ctx)
+		return nil, err
+	}
+	return watched(rows, sync.OnceFunc(func() { c.watch.Ended(ctx) })), nil
+}
+
+// stmt is a prepared statement.
+type stmt struct {
+	driver.Stmt
+	conn *conn
+}
+
+func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
+	if n, ok := s.Stmt.(driver.NamedValueChecker); ok {
+		return n.CheckNamedValue(v)
+	}
+	return s.conn.CheckNamedValue(v)
+}
+
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.conn.watch.Began(ctx)
+	defer s.conn.watch.Ended(ctx)
+	if e, ok := s.Stmt.(driver.StmtExecContext); ok {
+		return e.ExecContext(ctx, args)
+	}
+	list, err := values(args)
+	if err != nil {
+		return nil, err
+	}
+	return s.Exec(list) //nolint:staticcheck // what database/sql does for such a driver
+}
+
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	return s.conn.query(ctx, func() (driver.Rows, error) {
+		if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
+			return q.QueryContext(ctx, args)
+		}
+		list, err := values(args)
+		if err != nil {
+			return nil, err
+		}
+		return s.Query(list) //nolint:staticcheck // what database/sql does for such a driver
+	})
+}
+
+// values are the arguments of a driver that knows no names.
+func values(args []driver.NamedValue) ([]driver.Value, error) {
+	list := make([]driver.Value, len(args))
+	for i, a := range args {
+		if a.Name != "" {
+			return nil, errors.New("sqlwatch: the driver does not support named arguments")
+		}
+		list[i] = a.Value
+	}
+	return list, nil
+}

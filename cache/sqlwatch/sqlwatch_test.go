@@ -1,0 +1,144 @@
+package sqlwatch_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"io"
+	"testing"
+
+	"fieldcache/cache"
+	"fieldcache/cache/sqlwatch"
+)
+
+// plain is a driver that has nothing beyond what drivers must have.
+type plain struct{}
+
+func (plain) Connect(context.Context) (driver.Conn, error) { return plainConn{}, nil }
+func (plain) Driver() driver.Driver                        { return nil }
+
+type plainConn struct{}
+
+func (plainConn) Prepare(string) (driver.Stmt, error) { return plainStmt{}, nil }
+func (plainConn) Close() error                        { return nil }
+func (plainConn) Begin() (driver.Tx, error)           { return plainTx{}, nil }
+
+type plainTx struct{}
+
+func (plainTx) Commit() error   { return nil }
+func (plainTx) Rollback() error { return nil }
+
+type plainStmt struct{}
+
+func (plainStmt) Close() error                               { return nil }
+func (plainStmt) NumInput() int                              { return -1 }
+func (plainStmt) Exec([]driver.Value) (driver.Result, error) { return driver.RowsAffected(1), nil }
+func (plainStmt) Query(args []driver.Value) (driver.Rows, error) {
+	return &plainRows{row: args}, nil
+}
+
+type plainRows struct{ row []driver.Value }
+
+func (*plainRows) Columns() []string { return []string{"n"} }
+func (*plainRows) Close() error      { return nil }
+func (r *plainRows) Next(dest []driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	copy(dest, r.row)
+	r.row = nil
+	return nil
+}
+
+// Whatever database/sql sends by a driver is noticed, and answered as the driver alone would.
+func TestEveryStatementIsNoticed(t *testing.T) {
+	t.Parallel()
+	one := func(row *sql.Row) error {
+		var n int
+		if err := row.Scan(&n); err != nil || n != 7 {
+			t.Errorf("got %d, %v", n, err)
+		}
+		return nil
+	}
+	for name, send := range map[string]func(context.Context, *sql.DB) error{
+		"query": func(ctx context.Context, d *sql.DB) error { return one(d.QueryRowContext(ctx, "", 7)) },
+		"exec":  func(ctx context.Context, d *sql.DB) error { _, err := d.ExecContext(ctx, ""); return err },
+		"prepared query": func(ctx context.Context, d *sql.DB) error {
+			s, err := d.PrepareContext(ctx, "")
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return one(s.QueryRowContext(ctx, 7))
+		},
+		"prepared exec": func(ctx context.Context, d *sql.DB) error {
+			s, err := d.PrepareContext(ctx, "")
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			_, err = s.ExecContext(ctx)
+			return err
+		},
+		"transaction": func(ctx context.Context, d *sql.DB) error {
+			tx, err := d.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = tx.Rollback() }()
+			return one(tx.QueryRowContext(ctx, "", 7))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			watch := new(cache.Watch)
+			d := sql.OpenDB(sqlwatch.Connector(plain{}, watch))
+			defer d.Close()
+			for _, own := range []bool{true, false} {
+				operation, deps := watch.Collect(t.Context(), nil)
+				ctx := operation
+				if !own {
+					ctx = t.Context()
+				}
+				if err := send(ctx, d); err != nil {
+					t.Fatal(err)
+				}
+				if made := deps.Made(); len(made.Unknown) != 1 || made.Unkept == "" {
+					t.Errorf("with the operation's context: %v; made: %+v", own, made)
+				}
+				_, deps = watch.Collect(t.Context(), nil)
+				if err := send(cache.Unwatched(ctx), d); err != nil {
+					t.Fatal(err)
+				}
+				if made := deps.Made(); len(made.Unknown) != 0 {
+					t.Errorf("unwatched: %+v", made)
+				}
+			}
+		})
+	}
+}
+
+// Rows that somebody began to read before an operation, and hands to it, are noticed when they end.
+func TestWhatBeganBeforeIsNoticed(t *testing.T) {
+	t.Parallel()
+	watch := new(cache.Watch)
+	d := sql.OpenDB(sqlwatch.Connector(plain{}, watch))
+	defer d.Close()
+	rows, err := d.QueryContext(t.Context(), "", 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, deps := watch.Collect(t.Context(), nil)
+	for rows.Next() {
+		var n int
+		if err := rows.Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if made := deps.Made(); len(made.Unknown) != 1 {
+		t.Errorf("made: %+v", made)
+	}
+}
