@@ -39,7 +39,7 @@ type Config struct {
 	RedisPrefix         string        `env:"REDIS_PREFIX" help:"in front of every key" allowed:"up to 64 letters, digits and any of . _ : / -"`
 	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"for each command"`
 	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"connections to each Redis server"`
-	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"bound of memory tier and answer cache together"`
+	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"bound of memory tier, answer cache and documents together"`
 	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"whether whole answers are kept in memory"`
 	TagHeader           string        `env:"TAG_HEADER" help:"header that lists what an answer was made of, for a CDN that purges by it; none: no such header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`

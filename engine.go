@@ -29,10 +29,25 @@ type engine struct {
 	close   func() error
 }
 
+// shares are the parts of MEMORY_BYTES.
+type shares struct{ values, answers, documents uint64 }
+
+// shareMemory divides MEMORY_BYTES: a quarter is for documents, the rest for values and, where they are kept, as much
+// for answers.
+func shareMemory(cfg Config) shares {
+	all := uint64(cfg.MemoryBytes) //nolint:gosec // checked to be positive
+	s := shares{documents: all / 4}
+	if cfg.AnswerCache {
+		s.answers = (all - s.documents) / 2
+	}
+	s.values = all - s.documents - s.answers
+	return s
+}
+
 // newEngine builds the tiers that cfg asks for, and follows the outbox of d.
 func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*engine, error) {
-	half := uint64(cfg.MemoryBytes) / 2 //nolint:gosec // checked to be positive
-	memory, err := memstore.New(memstore.Options{MaxBytes: half, Keep: cfg.StaleIfError})
+	bytes := shareMemory(cfg)
+	memory, err := memstore.New(memstore.Options{MaxBytes: bytes.values, Keep: cfg.StaleIfError})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +90,7 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 	registerCacheMetrics(metrics, e.cache, memory)
 	registerWatchMetrics(metrics, watch)
 	if cfg.AnswerCache {
-		if e.answers, err = answers.New(answers.Options{Cache: e.cache, MaxBytes: half}); err != nil {
+		if e.answers, err = answers.New(answers.Options{Cache: e.cache, MaxBytes: bytes.answers}); err != nil {
 			return nil, errors.Join(err, e.close())
 		}
 		below := e.close

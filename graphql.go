@@ -70,7 +70,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
 		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
 		Answers: engine.answers, Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
-		Watch: d.Watch(), Log: log,
+		DocumentBytes: shareMemory(cfg).documents, Watch: d.Watch(), Log: log,
 	}
 	if cfg.CacheDebug {
 		o.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }

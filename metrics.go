@@ -86,6 +86,9 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *gqlcache.Handler, k
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests answered by a kept answer.",
 	}, func() float64 { return float64(h.Kept()) }))
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "fieldcache", Name: "document_bytes", Help: "What documents weigh, registered and parsed.",
+	}, func() float64 { return float64(h.DocumentBytes()) }))
 	if kept != nil {
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "fieldcache", Name: "answer_bytes", Help: "What the kept answers weigh.",

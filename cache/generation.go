@@ -54,6 +54,9 @@ func (g *Generations) mark(name string) mark {
 	return mark{slot, g.table[slot].Load()}
 }
 
+// Bytes is what the stamp takes.
+func (s *Stamp) Bytes() int { return 48 + 16*len(s.marks) }
+
 // Holds reports whether none of the stamp's names was evicted since it was taken.
 func (g *Generations) Holds(s *Stamp) bool {
 	if s.epoch != g.epoch.Load() && s.epoch != always {

@@ -29,7 +29,7 @@ type Watch struct {
 
 // Forward has another Watch notice as well what this one does.
 func (w *Watch) Forward(to *Watch) {
-	for to != w {
+	for w != nil && to != w {
 		old := w.others.Load()
 		all := []*Watch{to}
 		if old != nil {

@@ -9,8 +9,13 @@ import (
 )
 
 // Watch notices the statements of this database that no source of the cache sends. The one of a pool beside
-// another, see [DB.Aside], is its own.
-func (d *DB) Watch() *cache.Watch { return d.watch }
+// another, see [DB.Aside], is its own. That of no database notices nothing.
+func (d *DB) Watch() *cache.Watch {
+	if d == nil {
+		return nil
+	}
+	return d.watch
+}
 
 // tracer reports the statements of PostgreSQL. pgx calls it for all of them, whether they come by way of bun, of
 // database/sql, or of a connection of pgx that somebody took out of that.

@@ -19,8 +19,13 @@ import (
 	"fieldcache/cache"
 )
 
-// overhead is about what an answer costs beside its bytes.
-const overhead = 512
+// What an answer takes beside its bytes, about: itself, its content in one encoding, and a name of what it is
+// made of.
+const (
+	overhead        = 1024
+	variantOverhead = 256
+	nameOverhead    = 24
+)
 
 // Options say what a store is made of.
 type Options struct {
@@ -78,11 +83,17 @@ func New(o Options) (*Store, error) {
 	entries, err := otter.New(&otter.Options[uint64, *entry]{
 		MaximumWeight: o.MaxBytes,
 		Weigher: func(_ uint64, e *entry) uint32 {
-			n := overhead + len(e.text) + len(e.viewer)
+			n := overhead + len(e.text) + len(e.viewer) + e.made.Stamp.Bytes()
 			for i, v := range e.variants {
 				if v != nil && (i == 0 || v != e.variants[Identity]) {
-					n += len(v.body)
+					n += variantOverhead + len(v.body)
 				}
+			}
+			for _, name := range e.made.Names {
+				n += nameOverhead + len(name)
+			}
+			for _, line := range e.tags {
+				n += len(line)
 			}
 			return uint32(n) //nolint:gosec // answers are far below 2 GiB
 		},

@@ -61,7 +61,7 @@ func (c *Compressor) Compress(identity []byte, e Encoding) ([]byte, Encoding) {
 	if len(compressed) >= len(identity) {
 		return identity, Identity
 	}
-	return compressed, e
+	return bytes.Clone(compressed), e // without the room that was left behind it: it is kept
 }
 
 func pooled(pool *sync.Pool, identity []byte) []byte {

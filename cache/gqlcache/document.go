@@ -21,8 +21,11 @@ type Documents interface {
 	Put(ctx context.Context, hash, text string)
 }
 
-// day is about how long shared documents are kept: the budget for new ones is what fits here, once a day.
-const day = 24 * time.Hour
+// day is about how long shared documents are kept: of new ones sharedBytes are shared a day.
+const (
+	day         = 24 * time.Hour
+	sharedBytes = 8 << 20
+)
 
 // documents finds the document that an operation names.
 type documents struct {
@@ -33,14 +36,17 @@ type documents struct {
 	budget     *rate.Limiter
 }
 
-func newDocuments(trusted Trusted, only bool, shared Documents) *documents {
+// registeredCost is about what a registered document takes beside its text.
+const registeredCost = 320
+
+func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *documents {
 	return &documents{
 		trusted: trusted, only: only, shared: shared,
 		registered: otter.Must(&otter.Options[string, string]{
-			MaximumWeight: registeredBytes,
-			Weigher:       func(hash, text string) uint32 { return uint32(len(hash) + len(text) + 64) }, //nolint:gosec // at most documentBytes
+			MaximumWeight: bytes,
+			Weigher:       func(_, text string) uint32 { return uint32(len(text) + registeredCost) }, //nolint:gosec // at most documentBytes
 		}),
-		budget: rate.NewLimiter(rate.Every(day/registeredBytes), registeredBytes),
+		budget: rate.NewLimiter(rate.Every(day/sharedBytes), sharedBytes),
 	}
 }
 

@@ -35,6 +35,9 @@ type HandlerOptions struct {
 	Trusted Trusted
 	// TrustedOnly refuses every other document.
 	TrustedOnly bool
+	// DocumentBytes bounds what is kept of documents: those that are registered, and those that are parsed, with all
+	// that is found out about their operations. Default: 64 MiB
+	DocumentBytes uint64
 	// Documents is where gateways share registered documents. Default: each keeps its own.
 	Documents Documents
 
@@ -90,6 +93,7 @@ type Handler struct {
 	exec       *executor.Executor
 	o          HandlerOptions
 	documents  *documents
+	parsed     parsedDocuments
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
@@ -121,6 +125,9 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
 	if o.MaxBatch == 0 {
 		o.MaxBatch = 10
 	}
+	if o.DocumentBytes == 0 {
+		o.DocumentBytes = defaultDocumentBytes
+	}
 	if o.Computed == nil {
 		o.Computed = func(http.Header) bool { return false }
 	}
@@ -134,10 +141,13 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
 	if o.KeptVary != "" {
 		keptVary = append(keptVary, o.KeptVary)
 	}
-	exec.SetQueryCache(newParsedDocuments())
+	registered := o.DocumentBytes / registeredPart
+	parsed := newParsedDocuments(o.DocumentBytes - registered)
+	exec.SetQueryCache(parsed)
 	return &Handler{
 		exec: exec, o: o,
-		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents),
+		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents, registered),
+		parsed:     parsed,
 		compressor: answers.NewCompressor(),
 		header:     answers.NewHeader(),
 		identity:   identity,

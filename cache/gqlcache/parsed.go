@@ -8,12 +8,11 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Bounds on what is kept of documents, in bytes.
+// What is kept of documents.
 const (
-	parsedBytes     = 64 << 20 // all documents kept parsed
-	parsedWeight    = 100      // what a parsed document takes, in lengths of its text: 30 to 120, measured
-	registeredBytes = 8 << 20  // all documents registered by their hash
-	documentBytes   = 64 << 10 // one document that is registered
+	defaultDocumentBytes = 64 << 20 // all that is kept of them, unless [HandlerOptions] say otherwise
+	registeredPart       = 8        // one part in so many is for those registered by their hash, as they came
+	documentBytes        = 64 << 10 // one document that is registered, at most
 )
 
 // parsedDocuments keeps valid documents parsed, those that are asked for most. A document is shared by the
@@ -24,11 +23,13 @@ type parsedDocuments struct {
 
 var _ graphql.Cache[*ast.QueryDocument] = parsedDocuments{}
 
-func newParsedDocuments() parsedDocuments {
+// newParsedDocuments makes room for documents that take so many bytes together, with all that is kept of their
+// operations while they are parsed.
+func newParsedDocuments(bytes uint64) parsedDocuments {
 	return parsedDocuments{otter.Must(&otter.Options[string, *ast.QueryDocument]{
-		MaximumWeight: parsedBytes,
-		Weigher: func(text string, _ *ast.QueryDocument) uint32 {
-			return uint32(min(len(text)*parsedWeight+1024, 1<<31)) //nolint:gosec // bounded
+		MaximumWeight: bytes,
+		Weigher: func(text string, doc *ast.QueryDocument) uint32 {
+			return uint32(min(weight(text, doc), 1<<31)) //nolint:gosec // bounded
 		},
 	})}
 }
@@ -48,6 +49,13 @@ func (p parsedDocuments) Add(_ context.Context, text string, doc *ast.QueryDocum
 		atOnce(f.SelectionSet)
 	}
 	p.docs.Set(text, doc)
+}
+
+// DocumentBytes is about how much is kept of documents, once what is over the bound has been dropped.
+func (h *Handler) DocumentBytes() uint64 {
+	h.parsed.docs.CleanUp()
+	h.documents.registered.CleanUp()
+	return h.parsed.docs.WeightedSize() + h.documents.registered.WeightedSize()
 }
 
 // atOnce removes @defer from a selection and all below it.

@@ -183,8 +183,9 @@ func (f *forms[T]) get(thing *T, write func() string) string {
 	return form.(string)
 }
 
-// formOf is a document as the parser understood it.
-func formOf(doc *ast.QueryDocument) string {
+// formOf is an operation of a document as the parser understood it, with the fragments that it spreads.
+func formOf(doc *ast.QueryDocument, op *ast.OperationDefinition) string {
+	doc = &ast.QueryDocument{Operations: ast.OperationList{op}, Fragments: usedFragments(doc, op.SelectionSet)}
 	var b strings.Builder
 	formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(doc)
 	return b.String()
@@ -193,18 +194,16 @@ func formOf(doc *ast.QueryDocument) string {
 // meanings puts operations into one form.
 type meanings struct{ forms[ast.OperationDefinition] }
 
-// of is the meaning of an operation: its document as the parser understood it, which operation of it is
-// meant, and the variables' values, defaults included, in the order of their names. It is nil where the
-// variables have no form.
+// of is the meaning of an operation: itself as the parser understood it, with the fragments that it spreads, and the
+// variables' values, defaults included, in the order of their names. It is nil where the variables have no form.
 func (m *meanings) of(oc *graphql.OperationContext) []byte {
-	form := m.get(oc.Operation, func() string { return formOf(oc.Doc) })
+	form := m.get(oc.Operation, func() string { return formOf(oc.Doc, oc.Operation) })
 	variables, err := json.Marshal(oc.Variables) // sorts names
 	if err != nil {
 		return nil
 	}
-	meaning := make([]byte, 0, len(form)+len(oc.Operation.Name)+len(variables)+2)
+	meaning := make([]byte, 0, len(form)+len(variables)+1)
 	meaning = append(append(meaning, form...), 0) // a document has no zero byte outside of strings, where it is escaped
-	meaning = append(append(meaning, oc.Operation.Name...), 0)
 	return append(meaning, variables...)
 }
 

@@ -158,10 +158,7 @@ func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	write := func() string {
 		bare := *field.Field
 		bare.Alias, bare.SelectionSet = bare.Name, field.Selections
-		return formOf(&ast.QueryDocument{
-			Operations: ast.OperationList{{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}}},
-			Fragments:  oc.Doc.Fragments,
-		})
+		return formOf(oc.Doc, &ast.OperationDefinition{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}})
 	}
 	var form string
 	if sameSelections(field) {

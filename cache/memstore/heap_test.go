@@ -1,0 +1,71 @@
+package memstore_test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/memstore"
+)
+
+// liveHeap is what is reachable.
+func liveHeap() uint64 {
+	var m runtime.MemStats
+	for range 3 { // what a collection frees may have a cleanup, after which more is free
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+// row is a value as small or large as a test wants it.
+type row struct {
+	ID   int64
+	Text string
+}
+
+// What the tier says that its entries weigh is what they take, from the smallest to the largest.
+func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
+	const bound = 4 << 20
+	for name, size := range map[string]int{"nothing": -1, "small": 2, "middle": 300, "large": 20_000} {
+		t.Run(name, func(t *testing.T) {
+			before := liveHeap()
+			s, err := memstore.New(memstore.Options{MaxBytes: bound})
+			if err != nil {
+				t.Fatal(err)
+			}
+			empty := liveHeap()
+			tags := []cache.Tag{"{Row}", "{rows}", "{row:1}:list"}
+			for i := range 24_000 {
+				item := cache.Item{Key: cache.Key(fmt.Sprintf("row:%d", i)), Tags: tags, MaxAge: time.Hour}
+				e := &cache.Entry{Data: []byte("null"), Loaded: time.Now(), Ends: time.Now().Add(time.Hour), Seen: cache.SnapshotAfter(uint64(i))} //nolint:gosec // from 0
+				if size >= 0 {
+					text := strings.Repeat("x", size)
+					e.Value, e.Data = &row{int64(i), text}, fmt.Appendf(nil, `{"ID":%d,"Text":%q}`, i, text)
+				}
+				if _, err := s.Fill(context.Background(), []cache.Fill{{Item: item, Ticket: s.Generations().Stamp(item), Entry: e}}); err != nil {
+					t.Fatal(err)
+				}
+				if i%2000 == 0 {
+					s.Bytes() // drops what is over
+				}
+				if size > 1000 && i > 1000 {
+					break
+				}
+			}
+			weight := s.Bytes()
+			taken := liveHeap() - empty
+			t.Logf("%d bytes by weight, %d taken; the empty tier %d", weight, taken, empty-before)
+			if taken > bound+bound/4 || weight < bound/2 {
+				t.Errorf("%d bytes are taken by what weighs %d, of %d", taken, weight, bound)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
