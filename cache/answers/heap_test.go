@@ -25,7 +25,7 @@ func liveHeap() uint64 {
 // What the store says that its answers weigh is what they take: small ones and large ones, made of few things and of
 // many, in one encoding and in all.
 func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
-	const bound = 4 << 20
+	const bound = 2 << 20
 	for name, c := range map[string]struct {
 		body, names int
 		encodings   []Encoding

@@ -98,7 +98,7 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 			exec := executor.New(onesSchema{schema})
 			viewer := func(context.Context) string { return "" }
 			exec.Use(&gqlcache.Hints{})
-			exec.Use(&gqlcache.Roots{Answers: store, Viewer: viewer, Of: func(context.Context) gqlcache.Counter { return nil }})
+			exec.Use(&gqlcache.Roots{Answers: store, Of: func(context.Context) gqlcache.Counter { return nil }})
 			h, err := gqlcache.NewHandler(exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer, DocumentBytes: bound})
 			if err != nil {
 				t.Fatal(err)

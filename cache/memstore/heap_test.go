@@ -30,7 +30,7 @@ type row struct {
 
 // What the tier says that its entries weigh is what they take, from the smallest to the largest.
 func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
-	const bound = 4 << 20
+	const bound = 2 << 20
 	for name, size := range map[string]int{"nothing": -1, "small": 2, "middle": 300, "large": 20_000} {
 		t.Run(name, func(t *testing.T) {
 			before := liveHeap()
@@ -40,7 +40,7 @@ func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
 			}
 			empty := liveHeap()
 			tags := []cache.Tag{"{Row}", "{rows}", "{row:1}:list"}
-			for i := range 24_000 {
+			for i := range 12_000 {
 				item := cache.Item{Key: cache.Key(fmt.Sprintf("row:%d", i)), Tags: tags, MaxAge: time.Hour}
 				e := &cache.Entry{Data: []byte("null"), Loaded: time.Now(), Ends: time.Now().Add(time.Hour), Seen: cache.SnapshotAfter(uint64(i))} //nolint:gosec // from 0
 				if size >= 0 {
@@ -53,7 +53,7 @@ func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
 				if i%2000 == 0 {
 					s.Bytes() // drops what is over
 				}
-				if size > 1000 && i > 1000 {
+				if size > 1000 && i > 500 {
 					break
 				}
 			}
