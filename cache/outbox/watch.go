@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // lookEvery is how often a [Watch] looks. It bounds for how long a change of a table stays unknown.
@@ -67,7 +69,7 @@ func (w *Watch) Run(ctx context.Context) {
 
 // Look looks once. It is not safe for concurrent use.
 func (w *Watch) Look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(cache.Unwatched(ctx), 10*time.Second)
 	defer cancel()
 	now, err := identities(ctx, w.db, w.tables)
 	if err != nil {
