@@ -48,7 +48,8 @@ func (o *Outbox) raw(in bun.IDB, statement string, args ...any) *bun.RawQuery {
 			"?age", "extract(epoch FROM clock_timestamp() - o.created_at)::float8",
 			"?lock", "FOR UPDATE", "?skip", "FOR UPDATE SKIP LOCKED",
 			"?next", "pg_snapshot_xmax(pg_current_snapshot())",
-			"?size", "pg_column_size(o.rows)", "?all", "json_agg(o.rows)::text",
+			// About 8 times as long as text where it is compressed.
+			"?size", "(pg_column_size(o.rows) * CASE WHEN pg_column_size(o.rows) > 1900 THEN 8 ELSE 1 END)", "?all", "json_agg(o.rows)::text",
 		}
 	}
 	words = append(words, "?seen", string(Seen(in)))

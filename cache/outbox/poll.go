@@ -13,11 +13,11 @@ import (
 
 // Bounds of what one page of a poll takes. They keep it far below a second, and in memory of a few megabytes.
 const (
-	rowsByTransaction = 5000
+	rowsByTransaction = 1000
 	rowsByName        = 5000
 	rowsByTable       = 20_000
-	// factsBytes bounds what the rows of a page say of what was touched, as the database stores it. Of what is
-	// beyond it the table is told alone.
+	// factsBytes bounds what the rows of a page say of what was touched, about. Of what is beyond it the table is
+	// told alone.
 	factsBytes = 1 << 20
 	// handmadeTold is how many evictions by hand a page tells of that does not tell every row.
 	handmadeTold = 100
@@ -110,7 +110,7 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 	if len(underWay) == 0 {
 		return later
 	}
-	return fmt.Sprintf("SELECT * FROM (SELECT o.* FROM unnest('{%s}'::xid8[]) AS u (x) CROSS JOIN LATERAL ("+
+	return fmt.Sprintf("SELECT * FROM (SELECT o.* FROM (SELECT x FROM unnest('{%s}'::xid8[]) AS u (x) WHERE pg_visible_in_snapshot(x, pg_current_snapshot()) OFFSET 0) AS u CROSS JOIN LATERAL ("+
 		"SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
 		"UNION ALL (%s)) AS o",
 		strings.Join(underWay, ","), p.After.Xid, p.After.ID, later) + order
@@ -143,7 +143,7 @@ func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache
 	}
 	if len(rows) == rowsByTransaction {
 		last := rows[len(rows)-1].record
-		news.More = &cache.Page{Since: p.Since, Until: news.Snapshot, After: cache.Position{Xid: last.Xid, ID: last.ID}, Detail: cache.ByTable}
+		news.More = &cache.Page{Since: p.Since, Until: news.Snapshot, After: cache.Position{Xid: last.Xid, ID: last.ID}, Detail: cache.ByName}
 	}
 	return news, nil
 }
@@ -208,7 +208,9 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	}
 	news.Sum.Add(o.evictions(changes...))
 	if rows[0].Rows == limit {
-		p.After = last
+		if p.After = last; !p.Since.IsZero() { // a whole page by name was not enough
+			p.Detail = cache.ByTable
+		}
 		news.More = &p
 	}
 	return news, nil

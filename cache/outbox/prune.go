@@ -27,7 +27,7 @@ const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS ol
 
 // owe notes which tables are to be evicted for rows that are gone, where it is not noted already.
 const owe = "INSERT INTO cache_outbox (tbl, op, created_at) SELECT o.tbl, ?2, min(o.created_at) FROM ?gone AS o " +
-	"WHERE ?1 AND o.done_at IS NULL AND NOT EXISTS (SELECT 1 FROM cache_outbox AS u WHERE u.done_at IS NULL AND u.op = ?2 AND u.tbl = o.tbl) " +
+	"WHERE ?1 AND o.done_at IS NULL AND o.tbl NOT IN (SELECT u.tbl FROM cache_outbox AS u WHERE u.done_at IS NULL AND u.op = ?2) " +
 	"GROUP BY o.tbl"
 
 // gone is what was pruned at once.

@@ -11,9 +11,9 @@ import (
 	"fieldcache/cache"
 )
 
-// relayBytes bounds what the rows of a piece that touched one table say of what was touched, as the database
-// stores it: about as much as some hundred rows that changed. Of more the table is evicted instead.
-const relayBytes = 64 << 10
+// relayBytes bounds what the rows of a piece that touched one table say of what was touched, about: as much as
+// about a thousand rows that changed. Of more the table is evicted instead.
+const relayBytes = 128 << 10
 
 // piece is what the rows of one table and kind say together.
 type piece struct {

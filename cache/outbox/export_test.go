@@ -1,0 +1,15 @@
+package outbox
+
+import "fieldcache/cache"
+
+// Bounds that tests count with.
+const (
+	RowsByTransaction = rowsByTransaction
+	RowsByTable       = rowsByTable
+	PrunedAtOnce      = prunedAtOnce
+)
+
+// RowsOf is the statement that reads the rows of a page.
+func (o *Outbox) RowsOf(p cache.Page) string {
+	return string(o.raw(o.db, o.rowsOf(p, rowsByTransaction)).String())
+}
