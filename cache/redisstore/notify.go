@@ -14,6 +14,13 @@ import (
 // the server and every subscriber more than what it names.
 const publishAfter = 5 * time.Millisecond
 
+// Bounds of what is published: the names of one message, and those that wait. Of more the others hear when they
+// poll.
+const (
+	publishedAtOnce = 1000
+	publishedAtMost = 20_000
+)
+
 // note is published writes.
 type note struct {
 	From   string        `json:"from"`
@@ -24,6 +31,7 @@ type note struct {
 type unpublished struct {
 	mu     sync.Mutex
 	writes []cache.Write
+	names  int
 	timer  *time.Timer // nil: there are none
 	closed bool
 }
@@ -33,10 +41,11 @@ func (s *Store) publish(w cache.Write) {
 	u := &s.unpublished
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.closed {
+	if u.closed || u.names > publishedAtMost {
 		return
 	}
 	u.writes = append(u.writes, w)
+	u.names += names(w)
 	if u.timer == nil {
 		u.timer = time.AfterFunc(publishAfter, s.publishAll)
 	}
@@ -46,8 +55,21 @@ func (s *Store) publishAll() {
 	u := &s.unpublished
 	u.mu.Lock()
 	writes := u.writes
-	u.writes, u.timer = nil, nil
+	u.writes, u.names, u.timer = nil, 0, nil
 	u.mu.Unlock()
+	for from := 0; from < len(writes); {
+		n, to := names(writes[from]), from+1
+		for to < len(writes) && n+names(writes[to]) <= publishedAtOnce {
+			n, to = n+names(writes[to]), to+1
+		}
+		if !s.publishSome(writes[from:to]) {
+			return
+		}
+		from = to
+	}
+}
+
+func (s *Store) publishSome(writes []cache.Write) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	message, err := json.Marshal(note{s.self, writes})
@@ -57,7 +79,11 @@ func (s *Store) publishAll() {
 	if err != nil {
 		s.log.DebugContext(ctx, "evictions were not published", "error", err)
 	}
+	return err == nil
 }
+
+// names is how many names a write has.
+func names(w cache.Write) int { return len(w.Keys) + len(w.Tags) }
 
 // close publishes nothing more: who is not told polls.
 func (u *unpublished) close() {

@@ -352,3 +352,53 @@ func BenchmarkServerCPU(b *testing.B) {
 	}
 	b.ReportMetric(batch/mget, "cpu/MGET")
 }
+
+// What is evicted at once is published in messages of bounded size, and not without end.
+func TestFault27MessagesAreBounded(t *testing.T) {
+	t.Parallel()
+	url := testservers.Redis(t)
+	s := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient})
+	c := client(t, url)
+	sub := c.Subscribe(t.Context(), fmt.Sprint("evictions:", c.Options().DB))
+	t.Cleanup(func() { _ = sub.Close() })
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	heard := map[cache.Key]bool{}
+	messages := sub.Channel(redis.WithChannelSize(1000))
+	var ev cache.Eviction
+	for i := range 400 {
+		ev.Keys = append(ev.Keys, cache.Entity("user", strconv.Itoa(i)))
+	}
+	for i := range 100 {
+		ev.Keys[0] = cache.Entity("user", fmt.Sprint("of ", i))
+		if _, err := s.Evict(t.Context(), cache.Write{Xid: uint64(i), Eviction: cache.Eviction{Keys: append([]cache.Key{}, ev.Keys...)}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Evict(t.Context(), cache.Write{Quiet: true, Eviction: cache.Eviction{Keys: []cache.Key{"nobody is told"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.After(patient)
+	for !heard[cache.Entity("user", "of 0")] || len(heard) < 399 {
+		select {
+		case m := <-messages:
+			var note struct{ Writes []cache.Write }
+			if err := json.Unmarshal([]byte(m.Payload), &note); err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for _, w := range note.Writes {
+				for _, k := range w.Keys {
+					heard[k] = true
+				}
+				n += len(w.Keys)
+			}
+			if n > 1000 || heard["nobody is told"] {
+				t.Fatalf("a message of %d names", n)
+			}
+		case <-deadline:
+			t.Fatalf("heard of %d names", len(heard))
+		}
+	}
+}
