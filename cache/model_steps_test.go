@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"fmt"
+	"math/bits"
 	"time"
 
 	"fieldcache/cache"
@@ -40,7 +41,10 @@ func (w world) judge(gw gateway, v value, trusted bool, r rules) cache.Verdict {
 		}
 	}
 	known := cache.Known{Trusted: trusted, Floors: []cache.Floor{key, tag}}
-	if gw.horizon > 0 {
+	switch {
+	case gw.reading && !r.trusts:
+		known.Horizon = snapshots[gw.start]
+	case gw.horizon > 0:
 		known.Horizon = cache.SnapshotAfter(uint64(gw.horizon))
 	}
 	return r.judge(snapshots[v.seen], known)
@@ -239,19 +243,28 @@ func (w world) evict(n *state, r rules, i, step uint8) {
 func (w world) follow(s state, r rules, g uint8, add adder) {
 	gw := s.gw[g]
 	switch {
+	case gw.poll.more:
+		add("is answered another page: gateway", g, func(n *state) string {
+			p := &n.gw[g].poll
+			w.page(n, gw, p, r.until(p.seen, n.code()), r)
+			return ""
+		})
 	case gw.poll.there:
 		add("has polled: gateway", g, func(n *state) string { n.apply(g, r); return "" })
 	case w.time && (gw.trust != 0 || gw.since != s.code()): // another would bring and renew nothing
 		add("is answered by the outbox: gateway", g, func(n *state) string {
-			p := poll{there: true, seen: n.code(), horizon: n.pruned}
-			for i, t := range n.tx {
-				if t.version > 0 && !t.prune && (gw.trust == unknown || r.news(snapshots[gw.since], xid(i))) {
-					p.news |= 1 << i
-				}
+			p := poll{there: true}
+			if gw.trust == unknown {
+				p.seen, p.horizon = n.code(), n.pruned
+			} else {
+				w.page(n, gw, &p, n.code(), r)
 			}
 			n.gw[g].poll = p
 			return ""
 		})
+	}
+	if gw.reading {
+		add("reads what is kept: gateway", g, func(n *state) string { w.readKept(n, g, r); return "" })
 	}
 	for i := range uint8(len(w.writers)) {
 		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) {
@@ -276,16 +289,53 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 	}
 }
 
+// page is a page of a poll that asks in a snapshot.
+func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
+	p.seen, p.horizon, p.more = until, n.pruned, false
+	for i, t := range n.tx {
+		x := xid(i)
+		if t.prune || until>>i&1 == 0 || x <= uint64(p.after) || !r.news(snapshots[gw.since], x) {
+			continue
+		}
+		p.news |= 1 << i
+		if p.after, p.more = uint8(x), w.pages; w.pages { //nolint:gosec // a few
+			return
+		}
+	}
+	p.after = 0 // it makes no difference any more
+}
+
+// readKept reads one of the writes that are kept, or finds that there are no more. Nothing in memory is from
+// before the start.
+func (w world) readKept(n *state, g uint8, r rules) {
+	gw := &n.gw[g]
+	for i, t := range n.tx {
+		if gw.start>>i&1 == 1 && gw.read>>i&1 == 0 {
+			gw.read |= 1 << i
+			if !t.prune {
+				gw.floors |= 1 << i
+				return
+			}
+		}
+	}
+	gw.reading, gw.start, gw.read = false, 0, 0
+	gw.horizon = r.pruned(gw.horizon, n.pruned)
+}
+
 // apply is what a gateway makes of a poll. What it knew already is not learned again.
 func (s *state) apply(g uint8, r rules) {
 	gw := &s.gw[g]
 	p := gw.poll
 	switch {
 	case gw.trust == unknown:
-		gw.horizon = p.horizon
+		gw.horizon, gw.start, gw.reading, gw.read = p.horizon, p.seen, true, 0
 		s.void(g)
 	case p.horizon > 0 && r.missed(snapshots[gw.since], cache.SnapshotAfter(uint64(p.horizon))):
-		gw.horizon = p.horizon
+		gw.horizon = max(gw.horizon, p.horizon)
+		if gw.reading { // what was kept at the start does not matter any more
+			gw.horizon = max(gw.horizon, uint8(bits.Len8(uint8(gw.start)))) //nolint:gosec // a few
+			gw.reading, gw.start, gw.read = false, 0, 0
+		}
 		s.void(g)
 	}
 	s.learn(g, p.news&^gw.floors)

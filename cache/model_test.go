@@ -27,6 +27,12 @@ type rules struct {
 	news func(since cache.Snapshot, xid uint64) bool
 	// missed says whether writes may have been pruned before the gateway heard of them.
 	missed func(since, horizon cache.Snapshot) bool
+	// until is the snapshot that a later page of a poll asks in, of that of its first page and that of now.
+	until func(first, now code) code
+	// trusts says whether a gateway that has just started uses the shared tier before it has read what is kept.
+	trusts bool
+	// pruned is the horizon of a gateway that has read what is kept, of that of its start and that of now.
+	pruned func(start, now uint8) uint8
 	// renewed is the age from which the lease counts, given the poll's.
 	renewed func(began uint8) uint8
 	// late is whether a load takes its stamp and its fence only once the source has answered.
@@ -46,6 +52,8 @@ func sound() rules {
 		news:    func(since cache.Snapshot, xid uint64) bool { return !since.Sees(xid) },
 		missed:  func(since, horizon cache.Snapshot) bool { return !since.Covers(horizon) },
 		renewed: func(began uint8) uint8 { return began },
+		until:   func(first, _ code) code { return first },
+		pruned:  func(_, now uint8) uint8 { return now },
 	}
 }
 
@@ -67,6 +75,7 @@ type world struct {
 	// evictions are relayed; done writes are pruned; a dump of the shared tier is taken and comes back;
 	// gateways hear messages; the second gateway starts again.
 	time, expiry, fails, crash, relay, prune, dump, notices, restart bool
+	pages                                                            bool // a page of a poll has one write, and of what is kept as well
 }
 
 // writer is a transaction of a gateway, which makes the item untrue by its key or by its tag.
@@ -164,6 +173,9 @@ type gateway struct {
 	trust   uint8 // the age of its last poll's beginning
 	since   code
 	horizon uint8
+	reading bool  // what is kept is not read yet
+	start   code  // what its first poll saw
+	read    uint8 // the kept writes that it has read or that are pruned
 	floors  uint8 // the writes that it knows of
 	poll    poll
 	memory  uint8 // the version in memory, counted from 1; 0 where there is none whose stamp holds
@@ -177,6 +189,8 @@ type poll struct {
 	seen    code
 	news    uint8
 	horizon uint8
+	after   uint8 // the xid that the last page ended with
+	more    bool
 }
 
 // load is a reader and what it reads by.
@@ -307,6 +321,7 @@ var worlds = []world{
 	{name: "pruned writes", writers: []writer{{at: 0, tag: true}}, readers: 1, at: []uint8{1}, time: true, prune: true},
 	{name: "a gateway that starts", writers: []writer{{at: 0}}, readers: 1, at: []uint8{1},
 		time: true, prune: true, dump: true, restart: true},
+	{name: "a poll in pages", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, pages: true},
 	{name: "an eviction is not taken", writers: []writer{{at: 0}, {at: 1}}, readers: 1, at: []uint8{0, 1}, fails: true, relay: true},
 }
 

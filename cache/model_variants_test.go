@@ -49,6 +49,13 @@ var variants = map[string]struct {
 			return cache.Judge(s, k)
 		}
 	}},
+	"the shared tier is used before the kept writes are read": {"a gateway that starts", func(r *rules) { r.trusts = true }},
+	"the horizon is that of before the kept writes were read": {"a gateway that starts", func(r *rules) {
+		r.pruned = func(start, _ uint8) uint8 { return start }
+	}},
+	"a later page asks for what is committed by then": {"a poll in pages", func(r *rules) {
+		r.until = func(_, now code) code { return now }
+	}},
 	"old loads are joined": {"fills beside writes", func(r *rules) {
 		r.join = func(_, _, _ bool) bool { return true }
 	}},
