@@ -57,10 +57,11 @@ func (c *Cache) every(ctx context.Context, interval time.Duration, do func(conte
 // poller is how far the outbox is polled. One goroutine uses it.
 type poller struct {
 	*Cache
-	since Snapshot  // all writes that it saw are known, or older than this gateway
-	page  Page      // the next page of a poll under way; else the zero Page
-	began time.Time // the poll
-	kept  chan struct{}
+	since  Snapshot  // all writes that it saw are known, or older than this gateway
+	page   Page      // the next page of a poll under way; else the zero Page
+	began  time.Time // the poll
+	detail Detail    // of a poll's first page
+	kept   chan struct{}
 }
 
 // loop polls until ctx ends, and logs when the lease is lost and found.
@@ -87,13 +88,17 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 // question. Each page has a lease's time; after an error the next poll goes on with the page that failed.
 func (p *poller) poll(ctx context.Context) error {
 	if p.page.Until.IsZero() {
-		p.began, p.page = time.Now(), Page{Since: p.since}
+		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
 	}
 	for {
 		news, err := p.ask(ctx, p.page)
 		if err != nil {
+			if p.page.Until.IsZero() { // if it was too much, it is not the next time
+				p.detail = ByName
+			}
 			return err
 		}
+		p.detail = ByTransaction
 		if p.since.IsZero() {
 			p.start(ctx, news)
 			news.More = nil

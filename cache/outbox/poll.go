@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"fieldcache/cache"
 )
 
@@ -92,7 +94,8 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 		}
 		return fmt.Sprintf("SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
 	}
-	var until string
+	// The upper bound is for the planner: without statistics it takes a range for small, and uses the index.
+	until := " AND o.xid < ?next"
 	if !p.Until.IsZero() {
 		until = fmt.Sprintf(" AND o.xid < '%d'::xid8", p.Until.Xmax)
 		if len(p.Until.Xip) > 0 {
@@ -177,14 +180,16 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 		limit, told = rowsByTable, 0
 	}
 	var rows []summed
-	err = o.raw(o.db, "WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
-		"SELECT s.seen, s.horizon, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
-		"(SELECT CAST(o.?number AS text) || ' ' || o.id FROM page AS o ORDER BY o.?number DESC, o.id DESC LIMIT 1) AS last "+
-		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
-		"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
-		"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
-		"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
-		told, handmade, handmadeTold).Scan(ctx, &rows)
+	err = o.inOrder(ctx, func(ctx context.Context, in bun.IDB) error {
+		return o.raw(in, "WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
+			"SELECT s.seen, s.horizon, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
+			"(SELECT CAST(o.?number AS text) || ' ' || o.id FROM page AS o ORDER BY o.?number DESC, o.id DESC LIMIT 1) AS last "+
+			"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
+			"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
+			"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
+			"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
+			told, handmade, handmadeTold).Scan(ctx, &rows)
+	})
 	if err != nil {
 		return news, err
 	}
@@ -211,9 +216,34 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 		if p.After = last; !p.Since.IsZero() { // a whole page by name was not enough
 			p.Detail = cache.ByTable
 		}
+		p.Until = news.Snapshot
 		news.More = &p
 	}
 	return news, nil
+}
+
+// inOrder runs a statement that reads a page out of many rows.
+func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, bun.IDB) error) error {
+	if !isPostgres(o.db) {
+		return do(ctx, o.db)
+	}
+	return o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := o.byIndex(ctx, tx); err != nil {
+			return err
+		}
+		return do(ctx, tx)
+	})
+}
+
+// byIndex has the statements of a transaction follow the index. Without fresh statistics PostgreSQL takes it for
+// cheaper to read all rows and sort them, or spends a second on compiling the statement.
+func (o *Outbox) byIndex(ctx context.Context, tx bun.Tx) error {
+	if !isPostgres(o.db) {
+		return nil
+	}
+	_, err := tx.NewRaw("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
+		"set_config('enable_sort', 'off', true), set_config('jit', 'off', true)").Exec(ctx)
+	return err
 }
 
 // change is what rows that touched one table say together; facts is a list of theirs, nil if it is too long.

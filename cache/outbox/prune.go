@@ -52,6 +52,9 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 		if err != nil {
 			return err
 		}
+		if err := o.byIndex(ctx, tx); err != nil {
+			return err
+		}
 		gone, err := o.remove(ctx, tx, keep.Seconds(), onlyDone, owed, byHandOp, prunedAtOnce)
 		if err != nil || gone.Xid == nil {
 			return err

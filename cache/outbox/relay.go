@@ -36,15 +36,17 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 		due += " AND o.id NOT IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Except), " ", ", "), "[]") + ")"
 	}
 	age, byTable := p.Age.Seconds(), p.ByTable
-	var some bool // as a rule there are none: no transaction then
-	if err := o.raw(o.db, "SELECT EXISTS (SELECT 1 "+due+")", age).Scan(ctx, &some); err != nil {
-		return relayed, fmt.Errorf("outbox: look for writes to relay: %w", err)
-	}
-	if !some {
-		return relayed, nil
+	if !isPostgres(o.db) { // as a rule there are none: no transaction then, which would lock the database
+		var some bool
+		if err := o.raw(o.db, "SELECT EXISTS (SELECT 1 "+due+")", age).Scan(ctx, &some); err != nil || !some {
+			return relayed, wrap("look for writes to relay", err)
+		}
 	}
 	due += " ORDER BY o.?number, o.id LIMIT ?3"
 	err = o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+		if err := o.byIndex(ctx, tx); err != nil {
+			return err
+		}
 		pieces, err := o.take(ctx, tx, due, age, p.Rows)
 		if err != nil || len(pieces) == 0 {
 			return err
@@ -71,10 +73,15 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 		}
 		return evict(ctx, ev)
 	})
+	return relayed, wrap("relay", err)
+}
+
+// wrap is an error that says what was attempted; nil if err is.
+func wrap(attempted string, err error) error {
 	if err != nil {
-		err = fmt.Errorf("outbox: relay: %w", err)
+		err = fmt.Errorf("outbox: %s: %w", attempted, err)
 	}
-	return relayed, err
+	return err
 }
 
 // take marks the rows as done, and returns what they say.
@@ -104,10 +111,12 @@ func (o *Outbox) Backlog(ctx context.Context) (b cache.Backlog, err error) {
 		Rows int
 		Age  *float64
 	}
-	err = o.raw(o.db, "SELECT (SELECT count(*) FROM (SELECT 1 FROM cache_outbox WHERE done_at IS NULL LIMIT ?0) AS b) AS rows, "+
-		"(SELECT ?age FROM cache_outbox AS o WHERE o.done_at IS NULL ORDER BY o.?number, o.id LIMIT 1) AS age", cache.MaxBacklog).Scan(ctx, &row)
+	err = o.inOrder(ctx, func(ctx context.Context, in bun.IDB) error {
+		return o.raw(in, "SELECT (SELECT count(*) FROM (SELECT 1 FROM cache_outbox WHERE done_at IS NULL LIMIT ?0) AS b) AS rows, "+
+			"(SELECT ?age FROM cache_outbox AS o WHERE o.done_at IS NULL ORDER BY o.?number, o.id LIMIT 1) AS age", cache.MaxBacklog).Scan(ctx, &row)
+	})
 	if err != nil {
-		return b, fmt.Errorf("outbox: count the backlog: %w", err)
+		return b, wrap("count the backlog", err)
 	}
 	b.Rows = row.Rows
 	if row.Age != nil {
