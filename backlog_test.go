@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"fieldcache/internal/testservers"
 )
 
@@ -26,21 +24,6 @@ func backlog(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// psql runs statements as somebody who goes around the gateways.
-func psql(t *testing.T, url string, statements ...string) {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	for _, s := range statements {
-		if _, err := conn.Exec(t.Context(), s); err != nil {
-			t.Fatalf("%.100s: %v", s, err)
-		}
-	}
 }
 
 // metric is the value of a metric of a gateway.
@@ -75,8 +58,8 @@ func TestFault10ATransactionOfManyUpdates(t *testing.T) {
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
 	const read = `{ product(id: 7) { name stock } user(id: 42) { name } }`
 	p.query(t, read)
-	psql(t, database, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP UPDATE products SET stock = 100000 + i WHERE id = 1 + i %% 50; END LOOP; END $$`, backlog(t)-1),
-		"UPDATE products SET stock = 777 WHERE id = 7")
+	psql(t, database, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP UPDATE products SET stock = 100000 + i WHERE id = 1 + i %% 50; END LOOP; END $$`, backlog(t)-1)+
+		"; UPDATE products SET stock = 777 WHERE id = 7")
 	began := time.Now()
 	eventually(t, "a hit with what is new", func() bool {
 		hit, text := p.hits(t, read)
