@@ -68,6 +68,7 @@ type Cache struct {
 	marks   marks
 	undone  undone
 	flights flights
+	hangs   atomic.Bool // whether a source was found not to answer since the lease was lost
 	loads   *semaphore.Weighted
 	absent  *rate.Limiter
 	auditor chan struct{} // holds one while an audit is under way

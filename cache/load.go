@@ -297,13 +297,8 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			}
 		}
 	}()
-	// Where the database was not heard of for a while, and there is something else to answer, it gets no more
-	// than a lease. What else there is may be evicted meanwhile, by news of the database at last.
-	hasty := !c.trust.holds(time.Now()) && c.allStale(fs)
-	loaded, err := c.ask(g, source, fs, hasty)
-	if err != nil && hasty && g.ctx.Err() == nil && !c.allStale(fs) {
-		loaded, err = c.ask(g, source, fs, false)
-	}
+	defer c.landSlow(g, fs)()
+	loaded, err := c.ask(g, source, fs)
 	if err != nil {
 		if parts := byParty(fs); len(parts) > 1 && g.ctx.Err() == nil {
 			// What one reader asks for may be what the source fails on.
@@ -393,14 +388,9 @@ func (l *loaded) stamp(f *flight) *Stamp {
 	return Join(f.stamp, l.made.Stamp)
 }
 
-// ask calls the source, when it is its turn; hasty, for at most a lease.
-func (c *Cache) ask(g *group, source Source, fs []*flight, hasty bool) (loaded, error) {
+// ask calls the source, when it is its turn.
+func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	ctx := g.ctx
-	if hasty {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.lease, errSourceSlow)
-		defer cancel()
-	}
 	if err := c.loads.Acquire(ctx, 1); err != nil {
 		return loaded{}, errors.Join(err, context.Cause(ctx))
 	}

@@ -3,6 +3,7 @@ package cache_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -287,4 +288,67 @@ func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
+}
+
+// TestFault33StaleInRedisWhereTheDatabaseHangs has values in the shared tier alone, or some here and some there, and a
+// database that hangs: what there is comes after a lease, and what there is not does not hold it up.
+func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
+	for name, c := range map[string]struct {
+		read       func(t *testing.T, p *process)
+		tiers      []cache.Tier
+		unanswered bool
+	}{
+		"all in the shared tier": {func(*testing.T, *process) {}, []cache.Tier{cache.SharedTier, cache.SharedTier}, false},
+		"one in memory":          {func(t *testing.T, p *process) { p.read(t, "user:1") }, []cache.Tier{cache.MemoryTier, cache.SharedTier}, false},
+		"one nowhere":            {func(*testing.T, *process) {}, []cache.Tier{cache.SharedTier, cache.SharedTier}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d, redis := newDatabase(1), newFakeRedis(1)
+				d.seed("user:1", "one")
+				d.seed("user:2", "two")
+				other := begin(t, d, redis)
+				other.read(t, "user:1")
+				other.read(t, "user:2")
+				outbox := &deaf{after: 1 << 30}
+				p := begin(t, d, redis, stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
+				c.read(t, p)
+				outbox.hears(0)
+				d.setSlow(time.Hour)
+				time.Sleep(2 * time.Second)
+				requests := []cache.Request{p.request("user:1"), p.request("user:2")}
+				if c.unanswered {
+					requests = append(requests, p.request("user:3"))
+				}
+				for round := range 2 {
+					began := time.Now()
+					for i, r := range p.Cache.Load(t.Context(), requests) {
+						if i == 2 && !errors.Is(r.Err, cache.ErrSlowSource) {
+							t.Errorf("round %d: what is nowhere is %+v", round, r)
+						}
+						if i < 2 && (r.Err != nil || !r.Stale || r.Tier != c.tiers[i]) {
+							t.Errorf("round %d: %+v, want it stale from tier %v", round, r, c.tiers[i])
+						}
+					}
+					// The first waited for a lease, the second knows that the database hangs.
+					if took := time.Since(began); took > 1200*time.Millisecond || round > 0 && took > 200*time.Millisecond {
+						t.Errorf("round %d took %v", round, took)
+					}
+				}
+				// For whom there is nothing the source goes on.
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				began := time.Now()
+				if r := p.Cache.Load(ctx, []cache.Request{p.request("user:4")})[0]; r.Err == nil || time.Since(began) < 9*time.Second {
+					t.Errorf("what is nowhere is %+v after %v", r, time.Since(began))
+				}
+				d.setSlow(0)
+				outbox.hears(1 << 30)
+				time.Sleep(time.Second)
+				if r := p.read(t, "user:2"); r.Err != nil || r.Stale {
+					t.Errorf("once the database is back: %+v", r)
+				}
+			})
+		})
+	}
 }

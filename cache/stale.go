@@ -3,11 +3,13 @@ package cache
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
-// errSourceSlow ends a load for which there is something else to answer.
-var errSourceSlow = errors.New("cache: the source did not answer within the lease")
+// ErrSlowSource is the error of a value that no tier had when its source did not answer, while other values of
+// the same batch are answered stale.
+var ErrSlowSource = errors.New("cache: the source did not answer within the lease")
 
 // landFailed lands flights whose source failed: with what the tiers had last, if that is allowed, or with
 // the error.
@@ -18,18 +20,90 @@ func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
 		c.findStale(ctx, fs, stale)
 	}
 	for i, f := range fs {
-		r := Result{Err: err}
 		if e := stale[i]; e != nil {
-			tier := MemoryTier
-			if e.Stamp == nil {
-				tier = SharedTier
-			}
-			r = entryResult(e, tier)
-			r.Stale, r.Stamp = true, nil // nothing may be made of it
-			c.stats.Stale.Add(1)
+			c.landStale(f, e)
+		} else {
+			c.land(f, Result{Err: err})
 		}
-		c.land(f, r)
 	}
+}
+
+// landStale lands a flight with what a tier had last.
+func (c *Cache) landStale(f *flight, e *Entry) {
+	tier := MemoryTier
+	if e.Stamp == nil {
+		tier = SharedTier
+	}
+	r := entryResult(e, tier)
+	r.Stale, r.Stamp = true, nil // nothing may be made of it
+	c.stats.Stale.Add(1)
+	c.land(f, r)
+}
+
+// landSlow lands flights while their source is being asked, with what the tiers had last, if the database was not
+// heard of for a lease and the source has not answered for a lease either: a database that hangs is as good as one
+// that refuses. Where it was found to hang a moment ago the source gets less time, so that a query of many levels does
+// not wait for each of them. The source goes on for readers for whom there is nothing at all. The function that landSlow
+// returns ends it.
+func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
+	if c.staleIfError <= 0 || c.trust == nil {
+		return func() {}
+	}
+	patience := c.lease
+	if c.trust.holds(time.Now()) {
+		c.hangs.Store(false)
+	} else if c.hangs.Load() {
+		patience /= 20
+	}
+	// A copy without what has landed, so that nothing is asked for twice.
+	left := append([]*flight(nil), fs...)
+	var mu sync.Mutex // guards timer and ended
+	var timer *time.Timer
+	ended := false
+	look := func() {
+		if !c.trust.holds(time.Now()) && c.staleAllowed() && g.ctx.Err() == nil {
+			left = c.landWhatIsStale(g.ctx, left)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended && len(left) > 0 && g.ctx.Err() == nil {
+			timer.Reset(c.lease / 4)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(patience, look)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = true
+		timer.Stop()
+	}
+}
+
+// landWhatIsStale lands those flights for which there is something, and returns the others. It does not let a reader
+// who gets some values wait for the rest: as with a database that refuses, part of an answer is better than none.
+func (c *Cache) landWhatIsStale(ctx context.Context, fs []*flight) (left []*flight) {
+	found := make([]*Entry, len(fs))
+	c.findStale(ctx, fs, found)
+	answered := map[*party]bool{}
+	for i, f := range fs {
+		if found[i] != nil && f.party != nil {
+			c.hangs.Store(true)
+			answered[f.party] = true
+		}
+	}
+	for i, f := range fs {
+		switch e := found[i]; {
+		case e != nil:
+			c.landStale(f, e)
+		case answered[f.party]:
+			c.land(f, Result{Err: ErrSlowSource})
+		default:
+			left = append(left, f)
+		}
+	}
+	return left
 }
 
 // staleAllowed reports whether the database was heard of recently enough that what is cached may be
@@ -71,17 +145,4 @@ func (c *Cache) stale(item Item) *Entry {
 		return nil
 	}
 	return e
-}
-
-// allStale reports whether there is something to answer in the place of every flight.
-func (c *Cache) allStale(fs []*flight) bool {
-	if !c.staleAllowed() {
-		return false
-	}
-	for _, f := range fs {
-		if f.MaxAge <= 0 || c.stale(f.Item) == nil {
-			return false
-		}
-	}
-	return true
 }

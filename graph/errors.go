@@ -64,6 +64,9 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.As(err, &own):
 			shown.Message = own.message
 			code(shown, own.code)
+		case errors.Is(err, cache.ErrSlowSource):
+			shown.Message = "The database does not answer at the moment; please try again."
+			code(shown, kindCode(db.ErrUnavailable))
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), ctx.Err() != nil:
 			shown.Message = errTimeout.message
 			code(shown, errTimeout.code)
