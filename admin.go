@@ -15,6 +15,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"fieldcache/cache"
 )
 
 // evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
@@ -45,7 +47,9 @@ type evictResponse struct {
 type health struct {
 	Status   string `json:"status"`   // ready, draining or unready
 	Database string `json:"database"` // ok or down
-	Redis    string `json:"redis"`    // ok, down, or off
+	Redis    string `json:"redis"`    // ok, sick (it answers and refuses), down, or off
+	// RedisReason is what Redis refuses if it is sick.
+	RedisReason string `json:"redisReason,omitempty"`
 }
 
 // admin is what the admin port asks.
@@ -113,6 +117,9 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 		h.Redis = "ok"
 		if err := <-redis; err != nil {
 			h.Redis = "down"
+			if errors.Is(err, cache.ErrRefused) {
+				h.Redis, h.RedisReason = "sick", err.Error() // Redis's own words, which hold no secret
+			}
 		}
 	}
 	if a.draining() {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache"
 )
 
 type fakeEvictor struct {
@@ -47,6 +49,9 @@ func TestAdminReadiness(t *testing.T) {
 		{"without Redis", func(a *admin) { a.redis = nil }, 200, `{"status":"ready","database":"ok","redis":"off"}`},
 		{"Redis down", func(a *admin) { a.redis = down }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
 		{"Redis hangs", func(a *admin) { a.redis = hang }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
+		{"Redis refuses", func(a *admin) {
+			a.redis = func(context.Context) error { return fmt.Errorf("begin: %w: READONLY", cache.ErrRefused) }
+		}, 200, `{"status":"ready","database":"ok","redis":"sick","redisReason":"begin: refused: READONLY"}`},
 		{"database down", func(a *admin) { a.database = down }, 503, `{"status":"unready","database":"down","redis":"ok"}`},
 		{"database hangs", func(a *admin) { a.database = hang }, 503, `{"status":"unready","database":"down","redis":"ok"}`},
 		{"draining", func(a *admin) { a.draining = func() bool { return true } }, 503, `{"status":"draining","database":"ok","redis":"ok"}`},

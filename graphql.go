@@ -80,7 +80,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	}
 	gw := &gateway{evictor: evictAll{c, policies}, ping: engine.ping, close: engine.close}
 	if engine.shared != nil {
-		gw.redis, o.Documents = engine.shared.Ping, sharedDocuments{engine.shared, c}
+		gw.redis, o.Documents = engine.shared.Probe, sharedDocuments{engine.shared, c}
 	}
 	h, err := gqlcache.NewHandler(exec, o)
 	if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
@@ -55,6 +57,17 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		}
 		return 0
 	})
+	for _, reason := range []string{"refused", "no answer"} {
+		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "fieldcache", Name: "redis_sick_reason", ConstLabels: prometheus.Labels{"reason": reason},
+			Help: "1 for the reason why Redis is left alone: it refuses commands, or does not answer. The log and /readyz have the words.",
+		}, func() float64 {
+			if err := c.Sickness(); err != nil && errors.Is(err, cache.ErrRefused) == (reason == "refused") {
+				return 1
+			}
+			return 0
+		}))
+	}
 	gauge("memory_bytes", "What the entries in memory weigh.", func() float64 { return float64(memory.Bytes()) })
 }
 

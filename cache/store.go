@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -75,6 +76,16 @@ type Store interface {
 
 	// Close frees what the tier holds. Nothing else may be called after it.
 	Close() error
+}
+
+// ErrRefused is wrapped by the errors of a [Store] that answered and would not do what it was asked: it has not the
+// right, is a replica, or is something else than was thought.
+var ErrRefused = errors.New("refused")
+
+// Prober is a [Store] that can say whether it does all that it has to do.
+type Prober interface {
+	// Probe fails with the first error of an announcement, a fill, a look and an eviction.
+	Probe(ctx context.Context) error
 }
 
 // Announcer is a [Store] that can do two steps of the protocol in one round trip.

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -56,7 +57,12 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 	}
 	u := &redis.UniversalOptions{
 		MasterName: o.SentinelMaster,
-		ClientName: "fieldcache",
+		// A user of few rights may not name the connection, nor tell the client's version, and needs neither.
+		DisableIdentity: true,
+		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
+			_ = conn.ClientSetName(ctx, "fieldcache").Err()
+			return nil
+		},
 
 		// A slow cache is worth less than none: give up soon, try again once.
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,

@@ -201,7 +201,7 @@ func TestAccess(t *testing.T) {
 			store := open(t, c.o)
 			_, got := store.Get(t.Context(), []cache.Item{stock})
 			_, begun := store.Begin(t.Context(), []cache.Item{stock})
-			for _, err := range []error{store.Ping(t.Context()), got, begun} {
+			for _, err := range []error{store.Probe(t.Context()), got, begun} {
 				switch {
 				case c.want == "" && err != nil:
 					t.Errorf("refused: %v", err)
@@ -222,7 +222,7 @@ const asked = "REDISSTORE_TEST_URL"
 func TestSystemAuthorities(t *testing.T) {
 	t.Parallel()
 	if address := os.Getenv(asked); address != "" {
-		if err := open(t, redisstore.Options{URLs: []string{address}, Timeout: patient}).Ping(t.Context()); err != nil {
+		if err := open(t, redisstore.Options{URLs: []string{address}, Timeout: patient}).Probe(t.Context()); err != nil {
 			t.Error(err)
 		}
 		return

@@ -24,7 +24,7 @@ func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Con
 	now := time.Now()
 	entry := &cache.Entry{Data: []byte(`1`), Loaded: now, Ends: now.Add(time.Minute)}
 	return map[string]func(context.Context) error{
-		"Ping": s.Ping,
+		"Probe": s.Probe,
 		"Get": func(ctx context.Context) error {
 			_, err := s.Get(ctx, []cache.Item{item})
 			return err
@@ -94,7 +94,7 @@ func TestHungServer(t *testing.T) {
 				c.store = open(t, o)
 				c.calls = calls(t, c.store, other)
 				if c.connected {
-					eventually(t, c.store.Ping)
+					eventually(t, c.store.Probe)
 				}
 			}
 			server.Pause()
@@ -216,7 +216,7 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	}
 	address.Host = deafTo(t, "subscribe", address.Host)
 	s := open(t, redisstore.Options{URLs: []string{address.String()}, Timeout: 500 * time.Millisecond})
-	eventually(t, s.Ping)
+	eventually(t, s.Probe)
 	ended := make(chan error, 1)
 	go func() { ended <- s.Subscribe(t.Context(), func(cache.Write) {}) }()
 	select {

@@ -4,7 +4,7 @@ local filled = 0
 for i = 1, #KEYS / 2 do
   local fence, key, arg = KEYS[2 * i - 1], KEYS[2 * i], 3 * i
   if redis.call('GET', fence) == ARGV[arg - 2] then
-    redis.call('UNLINK', fence)
+    redis.call('DEL', fence)
     redis.call('SET', key, ARGV[arg - 1], 'PX', ARGV[arg])
     filled = filled + 1
   end

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -50,11 +49,13 @@ type Store struct {
 	log     *slog.Logger
 
 	unpublished unpublished
+	lacks       lacks
 }
 
 var (
 	_ cache.Store     = (*Store)(nil)
 	_ cache.Announcer = (*Store)(nil)
+	_ cache.Prober    = (*Store)(nil)
 	_ cache.Notifier  = (*Store)(nil)
 )
 
@@ -76,14 +77,6 @@ func New(o Options) (*Store, error) {
 		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log,
 		channel: fmt.Sprintf("%sevictions:%d", o.Prefix, u.DB),
 	}, nil
-}
-
-// Ping asks Redis for a sign of life.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return s.fault(ctx, "ping", err)
-	}
-	return nil
 }
 
 // Close closes the connections.
@@ -186,8 +179,15 @@ func (s *Store) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.En
 		a = s.announce(ctx, p, items, tags)
 		return nil
 	})
+	if failed(cmds, err) {
+		if err = worst(cmds, err); s.lacks.learn(err) {
+			s.giveBack(ctx, items, a)
+			return s.GetOrBegin(ctx, items)
+		}
+		return nil, nil, s.fault(ctx, "begin", err)
+	}
 	values := make([]*string, len(items)+len(tags))
-	if failed(cmds, err) || got.read(values) != nil {
+	if err := got.read(values); err != nil {
 		return nil, nil, s.fault(ctx, "begin", err)
 	}
 	return entries(items, at, values), a.tickets(items, at), nil
@@ -279,6 +279,15 @@ func (s *Store) fault(ctx context.Context, operation string, err error) error {
 		// minute. This looks in the background.
 		c.ReloadState(ctx)
 	}
+	var answer redis.Error
+	switch {
+	case err == redis.Nil:
+	case !s.cluster && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "CROSSSLOT") || redis.HasErrorPrefix(err, "ASK")):
+		return fmt.Errorf("redisstore: %s: %w: this server is a node of a Cluster: name several of its nodes in REDIS_URL, comma separated: %w",
+			operation, cache.ErrRefused, err)
+	case errors.As(err, &answer) && !errors.Is(err, redis.Nil):
+		return fmt.Errorf("redisstore: %s: %w: %w", operation, cache.ErrRefused, err)
+	}
 	if errors.Is(err, redis.Nil) {
 		err = fmt.Errorf("no Sentinel knows a primary of the name %q: %w", s.primary, err)
 	}
@@ -298,6 +307,10 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 		return nil
 	})
 	if failed(cmds, err) {
+		if err = worst(cmds, err); s.lacks.learn(err) {
+			s.giveBack(ctx, items, a)
+			return s.Begin(ctx, items)
+		}
 		return nil, s.fault(ctx, "begin", err)
 	}
 	return a.tickets(items, at), nil
@@ -305,9 +318,21 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 
 // failed reports whether a command of a pipeline got no answer. err is the pipeline's, which is that of the first
 // command that has one; another's may be worse.
-func failed(cmds []redis.Cmder, err error) bool {
-	bad := func(err error) bool { return err != nil && !harmless(err) && !full(err) }
-	return bad(err) || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return bad(c.Err()) })
+func failed(cmds []redis.Cmder, err error) bool { return bad(worst(cmds, err)) }
+
+func bad(err error) bool { return err != nil && !harmless(err) && !full(err) }
+
+// worst is the first error that is bad, else err.
+func worst(cmds []redis.Cmder, err error) error {
+	if bad(err) {
+		return err
+	}
+	for _, c := range cmds {
+		if bad(c.Err()) {
+			return c.Err()
+		}
+	}
+	return err
 }
 
 // announcement is the commands that announce loads.
@@ -324,7 +349,12 @@ func (s *Store) announce(ctx context.Context, p redis.Pipeliner, items []cache.I
 	}
 	for i, t := range tags {
 		p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
-		a.generations[i] = p.GetEx(ctx, s.generation(t), generationAge)
+		if !s.lacks.getEx.Load() {
+			a.generations[i] = p.GetEx(ctx, s.generation(t), generationAge)
+			continue
+		}
+		a.generations[i] = p.Get(ctx, s.generation(t))
+		p.PExpire(ctx, s.generation(t), generationAge)
 	}
 	return a
 }
@@ -384,6 +414,9 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		c.keys = append(c.keys, s.fence(f.Item.Key), s.key(f.Item.Key))
 		c.args = append(c.args, t.token, encode(f.Entry, t.generations), left)
 	}
+	if s.lacks.scripts.Load() {
+		return s.fillByTransactions(ctx, calls)
+	}
 	n := 0
 	// A server may not know the script yet, one node of a cluster and not the other: the calls that it
 	// did not even try are sent again with the script's text.
@@ -412,6 +445,9 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 				left = append(left, calls[i])
 			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
 			case full(err):
+			case s.lacks.learn(err):
+				more, err := s.fillByTransactions(ctx, calls[i:])
+				return n + more, err
 			default:
 				return n, s.fault(ctx, "fill", err)
 			}
@@ -426,28 +462,40 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	if w.Empty() {
 		return 0, nil
 	}
+	n, err := s.evict(ctx, w)
+	if err == nil {
+		s.publish(w)
+	}
+	return n, err
+}
+
+func (s *Store) evict(ctx context.Context, w cache.Write) (int, error) {
 	dropped := make([]*redis.IntCmd, len(w.Keys))
 	take := func(p redis.Pipeliner, step cache.Step) {
+		unlink := p.Unlink
+		if s.lacks.unlink.Load() {
+			unlink = p.Del
+		}
 		switch step {
 		case cache.UnlinkFences:
 			for _, k := range w.Keys {
-				p.Unlink(ctx, s.fence(k))
+				unlink(ctx, s.fence(k))
 			}
 		case cache.UnlinkKeys:
 			for i, k := range w.Keys {
-				dropped[i] = p.Unlink(ctx, s.key(k))
+				dropped[i] = unlink(ctx, s.key(k))
 			}
 		case cache.UnlinkGenerations:
 			for _, t := range w.Tags {
-				p.Unlink(ctx, s.generation(t))
+				unlink(ctx, s.generation(t))
 			}
 		}
 	}
 	if err := s.takeSteps(ctx, take); err != nil {
+		if s.lacks.learn(err) {
+			return s.evict(ctx, w)
+		}
 		return 0, s.fault(ctx, "evict", err)
-	}
-	if !w.Quiet {
-		s.publish(w)
 	}
 	n := 0
 	for _, cmd := range dropped {

@@ -1,0 +1,108 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/cache"
+)
+
+// lacks is which commands the server does not have, or the user may not run, of those for which there is another way.
+// It is learned from the first refusal.
+type lacks struct {
+	getEx   atomic.Bool // before Redis 6.2: GET and PEXPIRE
+	unlink  atomic.Bool // before Redis 4: DEL
+	scripts atomic.Bool // EVAL and EVALSHA: WATCH, MULTI and EXEC
+}
+
+// learn reports whether an error says that a command is lacking that was not known to be.
+func (l *lacks) learn(err error) bool {
+	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "ERR unknown command") {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	for name, lacking := range map[string]*atomic.Bool{"getex": &l.getEx, "unlink": &l.unlink, "eval": &l.scripts} {
+		// Versions quote the name in different ways.
+		if strings.Contains(text, "'"+name) || strings.Contains(text, "`"+name) {
+			return !lacking.Swap(true)
+		}
+	}
+	return false
+}
+
+// giveBack takes away the fences of an announcement that is made again in another way. What fails is over after
+// [fenceAge]; if another load has taken a fence since, it does not fill.
+func (s *Store) giveBack(ctx context.Context, items []cache.Item, a announcement) {
+	_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, f := range a.fences {
+			if f.Val() {
+				p.Del(ctx, s.fence(items[i].Key))
+			}
+		}
+		return nil
+	})
+}
+
+// fillByTransactions does what the script does, in one more round trip: a transaction that another client's change of
+// a fence voids.
+func (s *Store) fillByTransactions(ctx context.Context, calls []fillCall) (filled int, err error) {
+	for _, c := range calls {
+		fences := make([]string, 0, len(c.keys)/2)
+		for i := 0; i < len(c.keys); i += 2 {
+			fences = append(fences, c.keys[i])
+		}
+		n := 0
+		err := s.client.Watch(ctx, func(tx *redis.Tx) error {
+			tokens, err := tx.MGet(ctx, fences...).Result()
+			if err != nil {
+				return err
+			}
+			_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+				for i, token := range tokens {
+					if token != c.args[3*i] {
+						continue
+					}
+					n++
+					p.Del(ctx, fences[i])
+					left, _ := c.args[3*i+2].(int64)
+					p.Set(ctx, c.keys[2*i+1], c.args[3*i+1], time.Duration(left)*time.Millisecond)
+				}
+				return nil
+			})
+			return err
+		}, fences...)
+		switch {
+		case err == nil:
+			filled += n
+		case errors.Is(err, redis.TxFailedErr), full(err): // an eviction came in between
+		default:
+			return filled, s.fault(ctx, "fill", err)
+		}
+	}
+	return filled, nil
+}
+
+// Probe implements [cache.Prober]: it does all that the tier has to be able to do, with a key of its own.
+func (s *Store) Probe(ctx context.Context) error {
+	item := cache.Item{Key: cache.Key("probe:" + rand.Text()), Tags: []cache.Tag{"{probe}"}, MaxAge: time.Second}
+	tickets, err := s.Begin(ctx, []cache.Item{item})
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	entry := &cache.Entry{Data: []byte("null"), Loaded: now, Ends: now.Add(time.Second)}
+	if _, err := s.Fill(ctx, []cache.Fill{{Item: item, Ticket: tickets[0], Entry: entry}}); err != nil {
+		return err
+	}
+	if _, err := s.Get(ctx, []cache.Item{item}); err != nil {
+		return err
+	}
+	_, err = s.evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}, Tags: item.Tags}})
+	return err
+}
