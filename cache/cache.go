@@ -45,6 +45,9 @@ type Options struct {
 	// Audit is the share of hits, one in so many and one a second at most, whose value is read again to see
 	// whether it is still what the source says. Default: none.
 	Audit int
+	// Reconnect is called where the database turns out to be another one than connections were made to, or
+	// one that must not be trusted: it should close them, once they are idle. It must not block. May be nil.
+	Reconnect func()
 	// Log hears about faults, once a change of state. Default: slog.Default().
 	Log *slog.Logger
 }
@@ -59,22 +62,25 @@ type Cache struct {
 	timeout      time.Duration
 	staleIfError time.Duration
 	auditEvery   int
+	reconnect    func()
 	log          *slog.Logger
 
-	breaker breaker
-	trust   *trust // nil without an outbox
-	floors  *floors
-	known   known
-	marks   marks
-	undone  undone
-	flights flights
-	hangs   atomic.Bool // whether a source was found not to answer since the lease was lost
-	loads   *semaphore.Weighted
-	absent  *rate.Limiter
-	auditor chan struct{} // holds one while an audit is under way
-	audits  *rate.Limiter
-	lacked  atomic.Uint32 // see noteLacked
-	stats   Stats
+	breaker  breaker
+	trust    *trust // nil without an outbox
+	floors   *floors
+	learning sync.RWMutex // held to forget floors and known, and shared to add to both
+	known    known
+	marks    marks
+	undone   undone
+	flights  flights
+	hangs    atomic.Bool // whether a source was found not to answer since the lease was lost
+	loads    *semaphore.Weighted
+	absent   *rate.Limiter
+	auditor  chan struct{} // holds one while an audit is under way
+	audits   *rate.Limiter
+	lacked   atomic.Uint32 // see noteLacked
+	doubts   *rate.Limiter // of connections to be made anew
+	stats    Stats
 
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutines that Close waits for
@@ -95,17 +101,21 @@ func New(o Options) *Cache {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	if o.Reconnect == nil {
+		o.Reconnect = func() {}
+	}
 	if o.Watch == nil {
 		o.Watch = new(Watch)
 	}
 	ctx, stop := context.WithCancel(Unwatched(context.Background()))
 	c := &Cache{
 		memory: o.Memory, shared: o.Shared, outbox: o.Outbox, watch: o.Watch,
-		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, log: o.Log,
+		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, reconnect: o.Reconnect, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		audits: rate.NewLimiter(rate.Every(auditPause), 1),
 		stop:   stop,
+		doubts: rate.NewLimiter(rate.Every(doubtPause), 1),
 	}
 	c.flights.ended.L = &c.flights.mu
 	if c.outbox != nil {

@@ -20,18 +20,27 @@ const jitter = 0.1
 
 // newEntry is the entry of a value that was read at loaded and may be kept for maxAge, of which early is the
 // part to leave out.
-func newEntry(value any, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) (*Entry, error) {
+func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) (*Entry, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
 	}
 	loaded = loaded.UTC().Truncate(time.Millisecond) // as precise as a person who reads it needs
-	e := &Entry{Data: data, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
+	e := &Entry{Data: data, Shape: shape, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
 	if e.Absent() {
 		maxAge = min(maxAge, AbsentMaxAge)
 	}
 	e.Ends = loaded.Add(maxAge - time.Duration(early*float64(maxAge))).Truncate(time.Millisecond)
 	return e, nil
+}
+
+// clockSkew is what the clocks of two gateways may differ by.
+const clockSkew = time.Second
+
+// Current reports whether an entry that a tier holds for the item may be served at a moment: it began in the past,
+// has not ended, and is kept no longer than the item may be, however old the release was that put it in.
+func (e *Entry) Current(item Item, now time.Time) bool {
+	return now.Before(e.Ends) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge))
 }
 
 // inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a

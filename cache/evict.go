@@ -41,7 +41,7 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 	if c.outbox != nil {
 		rctx, cancel := context.WithTimeout(ctx, c.lease)
 		defer cancel()
-		if w.Xid, unrecorded = c.outbox.Record(rctx, ev); unrecorded != nil {
+		if w.Epoch, w.Xid, unrecorded = c.outbox.Record(rctx, ev); unrecorded != nil {
 			unrecorded = fmt.Errorf("cache: record an eviction: %w", unrecorded)
 		}
 	}
@@ -52,6 +52,9 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 
 // evict begins here: later readers of this gateway are answered by nothing older from this moment on.
 func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (dropped int, err error) {
+	if w.Xid != 0 && w.Epoch == "" {
+		w.Epoch = c.floors.epoch()
+	}
 	dropped = c.learn(w)
 	if c.shared == nil {
 		return dropped, nil
@@ -72,7 +75,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		return dropped, err
 	}
 	if err == nil {
-		c.marks.add(w.Xid)
+		c.taken(w)
 		return dropped, nil
 	}
 	c.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
@@ -83,12 +86,35 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 // learn takes note of a write: floors first, so that no value of the shared tier that is older passes, then
 // memory and the loads under way, whose stamps end. Only then is it known: a poll in between must not pass
 // over it.
+//
+// A write of another epoch than was polled last has a number that says nothing here. The next poll tells
+// whether the database is another one now; until then nothing cached is served.
 func (c *Cache) learn(w Write) (dropped int) {
-	c.floors.raise(w)
-	c.stats.Floors.Add(w.size())
+	c.learning.RLock()
+	defer c.learning.RUnlock()
+	ours := w.Xid == 0 || w.Epoch == c.floors.epoch()
+	if ours {
+		c.floors.raise(w)
+		c.stats.Floors.Add(w.size())
+	} else {
+		c.trust.lose()
+		c.doubt()
+	}
 	dropped, _ = c.memory.Evict(context.Background(), w) // memory does not fail
-	c.known.add(w)
+	if ours {
+		c.known.add(w)
+	}
 	return dropped
+}
+
+// taken notes that the shared tier took a write's eviction. A number of another epoch is not that of the
+// record in the outbox.
+func (c *Cache) taken(w Write) {
+	c.learning.RLock()
+	defer c.learning.RUnlock()
+	if w.Epoch == c.floors.epoch() {
+		c.marks.add(w.Xid)
+	}
 }
 
 // evictAtOnce bounds the names that one call of the shared tier evicts, each of which costs it about two
@@ -149,6 +175,9 @@ func (c *Cache) isDone(ctx context.Context, xid uint64) (bool, error) {
 func (c *Cache) listen(ctx context.Context, n Notifier) {
 	for ctx.Err() == nil {
 		err := n.Subscribe(ctx, func(w Write) {
+			if w.Xid != 0 && w.Epoch != c.floors.epoch() {
+				return // of another database, or of one that is to be polled first
+			}
 			if polled := c.floors.polled.Load(); w.Xid != 0 && polled != nil && polled.Sees(w.Xid) {
 				return
 			}
@@ -238,6 +267,14 @@ func (k *known) polled(s Snapshot) {
 			k.size += len(names)
 		}
 	}
+}
+
+// forget forgets all of them.
+func (k *known) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.names)
+	k.size = 0
 }
 
 // pause waits for d or until ctx ends.

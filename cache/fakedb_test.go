@@ -306,7 +306,7 @@ func (d *database) page(p cache.Page, until cache.Snapshot) (rows []*record) {
 }
 
 // Done implements [cache.Outbox].
-func (c *client) Done(ctx context.Context, xids []uint64) error {
+func (c *client) Done(ctx context.Context, _ cache.Epoch, xids []uint64) error {
 	return c.statement(ctx, c.gate, statementTime, func() {
 		for _, r := range c.outbox {
 			r.done = r.done || slices.Contains(xids, r.Xid)
@@ -397,12 +397,12 @@ func (d *database) prune(keep time.Duration, onlyDone bool) {
 }
 
 // Record implements [cache.Outbox].
-func (c *client) Record(ctx context.Context, ev cache.Eviction) (xid uint64, err error) {
+func (c *client) Record(ctx context.Context, ev cache.Eviction) (_ cache.Epoch, xid uint64, err error) {
 	xid = c.begin()
 	if err = c.statement(ctx, c.gate, statementTime, func() {}); err != nil {
 		c.rollback(xid)
-		return 0, err
+		return "", 0, err
 	}
 	c.commit(xid, write{evictions: []cache.Eviction{ev}})
-	return xid, nil
+	return "", xid, nil
 }

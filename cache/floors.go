@@ -62,7 +62,7 @@ func (f *floors) has(k Key) bool { return f.table[f.slot(string(k))].Load() != n
 // judge decides whether a value of the item, read in the snapshot, may be served from the shared tier.
 func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
 	var some [4]Floor
-	k := Known{Trusted: trusted, Floors: some[:0]}
+	k := Known{Trusted: trusted, Epoch: f.epoch(), Floors: some[:0]}
 	if p := f.table[f.slot(string(item.Key))].Load(); p != nil {
 		k.Floors = append(k.Floors, *p)
 	}
@@ -75,6 +75,14 @@ func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
 		k.Horizon = *h
 	}
 	return Judge(seen, k)
+}
+
+// epoch is that of the database as it was polled last.
+func (f *floors) epoch() Epoch {
+	if polled := f.polled.Load(); polled != nil {
+		return polled.Epoch
+	}
+	return ""
 }
 
 // reset forgets all floors, whose writes are not what their numbers say any more; nothing that does not cover

@@ -16,6 +16,8 @@ const (
 	keepWrites = 15 * time.Minute
 	// pruneEvery is how often older ones are pruned.
 	pruneEvery = time.Minute
+	// doubtPause is how often connections are made anew at most.
+	doubtPause = time.Second
 )
 
 // follow polls the outbox once, and begins what keeps this gateway and the shared tier informed from then
@@ -26,6 +28,7 @@ func (c *Cache) follow(ctx context.Context) {
 	if err != nil {
 		c.log.Warn("the outbox does not answer: nothing cached is served until it does", "error", err)
 	}
+	kept := p.kept
 	c.done.Go(func() { p.loop(ctx, err == nil) })
 	c.done.Go(func() { c.every(ctx, pruneEvery, c.prune) })
 	if c.shared == nil {
@@ -36,7 +39,7 @@ func (c *Cache) follow(ctx context.Context) {
 	r := newRelayer(c)
 	c.done.Go(func() { c.every(ctx, relayAfter, r.run) })
 	if err == nil {
-		p.awaitKept(ctx)
+		p.awaitKept(ctx, kept)
 	}
 }
 
@@ -71,6 +74,9 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 		if err := p.poll(ctx); err != nil && ctx.Err() == nil {
 			cause = err
 			p.stats.PollFaults.Add(1)
+			if errors.Is(err, ErrStandby) {
+				p.doubt()
+			}
 		}
 		switch holds := p.trust.holds(time.Now()); {
 		case trusted && !holds:
@@ -99,6 +105,14 @@ func (p *poller) poll(ctx context.Context) error {
 			return err
 		}
 		p.detail = ByTransaction
+		another := !p.since.IsZero() && news.Snapshot.Epoch != p.since.Epoch
+		if another {
+			p.log.Warn("the database is not the one it was: it failed over, or was restarted, restored or replaced; everything cached is forgotten",
+				"epoch", news.Snapshot.Epoch, "before", p.since.Epoch)
+			p.forgetAll(news.Snapshot)
+			p.doubt()
+			p.since, p.kept = Snapshot{}, make(chan struct{})
+		}
 		if p.since.IsZero() {
 			p.start(ctx, news)
 			news.More = nil
@@ -124,11 +138,12 @@ func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 // gateway loads from now on saw everything that was written before. Of the shared tier nothing older is
 // served until the writes that are kept are known.
 func (p *poller) start(ctx context.Context, news News) {
-	horizon := &news.Snapshot
+	horizon, kept := &news.Snapshot, p.kept
+	p.floors.polled.Store(&news.Snapshot)
 	p.floors.horizon.Store(horizon)
 	p.Generations().EvictAll()
 	if p.shared != nil && news.More != nil {
-		p.done.Go(func() { p.learnKept(ctx, *news.More, horizon) })
+		p.done.Go(func() { p.learnKept(ctx, *news.More, horizon, kept) })
 	}
 }
 
@@ -161,11 +176,10 @@ func (p *poller) forget(seen Snapshot) {
 func (p *poller) apply(news News) {
 	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
 		p.log.Error("the database went back to an earlier state: everything cached is forgotten")
-		p.stats.Forgotten.Add(1)
-		p.floors.reset(news.Snapshot)
-		p.Generations().EvictAll()
+		p.forgetAll(news.Snapshot)
 	}
 	for _, w := range news.Writes {
+		w.Epoch = news.Snapshot.Epoch
 		if !w.Done && p.shared != nil {
 			p.undone.add(w.Xid, time.Now().Add(-w.Age))
 		}
@@ -190,6 +204,28 @@ func (p *poller) apply(news News) {
 	}
 }
 
+// forgetAll forgets everything, since the database is not what it was when it became known. Nothing in the shared
+// tier is served that does not cover the snapshot. The order counts: whoever takes a stamp that holds knows the
+// new epoch, and does not keep what an old connection still answers.
+func (p *poller) forgetAll(seen Snapshot) {
+	p.stats.Forgotten.Add(1)
+	p.learning.Lock()
+	defer p.learning.Unlock()
+	p.floors.polled.Store(&seen)
+	p.floors.reset(seen)
+	p.known.forget()
+	p.marks.forget()
+	p.undone.before(time.Now())
+	p.Generations().EvictAll()
+}
+
+// doubt is called where a statement was answered by a database that is not to be trusted.
+func (c *Cache) doubt() {
+	if c.doubts.Allow() {
+		c.reconnect()
+	}
+}
+
 // evictPolled evicts from memory what a poll told. The floors are raised before.
 func (p *poller) evictPolled(ev Eviction) {
 	p.stats.EvictedByOutbox.Add(ev.size())
@@ -200,7 +236,8 @@ func (p *poller) evictPolled(ev Eviction) {
 // learnKept reads the writes that were kept when this gateway began to poll, page by page, however many there
 // are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
 // of theirs. Where another horizon has taken its place, these writes do not matter any more.
-func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot) {
+func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot, kept chan<- struct{}) {
+	defer close(kept)
 	var more Snapshot // what is not told
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
 		news, err := p.ask(ctx, page)
@@ -209,8 +246,9 @@ func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot) {
 			pause(ctx, pollEvery)
 			continue
 		}
-		p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen)
-		p.stats.Floors.Add(news.Sum.size())
+		if !p.learnSum(news.Sum, horizon.Epoch) {
+			return
+		}
 		if news.Sum.Everything {
 			more = news.Sum.Seen
 		}
@@ -221,15 +259,26 @@ func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot) {
 		}
 		page = *news.More
 	}
-	close(p.kept)
+}
+
+// learnSum raises the floors of writes that are kept, unless they are of another epoch than is polled now.
+func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
+	p.learning.RLock()
+	defer p.learning.RUnlock()
+	if p.floors.epoch() != epoch || !sum.Seen.IsZero() && sum.Seen.Epoch != epoch {
+		return false
+	}
+	p.floors.raiseTo(sum.Eviction, sum.Seen)
+	p.stats.Floors.Add(sum.size())
+	return true
 }
 
 // awaitKept waits until the writes that are kept are known, for at most a lease.
-func (p *poller) awaitKept(ctx context.Context) {
+func (p *poller) awaitKept(ctx context.Context, kept <-chan struct{}) {
 	t := time.NewTimer(p.lease)
 	defer t.Stop()
 	select {
-	case <-p.kept:
+	case <-kept:
 		return
 	case <-ctx.Done():
 		return
@@ -237,7 +286,7 @@ func (p *poller) awaitKept(ctx context.Context) {
 	}
 	p.log.Info("many writes are kept: what the shared tier has from before this start is not served until they are read")
 	p.done.Go(func() {
-		if <-p.kept; ctx.Err() != nil {
+		if <-kept; ctx.Err() != nil {
 			return
 		}
 		p.log.InfoContext(ctx, "the writes that are kept are read: serving what the shared tier has")

@@ -15,7 +15,7 @@ func random(r *rand.Rand) Snapshot {
 			underWay = append(underWay, x)
 		}
 	}
-	return snapshotOf(xmax, underWay)
+	return snapshotOf("", xmax, underWay)
 }
 
 func valid(t *testing.T, s Snapshot) {
@@ -63,7 +63,7 @@ func TestUpTo(t *testing.T) {
 			}
 		}
 	}
-	if s := snapshotOf(5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
+	if s := snapshotOf("", 5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
 		t.Errorf("made %v", s)
 	}
 }

@@ -211,12 +211,18 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 		case BelowFloor, PastHorizon:
 			c.stats.BelowFloor.Add(1)
 			return false
+		case OtherEpoch:
+			c.stats.Foreign.Add(1)
+			return false
 		default:
 			return false
 		}
 	}
+	if e.Shape != shapeOf(f.Request) {
+		return false // of another release
+	}
 	if e.Absent() {
-		return true
+		return !e.Ends.After(e.Loaded.Add(AbsentMaxAge))
 	}
 	var err error
 	e.Value, err = f.Source.Decode(f.Request, e.Data)
@@ -312,6 +318,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 		c.landFailed(g.ctx, fs, err)
 		return
 	}
+	keep := c.keeps(loaded.seen)
 	early := rand.Float64() * jitter
 	results := make([]Result, len(fs))
 	memory := make([]Fill, 0, len(fs))
@@ -323,11 +330,15 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			r.Unstored = "its max age is 0"
 			continue
 		}
+		if !keep {
+			r.Unstored = "it was read from another database than the one whose writes are polled"
+			continue
+		}
 		if r.Unstored = loaded.made.Unkept; r.Unstored != "" {
 			continue
 		}
 		stamp := loaded.stamp(f)
-		e, err := newEntry(loaded.values[i], loaded.started, f.MaxAge, early, loaded.seen, stamp)
+		e, err := newEntry(loaded.values[i], shapeOf(f.Request), loaded.started, f.MaxAge, early, loaded.seen, stamp)
 		if err != nil {
 			r.Err = err
 			continue
@@ -352,6 +363,17 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	for i, f := range fs {
 		c.land(f, results[i])
 	}
+}
+
+// keeps reports whether what a load read may be kept.
+func (c *Cache) keeps(seen Snapshot) bool {
+	if c.outbox == nil || MayKeep(seen, c.floors.epoch()) {
+		return true
+	}
+	if c.floors.polled.Load() != nil {
+		c.doubt()
+	}
+	return false
 }
 
 // byParty parts flights by the readers who began them, without those that nobody waits for.

@@ -22,9 +22,10 @@ func (c *Cache) markLoop(ctx context.Context) {
 		case <-c.marks.added:
 		}
 		pause(ctx, markAfter)
+		epoch := c.floors.epoch() // before: a number of a later epoch is relayed once more
 		xids := c.marks.take()
 		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease)
-		err := c.outbox.Done(mctx, xids)
+		err := c.outbox.Done(mctx, epoch, xids)
 		cancel()
 		if err != nil {
 			c.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
@@ -70,6 +71,13 @@ func (m *marks) take() []uint64 {
 		m.tell()
 	}
 	return xids
+}
+
+// forget forgets all of them.
+func (m *marks) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.xids = nil
 }
 
 // maxUndone bounds how many writes are known one by one not to be done. The relay finds the others.

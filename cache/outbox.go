@@ -2,13 +2,20 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"time"
 )
+
+// ErrStandby is the kind of error of an [Outbox] whose database is a standby: it may lag behind its primary,
+// and tells nothing of what is committed there.
+var ErrStandby = errors.New("the database is in recovery, a standby: it may lag behind its primary and takes no writes")
 
 // Write is what a committed transaction made untrue.
 type Write struct {
 	// Xid is the transaction's number, which a [Snapshot] saw or did not; 0 where nobody knows it.
 	Xid uint64 `json:"xid,omitempty"`
+	// Epoch is what the number is one of. Where Xid is not 0, the zero Epoch is that of the last poll.
+	Epoch Epoch `json:"epoch,omitempty"`
 	// Quiet says that every gateway hears of it without being told.
 	Quiet bool `json:"-"`
 	Eviction
@@ -20,11 +27,12 @@ type Write struct {
 //
 // Each call handles a bounded part of the record, however much of it there is.
 type Outbox interface {
-	// Poll returns the writes of a page. A transaction may come in several writes.
+	// Poll returns the writes of a page. A transaction may come in several writes. If the database's epoch is not
+	// that of the page's snapshots, which may have none, it returns what it returns for the zero Page.
 	Poll(ctx context.Context, p Page) (News, error)
 
-	// Done notes that the shared tier took the evictions of these transactions.
-	Done(ctx context.Context, xids []uint64) error
+	// Done notes that the shared tier took the evictions of these transactions, if it is their epoch.
+	Done(ctx context.Context, epoch Epoch, xids []uint64) error
 
 	// IsDone reports whether all of a transaction's evictions are noted as done.
 	IsDone(ctx context.Context, xid uint64) (bool, error)
@@ -42,7 +50,7 @@ type Outbox interface {
 	Prune(ctx context.Context, keep time.Duration, onlyDone bool) (more bool, err error)
 
 	// Record adds an eviction that no write of data caused, in a transaction of its own.
-	Record(ctx context.Context, ev Eviction) (xid uint64, err error)
+	Record(ctx context.Context, ev Eviction) (epoch Epoch, xid uint64, err error)
 }
 
 // Page says which writes a poll returns: those that Since did not see and Until did, from After on.

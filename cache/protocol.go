@@ -14,6 +14,7 @@ const (
 	Untrusted           // this gateway has not heard of others' writes for too long
 	BelowFloor          // a write that this gateway knows of is newer
 	PastHorizon         // it may be older than a write that nobody remembers
+	OtherEpoch          // it was read from another database, or from what this one was before it went back
 )
 
 // Floor is what a value must have seen to be as new as the writes known for a name. The zero Floor asks for
@@ -92,6 +93,7 @@ func (f Floor) RaiseTo(seen Snapshot) Floor {
 // Known is what a gateway knows when it judges a value.
 type Known struct {
 	Trusted bool     // it heard of others' writes recently enough: see [Trusted]
+	Epoch   Epoch    // of the database that it polls
 	Horizon Snapshot // what had been pruned from the outbox before the gateway began to read it
 	Floors  []Floor  // of the item's key and of its tags
 }
@@ -101,6 +103,9 @@ type Known struct {
 func Judge(seen Snapshot, k Known) Verdict {
 	if !k.Trusted {
 		return Untrusted
+	}
+	if seen.Epoch != k.Epoch {
+		return OtherEpoch
 	}
 	for _, f := range k.Floors {
 		if !f.Admits(seen) {
@@ -117,6 +122,10 @@ func Judge(seen Snapshot, k Known) Verdict {
 // less than a lease ago. A write that committed longer ago than that is known to every gateway that serves
 // anything cached.
 func Trusted(sincePollBegan, lease time.Duration) bool { return sincePollBegan < lease }
+
+// MayKeep decides whether what a load read may be put into a cache: only if it was read from the database
+// that is polled. An old primary that still answers, or a standby, knows nothing of what the polls tell.
+func MayKeep(seen Snapshot, epoch Epoch) bool { return seen.Epoch == epoch }
 
 // MayJoin decides whether a reader may wait for a load that somebody else began: if nothing the load
 // depends on was evicted since, and this gateway would have heard of it. A load that has not asked for

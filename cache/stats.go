@@ -18,6 +18,7 @@ type Stats struct {
 	Fills      atomic.Uint64 // entries that the shared tier took
 	Refused    atomic.Uint64 // entries that it refused: their fence was gone
 	BelowFloor atomic.Uint64 // entries of the shared tier not served, since a write is newer than they are
+	Foreign    atomic.Uint64 // entries of the shared tier not served, since they are of another database or epoch
 
 	EvictedByWrite  atomic.Uint64 // keys and tags evicted by writes of this gateway
 	EvictedByOutbox atomic.Uint64 // by writes that only the outbox told of

@@ -17,6 +17,7 @@ type Item struct {
 // never changed once made.
 type Entry struct {
 	Data   []byte    // the value as JSON; "null" for a row that is not there
+	Shape  string    // what its source's values are made of: see [Shaper]
 	Value  any       // the value itself, which the memory tier keeps so that a hit decodes nothing
 	Loaded time.Time // when it was read from the database
 	Ends   time.Time // when it may no longer be served

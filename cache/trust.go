@@ -22,6 +22,16 @@ func newTrust(lease time.Duration) *trust {
 // renew notes a poll that began at a moment and succeeded.
 func (t *trust) renew(began time.Time) { t.began.Store(int64(began.Sub(t.start))) }
 
+// lose ends the lease, until the next poll.
+func (t *trust) lose() {
+	if t == nil {
+		return
+	}
+	if began := t.began.Load(); began >= 0 {
+		t.began.CompareAndSwap(began, -1)
+	}
+}
+
 // holds reports whether what is cached may be served at a moment. Without an outbox, nil, nobody polls, and
 // other bounds hold.
 func (t *trust) holds(now time.Time) bool {

@@ -56,9 +56,15 @@ func (k *kind[K, V]) Also(cache.Request) []cache.Request { return nil }
 // Decode implements [cache.Source].
 func (k *kind[K, V]) Decode(_ cache.Request, data []byte) (any, error) {
 	var v V
-	err := json.Unmarshal(data, &v)
+	err := json.Unmarshal(data, &v, strictly)
 	return v, err
 }
+
+// Shape implements [cache.Shaper].
+func (k *kind[K, V]) Shape(cache.Request) string { return cache.ShapeOf[V]() }
+
+// strictly refuses members that a type does not have.
+var strictly = json.RejectUnknownMembers(true)
 
 // one makes the load of a kind that has few things, read one by one.
 func one[K comparable, V any](load func(context.Context, K) (V, cache.Snapshot, error)) func(context.Context, []K) (map[K]V, cache.Snapshot, error) {
@@ -73,6 +79,7 @@ func one[K comparable, V any](load func(context.Context, K) (V, cache.Snapshot, 
 			if i == 0 {
 				first = seen
 			}
+			first = first.Then(seen)
 			found[key] = v
 		}
 		return found, first, nil
@@ -175,6 +182,17 @@ func (s *productSource) Decode(r cache.Request, data []byte) (v any, err error) 
 	default:
 		return nil, fmt.Errorf("dataloader: products have no part %s", part)
 	}
-	err = json.Unmarshal(data, v)
+	err = json.Unmarshal(data, v, strictly)
 	return v, err
+}
+
+// Shape implements [cache.Shaper].
+func (s *productSource) Shape(r cache.Request) string {
+	switch r.Arg.(productPart).part {
+	case pricePart:
+		return cache.ShapeOf[db.Price]()
+	case stockPart:
+		return cache.ShapeOf[db.Stock]()
+	}
+	return cache.ShapeOf[db.Product]()
 }

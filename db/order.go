@@ -71,18 +71,17 @@ func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cac
 	if err != nil || len(orders) == 0 {
 		return orders, seen, err
 	}
-	var lines []*OrderLine
-	err = d.readAgain(ctx, func(ctx context.Context) error {
-		return d.bun.NewSelect().Model(&lines).Where("order_id IN (?)", bun.List(slices.Collect(maps.Keys(orders)))).
-			Order("order_id", "line_no").Scan(ctx)
-	})
+	args = d.arguments()
+	condition, values = isIn(args, "order_id", slices.Collect(maps.Keys(orders)))
+	lines, later, err := read[OrderLine](ctx, args, "order_id, line_no", d.bun.NewSelect().Model((*OrderLine)(nil)).Where(condition, values...))
 	if err != nil {
 		return nil, cache.Snapshot{}, err
 	}
-	for _, l := range lines {
+	for i := range lines {
+		l := &lines[i]
 		orders[l.OrderID].Lines = append(orders[l.OrderID].Lines, l)
 	}
-	return orders, seen, nil
+	return orders, seen.Then(later), nil
 }
 
 // OrdersByCustomer answers windows of what users ordered.
@@ -105,7 +104,7 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	for _, l := range o.Lines {
 		wanted[l.ProductID] += l.Quantity
 	}
-	var xid uint64
+	var xid outbox.Number
 	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		products, err := d.takeStock(ctx, tx, wanted)
 		if err != nil {
@@ -129,11 +128,11 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 		for _, l := range o.Lines {
 			l.OrderID = o.ID
 		}
-		var xids []uint64 // the same for each line
-		if err := tx.NewInsert().Model(&o.Lines).Returning("? AS xid", d.xid()).Scan(ctx, &xids); err != nil {
+		var noted []struct{ Xid outbox.Number } // the same for each line
+		if err := tx.NewInsert().Model(&o.Lines).Returning("? AS xid", d.xid()).Scan(ctx, &noted); err != nil {
 			return err
 		}
-		xid = xids[0]
+		xid = noted[0].Xid
 		return d.askXid(ctx, tx, &xid)
 	})
 	var taken, lines []outbox.Row

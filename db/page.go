@@ -70,6 +70,7 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 		if first.IsZero() {
 			first = seen
 		}
+		first = first.Then(seen)
 		ids := make([][]int64, len(part))
 		for _, r := range rows {
 			ids[r.Part] = append(ids[r.Part], r.ID)

@@ -156,7 +156,7 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 	old := new(ProductRow)
 	var row struct {
 		ProductRow `bun:",extend"`
-		Xid        uint64
+		Xid        outbox.Number
 	}
 	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "description", "category").Where("id = ?", id))
@@ -199,7 +199,7 @@ func (d *DB) SetStock(ctx context.Context, id int64, stock int) (Commit, error) 
 
 func (d *DB) setProduct(ctx context.Context, id int64, values map[string]any) (Commit, error) {
 	columns := slices.Sorted(maps.Keys(values))
-	var xid uint64
+	var xid outbox.Number
 	err := d.alone(ctx, &xid, func(ctx context.Context, in bun.IDB) error {
 		args := d.argumentsIn(in)
 		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))

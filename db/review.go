@@ -68,7 +68,7 @@ func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = now()
 	var made struct {
 		ID  int64
-		Xid uint64
+		Xid outbox.Number
 	}
 	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {

@@ -63,7 +63,7 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.UpdatedAt = u.CreatedAt
 	var made struct {
 		ID  int64
-		Xid uint64
+		Xid outbox.Number
 	}
 	err := d.alone(ctx, &made.Xid, func(ctx context.Context, in bun.IDB) error {
 		return translate(in.NewInsert().Model(u).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made), "countryCode")
@@ -77,7 +77,7 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, Commit, error) {
 	var row struct {
 		User `bun:",extend"`
-		Xid  uint64
+		Xid  outbox.Number
 	}
 	changed := []string{"updated_at"}
 	update := func(ctx context.Context, in bun.IDB) error {
@@ -119,7 +119,7 @@ func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
 	var (
 		reviews []struct{ ID, ProductID int64 }
 		orders  []int64
-		xid     uint64
+		xid     outbox.Number
 	)
 	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The lock keeps others from adding reviews and orders between here and the deletion.

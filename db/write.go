@@ -9,6 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"fieldcache/cache"
 	"fieldcache/cache/outbox"
 )
 
@@ -20,28 +21,30 @@ type Commit struct {
 	// Xid is the number of its transaction, which a [cache.Snapshot] saw or did not; 0 if nobody knows
 	// whether it was committed.
 	Xid uint64
+	// Epoch is the database's life that the number is one of.
+	Epoch cache.Epoch
 	// Changes are the rows that it touched, as the outbox notes them, but that Changed may name a column too
 	// many: one that was set without a look at what it held.
 	Changes []outbox.Change
 }
 
 // committed is what a write did that ended with err.
-func committed(xid uint64, err error, changes ...outbox.Change) (Commit, error) {
+func committed(n outbox.Number, err error, changes ...outbox.Change) (Commit, error) {
 	if err != nil {
-		xid = 0
+		n = outbox.Number{}
 	}
-	return Commit{Xid: xid, Changes: changes}, err
+	return Commit{Xid: n.Xid, Epoch: n.Epoch, Changes: changes}, err
 }
 
 // alone runs a write of one statement. On PostgreSQL that needs no transaction: the statement answers its
 // number by returning [DB.xid]. SQLite is asked for it afterwards, in the same transaction.
 //
 // On PostgreSQL a write that certainly was not committed runs again if its error may pass.
-func (d *DB) alone(ctx context.Context, xid *uint64, write func(context.Context, bun.IDB) error) error {
+func (d *DB) alone(ctx context.Context, xid *outbox.Number, write func(context.Context, bun.IDB) error) error {
 	if d.Postgres() {
 		err := d.again(ctx, Rejected, func(ctx context.Context) error {
 			err := write(ctx, d.bun)
-			if err != nil && *xid == 0 && !Rejected(err) && d.cutShort(err) {
+			if err != nil && xid.Xid == 0 && !Rejected(err) && d.cutShort(err) {
 				return &rejectedError{err}
 			}
 			return err
@@ -61,11 +64,11 @@ func (d *DB) xid() bun.Safe {
 	if d.Postgres() {
 		return outbox.Xid(d.bun)
 	}
-	return "0" // it is not known before the triggers have run
+	return "'/0'" // it is not known before the triggers have run
 }
 
 // askXid ends a transaction on SQLite: it asks for its number.
-func (d *DB) askXid(ctx context.Context, tx bun.Tx, xid *uint64) error {
+func (d *DB) askXid(ctx context.Context, tx bun.Tx, xid *outbox.Number) error {
 	if d.Postgres() {
 		return nil
 	}

@@ -24,7 +24,7 @@ func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	if err != nil && db.Rejected(err) {
 		return err
 	}
-	w := cache.Write{Xid: c.Xid, Eviction: dataloader.Evictions(c.Changes...)}
+	w := cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: dataloader.Evictions(c.Changes...)}
 	reportFrom(ctx).evicted(ctx, w.Eviction)
 	if e := dataloader.For(ctx).Evict(ctx, w); e != nil {
 		r.Log.WarnContext(ctx, "the shared cache did not take an eviction, and there is no outbox to relay it from", "error", e)

@@ -99,7 +99,7 @@ func TestRootFieldsAreReplayed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.cache.Evict(t.Context(), cache.Write{Xid: c.Xid, Eviction: dataloader.Evictions(c.Changes...)}); err != nil {
+	if _, err := k.cache.Evict(t.Context(), cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: dataloader.Evictions(c.Changes...)}); err != nil {
 		t.Fatal(err)
 	}
 	k.sql()

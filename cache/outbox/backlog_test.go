@@ -152,7 +152,7 @@ func TestFault28WhatIsKeptInPages(t *testing.T) {
 	eachCrowded(t, func(c crowded) {
 		c.write("products", *manyRows/2)
 		c.write("users", 7)
-		if _, err := c.Record(c.t.Context(), cache.Eviction{Keys: []cache.Key{"by hand"}, Tags: []cache.Tag{"a tag"}}); err != nil {
+		if _, _, err := c.Record(c.t.Context(), cache.Eviction{Keys: []cache.Key{"by hand"}, Tags: []cache.Tag{"a tag"}}); err != nil {
 			c.t.Fatal(err)
 		}
 		c.write("products", *manyRows/2)

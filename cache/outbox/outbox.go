@@ -124,25 +124,31 @@ func byTransaction[R any](records []R, xid func(R) uint64) [][]R {
 }
 
 // Record implements [cache.Outbox].
-func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (xid uint64, err error) {
+func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (epoch cache.Epoch, xid uint64, err error) {
 	facts, err := json.Marshal(ev)
 	if err != nil {
-		return 0, fmt.Errorf("outbox: record an eviction: %w", err)
+		return "", 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}
-	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING CAST(?number AS text)", handmade, string(facts), byHandOp).
-		Scan(ctx, &xid)
+	number := Xid(o.db)
+	if !isPostgres(o.db) { // the sequence may not be written yet
+		number = bun.Safe("'" + sqliteEpoch + "/' || id")
+	}
+	var n Number
+	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING ?3", handmade, string(facts), byHandOp, number).
+		Scan(ctx, &n)
 	if err != nil {
-		return 0, fmt.Errorf("outbox: record an eviction: %w", err)
+		return "", 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}
-	return xid, nil
+	return n.Epoch, n.Xid, nil
 }
 
 // Done implements [cache.Outbox].
-func (o *Outbox) Done(ctx context.Context, xids []uint64) error {
+func (o *Outbox) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) error {
 	if len(xids) == 0 {
 		return nil
 	}
-	_, err := o.raw(o.db, "UPDATE cache_outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0)", o.numbers(xids)).Exec(ctx)
+	_, err := o.raw(o.db, "UPDATE cache_outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0) AND ?epoch = ?1",
+		o.numbers(xids), epoch).Exec(ctx)
 	if err != nil {
 		return fmt.Errorf("outbox: mark as done: %w", err)
 	}

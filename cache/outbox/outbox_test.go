@@ -241,7 +241,7 @@ func TestRecord(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		ev := cache.Eviction{Keys: []cache.Key{"user:42"}, Tags: []cache.Tag{"{User}"}}
 		before := b.poll(t, beginning)
-		xid, err := b.Record(t.Context(), ev)
+		_, xid, err := b.Record(t.Context(), ev)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestDone(t *testing.T) {
 		if isDone(first) {
 			t.Error("done before anybody did it")
 		}
-		if err := errors.Join(b.Done(t.Context(), nil), b.Done(t.Context(), []uint64{first, 1 << 62})); err != nil {
+		if err := errors.Join(b.Done(t.Context(), news.Snapshot.Epoch, nil), b.Done(t.Context(), news.Snapshot.Epoch, []uint64{first, 1 << 62})); err != nil {
 			t.Fatal(err)
 		}
 		if !isDone(first) || isDone(second) {
@@ -382,14 +382,14 @@ func TestErrors(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, poll := b.Poll(ctx, cache.Page{})
-		_, record := b.Record(ctx, cache.Eviction{})
+		_, _, record := b.Record(ctx, cache.Eviction{})
 		_, isDone := b.IsDone(ctx, 1)
 		_, relay := b.Relay(ctx, cache.Piece{}, nil)
 		_, backlog := b.Backlog(ctx)
 		_, prune := b.Prune(ctx, 0, false)
 		for name, err := range map[string]error{
 			"poll": poll, "record": record, "look whether": isDone, "relay": relay,
-			"mark as done": b.Done(ctx, []uint64{1}), "prune": prune, "count the backlog": backlog,
+			"mark as done": b.Done(ctx, "", []uint64{1}), "prune": prune, "count the backlog": backlog,
 		} {
 			if !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "outbox: ") || !strings.Contains(err.Error(), name) {
 				t.Errorf("%s: %v", name, err)

@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -31,13 +32,14 @@ const (
 // after another, whose row was read already. Only within one poll, whose pages ask for what is visible in one
 // and the same snapshot, does a page begin behind the row where the one before it ended.
 func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err error) {
-	switch {
-	case p.Since.IsZero() && p.Until.IsZero():
-		news, err = o.position(ctx)
-	case p.Detail == cache.ByTransaction:
-		news, err = o.pollTransactions(ctx, p)
-	default:
-		news, err = o.pollSum(ctx, p)
+	news, err = o.poll(ctx, p)
+	if errors.Is(err, errAhead) {
+		if err = o.mend(ctx); err == nil {
+			news, err = o.poll(ctx, p)
+		}
+	}
+	if errors.Is(err, errAnother) {
+		news, err = o.poll(ctx, cache.Page{})
 	}
 	if err != nil {
 		return cache.News{}, fmt.Errorf("outbox: poll: %w", err)
@@ -45,25 +47,57 @@ func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err e
 	return news, nil
 }
 
+// What a page may find wrong with its question or with the outbox.
+var (
+	errAnother = errors.New("the database is another one than was polled")
+	errAhead   = errors.New("there are numbers that the database has not given yet")
+)
+
+func (o *Outbox) poll(ctx context.Context, p cache.Page) (cache.News, error) {
+	switch {
+	case p.Since.IsZero() && p.Until.IsZero():
+		return o.position(ctx)
+	case p.Detail == cache.ByTransaction:
+		return o.pollTransactions(ctx, p)
+	}
+	return o.pollSum(ctx, p)
+}
+
 // head is what every page of a poll tells.
 type head struct {
 	Seen    string
 	Horizon *string // nil: nothing was ever pruned
+	Standby bool
+	Ahead   bool // whether there are records of numbers that were not given yet
 }
 
-const headColumns = "?seen AS seen, (SELECT snapshot FROM cache_horizon) AS horizon"
+const headColumns = "?seen AS seen, (SELECT snapshot FROM cache_horizon) AS horizon, ?standby AS standby, ?ahead AS ahead"
 
 // news is what a page says before its rows.
 func (h head) news(p cache.Page) (news cache.News, err error) {
-	if news.Snapshot = p.Until; news.Snapshot.IsZero() {
-		if news.Snapshot, err = cache.ParseSnapshot(h.Seen); err != nil {
-			return news, err
+	if h.Standby {
+		return news, cache.ErrStandby
+	}
+	now, err := cache.ParseSnapshot(h.Seen)
+	if err != nil {
+		return news, err
+	}
+	for _, asked := range []cache.Snapshot{p.Since, p.Until} {
+		if asked.Epoch != "" && asked.Epoch != now.Epoch {
+			return news, errAnother
 		}
+	}
+	if news.Snapshot = p.Until; news.Snapshot.IsZero() {
+		news.Snapshot = now
 	}
 	if h.Horizon != nil {
 		if news.Horizon, err = cache.ParseSnapshot(*h.Horizon); err != nil {
 			return news, fmt.Errorf("the horizon: %w", err)
 		}
+		news.Horizon.Epoch = now.Epoch
+	}
+	if h.Ahead || news.Horizon.Xmax > now.Xmax {
+		return news, errAhead
 	}
 	return news, nil
 }
@@ -130,7 +164,7 @@ type polled struct {
 func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache.News, err error) {
 	var rows []polled
 	err = o.raw(o.db, "WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
-		"SELECT s.seen, s.horizon, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
+		"SELECT s.*, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
 		"CASE WHEN o.told <= ?0 OR o.tbl = ?1 AND o.told <= 16 * ?0 THEN CAST(o.rows AS text) END AS facts "+
 		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 		"(SELECT o.*, sum(?size) OVER (ORDER BY o.?number, o.id) AS told FROM page AS o) AS o ON true ORDER BY o.?number, o.id",
@@ -182,7 +216,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	var rows []summed
 	err = o.inOrder(ctx, func(ctx context.Context, in bun.IDB) error {
 		return o.raw(in, "WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
-			"SELECT s.seen, s.horizon, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
+			"SELECT s.*, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
 			"(SELECT CAST(o.?number AS text) || ' ' || o.id FROM page AS o ORDER BY o.?number DESC, o.id DESC LIMIT 1) AS last "+
 			"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 			"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+

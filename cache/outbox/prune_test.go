@@ -34,7 +34,7 @@ func TestPrune(t *testing.T) {
 			t.Errorf("what is young was pruned: %+v", news)
 		}
 		first, second := before.Writes[0].Xid, before.Writes[1].Xid
-		if err := b.Done(t.Context(), []uint64{first}); err != nil {
+		if err := b.Done(t.Context(), before.Snapshot.Epoch, []uint64{first}); err != nil {
 			t.Fatal(err)
 		}
 		b.prune(t, 0, false)
@@ -53,7 +53,7 @@ func TestPruneWhatIsNotDone(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
 		ctx := t.Context()
-		if _, err := b.Record(ctx, cache.Eviction{Keys: []cache.Key{"by hand"}}); err != nil {
+		if _, _, err := b.Record(ctx, cache.Eviction{Keys: []cache.Key{"by hand"}}); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {

@@ -2,8 +2,11 @@ package redisstore
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"time"
@@ -15,29 +18,43 @@ import (
 // stored is an entry as Redis holds it.
 type stored struct {
 	Value  json.RawMessage      `json:"value"`
+	Key    string               `json:"key"`
+	Shape  string               `json:"shape,omitempty"`
 	Loaded time.Time            `json:"loaded"`
 	Ends   time.Time            `json:"ends"`
-	Seen   string               `json:"seen,omitempty"` // the snapshot it was read in
+	Seen   string               `json:"seen,omitempty"` // the snapshot it was read in, with its epoch
 	Tags   map[cache.Tag]string `json:"tags,omitempty"` // the generations it was loaded under
+	Sum    string               `json:"sum"`            // of the text before it
 }
 
 // What stands between the parts of a stored entry as [encode] writes it.
 const (
 	beforeValue  = `{"value":`
+	beforeKey    = `,"key":`
+	beforeShape  = `,"shape":"`
 	beforeLoaded = `,"loaded":"`
 	beforeEnds   = `","ends":"`
 	beforeSeen   = `","seen":"`
 	beforeTags   = `,"tags":`
+	beforeSum    = `,"sum":"`
+	sumLength    = 8
 )
 
+// table is of the checksum that processors have an instruction for.
+var table = crc32.MakeTable(crc32.Castagnoli)
+
 // encode writes an entry in the form of [stored]. The value is JSON already, and is not looked through once more.
-func encode(e *cache.Entry, generations map[cache.Tag]string) []byte {
-	b := make([]byte, 0, len(e.Data)+160)
+func encode(key cache.Key, e *cache.Entry, generations map[cache.Tag]string) []byte {
+	b := make([]byte, 0, len(e.Data)+len(key)+240)
 	b = append(append(b, beforeValue...), e.Data...)
+	b = appendText(append(b, beforeKey...), string(key))
+	if e.Shape != "" {
+		b = append(append(append(b, beforeShape...), e.Shape...), '"')
+	}
 	b = e.Loaded.AppendFormat(append(b, beforeLoaded...), time.RFC3339Nano)
 	b = e.Ends.AppendFormat(append(b, beforeEnds...), time.RFC3339Nano)
 	if !e.Seen.IsZero() {
-		b = append(append(b, beforeSeen...), e.Seen.String()...)
+		b = e.Seen.Append(append(b, beforeSeen...))
 	}
 	b = append(b, '"')
 	if len(generations) > 0 {
@@ -50,7 +67,12 @@ func encode(e *cache.Entry, generations map[cache.Tag]string) []byte {
 		}
 		b = append(b, '}')
 	}
-	return append(b, '}')
+	sum := crc32.Checksum(b, table)
+	return append(appendSum(append(b, beforeSum...), sum), `"}`...)
+}
+
+func appendSum(b []byte, sum uint32) []byte {
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint32(nil, sum))
 }
 
 // appendText writes a JSON string. Names and generations hardly ever need escapes.
@@ -72,22 +94,33 @@ func plain[T string | []byte](text T) bool {
 	return true
 }
 
-var errNotOurs = errors.New("redisstore: this is no entry")
+var errNotOurs = errors.New("redisstore: this is no entry of this key")
 
-// decode reads an entry. It looks for the parts where [encode] puts them, so that the value is looked through by
-// its source alone, and reads what is written otherwise as any JSON.
-func decode(text []byte) (*cache.Entry, map[cache.Tag]string, error) {
-	v, ok := split(text)
-	if !ok {
+// decode reads the entry of a key. What [encode] did not write for that key, byte for byte, is none: nothing else tells
+// whether somebody who changed it by hand left a part out.
+func decode(key cache.Key, text []byte) (*cache.Entry, map[cache.Tag]string, error) {
+	const after = len(beforeSum) + sumLength + len(`"}`)
+	at := len(text) - after
+	if at <= 0 {
+		return nil, nil, errNotOurs
+	}
+	body, rest := text[:at], text[at:]
+	var sum [sumLength]byte
+	if string(rest[:len(beforeSum)]) != beforeSum || string(rest[after-2:]) != `"}` ||
+		!bytes.Equal(rest[len(beforeSum):after-2], appendSum(sum[:0], crc32.Checksum(body, table))) {
+		return nil, nil, errNotOurs
+	}
+	v, ok := split(body)
+	if !ok { // names that need escapes
 		v = stored{}
 		if err := json.Unmarshal(text, &v); err != nil {
 			return nil, nil, err
 		}
-		if v.Value == nil {
-			return nil, nil, errNotOurs
-		}
 	}
-	e := &cache.Entry{Data: v.Value, Loaded: v.Loaded, Ends: v.Ends}
+	if v.Key != string(key) {
+		return nil, nil, errNotOurs
+	}
+	e := &cache.Entry{Data: v.Value, Shape: v.Shape, Loaded: v.Loaded, Ends: v.Ends}
 	if v.Seen != "" {
 		var err error
 		if e.Seen, err = cache.ParseSnapshot(v.Seen); err != nil {
@@ -97,15 +130,29 @@ func decode(text []byte) (*cache.Entry, map[cache.Tag]string, error) {
 	return e, v.Tags, nil
 }
 
-// split takes apart what [encode] wrote. A value may hold the words that stand between the parts: the last ones count, and what
-// follows them has to be exactly what is expected. It is not ok otherwise.
+// split takes apart what [encode] wrote before the sum. A value may hold the words that stand between the parts: the last
+// ones count, and what follows them has to be exactly what is expected. It is not ok otherwise.
 func split(text []byte) (v stored, ok bool) {
 	rest, ok := bytes.CutPrefix(text, []byte(beforeValue))
-	at := bytes.LastIndex(rest, []byte(beforeLoaded))
+	at := bytes.LastIndex(rest, []byte(beforeKey))
 	if !ok || at <= 0 {
 		return v, false
 	}
-	v.Value, rest = rest[:at], rest[at+len(beforeLoaded):]
+	v.Value, rest = rest[:at], rest[at+len(beforeKey):]
+	head, rest, ok := bytes.Cut(rest, []byte(beforeLoaded))
+	if !ok {
+		return v, false
+	}
+	if key, shape, found := bytes.Cut(head, []byte(beforeShape)); found {
+		if shape, found = bytes.CutSuffix(shape, []byte{'"'}); !found || !plain(shape) {
+			return v, false
+		}
+		head, v.Shape = key, string(shape)
+	}
+	if len(head) < 2 || head[0] != '"' || head[len(head)-1] != '"' || !plain(head[1:len(head)-1]) {
+		return v, false
+	}
+	v.Key = string(head[1 : len(head)-1])
 	loaded, rest, ok := bytes.Cut(rest, []byte(beforeEnds))
 	if !ok {
 		return v, false
@@ -128,7 +175,7 @@ func split(text []byte) (v stored, ok bool) {
 	var err1, err2 error
 	v.Loaded, err1 = time.Parse(time.RFC3339Nano, string(loaded))
 	v.Ends, err2 = time.Parse(time.RFC3339Nano, string(ends))
-	return v, err1 == nil && err2 == nil && string(rest) == "}"
+	return v, err1 == nil && err2 == nil && len(rest) == 0
 }
 
 // splitTags reads an object of plain strings as [encode] writes it, and answers what follows it.

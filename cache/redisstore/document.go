@@ -2,6 +2,9 @@ package redisstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
 	"time"
 )
 
@@ -10,8 +13,8 @@ const documentAge = 24 * time.Hour
 
 func (s *Store) document(hash string) string { return s.prefix + "apq:" + hash }
 
-// Document answers a document that a client registered with some gateway. A fault is a miss, and a call takes
-// no longer than the timeout.
+// Document answers a document that a client registered with some gateway, by its SHA-256 in hexadecimal. A fault
+// is a miss, as is a text that has another hash, and a call takes no longer than the timeout.
 func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -20,6 +23,9 @@ func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool
 		if !harmless(err) {
 			s.log.DebugContext(ctx, "a registered document was not read", "error", s.fault(ctx, "get", err))
 		}
+		return "", false
+	}
+	if sum := sha256.Sum256([]byte(text)); !strings.EqualFold(hex.EncodeToString(sum[:]), hash) {
 		return "", false
 	}
 	return text, true

@@ -155,8 +155,8 @@ func entries(items []cache.Item, at map[cache.Tag]int, values []*string) []*cach
 		if values[i] == nil {
 			continue
 		}
-		e, generations, err := decode([]byte(*values[i]))
-		if err != nil || !now.Before(e.Ends) {
+		e, generations, err := decode(item.Key, []byte(*values[i]))
+		if err != nil || !e.Current(item, now) {
 			continue // not ours, or ended: the fill that follows puts it right
 		}
 		if current(item, generations, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
@@ -197,7 +197,7 @@ func (s *Store) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.En
 func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *string) bool {
 	for _, t := range item.Tags {
 		g := now(t)
-		if g == nil || *g != loaded[t] {
+		if g == nil || *g == "" || *g != loaded[t] {
 			return false
 		}
 	}
@@ -412,7 +412,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		}
 		c := &calls[len(calls)-1]
 		c.keys = append(c.keys, s.fence(f.Item.Key), s.key(f.Item.Key))
-		c.args = append(c.args, t.token, encode(f.Entry, t.generations), left)
+		c.args = append(c.args, t.token, encode(f.Item.Key, f.Entry, t.generations), left)
 	}
 	if s.lacks.scripts.Load() {
 		return s.fillByTransactions(ctx, calls)
