@@ -46,7 +46,7 @@ type evictResponse struct {
 // health is the answer of /readyz.
 type health struct {
 	Status   string `json:"status"`   // ready, draining or unready
-	Database string `json:"database"` // ok or down
+	Database string `json:"database"` // ok, down, or standby: it is in recovery, and must not be trusted
 	Redis    string `json:"redis"`    // ok, sick (it answers and refuses), down, or off
 	// RedisReason is what Redis refuses if it is sick.
 	RedisReason string `json:"redisReason,omitempty"`
@@ -110,8 +110,11 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 		go func() { redis <- a.redis(ctx) }()
 	}
 	if err := a.database(ctx); err != nil {
-		a.log.WarnContext(ctx, "not ready: the database does not answer", "error", err)
 		h.Status, h.Database, status = "unready", "down", http.StatusServiceUnavailable
+		if errors.Is(err, cache.ErrStandby) {
+			h.Database = "standby"
+		}
+		a.log.WarnContext(ctx, "not ready: the database does not answer, or is a standby", "error", err)
 	}
 	if a.redis != nil {
 		h.Redis = "ok"

@@ -81,6 +81,7 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 	if err := watch.Look(ctx); err != nil {
 		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
 	}
+	o.Reconnect = func() { d.Reconnect(); aside.Reconnect() }
 	e.cache, e.ping = cache.New(o), aside.Ping
 	stopWatch := inBackground(ctx, watch.Run)
 	e.close = func() error {

@@ -80,6 +80,7 @@ type Cache struct {
 	audits   *rate.Limiter
 	lacked   atomic.Uint32 // see noteLacked
 	doubts   *rate.Limiter // of connections to be made anew
+	rival    string        // the database whose entries were told of last; of the goroutine that claims
 	stats    Stats
 
 	stop context.CancelFunc

@@ -38,6 +38,10 @@ func (c *Cache) follow(ctx context.Context) {
 	c.done.Go(func() { c.markLoop(ctx) })
 	r := newRelayer(c)
 	c.done.Go(func() { c.every(ctx, relayAfter, r.run) })
+	c.done.Go(func() {
+		c.claim(ctx)
+		c.every(ctx, claimEvery, c.claim)
+	})
 	if err == nil {
 		p.awaitKept(ctx, kept)
 	}

@@ -26,6 +26,9 @@ func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context
 			return err
 		}
 		ctx = context.WithValue(ctx, unprepared{}, true)
+		if readOnly(err) {
+			d.Reconnect() // a standby behind a pooler, or one whose primary is elsewhere now
+		}
 		select {
 		case <-ctx.Done():
 			return err
@@ -59,7 +62,7 @@ func passes(err error) bool {
 		case pgSerialization, pgDeadlock,
 			pgFeature, // cached plan must not change result type
 			pgNoStatement, pgSameStatement,
-			pgAdminShutdown, pgIdleSession, pgIdleTransaction, pgTooManyConnections,
+			pgReadOnly, pgAdminShutdown, pgIdleSession, pgIdleTransaction, pgTooManyConnections,
 			pgInternal: // what a statement saw of a table that was being altered
 			return true
 		}
@@ -70,6 +73,12 @@ func passes(err error) bool {
 		return false // a new connection could not be made: another one will not either
 	}
 	return lost(err)
+}
+
+// readOnly reports whether the server takes no writes.
+func readOnly(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == pgReadOnly
 }
 
 // lost reports whether a connection ended, or could not be made, instead of bringing an answer.

@@ -88,8 +88,9 @@ type DB struct {
 	options Options
 	lent    bool // whether the pool is another DB's, who closes it
 
-	prepares bool    // whether hot statements are prepared
-	pooler   *pooler // what stands before PostgreSQL; nil on SQLite
+	prepares    bool         // whether hot statements are prepared
+	pooler      *pooler      // what stands before PostgreSQL; nil on SQLite
+	connections *connections // nil on SQLite
 }
 
 // Open opens the database and makes one connection, so that a wrong URL or a server that is down is told
@@ -179,10 +180,9 @@ func (d *DB) Postgres() bool { return d.bun.Dialect().Name() == dialect.PG }
 // String names the database as a person would, without user and password: "SQLite file fieldcache.db".
 func (d *DB) String() string { return d.name }
 
-// Ping reports whether the database answers.
+// Ping reports whether the database answers. A standby is an error that wraps [cache.ErrStandby].
 func (d *DB) Ping(ctx context.Context) error {
-	var one int
-	if err := d.bun.NewRaw("SELECT 1").Scan(cache.Unwatched(ctx), &one); err != nil {
+	if err := d.ping(cache.Unwatched(ctx)); err != nil {
 		return fmt.Errorf("ping %s: %w", d.name, err)
 	}
 	return nil

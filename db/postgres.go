@@ -67,6 +67,11 @@ func openPostgres(o Options) (*DB, error) {
 
 	watch := new(cache.Watch)
 	config.Tracer = tracer{watch}
+	if config.ValidateConnect == nil { // the URL does not say what else would do
+		config.ValidateConnect = primaryAlone
+	}
+
+	made := new(connections)
 	behind := &pooler{simple: config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol}
 	pool := sql.OpenDB(poolerConnector{stdlib.GetConnector(*config,
 		stdlib.OptionBeforeConnect(behind.before),
@@ -75,17 +80,31 @@ func openPostgres(o Options) (*DB, error) {
 				Name: "timestamptz", OID: pgtype.TimestamptzOID,
 				Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 			})
+			made.made(conn)
 			return behind.look(cache.Unwatched(ctx), conn)
 		}),
-		stdlib.OptionResetSession(alive)), behind, ownTimeout})
+		stdlib.OptionResetSession(func(ctx context.Context, conn *pgx.Conn) error {
+			if err := made.check(conn); err != nil {
+				return err
+			}
+			return alive(ctx, conn)
+		})), behind, ownTimeout})
 	pool.SetMaxOpenConns(o.MaxOpenConns)
 	pool.SetMaxIdleConns(o.MaxIdleConns)
 	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	return &DB{
-		bun: bun.NewDB(pool, pgdialect.New()), watch: watch, prepares: !given.Has("default_query_exec_mode"), pooler: behind,
+		bun: bun.NewDB(pool, pgdialect.New()), watch: watch, prepares: !given.Has("default_query_exec_mode"), pooler: behind, connections: made,
 		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
 	}, nil
+}
+
+// primaryAlone refuses a connection to a standby, so that the next address of the URL is tried.
+func primaryAlone(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := pgconn.ValidateConnectTargetSessionAttrsPrimary(ctx, conn); err != nil {
+		return fmt.Errorf("%w: %w", cache.ErrStandby, err)
+	}
+	return nil
 }
 
 // setDefault sets a run-time parameter unless the URL does, be it by name in any case or inside of options. It

@@ -63,3 +63,16 @@ func (o *Outbox) mend(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Database implements [cache.Identified]. A SQLite file has no name of its own.
+func (o *Outbox) Database(ctx context.Context) (name string, err error) {
+	if !isPostgres(o.db) {
+		return "", nil
+	}
+	err = o.db.NewRaw("SELECT s.system_identifier::text || '/' || d.oid::text FROM pg_control_system() AS s, pg_database AS d "+
+		"WHERE d.datname = current_database()").Scan(ctx, &name)
+	if err != nil {
+		return "", fmt.Errorf("outbox: ask for the database's name: %w", err)
+	}
+	return name, nil
+}

@@ -58,7 +58,10 @@ type Outbox struct {
 	evictions func(...Change) cache.Eviction
 }
 
-var _ cache.Outbox = (*Outbox)(nil)
+var (
+	_ cache.Outbox     = (*Outbox)(nil)
+	_ cache.Identified = (*Outbox)(nil)
+)
 
 // New answers the outbox of a database that has what [Objects] names. evictions says what changes made untrue.
 //

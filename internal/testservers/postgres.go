@@ -126,6 +126,13 @@ func execute(server string, statements ...string) error {
 	})
 }
 
+// queryRow reads the one value of a statement.
+func queryRow(server, statement string, value any) error {
+	return session(server, func(ctx context.Context, conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, statement).Scan(value)
+	})
+}
+
 // session lends a connection of its own.
 func session(server string, use func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -140,6 +147,11 @@ func session(server string, use func(context.Context, *pgx.Conn) error) error {
 // startPostgres makes a database cluster and starts a server on it that trusts
 // everyone on this machine and never waits for the disk.
 func startPostgres(h *home) (*process, error) {
+	return startPostgresWith(h, "max_wal_senders=0", "wal_level=minimal")
+}
+
+// startPostgresWith is startPostgres with more settings, each "name=value".
+func startPostgresWith(h *home, settings ...string) (*process, error) {
 	bin, err := postgresPrograms()
 	if err != nil {
 		return nil, err
@@ -155,14 +167,19 @@ func startPostgres(h *home) (*process, error) {
 		return nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	p := &process{home: h, kind: "postgres", dir: dir, answers: postgresAnswers}
-	return p, p.startOnFreePort(func(port int) (string, []string) {
+	return p, p.startPostgres(bin, data, settings...)
+}
+
+// startPostgres starts the server of a database cluster.
+func (p *process) startPostgres(bin, data string, settings ...string) error {
+	return p.startOnFreePort(func(port int) (string, []string) {
 		argv := []string{filepath.Join(bin, "postgres"), "-D", data}
-		for _, setting := range []string{
+		for _, setting := range append([]string{
 			"listen_addresses=127.0.0.1", "port=" + strconv.Itoa(port), "unix_socket_directories=",
-			"max_connections=200", "shared_buffers=64MB", "max_wal_senders=0", "wal_level=minimal",
+			"max_connections=200", "shared_buffers=64MB",
 			"fsync=off", "synchronous_commit=off", "full_page_writes=off",
 			"shared_preload_libraries=" + statementStatistics(bin),
-		} {
+		}, settings...) {
 			argv = append(argv, "-c", setting)
 		}
 		return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port), argv

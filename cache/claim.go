@@ -1,0 +1,49 @@
+package cache
+
+import (
+	"context"
+	"time"
+)
+
+// Claimer is a [Store] that gateways of several databases may share by mistake.
+type Claimer interface {
+	// Claim notes that entries of a database are kept in the store, and answers whose were noted before: "" if
+	// nobody's.
+	Claim(ctx context.Context, database string) (before string, err error)
+}
+
+// Identified is an [Outbox] whose database has a name that no other has, and that it keeps when it fails over.
+type Identified interface {
+	Database(ctx context.Context) (string, error)
+}
+
+// claimEvery is how often the shared tier is claimed.
+const claimEvery = time.Minute
+
+// claim tells when the shared tier holds another database's entries. They are never served, since they are of another
+// epoch, but the gateways of both overwrite each other's.
+func (c *Cache) claim(ctx context.Context) {
+	store, ok := c.shared.(Claimer)
+	if !ok {
+		return
+	}
+	identified, ok := c.outbox.(Identified)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.lease)
+	defer cancel()
+	database, err := identified.Database(ctx)
+	var before string
+	if err == nil && database != "" {
+		before, err = store.Claim(ctx, database)
+	}
+	switch {
+	case err != nil:
+		c.log.DebugContext(ctx, "the shared cache was not claimed for the database", "error", err)
+	case before != "" && before != database && before != c.rival:
+		c.rival = before
+		c.log.Warn("the shared cache holds entries of another database: they are not served; give each database a prefix of its own",
+			"database", database, "other", before)
+	}
+}

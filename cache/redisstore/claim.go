@@ -1,0 +1,26 @@
+package redisstore
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/cache"
+)
+
+var _ cache.Claimer = (*Store)(nil)
+
+// Claim implements [cache.Claimer], by a key that is kept for as long as any entry.
+func (s *Store) Claim(ctx context.Context, database string) (before string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	key := s.prefix + "fieldcache:database"
+	before, err = s.client.Get(ctx, key).Result()
+	if err == nil || err == redis.Nil {
+		err = s.client.Set(ctx, key, database, generationAge).Err()
+	}
+	if err != nil {
+		return "", s.fault(ctx, "claim", err)
+	}
+	return before, nil
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fieldcache/db"
+	"fieldcache/db/fixtures"
+	"fieldcache/internal/testservers"
+)
+
+// seed puts the demo data into an empty PostgreSQL database.
+func seed(t *testing.T, url string) {
+	t.Helper()
+	d, err := db.Open(t.Context(), db.Options{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if _, err := d.MigrateUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := fixtures.Seed(t.Context(), d, fixtures.Demo); err != nil {
+		t.Fatal(err)
+	}
+	sql(t, url, "DELETE FROM cache_outbox")
+}
+
+// sql writes around the gateways, each statement in a transaction of its own.
+func sql(t *testing.T, url string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	for _, s := range statements {
+		if _, err := conn.Exec(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+// bios sets the bios of users, each in a transaction of its own.
+func bios(t *testing.T, url, bio string, from, to int) {
+	t.Helper()
+	var statements []string
+	for id := from; id <= to; id++ {
+		statements = append(statements, fmt.Sprintf("UPDATE users SET bio = '%s' WHERE id = %d", bio, id))
+	}
+	sql(t, url, statements...)
+}
+
+// bio asks a gateway for a user's; "" while it cannot answer.
+func (p *program) bio(t *testing.T, id int) string {
+	t.Helper()
+	_, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":"{ user(id: %d) { bio } }"}`, id), "Content-Type: application/json")
+	var said struct {
+		Data struct{ User *struct{ Bio *string } }
+	}
+	if err := json.Unmarshal([]byte(text), &said); err != nil || said.Data.User == nil || said.Data.User.Bio == nil {
+		return ""
+	}
+	return *said.Data.User.Bio
+}
+
+// answers waits until a gateway answers a bio, and then wants it of all users in the range.
+func (p *program) answers(t *testing.T, want string, from, to int) {
+	t.Helper()
+	eventually(t, "the gateway answers "+want, func() bool { return p.bio(t, from) == want })
+	for id := from; id <= to; id++ {
+		if got := p.bio(t, id); got != want {
+			t.Errorf("user %d is %q, want %q", id, got, want)
+		}
+	}
+}
+
+// site is three gateways that reach one database by a way that may lead elsewhere, and one Redis.
+type site struct {
+	way      *testservers.Proxy
+	redis    string
+	environ  []string
+	gateways []*program
+}
+
+func (s *site) add(t *testing.T) *program {
+	t.Helper()
+	p := startAs(t, newGateway, append([]string{"DATABASE_URL=" + s.way.URL(), "DATABASE_MAX_CONNS=4", "REDIS_URL=" + s.redis, "REDIS_TIMEOUT=5s"}, s.environ...)...)
+	s.gateways = append(s.gateways, p)
+	return p
+}
+
+func openSite(t *testing.T, database string, environ ...string) *site {
+	t.Helper()
+	s := &site{way: testservers.NewProxy(t, database), redis: testservers.Redis(t), environ: environ}
+	for range 3 {
+		s.add(t)
+	}
+	return s
+}
+
+// fills has Redis hold what the database says of users.
+func (s *site) fills(t *testing.T, bio string, from, to int) {
+	t.Helper()
+	c := redisClient(t, s.redis)
+	for id := from; id <= to; id++ {
+		eventually(t, fmt.Sprintf("Redis holds %q of user %d", bio, id), func() bool {
+			for _, g := range s.gateways {
+				g.bio(t, id)
+			}
+			return strings.Contains(c.Get(t.Context(), fmt.Sprint("user:", id)).Val(), bio)
+		})
+	}
+}
+
+// A standby that lacks commits takes over, and gives their numbers to others: what was lost is served by nobody, and
+// what was committed meanwhile by everybody.
+func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
+	t.Parallel()
+	primary := testservers.PrimaryServer(t)
+	seed(t, primary.URL())
+	standby := primary.Standby()
+	s := openSite(t, primary.URL())
+	s.fills(t, "", 21, 25)
+	standby.Detach()
+	bios(t, primary.URL(), "lost", 1, 20)
+	s.fills(t, "lost", 1, 20)
+
+	s.way.Cut()
+	primary.Stop()
+	standby.Promote()
+	bios(t, standby.URL(), "kept", 21, 25)
+	bios(t, standby.URL(), "kept", 1, 5)
+	for range 20 { // numbers up to those of what was lost, and beyond
+		bios(t, standby.URL(), "other", 26, 30)
+	}
+	s.way.Redirect(t, standby.URL())
+	s.way.Mend()
+
+	newcomer := s.add(t)
+	for _, g := range s.gateways {
+		eventually(t, "the gateway has heard of it", func() bool { return g != newcomer && g.bio(t, 1) == "kept" || g == newcomer })
+		for id := 1; id <= 25; id++ {
+			if got := g.bio(t, id); got == "lost" || (id <= 5 || id > 20) && got != "kept" {
+				t.Errorf("user %d is %q", id, got)
+			}
+		}
+		if g != newcomer && !strings.Contains(g.stderr.String(), "everything cached is forgotten") {
+			t.Error("the log does not tell of it")
+		}
+	}
+	s.fills(t, "kept", 1, 5) // the cache works as ever
+}
+
+// Backups take the place of what gateways read from: by another name, in another cluster, and in place.
+func TestFault26Restored(t *testing.T) {
+	t.Parallel()
+	server := testservers.PostgresServer(t)
+	at := func(database string) string { return strings.Replace(server.URL(), "/postgres?", "/"+database+"?", 1) }
+	restored := map[string]func(t *testing.T, name, file string){
+		"renamed into place": func(t *testing.T, name, file string) {
+			sql(t, server.URL(), "CREATE DATABASE "+name+"_new")
+			testservers.Restore(t, at(name+"_new"), file)
+			bios(t, at(name+"_new"), "other", 21, 50)
+			sql(t, server.URL(), "ALTER DATABASE "+name+" RENAME TO "+name+"_old", "ALTER DATABASE "+name+"_new RENAME TO "+name)
+		},
+		"in place": func(t *testing.T, name, file string) {
+			testservers.Restore(t, at(name), file, "--clean")
+			bios(t, at(name), "other", 21, 50)
+		},
+	}
+	for what, restore := range restored {
+		t.Run(what, func(t *testing.T) {
+			name := "shop_" + strings.ReplaceAll(what, " ", "_")
+			sql(t, server.URL(), "CREATE DATABASE "+name)
+			seed(t, at(name))
+			bios(t, at(name), "kept", 1, 20)
+			file := filepath.Join(t.TempDir(), "dump")
+			testservers.Dump(t, at(name), file)
+			s := openSite(t, at(name))
+			bios(t, at(name), "lost", 1, 20)
+			s.fills(t, "lost", 1, 20)
+			s.way.Cut()
+			sql(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+			restore(t, name, file)
+			s.way.Mend()
+			s.add(t).answers(t, "kept", 1, 20)
+			for _, g := range s.gateways {
+				g.answers(t, "kept", 1, 20)
+			}
+			s.add(t) // the others have it in memory, and what the dump's records name is relayed
+			s.fills(t, "kept", 1, 5)
+		})
+	}
+}
+
+// A dump of a database with high transaction numbers, in a new cluster whose numbers are low.
+func TestFault07DumpInANewCluster(t *testing.T) {
+	t.Parallel()
+	old := testservers.PostgresServer(t)
+	seed(t, old.URL())
+	old.Stop()
+	old.RaiseNumbers(64 << 20)
+	old.Start()
+	bios(t, old.URL(), "old", 1, 50) // records that nobody has done
+	for what, horizon := range map[string]string{
+		"records and horizon are ahead": "INSERT INTO cache_horizon (one, snapshot) VALUES (true, pg_current_snapshot()::text) ON CONFLICT (one) DO UPDATE SET snapshot = excluded.snapshot",
+		"the horizon alone is ahead":    "DELETE FROM cache_outbox",
+	} {
+		t.Run(what, func(t *testing.T) {
+			sql(t, old.URL(), horizon)
+			file := filepath.Join(t.TempDir(), "dump")
+			testservers.Dump(t, old.URL(), file)
+			moved := testservers.Postgres(t)
+			testservers.Restore(t, moved, file)
+			s := openSite(t, moved, "ANSWER_CACHE=false")
+			s.fills(t, "old", 1, 20)
+			for _, g := range s.gateways {
+				g.answers(t, "old", 1, 20)
+				before := g.metric(t, `fieldcache_hits_total{tier="redis"}`) + g.metric(t, `fieldcache_hits_total{tier="memory"}`)
+				evicted := g.metric(t, `fieldcache_evictions_total{cause="outbox"}`)
+				for id := 1; id <= 20; id++ {
+					g.bio(t, id)
+				}
+				if hits := g.metric(t, `fieldcache_hits_total{tier="redis"}`) + g.metric(t, `fieldcache_hits_total{tier="memory"}`) - before; hits < 20 {
+					t.Errorf("%v hits of 20", hits)
+				}
+				if n := g.metric(t, `fieldcache_evictions_total{cause="outbox"}`) - evicted; n > 0 {
+					t.Errorf("%v evictions without a write", n)
+				}
+			}
+			s.add(t).answers(t, "old", 1, 20)
+			if n := s.gateways[3].metric(t, `fieldcache_hits_total{tier="redis"}`); n < 20 {
+				t.Errorf("a newcomer has %v hits in Redis", n)
+			}
+			bios(t, moved, "new", 1, 20)
+			for _, g := range s.gateways {
+				g.answers(t, "new", 1, 1)
+			}
+		})
+	}
+}
+
+// Two databases share one Redis by mistake: nobody is answered the other's, and the log says so.
+func TestFault06TwoDatabasesOneRedis(t *testing.T) {
+	t.Parallel()
+	redisURL := testservers.Redis(t)
+	gateway := func(bio string) (*program, string) {
+		database := shop(t)
+		bios(t, database, bio, 1, 20)
+		return startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL, "REDIS_TIMEOUT=5s"), database
+	}
+	first, _ := gateway("first")
+	first.answers(t, "first", 1, 20)
+	second, database := gateway("second")
+	second.answers(t, "second", 1, 20)
+	first.answers(t, "first", 1, 20)
+	second.stderr.wait(t, "the shared cache holds entries of another database")
+	bios(t, database, "changed", 1, 20)
+	second.answers(t, "changed", 1, 20)
+	first.answers(t, "first", 1, 20)
+}
+
+// A gateway is led to a standby, which lags: it is not ready, caches nothing of it, and goes on once there is a
+// primary.
+func TestFault09Standby(t *testing.T) {
+	t.Parallel()
+	primary := testservers.PrimaryServer(t)
+	seed(t, primary.URL())
+	standby := primary.Standby()
+	standby.Detach()
+	s := openSite(t, primary.URL())
+	bios(t, primary.URL(), "new", 1, 20)
+	s.fills(t, "new", 1, 20)
+	s.way.Redirect(t, standby.URL())
+	for _, g := range s.gateways {
+		eventually(t, "the gateway is not ready and says why", func() bool {
+			res, text := send(t, http.MethodGet, g.admin+"readyz", "")
+			return res.StatusCode == http.StatusServiceUnavailable && strings.Contains(text, `"database":"standby"`)
+		})
+		for id := 1; id <= 20; id++ {
+			if got := g.bio(t, id); got != "new" && got != "" {
+				t.Errorf("user %d is %q", id, got)
+			}
+		}
+		_, text := send(t, http.MethodPost, g.graphql, `{"query":"mutation { setStock(productId: 7, stock: 1) { stock } }"}`, "Content-Type: application/json")
+		if !strings.Contains(text, `"errors"`) {
+			t.Errorf("a mutation on a standby: %s", text)
+		}
+	}
+	if code := launchAs(t, newGateway, []string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=" + s.way.URL()}); true {
+		code.wantExit(t, 1)
+		if !strings.Contains(code.stderr.String(), "in recovery") {
+			t.Errorf("it does not say why: %s", code.stderr)
+		}
+	}
+	s.way.Redirect(t, primary.URL())
+	for _, g := range s.gateways {
+		eventually(t, "the gateway is ready", func() bool {
+			res, _ := send(t, http.MethodGet, g.admin+"readyz", "")
+			return res.StatusCode == http.StatusOK
+		})
+		g.answers(t, "new", 1, 20)
+		g.query(t, `mutation { setStock(productId: 7, stock: 1) { stock } }`)
+	}
+}
+
+// What Redis holds was changed by hand, and was put there by others' clocks: it is not served.
+func TestFault05EntriesOfOthers(t *testing.T) {
+	t.Parallel()
+	database, redisURL := shop(t), testservers.Redis(t)
+	environ := []string{"DATABASE_URL=" + database, "REDIS_URL=" + redisURL, "REDIS_TIMEOUT=5s"}
+	p, c := startAs(t, newGateway, environ...), redisClient(t, redisURL)
+	const read = `{ user(id: 42) { id name bio } }`
+	want := p.query(t, read)
+	entry := c.Get(t.Context(), "user:42").Val()
+	var parts map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(entry), &parts); err != nil {
+		t.Fatalf("%s: %v", entry, err)
+	}
+	p.query(t, `{ user(id: 43) { name } }`)
+	changed := func(name, value string) string {
+		copied := map[string]json.RawMessage{}
+		for k, v := range parts {
+			copied[k] = v
+		}
+		copied[name] = json.RawMessage(value)
+		text, err := json.Marshal(copied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	moment := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(`"2006-01-02T15:04:05.000Z"`) }
+	for name, text := range map[string]string{
+		"without a column":        changed("value", `{"id":42,"name":"Eve"}`),
+		"of another id":           c.Get(t.Context(), "user:43").Val(),
+		"with another id":         changed("value", strings.Replace(string(parts["value"]), `"id":42`, `"id":43`, 1)),
+		"loaded half an hour ago": changed("loaded", moment(-30*time.Minute)),
+		"loaded in an hour":       changed("loaded", moment(time.Hour)),
+		"with a longer life":      changed("ends", moment(time.Hour)),
+		"null":                    changed("value", "null"),
+		"by hand":                 "{}",
+	} {
+		if err := c.Set(t.Context(), "user:42", text, time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if got := startAs(t, newGateway, environ...).query(t, read); got != want {
+			t.Errorf("an entry %s is answered as %s", name, got)
+		}
+	}
+}
