@@ -60,9 +60,9 @@ func bios(t *testing.T, url, bio string, from, to int) {
 }
 
 // bio asks a gateway for a user's; "" while it cannot answer.
-func (p *program) bio(t *testing.T, id int) string {
+func (p *program) bio(t *testing.T, id int, headers ...string) string {
 	t.Helper()
-	_, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":"{ user(id: %d) { bio } }"}`, id), "Content-Type: application/json")
+	_, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":"{ user(id: %d) { bio } }"}`, id), append(headers, "Content-Type: application/json")...)
 	var said struct {
 		Data struct{ User *struct{ Bio *string } }
 	}
@@ -113,10 +113,13 @@ func (s *site) fills(t *testing.T, bio string, from, to int) {
 	c := redisClient(t, s.redis)
 	for id := from; id <= to; id++ {
 		eventually(t, fmt.Sprintf("Redis holds %q of user %d", bio, id), func() bool {
-			for _, g := range s.gateways {
-				g.bio(t, id)
+			if strings.Contains(c.Get(t.Context(), fmt.Sprint("user:", id)).Val(), bio) {
+				return true
 			}
-			return strings.Contains(c.Get(t.Context(), fmt.Sprint("user:", id)).Val(), bio)
+			for _, g := range s.gateways { // past the caches, since memory may hold what a relay evicted from Redis
+				g.bio(t, id, "Cache-Control: no-cache")
+			}
+			return false
 		})
 	}
 }
@@ -196,7 +199,6 @@ func TestFault26Restored(t *testing.T) {
 			for _, g := range s.gateways {
 				g.answers(t, "kept", 1, 20)
 			}
-			s.add(t) // the others have it in memory, and what the dump's records name is relayed
 			s.fills(t, "kept", 1, 5)
 		})
 	}
