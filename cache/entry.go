@@ -34,13 +34,17 @@ func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, e
 	return e, nil
 }
 
-// clockSkew is what the clocks of two gateways may differ by.
-const clockSkew = time.Second
+// clockSkew is what the clocks of two gateways may differ by, rounding what an entry may end later than its age says:
+// its moments are kept in milliseconds.
+const (
+	clockSkew = time.Second
+	rounding  = 100 * time.Millisecond
+)
 
 // Current reports whether an entry that a tier holds for the item may be served at a moment: it began in the past,
 // has not ended, and is kept no longer than the item may be, however old the release was that put it in.
 func (e *Entry) Current(item Item, now time.Time) bool {
-	return now.Before(e.Ends) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge))
+	return now.Before(e.Ends) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }
 
 // inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a

@@ -463,7 +463,7 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 		return 0, nil
 	}
 	n, err := s.evict(ctx, w)
-	if err == nil {
+	if err == nil && !w.Quiet {
 		s.publish(w)
 	}
 	return n, err
