@@ -290,7 +290,9 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 	case r.ContentLength > int64(limit) || len(body) > limit:
 		w.Header().Set("Connection", "close") // rather than read the rest to throw it away
 		return nil, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is too large: up to %d bytes are allowed.", limit)
-	case err != io.EOF:
+	// The length is compared as well: a body of net/http that somebody has read to its early end, as
+	// ServeKept may, reads as ended from then on.
+	case err != io.EOF, r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
 		return nil, bad("The body broke off before its end. Send it again.")
 	}
 	return body, nil

@@ -1,23 +1,23 @@
 package gqlcache
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // params is one operation as a client asks for it.
 type params struct {
-	Query         string         `json:"query"`
-	DocumentID    string         `json:"documentId"`
-	OperationName string         `json:"operationName"`
-	Variables     map[string]any `json:"variables"`
-	Extensions    map[string]any `json:"extensions"`
+	Query         string
+	DocumentID    string
+	OperationName string
+	Variables     map[string]any
+	Extensions    map[string]any
 }
 
 const (
@@ -39,61 +39,112 @@ func (p *params) complete(instead string) *refusal {
 
 // readBody decodes the body of a POST: one operation, or a batch of at most limit.
 func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
-	// In the place of what is not UTF-8, JSON's decoder would put another character.
 	if !utf8.Valid(body) {
 		return nil, false, bad("The body is not UTF-8. %s", asBody)
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	batch = bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte{'['})
-	if batch {
-		_, _ = d.Token() // the bracket
+	r := newJSONReader(body)
+	if batch = r.PeekKind() == '['; batch {
+		_, _ = r.ReadToken() // the bracket
 	}
 	for n := 0; n == 0 || batch; n++ {
-		if batch && !d.More() {
+		if batch && r.PeekKind() == ']' {
 			break
 		}
 		if n == limit {
 			return nil, true, bad("The batch is too large: up to %d operations may be sent together.", limit)
 		}
-		p, refused := readObject(d)
+		p, refused := readObject(r)
 		if refused != nil {
 			return nil, batch, refused
 		}
 		list = append(list, p)
 	}
 	if batch {
-		if _, err := d.Token(); err != nil {
-			return nil, true, bad("The body is not JSON. %s", asBody)
+		if _, err := r.ReadToken(); err != nil {
+			return nil, true, notJSON(err)
 		}
 		if len(list) == 0 {
 			return nil, true, bad("The batch is empty. Send at least one operation in it: [%s].", example)
 		}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if err := r.end(); err != nil {
 		return nil, batch, bad("The body goes on behind the JSON. %s", asBody)
 	}
 	return list, batch, nil
 }
 
-// readObject decodes the next operation.
-func readObject(d *json.Decoder) (params, *refusal) {
-	var p *params // null is no object
-	err := d.Decode(&p)
-	var mismatch *json.UnmarshalTypeError
+// readObject decodes the next operation. Names that mean nothing here are skipped.
+func readObject(r jsonReader) (p params, _ *refusal) {
+	wrong, kind := "", "" // the member of a wrong kind, and what it has to be
+	err := errKind
+	if r.PeekKind() != 'n' { // null is no object
+		err = r.object(func(name string) (err error) {
+			wrong, kind = name, "a string"
+			switch name {
+			case "query":
+				p.Query, err = r.string()
+			case "documentId":
+				p.DocumentID, err = r.string()
+			case "operationName":
+				p.OperationName, err = r.string()
+			case "variables", "extensions":
+				kind = "an object"
+				var all map[string]any
+				if k := r.PeekKind(); k != 'n' && k != '{' {
+					return r.mismatch()
+				}
+				if all, err = r.members(); name == "variables" {
+					p.Variables = all
+				} else {
+					p.Extensions = all
+				}
+			default:
+				err = r.SkipValue()
+			}
+			return err
+		})
+	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return params{}, bad("The body is empty. %s", asBody)
-	case errors.As(err, &mismatch) && slices.Contains([]string{"query", "documentId", "operationName"}, mismatch.Field):
-		return params{}, bad("%s has to be a string.", mismatch.Field)
-	case errors.As(err, &mismatch) && slices.Contains([]string{"variables", "extensions"}, mismatch.Field):
-		return params{}, bad("%s has to be an object.", mismatch.Field)
-	case errors.As(err, &mismatch), err == nil && p == nil:
-		return params{}, bad("The body is no JSON object. %s", asBody)
+		return p, bad("The body is empty. %s", asBody)
+	case errors.Is(err, errKind) && wrong != "":
+		return p, bad("%s has to be %s.", wrong, kind)
+	case errors.Is(err, errKind):
+		return p, bad("The body is no JSON object. %s", asBody)
 	case err != nil:
-		return params{}, bad("The body is not JSON. %s", asBody)
+		return p, notJSON(err)
 	}
-	return *p, p.complete(asBody)
+	return p, p.complete(asBody)
+}
+
+// notJSON refuses a body for an error of its reader.
+func notJSON(err error) *refusal {
+	if what := faultOf(err); what != "" {
+		return bad("In the body %s.", what)
+	}
+	return bad("The body is not JSON. %s", asBody)
+}
+
+// faultOf names what is wrong with a text whose syntax is that of JSON; "" for other errors.
+func faultOf(err error) string {
+	var fault *jsontext.SyntacticError
+	if !errors.As(err, &fault) {
+		return ""
+	}
+	name := fault.JSONPointer.LastToken()
+	switch {
+	case errors.Is(err, jsontext.ErrDuplicateName) && isParameter(name):
+		return name + " is given more than once"
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "an object has two members of the same name"
+	case strings.Contains(err.Error(), "surrogate"):
+		return `a string has half a surrogate pair: write a character beyond U+FFFF as it is, or as two escapes such as \ud83d\ude00`
+	}
+	return ""
+}
+
+func isParameter(name string) bool {
+	return slices.Contains([]string{"query", "documentId", "operationName", "variables", "extensions"}, name)
 }
 
 // readURL decodes the parameters of a GET.
@@ -121,18 +172,29 @@ func readURL(query string) (p params, _ *refusal) {
 		if len(values[o.name]) > 1 {
 			return p, bad("%s is given more than once.", o.name)
 		}
-		if text := values.Get(o.name); text != "" && !decodeObject(text, o.field) {
+		text := values.Get(o.name)
+		if text == "" {
+			continue
+		}
+		if *o.field, err = decodeObject(text); err != nil {
+			if what := faultOf(err); what != "" {
+				return p, bad("In %s %s.", o.name, what)
+			}
 			return p, bad("%s has to be a JSON object in UTF-8.", o.name)
 		}
 	}
 	return p, p.complete(asURL)
 }
 
-func decodeObject(text string, into *map[string]any) bool {
-	if !utf8.ValidString(text) || !json.Valid([]byte(text)) {
-		return false
+// decodeObject reads a text that is an object or null.
+func decodeObject(text string) (map[string]any, error) {
+	r := newJSONReader([]byte(text))
+	if k := r.PeekKind(); k != '{' && k != 'n' {
+		return nil, errKind
 	}
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	return d.Decode(into) == nil
+	all, err := r.members()
+	if err != nil {
+		return nil, err
+	}
+	return all, r.end()
 }
