@@ -56,9 +56,9 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		extensions = append(extensions, &gqlcache.Roots{Answers: engine.answers, Of: counter})
 	}
 	exec := graph.NewExecutor(schema, loaders, graph.Options{
-		Debug:     debug,
-		Limits:    graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
-		MaxTokens: cfg.MaxTokens, MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
+		Debug:         debug,
+		Limits:        graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
+		MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
 		Extensions: extensions,
 	}, log)
 	admission := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
@@ -67,8 +67,9 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 	registerAdmissionMetrics(metrics, admission)
 	o := gqlcache.HandlerOptions{
 		Admission:    admission,
-		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, Timeout: cfg.RequestTimeout,
-		Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
+		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, MaxTokens: cfg.MaxTokens, Timeout: cfg.RequestTimeout,
+		HideSchema: !cfg.Introspection,
+		Trusted:    trusted, TrustedOnly: cfg.TrustedOnly,
 		Answers: engine.answers, Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
 		DocumentBytes: shareMemory(cfg).documents, Watch: d.Watch(), Log: log,
 	}

@@ -99,7 +99,6 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 // newGraphQL answers GraphQL, with a batch for each response.
 func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) (http.Handler, error) {
 	exec := executor.New(schema)
-	exec.SetParserTokenLimit(2000)
 	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 		return next(context.WithValue(ctx, batchKey{}, c.NewBatch()))
 	})

@@ -76,6 +76,9 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 			id := rand.Text()
 			log.ErrorContext(ctx, "a field failed", "id", id, "path", shown.Path.String(), "error", err, "stack", stackOf(err))
 			shown.Message = "Something went wrong here; the server's log has it under the id."
+			if value := (interface{ ClientMessage() string })(nil); errors.As(err, &value) {
+				shown.Message = value.ClientMessage()
+			}
 			code(shown, "INTERNAL")
 			shown.Extensions["id"] = id
 		}

@@ -7,8 +7,6 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
-	"github.com/vektah/gqlparser/v2/validator"
-	"github.com/vektah/gqlparser/v2/validator/rules"
 
 	"fieldcache/cache"
 	"fieldcache/dataloader"
@@ -19,7 +17,6 @@ import (
 // Options bound what is executed for a client. Zero is a bound like any other number.
 type Options struct {
 	Limits
-	MaxTokens     int  // of a document
 	MaxComplexity int  // of an operation, list sizes multiplied in
 	Introspection bool // whether __schema and __type are answered
 
@@ -43,7 +40,6 @@ func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
 // from clients.
 func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o Options, log *slog.Logger) *executor.Executor {
 	exec := executor.New(schema)
-	exec.SetParserTokenLimit(o.MaxTokens)
 	exec.SetErrorPresenter(present(log))
 	exec.SetRecoverFunc(recovered)
 	o.Limits.closed = !o.Introspection
@@ -51,9 +47,6 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 	exec.Use(extension.FixedComplexityLimit(o.MaxComplexity))
 	if o.Introspection {
 		exec.Use(extension.Introspection{})
-	} else {
-		exec.SetDisableSuggestion(true)
-		exec.SetDefaultRulesFn(withoutSuggestions)
 	}
 	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 		if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
@@ -73,18 +66,4 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 		exec.Use(e)
 	}
 	return exec
-}
-
-// withoutSuggestions are the rules of validation that do not say what a client may have meant, which
-// would tell the schema bit by bit. gqlgen's own switch knows of fields only.
-func withoutSuggestions() *rules.Rules {
-	set := rules.NewDefaultRules()
-	for _, r := range []struct{ from, to validator.Rule }{
-		{rules.KnownArgumentNamesRule, rules.KnownArgumentNamesRuleWithoutSuggestions},
-		{rules.KnownTypeNamesRule, rules.KnownTypeNamesRuleWithoutSuggestions},
-		{rules.ValuesOfCorrectTypeRule, rules.ValuesOfCorrectTypeRuleWithoutSuggestions},
-	} {
-		set.ReplaceRule(r.from.Name, r.to.RuleFunc)
-	}
-	return set
 }

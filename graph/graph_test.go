@@ -178,7 +178,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	loaders.Patience = time.Minute
 	s.loaders = loaders
 	s.handler = handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
-		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000, Introspection: true,
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000, Introspection: true,
 		Debug: func(coordinate string) cache.Scope {
 			p, err := policies.Of(coordinate)
 			if err != nil {

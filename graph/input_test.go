@@ -336,7 +336,7 @@ func TestInternalFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.handler = handlerOf(t, graph.NewExecutor(graph.NewSchema(nil, log), loaders, graph.Options{
-		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
 	}, log), gqlcache.HandlerOptions{})
 	broken = append(broken, s)
 

@@ -65,8 +65,9 @@ type measure struct {
 	visits      int
 }
 
-// maxVisits bounds the walk where nothing else does: fragments of fragments without an alias.
-const maxVisits = 100_000
+// maxVisits bounds the walk where nothing else does: fragments of fragments without an alias. gqlgen's
+// count of the complexity visits as much again.
+const maxVisits = 20_000
 
 func (m *measure) set(set ast.SelectionSet, depth int) {
 	for _, s := range set {

@@ -136,7 +136,7 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 	loaders.Patience = time.Minute
 	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
 	handler := handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
-		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
 		Extensions: []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}},
 	}, quiet), gqlcache.HandlerOptions{Answers: store})
 

@@ -48,7 +48,7 @@ func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) stri
 	quiet := slog.New(slog.DiscardHandler)
 	schema := graph.NewSchema(k.db, quiet)
 	exec := graph.NewExecutor(schema, k.loaders, graph.Options{
-		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxTokens: 2000, MaxComplexity: 10_000,
+		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
 		Debug: func(string) cache.Scope { return cache.Public },
 		Extensions: []graphql.HandlerExtension{
 			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Of: counter},

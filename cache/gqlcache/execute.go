@@ -3,11 +3,12 @@ package gqlcache
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
@@ -18,9 +19,10 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 	made := make([]answer, len(list))
 	ready := make([]*graphql.OperationContext, len(list)) // nil: answered already
 	atOnce := len(list) > 1
+	budget := h.validation.budget()
 	for i := range list {
 		h.guard(ctx, &made[i], func() {
-			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read)
+			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read, budget)
 		})
 		if ready[i] != nil && !in.batch {
 			if h.recall(&made[i], ready[i], in, wish); made[i].kept != nil || made[i].refused != nil {
@@ -49,21 +51,35 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 
 // prepare finds, parses and checks an operation. It answers nil, and fills the answer, where there is nothing
 // to execute.
-func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming) *graphql.OperationContext {
+func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming, b *budget) *graphql.OperationContext {
 	a.Context = ctx
 	text, hash, refused := h.documents.find(ctx, p)
 	if refused != nil {
 		a.refuse(refused)
 		return nil
 	}
-	oc, errs := h.exec.CreateOperationContext(ctx, &graphql.RawParams{
+	raw := &graphql.RawParams{
 		Query: text, OperationName: p.OperationName, Variables: p.Variables, Extensions: p.Extensions,
 		Headers: header, ReadTime: read,
-	})
+	}
+	parsing := graphql.TraceTiming{Start: graphql.Now()}
+	doc, errs := h.document(ctx, text, b)
+	parsing.End = graphql.Now()
+	if len(errs) == 0 {
+		errs = h.coerce(doc, raw)
+	}
+	if len(errs) > 0 {
+		a.Context = graphql.WithOperationContext(ctx, refusedContext(raw, doc))
+		a.Response = h.fail(a.Context, errs)
+		return nil
+	}
+	oc, errs := h.exec.CreateOperationContext(ctx, raw)
 	a.Context = graphql.WithOperationContext(ctx, oc)
+	if len(errs) == 0 {
+		errs = b.spendComplexity(oc)
+	}
 	switch {
 	case len(errs) > 0:
-		nameVariables(errs)
 		a.Response = h.fail(a.Context, errs)
 		return nil
 	case oc.Operation.Operation == ast.Subscription:
@@ -73,20 +89,82 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 		a.refuse(notAllowed(http.MethodPost, "Send mutations by POST: by GET, queries alone are executed."))
 		return nil
 	}
+	oc.Stats.Parsing = parsing
 	if hash != "" {
 		h.documents.register(ctx, hash, text)
 	}
 	return oc
 }
 
-// nameVariables puts before what is wrong with a variable which one it is: gqlparser tells that by the path alone, and the
-// message is what people read.
-func nameVariables(errs gqlerror.List) {
-	for _, err := range errs {
-		if len(err.Path) > 1 && err.Path[0] == ast.PathName("variable") {
-			err.Message = fmt.Sprintf(`Variable "$%s": %s`, err.Path[1:], err.Message)
+// document returns a document that is valid. The executor, which looks into the same cache, finds it there.
+func (h *Handler) document(ctx context.Context, text string, b *budget) (*parsedDocument, gqlerror.List) {
+	if doc, ok := h.parsed.docs.GetIfPresent(text); ok {
+		return doc, nil
+	}
+	doc, errs := h.validation.parse(ctx, text, b)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	parsed := newParsedDocument(doc)
+	h.parsed.docs.Set(text, parsed)
+	return parsed, nil
+}
+
+// coerce puts the coerced values of an operation's variables into the place of those that were sent. It
+// refuses the operation where one is null in a place that may not be null, wherever in the operation
+// that is: nothing of it was executed then.
+func (h *Handler) coerce(doc *parsedDocument, raw *graphql.RawParams) gqlerror.List {
+	op := doc.Operations.ForName(raw.OperationName)
+	if op == nil {
+		return nil // the executor says so
+	}
+	c := coercer{schema: h.validation.schema, op: op}
+	values, err := c.coerce(raw.Variables)
+	if err != nil {
+		return gqlerror.List{err}
+	}
+	for _, use := range doc.nullable[op] {
+		if err := use.refuse(values); err != nil {
+			return gqlerror.List{err}
 		}
 	}
+	raw.Variables = values
+	return nil
+}
+
+// refusedContext is the context of an operation that is refused before the executor sees it.
+func refusedContext(raw *graphql.RawParams, doc *parsedDocument) *graphql.OperationContext {
+	oc := &graphql.OperationContext{
+		RawQuery: raw.Query, Variables: raw.Variables, OperationName: raw.OperationName, Extensions: raw.Extensions,
+		Headers: raw.Headers, DisableIntrospection: true,
+	}
+	if doc != nil {
+		oc.Doc, oc.Operation = doc.QueryDocument, doc.Operations.ForName(raw.OperationName)
+	}
+	return oc
+}
+
+// spendComplexity refuses an operation that takes its batch over the limit that one operation has.
+func (b *budget) spendComplexity(oc *graphql.OperationContext) gqlerror.List {
+	stats, _ := oc.Stats.GetExtension("ComplexityLimit").(*extension.ComplexityStats)
+	if stats == nil {
+		return nil
+	}
+	if b.complexity > stats.ComplexityLimit-stats.Complexity {
+		err := gqlerror.Errorf("the batch's operations have complexity %d so far and this one %d, which exceeds the limit of %d",
+			b.complexity, stats.Complexity, stats.ComplexityLimit)
+		errcode.Set(err, "COMPLEXITY_LIMIT_EXCEEDED")
+		return gqlerror.List{err}
+	}
+	b.complexity += stats.Complexity
+	return nil
+}
+
+// timedOut is the error of a request that has no time left, or nobody who waits for it.
+func timedOut(ctx context.Context) gqlerror.List {
+	errs := late(ctx).errors()
+	errs[0].Err = ctx.Err()
+	return errs
 }
 
 // run executes an operation.
@@ -99,9 +177,7 @@ func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationConte
 	}
 	// What has no time left is answered nothing at all, or null without a word.
 	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
-		errs := late(ctx).errors()
-		errs[0].Err = ctx.Err()
-		a.Response = h.fail(ctx, errs)
+		a.Response = h.fail(ctx, timedOut(ctx))
 	}
 }
 

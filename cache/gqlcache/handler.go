@@ -25,7 +25,11 @@ import (
 type HandlerOptions struct {
 	MaxBodyBytes int           // of a request. Default: 1 MiB
 	MaxBatch     int           // operations in a request. Default: 10
+	MaxTokens    int           // of the documents of a request. Default: 2000
 	Timeout      time.Duration // for executing a request; its end has the cause [ErrTimeout]. Default: none
+
+	// HideSchema keeps errors from saying what a client may have meant, which tells names of the schema.
+	HideSchema bool
 
 	// Admission lets requests in that are not answered from the cache; it may be shared by handlers. Default: all are
 	// let in at once.
@@ -94,6 +98,7 @@ type Handler struct {
 	o          HandlerOptions
 	documents  *documents
 	parsed     parsedDocuments
+	validation *validation
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
@@ -108,9 +113,9 @@ type Handler struct {
 }
 
 // NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
-// gqlgen's own means. The handler gives it a cache of parsed documents that is bounded by bytes. Set a limit
-// of tokens: what is too long is then refused before it costs anything. Options that cannot be meant are an
-// error, which names every fault.
+// gqlgen's own means. The handler parses and validates documents itself, within a budget that the operations
+// of a request share, and gives the executor its cache of parsed documents, which is bounded by bytes.
+// Options that cannot be meant are an error, which names every fault.
 func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
 	identity, err := o.check()
 	if exec == nil {
@@ -142,10 +147,17 @@ func NewHandler(exec *executor.Executor, o HandlerOptions) (*Handler, error) {
 		keptVary = append(keptVary, o.KeptVary)
 	}
 	registered := o.DocumentBytes / registeredPart
-	parsed := newParsedDocuments(o.DocumentBytes - registered)
+	if o.MaxTokens == 0 {
+		o.MaxTokens = 2000
+	}
+	parsed, values := newParsedDocuments(o.DocumentBytes-registered), new(values)
 	exec.SetQueryCache(parsed)
+	exec.SetParserTokenLimit(o.MaxTokens)
+	exec.SetDisableSuggestion(o.HideSchema)
+	exec.Use(values)
 	return &Handler{
-		exec: exec, o: o,
+		validation: newValidation(values.schema, o.MaxTokens, o.HideSchema),
+		exec:       exec, o: o,
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents, registered),
 		parsed:     parsed,
 		compressor: answers.NewCompressor(),

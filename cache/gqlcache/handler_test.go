@@ -55,7 +55,6 @@ func serve(o gqlcache.HandlerOptions) *service {
 		ComplexityFunc: func(context.Context, string, string, int, map[string]any) (int, bool) { return 0, false },
 		ExecFunc:       s.answer,
 	})
-	s.exec.SetParserTokenLimit(2000)
 	s.exec.SetRecoverFunc(func(context.Context, any) error { return errors.New("a panic") })
 	var err error
 	if s.Handler, err = gqlcache.NewHandler(s.exec, o); err != nil {

@@ -15,10 +15,35 @@ const (
 	documentBytes        = 64 << 10 // one document that is registered, at most
 )
 
+// parsedDocument is a valid document, and what is known of it.
+type parsedDocument struct {
+	*ast.QueryDocument
+	nullable map[*ast.OperationDefinition][]nullableUse
+}
+
+// newParsedDocument takes a document before it is executed for the first time, and takes @defer away:
+// an answer here is one piece, and servers are free to send what is deferred at once.
+func newParsedDocument(doc *ast.QueryDocument) *parsedDocument {
+	p := &parsedDocument{QueryDocument: doc}
+	for _, o := range doc.Operations {
+		atOnce(o.SelectionSet)
+		if uses := findNullableUses(o); uses != nil {
+			if p.nullable == nil {
+				p.nullable = map[*ast.OperationDefinition][]nullableUse{}
+			}
+			p.nullable[o] = uses
+		}
+	}
+	for _, f := range doc.Fragments {
+		atOnce(f.SelectionSet)
+	}
+	return p
+}
+
 // parsedDocuments keeps valid documents parsed, those that are asked for most. A document is shared by the
 // operations that run at a time, so nobody changes it.
 type parsedDocuments struct {
-	docs *otter.Cache[string, *ast.QueryDocument]
+	docs *otter.Cache[string, *parsedDocument]
 }
 
 var _ graphql.Cache[*ast.QueryDocument] = parsedDocuments{}
@@ -26,29 +51,27 @@ var _ graphql.Cache[*ast.QueryDocument] = parsedDocuments{}
 // newParsedDocuments makes room for documents that take so many bytes together, with all that is kept of their
 // operations while they are parsed.
 func newParsedDocuments(bytes uint64) parsedDocuments {
-	return parsedDocuments{otter.Must(&otter.Options[string, *ast.QueryDocument]{
+	return parsedDocuments{otter.Must(&otter.Options[string, *parsedDocument]{
 		MaximumWeight: bytes,
-		Weigher: func(text string, doc *ast.QueryDocument) uint32 {
-			return uint32(min(weight(text, doc), 1<<31)) //nolint:gosec // bounded
+		Weigher: func(text string, doc *parsedDocument) uint32 {
+			return uint32(min(weight(text, doc.QueryDocument), 1<<31)) //nolint:gosec // bounded
 		},
 	})}
 }
 
 // Get implements gqlgen's cache.
 func (p parsedDocuments) Get(_ context.Context, text string) (*ast.QueryDocument, bool) {
-	return p.docs.GetIfPresent(text)
+	doc, ok := p.docs.GetIfPresent(text)
+	if !ok {
+		return nil, false
+	}
+	return doc.QueryDocument, true
 }
 
-// Add implements gqlgen's cache. It is called before the document is executed for the first time, and takes
-// @defer away: an answer here is one piece, and servers are free to send what is deferred at once.
+// Add implements gqlgen's cache. The executor calls it for a document that an extension put in the place of
+// the one that was asked for; others are here already.
 func (p parsedDocuments) Add(_ context.Context, text string, doc *ast.QueryDocument) {
-	for _, o := range doc.Operations {
-		atOnce(o.SelectionSet)
-	}
-	for _, f := range doc.Fragments {
-		atOnce(f.SelectionSet)
-	}
-	p.docs.Set(text, doc)
+	p.docs.Set(text, newParsedDocument(doc))
 }
 
 // DocumentBytes is about how much is kept of documents, once what is over the bound has been dropped.

@@ -14,6 +14,7 @@ import (
 // The codes of refusals, in extensions.code.
 const (
 	codeBadRequest = "BAD_REQUEST"
+	codeBadInput   = "BAD_USER_INPUT"
 	codeTooLarge   = "PAYLOAD_TOO_LARGE"
 	codeNotFound   = "NOT_FOUND"
 	codeUntrusted  = "DOCUMENT_NOT_TRUSTED"
