@@ -3,6 +3,7 @@ package gqlcache
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"sync"
 
@@ -76,6 +77,10 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	oc, errs := h.exec.CreateOperationContext(ctx, raw)
 	a.Context = graphql.WithOperationContext(ctx, oc)
 	if len(errs) == 0 {
+		// Behind the limits: an absurd size is over them first.
+		errs = copyErrors(doc.beyondInt[oc.Operation])
+	}
+	if len(errs) == 0 {
 		errs = b.spendComplexity(oc)
 	}
 	switch {
@@ -94,6 +99,14 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 		h.documents.register(ctx, hash, text)
 	}
 	return oc
+}
+
+// copyErrors copies errors that requests share: who presents an error may change it.
+func copyErrors(list gqlerror.List) (errs gqlerror.List) {
+	for _, err := range list {
+		errs = append(errs, &gqlerror.Error{Message: err.Message, Locations: err.Locations, Extensions: maps.Clone(err.Extensions)})
+	}
+	return errs
 }
 
 // document returns a document that is valid. The executor, which looks into the same cache, finds it there.

@@ -45,14 +45,41 @@ func findNullableUses(op *ast.OperationDefinition) (found []nullableUse) {
 	if !slices.ContainsFunc(op.VariableDefinitions, func(d *ast.VariableDefinition) bool { return !d.Type.NonNull }) {
 		return nil
 	}
-	uses := variableUses{visit: func(of, argument string, v *ast.Value) {
+	walk := valueWalk{visit: func(of, argument string, v *ast.Value) {
+		if v.Kind != ast.Variable {
+			return
+		}
 		// A fragment's value knows the variable of one operation alone.
 		def := op.VariableDefinitions.ForName(v.Raw)
 		if def != nil && !def.Type.NonNull && v.ExpectedType != nil && v.ExpectedType.NonNull {
 			found = append(found, nullableUse{def, argument, of, v.ExpectedType.String(), v.Position})
 		}
 	}}
-	uses.operation(op)
+	walk.operation(op)
+	return found
+}
+
+// findBeyondInt returns the errors about integers of an operation that are too large for an Int, for
+// which gqlparser has no rule.
+func findBeyondInt(op *ast.OperationDefinition) (found gqlerror.List) {
+	walk := valueWalk{visit: func(_, argument string, v *ast.Value) {
+		if v.Kind != ast.IntValue || v.Definition == nil || v.Definition.Name != "Int" {
+			return
+		}
+		if _, err := strconv.ParseInt(v.Raw, 10, 32); err != nil {
+			found = append(found, &gqlerror.Error{
+				Message:    beyondInt + v.Raw,
+				Locations:  []gqlerror.Location{{Line: v.Position.Line, Column: v.Position.Column}},
+				Extensions: map[string]any{"code": codeBadInput, "field": lastName(argument)},
+			})
+		}
+	}}
+	for _, def := range op.VariableDefinitions {
+		if def.DefaultValue != nil {
+			walk.value("", def.Variable, def.DefaultValue)
+		}
+	}
+	walk.operation(op)
 	return found
 }
 
@@ -62,62 +89,62 @@ func lastName(argument string) string {
 	return argument
 }
 
-// variableUses calls visit for each place where an operation uses a variable.
-type variableUses struct {
+// valueWalk calls visit for each variable and each value without parts in the arguments of an operation.
+type valueWalk struct {
 	visit     func(of, argument string, v *ast.Value) // of: setStock, @include; argument: input.lines[0]
 	fragments map[string]bool                         // seen
 }
 
-func (u *variableUses) operation(op *ast.OperationDefinition) {
-	u.fragments = map[string]bool{}
-	u.directives(op.Directives)
-	u.selection(op.SelectionSet)
+func (w *valueWalk) operation(op *ast.OperationDefinition) {
+	w.fragments = map[string]bool{}
+	w.directives(op.Directives)
+	w.selection(op.SelectionSet)
 }
 
-func (u *variableUses) selection(set ast.SelectionSet) {
+func (w *valueWalk) selection(set ast.SelectionSet) {
 	for _, s := range set {
 		switch s := s.(type) {
 		case *ast.Field:
-			u.arguments(s.Name, s.Arguments)
-			u.directives(s.Directives)
-			u.selection(s.SelectionSet)
+			w.arguments(s.Name, s.Arguments)
+			w.directives(s.Directives)
+			w.selection(s.SelectionSet)
 		case *ast.InlineFragment:
-			u.directives(s.Directives)
-			u.selection(s.SelectionSet)
+			w.directives(s.Directives)
+			w.selection(s.SelectionSet)
 		case *ast.FragmentSpread:
-			u.directives(s.Directives)
-			if !u.fragments[s.Name] {
-				u.fragments[s.Name] = true
-				u.directives(s.Definition.Directives)
-				u.selection(s.Definition.SelectionSet)
+			w.directives(s.Directives)
+			if !w.fragments[s.Name] {
+				w.fragments[s.Name] = true
+				w.directives(s.Definition.Directives)
+				w.selection(s.Definition.SelectionSet)
 			}
 		}
 	}
 }
 
-func (u *variableUses) directives(list ast.DirectiveList) {
+func (w *valueWalk) directives(list ast.DirectiveList) {
 	for _, d := range list {
-		u.arguments("@"+d.Name, d.Arguments)
+		w.arguments("@"+d.Name, d.Arguments)
 	}
 }
 
-func (u *variableUses) arguments(of string, list ast.ArgumentList) {
+func (w *valueWalk) arguments(of string, list ast.ArgumentList) {
 	for _, a := range list {
-		u.value(of, a.Name, a.Value)
+		w.value(of, a.Name, a.Value)
 	}
 }
 
-func (u *variableUses) value(of, argument string, v *ast.Value) {
+func (w *valueWalk) value(of, argument string, v *ast.Value) {
 	switch v.Kind {
-	case ast.Variable:
-		u.visit(of, argument, v)
 	case ast.ListValue:
 		for i, item := range v.Children {
-			u.value(of, argument+"["+strconv.Itoa(i)+"]", item.Value)
+			w.value(of, argument+"["+strconv.Itoa(i)+"]", item.Value)
 		}
 	case ast.ObjectValue:
 		for _, field := range v.Children {
-			u.value(of, argument+"."+field.Name, field.Value)
+			w.value(of, argument+"."+field.Name, field.Value)
 		}
+	default:
+		w.visit(of, argument, v)
 	}
 }

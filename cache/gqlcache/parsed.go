@@ -6,6 +6,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/maypok86/otter/v2"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
 // What is kept of documents.
@@ -18,20 +19,25 @@ const (
 // parsedDocument is a valid document, and what is known of it.
 type parsedDocument struct {
 	*ast.QueryDocument
-	nullable map[*ast.OperationDefinition][]nullableUse
+	nullable  map[*ast.OperationDefinition][]nullableUse
+	beyondInt map[*ast.OperationDefinition]gqlerror.List
 }
 
 // newParsedDocument takes a document before it is executed for the first time, and takes @defer away:
 // an answer here is one piece, and servers are free to send what is deferred at once.
 func newParsedDocument(doc *ast.QueryDocument) *parsedDocument {
-	p := &parsedDocument{QueryDocument: doc}
+	p := &parsedDocument{
+		QueryDocument: doc,
+		nullable:      map[*ast.OperationDefinition][]nullableUse{},
+		beyondInt:     map[*ast.OperationDefinition]gqlerror.List{},
+	}
 	for _, o := range doc.Operations {
 		atOnce(o.SelectionSet)
 		if uses := findNullableUses(o); uses != nil {
-			if p.nullable == nil {
-				p.nullable = map[*ast.OperationDefinition][]nullableUse{}
-			}
 			p.nullable[o] = uses
+		}
+		if errs := findBeyondInt(o); errs != nil {
+			p.beyondInt[o] = errs
 		}
 	}
 	for _, f := range doc.Fragments {

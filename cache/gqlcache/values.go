@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -127,7 +128,7 @@ func checkInt(ctx context.Context, n int64) error {
 	if n == int64(int32(n)) || graphql.GetFieldContext(ctx).Field.Definition.Type.Name() != "Int" { //nolint:gosec // compared
 		return nil
 	}
-	return &valueError{fmt.Sprintf("Int cannot represent non 32-bit signed integer value: %d", n)}
+	return &valueError{beyondInt + strconv.FormatInt(n, 10)}
 }
 
 func checkFloat(f float64) error {

@@ -15,6 +15,9 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
+// beyondInt is what graphql-js says of an integer that an Int cannot hold.
+const beyondInt = "Int cannot represent non 32-bit signed integer value: "
+
 // coercer turns the values of variables into those of their types, as section 3 of the GraphQL
 // specification says ("Input Coercion"). gqlparser's own coercion, which runs after it, takes a
 // string for a number, a number for a string, and an enum value in any case.
@@ -176,7 +179,7 @@ func (c *coercer) fail(format string, args ...any) *gqlerror.Error {
 // outOfRange returns the error about an integer that is too large for an Int. It is a whole number as the type
 // wants it, and its value is wrong: the error names the argument, as those of resolvers do.
 func (c *coercer) outOfRange(v any) *gqlerror.Error {
-	err := c.fail("Int cannot represent non 32-bit signed integer value: %s", show(v))
+	err := c.fail("%s%s", beyondInt, show(v))
 	field := ""
 	for _, element := range c.path[2:] {
 		if name, ok := element.(ast.PathName); ok {
@@ -184,12 +187,12 @@ func (c *coercer) outOfRange(v any) *gqlerror.Error {
 		}
 	}
 	if field == "" {
-		uses := variableUses{visit: func(_, argument string, use *ast.Value) {
-			if field == "" && ast.PathName(use.Raw) == c.path[1] {
+		walk := valueWalk{visit: func(_, argument string, use *ast.Value) {
+			if field == "" && use.Kind == ast.Variable && ast.PathName(use.Raw) == c.path[1] {
 				field = lastName(argument)
 			}
 		}}
-		uses.operation(c.op)
+		walk.operation(c.op)
 	}
 	err.Extensions = map[string]any{"code": codeBadInput, "field": field}
 	return err
