@@ -25,7 +25,7 @@ import (
 type HandlerOptions struct {
 	MaxBodyBytes int           // of a request. Default: 1 MiB
 	MaxBatch     int           // operations in a request. Default: 10
-	MaxTokens    int           // of the documents of a request. Default: 2000
+	MaxTokens    int           // of a document; validation is bounded by it too. Default: 2000
 	Timeout      time.Duration // for executing a request; its end has the cause [ErrTimeout]. Default: none
 
 	// HideSchema keeps errors from saying what a client may have meant, which tells names of the schema.

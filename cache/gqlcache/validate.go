@@ -17,7 +17,7 @@ import (
 
 // Bounds of a document.
 const (
-	stepsPerToken   = 20   // steps of validation for each token that a request's documents may have
+	stepsPerToken   = 20   // steps of validation for each token that a document may have
 	maxNameBytes    = 256  // of a name: to suggest a name takes time by the product of two lengths
 	maxErrors       = 20   // after which validation ends
 	maxMessageBytes = 1000 // of an error
@@ -25,7 +25,6 @@ const (
 
 // budget is what may be spent on a request: all operations of a batch share it.
 type budget struct {
-	tokens     int
 	steps      int // visits of selections and values by validation, and comparisons
 	complexity int // spent already
 }
@@ -63,7 +62,7 @@ func newValidation(schema *ast.Schema, maxTokens int, hide bool) *validation {
 
 // budget is that of one request.
 func (v *validation) budget() *budget {
-	return &budget{tokens: v.maxTokens, steps: stepsPerToken * v.maxTokens}
+	return &budget{steps: stepsPerToken * v.maxTokens}
 }
 
 // parse returns a valid document.
