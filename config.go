@@ -64,7 +64,7 @@ type Config struct {
 	MaxDepth        int           `env:"MAX_DEPTH" envDefault:"15" min:"1" max:"1000" help:"nesting of an operation's fields"`
 	MaxAliases      int           `env:"MAX_ALIASES" envDefault:"30" min:"0" max:"100000" help:"aliases in an operation"`
 	MaxTokens       int           `env:"MAX_TOKENS" envDefault:"2000" min:"10" max:"1000000" help:"lexical tokens in a document"`
-	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"cost of an operation, list sizes multiplied in"`
+	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"cost of an operation, list sizes multiplied in; of all operations of a batch together"`
 	MaxBatch        int           `env:"MAX_BATCH" envDefault:"10" min:"1" max:"1000" help:"operations in a request"`
 	MaxBodyBytes    Bytes         `env:"MAX_BODY_BYTES" envDefault:"1MiB" min:"1KiB" max:"1GiB" help:"size of a request's body"`
 	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for answering a request"`

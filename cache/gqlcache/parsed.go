@@ -46,6 +46,17 @@ func newParsedDocument(doc *ast.QueryDocument) *parsedDocument {
 	return p
 }
 
+// notesWeight is about how many bytes the notes of a document take.
+func (p *parsedDocument) notesWeight() (bytes int) {
+	for _, uses := range p.nullable {
+		bytes += 200 * len(uses)
+	}
+	for _, errs := range p.beyondInt {
+		bytes += 800 * len(errs)
+	}
+	return bytes
+}
+
 // parsedDocuments keeps valid documents parsed, those that are asked for most. A document is shared by the
 // operations that run at a time, so nobody changes it.
 type parsedDocuments struct {
@@ -60,7 +71,7 @@ func newParsedDocuments(bytes uint64) parsedDocuments {
 	return parsedDocuments{otter.Must(&otter.Options[string, *parsedDocument]{
 		MaximumWeight: bytes,
 		Weigher: func(text string, doc *parsedDocument) uint32 {
-			return uint32(min(weight(text, doc.QueryDocument), 1<<31)) //nolint:gosec // bounded
+			return uint32(min(weight(text, doc.QueryDocument)+doc.notesWeight(), 1<<31)) //nolint:gosec // bounded
 		},
 	})}
 }
