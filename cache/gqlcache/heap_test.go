@@ -99,7 +99,7 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 			viewer := func(context.Context) string { return "" }
 			exec.Use(&gqlcache.Hints{})
 			exec.Use(&gqlcache.Roots{Answers: store, Of: func(context.Context) gqlcache.Counter { return nil }})
-			h, err := gqlcache.NewHandler(exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer, DocumentBytes: bound})
+			h, err := gqlcache.NewHandler(exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer, DocumentBytes: bound, MaxTokens: 1_000_000})
 			if err != nil {
 				t.Fatal(err)
 			}
