@@ -34,6 +34,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
 	counter("fills_refused_total", "Entries that Redis refused: their fence was gone.", nil, s.Refused.Load)
 	counter("below_floor_total", "Entries of Redis not served, since a known write is newer.", nil, s.BelowFloor.Load)
+	counter("foreign_total", "Entries of Redis not served, since they are of another database, or from before it went back.", nil, s.Foreign.Load)
 	counter("floors_raised_total", "Floors raised by writes.", nil, s.Floors.Load)
 	for cause, value := range map[string]func() uint64{
 		"mutation": s.EvictedByWrite.Load, "outbox": s.EvictedByOutbox.Load,
