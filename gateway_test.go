@@ -23,22 +23,25 @@ import (
 
 // shop is the URL of a PostgreSQL database with the demo data in it.
 func shop(t *testing.T) string {
-	return testservers.PostgresFrom(t, "demo", func(url string) error {
-		d, err := db.Open(context.Background(), db.Options{URL: url})
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		if _, err := d.MigrateUp(context.Background()); err != nil {
-			return err
-		}
-		if err := fixtures.Seed(context.Background(), d, fixtures.Demo); err != nil {
-			return err
-		}
-		// Else gateways relay the seed, and evict what a test looks at.
-		_, err = d.Bun().Exec("DELETE FROM cache_outbox")
+	return testservers.PostgresFrom(t, "demo", openShop)
+}
+
+// openShop fills an empty database with the demo data.
+func openShop(url string) error {
+	d, err := db.Open(context.Background(), db.Options{URL: url})
+	if err != nil {
 		return err
-	})
+	}
+	defer d.Close()
+	if _, err := d.MigrateUp(context.Background()); err != nil {
+		return err
+	}
+	if err := fixtures.Seed(context.Background(), d, fixtures.Demo); err != nil {
+		return err
+	}
+	// Else gateways relay the seed, and evict what a test looks at.
+	_, err = d.Bun().Exec("DELETE FROM cache_outbox")
+	return err
 }
 
 // query asks a program and answers what stands under "data"; errors end the test.

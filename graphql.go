@@ -61,9 +61,12 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
 		Extensions: extensions,
 	}, log)
-	admission := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
-		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout / 4, Log: log,
+	admission, err := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout / 4, Outage: c.Silent, Log: log,
 	})
+	if err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
 	registerAdmissionMetrics(metrics, admission)
 	o := gqlcache.HandlerOptions{
 		Admission:    admission,

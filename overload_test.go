@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fieldcache/internal/testservers"
 )
 
 // lockUsers makes statements about users wait until the test is over, or unlock is called.
@@ -88,6 +90,66 @@ func TestFault29Overload(t *testing.T) {
 	eventually(t, "it answers again", func() bool {
 		_, text := send(t, http.MethodPost, p.graphql, `{"query": "{ user(id: 42) { name bio } }"}`, "Content-Type: application/json")
 		return strings.Contains(text, "Zawadi") && !strings.Contains(text, "late")
+	})
+}
+
+// A database that hangs is no overload: whoever waits for it in vain keeps nobody else from what is answered stale.
+func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
+	t.Parallel()
+	server, redisURL := testservers.PostgresServer(t), testservers.Redis(t)
+	if err := openShop(server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	environ := []string{"DATABASE_URL=" + server.URL(), "REDIS_URL=" + redisURL, "REDIS_TIMEOUT=5s", "DATABASE_MAX_CONNS=1", "REQUEST_TIMEOUT=30s", "STALE_IF_ERROR=10m"}
+	p, other := startAs(t, newGateway, environ...), startAs(t, newGateway, environ...)
+	const clients = 64
+	read := func(n int) string { return fmt.Sprintf(`{ user(id: %d) { name country { name } } }`, 1+n%40) }
+	for n := range clients {
+		other.query(t, read(n)) // so that Redis has it
+		if n%2 == 0 {
+			p.query(t, read(n)) // and memory
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	server.Pause()
+	defer server.Resume()
+	var stuck, group sync.WaitGroup
+	for range clients {
+		stuck.Go(func() {
+			r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.graphql, strings.NewReader(`{"query": "mutation { updateUser(id: 42, input: {bio: \"late\"}) { id } }"}`))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Header.Set("Content-Type", "application/json")
+			if res, err := http.DefaultClient.Do(r); err == nil {
+				_ = res.Body.Close()
+			}
+		})
+	}
+	eventually(t, "the mutations wait, and the lease is lost", func() bool {
+		_, metrics := send(t, http.MethodGet, p.admin+"metrics", "")
+		return strings.Contains(metrics, "fieldcache_lease_losses_total 1\n")
+	})
+	for round := range 2 {
+		for n := range clients {
+			group.Go(func() {
+				began := time.Now()
+				r, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, read(n)), "Content-Type: application/json")
+				if r.StatusCode != http.StatusOK || strings.Contains(text, "errors") || !strings.Contains(r.Header.Get("Cache-Status"), "fwd=stale") {
+					t.Errorf("round %d, after %v: %s %s %s", round, time.Since(began), r.Status, r.Header.Get("Cache-Status"), text)
+				}
+			})
+		}
+		group.Wait()
+	}
+	server.Resume()
+	cancel()
+	stuck.Wait()
+	eventually(t, "it answers what is true", func() bool {
+		r, _ := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, read(0)), "Content-Type: application/json")
+		return r.StatusCode == http.StatusOK && !strings.Contains(r.Header.Get("Cache-Status"), "stale")
 	})
 }
 

@@ -74,6 +74,8 @@ type Cache struct {
 	undone   undone
 	flights  flights
 	hangs    atomic.Bool // whether a source was found not to answer since the lease was lost
+	began    time.Time
+	heard    atomic.Int64 // when a source answered last, in nanoseconds after began
 	loads    *semaphore.Weighted
 	absent   *rate.Limiter
 	auditor  chan struct{} // holds one while an audit is under way
@@ -116,7 +118,7 @@ func New(o Options) *Cache {
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		audits: rate.NewLimiter(rate.Every(auditPause), 1),
 		stop:   stop,
-		doubts: rate.NewLimiter(rate.Every(doubtPause), 1),
+		doubts: rate.NewLimiter(rate.Every(doubtPause), 1), began: time.Now(),
 	}
 	c.flights.ended.L = &c.flights.mu
 	if c.outbox != nil {
@@ -155,6 +157,13 @@ func (c *Cache) Generations() *Generations { return c.memory.Generations() }
 // Trusted reports whether what is cached may be served at a moment: whether this gateway heard of the
 // writes of others less than a lease ago.
 func (c *Cache) Trusted(now time.Time) bool { return c.trust.holds(now) }
+
+// Silent reports whether the database is as good as away: nothing was heard of it for a lease, neither the answer
+// to a poll nor that of a source.
+func (c *Cache) Silent() bool {
+	now := time.Now()
+	return !c.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
+}
 
 // Peek answers an item's value from memory if it is there. It costs no allocation.
 func (c *Cache) Peek(item Item) (r Result, ok bool) {

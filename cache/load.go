@@ -437,6 +437,9 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	if a.seen.IsZero() && polled != nil {
 		a.seen = *polled
 	}
+	if err == nil {
+		c.heard.Store(int64(time.Since(c.began)))
+	}
 	return a, err
 }
 

@@ -1,29 +1,41 @@
 package gqlcache
 
 import (
+	"container/list"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"fieldcache/cache/answers"
 )
 
 // Admission bounds how many operations are executed at a time. The others wait in one queue, whatever they do, and those for
 // which waiting would take too long are refused, while a client still has time to do something about it. Responses that are cached
-// pass by it.
+// pass by it. It is safe for concurrent use.
 type Admission struct {
-	o     AdmissionOptions
-	slots *semaphore.Weighted // first come, first served
+	o AdmissionOptions
 
-	waiting atomic.Int64
 	refused atomic.Uint64
 	// lastRefused is when, in nanoseconds of the Unix epoch; 0 once that was so long ago that the overload is over.
 	lastRefused atomic.Int64
+
+	mu      sync.Mutex // guards what follows
+	running int64
+	beside  int       // requests that were let in beside the bound
+	queue   list.List // of *turn: first come, first served
+	look    *time.Timer
+}
+
+// turn is a request that waits.
+type turn struct {
+	weight int64
+	leave  func() // set before ready is closed
+	ready  chan struct{}
 }
 
 // AdmissionOptions are the bounds of an [Admission].
@@ -32,15 +44,35 @@ type AdmissionOptions struct {
 	MaxWait    time.Duration // for a turn. Required
 	// MaxWaiting is how many requests may wait. Default: no bound but MaxWait.
 	MaxWaiting int64
-	Log        *slog.Logger // is told once when requests begin to be refused, and once when none is any more. Required
+	// Outage reports whether what operations wait for does not answer at all, as [cache.Cache.Silent] does. Meanwhile
+	// operations that wait for it keep nobody busy, and must not keep those from being executed that are answered
+	// stale: up to 4,096 requests are let in beside the bound. Default: never.
+	Outage func() bool
+	Log    *slog.Logger // is told once when requests begin to be refused, and once when none is any more. Default: slog.Default()
 }
 
-// calm is for how long no request is refused before an overload counts as over.
-const calm = 10 * time.Second
+const (
+	// calm is for how long no request is refused before an overload counts as over.
+	calm = 10 * time.Second
+	// besideAtMost bounds the memory of requests that wait for something that does not answer.
+	besideAtMost = 4096
+	// lookEvery is how often Outage is asked while requests wait.
+	lookEvery = 100 * time.Millisecond
+)
 
-// NewAdmission makes an admission.
-func NewAdmission(o AdmissionOptions) *Admission {
-	return &Admission{o: o, slots: semaphore.NewWeighted(o.MaxRunning)}
+// NewAdmission makes an admission. It refuses options without bounds, by which nothing would be let in.
+func NewAdmission(o AdmissionOptions) (*Admission, error) {
+	if o.MaxRunning <= 0 || o.MaxWait <= 0 || o.MaxWaiting < 0 {
+		return nil, fmt.Errorf("gqlcache: an admission needs MaxRunning and MaxWait above 0 and no negative MaxWaiting, not %d, %v and %d",
+			o.MaxRunning, o.MaxWait, o.MaxWaiting)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Outage == nil {
+		o.Outage = func() bool { return false }
+	}
+	return &Admission{o: o}, nil
 }
 
 // enter waits for the turn of a request of n operations, and returns what ends its turn, or a refusal. Where the request has ended
@@ -50,25 +82,105 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 		return func() {}, nil
 	}
 	weight := min(int64(n), a.o.MaxRunning)
-	leave = func() { a.slots.Release(weight) }
-	if a.slots.TryAcquire(weight) {
+	a.mu.Lock()
+	if a.queue.Len() == 0 && a.running+weight <= a.o.MaxRunning {
+		leave = a.run(weight)
+		a.mu.Unlock()
 		a.recover()
 		return leave, nil
 	}
-	waiting := a.waiting.Add(1)
-	defer a.waiting.Add(-1)
-	if a.o.MaxWaiting > 0 && waiting > a.o.MaxWaiting {
+	if leave = a.letBeside(); leave != nil {
+		a.mu.Unlock()
+		return leave, nil
+	}
+	if a.o.MaxWaiting > 0 && int64(a.queue.Len()) >= a.o.MaxWaiting {
+		a.mu.Unlock()
 		return nil, a.refuse(ctx)
 	}
-	wait, cancel := context.WithTimeout(ctx, a.o.MaxWait)
-	defer cancel()
-	switch err := a.slots.Acquire(wait, weight); {
-	case err == nil:
-		return leave, nil
-	case ctx.Err() != nil:
+	t := &turn{weight: weight, ready: make(chan struct{})}
+	place := a.queue.PushBack(t)
+	if a.look == nil {
+		a.look = time.AfterFunc(lookEvery, a.lookForOutage)
+	}
+	a.mu.Unlock()
+	timer := time.NewTimer(a.o.MaxWait)
+	defer timer.Stop()
+	select {
+	case <-t.ready:
+		return t.leave, nil
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	a.mu.Lock()
+	if t.leave != nil {
+		a.mu.Unlock()
+		return t.leave, nil // its turn came at the same moment
+	}
+	a.queue.Remove(place)
+	a.next() // who is behind may be smaller
+	a.mu.Unlock()
+	if ctx.Err() != nil {
 		return nil, nil
 	}
 	return nil, a.refuse(ctx)
+}
+
+// run counts a request as running, until the function is called that it returns. The caller holds mu.
+func (a *Admission) run(weight int64) (leave func()) {
+	a.running += weight
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.running -= weight
+		a.next()
+	}
+}
+
+// letBeside lets a request in beside the bound if that is of use, else it returns nil. The caller holds mu.
+func (a *Admission) letBeside() (leave func()) {
+	if a.beside >= besideAtMost || !a.o.Outage() {
+		return nil
+	}
+	a.beside++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.beside--
+	}
+}
+
+// next lets those in who wait, as far as there is room. The caller holds mu.
+func (a *Admission) next() {
+	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
+		t := front.Value.(*turn)
+		if a.running+t.weight > a.o.MaxRunning {
+			return
+		}
+		a.queue.Remove(front)
+		t.begin(a.run(t.weight))
+	}
+}
+
+func (t *turn) begin(leave func()) {
+	t.leave = leave
+	close(t.ready)
+}
+
+// lookForOutage lets those in beside the bound who wait, if that has become of use meanwhile. It comes again for as long as
+// requests wait.
+func (a *Admission) lookForOutage() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
+		leave := a.letBeside()
+		if leave == nil {
+			a.look.Reset(lookEvery)
+			return
+		}
+		a.queue.Remove(front)
+		front.Value.(*turn).begin(leave)
+	}
+	a.look = nil
 }
 
 // refuse counts a refusal, and logs the first of many.
@@ -76,7 +188,7 @@ func (a *Admission) refuse(ctx context.Context) *refusal {
 	a.refused.Add(1)
 	if a.lastRefused.Swap(time.Now().UnixNano()) == 0 {
 		a.o.Log.WarnContext(ctx, "overloaded: operations that have waited too long for their turn are refused, until fewer come",
-			"running", a.o.MaxRunning, "waiting", a.waiting.Load(), "max_wait", a.o.MaxWait)
+			"running", a.o.MaxRunning, "waiting", a.Waiting(), "max_wait", a.o.MaxWait)
 	}
 	return &refusal{
 		status: http.StatusServiceUnavailable, code: codeOverloaded,
@@ -97,4 +209,8 @@ func (a *Admission) recover() {
 func (a *Admission) Refused() uint64 { return a.refused.Load() }
 
 // Waiting returns how many requests wait for their turn.
-func (a *Admission) Waiting() int64 { return a.waiting.Load() }
+func (a *Admission) Waiting() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int64(a.queue.Len())
+}

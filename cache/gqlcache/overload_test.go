@@ -18,6 +18,15 @@ import (
 	"fieldcache/cache/gqlcache"
 )
 
+func admission(t *testing.T, o gqlcache.AdmissionOptions) *gqlcache.Admission {
+	t.Helper()
+	a, err := gqlcache.NewAdmission(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // crowd is what became of the requests of many clients, each of which asks again as soon as it is answered.
 type crowd struct {
 	good, changed, overloaded, late, other atomic.Int64
@@ -86,7 +95,7 @@ func TestFault29Goodput(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		s := serve(gqlcache.HandlerOptions{Timeout: 10 * time.Second, Admission: gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+		s := serve(gqlcache.HandlerOptions{Timeout: 10 * time.Second, Admission: admission(t, gqlcache.AdmissionOptions{
 			MaxRunning: 4 * 32, MaxWait: 2500 * time.Millisecond, Log: slog.New(slog.NewTextHandler(&log, nil)),
 		})})
 		slow(s)
@@ -125,7 +134,7 @@ func TestFault29Goodput(t *testing.T) {
 func TestAdmissionOfWhoHasGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := serve(gqlcache.HandlerOptions{Timeout: time.Second, Admission: gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+		s := serve(gqlcache.HandlerOptions{Timeout: time.Second, Admission: admission(t, gqlcache.AdmissionOptions{
 			MaxRunning: 1, MaxWait: time.Minute, Log: slog.New(slog.DiscardHandler),
 		})})
 		release := make(chan struct{})
@@ -157,4 +166,78 @@ func TestAdmissionOfWhoHasGone(t *testing.T) {
 			t.Errorf("%d were executed", len(s.ran))
 		}
 	})
+}
+
+// While what operations wait for does not answer at all, those that wait take no turns from the others, also if they waited for
+// one when that began; then turns are taken as before.
+func TestFault33AdmissionDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out atomic.Bool
+		a := admission(t, gqlcache.AdmissionOptions{MaxRunning: 2, MaxWait: 2500 * time.Millisecond, Outage: out.Load, Log: slog.New(slog.DiscardHandler)})
+		s := serve(gqlcache.HandlerOptions{Timeout: 10 * time.Second, Admission: a})
+		s.field = func(ctx context.Context, name string, _ map[string]any) (string, error) {
+			if name == "change" {
+				<-ctx.Done()
+				return "null", context.Cause(ctx)
+			}
+			return `"stale"`, nil
+		}
+		send := func(body string) (int, time.Duration) {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			began := time.Now()
+			s.ServeHTTP(w, r)
+			return w.Code, time.Since(began)
+		}
+		var group sync.WaitGroup
+		read := func(most time.Duration) {
+			group.Go(func() {
+				if code, took := send(`{"query":"{ hello }"}`); code != http.StatusOK || took > most {
+					t.Errorf("a read is answered %d after %v", code, took)
+				}
+			})
+		}
+		for range 100 {
+			group.Go(func() { send(`{"query":"mutation { change }"}`) })
+		}
+		synctest.Wait()
+		read(1200 * time.Millisecond)
+		time.Sleep(time.Second)
+		out.Store(true)
+		time.Sleep(time.Second)
+		if n := a.Waiting(); n != 0 {
+			t.Errorf("%d requests wait in vain", n)
+		}
+		for range 100 {
+			read(0)
+		}
+		group.Wait()
+		if n := a.Refused(); n != 0 {
+			t.Errorf("%d were refused", n)
+		}
+		out.Store(false)
+		for range 3 {
+			group.Go(func() { send(`{"query":"mutation { change }"}`) })
+		}
+		synctest.Wait()
+		if n := a.Waiting(); n != 1 {
+			t.Errorf("of three requests for two turns %d wait", n)
+		}
+		if code, took := send(`{"query":"{ hello }"}`); code != http.StatusServiceUnavailable || took != 2500*time.Millisecond {
+			t.Errorf("an overload is told by %d after %v", code, took)
+		}
+		group.Wait()
+	})
+}
+
+// An admission that would let nobody in is refused.
+func TestAdmissionWithoutBounds(t *testing.T) {
+	t.Parallel()
+	for _, o := range []gqlcache.AdmissionOptions{{}, {MaxRunning: 1}, {MaxWait: time.Second}, {MaxRunning: 1, MaxWait: time.Second, MaxWaiting: -1}} {
+		if a, err := gqlcache.NewAdmission(o); a != nil || err == nil {
+			t.Errorf("%+v: %v, %v", o, a, err)
+		}
+	}
 }
