@@ -42,7 +42,7 @@ type Fresh struct {
 	// Vary is the header's value.
 	Vary string
 	// TagHeader names the header that lists what the answer was made of, for caches on the way that purge
-	// by it; "" for none.
+	// by it; "" for none. Where the names take more than 4 KiB the answer is written without it, as private.
 	TagHeader string
 }
 
@@ -92,7 +92,12 @@ func NewAnswer(f Fresh, now time.Time) *Answer {
 		if a.tagHeader == "Cache-Tag" {
 			separator = ','
 		}
-		a.tags = []string{tagList(f.Made.Names, separator)}
+		if list, all := tagList(f.Made.Names, separator); all {
+			a.tags = []string{list}
+		} else {
+			// A cache on the way that purges by tags would miss it by those that are left out.
+			a.cacheControl = []string{cacheControl(a.maxAge, cache.Private)}
+		}
 	}
 	return a
 }
@@ -122,23 +127,23 @@ func newVariant(body []byte, e Encoding, tagged bool) *variant {
 const maxTags = 4 << 10
 
 // tagList lists names, the coarsest first: types and collections, then what belongs to one entity, then
-// entities. What is over the bound is left out. A name is percent-encoded where it has a character that a list may
+// entities, and reports whether the list is complete: what is over the bound is left out. A name is percent-encoded where it has a character that a list may
 // be split at or a header cannot hold: decoded, each part is the name again.
-func tagList(names []string, separator byte) string {
+func tagList(names []string, separator byte) (list string, all bool) {
 	names = slices.Clone(names)
 	slices.SortStableFunc(names, func(a, b string) int { return coarseness(a) - coarseness(b) })
 	var b strings.Builder
 	for _, n := range names {
 		n = encodeTag(n)
 		if b.Len()+1+len(n) > maxTags {
-			break
+			return b.String(), false
 		}
 		if b.Len() > 0 {
 			b.WriteByte(separator)
 		}
 		b.WriteString(n)
 	}
-	return b.String()
+	return b.String(), true
 }
 
 // encodeTag percent-encodes all but visible ASCII, and space, comma and % itself.

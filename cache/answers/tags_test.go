@@ -1,6 +1,7 @@
 package answers_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -71,12 +72,49 @@ func TestFault35TagsAreReadAsTheyAre(t *testing.T) {
 	}
 }
 
+// A cache on the way is to keep only what it can purge by each name that the answer was made of: with names that the header has
+// no room for the answer is the client's alone.
+func TestFault35TagsThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	names := []string{"{products}"}
+	for n := range 300 {
+		names = append(names, fmt.Sprintf("product:%d", n))
+	}
+	for header, separator := range map[string]string{"Surrogate-Key": " ", "Cache-Tag": ",", "": ""} {
+		for _, names := range [][]string{nil, names[:1], names[:200], names, {strings.Repeat("ä", 700)}, {strings.Repeat("ä", 600), strings.Repeat("b", 600)}} {
+			now := time.Now()
+			a := answers.NewAnswer(answers.Fresh{
+				Status: http.StatusOK, ContentType: "application/json", Body: []byte("{}"), MaxAge: time.Minute,
+				Made: cache.Made{Names: names}, TagHeader: header,
+			}, now)
+			want := "max-age=60, public"
+			room := 0
+			for _, name := range names {
+				room += len(separator) + len(url.PathEscape(name))
+			}
+			if header != "" && room > 4<<10 {
+				want = "max-age=60, private"
+			}
+			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+				w, r := httptest.NewRecorder(), httptest.NewRequest(method, "/", nil)
+				answers.NewHeader().WriteMade(w, r, a, answers.Identity, answers.Miss, now)
+				if got := w.Header().Get("Cache-Control"); got != want {
+					t.Errorf("%s %s of %d names in %d bytes: Cache-Control: %s, want %s", method, header, len(names), room, got, want)
+				}
+				if private := want != "max-age=60, public"; header != "" && private == (w.Header()[header] != nil) {
+					t.Errorf("%s of %d names: %v", header, len(names), w.Header())
+				}
+			}
+		}
+	}
+}
+
 func FuzzFault35Tags(f *testing.F) {
 	f.Add("a b", "c,d")
 	f.Add("%20", " ")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if a == "" || b == "" || len(a)+len(b) > 1000 {
-			return // the empty name is none, and what is too long is left out
+			return // the empty name is none, and what is too long is not listed
 		}
 		checkTags(t, []string{a, b})
 	})

@@ -70,7 +70,8 @@ type HandlerOptions struct {
 	KeptVary string
 	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
 	// it: Surrogate-Key, whose names are separated by spaces, or Cache-Tag, by commas. In the names, whatever is
-	// no visible ASCII, and space, comma and % are percent-encoded. Default: none.
+	// no visible ASCII, and space, comma and % are percent-encoded. An answer whose names take more than 4 KiB has
+	// no such header, and is private to caches on the way. Default: none.
 	TagHeader string
 }
 
