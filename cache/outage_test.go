@@ -331,7 +331,7 @@ func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 						}
 					}
 					// The first waited for a lease, the second knows that the database hangs.
-					if took := time.Since(began); took > 1200*time.Millisecond || round > 0 && took > 200*time.Millisecond {
+					if took := time.Since(began); took > 1200*time.Millisecond || round > 0 && took > 400*time.Millisecond {
 						t.Errorf("round %d took %v", round, took)
 					}
 				}
@@ -351,4 +351,47 @@ func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestSilence has looks at a source that does not answer, some of them late.
+func TestSilence(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		patience time.Duration
+		looks    []time.Duration
+		want     int
+	}{
+		"on time":             {1000 * ms, []time.Duration{250 * ms, 500 * ms, 751 * ms, 1002 * ms}, 4},
+		"somewhat late":       {1000 * ms, []time.Duration{400 * ms, 800 * ms, 1200 * ms}, 3},
+		"frozen at the end":   {1000 * ms, []time.Duration{250 * ms, 500 * ms, 750 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms}, 0},
+		"and then a lease":    {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms, 6000 * ms}, 6},
+		"frozen twice":        {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5900 * ms, 6150 * ms}, 0},
+		"less patience":       {300 * ms, []time.Duration{250 * ms, 300 * ms}, 2},
+		"less until a freeze": {300 * ms, []time.Duration{250 * ms, 2000 * ms, 2250 * ms, 2500 * ms, 2750 * ms, 3000 * ms}, 6},
+	} {
+		if got := cache.LastSilence(time.Second, c.patience, c.looks); got != c.want {
+			t.Errorf("%s: it lasted at look %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+// TestAFrozenGatewayIsNoOutage has a gateway frozen in the middle of its look for something stale, while its database is
+// slow and well: the reader waits for the database.
+func TestAFrozenGatewayIsNoOutage(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "one")
+		p := begin(t, d, nil, stale(time.Minute))
+		p.read(t, "user:1")
+		d.setSlow(20 * time.Second)
+		p.gate.freeze()
+		time.AfterFunc(4*time.Second, p.gate.thaw)
+		time.Sleep(2 * time.Second)
+		requests := []cache.Request{p.request("user:1"), p.request("user:2")}
+		for _, r := range p.Cache.Load(t.Context(), requests) {
+			if r.Err != nil || r.Stale {
+				t.Errorf("%+v from a database that is well", r)
+			}
+		}
+	})
 }

@@ -10,10 +10,18 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// gate stops a gateway where it meets the world outside, as a frozen process would be.
+// gate stops a gateway where it meets the world outside, as a frozen process would be. Its timers go on.
 type gate struct {
 	mu     sync.Mutex
 	frozen chan struct{} // closed when it goes on
+	thawed time.Time     // the last time
+}
+
+// frozenSince reports whether the gateway was frozen at some time after a moment.
+func (g *gate) frozenSince(t time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.frozen != nil || g.thawed.After(t)
 }
 
 func (g *gate) pass() {
@@ -41,8 +49,19 @@ func (g *gate) thaw() {
 	defer g.mu.Unlock()
 	if g.frozen != nil {
 		close(g.frozen)
-		g.frozen = nil
+		g.frozen, g.thawed = nil, time.Now()
 	}
+}
+
+// frozenMemory is the memory of a gateway that may be frozen, which then finds nothing stale either.
+type frozenMemory struct {
+	cache.Memory
+	gate *gate
+}
+
+func (m frozenMemory) Ended(k cache.Key) *cache.Entry {
+	m.gate.pass()
+	return m.Memory.Ended(k)
 }
 
 // process is a gateway: the real cache on fakes.
@@ -61,7 +80,7 @@ func start(t testing.TB, d *database, redis *fakeRedis, change ...func(*cache.Op
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := cache.Options{Memory: m, Outbox: p.client, Log: slog.New(slog.DiscardHandler)}
+	o := cache.Options{Memory: frozenMemory{m, g}, Outbox: p.client, Log: slog.New(slog.DiscardHandler)}
 	if redis != nil {
 		p.redis = redis.connect(g)
 		o.Shared = p.redis

@@ -40,20 +40,20 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 	c.land(f, r)
 }
 
-// landSlow lands flights while their source is being asked, with what the tiers had last, if the database was not
-// heard of for a lease and the source has not answered for a lease either: a database that hangs is as good as one
-// that refuses. Where it was found to hang a moment ago the source gets less time, so that a query of many levels does
-// not wait for each of them. The source goes on for readers for whom there is nothing at all. The function that landSlow
-// returns ends it.
+// landSlow lands flights while their source is being asked, with what the tiers had last, once the database has been
+// silent for a lease: neither a poll nor the source was answered. Where it was found to hang a moment ago, the time for
+// a poll is enough, so that a query of many levels does not wait a lease for each of them. The source goes on for
+// readers for whom there is nothing at all. The function that landSlow returns ends it.
 func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	if c.staleIfError <= 0 || c.trust == nil {
 		return func() {}
 	}
-	patience := c.lease
-	if c.trust.holds(time.Now()) {
+	now := time.Now()
+	s := silence{lease: c.lease, patience: c.lease, since: now, looked: now}
+	if c.trust.holds(now) {
 		c.hangs.Store(false)
 	} else if c.hangs.Load() {
-		patience /= 20
+		s.patience = min(c.lease, pollEvery+c.lease/10)
 	}
 	// A copy without what has landed, so that nothing is asked for twice.
 	left := append([]*flight(nil), fs...)
@@ -61,18 +61,18 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	var timer *time.Timer
 	ended := false
 	look := func() {
-		if !c.trust.holds(time.Now()) && c.staleAllowed() && g.ctx.Err() == nil {
-			left = c.landWhatIsStale(g.ctx, left)
+		if s.lasts(time.Now()) && !c.trust.holds(time.Now()) && c.staleAllowed() && g.ctx.Err() == nil {
+			left = c.landWhatIsStale(g.ctx, &s, left)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		if !ended && len(left) > 0 && g.ctx.Err() == nil {
-			timer.Reset(c.lease / 4)
+			timer.Reset(s.pause())
 		}
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	timer = time.AfterFunc(patience, look)
+	timer = time.AfterFunc(s.pause(), look)
 	return func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -81,11 +81,47 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	}
 }
 
+// silence is how long a source has not answered, as several looks saw it. Only time counts in which this process ran:
+// when a frozen process goes on, its timers end at once, and answers have arrived that nobody has read yet. After a
+// look that comes late the silence begins anew.
+type silence struct {
+	lease    time.Duration
+	patience time.Duration // how long it has to last
+	since    time.Time
+	looked   time.Time // the last time
+}
+
+// pause is the time between two looks.
+func (s *silence) pause() time.Duration {
+	if left := s.patience - s.looked.Sub(s.since); left > 0 {
+		return min(s.lease/4, left)
+	}
+	return s.lease / 4
+}
+
+// lasts is a look. It reports whether the silence has lasted long enough.
+func (s *silence) lasts(now time.Time) bool {
+	late := now.Sub(s.looked) > s.pause()+s.lease/4
+	s.looked = now
+	if late {
+		s.since, s.patience = now, s.lease
+	}
+	return now.Sub(s.since) >= s.patience
+}
+
 // landWhatIsStale lands those flights for which there is something, and returns the others. It does not let a reader
 // who gets some values wait for the rest: as with a database that refuses, part of an answer is better than none.
-func (c *Cache) landWhatIsStale(ctx context.Context, fs []*flight) (left []*flight) {
+func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (left []*flight) {
 	found := make([]*Entry, len(fs))
+	began := time.Now()
 	c.findStale(ctx, fs, found)
+	// Looked at again: the shared tier, or a process that does not run, may have taken long.
+	if now := time.Now(); now.Sub(began) <= c.timeout+c.lease/4 {
+		s.looked = now
+	}
+	if !s.lasts(time.Now()) || c.trust.holds(time.Now()) {
+		return fs
+	}
 	answered := map[*party]bool{}
 	for i, f := range fs {
 		if found[i] != nil && f.party != nil {
