@@ -137,7 +137,7 @@ func TestFault16Replica(t *testing.T) {
 	admin := redis.NewClient(must(redis.ParseURL(server.URL()))(t))
 	t.Cleanup(func() { _ = admin.Close() })
 	u := must(url.Parse(primary.URL()))(t)
-	if err := admin.SlaveOf(t.Context(), u.Hostname(), u.Port()).Err(); err != nil {
+	if err := admin.ReplicaOf(t.Context(), u.Hostname(), u.Port()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient})
