@@ -64,6 +64,9 @@ func TestBounded(t *testing.T) {
 			t.Fatal("a hot entry was dropped while there was room")
 		}
 		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), MaxAge: time.Hour}, `"x"`)
+		if i%8 == 0 {
+			s.Bytes() // carries out what is under way: reads of which it falls behind are not counted
+		}
 	}
 	if n := s.Bytes(); n > bound {
 		t.Errorf("holds %d bytes, the bound is %d", n, bound)
