@@ -46,6 +46,9 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("relayed_total", "Writes whose evictions this gateway relayed to Redis.", nil, s.Relayed.Load)
 	counter("lease_losses_total", "Times that others' writes were not heard of for a lease.", nil, s.LeaseLosses.Load)
 	counter("poll_faults_total", "Polls of the outbox that failed.", nil, s.PollFaults.Load)
+	const unreadable = "Rows of the outbox and messages of Redis that cannot be read. The tables of such rows are evicted, such messages ignored."
+	counter("unreadable_total", unreadable, prometheus.Labels{"of": "outbox"}, s.Unreadable.Load)
+	counter("unreadable_total", unreadable, prometheus.Labels{"of": "message"}, s.UnreadableNotices.Load)
 	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
 	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
 	counter("audits_total", "Hits that were read again from the database.", nil, s.Audits.Load)

@@ -185,6 +185,11 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 				c.stats.EvictedByNotice.Add(w.size())
 				c.learn(w)
 			}
+		}, func(err error) {
+			if c.stats.UnreadableNotices.Add(1) == 1 {
+				c.log.WarnContext(ctx, "a message of evictions cannot be read, and is ignored: its writes are known at the next poll. "+
+					"Further ones are counted, not logged", "error", err)
+			}
 		})
 		if err != nil {
 			c.log.DebugContext(ctx, "not listening for evictions", "error", err)

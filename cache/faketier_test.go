@@ -358,7 +358,7 @@ func (c *connection) publish(w cache.Write) {
 }
 
 // Subscribe implements [cache.Notifier].
-func (c *connection) Subscribe(ctx context.Context, heard func(cache.Write)) error {
+func (c *connection) Subscribe(ctx context.Context, heard func(cache.Write), _ func(error)) error {
 	c.fakeRedis.mu.Lock()
 	c.heard[c.id] = func(w cache.Write) {
 		c.gate.pass()

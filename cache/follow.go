@@ -135,7 +135,12 @@ func (p *poller) poll(ctx context.Context) error {
 func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.lease)
 	defer cancel()
-	return p.outbox.Poll(ctx, page)
+	news, err := p.outbox.Poll(ctx, page)
+	if n := news.Unreadable; err == nil && n > 0 && p.stats.Unreadable.Add(uint64(n)) == uint64(n) {
+		p.log.WarnContext(ctx, "rows of the outbox cannot be read: their tables are evicted; for rows that name no table, everything. "+
+			"Further ones are counted, not logged", "rows", n)
+	}
+	return news, err
 }
 
 // start is the first poll. What was put into memory before may be older than what is no longer told; what this

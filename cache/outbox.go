@@ -90,6 +90,9 @@ type News struct {
 	// Horizon saw every write that was pruned. Of a value whose snapshot does not cover it nobody can tell
 	// from the outbox whether it is still true.
 	Horizon Snapshot
+	// Unreadable is how many rows of the page could not be read. Of them it is told that any row of their table
+	// may have been written, or everything.
+	Unreadable int
 	// More is the next page; nil if this was the last one.
 	More *Page
 }

@@ -27,11 +27,13 @@ type Stats struct {
 	Floors          atomic.Uint64 // floors raised
 	Forgotten       atomic.Uint64 // times that everything was evicted, because writes were missed
 
-	Relayed     atomic.Uint64 // writes whose evictions were relayed, other gateways' and own
-	LeaseLosses atomic.Uint64 // times that others' writes were not heard of for a lease
-	PollFaults  atomic.Uint64 // polls of the outbox that failed
-	Faults      atomic.Uint64 // calls of the shared tier that failed
-	Skipped     atomic.Uint64 // calls of the shared tier that were not made while it was down
+	Relayed           atomic.Uint64 // writes whose evictions were relayed, other gateways' and own
+	LeaseLosses       atomic.Uint64 // times that others' writes were not heard of for a lease
+	PollFaults        atomic.Uint64 // polls of the outbox that failed
+	Unreadable        atomic.Uint64 // rows of the outbox that could not be read; their tables were evicted
+	UnreadableNotices atomic.Uint64 // messages of other gateways that could not be read
+	Faults            atomic.Uint64 // calls of the shared tier that failed
+	Skipped           atomic.Uint64 // calls of the shared tier that were not made while it was down
 
 	Audits      atomic.Uint64 // hits that were read again
 	AuditsStale atomic.Uint64 // of those, hits that were not true

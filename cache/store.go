@@ -115,5 +115,6 @@ type Memory interface {
 type Notifier interface {
 	// Subscribe calls heard for each write whose eviction another process published, until ctx ends.
 	// Messages may be lost: a subscriber must be right without them, if later.
-	Subscribe(ctx context.Context, heard func(Write)) error
+	// unreadable is called for each message that cannot be read, which is ignored: polls make up for it.
+	Subscribe(ctx context.Context, heard func(Write), unreadable func(error)) error
 }

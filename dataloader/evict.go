@@ -16,7 +16,7 @@ func Evictions(changes ...outbox.Change) cache.Eviction {
 		t, ok := noted[c.Table]
 		switch {
 		case !ok: // nothing that is cached is made of it
-		case c.Rows == nil:
+		case c.Rows == nil || slices.ContainsFunc(c.Rows, t.isNobody):
 			u.tag(t.types...)
 		default:
 			for _, r := range c.Rows {
@@ -38,6 +38,12 @@ type notedTable struct {
 	key   string      // the column that tells rows apart
 	// row adds what a row's change made untrue. A row that was and is has the same key.
 	row func(*untrue, outbox.Row)
+}
+
+// isNobody reports whether a row does not say which it is: our triggers always note its key.
+func (t notedTable) isNobody(r outbox.Row) bool {
+	without := func(v outbox.Values) bool { return v[t.key] == "" }
+	return r.Was == nil && r.Is == nil || slices.ContainsFunc(sides(r), without)
 }
 
 var noted = map[string]notedTable{

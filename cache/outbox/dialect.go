@@ -75,7 +75,7 @@ func (o *Outbox) raw(in bun.IDB, statement string, args ...any) *bun.RawQuery {
 		"?lock", "", "?skip", "",
 		"?next", "9223372036854775807",
 		"?standby", "false", "?ahead", "false", "?epoch", "'" + sqliteEpoch + "'",
-		"?size", "length(o.rows)", "?all", "json_group_array(json(o.rows))",
+		"?size", "length(o.rows)", "?all", "json_group_array(json(CASE WHEN json_valid(o.rows) THEN o.rows ELSE 'null' END))",
 	}
 	if isPostgres(in) {
 		words = []string{

@@ -86,28 +86,35 @@ type record struct {
 	Facts *string // JSON: rows, or a hand-made eviction
 }
 
-// write is what a transaction's records say; everything reports whether they say more than was read.
-func (o *Outbox) write(records []record) (w cache.Write, everything bool) {
+// write is what a transaction's records say; everything reports whether they say more than was read, and unreadable how many of
+// them cannot be read.
+func (o *Outbox) write(records []record) (w cache.Write, everything bool, unreadable int) {
 	w.Xid = records[0].Xid
 	var changes []Change
 	for _, r := range records {
 		if r.Tbl == handmade {
-			var ev cache.Eviction
-			if everything = everything || r.Facts == nil; r.Facts != nil && json.Unmarshal([]byte(*r.Facts), &ev) == nil {
+			if r.Facts == nil {
+				everything = true
+			} else if ev, ok := readEviction([]byte(*r.Facts)); ok {
 				w.Add(ev)
+			} else {
+				everything, unreadable = true, unreadable+1
 			}
 			continue
 		}
 		c := Change{Table: r.Tbl, Op: r.Op}
-		if r.Facts == nil || json.Unmarshal([]byte(*r.Facts), &c.Rows) != nil {
-			c.Rows = nil // what cannot be read may be anything
+		if r.Facts != nil {
+			var ok bool
+			if c.Rows, ok = readRows([]byte(*r.Facts)); !ok {
+				unreadable++
+			}
 		}
 		changes = append(changes, c)
 	}
 	if len(changes) > 0 {
 		w.Add(o.evictions(changes...))
 	}
-	return w, everything
+	return w, everything, unreadable
 }
 
 // byTransaction groups records by their transaction, in the order of their first ones.

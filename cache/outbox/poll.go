@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -176,7 +175,8 @@ func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache
 		return news, err // or the one row that says that there is nothing
 	}
 	for _, group := range byTransaction(rows, func(r polled) uint64 { return r.Xid }) {
-		news.Writes = append(news.Writes, o.pending(group))
+		w, unreadable := o.pending(group)
+		news.Writes, news.Unreadable = append(news.Writes, w), news.Unreadable+unreadable
 	}
 	if len(rows) == rowsByTransaction {
 		last := rows[len(rows)-1].record
@@ -185,15 +185,15 @@ func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache
 	return news, nil
 }
 
-func (o *Outbox) pending(group []polled) cache.Pending {
-	p := cache.Pending{Age: time.Duration(group[0].Age * float64(time.Second)), Done: true}
+func (o *Outbox) pending(group []polled) (p cache.Pending, unreadable int) {
+	p = cache.Pending{Age: time.Duration(group[0].Age * float64(time.Second)), Done: true}
 	records := make([]record, len(group))
 	for i, r := range group {
 		records[i] = r.record
 		p.Done = p.Done && r.Done
 	}
-	p.Write, p.Everything = o.write(records)
-	return p
+	p.Write, p.Everything, unreadable = o.write(records)
+	return p, unreadable
 }
 
 // summed is what the rows of one table and kind say together.
@@ -239,11 +239,14 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	for _, r := range rows {
 		news.Sum.Undone = news.Sum.Undone || r.Undone
 		if *r.Tbl != handmade {
-			changes = append(changes, change(*r.Tbl, r.Op, r.Facts))
+			c, unreadable := change(*r.Tbl, r.Op, r.Facts)
+			changes, news.Unreadable = append(changes, c), news.Unreadable+unreadable
 			continue
 		}
-		news.Sum.Everything = news.Sum.Everything || r.Facts == nil
-		news.Sum.Add(byHand(r.Facts))
+		ev, unreadable := byHand(r.Facts)
+		news.Sum.Everything = news.Sum.Everything || r.Facts == nil || unreadable > 0
+		news.Unreadable += unreadable
+		news.Sum.Add(ev)
 	}
 	news.Sum.Add(o.evictions(changes...))
 	if rows[0].Rows == limit {
@@ -278,33 +281,4 @@ func (o *Outbox) byIndex(ctx context.Context, tx bun.Tx) error {
 	_, err := tx.NewRaw("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
 		"set_config('enable_sort', 'off', true), set_config('jit', 'off', true)").Exec(ctx)
 	return err
-}
-
-// change is what rows that touched one table say together; facts is a list of theirs, nil if it is too long.
-func change(table string, op Op, facts *string) Change {
-	c := Change{Table: table, Op: op}
-	var lists [][]Row
-	if facts == nil || json.Unmarshal([]byte(*facts), &lists) != nil {
-		return c // what cannot be read may be anything
-	}
-	c.Rows = []Row{}
-	for _, rows := range lists {
-		c.Rows = append(c.Rows, rows...)
-	}
-	return c
-}
-
-// byHand is what evictions by hand name together.
-func byHand(facts *string) (ev cache.Eviction) {
-	var list []json.RawMessage
-	if facts == nil || json.Unmarshal([]byte(*facts), &list) != nil {
-		return ev
-	}
-	for _, text := range list {
-		var one cache.Eviction
-		if json.Unmarshal(text, &one) == nil {
-			ev.Add(one)
-		}
-	}
-	return ev
 }

@@ -60,11 +60,20 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 			relayed.First = min(relayed.First, p.First)
 			switch {
 			case p.Tbl == handmade:
-				ev.Add(byHand(p.Facts))
+				named, unreadable := byHand(p.Facts)
+				ev.Add(named)
+				if p.Facts == nil || unreadable > 0 {
+					every, err := o.everyTable(ctx, tx)
+					if err != nil {
+						return err
+					}
+					changes = append(changes, every...)
+				}
 			case byTable || p.Op == owed:
 				changes = append(changes, Change{Table: p.Tbl, Op: Truncate}) // as if any row may be gone
 			default:
-				changes = append(changes, change(p.Tbl, p.Op, p.Facts))
+				c, _ := change(p.Tbl, p.Op, p.Facts)
+				changes = append(changes, c)
 			}
 		}
 		ev.Add(o.evictions(changes...))

@@ -92,7 +92,7 @@ func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 			case heard <- w:
 			case <-ctx.Done():
 			}
-		})
+		}, func(err error) { t.Errorf("unreadable: %v", err) })
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -3,10 +3,12 @@ package redisstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -218,7 +220,7 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	s := open(t, redisstore.Options{URLs: []string{address.String()}, Timeout: 500 * time.Millisecond})
 	eventually(t, s.Probe)
 	ended := make(chan error, 1)
-	go func() { ended <- s.Subscribe(t.Context(), func(cache.Write) {}) }()
+	go func() { ended <- s.Subscribe(t.Context(), func(cache.Write) {}, func(error) {}) }()
 	select {
 	case err := <-ended:
 		if err == nil {
@@ -291,5 +293,57 @@ func TestFull(t *testing.T) {
 	}
 	if n, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{user.Key}}}); n != 1 || err != nil {
 		t.Errorf("evicted %d, %v", n, err)
+	}
+}
+
+// What is no message of ours is ignored and told of, name by name: no reader takes something else from it than another.
+func TestFault31MessagesAreReadStrictly(t *testing.T) {
+	t.Parallel()
+	address := testservers.Redis(t)
+	s, c := open(t, redisstore.Options{URLs: []string{address}, Timeout: patient}), client(t, address)
+	heard, unreadable := make(chan cache.Write, 100), make(chan error, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Subscribe(ctx, func(w cache.Write) { heard <- w }, func(err error) { unreadable <- err })
+	}()
+	publish := func(message string) error {
+		n, err := c.Publish(t.Context(), fmt.Sprint("evictions:", c.Options().DB), message).Result()
+		if err == nil && n == 0 {
+			err = errors.New("nobody listens")
+		}
+		return err
+	}
+	const good = `{"from":"another","writes":[{"xid":7,"keys":["user:1"],"tags":["{users}"]}]}`
+	eventually(t, func(context.Context) error { return publish(good) })
+	for _, message := range []string{
+		"", "x", "[]", "{}", "null", `{"from":"another","writes":{}}`, `{"from":"another","writes":[{"xid":"7"}]}`, `{"from":"another","writes":[{"xid":-7}]}`,
+		`{"From":"another","writes":[]}`, `{"from":"another","Writes":[{"keys":["user:1"]}]}`, `{"from":"another","writes":[{"Keys":["user:1"]}]}`,
+		`{"from":"another","from":"others","writes":[]}`, `{"from":"another","writes":[{"keys":["user:1"],"keys":[]}]}`, `{"from":"another","writes":[],"more":1}`,
+		`{"from":"another","writes":[{"keys":["\ud800"]}]}`, "{\"from\":\"\xff\",\"writes\":[]}", good + "{}",
+	} {
+		if err := publish(message); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-unreadable:
+			if !strings.Contains(err.Error(), "evictions:") {
+				t.Errorf("%s: %v", message, err)
+			}
+		case <-time.After(patient):
+			t.Errorf("%s: nothing is told", message)
+		}
+	}
+	if err := publish(good); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if w := <-heard; w.Xid != 7 || len(w.Keys) != 1 || w.Keys[0] != "user:1" || len(w.Tags) != 1 {
+			t.Errorf("heard %+v", w)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil || len(heard) > 0 || len(unreadable) > 0 {
+		t.Errorf("%v, %d more heard, %d more unreadable", err, len(heard), len(unreadable))
 	}
 }

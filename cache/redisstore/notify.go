@@ -3,9 +3,12 @@ package redisstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
+
+	strict "github.com/go-json-experiment/json"
 
 	"fieldcache/cache"
 )
@@ -95,9 +98,17 @@ func (u *unpublished) close() {
 	}
 }
 
-// Subscribe calls heard for each write whose eviction another process published, until ctx ends. The
-// connection is made again when it breaks.
-func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write)) error {
+// readNote reads a message. Names count by their exact case; what is unknown or twice there is an error.
+func readNote(message string) (n note, err error) {
+	if err = strict.Unmarshal([]byte(message), &n, strict.RejectUnknownMembers(true)); err == nil && n.From == "" {
+		err = errors.New("it does not say whom it is from")
+	}
+	return n, err
+}
+
+// Subscribe calls heard for each write whose eviction another process published, and unreadable for each
+// message that is no such thing, until ctx ends. The connection is made again when it breaks.
+func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write), unreadable func(error)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }() // nothing is lost with a subscription
 	// Without a timeout this would wait for a server that hangs, and not for the end of ctx either.
@@ -113,12 +124,12 @@ func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write)) error {
 			if !ok {
 				return nil
 			}
-			var n note
-			if err := json.Unmarshal([]byte(m.Payload), &n); err != nil {
-				s.log.DebugContext(ctx, "a message that is no eviction", "channel", m.Channel)
+			n, err := readNote(m.Payload)
+			switch {
+			case err != nil:
+				unreadable(fmt.Errorf("redisstore: a message on %s: %w", m.Channel, err))
 				continue
-			}
-			if n.From == s.self {
+			case n.From == s.self:
 				continue
 			}
 			for _, w := range n.Writes {

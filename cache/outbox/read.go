@@ -1,0 +1,108 @@
+package outbox
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+)
+
+// strictly reads JSON that anybody may have written who can write to the table. Names count by their exact case; an unknown
+// name, a name that an object has twice, and what is not Unicode are errors: guessed at, a row would evict something else
+// than what was written.
+func strictly(text []byte, into any) error {
+	return json.Unmarshal(text, into, json.RejectUnknownMembers(true))
+}
+
+// readRows reads what one record says of the rows that were touched. Where nobody can tell, it is nil, false.
+func readRows(text []byte) (rows []Row, ok bool) {
+	if strictly(text, &rows) != nil || rows == nil {
+		return nil, false
+	}
+	for _, r := range rows {
+		if r.Was == nil && r.Is == nil {
+			return nil, false
+		}
+	}
+	return rows, true
+}
+
+// readList reads a list of what records hold, which is not looked into: one that cannot be read leaves the others readable.
+func readList(facts string) (list []jsontext.Value, ok bool) {
+	err := json.Unmarshal([]byte(facts), &list, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return list, err == nil && list != nil
+}
+
+// readEviction reads an eviction by hand. One that names nothing is of nobody's making.
+func readEviction(text []byte) (ev cache.Eviction, ok bool) {
+	if strictly(text, &ev) != nil || ev.Empty() {
+		return cache.Eviction{}, false
+	}
+	return ev, true
+}
+
+// change is what rows that touched one table say together; facts is a list of theirs, nil if it is too long. unreadable is how
+// many of them cannot be read: then any row of the table may have been touched.
+func change(table string, op Op, facts *string) (c Change, unreadable int) {
+	c = Change{Table: table, Op: op}
+	if facts == nil {
+		return c, 0
+	}
+	list, ok := readList(*facts)
+	if !ok {
+		return c, 1
+	}
+	all := []Row{}
+	for _, text := range list {
+		rows, ok := readRows(text)
+		if !ok {
+			unreadable++
+		}
+		all = append(all, rows...)
+	}
+	if unreadable == 0 {
+		c.Rows = all
+	}
+	return c, unreadable
+}
+
+// byHand is what evictions by hand name together, and how many of them cannot be read; facts is nil if it is too long.
+func byHand(facts *string) (ev cache.Eviction, unreadable int) {
+	if facts == nil {
+		return ev, 0
+	}
+	list, ok := readList(*facts)
+	if !ok {
+		return ev, 1
+	}
+	for _, text := range list {
+		one, ok := readEviction(text)
+		if !ok {
+			unreadable++
+		}
+		ev.Add(one)
+	}
+	return ev, unreadable
+}
+
+// everyTable is a change of any row of every table that is noted.
+func (o *Outbox) everyTable(ctx context.Context, in bun.IDB) (changes []Change, err error) {
+	var names []string
+	if err := in.NewRaw("SELECT tbl FROM cache_tables ORDER BY tbl").Scan(ctx, &names); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	for _, stored := range names {
+		name := stored[:max(0, strings.LastIndexByte(stored, ' '))] // what follows tells declarations apart
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		changes = append(changes, Change{Table: name, Op: Truncate})
+	}
+	return changes, nil
+}

@@ -1,0 +1,108 @@
+package outbox_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+)
+
+// unreadable is what a row of the outbox may hold and nobody can be sure of.
+var unreadable = []string{
+	`{}`, `7`, `"x"`, `null`, `[7]`, `[null]`, `[{}]`, `[[]]`, `[{"was":null}]`, `[{"Was":{"id":"1"}}]`, `[{"IS":{"id":"1"}}]`,
+	`[{"is":{"id":1}}]`, `[{"is":{"id":["1"]}}]`, `[{"is":"1"}]`, `[{"is":{"id":"1"},"more":1}]`, `[{"is":{"id":"1"},"was":{"id":"1"},"changed":"name"}]`,
+}
+
+// unreadableText is the same of a database that does not look at JSON.
+var unreadableText = []string{
+	``, `x`, `[{"is":{"id":"1"}}`, `[{"is":{"id":"1"},"is":{"id":"2"}}]`, `[{"is":{"id":"1","id":"2"}}]`, `[{"is":{"id":"\ud800"}}]`, `[{"is":{"id":"1"}}] []`,
+}
+
+func unreadableIn(b box) []string {
+	if b.postgres {
+		return unreadable
+	}
+	return append(unreadableText, unreadable...)
+}
+
+func (b box) note(t *testing.T, table, op, text string) {
+	t.Helper()
+	b.exec(t, fmt.Sprintf("INSERT INTO cache_outbox (tbl, op, rows) VALUES ('%s', '%s', '%s')", table, op, text))
+}
+
+// Of a row that cannot be read any row of its table may have been written, however it is read: by a poll, with others in a sum, or
+// by a relay. The rows beside it are read as ever.
+func TestFault31RowsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		for _, text := range unreadableIn(b) {
+			b.exec(t, "DELETE FROM cache_outbox")
+			b.note(t, "things", "UPDATE", text)
+			b.note(t, "others", "DELETE", `[{"was":{"id":"1","name":"x"}}]`)
+			const want = "1x>[] things UPDATE"
+			news := b.poll(t, beginning)
+			if got := what(news); got != want || news.Unreadable != 1 {
+				t.Errorf("%s: a poll tells %s, of %d unreadable", text, got, news.Unreadable)
+			}
+			for _, detail := range []cache.Detail{cache.ByName, cache.ByTable} {
+				sum, err := b.Poll(t.Context(), cache.Page{Since: beginning, Until: news.Snapshot, Detail: detail})
+				if err != nil {
+					t.Fatalf("%s: %v", text, err)
+				}
+				told := news
+				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: sum.Sum.Eviction}}}
+				if got := what(told); !strings.Contains(got, "things UPDATE") || sum.Sum.Everything || detail == cache.ByName && (got != want || sum.Unreadable != 1) {
+					t.Errorf("%s: a sum tells %s, of %d unreadable, everything: %t", text, got, sum.Unreadable, sum.Sum.Everything)
+				}
+			}
+			told := news
+			_, err := b.Relay(t.Context(), cache.Piece{Rows: 100}, func(_ context.Context, ev cache.Eviction) error {
+				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
+				return nil
+			})
+			if got := what(told); err != nil || got != want {
+				t.Errorf("%s: relayed is %s, %v", text, got, err)
+			}
+		}
+	})
+}
+
+// An eviction by hand that cannot be read may name anything.
+func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		if err := outbox.NewWatch(b.db, []outbox.Table{things}, slog.New(slog.DiscardHandler)).Look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		texts := append([]string{`{"Keys":["user:1"]}`, `{"keys":["user:1"],"TAGS":[]}`, `{"keys":"user:1"}`, `{"keys":[1]}`, `{"keys":["user:1"],"more":[]}`, `[]`}, unreadableIn(b)...)
+		for _, text := range texts {
+			b.exec(t, "DELETE FROM cache_outbox")
+			b.note(t, "", "EVICT", text)
+			b.note(t, "", "EVICT", `{"keys":["user:2"],"tags":["{users}"]}`)
+			news := b.poll(t, beginning)
+			everything := false
+			for _, w := range news.Writes {
+				everything = everything || w.Everything
+			}
+			if got := what(news); got != "user:2 {users}" || !everything || news.Unreadable != 1 {
+				t.Errorf("%s: a poll tells %s, of %d unreadable, everything: %t", text, got, news.Unreadable, everything)
+			}
+			sum, err := b.Poll(t.Context(), cache.Page{Since: beginning, Until: news.Snapshot, Detail: cache.ByName})
+			if err != nil || !sum.Sum.Everything || sum.Unreadable != 1 || len(sum.Sum.Keys) != 1 {
+				t.Errorf("%s: a sum tells %+v, of %d unreadable, %v", text, sum.Sum, sum.Unreadable, err)
+			}
+			told := news
+			_, err = b.Relay(t.Context(), cache.Piece{Rows: 100}, func(_ context.Context, ev cache.Eviction) error {
+				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
+				return nil
+			})
+			if got := what(told); err != nil || got != "things TRUNCATE user:2 {users}" {
+				t.Errorf("%s: relayed is %s, %v", text, got, err)
+			}
+		}
+	})
+}
