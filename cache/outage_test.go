@@ -81,6 +81,33 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 	}
 }
 
+// garbled is an outbox with a row that cannot be read in every page.
+type garbled struct{ cache.Outbox }
+
+func (g garbled) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
+	news, err := g.Outbox.Poll(ctx, p)
+	news.Unreadable = 1
+	return news, err
+}
+
+// Rows that cannot be read are told of once, and counted.
+func TestFault31UnreadableRowsAreToldOfOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var log bytes.Buffer
+		p := start(t, newDatabase(1), nil, func(o *cache.Options) {
+			o.Outbox, o.Log = garbled{o.Outbox}, slog.New(slog.NewTextHandler(&log, nil))
+		})
+		time.Sleep(2 * time.Second)
+		if n := p.Stats().Unreadable.Load(); n < 5 {
+			t.Errorf("%d are counted", n)
+		}
+		p.end(t)()
+		if n := strings.Count(log.String(), "cannot be read"); n != 1 {
+			t.Errorf("told of %d times: %s", n, &log)
+		}
+	})
+}
+
 // While the database is gone, what is cached is answered and marked for as long as the options say.
 func TestStaleIfError(t *testing.T) {
 	bubble(t, func(t *testing.T) {

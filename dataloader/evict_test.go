@@ -34,6 +34,8 @@ func TestEvictions(t *testing.T) {
 		"a user is renamed":     {[]outbox.Change{in("users", changed(u42, "name", "updated_at"))}, "[user:42] [{users}:name]"},
 		"a user gets a new id":  {[]outbox.Change{in("users", moved(u42, v{"id": "43"}))}, "[user:42 {users}:count user:43] [{users} {users}:name]"},
 		"two users are changed": {[]outbox.Change{in("users", changed(u42, "bio"), changed(v{"id": "43"}, "bio"), changed(u42, "bio"))}, "[user:42 user:43] []"},
+		"a user without an id":  {[]outbox.Change{in("users", changed(u42, "bio"), is(v{"name": "x"}))}, "[] [{User}]"},
+		"a user of one id":      {[]outbox.Change{in("users", moved(u42, v{"name": "x"}))}, "[] [{User}]"},
 		"any user":              {[]outbox.Change{{Table: "users", Op: outbox.Truncate}}, "[] [{User}]"},
 		"a user is deleted": {[]outbox.Change{
 			in("users", was(u42)), in("reviews", moved(r9, v{"id": "9", "product_id": "7"}, "author_id")),
