@@ -62,7 +62,7 @@ func newGateway(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Re
 		Extensions: extensions,
 	}, log)
 	admission, err := gqlcache.NewAdmission(gqlcache.AdmissionOptions{
-		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout / 4, Outage: c.Silent, Log: log,
+		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout * 3 / 4, Deadline: cfg.RequestTimeout, Outage: c.Silent, Log: log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, engine.close())

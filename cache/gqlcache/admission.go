@@ -26,8 +26,9 @@ type Admission struct {
 
 	mu      sync.Mutex // guards what follows
 	running int64
-	beside  int       // requests that were let in beside the bound
-	queue   list.List // of *turn: first come, first served
+	took    time.Duration // what running takes: a moving average, each request counts for an eighth
+	beside  int           // requests that were let in beside the bound
+	queue   list.List     // of *turn: first come, first served
 	look    *time.Timer
 }
 
@@ -42,6 +43,10 @@ type turn struct {
 type AdmissionOptions struct {
 	MaxRunning int64         // operations. Required
 	MaxWait    time.Duration // for a turn. Required
+	// Deadline is how much time a request has in all. The longer requests run, the less of it they may wait, so that those that
+	// are let in have time left: four times what running takes on average, but they may wait for a third of MaxWait in any case.
+	// Default: they may always wait for MaxWait.
+	Deadline time.Duration
 	// MaxWaiting is how many requests may wait. Default: no bound but MaxWait.
 	MaxWaiting int64
 	// Outage reports whether what operations wait for does not answer at all, as [cache.Cache.Silent] does. Meanwhile
@@ -102,8 +107,8 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 	if a.look == nil {
 		a.look = time.AfterFunc(lookEvery, a.lookForOutage)
 	}
+	timer := time.NewTimer(a.patience())
 	a.mu.Unlock()
-	timer := time.NewTimer(a.o.MaxWait)
 	defer timer.Stop()
 	select {
 	case <-t.ready:
@@ -128,12 +133,26 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 // run counts a request as running, until the function is called that it returns. The caller holds mu.
 func (a *Admission) run(weight int64) (leave func()) {
 	a.running += weight
+	began := time.Now()
 	return func() {
+		took := time.Since(began)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.running -= weight
+		if a.running -= weight; a.took == 0 {
+			a.took = took
+		} else {
+			a.took += (took - a.took) / 8
+		}
 		a.next()
 	}
+}
+
+// patience is for how long a request may wait that begins to. The caller holds mu.
+func (a *Admission) patience() time.Duration {
+	if a.o.Deadline <= 0 {
+		return a.o.MaxWait
+	}
+	return min(a.o.MaxWait, max(a.o.MaxWait/3, a.o.Deadline-4*a.took))
 }
 
 // letBeside lets a request in beside the bound if that is of use, else it returns nil. The caller holds mu.
@@ -193,7 +212,7 @@ func (a *Admission) refuse(ctx context.Context) *refusal {
 	return &refusal{
 		status: http.StatusServiceUnavailable, code: codeOverloaded,
 		message: "The server is overloaded: nothing was executed. Try again later.",
-		cache:   answers.Overloaded, retryAfter: strconv.Itoa(max(1, int(a.o.MaxWait.Seconds()))),
+		cache:   answers.Overloaded, retryAfter: strconv.Itoa(max(1, int(a.o.MaxWait.Seconds()/3))),
 	}
 }
 

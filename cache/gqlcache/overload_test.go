@@ -241,3 +241,37 @@ func TestAdmissionWithoutBounds(t *testing.T) {
 		}
 	}
 }
+
+// Requests wait for as long as those that are let in still have the time that running takes.
+func TestFault29WaitingLeavesTimeToRun(t *testing.T) {
+	t.Parallel()
+	for runs, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: 7500 * time.Millisecond, 1500 * time.Millisecond: 4 * time.Second, 3 * time.Second: 2500 * time.Millisecond,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := serve(gqlcache.HandlerOptions{Timeout: 10 * time.Second, Admission: admission(t, gqlcache.AdmissionOptions{
+				MaxRunning: 1, MaxWait: 7500 * time.Millisecond, Deadline: 10 * time.Second, Log: slog.New(slog.DiscardHandler),
+			})})
+			long := make(chan time.Duration, 2)
+			s.field = func(context.Context, string, map[string]any) (string, error) { time.Sleep(<-long); return `"x"`, nil }
+			send := func() (int, time.Duration) {
+				r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(`{"query":"{ hello }"}`))
+				r.Header.Set("Content-Type", "application/json")
+				w := httptest.NewRecorder()
+				began := time.Now()
+				s.ServeHTTP(w, r)
+				return w.Code, time.Since(began)
+			}
+			long <- runs
+			send()
+			long <- 20 * time.Second
+			var group sync.WaitGroup
+			group.Go(func() { send() })
+			synctest.Wait()
+			if code, took := send(); code != http.StatusServiceUnavailable || took != want {
+				t.Errorf("where running takes %v a request is answered %d after %v, want 503 after %v", runs, code, took, want)
+			}
+			group.Wait()
+		})
+	}
+}
