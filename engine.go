@@ -67,22 +67,30 @@ func newEngine(ctx context.Context, cfg Config, d *db.DB, metrics prometheus.Reg
 		}
 		o.Shared, e.shared = shared, shared
 	}
-	aside, err := d.Aside(ctx, asideConns)
-	if err != nil {
+	fail := func(err error) (*engine, error) {
 		err = errors.Join(err, memory.Close())
 		if o.Shared != nil {
 			err = errors.Join(err, o.Shared.Close())
 		}
 		return nil, err
 	}
-	o.Outbox = outbox.New(aside.Bun(), dataloader.Evictions)
+	aside, err := d.Aside(ctx, asideConns)
+	if err != nil {
+		return fail(err)
+	}
+	if o.Outbox, err = outbox.New(aside.Bun(), dataloader.Evictions); err != nil {
+		return fail(errors.Join(err, aside.Close()))
+	}
 	watch := outbox.NewWatch(aside.Bun(), db.NotedTables(), log)
 	// What changed while no gateway ran is recorded before the outbox is read for the first time.
 	if err := watch.Look(ctx); err != nil {
 		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
 	}
 	o.Reconnect = func() { d.Reconnect(); aside.Reconnect() }
-	e.cache, e.ping = cache.New(o), aside.Ping
+	if e.cache, err = cache.New(o); err != nil {
+		return fail(errors.Join(err, aside.Close()))
+	}
+	e.ping = aside.Ping
 	stopWatch := inBackground(ctx, watch.Run)
 	e.close = func() error {
 		stopWatch()

@@ -93,7 +93,7 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 	if err != nil {
 		return nil, err
 	}
-	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}), nil // Close ends it
+	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}) // Close ends it
 }
 
 // newGraphQL answers GraphQL, with a batch for each response.

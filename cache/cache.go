@@ -2,6 +2,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -90,8 +92,14 @@ type Cache struct {
 }
 
 // New makes a cache of its tiers. It polls the outbox once, for at most a lease; where that fails, nothing
-// cached is served until a later poll succeeds. [Cache.Close] ends it.
-func New(o Options) *Cache {
+// cached is served until a later poll succeeds. It fails on options that can't be right. [Cache.Close] ends it.
+func New(o Options) (*Cache, error) {
+	switch {
+	case o.Memory == nil:
+		return nil, errors.New("cache: Options.Memory is required")
+	case o.StaleIfError < 0 || o.Audit < 0:
+		return nil, fmt.Errorf("cache: StaleIfError and Audit must not be negative, and are %v and %d", o.StaleIfError, o.Audit)
+	}
 	if o.Lease <= 0 {
 		o.Lease = defaultLease
 	}
@@ -128,7 +136,7 @@ func New(o Options) *Cache {
 	if n, ok := c.shared.(Notifier); ok {
 		c.done.Go(func() { c.listen(ctx, n) })
 	}
-	return c
+	return c, nil
 }
 
 // Close ends what runs in the background, waits for it, and closes the tiers. The outbox is not closed.

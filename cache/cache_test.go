@@ -145,7 +145,10 @@ func memory(t testing.TB) *memstore.Store {
 }
 
 func open(t testing.TB, far cache.Store) *cache.Cache {
-	c := cache.New(cache.Options{Memory: memory(t), Shared: far, Log: slog.New(slog.DiscardHandler)})
+	c, err := cache.New(cache.Options{Memory: memory(t), Shared: far, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Error(err)

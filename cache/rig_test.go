@@ -88,7 +88,9 @@ func start(t testing.TB, d *database, redis *fakeRedis, change ...func(*cache.Op
 	for _, c := range change {
 		c(&o)
 	}
-	p.Cache = cache.New(o)
+	if p.Cache, err = cache.New(o); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 

@@ -61,7 +61,10 @@ func operation(t *testing.T, patience time.Duration) *Loaders {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cache.New(cache.Options{Memory: m})
+	c, err := cache.New(cache.Options{Memory: m})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = c.Close() })
 	f := &Factory{cache: c, Patience: patience}
 	return For(f.Attach(t.Context(), nil))

@@ -59,7 +59,11 @@ func fill(t testing.TB, url string) shop {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
-	return shop{d, outbox.New(d.Bun(), dataloader.Evictions)}
+	o, err := outbox.New(d.Bun(), dataloader.Evictions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shop{d, o}
 }
 
 func (s shop) poll(t testing.TB, since cache.Snapshot) cache.News {

@@ -159,7 +159,9 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 		s.redis = redis.NewClient(ro)
 		t.Cleanup(func() { _ = s.redis.Close() })
 	}
-	s.cache = cache.New(o)
+	if s.cache, err = cache.New(o); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = s.cache.Close() })
 
 	schema := graph.NewSchema(s.db, log)

@@ -329,7 +329,9 @@ func TestInternalFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.cache = cache.New(cache.Options{Memory: memory, Log: log})
+	if s.cache, err = cache.New(cache.Options{Memory: memory, Log: log}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _ = s.cache.Close() })
 	loaders, err := dataloader.New(s.cache, nil, func(string) (time.Duration, error) { return 0, nil })
 	if err != nil {

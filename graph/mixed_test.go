@@ -108,7 +108,10 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 		t.Fatal(err)
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	c := cache.New(cache.Options{Memory: memory, Log: quiet})
+	c, err := cache.New(cache.Options{Memory: memory, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer c.Close()
 	store, err := answers.New(answers.Options{Cache: c, MaxBytes: 8 << 20})
 	if err != nil {

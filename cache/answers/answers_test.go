@@ -40,7 +40,10 @@ func open(t testing.TB) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cache.New(cache.Options{Memory: m})
+	c, err := cache.New(cache.Options{Memory: m})
+	if err != nil {
+		t.Fatal(err)
+	}
 	s, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)

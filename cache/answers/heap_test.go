@@ -41,7 +41,10 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			engine := cache.New(cache.Options{Memory: memory})
+			engine, err := cache.New(cache.Options{Memory: memory})
+			if err != nil {
+				t.Fatal(err)
+			}
 			s, err := New(Options{Cache: engine, MaxBytes: bound})
 			if err != nil {
 				t.Fatal(err)

@@ -89,7 +89,10 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := cache.New(cache.Options{Memory: memory})
+			c, err := cache.New(cache.Options{Memory: memory})
+			if err != nil {
+				t.Fatal(err)
+			}
 			store, err := answers.New(answers.Options{Cache: c, MaxBytes: answerBytes})
 			if err != nil {
 				t.Fatal(err)

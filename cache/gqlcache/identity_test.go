@@ -71,7 +71,10 @@ func newStore(t testing.TB) storeOf {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cache.New(cache.Options{Memory: memory})
+	c, err := cache.New(cache.Options{Memory: memory})
+	if err != nil {
+		t.Fatal(err)
+	}
 	store, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)

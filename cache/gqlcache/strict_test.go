@@ -192,7 +192,10 @@ func answerStore(t *testing.T) *answers.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := cache.New(cache.Options{Memory: memory})
+	c, err := cache.New(cache.Options{Memory: memory})
+	if err != nil {
+		t.Fatal(err)
+	}
 	kept, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)

@@ -162,7 +162,10 @@ func TestFault24EachEventIsLoadedAnew(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					c := cache.New(cache.Options{Memory: memory})
+					c, err := cache.New(cache.Options{Memory: memory})
+					if err != nil {
+						t.Fatal(err)
+					}
 					t.Cleanup(func() { _ = c.Close() })
 					attach := func(ctx context.Context) context.Context {
 						return context.WithValue(ctx, tickerBatch{}, c.NewBatch())

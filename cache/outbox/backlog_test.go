@@ -34,7 +34,11 @@ func crowd(t testing.TB, url string) crowded {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	c := crowded{outbox.New(d.Bun(), untrue), d.Bun(), d.Postgres(), t}
+	o, err := outbox.New(d.Bun(), untrue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := crowded{o, d.Bun(), d.Postgres(), t}
 	for _, o := range outbox.Objects(d.Postgres(), "public") {
 		c.exec(o.Create)
 	}

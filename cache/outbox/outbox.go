@@ -11,6 +11,7 @@ package outbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/uptrace/bun"
@@ -63,12 +64,16 @@ var (
 	_ cache.Identified = (*Outbox)(nil)
 )
 
-// New answers the outbox of a database that has what [Objects] names. evictions says what changes made untrue.
+// New answers the outbox of a database that has what [Objects] names. evictions says what changes made untrue. Both are
+// required.
 //
 // The pool of db should be one that nothing else uses up: a gateway that cannot poll because requests hold
 // all connections would have to distrust what it has cached, and send even more requests.
-func New(db *bun.DB, evictions func(...Change) cache.Eviction) *Outbox {
-	return &Outbox{db: db, evictions: evictions}
+func New(db *bun.DB, evictions func(...Change) cache.Eviction) (*Outbox, error) {
+	if db == nil || evictions == nil {
+		return nil, errors.New("outbox: a database and what its changes evict are required")
+	}
+	return &Outbox{db: db, evictions: evictions}, nil
 }
 
 // handmade is the table of evictions that no write of data caused, and byHandOp their kind.

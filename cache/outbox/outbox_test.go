@@ -49,7 +49,11 @@ func open(t testing.TB, url string) box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	b := box{Outbox: outbox.New(d.Bun(), evictions), db: d.Bun(), postgres: d.Postgres()}
+	o, err := outbox.New(d.Bun(), evictions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := box{Outbox: o, db: d.Bun(), postgres: d.Postgres()}
 	b.exec(t, "CREATE TABLE things (id bigint PRIMARY KEY, name text, hidden text)")
 	if err := outbox.Install(t.Context(), b.db, []outbox.Table{things}); err != nil {
 		t.Fatal(err)

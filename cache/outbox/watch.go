@@ -36,6 +36,9 @@ type Watch struct {
 
 // NewWatch returns a watch of the tables of a database where [Install] was done.
 func NewWatch(db *bun.DB, tables []Table, log *slog.Logger) *Watch {
+	if log == nil {
+		log = slog.Default()
+	}
 	return &Watch{db: db, tables: tables, log: log, told: map[string]string{}}
 }
 

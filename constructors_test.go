@@ -1,0 +1,55 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/redisstore"
+)
+
+// What lacks a thing it cannot be without is refused when it is made, not at its first use, and nothing is left open.
+func TestFault02ConstructorsRefuse(t *testing.T) {
+	t.Parallel()
+	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	none := func(...outbox.Change) cache.Eviction { return cache.Eviction{} }
+	for name, build := range map[string]func() (any, error){
+		"a cache without memory":           func() (any, error) { return cache.New(cache.Options{}) },
+		"a cache of a negative stale time": func() (any, error) { return cache.New(cache.Options{Memory: memory, StaleIfError: -1}) },
+		"a cache of negative audits":       func() (any, error) { return cache.New(cache.Options{Memory: memory, Audit: -1}) },
+		"an outbox without a database":     func() (any, error) { return outbox.New(nil, none) },
+		"an outbox without evictions":      func() (any, error) { return outbox.New(new(bun.DB), nil) },
+		"memory without a bound":           func() (any, error) { return memstore.New(memstore.Options{}) },
+		"Redis without an address":         func() (any, error) { return redisstore.New(redisstore.Options{}) },
+		"answers without a cache":          func() (any, error) { return answers.New(answers.Options{MaxBytes: 1 << 20}) },
+		"answers without a bound":          func() (any, error) { return answers.New(answers.Options{Cache: new(cache.Cache)}) },
+		"a handler without an executor":    func() (any, error) { return gqlcache.NewHandler(nil, gqlcache.HandlerOptions{}) },
+		"a handler with a negative deadline": func() (any, error) {
+			return gqlcache.NewHandler(new(executor.Executor), gqlcache.HandlerOptions{Timeout: -1})
+		},
+		"an admission of nobody":        func() (any, error) { return gqlcache.NewAdmission(gqlcache.AdmissionOptions{MaxWait: time.Second}) },
+		"an admission without patience": func() (any, error) { return gqlcache.NewAdmission(gqlcache.AdmissionOptions{MaxRunning: 1}) },
+		"roots without answers":         func() (any, error) { return nil, (&gqlcache.Roots{}).Validate(nil) },
+	} {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					t.Errorf("%s: panics: %v", name, p)
+				}
+			}()
+			if _, err := build(); err == nil {
+				t.Errorf("%s is not refused", name)
+			}
+		}()
+	}
+}
