@@ -4,11 +4,12 @@
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
 # What `make run` starts, how long `make fuzz` tries each target (and how many scripts of requests), how long `make soak` each of its
-# two, what `make bench` runs.
+# two and how many rows of a backlog it writes, what `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
 FUZZSCRIPTS ?= 1000000x
 SOAK ?= 10m
+BACKLOG ?= 400000
 BENCH ?= .
 
 # How many operations over each schema Apollo Server is asked about, and from what they are drawn.
@@ -85,9 +86,11 @@ fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	done
 
 .PHONY: soak
-soak: ## for SOAK (10m) each: schedules from seeds against the engine, and three gateways under every fault in turn
+soak: ## for SOAK (10m) each: schedules from seeds against the engine, and three gateways under every fault in turn; then backlogs of BACKLOG (400000) rows
 	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAK) -v
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
+	go test -count=1 -timeout 0 -run 'TestFault(10|27|28)' ./cache/outbox -rows $(BACKLOG) -v
+	BACKLOG=$(BACKLOG) go test -count=1 -timeout 0 -run 'TestFault(10|27|28)' . -v
 
 .PHONY: mutants
 mutants: ## break the engine on purpose, one way at a time: each must turn tests red; the gate tries six

@@ -15,13 +15,13 @@ import (
 const prunedAtOnce = 10_000
 
 // owed is the kind of a row that stands for pruned rows whose evictions nobody took: the table is to be evicted
-// in the shared tier.
+// in the shared tier; for evictions by hand, which belong to no table, every table.
 const owed Op = "OWED"
 
 // prunable are the first rows, by number, up to the first young one: the rest of the table is not read. What
-// is owed stays until it is done, as do evictions by hand, which belong to no table.
+// is owed stays until it is done.
 const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM cache_outbox AS o " +
-	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op IN (?2, ?3)) ORDER BY o.?number, o.id LIMIT ?4), " +
+	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
 	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
 	"(SELECT o.?number FROM head AS o WHERE NOT o.old ORDER BY o.?number LIMIT 1), ?next))"
 
@@ -55,7 +55,7 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 		if err := o.byIndex(ctx, tx); err != nil {
 			return err
 		}
-		gone, err := o.remove(ctx, tx, keep.Seconds(), onlyDone, owed, byHandOp, prunedAtOnce)
+		gone, err := o.remove(ctx, tx, keep.Seconds(), onlyDone, owed, prunedAtOnce)
 		if err != nil || gone.Xid == nil {
 			return err
 		}
@@ -84,7 +84,7 @@ func (o *Outbox) remove(ctx context.Context, tx bun.Tx, args ...any) (g gone, er
 		return g, err
 	}
 	// Nobody else writes meanwhile.
-	const rows = "(SELECT * FROM cache_outbox AS o WHERE o.id <= ?5 AND NOT (?1 AND o.done_at IS NULL AND o.op IN (?2, ?3)))"
+	const rows = "(SELECT * FROM cache_outbox AS o WHERE o.id <= ?4 AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
 	err = o.raw(tx, strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"), args...).Scan(ctx, &g)
 	if err != nil || g.Xid == nil {
 		return g, err
