@@ -21,6 +21,7 @@ var errDatabaseDown = errors.New("the database is down")
 type database struct {
 	mu       sync.Mutex
 	random   *rand.Rand
+	epoch    cache.Epoch
 	next     uint64
 	newest   uint64 // the greatest xid of a transaction that ended
 	underWay map[uint64]time.Time
@@ -84,7 +85,7 @@ func (d *database) commit(xid uint64, w write) cache.Write {
 	for k, v := range w.rows {
 		d.history[k] = append(d.history[k], version{v, time.Now(), xid})
 	}
-	all := cache.Write{Xid: xid}
+	all := cache.Write{Xid: xid, Epoch: d.epoch}
 	for _, ev := range w.evictions {
 		d.rows++
 		d.outbox = append(d.outbox, &record{Write: cache.Write{Xid: xid, Eviction: ev}, id: d.rows, began: began})
@@ -116,7 +117,7 @@ func (d *database) seed(k cache.Key, value string) {
 
 // snapshot is pg_current_snapshot(). The caller holds mu.
 func (d *database) snapshot() cache.Snapshot {
-	s := cache.Snapshot{Xmin: d.newest + 1, Xmax: d.newest + 1}
+	s := cache.Snapshot{Epoch: d.epoch, Xmin: d.newest + 1, Xmax: d.newest + 1}
 	for x := range d.underWay {
 		if x < s.Xmax {
 			s.Xip = append(s.Xip, x)
@@ -263,6 +264,9 @@ const pageRows = 2
 // Poll implements [cache.Outbox].
 func (c *client) Poll(ctx context.Context, p cache.Page) (news cache.News, err error) {
 	err = c.statement(ctx, c.gate, statementTime, func() {
+		if p.Since.Epoch != c.epoch || !p.Until.IsZero() && p.Until.Epoch != c.epoch {
+			p = cache.Page{}
+		}
 		news.Snapshot, news.Horizon = p.Until, c.horizon
 		if p.Until.IsZero() {
 			news.Snapshot = c.snapshot()
@@ -306,10 +310,10 @@ func (d *database) page(p cache.Page, until cache.Snapshot) (rows []*record) {
 }
 
 // Done implements [cache.Outbox].
-func (c *client) Done(ctx context.Context, _ cache.Epoch, xids []uint64) error {
+func (c *client) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) error {
 	return c.statement(ctx, c.gate, statementTime, func() {
 		for _, r := range c.outbox {
-			r.done = r.done || slices.Contains(xids, r.Xid)
+			r.done = r.done || epoch == c.epoch && slices.Contains(xids, r.Xid)
 		}
 	})
 }
@@ -393,7 +397,7 @@ func (d *database) prune(keep time.Duration, onlyDone bool) {
 	})
 	now := d.snapshot()
 	now.Xip = slices.DeleteFunc(now.Xip, func(x uint64) bool { return x >= end })
-	d.horizon = cache.Snapshot{Xmin: min(now.Xmin, end), Xmax: end, Xip: now.Xip}
+	d.horizon = cache.Snapshot{Epoch: d.epoch, Xmin: min(now.Xmin, end), Xmax: end, Xip: now.Xip}
 }
 
 // Record implements [cache.Outbox].
@@ -404,5 +408,5 @@ func (c *client) Record(ctx context.Context, ev cache.Eviction) (_ cache.Epoch, 
 		return "", 0, err
 	}
 	c.commit(xid, write{evictions: []cache.Eviction{ev}})
-	return "", xid, nil
+	return c.epoch, xid, nil
 }

@@ -50,6 +50,7 @@ type held struct {
 	loaded, ends time.Time
 	seen         string
 	generations  map[cache.Tag]string
+	shape        string
 }
 
 type fence struct {
@@ -228,7 +229,7 @@ func (c *connection) get(items []cache.Item, entries []*cache.Entry) {
 		if err != nil {
 			panic(err)
 		}
-		entries[i] = &cache.Entry{Data: []byte(h.data), Loaded: h.loaded, Ends: h.ends, Seen: seen}
+		entries[i] = &cache.Entry{Data: []byte(h.data), Loaded: h.loaded, Ends: h.ends, Seen: seen, Shape: h.shape}
 	}
 }
 
@@ -296,7 +297,7 @@ func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) 
 			}
 			delete(c.held.fences, f.Item.Key)
 			e := f.Entry
-			c.held.entries[f.Item.Key] = held{string(e.Data), e.Loaded, e.Ends, e.Seen.String(), p.generations}
+			c.held.entries[f.Item.Key] = held{string(e.Data), e.Loaded, e.Ends, string(e.Seen.Append(nil)), p.generations, e.Shape}
 			stored++
 		}
 	})

@@ -3,6 +3,7 @@ package cache
 import (
 	"hash/maphash"
 	"sync/atomic"
+	"time"
 )
 
 // floors is what this process knows of writes: for the hash of each name its floor, and what is true of all
@@ -11,8 +12,9 @@ import (
 type floors struct {
 	seed    maphash.Seed
 	table   [slots]atomic.Pointer[Floor]
-	polled  atomic.Pointer[Snapshot] // the last poll's; nil before the first
-	horizon atomic.Pointer[Snapshot] // nil: nothing was pruned before this process could read it
+	polled  atomic.Pointer[Snapshot]  // the last poll's; nil before the first
+	horizon atomic.Pointer[Snapshot]  // nil: nothing was pruned before this process could read it
+	changed atomic.Pointer[time.Time] // when the last poll brought another epoch; nil: none did
 }
 
 func newFloors() *floors { return &floors{seed: maphash.MakeSeed()} }

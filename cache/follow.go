@@ -220,6 +220,8 @@ func (p *poller) forgetAll(seen Snapshot) {
 	p.stats.Forgotten.Add(1)
 	p.learning.Lock()
 	defer p.learning.Unlock()
+	now := time.Now()
+	p.floors.changed.Store(&now)
 	p.floors.polled.Store(&seen)
 	p.floors.reset(seen)
 	p.known.forget()

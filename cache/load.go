@@ -435,12 +435,21 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 		a.made, a.seen = deps.Made(), Snapshot{}
 	}
 	if a.seen.IsZero() && polled != nil {
-		a.seen = *polled
+		a.seen = c.unsaid(*polled)
 	}
 	if err == nil {
 		c.heard.Store(int64(time.Since(c.began)))
 	}
 	return a, err
+}
+
+// unsaid is the snapshot of a load whose source does not say it: the one polled before the load began. If a poll brought
+// another epoch not a lease ago, connections to the old database may still be open, and it is none that is polled.
+func (c *Cache) unsaid(polled Snapshot) Snapshot {
+	if at := c.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
+		polled.Epoch = mixedEpoch
+	}
+	return polled
 }
 
 // fillShared puts entries into the shared tier. What it refuses was evicted meanwhile, or another load

@@ -39,7 +39,7 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 			if me.holds {
 				n.gw[g].memory = me.got.version + 1
 			}
-			return n.land(l, me.got.version, true)
+			return n.land(l, me.got.version, cache.SharedTier)
 		})
 	case missing:
 		add("takes the fence: reader", l, func(n *state) string {
@@ -53,9 +53,22 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 		add("reads the source: reader", l, func(n *state) string {
 			me := &n.load[l]
 			me.phase, me.asked = loaded, true
-			me.got = value{there: true, version: n.version, seen: n.code()}
+			me.got = value{there: true, version: n.version, seen: n.code(), epoch: n.epoch}
 			return ""
 		})
+		if w.primary && s.epoch == 1 {
+			add("reads an old database: reader", l, func(n *state) string {
+				me := &n.load[l]
+				me.phase, me.asked = loaded, true
+				me.got = value{there: true, version: n.lost}
+				for i, t := range n.tx {
+					if t.version > 0 && t.epoch == 0 {
+						me.got.seen |= 1 << bit(i, 0)
+					}
+				}
+				return ""
+			})
+		}
 	case loaded:
 		add("fills the tiers: reader", l, func(n *state) string {
 			me := &n.load[l]
@@ -63,10 +76,11 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 				me.holds = true
 				n.takeFence(l)
 			}
-			if me.holds {
+			keeps := r.keeps(me.got.seen.in(me.got.epoch), epochs[n.gw[g].epoch])
+			if me.holds && keeps {
 				n.gw[g].memory = me.got.version + 1
 			}
-			return n.fill(l, r)
+			return n.fill(l, r, keeps)
 		})
 	}
 }
@@ -83,9 +97,12 @@ func (w world) begin(n *state, r rules, l, g uint8) string {
 			me.need = max(me.need, t.version)
 		}
 	}
+	if n.backAge >= leaseTicks {
+		me.need = max(me.need, n.back)
+	}
 	trusted := n.trusted(g, r)
 	if m := n.gw[g].memory; m != 0 && trusted {
-		return n.land(l, m-1, false)
+		return n.land(l, m-1, cache.MemoryTier)
 	}
 	for o := range n.load {
 		other := n.load[o]
@@ -114,29 +131,32 @@ func (s *state) takeFence(l uint8) {
 }
 
 // fill ends a load.
-func (s *state) fill(l uint8, r rules) string {
+func (s *state) fill(l uint8, r rules, keeps bool) string {
 	me := &s.load[l]
 	var mine string
 	if me.fence {
 		mine = token(l + 1)
 	}
-	if me.fence && r.fill(token(s.redis.fence), mine) {
+	if keeps && me.fence && r.fill(token(s.redis.fence), mine) {
 		s.redis.fence = 0
 		s.redis.entry = me.got
 		s.redis.entry.generation = me.generation
 		for i, t := range s.tx {
-			if t.taken && s.holds() && me.got.version < t.version && s.dumped < 2 {
+			if t.taken && s.holds() && me.got.version < t.version && me.got.epoch == t.epoch && s.dumped < 2 {
 				return fmt.Sprintf("filled version %d after the eviction of writer %d's version %d", me.got.version, i, t.version)
 			}
 		}
 	}
-	return s.land(l, me.got.version, false)
+	return s.land(l, me.got.version, cache.SourceTier)
 }
 
-// land answers a reader and those who joined it, and judges the answers.
-func (s *state) land(l, version uint8, shared bool) (wrong string) {
+// land answers a reader and those who joined it, and judges the answers. What an old database answers itself is as
+// old as that. Of what was lost the shared tier's promise holds for those who have polled the other one.
+func (s *state) land(l, version uint8, tier cache.Tier) (wrong string) {
+	shared := tier == cache.SharedTier && s.gw[s.load[l].at].epoch == s.epoch
 	judge := func(l load, shared bool) {
 		switch {
+		case tier == cache.SourceTier && l.got.epoch != s.epoch:
 		case version < l.need:
 			wrong = fmt.Sprintf("version %d is answered where %d had been acknowledged, or committed a lease before", version, l.need)
 		case shared && s.dumped < 2 && version < l.shared:
@@ -144,9 +164,11 @@ func (s *state) land(l, version uint8, shared bool) (wrong string) {
 		}
 	}
 	me := &s.load[l]
+	got := me.got
 	judge(*me, shared)
 	for o := range s.load {
 		if other := &s.load[o]; other.phase == joined && other.at == me.at && uint8(o) != l { //nolint:gosec // a few
+			other.got = got
 			judge(*other, false)
 			*other = load{}
 		}

@@ -11,11 +11,26 @@ import (
 // code is the snapshot that a read takes now.
 func (s *state) code() (c code) {
 	for i, t := range s.tx {
-		if t.version > 0 {
-			c |= 1 << i
+		if t.version > 0 && t.epoch == s.epoch {
+			c |= 1 << bit(i, t.epoch)
 		}
 	}
 	return c
+}
+
+// bit is the place of a writer's number. In the second epoch the writers get each other's.
+func bit(writer int, epoch uint8) uint8 {
+	if epoch == 1 {
+		return uint8(maxWriters - 1 - writer) //nolint:gosec // a few
+	}
+	return uint8(writer) //nolint:gosec // a few
+}
+
+// in is what a code stands for in an epoch.
+func (c code) in(epoch uint8) cache.Snapshot {
+	s := snapshots[c]
+	s.Epoch = epochs[epoch]
+	return s
 }
 
 // holds reports whether the shared tier has an entry under the tag's generation of now.
@@ -32,22 +47,24 @@ func (s *state) trusted(g uint8, r rules) bool {
 func (w world) judge(gw gateway, v value, trusted bool, r rules) cache.Verdict {
 	var key, tag cache.Floor
 	for i, wr := range w.writers {
-		switch x := xid(i); {
-		case gw.floors>>i&1 == 0:
+		b := bit(i, gw.epoch)
+		switch x := xid(int(b)); {
+		case gw.floors>>b&1 == 0:
 		case wr.tag:
 			tag = r.raise(tag, x)
 		default:
 			key = r.raise(key, x)
 		}
 	}
-	known := cache.Known{Trusted: trusted, Floors: []cache.Floor{key, tag}}
+	known := cache.Known{Trusted: trusted, Epoch: epochs[gw.epoch], Floors: []cache.Floor{key, tag}}
 	switch {
 	case gw.reading && !r.trusts:
-		known.Horizon = snapshots[gw.start]
+		known.Horizon = gw.start.in(gw.epoch)
 	case gw.horizon > 0:
 		known.Horizon = cache.SnapshotAfter(uint64(gw.horizon))
+		known.Horizon.Epoch = epochs[gw.epoch]
 	}
-	return r.judge(snapshots[v.seen], known)
+	return r.judge(v.seen.in(v.epoch), known)
 }
 
 // xid is that of a writer.
@@ -104,6 +121,9 @@ func (s *state) grow() {
 		if t := &s.tx[i]; t.version > 0 {
 			t.age = min(t.age+1, old)
 		}
+	}
+	if s.epoch > 0 {
+		s.backAge = min(s.backAge+1, old)
 	}
 	for g := range s.gw {
 		gw := &s.gw[g]
@@ -173,9 +193,12 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 	t, wr := s.tx[i], w.writers[i]
 	switch t.phase {
 	case underWay:
+		if w.back && len(w.writers) > 1 && i != s.epoch {
+			return
+		}
 		add("commits: writer", i, func(n *state) string {
 			n.version++
-			n.tx[i].phase, n.tx[i].version = committed, n.version
+			n.tx[i].phase, n.tx[i].version, n.tx[i].epoch = committed, n.version, n.epoch
 			if wr.direct {
 				n.tx[i].phase = over
 			}
@@ -184,7 +207,16 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 		return
 	case committed:
 		add("raises floors and evicts from memory: writer", i, func(n *state) string {
-			n.learn(wr.at, 1<<i)
+			gw := &n.gw[wr.at]
+			switch {
+			case r.ours(t.epoch, gw.epoch):
+				n.learn(wr.at, 1<<bit(int(i), t.epoch))
+			case r.loses && gw.trust != unknown:
+				gw.trust, gw.poll.lost = leaseTicks, gw.poll.there
+				n.void(wr.at)
+			default:
+				n.void(wr.at)
+			}
 			n.tx[i].phase = learned
 			return ""
 		})
@@ -251,9 +283,9 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 		})
 	case gw.poll.there:
 		add("has polled: gateway", g, func(n *state) string { n.apply(g, r); return "" })
-	case w.time && (gw.trust != 0 || gw.since != s.code()): // another would bring and renew nothing
+	case w.time && (gw.trust != 0 || gw.since != s.code() || gw.epoch != s.epoch): // another would bring and renew nothing
 		add("is answered by the outbox: gateway", g, func(n *state) string {
-			p := poll{there: true}
+			p := poll{there: true, epoch: n.epoch}
 			if gw.trust == unknown {
 				p.seen, p.horizon = n.code(), n.pruned
 			} else {
@@ -267,7 +299,7 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 		add("reads what is kept: gateway", g, func(n *state) string { w.readKept(n, g, r); return "" })
 	}
 	for i := range uint8(len(w.writers)) {
-		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) {
+		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) { // in no world with two epochs
 			add("hears a message: gateway", g, func(n *state) string { n.learn(g, 1<<i); return "" })
 		}
 	}
@@ -292,12 +324,12 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 // page is a page of a poll that asks in a snapshot.
 func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
 	p.seen, p.horizon, p.more = until, n.pruned, false
-	for i, t := range n.tx {
-		x := xid(i)
-		if t.prune || until>>i&1 == 0 || x <= uint64(p.after) || !r.news(snapshots[gw.since], x) {
+	for b := range uint8(maxWriters) { // in the order of their numbers
+		t, x := n.tx[bit(int(b), p.epoch)], xid(int(b))
+		if t.prune || t.epoch != p.epoch || until>>b&1 == 0 || x <= uint64(p.after) || !r.news(snapshots[gw.since], x) {
 			continue
 		}
-		p.news |= 1 << i
+		p.news |= 1 << b
 		if p.after, p.more = uint8(x), w.pages; w.pages { //nolint:gosec // a few
 			return
 		}
@@ -310,10 +342,11 @@ func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
 func (w world) readKept(n *state, g uint8, r rules) {
 	gw := &n.gw[g]
 	for i, t := range n.tx {
-		if gw.start>>i&1 == 1 && gw.read>>i&1 == 0 {
-			gw.read |= 1 << i
+		b := bit(i, gw.epoch)
+		if t.epoch == gw.epoch && gw.start>>b&1 == 1 && gw.read>>b&1 == 0 {
+			gw.read |= 1 << b
 			if !t.prune {
-				gw.floors |= 1 << i
+				gw.floors |= 1 << b
 				return
 			}
 		}
@@ -326,7 +359,13 @@ func (w world) readKept(n *state, g uint8, r rules) {
 func (s *state) apply(g uint8, r rules) {
 	gw := &s.gw[g]
 	p := gw.poll
+	seen := p.seen
 	switch {
+	case p.epoch != gw.epoch && r.another(gw.epoch, p.epoch):
+		gw.horizon, gw.start, gw.reading, gw.read = p.horizon, p.seen, true, 0
+		gw.floors, seen = r.floors(gw.floors), r.since(gw.since, p.seen)
+		p.news = 0
+		s.void(g)
 	case gw.trust == unknown:
 		gw.horizon, gw.start, gw.reading, gw.read = p.horizon, p.seen, true, 0
 		s.void(g)
@@ -339,7 +378,10 @@ func (s *state) apply(g uint8, r rules) {
 		s.void(g)
 	}
 	s.learn(g, p.news&^gw.floors)
-	gw.since, gw.trust = p.seen, r.renewed(p.began)
+	gw.since, gw.epoch = seen, p.epoch
+	if r.renews(p.lost) {
+		gw.trust = r.renewed(p.began)
+	}
 	gw.poll = poll{}
 }
 
@@ -353,6 +395,9 @@ func (w world) share(s state, r rules, add adder) {
 	}
 	if w.dump && s.dumped == 1 {
 		add("the dump comes back", 0, func(n *state) string { n.redis, n.dump, n.dumped = n.dump, redis{}, 2; return "" })
+	}
+	if w.back && s.epoch == 0 {
+		add("the database goes back", 0, func(n *state) string { n.goBack(); return "" })
 	}
 	if !w.relay {
 		return
@@ -374,6 +419,18 @@ func (w world) share(s state, r rules, add adder) {
 		}
 		return ""
 	})
+}
+
+// goBack has another database take over, which lacks all writes. Their records are gone with them.
+func (s *state) goBack() {
+	s.lost = s.version
+	s.version++
+	s.epoch, s.back = 1, s.version
+	for i := range s.tx {
+		if t := &s.tx[i]; t.version > 0 {
+			t.done = true
+		}
+	}
 }
 
 // token is what a reader's fence holds.

@@ -37,6 +37,20 @@ type rules struct {
 	renewed func(began uint8) uint8
 	// late is whether a load takes its stamp and its fence only once the source has answered.
 	late bool
+	// another says whether a poll brings another epoch than the gateway polled before.
+	another func(before, now uint8) bool
+	// keeps says whether what a load read may be put into a cache.
+	keeps func(seen cache.Snapshot, epoch cache.Epoch) bool
+	// since is that of a gateway that polls another epoch, of what it was and what the poll saw.
+	since func(before, seen code) code
+	// floors are those of a gateway that polls another epoch, of what they were.
+	floors func(before uint8) uint8
+	// ours says whether the number of a write is one that the gateway knows, by the epochs of both.
+	ours func(write, gateway uint8) bool
+	// loses is whether a write of an epoch that is not polled yet ends the lease.
+	loses bool
+	// renews says whether a poll renews the lease, of whether a write ended that since the poll began.
+	renews func(lost bool) bool
 }
 
 // sound are the rules of the product.
@@ -54,6 +68,13 @@ func sound() rules {
 		renewed: func(began uint8) uint8 { return began },
 		until:   func(first, _ code) code { return first },
 		pruned:  func(_, now uint8) uint8 { return now },
+		another: func(before, now uint8) bool { return before != now },
+		keeps:   cache.MayKeep,
+		since:   func(_, seen code) code { return seen },
+		floors:  func(uint8) uint8 { return 0 },
+		ours:    func(write, gateway uint8) bool { return write == gateway },
+		loses:   true,
+		renews:  func(lost bool) bool { return !lost },
 	}
 }
 
@@ -76,7 +97,14 @@ type world struct {
 	// gateways hear messages; the second gateway starts again.
 	time, expiry, fails, crash, relay, prune, dump, notices, restart bool
 	pages                                                            bool // a page of a poll has one write, and of what is kept as well
+	// back is whether the database goes back to what it was at the start, and gives the numbers of the lost writes to
+	// others; all writers evict in the same way then, and of two the first writes before and the second after.
+	// primary is whether an old one still answers loads.
+	back, primary bool
 }
+
+// epochs are those of a database before and after it goes back.
+var epochs = [...]cache.Epoch{"first", "second"}
 
 // writer is a transaction of a gateway, which makes the item untrue by its key or by its tag.
 type writer struct {
@@ -128,6 +156,10 @@ type state struct {
 	gw      [gateways]gateway
 	load    [maxReaders]load
 	relay   relay
+	epoch   uint8
+	back    uint8 // the version that the database went back to: it counts as a new one
+	backAge uint8
+	lost    uint8 // the version that an old database still answers
 }
 
 // tx is a transaction. step counts the steps of its eviction.
@@ -136,6 +168,7 @@ type tx struct {
 	version                   uint8
 	age                       uint8
 	step                      uint8
+	epoch                     uint8 // in which it committed
 	taken, acked, done, prune bool
 }
 
@@ -165,6 +198,7 @@ type value struct {
 	there      bool
 	version    uint8
 	seen       code
+	epoch      uint8
 	generation uint8
 }
 
@@ -180,6 +214,7 @@ type gateway struct {
 	poll    poll
 	memory  uint8 // the version in memory, counted from 1; 0 where there is none whose stamp holds
 	starts  uint8
+	epoch   uint8
 }
 
 // poll is one that the outbox has answered.
@@ -191,6 +226,8 @@ type poll struct {
 	horizon uint8
 	after   uint8 // the xid that the last page ended with
 	more    bool
+	epoch   uint8
+	lost    bool // a write ended the lease since it began
 }
 
 // load is a reader and what it reads by.
@@ -287,12 +324,12 @@ func (w world) untrue(s state, r rules) string {
 			settled = false
 		}
 	}
-	old := settled && s.holds() && s.redis.entry.version != s.version
+	old := settled && s.holds() && s.redis.entry.version != s.version && s.redis.entry.epoch == s.epoch
 	if old && s.dumped < 2 {
 		return "every eviction is done and the shared tier holds an old value"
 	}
 	for g, gw := range s.gw {
-		if gw.trust == unknown || gw.since != all {
+		if gw.trust == unknown || gw.since != all || gw.epoch != s.epoch {
 			continue
 		}
 		if gw.memory != 0 && gw.memory-1 != s.version {
@@ -322,6 +359,8 @@ var worlds = []world{
 	{name: "a gateway that starts", writers: []writer{{at: 0}}, readers: 1, at: []uint8{1},
 		time: true, prune: true, dump: true, restart: true},
 	{name: "a poll in pages", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, pages: true},
+	{name: "a database that goes back", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, back: true},
+	{name: "an old primary that still answers", writers: []writer{{at: 0}}, readers: 1, at: []uint8{0}, time: true, back: true, primary: true},
 	{name: "an eviction is not taken", writers: []writer{{at: 0}, {at: 1}}, readers: 1, at: []uint8{0, 1}, fails: true, relay: true},
 }
 

@@ -74,6 +74,31 @@ var variants = map[string]struct {
 	"a poll asks for ids above the last one": {"commits out of order", func(r *rules) {
 		r.news = func(since cache.Snapshot, xid uint64) bool { return xid >= since.Xmax }
 	}},
+	"values of another epoch are judged by numbers alone": {"a database that goes back", func(r *rules) {
+		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+			s.Epoch, k.Horizon.Epoch = k.Epoch, k.Epoch
+			return cache.Judge(s, k)
+		}
+	}},
+	"a load of another epoch is kept": {"an old primary that still answers", func(r *rules) {
+		r.keeps = func(cache.Snapshot, cache.Epoch) bool { return true }
+	}},
+	"another epoch is taken for the same": {"a database that goes back", func(r *rules) {
+		r.another = func(_, _ uint8) bool { return false }
+	}},
+	"a poll goes on with the numbers of another epoch": {"a database that goes back", func(r *rules) {
+		r.since = func(before, seen code) code { return before | seen }
+	}},
+	"what is known of writes outlives their epoch": {"a database that goes back", func(r *rules) {
+		r.floors = func(before uint8) uint8 { return before }
+	}},
+	"a write of another epoch raises floors": {"a database that goes back", func(r *rules) {
+		r.ours = func(_, _ uint8) bool { return true }
+	}},
+	"a write of an epoch that is not polled does not end the lease": {"an old primary that still answers", func(r *rules) { r.loses = false }},
+	"a poll from before such a write renews the lease": {"an old primary that still answers", func(r *rules) {
+		r.renews = func(bool) bool { return true }
+	}},
 	"acknowledged at once without the shared tier": {"an eviction is not taken", func(r *rules) {
 		r.ack = func(bool, time.Duration, time.Duration) bool { return true }
 	}},

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -11,6 +12,8 @@ type trust struct {
 	lease time.Duration
 	start time.Time
 	began atomic.Int64 // nanoseconds after start; negative before the first poll
+	mu    sync.Mutex   // held to change began
+	lost  int64        // when the lease was ended last; guarded by mu
 }
 
 func newTrust(lease time.Duration) *trust {
@@ -19,17 +22,25 @@ func newTrust(lease time.Duration) *trust {
 	return t
 }
 
-// renew notes a poll that began at a moment and succeeded.
-func (t *trust) renew(began time.Time) { t.began.Store(int64(began.Sub(t.start))) }
+// renew notes a poll that began at a moment and succeeded. One that began before the lease was ended does not renew it:
+// its answer may be older than what ended it.
+func (t *trust) renew(began time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at := int64(began.Sub(t.start)); at >= t.lost {
+		t.began.Store(at)
+	}
+}
 
-// lose ends the lease, until the next poll.
+// lose ends the lease, until a poll that begins later.
 func (t *trust) lose() {
 	if t == nil {
 		return
 	}
-	if began := t.began.Load(); began >= 0 {
-		t.began.CompareAndSwap(began, -1)
-	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lost = int64(time.Since(t.start))
+	t.began.Store(-1)
 }
 
 // holds reports whether what is cached may be served at a moment. Without an outbox, nil, nobody polls, and

@@ -73,6 +73,36 @@ var mutants = []mutant{
 		pkg: engine, red: []string{"TestModel/a gateway that starts", "TestJudge", "TestAnOldDump"},
 	},
 	{
+		name: "values of another epoch are judged by their numbers",
+		file: "cache/protocol.go", old: "	if seen.Epoch != k.Epoch {\n", new: "	if seen.Epoch = k.Epoch; false {\n",
+		pkg: engine, red: []string{"TestModel/a database that goes back", "TestSplitBrainForgetsWhatWasLost"},
+	},
+	{
+		name: "a load of another epoch is kept",
+		file: "cache/protocol.go", old: "{ return seen.Epoch == epoch }", new: "{ return true }",
+		pkg: engine, red: []string{"TestModel/an old primary that still answers", "TestMayKeep", "TestSplitBrainAnswersOfTheOldPrimaryAreNotCached"}, gate: true,
+	},
+	{
+		name: "another release's values are served",
+		file: "cache/load.go", old: "if e.Shape != shapeOf(f.Request) {", new: "if false {",
+		pkg: engine, red: []string{"TestWhatAnotherReleaseStoredIsNotServed"},
+	},
+	{
+		name: "a poll from before a write of another epoch renews the lease",
+		file: "cache/trust.go", old: "at >= t.lost {", new: "true {",
+		pkg: engine, red: []string{"TestAPollFromBeforeDoesNotRenewALostLease"},
+	},
+	{
+		name: "who says no snapshot is trusted just after a failover",
+		file: "cache/load.go", old: "time.Since(*at) < c.lease {", new: "false {",
+		pkg: engine, red: []string{"TestUnsaidSnapshotsAroundAFailover"},
+	},
+	{
+		name: "a frozen gateway takes its freeze for a database that hangs",
+		file: "cache/stale.go", old: "	if late {\n", new: "	if false {\n",
+		pkg: engine, red: []string{"TestSilence", "TestAFrozenGatewayIsNoOutage"},
+	},
+	{
 		name: "pruned writes are not missed",
 		file: "cache/follow.go", old: "case !p.since.Covers(news.Horizon):", new: "case false:",
 		pkg: engine, red: []string{"TestWritesArePrunedBeforeAGatewayHeard"},
