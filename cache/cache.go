@@ -193,13 +193,19 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	return true
 }
 
+// ErrRow is the error of a source that cannot read one of the things that it was asked for, because of what
+// the database holds of it.
+var ErrRow = errors.New("a row cannot be read")
+
 // Source is where the values of some items come from. Its methods may be called concurrently.
 type Source interface {
 	// Load reads what the requests ask for and answers in their order, nil for what is not there, with a
 	// snapshot that every statement of it saw: that of the first one. A source that cannot tell answers the
 	// zero Snapshot: what was polled before the load began is then known to have been seen, and no more. It
 	// is called once for everything that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
-	// be given what is read for one caller: it must not depend on who asks.
+	// be given what is read for one caller: it must not depend on who asks. An error that is about one of the
+	// things read wraps [ErrRow]: the requests are then loaded in smaller parts, so that only those fail
+	// that cannot be read.
 	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 
 	// Also names what the statement that reads the request reads besides; it is cached along.

@@ -306,8 +306,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	defer c.landSlow(g, fs)()
 	loaded, err := c.ask(g, source, fs)
 	if err != nil {
-		if parts := byParty(fs); len(parts) > 1 && g.ctx.Err() == nil {
-			// What one reader asks for may be what the source fails on.
+		if parts := apart(fs, err); len(parts) > 0 && g.ctx.Err() == nil {
 			var wg sync.WaitGroup
 			for _, part := range parts {
 				wg.Go(func() { c.fromSource(g, source, part) })
@@ -374,6 +373,26 @@ func (c *Cache) keeps(seen Snapshot) bool {
 		c.doubt()
 	}
 	return false
+}
+
+// apart parts the flights of a load that failed, nil where parts would fail as well: what one reader asks for, or
+// one of the things asked for, may be what the source fails on. What nobody waits for is not loaded again.
+func apart(fs []*flight, err error) [][]*flight {
+	parts := byParty(fs)
+	if len(parts) > 1 {
+		return parts
+	}
+	if !errors.Is(err, ErrRow) || len(parts) == 0 {
+		return nil
+	}
+	waited := parts[0]
+	switch n := len(waited); {
+	case n < len(fs):
+		return parts
+	case n > 1:
+		return [][]*flight{waited[:n/2], waited[n/2:]}
+	}
+	return nil
 }
 
 // byParty parts flights by the readers who began them, without those that nobody waits for.

@@ -5,12 +5,16 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
 )
 
 // pauses are the waits before a statement is sent again; their number bounds how often. The first retry comes at
@@ -41,11 +45,18 @@ func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context
 // unprepared is the context key under which a retry says that no statement is to be prepared.
 type unprepared struct{}
 
-// readAgain runs a read, again if need be, and translates its error.
+// readAgain runs a read, again if need be, and translates its error. A value that its column's Go type cannot hold is
+// a [cache.ErrRow].
 func (d *DB) readAgain(ctx context.Context, read func(context.Context) error) error {
 	err := d.again(ctx, func(error) bool { return true }, read)
+	if err != nil && strings.Contains(err.Error(), scanFailed) {
+		return fmt.Errorf("%w: %w", cache.ErrRow, err)
+	}
 	return explain(ctx, translate(err, ""), false)
 }
+
+// scanFailed begins the error of [sql.Rows.Scan], which has no type.
+const scanFailed = "sql: Scan error on column"
 
 // change is [DB.InTx] for a function that may run more than once: again after an attempt that certainly
 // committed nothing and failed for a reason that may pass.

@@ -298,7 +298,7 @@ func TestTimesRoundTrip(t *testing.T) {
 	each(t, func(t *testing.T, d testDB) {
 		must(d.MigrateUp(t.Context()))(t)
 		for i, at := range slices.Backward(times) {
-			u := &User{Name: "Liv", Email: fmt.Sprint(i), CreatedAt: at, UpdatedAt: at}
+			u := &User{Name: "Liv", Email: fmt.Sprint(i), CreatedAt: Time{Time: at}, UpdatedAt: Time{Time: at}}
 			must(d.Bun().NewInsert().Model(u).Exec(t.Context()))(t)
 		}
 		var users []User
@@ -306,7 +306,7 @@ func TestTimesRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, u := range users {
-			if want := times[i].UTC().Truncate(time.Microsecond); u.CreatedAt != want {
+			if want := times[i].UTC().Truncate(time.Microsecond); u.CreatedAt.Time != want {
 				t.Errorf("read %v, want %v", u.CreatedAt, want)
 			}
 		}
@@ -328,7 +328,7 @@ func TestIDsAreNotReused(t *testing.T) {
 	each(t, func(t *testing.T, d testDB) {
 		must(d.MigrateUp(t.Context()))(t)
 		for want := range int64(3) {
-			u := &User{Name: "Liv", Email: "liv@shop.example", CreatedAt: time.Now(), UpdatedAt: time.Now()}
+			u := &User{Name: "Liv", Email: "liv@shop.example", CreatedAt: Time{Time: time.Now()}, UpdatedAt: Time{Time: time.Now()}}
 			must(d.Bun().NewInsert().Model(u).Exec(t.Context()))(t)
 			if u.ID != want+1 {
 				t.Errorf("id %d, want %d", u.ID, want+1)

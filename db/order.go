@@ -9,7 +9,6 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -23,7 +22,7 @@ type Order struct {
 
 	ID         int64        `bun:",pk,autoincrement" json:"id"`
 	CustomerID int64        `json:"customer_id"`
-	CreatedAt  time.Time    `json:"created_at"`
+	CreatedAt  Time         `json:"created_at"`
 	Lines      []*OrderLine `bun:"rel:has-many,join:id=order_id" json:"lines"`
 }
 
@@ -99,7 +98,7 @@ func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]
 // a product is not there ([ErrNotFound]), a product has too few pieces left ([ErrConflict]), or the
 // products are priced in different currencies ([ErrInput]), since no total could be told then.
 func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
-	o.CreatedAt = now()
+	o.CreatedAt = Time{Time: now()}
 	wanted := map[int64]int{}
 	for _, l := range o.Lines {
 		wanted[l.ProductID] += l.Quantity

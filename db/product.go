@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -25,8 +24,8 @@ type ProductRow struct {
 	PriceCents  int64
 	Currency    string
 	Stock       int
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	CreatedAt   Time
+	UpdatedAt   Time
 }
 
 // Product is what hardly changes of a product.

@@ -3,7 +3,6 @@ package db
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -15,12 +14,12 @@ import (
 type Review struct {
 	bun.BaseModel `bun:"table:reviews" json:"-"`
 
-	ID        int64     `bun:",pk,autoincrement" json:"id"`
-	ProductID int64     `json:"product_id"`
-	AuthorID  *int64    `json:"author_id"` // nil once the author is deleted
-	Rating    int       `json:"rating"`    // 1 to 5
-	Body      string    `json:"body"`
-	CreatedAt time.Time `json:"created_at"`
+	ID        int64  `bun:",pk,autoincrement" json:"id"`
+	ProductID int64  `json:"product_id"`
+	AuthorID  *int64 `json:"author_id"` // nil once the author is deleted
+	Rating    int    `json:"rating"`    // 1 to 5
+	Body      string `json:"body"`
+	CreatedAt Time   `json:"created_at"`
 }
 
 // ReviewList is the list of what a user wrote, or of what was written about a product: one of the two
@@ -65,7 +64,7 @@ func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]
 
 // AddReview adds a review and fills in its id and time. A product that is not there is [ErrNotFound].
 func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
-	r.CreatedAt = now()
+	r.CreatedAt = Time{Time: now()}
 	var made struct {
 		ID  int64
 		Xid outbox.Number

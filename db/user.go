@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -14,13 +13,13 @@ import (
 type User struct {
 	bun.BaseModel `bun:"table:users" json:"-"`
 
-	ID          int64     `bun:",pk,autoincrement" json:"id"`
-	Name        string    `json:"name"`
-	Email       string    `json:"email"`
-	Bio         *string   `json:"bio"`
-	CountryCode *string   `json:"country_code"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
+	ID          int64   `bun:",pk,autoincrement" json:"id"`
+	Name        string  `json:"name"`
+	Email       string  `json:"email"`
+	Bio         *string `json:"bio"`
+	CountryCode *string `json:"country_code"`
+	CreatedAt   Time    `json:"created_at"`
+	UpdatedAt   Time    `json:"updated_at"`
 }
 
 // UserPatch says what is to change in a user; nil stays as it is.
@@ -59,7 +58,7 @@ func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 // CreateUser adds a user and fills in the id and the times. An e-mail address that another user has
 // is [ErrConflict], an unknown country [ErrInput].
 func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
-	u.CreatedAt = now()
+	u.CreatedAt = Time{Time: now()}
 	u.UpdatedAt = u.CreatedAt
 	var made struct {
 		ID  int64

@@ -11,7 +11,6 @@ import (
 	"math"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/introspection"
@@ -1622,18 +1621,14 @@ func (ec *executionContext) marshalNSearchResult2ᚕfieldcacheᚋgraphᚋmodel�
 	return ret
 }
 
-func (ec *executionContext) unmarshalNTime2timeᚐTime(ctx context.Context, v any) (time.Time, error) {
-	res, err := graphql.UnmarshalTime(v)
+func (ec *executionContext) unmarshalNTime2fieldcacheᚋdbᚐTime(ctx context.Context, v any) (db.Time, error) {
+	var res db.Time
+	err := res.UnmarshalGQL(v)
 	return res, graphql.ErrorOnPath(ctx, err)
 }
 
-func (ec *executionContext) marshalNTime2timeᚐTime(ctx context.Context, sel ast.SelectionSet, v time.Time) graphql.Marshaler {
-	_ = sel
-	res := graphql.MarshalTime(v)
-	if res == graphql.Null {
-		graphql.AddInvalidNullFromMarshaler(ctx, "Time!")
-	}
-	return res
+func (ec *executionContext) marshalNTime2fieldcacheᚋdbᚐTime(ctx context.Context, sel ast.SelectionSet, v db.Time) graphql.Marshaler {
+	return v
 }
 
 func (ec *executionContext) unmarshalOCacheControlScope2ᚖfieldcacheᚋgraphᚋmodelᚐCacheControlScope(ctx context.Context, v any) (*model.CacheControlScope, error) {

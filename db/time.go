@@ -1,0 +1,153 @@
+package db
+
+import (
+	"bytes"
+	"database/sql/driver"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Time is a moment in a column. Databases know moments that RFC 3339 has no form for, such as infinity and
+// years before the first or after 9999, and SQLite keeps whatever was written. Such a value is read as its
+// text, so that the rest of the row, and the rows that are read with it, can be used: [Time.Unwritable]
+// tells it apart.
+type Time struct {
+	time.Time
+	text string // of a value that cannot be written; "" for all others
+}
+
+// shownBytes bounds the text of a value that is no moment.
+const shownBytes = 100
+
+// Scan implements [database/sql.Scanner]. It takes every value.
+func (t *Time) Scan(src any) error {
+	*t = Time{}
+	switch v := src.(type) {
+	case time.Time:
+		t.Time = v
+	case []byte:
+		t.parse(string(v))
+	case string:
+		t.parse(v)
+	case nil:
+		t.text = "null"
+	default:
+		t.text = fmt.Sprint(v)
+	}
+	if y := t.Year(); t.text == "" && (y < 1 || y > 9999) {
+		*t = Time{text: t.Time.Format("2006-01-02T15:04:05Z07:00")}
+	}
+	return nil
+}
+
+// parse reads a time that the driver left as text.
+func (t *Time) parse(text string) {
+	var parsed bun.NullTime
+	if err := parsed.Scan(text); err == nil {
+		t.Time = parsed.Time
+		return
+	}
+	if text = strings.ToValidUTF8(text, "\uFFFD"); len(text) > shownBytes {
+		text = strings.ToValidUTF8(text[:shownBytes], "") + "…"
+	}
+	t.text = text
+	if text == "" {
+		t.text = `""`
+	}
+}
+
+// Value implements [driver.Valuer].
+func (t Time) Value() (driver.Value, error) {
+	if err := t.Unwritable(); err != nil {
+		return nil, err
+	}
+	return t.Time, nil
+}
+
+// Unwritable returns an error for a value that is no moment which RFC 3339 can write.
+func (t Time) Unwritable() error {
+	if t.text == "" {
+		return nil
+	}
+	return &timeError{t.text}
+}
+
+// timeError says that a column holds something else than a moment.
+type timeError struct{ text string }
+
+func (e *timeError) Error() string { return "Time cannot represent value: " + e.text }
+
+// ClientMessage is what clients may read.
+func (e *timeError) ClientMessage() string { return e.Error() }
+
+// String returns the moment in RFC 3339, or the text of what is none.
+func (t Time) String() string {
+	if t.text != "" {
+		return t.text
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
+// MarshalGQL writes the moment in RFC 3339, and null for a value that is none.
+func (t Time) MarshalGQL(w io.Writer) {
+	if t.text != "" {
+		_, _ = io.WriteString(w, "null") // into gqlgen's buffer, which takes everything
+		return
+	}
+	b := make([]byte, 0, len(time.RFC3339Nano)+2)
+	b = append(b, '"')
+	b = t.AppendFormat(b, time.RFC3339Nano)
+	_, _ = w.Write(append(b, '"'))
+}
+
+// UnmarshalGQL reads a moment in RFC 3339.
+func (t *Time) UnmarshalGQL(v any) error {
+	text, ok := v.(string)
+	if !ok {
+		return errors.New("a Time is a string in the format of RFC 3339")
+	}
+	moment, err := time.Parse(time.RFC3339Nano, text)
+	*t = Time{Time: moment}
+	return err
+}
+
+// noMoment is the JSON of a value that is none.
+type noMoment struct {
+	Text string `json:"text"`
+}
+
+// MarshalJSON writes what is cached: a moment in RFC 3339, or an object with the text of what is none.
+func (t Time) MarshalJSON() ([]byte, error) {
+	if t.text != "" {
+		return json.Marshal(noMoment{t.text})
+	}
+	return t.Time.MarshalJSON()
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote, and nothing else.
+func (t *Time) UnmarshalJSON(data []byte) error {
+	*t = Time{}
+	if !bytes.HasPrefix(data, []byte("{")) {
+		if string(data) == "null" {
+			return errors.New("a moment is not null")
+		}
+		return t.Time.UnmarshalJSON(data)
+	}
+	var none noMoment
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&none); err != nil {
+		return err
+	}
+	if none.Text == "" {
+		return errors.New("a moment has neither a time nor a text")
+	}
+	t.text = none.Text
+	return nil
+}
