@@ -176,6 +176,33 @@ fragment TypeRef on __Type {
 	} } }
 }`
 
+// The operations of a batch share what may be asked of the schema, and one asks for all of it.
+func TestFault32IntrospectionOfABatch(t *testing.T) {
+	t.Parallel()
+	s := open(t, sqlite(t), "")
+	query, err := json.Marshal(graphiql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := `{"query": ` + string(query) + `}`
+	all := sendBatch(t, s.handler, "["+strings.Repeat(one+",", 9)+`{"query": "{ user(id: 1) { id } }"}]`)
+	answered, refused := 0, 0
+	for _, a := range all[:9] {
+		switch a.code() {
+		case "":
+			answered++
+		case "COMPLEXITY_LIMIT_EXCEEDED":
+			refused++
+		}
+	}
+	if answered < 1 || answered > 3 || answered+refused != 9 {
+		t.Errorf("%d were answered, %d refused", answered, refused)
+	}
+	if len(all[9].Errors) > 0 {
+		t.Error(all[9].Errors)
+	}
+}
+
 func TestIntrospection(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")

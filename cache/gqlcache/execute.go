@@ -83,6 +83,9 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	if len(errs) == 0 {
 		errs = b.spendComplexity(oc)
 	}
+	if len(errs) == 0 && doc.introspects {
+		errs = b.spendIntrospection(h.validation, oc)
+	}
 	switch {
 	case len(errs) > 0:
 		a.Response = h.fail(a.Context, errs)

@@ -19,8 +19,9 @@ const (
 // parsedDocument is a valid document, and what is known of it.
 type parsedDocument struct {
 	*ast.QueryDocument
-	nullable  map[*ast.OperationDefinition][]nullableUse
-	beyondInt map[*ast.OperationDefinition]gqlerror.List
+	nullable    map[*ast.OperationDefinition][]nullableUse
+	beyondInt   map[*ast.OperationDefinition]gqlerror.List
+	introspects bool
 }
 
 // newParsedDocument takes a document before it is executed for the first time, and takes @defer away:
@@ -30,6 +31,7 @@ func newParsedDocument(doc *ast.QueryDocument) *parsedDocument {
 		QueryDocument: doc,
 		nullable:      map[*ast.OperationDefinition][]nullableUse{},
 		beyondInt:     map[*ast.OperationDefinition]gqlerror.List{},
+		introspects:   introspects(doc),
 	}
 	for _, o := range doc.Operations {
 		atOnce(o.SelectionSet)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -25,8 +26,9 @@ const (
 
 // budget is what may be spent on a request: all operations of a batch share it.
 type budget struct {
-	steps      int // visits of selections and values by validation, and comparisons
-	complexity int // spent already
+	steps        int // visits of selections and values by validation, and comparisons
+	complexity   int // spent already
+	introspected int // fields of the schema, spent already
 }
 
 // validation parses and validates documents.
@@ -34,6 +36,11 @@ type validation struct {
 	schema    *ast.Schema
 	rules     []core.Rule // by name; the last one is made for each document
 	maxTokens int
+
+	introspection struct {
+		once  sync.Once
+		limit int // fields of the schema that a request may ask for
+	}
 }
 
 // newValidation chooses the rules. With hide, errors do not say what a client may have meant, which

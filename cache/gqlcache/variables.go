@@ -24,7 +24,8 @@ const beyondInt = "Int cannot represent non 32-bit signed integer value: "
 type coercer struct {
 	schema *ast.Schema
 	op     *ast.OperationDefinition
-	path   ast.Path // of the value at hand
+	name   string   // of the variable
+	path   ast.Path // of the value at hand in it
 }
 
 // coerce returns the values of an operation's variables. What has no value is left out, so that
@@ -32,7 +33,7 @@ type coercer struct {
 func (c *coercer) coerce(given map[string]any) (map[string]any, *gqlerror.Error) {
 	values := make(map[string]any, len(c.op.VariableDefinitions))
 	for _, def := range c.op.VariableDefinitions {
-		c.path = ast.Path{ast.PathName("variable"), ast.PathName(def.Variable)}
+		c.name = def.Variable
 		v, ok := given[def.Variable]
 		if !ok {
 			if def.Type.NonNull && def.DefaultValue == nil {
@@ -170,8 +171,9 @@ func whole(n json.Number) bool { return !strings.ContainsAny(string(n), ".eE") }
 // fail returns an error about the value at hand. gqlparser tells which variable it is by the path
 // alone, and the message is what people read.
 func (c *coercer) fail(format string, args ...any) *gqlerror.Error {
-	message := fmt.Sprintf(`Variable "$%s": %s`, c.path[1:].String(), fmt.Sprintf(format, args...))
-	err := &gqlerror.Error{Message: message, Path: slices.Clone(c.path)}
+	path := append(ast.Path{ast.PathName("variable"), ast.PathName(c.name)}, c.path...)
+	message := fmt.Sprintf(`Variable "$%s": %s`, path[1:].String(), fmt.Sprintf(format, args...))
+	err := &gqlerror.Error{Message: message, Path: path}
 	errcode.Set(err, errcode.ValidationFailed)
 	return err
 }
@@ -181,14 +183,14 @@ func (c *coercer) fail(format string, args ...any) *gqlerror.Error {
 func (c *coercer) outOfRange(v any) *gqlerror.Error {
 	err := c.fail("%s%s", beyondInt, show(v))
 	field := ""
-	for _, element := range c.path[2:] {
+	for _, element := range c.path {
 		if name, ok := element.(ast.PathName); ok {
 			field = string(name)
 		}
 	}
 	if field == "" {
 		walk := valueWalk{visit: func(_, argument string, use *ast.Value) {
-			if field == "" && use.Kind == ast.Variable && ast.PathName(use.Raw) == c.path[1] {
+			if field == "" && use.Kind == ast.Variable && use.Raw == c.name {
 				field = lastName(argument)
 			}
 		}}
