@@ -107,11 +107,11 @@ func TestFault28AGatewayStarts(t *testing.T) {
 			before.reads(t, k, "old", cache.SourceTier)
 		}
 		redis.save()
-		before.write(t, set("user:1", "new"))
 		for i := range 20 {
 			before.write(t, set(cache.Entity("user", fmt.Sprint("other ", i)), "x"))
 		}
-		redis.restart() // user 1 is there as it was before
+		before.write(t, set("user:1", "new")) // on a later page than the one that can be read
+		redis.restart()                       // user 1 is there as it was before
 		o.fail = func(p cache.Page) error {
 			if p.Detail == cache.ByName && p.After.Xid > 0 {
 				return errSlow
