@@ -1,0 +1,325 @@
+// Package policy reads what a schema says of its values beside how long they may be cached: what they
+// are made of, by @cacheRows and @cacheTag, and what mutations make untrue, by @cacheEvict.
+//
+// [Read] reads the directives of any schema. What they name in the database is checked by whoever has
+// the database, and what they name of Go values by whoever has those.
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// Rows is one @cacheRows: rows of the database that a value is made of.
+type Rows struct {
+	Table string
+	// Match chooses the rows. None: on a field every row of the table, on a type the row whose primary
+	// key is the object's own.
+	Match []Term
+	// Columns are those whose change makes the value untrue. Nil: all of them.
+	Columns []string
+}
+
+// Evict is one @cacheEvict: what a mutation makes untrue that no table shows.
+type Evict struct {
+	Tag  *Template // nil: an object of Type
+	Type string    // empty with Tag
+	ID   *Ref      // of the object; nil: every object of Type
+}
+
+// Truth is what a type or a field says its values are made of.
+type Truth struct {
+	Rows []Rows
+	Tags []Template
+}
+
+// Schema is what the directives of a schema say. It does not change.
+type Schema struct {
+	types  map[string]Truth
+	fields map[string]Truth
+	evicts map[string][]Evict
+	keys   map[string][]string
+}
+
+// Type returns what every object of a type is made of.
+func (s *Schema) Type(name string) Truth { return s.types[name] }
+
+// Field returns what a coordinate's own directives say.
+func (s *Schema) Field(coordinate string) Truth { return s.fields[coordinate] }
+
+// Evicts returns what a mutation's field makes untrue.
+func (s *Schema) Evicts(coordinate string) []Evict { return s.evicts[coordinate] }
+
+// Key returns the fields by which objects of a type are known: those of its @key, else id; none if it
+// has neither.
+func (s *Schema) Key(typeName string) []string { return s.keys[typeName] }
+
+// Read reads the directives of a schema. Every fault is reported, with its coordinate, all at once.
+//
+// attribute reports whether the values of an object type have something of this name that is no field
+// of the schema; nil: they have nothing.
+func Read(schema *ast.Schema, attribute func(typeName, name string) bool) (*Schema, error) {
+	r := &reader{schema: schema, attribute: attribute, read: &Schema{
+		types: map[string]Truth{}, fields: map[string]Truth{}, evicts: map[string][]Evict{}, keys: map[string][]string{},
+	}}
+	for name, def := range schema.Types {
+		if def.BuiltIn || def.Kind != ast.Object && def.Kind != ast.Interface {
+			continue
+		}
+		r.read.keys[name] = keyOf(def)
+		r.readType(def)
+	}
+	slices.SortFunc(r.faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return r.read, errors.Join(r.faults...)
+}
+
+// keyOf is the first @key of a type whose fields are scalars, as federation writes it, else id.
+func keyOf(def *ast.Definition) []string {
+	for _, d := range def.Directives.ForNames("key") {
+		a := d.Arguments.ForName("fields")
+		if a == nil {
+			continue
+		}
+		names := strings.Fields(strings.ReplaceAll(a.Value.Raw, ",", " "))
+		if len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return !isName(n) || def.Fields.ForName(n) == nil }) {
+			return names
+		}
+	}
+	if def.Fields.ForName("id") != nil {
+		return []string{"id"}
+	}
+	return nil
+}
+
+// reader collects what is read and what is wrong with it.
+type reader struct {
+	schema    *ast.Schema
+	attribute func(typeName, name string) bool
+	read      *Schema
+	faults    []error
+}
+
+func (r *reader) fault(coordinate, format string, args ...any) {
+	r.faults = append(r.faults, fmt.Errorf("%s: %w", coordinate, fmt.Errorf(format, args...)))
+}
+
+func (r *reader) readType(def *ast.Definition) {
+	t := r.truth(def.Name, def.Directives, func(ref Ref) error {
+		if ref.Origin != Key {
+			return fmt.Errorf("%v: on a type only {$key.field} is known", ref)
+		}
+		return r.attributeOf(def, ref, ref.Path)
+	})
+	if len(t.Rows) > 0 && len(r.read.keys[def.Name]) == 0 && slices.ContainsFunc(t.Rows, func(rows Rows) bool { return rows.Match == nil }) {
+		r.fault(def.Name, "@cacheRows without match needs a type with an id or a @key")
+	}
+	if len(r.read.keys[def.Name]) > 1 && slices.ContainsFunc(t.Rows, func(rows Rows) bool { return rows.Match == nil }) {
+		r.fault(def.Name, "@cacheRows needs a match here: the type is known by several fields, and their columns have an order of their own")
+	}
+	if len(t.Rows)+len(t.Tags) > 0 {
+		r.read.types[def.Name] = t
+	}
+	for _, f := range def.Fields {
+		r.readField(def, f)
+	}
+}
+
+func (r *reader) readField(def *ast.Definition, f *ast.FieldDefinition) {
+	coordinate := def.Name + "." + f.Name
+	t := r.truth(coordinate, f.Directives, func(ref Ref) error { return r.known(def, f, ref) })
+	if len(t.Rows)+len(t.Tags) > 0 {
+		r.read.fields[coordinate] = t
+	}
+	for _, d := range f.Directives.ForNames("cacheEvict") {
+		if def != r.schema.Mutation {
+			r.fault(coordinate, "@cacheEvict belongs on a field of the mutation type")
+			continue
+		}
+		if e, err := r.evict(def, f, d); err != nil {
+			r.fault(coordinate, "@cacheEvict: %w", err)
+		} else {
+			r.read.evicts[coordinate] = append(r.read.evicts[coordinate], e)
+		}
+	}
+}
+
+// truth reads @cacheRows and @cacheTag; known says what is wrong with a reference.
+func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref) error) (t Truth) {
+	for _, d := range list.ForNames("cacheRows") {
+		rows := Rows{Table: argument(d, "table")}
+		if rows.Table == "" {
+			r.fault(coordinate, "@cacheRows: the table has no name")
+		}
+		if match := argument(d, "match"); match != "" {
+			terms, err := parseMatch(match)
+			if err != nil {
+				r.fault(coordinate, "@cacheRows(match:): %w", err)
+			}
+			for _, term := range terms {
+				if err := known(term.Value); err != nil {
+					r.fault(coordinate, "@cacheRows(match:): %w", err)
+				}
+			}
+			rows.Match = terms
+		}
+		if a := d.Arguments.ForName("columns"); a != nil && a.Value.Kind == ast.ListValue {
+			rows.Columns = []string{}
+			for _, c := range a.Value.Children {
+				rows.Columns = append(rows.Columns, c.Value.Raw)
+			}
+			slices.Sort(rows.Columns)
+			rows.Columns = slices.Compact(rows.Columns)
+		}
+		t.Rows = append(t.Rows, rows)
+	}
+	for _, d := range list.ForNames("cacheTag") {
+		tag, err := parseTemplate(argument(d, "format"))
+		if err != nil {
+			r.fault(coordinate, "@cacheTag(format:): %w", err)
+			continue
+		}
+		for _, ref := range tag.Refs {
+			if err := known(ref); err != nil {
+				r.fault(coordinate, "@cacheTag(format:): %w", err)
+			}
+		}
+		t.Tags = append(t.Tags, tag)
+	}
+	return t
+}
+
+func argument(d *ast.Directive, name string) string {
+	if a := d.Arguments.ForName(name); a != nil && a.Value.Kind != ast.NullValue {
+		return a.Value.Raw
+	}
+	return ""
+}
+
+// known says what is wrong with a reference of a field.
+func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) error {
+	switch ref.Origin {
+	case Viewer:
+		return nil
+	case Args:
+		return r.argumentOf(f, ref)
+	case Parent:
+		if def == r.schema.Query || def == r.schema.Mutation || def == r.schema.Subscription {
+			return fmt.Errorf("%v: a root field has no parent", ref)
+		}
+		return r.attributeOf(def, ref, ref.Path)
+	}
+	return fmt.Errorf("%v: on a field {$parent.field}, {$args.name} and {$viewer} are known", ref)
+}
+
+// attributeOf says what is wrong with the path of a reference into an object.
+func (r *reader) attributeOf(def *ast.Definition, ref Ref, path []string) error {
+	for i, name := range path {
+		f := def.Fields.ForName(name)
+		if f == nil {
+			if r.attribute != nil && i == len(path)-1 && r.attribute(def.Name, name) {
+				return nil
+			}
+			return fmt.Errorf("%v: %s has no field %s", ref, def.Name, name)
+		}
+		named := r.schema.Types[f.Type.Name()]
+		isObject := named != nil && (named.Kind == ast.Object || named.Kind == ast.Interface)
+		last := i == len(path)-1
+		switch {
+		case f.Type.Elem != nil:
+			return fmt.Errorf("%v: %s.%s is a list", ref, def.Name, name)
+		case last && (isObject || named != nil && named.Kind == ast.Union):
+			return fmt.Errorf("%v: %s.%s is no scalar", ref, def.Name, name)
+		case !last && !isObject:
+			return fmt.Errorf("%v: %s.%s is no object", ref, def.Name, name)
+		}
+		def = named
+	}
+	return nil
+}
+
+// argumentOf says what is wrong with a reference to an argument.
+func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) error {
+	a := f.Arguments.ForName(ref.Path[0])
+	if a == nil {
+		return fmt.Errorf("%v: the field has no argument %s", ref, ref.Path[0])
+	}
+	typ := a.Type
+	for _, name := range ref.Path[1:] {
+		def := r.schema.Types[typ.Name()]
+		if typ.Elem != nil || def == nil || def.Kind != ast.InputObject {
+			return fmt.Errorf("%v: %s is no input object", ref, typ)
+		}
+		input := def.Fields.ForName(name)
+		if input == nil {
+			return fmt.Errorf("%v: %s has no field %s", ref, def.Name, name)
+		}
+		typ = input.Type
+	}
+	if def := r.schema.Types[typ.Name()]; typ.Elem != nil || def != nil && def.Kind == ast.InputObject {
+		return fmt.Errorf("%v: %s is no scalar", ref, typ)
+	}
+	return nil
+}
+
+func (r *reader) evict(def *ast.Definition, f *ast.FieldDefinition, d *ast.Directive) (e Evict, err error) {
+	known := func(ref Ref) error {
+		if ref.Origin != Result {
+			return r.known(def, f, ref)
+		}
+		named := r.schema.Types[f.Type.Name()]
+		isObject := named != nil && (named.Kind == ast.Object || named.Kind == ast.Interface)
+		switch {
+		case f.Type.Elem != nil:
+			return fmt.Errorf("%v: the result is a list", ref)
+		case len(ref.Path) == 0 && isObject:
+			return fmt.Errorf("%v: the result is no scalar; write {$result.field}", ref)
+		case len(ref.Path) > 0 && !isObject:
+			return fmt.Errorf("%v: the result is no object; write {$result}", ref)
+		case len(ref.Path) == 0:
+			return nil
+		}
+		return r.attributeOf(named, ref, ref.Path)
+	}
+	tag, typeName, id := argument(d, "tag"), argument(d, "type"), argument(d, "id")
+	switch {
+	case (tag == "") == (typeName == ""):
+		return e, errors.New("give tag or type, one of them")
+	case tag != "" && id != "":
+		return e, errors.New("id belongs to type")
+	case tag != "":
+		t, err := parseTemplate(tag)
+		if err != nil {
+			return e, err
+		}
+		for _, ref := range t.Refs {
+			if err := known(ref); err != nil {
+				return e, err
+			}
+		}
+		e.Tag = &t
+		return e, nil
+	}
+	named := r.schema.Types[typeName]
+	if named == nil || named.Kind != ast.Object && named.Kind != ast.Interface && named.Kind != ast.Union {
+		return e, fmt.Errorf("the schema has no object type %s", typeName)
+	}
+	e.Type = typeName
+	if id == "" {
+		return e, nil
+	}
+	inner, opened := strings.CutPrefix(strings.TrimSpace(id), "{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	if !opened || !closed {
+		return e, fmt.Errorf("id: %q is no reference: write {$args.name} or {$result.field}", id)
+	}
+	ref, err := parseRef(inner)
+	if err == nil {
+		err = known(ref)
+	}
+	e.ID = &ref
+	return e, err
+}

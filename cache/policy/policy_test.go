@@ -1,0 +1,127 @@
+package policy_test
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache/policy"
+)
+
+func load(t *testing.T, sdl string) *ast.Schema {
+	t.Helper()
+	schema, err := gqlparser.LoadSchema(&ast.Source{Name: "directives", Input: policy.Directives}, &ast.Source{Name: "test", Input: sdl})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+const shop = `
+type Query { products(category: String, in: Filter): [Product!]! @cacheRows(table: "products", match: "category = {$args.category}", columns: ["category"]) @cacheTag(format: "shelf-{$args.in.region}") }
+input Filter { region: ID }
+type Product @cacheRows(table: "products", match: "id = {$key.id}", columns: ["name", "category", "name"]) @cacheTag(format: "p{$key.id}") {
+  id: ID!
+  stock: Int! @cacheRows(table: "products", match: "id = {$parent.id}, region = {$viewer}", columns: [])
+  owner: User
+  mail: String @cacheRows(table: "users", match: "id = {$parent.owner.id}")
+}
+type User @cacheRows(table: "users") { id: ID! name: String }
+type Mutation {
+  recount(id: ID!): Product! @cacheEvict(tag: "shelf-{$result.id}") @cacheEvict(type: "Product", id: "{$args.id}") @cacheEvict(type: "User")
+  drop(id: ID!): ID! @cacheEvict(type: "Product", id: "{$result}")
+}
+`
+
+func TestReadTellsWhatDirectivesSay(t *testing.T) {
+	s, err := policy.Read(load(t, shop), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := func(origin policy.Origin, path ...string) policy.Ref { return policy.Ref{Origin: origin, Path: path} }
+	for _, test := range []struct {
+		name      string
+		got, want any
+	}{
+		{"rows of a type", s.Type("Product").Rows, []policy.Rows{{"products", []policy.Term{{"id", ref(policy.Key, "id")}}, []string{"category", "name"}}}},
+		{"rows of a type by its own key", s.Type("User").Rows, []policy.Rows{{Table: "users"}}},
+		{"rows of a root field", s.Field("Query.products").Rows, []policy.Rows{{"products", []policy.Term{{"category", ref(policy.Args, "category")}}, []string{"category"}}}},
+		{"several columns", s.Field("Product.stock").Rows, []policy.Rows{{"products", []policy.Term{{"id", ref(policy.Parent, "id")}, {"region", ref(policy.Viewer)}}, []string{}}}},
+		{"a path", s.Field("Product.mail").Rows, []policy.Rows{{"users", []policy.Term{{"id", ref(policy.Parent, "owner", "id")}}, nil}}},
+		{"a tag", s.Field("Query.products").Tags[0].String(), "shelf-{$args.in.region}"},
+		{"a tag of a type", s.Type("Product").Tags[0].String(), "p{$key.id}"},
+		{"key", s.Key("Product"), []string{"id"}},
+		{"evicted objects", len(s.Evicts("Mutation.recount")), 3},
+		{"evicted by the result", *s.Evicts("Mutation.drop")[0].ID, policy.Ref{Origin: policy.Result}},
+	} {
+		if !reflect.DeepEqual(test.got, test.want) {
+			t.Errorf("%s: got %#v, want %#v", test.name, test.got, test.want)
+		}
+	}
+}
+
+func TestReadReportsEveryFault(t *testing.T) {
+	for _, test := range []struct{ sdl, want string }{
+		{`type Query { a: Int @cacheRows(table: "t", match: "id = {$parent.id}") }`, "Query.a: @cacheRows(match:): {$parent.id}: a root field has no parent"},
+		{`type Query { a(x: Int): Int @cacheRows(table: "t", match: "id = {$args.y}") }`, "the field has no argument y"},
+		{`type Query { a(x: [Int]): Int @cacheRows(table: "t", match: "id = {$args.x}") }`, "[Int] is no scalar"},
+		{`type Query { a: Int @cacheRows(table: "t", match: "id") }`, `"id" is no match`},
+		{`type Query { a(x: Int): Int @cacheRows(table: "t", match: "id = {$args.x}, id = {$args.x}") }`, "matches the column id twice"},
+		{`type Query { a: Int @cacheRows(table: "t", match: "id = {$foo.x}") }`, "there is no $foo"},
+		{`type Query { a: Int @cacheRows(table: "t", match: "id = {$viewer.x}") }`, "the viewer is one text"},
+		{`type Query { a: Int @cacheTag(format: "x-{$args") }`, "has a { without a }"},
+		{`type Query { a: Int @cacheTag(format: "x}") }`, "has a } without a {"},
+		{`type Query { a: Int @cacheTag(format: "") }`, "it is empty"},
+		{`type Query { a: Int @cacheRows(table: "") }`, "the table has no name"},
+		{`type Query { a: A } type A @cacheRows(table: "t") { x: Int }`, "A: @cacheRows without match needs a type with an id or a @key"},
+		{`directive @key(fields: String!) on OBJECT type Query { a: A } type A @key(fields: "x y") @cacheRows(table: "t") { x: Int y: Int }`, "needs a match here"},
+		{`type Query { a: A } type A @cacheRows(table: "t", match: "id = {$parent.x}") { x: Int }`, "on a type only {$key.field} is known"},
+		{`type Query { a: A } type A { x: Int y: Int @cacheRows(table: "t", match: "id = {$parent.z}") }`, "A has no field z"},
+		{`type Query { a: A } type A { x: [Int] y: Int @cacheRows(table: "t", match: "id = {$parent.x}") }`, "A.x is a list"},
+		{`type Query { a: A } type A { x: A y: Int @cacheRows(table: "t", match: "id = {$parent.x}") }`, "A.x is no scalar"},
+		{`type Query { a: Int @cacheEvict(tag: "x") }`, "@cacheEvict belongs on a field of the mutation type"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict }`, "give tag or type"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x", type: "Query") }`, "give tag or type"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Nothing") }`, "no object type Nothing"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Query", id: "7") }`, "is no reference"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x-{$result.id}") }`, "the result is no object"},
+	} {
+		t.Run(test.sdl, func(t *testing.T) {
+			_, err := policy.Read(load(t, test.sdl), nil)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+	_, err := policy.Read(load(t, `type Query { a: Int @cacheRows(table: "") b: Int @cacheTag(format: "") }`), nil)
+	if err == nil || !strings.Contains(err.Error(), "Query.a") || !strings.Contains(err.Error(), "Query.b") {
+		t.Errorf("both faults should be told: %v", err)
+	}
+}
+
+func TestAttributesThatAreNoFields(t *testing.T) {
+	schema := load(t, `type Query { a: A } type A { x: Int y: Int @cacheRows(table: "t", match: "id = {$parent.hidden}") }`)
+	if _, err := policy.Read(schema, func(typeName, name string) bool { return typeName == "A" && name == "hidden" }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	s, err := policy.Read(load(t, `
+directive @key(fields: String!) repeatable on OBJECT
+type Query { a: A b: B c: C }
+type A @key(fields: "org name") { org: ID! name: String! }
+type B @key(fields: "a { org }") @key(fields: "id") { id: ID! a: A }
+type C { x: Int }`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{"A": {"org", "name"}, "B": {"id"}, "C": nil} {
+		if got := s.Key(name); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+}

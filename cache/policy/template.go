@@ -1,0 +1,142 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Origin is what a [Ref] begins with.
+type Origin string
+
+// The origins.
+const (
+	Parent Origin = "parent" // the object that the field belongs to
+	Args   Origin = "args"   // the field's arguments, defaults filled in
+	Key    Origin = "key"    // the fields by which an object of the type is known
+	Result Origin = "result" // what a mutation returned
+	Viewer Origin = "viewer" // who asks
+)
+
+// Ref names a value that is known when a field is resolved: {$parent.id}, {$args.input.country}.
+type Ref struct {
+	Origin Origin
+	Path   []string // none for {$viewer}, and for {$result} of a scalar
+}
+
+func (r Ref) String() string {
+	return "{$" + strings.Join(append([]string{string(r.Origin)}, r.Path...), ".") + "}"
+}
+
+// parseRef reads what stands between braces.
+func parseRef(text string) (Ref, error) {
+	inner, ok := strings.CutPrefix(strings.TrimSpace(text), "$")
+	names := strings.Split(inner, ".")
+	r := Ref{Origin: Origin(names[0])}
+	if len(names) > 1 {
+		r.Path = names[1:]
+	}
+	if !ok || slices.ContainsFunc(names, func(n string) bool { return !isName(n) }) {
+		return r, fmt.Errorf("{%s} is no reference: write {$parent.field}, {$args.name}, {$key.field}, {$result.field} or {$viewer}", text)
+	}
+	switch r.Origin {
+	case Parent, Args, Key:
+		if len(r.Path) == 0 {
+			return r, fmt.Errorf("{%s} names nothing: write {$%s.name}", text, r.Origin)
+		}
+	case Result:
+	case Viewer:
+		if len(r.Path) > 0 {
+			return r, fmt.Errorf("{%s}: the viewer is one text; write {$viewer}", text)
+		}
+	default:
+		return r, fmt.Errorf("{%s}: there is no $%s", text, r.Origin)
+	}
+	return r, nil
+}
+
+func isName(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if c != '_' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// Template is text with references: "price-list-{$args.region}".
+type Template struct {
+	Texts []string // what stands before, between and after the references: one more than there are
+	Refs  []Ref
+}
+
+func (t Template) String() string {
+	var b strings.Builder
+	for i, text := range t.Texts {
+		b.WriteString(text)
+		if i < len(t.Refs) {
+			b.WriteString(t.Refs[i].String())
+		}
+	}
+	return b.String()
+}
+
+// parseTemplate reads a template. A brace that is no part of a reference is an error.
+func parseTemplate(text string) (t Template, err error) {
+	rest := text
+	for {
+		before, after, found := strings.Cut(rest, "{")
+		t.Texts = append(t.Texts, before)
+		if strings.Contains(before, "}") {
+			return t, fmt.Errorf("%q has a } without a {", text)
+		}
+		if !found {
+			break
+		}
+		inner, tail, closed := strings.Cut(after, "}")
+		if !closed {
+			return t, fmt.Errorf("%q has a { without a }", text)
+		}
+		ref, err := parseRef(inner)
+		if err != nil {
+			return t, err
+		}
+		t.Refs, rest = append(t.Refs, ref), tail
+	}
+	if text == "" {
+		return t, errors.New("it is empty")
+	}
+	return t, nil
+}
+
+// Term is one condition of a match: the rows whose column holds the value.
+type Term struct {
+	Column string
+	Value  Ref
+}
+
+func (t Term) String() string { return t.Column + " = " + t.Value.String() }
+
+// parseMatch reads `column = {…}`, several joined by commas.
+func parseMatch(text string) (terms []Term, err error) {
+	for part := range strings.SplitSeq(text, ",") {
+		column, value, found := strings.Cut(part, "=")
+		column, value = strings.TrimSpace(column), strings.TrimSpace(value)
+		inner, opened := strings.CutPrefix(value, "{")
+		inner, closed := strings.CutSuffix(inner, "}")
+		if !found || !opened || !closed || !isName(column) {
+			return nil, fmt.Errorf("%q is no match: write column = {$parent.field}, several joined by commas", text)
+		}
+		if slices.ContainsFunc(terms, func(t Term) bool { return t.Column == column }) {
+			return nil, fmt.Errorf("%q matches the column %s twice", text, column)
+		}
+		ref, err := parseRef(inner)
+		if err != nil {
+			return nil, err
+		}
+		terms = append(terms, Term{column, ref})
+	}
+	return terms, nil
+}
