@@ -76,6 +76,9 @@ func (c *Cache) NewBatch() *Batch {
 	return &Batch{Patience: DefaultPatience, cache: c}
 }
 
+// Observed reports whether somebody looks at what is loaded.
+func (b *Batch) Observed() bool { return b.Observe != nil }
+
 // Expect says that n more fields, or -n fewer, may ask for something. Whoever ends the last one loads
 // the batch that waits for it.
 func (b *Batch) Expect(ctx context.Context, n int) {

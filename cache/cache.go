@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,10 @@ type Cache struct {
 	doubts   *rate.Limiter // of connections to be made anew
 	rival    string        // the database whose entries were told of last; of the goroutine that claims
 	stats    Stats
+	late     late
+	catchUps chan *catchUp
+	// numberless is how many evictions there were of which no snapshot tells.
+	numberless atomic.Uint64
 
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutines that Close waits for
@@ -130,8 +135,13 @@ func New(o Options) (*Cache, error) {
 	}
 	c.flights.ended.L = &c.flights.mu
 	if c.outbox != nil {
+		c.catchUps = make(chan *catchUp)
 		c.trust = newTrust(o.Lease)
 		c.follow(ctx)
+	}
+	if t, ok := c.shared.(Tagger); ok && c.outbox != nil {
+		c.late.added = make(chan struct{}, 1)
+		c.done.Go(func() { c.fillLate(ctx, t) })
 	}
 	if n, ok := c.shared.(Notifier); ok {
 		c.done.Go(func() { c.listen(ctx, n) })
@@ -179,6 +189,20 @@ func (c *Cache) Peek(item Item) (r Result, ok bool) {
 	return r, ok
 }
 
+// PeekSettled is Peek where nothing else follows from a hit: it reports false for a value that is to be
+// refreshed or audited, which [Batch.Load] does. audit says that it was chosen for an audit: see
+// [Request].
+func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
+	now := time.Now()
+	if !c.peek(&item, now, &r) {
+		return r, false, false
+	}
+	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) {
+		return Result{}, false, audit
+	}
+	return r, true, false
+}
+
 // peek puts an item's value into r, which is empty, if memory has it.
 func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	if item.MaxAge <= 0 || !c.trust.holds(now) {
@@ -189,7 +213,7 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 		return false
 	}
 	c.stats.MemoryHits.Add(1)
-	r.Value, r.Tier, r.Loaded, r.Ends, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Stamp
+	r.Value, r.Tier, r.Loaded, r.Ends, r.Tags, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Tags, e.Stamp
 	return true
 }
 
@@ -205,7 +229,7 @@ type Source interface {
 	// is called once for everything that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
 	// be given what is read for one caller: it must not depend on who asks. An error that is about one of the
 	// things read wraps [ErrRow]: the requests are then loaded in smaller parts, so that only those fail
-	// that cannot be read.
+	// that cannot be read. A value may be a *[Loaded].
 	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 
 	// Also names what the statement that reads the request reads besides; it is cached along.
@@ -221,6 +245,8 @@ type Request struct {
 	Item
 	Source Source
 	Arg    any // what the source knows the item by
+	// Audit has a hit in memory audited, unless one was a moment ago.
+	Audit bool
 }
 
 // Result is the answer to a [Request].
@@ -237,6 +263,8 @@ type Result struct {
 	Stale bool
 	// Joined marks a value that another reader's load brought.
 	Joined bool
+	// Tags are what makes the value untrue beside the item's own tags.
+	Tags []Tag
 	// Stamp holds as long as nothing is known to have made the value untrue; nil if it is not kept.
 	Stamp *Stamp
 }
@@ -253,5 +281,5 @@ const (
 
 // entryResult is the result that an entry of a tier is.
 func entryResult(e *Entry, t Tier) Result {
-	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends, Stamp: e.Stamp}
+	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends, Tags: e.Tags, Stamp: e.Stamp}
 }

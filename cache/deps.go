@@ -89,6 +89,15 @@ func (d *Deps) read(requests []Request, results []Result) {
 	}
 }
 
+// Hit notes that an item was answered from memory, for who asked [Cache.PeekSettled]. d may be nil.
+func (d *Deps) Hit(item Item, r Result) {
+	for ; d != nil; d = d.parent {
+		d.mu.Lock()
+		d.note(&item, &r)
+		d.mu.Unlock()
+	}
+}
+
 func (d *Deps) note(item *Item, r *Result) {
 	d.names = append(d.names, string(item.Key))
 	if !sameTags(item.Tags, d.tags) { // things of one kind share theirs
@@ -96,6 +105,9 @@ func (d *Deps) note(item *Item, r *Result) {
 		for _, t := range item.Tags {
 			d.names = append(d.names, string(t))
 		}
+	}
+	for _, t := range r.Tags {
+		d.names = append(d.names, string(t))
 	}
 	if r.Tier == SourceTier || !r.Loaded.Before(d.began) { // or loaded along with another part
 		d.loaded++

@@ -47,6 +47,15 @@ func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }
 
+// localEntry is the entry of a value that has no JSON. It must not leave this process.
+func localEntry(value any, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) *Entry {
+	loaded = loaded.UTC().Truncate(time.Millisecond)
+	return &Entry{
+		Value: value, Loaded: loaded, Seen: seen, Stamp: stamp,
+		Ends: loaded.Add(maxAge - time.Duration(early*float64(maxAge))).Truncate(time.Millisecond),
+	}
+}
+
 // inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a
 // lease.
 func (c *Cache) inMemory(e *Entry) *Entry {

@@ -90,6 +90,9 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 // A write of another epoch than was polled last has a number that says nothing here. The next poll tells
 // whether the database is another one now; until then nothing cached is served.
 func (c *Cache) learn(w Write) (dropped int) {
+	if w.Xid == 0 || c.outbox == nil {
+		c.numberless.Add(1)
+	}
 	c.learning.RLock()
 	defer c.learning.RUnlock()
 	ours := w.Xid == 0 || w.Epoch == c.floors.epoch()

@@ -87,6 +87,19 @@ func (f *floors) epoch() Epoch {
 	return ""
 }
 
+// admit reports whether a read in the snapshot saw every write of the tags that is known.
+func (f *floors) admit(tags []Tag, seen Snapshot) bool {
+	if seen.Epoch != f.epoch() {
+		return false
+	}
+	for _, t := range tags {
+		if p := f.table[f.slot(string(t))].Load(); p != nil && !p.Admits(seen) {
+			return false
+		}
+	}
+	return true
+}
+
 // reset forgets all floors, whose writes are not what their numbers say any more; nothing that does not cover
 // the horizon is served from then on.
 func (f *floors) reset(horizon Snapshot) {

@@ -69,18 +69,32 @@ type poller struct {
 	began  time.Time // the poll
 	detail Detail    // of a poll's first page
 	kept   chan struct{}
+	// undoneNow collects the writes that are not done, while somebody catches up; else nil.
+	undoneNow []Write
 }
 
 // loop polls until ctx ends, and logs when the lease is lost and found.
 func (p *poller) loop(ctx context.Context, trusted bool) {
 	var cause error
-	p.every(ctx, pollEvery, func(ctx context.Context) {
-		if err := p.poll(ctx); err != nil && ctx.Err() == nil {
+	note := func(err error) {
+		if err != nil && ctx.Err() == nil {
 			cause = err
 			p.stats.PollFaults.Add(1)
 			if errors.Is(err, ErrStandby) {
 				p.doubt()
 			}
+		}
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u := <-p.catchUps:
+			note(p.serve(ctx, u))
+		case <-tick.C:
+			note(p.poll(ctx))
 		}
 		switch holds := p.trust.holds(time.Now()); {
 		case trusted && !holds:
@@ -91,7 +105,7 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 			p.log.Info("the outbox answers again: serving what is cached")
 			trusted = true
 		}
-	})
+	}
 }
 
 // poll learns what was committed since the last poll and renews the lease, which counts from before the first
@@ -191,6 +205,7 @@ func (p *poller) apply(news News) {
 		w.Epoch = news.Snapshot.Epoch
 		if !w.Done && p.shared != nil {
 			p.undone.add(w.Xid, time.Now().Add(-w.Age))
+			p.caught(w.Write)
 		}
 		if w.Everything {
 			p.forget(news.Snapshot)
@@ -203,6 +218,7 @@ func (p *poller) apply(news News) {
 	}
 	if news.Sum.Undone && p.shared != nil {
 		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
+		p.caught(Write{Eviction: news.Sum.Eviction})
 	}
 	if news.Sum.Everything {
 		p.forget(news.Snapshot)

@@ -49,6 +49,15 @@ func (g *Generations) Stamp(item Item) *Stamp {
 	return s
 }
 
+// StampTags is the stamp of tags alone.
+func (g *Generations) StampTags(tags []Tag) *Stamp {
+	s := &Stamp{g.epoch.Load(), make([]mark, 0, len(tags))}
+	for _, t := range tags {
+		s.marks = append(s.marks, g.mark(string(t)))
+	}
+	return s
+}
+
 func (g *Generations) mark(name string) mark {
 	slot := g.slot(name)
 	return mark{slot, g.table[slot].Load()}

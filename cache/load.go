@@ -1,11 +1,13 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -128,8 +130,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 			rest = append(rest, f)
 			continue
 		}
-		e.Stamp = f.stamp
-		fills = append(fills, Fill{f.Item, f.stamp, c.inMemory(e)})
+		fills = append(fills, Fill{Item: f.Item, Ticket: e.Stamp, Entry: c.inMemory(e)})
 		landed = append(landed, entryResult(e, SharedTier))
 		hit = append(hit, f)
 	}
@@ -205,6 +206,15 @@ func (c *Cache) noteLacked(missing, asked int) {
 
 // serves reports whether an entry of the shared tier may be served, and decodes it.
 func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
+	e.Stamp = f.stamp
+	if len(e.Tags) > 0 {
+		own, ok := c.stampOf(e.Tags, e.Seen)
+		if !ok {
+			c.stats.BelowFloor.Add(1)
+			return false
+		}
+		e.Stamp = Join(f.stamp, own)
+	}
 	if c.outbox != nil {
 		switch c.floors.judge(f.Item, e.Seen, trusted) {
 		case Serve:
@@ -319,13 +329,18 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	}
 	keep := c.keeps(loaded.seen)
 	early := rand.Float64() * jitter
+	fs = c.landOwn(g.ctx, fs, &loaded)
 	results := make([]Result, len(fs))
 	memory := make([]Fill, 0, len(fs))
 	shared := make([]Fill, 0, len(fs))
 	for i, f := range fs {
 		r := &results[i]
-		*r = Result{Value: loaded.values[i], Loaded: loaded.started, Stale: loaded.made.Stale}
-		if f.MaxAge <= 0 {
+		*r = Result{Value: loaded.values[i], Loaded: loaded.started}
+		own, maxAge := loaded.own[i], f.MaxAge
+		if own.MaxAge > 0 {
+			maxAge = min(maxAge, own.MaxAge)
+		}
+		if maxAge <= 0 {
 			r.Unstored = "its max age is 0"
 			continue
 		}
@@ -333,28 +348,54 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			r.Unstored = "it was read from another database than the one whose writes are polled"
 			continue
 		}
-		if r.Unstored = loaded.made.Unkept; r.Unstored != "" {
+		made, seen := loaded.made, loaded.seen
+		if own.Made != nil {
+			made = *own.Made
+		}
+		if r.Stale = made.Stale; r.Stale {
+			own.Unstored = cmp.Or(own.Unstored, "a part may no longer be true")
+		}
+		if r.Unstored = cmp.Or(own.Unstored, made.Unkept); r.Unstored != "" {
 			continue
 		}
-		stamp := loaded.stamp(f)
-		e, err := newEntry(loaded.values[i], shapeOf(f.Request), loaded.started, f.MaxAge, early, loaded.seen, stamp)
-		if err != nil {
+		stamp := f.stamp
+		if len(made.Names) > 0 {
+			stamp = Join(stamp, made.Stamp)
+		}
+		if len(own.Tags) > 0 {
+			tags, ok := c.stampOf(own.Tags, seen)
+			if !ok || loaded.numberless != c.numberless.Load() {
+				r.Unstored = "a write came in between"
+				continue
+			}
+			stamp = Join(stamp, tags)
+		}
+		e, err := newEntry(loaded.values[i], shapeOf(f.Request), loaded.started, maxAge, early, seen, stamp)
+		if err != nil && own.Local == "" {
 			r.Err = err
 			continue
 		}
-		e.Ends = earlier(e.Ends, loaded.made.Ends)
-		r.Ends, r.Stamp = e.Ends, stamp
-		memory = append(memory, Fill{f.Item, stamp, c.inMemory(e)})
+		if err != nil {
+			e = localEntry(loaded.values[i], loaded.started, maxAge, early, seen, stamp)
+		}
+		e.Ends, e.Tags = earlier(e.Ends, made.Ends), own.Tags
+		r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
+		memory = append(memory, Fill{Item: f.Item, Ticket: stamp, Entry: c.inMemory(e)})
+		fill := Fill{Item: f.Item, Ticket: f.shared, Entry: e}
 		switch {
 		case c.shared == nil:
-		case !f.names(loaded.made.Names):
+		case own.Local != "":
+			r.Unstored = own.Local
+		case !f.names(made.Names):
 			r.Unstored = "its tags do not name all that its source read through the cache"
 		case f.shared == nil:
 			r.Unstored = "the shared tier does not answer, or another load fills it"
 		case e.Absent() && !c.absent.Allow():
 			r.Unstored = "too many rows that are not there were asked for"
-		default:
-			shared = append(shared, Fill{f.Item, f.shared, e})
+		case len(own.Tags) > 0 && (c.late.added == nil || !c.late.add(fill)):
+			r.Unstored = "what it holds cannot be followed in the shared tier"
+		case len(own.Tags) == 0:
+			shared = append(shared, fill)
 		}
 	}
 	c.fillMemory(g.ctx, memory)
@@ -418,15 +459,36 @@ type loaded struct {
 	started time.Time
 	values  []any
 	seen    Snapshot
-	made    Made // of what the source read through a cache
+	made    Made     // of what the source read through a cache
+	own     []Loaded // what the source said of each value
+	// numberless is how many evictions there were, before the source was asked, of which no snapshot tells.
+	numberless uint64
 }
 
-// stamp is that of a flight's value: its own, and of what its source read.
-func (l *loaded) stamp(f *flight) *Stamp {
-	if len(l.made.Names) == 0 {
-		return f.stamp
+// landOwn takes apart what the source said of single values, and lands those that failed by themselves. The
+// others come back.
+func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight {
+	l.own = make([]Loaded, len(fs))
+	left, n := fs, 0
+	for i, f := range fs {
+		own, ok := l.values[i].(*Loaded)
+		if ok && own.Err != nil {
+			if n == i { // the first one: the flights are the group's
+				left = slices.Clone(fs[:i])
+			}
+			c.landFailed(ctx, []*flight{f}, own.Err)
+			continue
+		}
+		if ok {
+			l.own[n], l.values[n] = *own, own.Value
+		} else {
+			l.values[n] = l.values[i]
+		}
+		if n++; n <= i {
+			left = append(left, f)
+		}
 	}
-	return Join(f.stamp, l.made.Stamp)
+	return left[:n]
 }
 
 // ask calls the source, when it is its turn.
@@ -446,7 +508,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 		requests[i] = f.Request
 	}
 	polled := c.floors.polled.Load()
-	a := loaded{started: time.Now()}
+	a := loaded{started: time.Now(), numberless: c.numberless.Load()}
 	var err error
 	a.values, a.seen, err = askSource(ctx, source, requests)
 	if deps.isRead() {

@@ -158,3 +158,25 @@ func (f *flight) names(all []string) bool {
 	}
 	return true
 }
+
+// LoadContext returns a context that ends with load, which a [Source] was given, belongs to that load as
+// far as the cache is concerned, and holds the values of another one: that of the caller whose request
+// is being loaded. Loads of several callers are carried together, so load holds the values of any of
+// them.
+func LoadContext(load, caller context.Context) context.Context {
+	return loadContext{load, caller}
+}
+
+type loadContext struct {
+	context.Context
+	caller context.Context
+}
+
+// Value implements [context.Context].
+func (c loadContext) Value(key any) any {
+	switch key.(type) {
+	case loadingKey, depsKey:
+		return c.Context.Value(key)
+	}
+	return c.caller.Value(key)
+}

@@ -23,13 +23,18 @@ const auditPause = time.Second
 // hit does in the background what follows from some of the hits: what ends soon is refreshed, and one in so
 // many is audited. It is called with hits in memory.
 func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Time) {
-	age := found.Ends.Sub(found.Loaded)
-	if age >= refreshLeast && found.Ends.Sub(now) < time.Duration(refreshPart*float64(age)) {
+	if found.refreshes(now) {
 		c.refresh(ctx, r, found)
 	}
-	if c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0 && c.audits.Allow() {
+	if c.auditEvery > 0 && (r.Audit || rand.IntN(c.auditEvery) == 0) && c.audits.Allow() {
 		c.audit(ctx, r, found)
 	}
+}
+
+// refreshes reports whether a hit is to be read again in the background.
+func (r *Result) refreshes(now time.Time) bool {
+	age := r.Ends.Sub(r.Loaded)
+	return age >= refreshLeast && r.Ends.Sub(now) < time.Duration(refreshPart*float64(age))
 }
 
 // refresh loads an item anew unless somebody does already.
@@ -54,7 +59,7 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	go func(r Request, found Result) {
 		defer func() { <-c.auditor }()
 		defer c.end(g)
-		stamp := c.Generations().Stamp(r.Item)
+		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().StampTags(found.Tags))
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
 		inside, l, _ := c.enter(ctx, 0, false)
@@ -62,6 +67,12 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 		l.end()
 		if err != nil {
 			return
+		}
+		if own, ok := values[0].(*Loaded); ok {
+			if own.Err != nil {
+				return
+			}
+			values[0] = own.Value
 		}
 		c.stats.Audits.Add(1)
 		now, err1 := json.Marshal(values[0])

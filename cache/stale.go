@@ -169,6 +169,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	}
 	for i, f := range ask {
 		if e := entries[i]; e != nil && c.serves(f, e, true) {
+			e.Stamp = nil // it is of the shared tier, and of no use to who makes something of it
 			found[at[i]] = e
 		}
 	}

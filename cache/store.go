@@ -22,6 +22,7 @@ type Entry struct {
 	Loaded time.Time // when it was read from the database
 	Ends   time.Time // when it may no longer be served
 	Seen   Snapshot  // which writes it saw
+	Tags   []Tag     // what makes it untrue beside its item's tags: see [Loaded]
 	Stamp  *Stamp    // taken before it was loaded; in the memory tier only
 }
 
@@ -37,6 +38,8 @@ type Fill struct {
 	Item   Item
 	Ticket Ticket
 	Entry  *Entry
+	// Generations are those of the entry's own tags, as [Tagger] returned them.
+	Generations map[Tag]string
 }
 
 // Eviction names what became untrue.
@@ -87,6 +90,13 @@ var ErrRefused = errors.New("refused")
 type Prober interface {
 	// Probe fails with the first error of an announcement, a fill, a look and an eviction.
 	Probe(ctx context.Context) error
+}
+
+// Tagger is a [Store] that keeps entries with tags of their own, beside those of their items.
+type Tagger interface {
+	// Generations returns the generation of each tag, and makes those that are not there. An eviction of
+	// a tag ends its generation.
+	Generations(ctx context.Context, tags []Tag) (map[Tag]string, error)
 }
 
 // Announcer is a [Store] that can do two steps of the protocol in one round trip.

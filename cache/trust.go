@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,10 +15,12 @@ type trust struct {
 	began atomic.Int64 // nanoseconds after start; negative before the first poll
 	mu    sync.Mutex   // held to change began
 	lost  int64        // when the lease was ended last; guarded by mu
+	// renewed is closed by the next poll that succeeds; guarded by mu.
+	renewed chan struct{}
 }
 
 func newTrust(lease time.Duration) *trust {
-	t := &trust{lease: lease, start: time.Now()}
+	t := &trust{lease: lease, start: time.Now(), renewed: make(chan struct{})}
 	t.began.Store(-1)
 	return t
 }
@@ -29,6 +32,8 @@ func (t *trust) renew(began time.Time) {
 	defer t.mu.Unlock()
 	if at := int64(began.Sub(t.start)); at >= t.lost {
 		t.began.Store(at)
+		close(t.renewed)
+		t.renewed = make(chan struct{})
 	}
 }
 
@@ -41,6 +46,26 @@ func (t *trust) lose() {
 	defer t.mu.Unlock()
 	t.lost = int64(time.Since(t.start))
 	t.began.Store(-1)
+}
+
+// awaitPoll waits for a successful poll that began after a moment, for at most two leases. It reports
+// whether there was one.
+func (t *trust) awaitPoll(ctx context.Context, after time.Time) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*t.lease)
+	defer cancel()
+	for {
+		t.mu.Lock()
+		renewed := t.renewed
+		t.mu.Unlock()
+		if t.began.Load() > int64(after.Sub(t.start)) {
+			return true
+		}
+		select {
+		case <-renewed:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // holds reports whether what is cached may be served at a moment. Without an outbox, nil, nobody polls, and

@@ -85,6 +85,12 @@ func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Str
 	return collect(ctx, &Deps{parent: DepsOf(ctx), watch: w, where: where})
 }
 
+// CollectApart is [Watch.Collect] for what a source makes of one request alone: what ctx collects already
+// hears nothing of it. The source passes it on: see [Loaded].
+func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Deps) {
+	return collect(ctx, &Deps{watch: w, where: where})
+}
+
 // Unwatched returns a context whose statements belong to nothing that is stored: those of a health check,
 // of a background job, of a session that is looked up before an operation begins. What is read through
 // the cache with it is collected as ever.

@@ -122,7 +122,8 @@ func tagsOf(items []cache.Item) (tags []cache.Tag, at map[cache.Tag]int) {
 	return tags, at
 }
 
-// Get reads a batch in one round trip: the entries and the generations of their tags.
+// Get reads a batch in one round trip: the entries and the generations of their tags. Entries with tags of
+// their own take another one.
 func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	if len(items) == 0 {
 		return []*cache.Entry{}, nil
@@ -132,7 +133,11 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 	if err != nil {
 		return nil, s.fault(ctx, "get", err)
 	}
-	return entries(items, at, values), nil
+	found, own := entries(items, at, values)
+	if err := s.confirm(ctx, found, own); err != nil {
+		return nil, s.fault(ctx, "get", err)
+	}
+	return found, nil
 }
 
 // names are what a batch is read by: first the entries, then the generations.
@@ -148,8 +153,8 @@ func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 }
 
 // entries are those of items that the values hold, which are those of [Store.names].
-func entries(items []cache.Item, at map[cache.Tag]int, values []*string) []*cache.Entry {
-	entries := make([]*cache.Entry, len(items))
+func entries(items []cache.Item, at map[cache.Tag]int, values []*string) (entries []*cache.Entry, own []owned) {
+	entries = make([]*cache.Entry, len(items))
 	now := time.Now()
 	for i, item := range items {
 		if values[i] == nil {
@@ -161,9 +166,12 @@ func entries(items []cache.Item, at map[cache.Tag]int, values []*string) []*cach
 		}
 		if current(item, generations, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
 			entries[i] = e
+			if takeOwn(e, item, generations); len(e.Tags) > 0 {
+				own = append(own, owned{i, generations})
+			}
 		}
 	}
-	return entries
+	return entries, own
 }
 
 // GetOrBegin implements [cache.Announcer], in one pipeline.
@@ -190,7 +198,11 @@ func (s *Store) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.En
 	if err := got.read(values); err != nil {
 		return nil, nil, s.fault(ctx, "begin", err)
 	}
-	return entries(items, at, values), a.tickets(items, at), nil
+	found, own := entries(items, at, values)
+	if err := s.confirm(ctx, found, own); err != nil {
+		return nil, nil, s.fault(ctx, "begin", err)
+	}
+	return found, a.tickets(items, at), nil
 }
 
 // current reports whether an entry was loaded under the generations that its item's tags have now.
@@ -412,7 +424,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		}
 		c := &calls[len(calls)-1]
 		c.keys = append(c.keys, s.fence(f.Item.Key), s.key(f.Item.Key))
-		c.args = append(c.args, t.token, encode(f.Item.Key, f.Entry, t.generations), left)
+		c.args = append(c.args, t.token, encode(f.Item.Key, f.Entry, generationsOf(t, f)), left)
 	}
 	if s.lacks.scripts.Load() {
 		return s.fillByTransactions(ctx, calls)

@@ -35,6 +35,39 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 				t.Errorf("got %v, %v", es, err)
 			}
 		},
+		"tags of its own end an entry": func(t *testing.T, s *suite) {
+			tagger, ok := s.Store.(cache.Tagger)
+			if !ok {
+				return // memory knows the stamps of such tags
+			}
+			fill := func(item cache.Item, own ...cache.Tag) {
+				t.Helper()
+				e := entry("1")
+				e.Tags = own
+				ticket := s.begin(t, item)
+				generations, err := tagger.Generations(t.Context(), own)
+				if err != nil || len(generations) != len(own) {
+					t.Fatalf("Generations: %v, %v", generations, err)
+				}
+				if n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: ticket, Entry: e, Generations: generations}}); n != 1 || err != nil {
+					t.Fatalf("Fill: %d, %v", n, err)
+				}
+			}
+			tagged := cache.Item{Key: "{query}:list", Tags: []cache.Tag{"{users}"}, MaxAge: time.Minute}
+			for _, evicted := range []cache.Tag{"{row:1}", "{row:2}", "{users}"} {
+				fill(tagged, "{row:1}", "{row:2}")
+				fill(price)
+				if got := s.get(t, tagged); got == nil || len(got.Tags) != 2 || got.Tags[0] != "{row:1}" {
+					t.Fatalf("before: %+v", got)
+				}
+				s.evict(t, cache.Eviction{Tags: []cache.Tag{"{row:3}"}})
+				s.want(t, tagged, "1")
+				s.evict(t, cache.Eviction{Tags: []cache.Tag{evicted}})
+				s.want(t, tagged, "")
+				s.want(t, price, "1")
+				s.evict(t, cache.Eviction{Keys: []cache.Key{tagged.Key, price.Key}})
+			}
+		},
 		"an empty batch is no error": func(t *testing.T, s *suite) {
 			if es, err := s.Get(t.Context(), nil); err != nil || len(es) != 0 {
 				t.Errorf("Get: %v, %v", es, err)

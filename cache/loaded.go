@@ -1,0 +1,112 @@
+package cache
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Loaded is a value with what is known of it only once it was read. A [Source] may return it in the place
+// of the value. It is not kept itself.
+type Loaded struct {
+	Value any
+	// Err is what this request alone failed with.
+	Err error
+	// Tags name what makes the value untrue beside the item's own tags, such as the rows that it holds.
+	Tags []Tag
+	// MaxAge is how long the value may be kept, if that is less than the item's. 0: it says nothing.
+	MaxAge time.Duration
+	// Made is what the value was made of through the cache, if that was collected for it alone.
+	Made *Made
+	// Unstored says why the value may not be stored; "" if it may.
+	Unstored string
+	// Local says why the value may not leave this process; "" if it may.
+	Local string
+}
+
+// maxLate bounds the entries that wait for a poll before they fill the shared tier.
+const maxLate = 1000
+
+// late is entries with tags that were known only after the read. Nobody could announce a load under such
+// a tag, so an eviction of it that came in between left no trace in the shared tier. They are filled in
+// three steps, which make up for it:
+//
+//  1. The tags' generations are read, and made where there are none.
+//  2. The outbox is polled.
+//  3. What a write known now makes untrue is dropped; the rest is filled, with the generations of step 1.
+//
+// An eviction before step 1 is of a write that committed before step 2 and is known in step 3. One after
+// step 1 ends the generation, and so the entry.
+type late struct {
+	mu      sync.Mutex
+	waiting []Fill
+	added   chan struct{} // holds one when there are some
+}
+
+// add has an entry filled after the next poll. It reports whether there was room for it.
+func (l *late) add(f Fill) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.waiting) >= maxLate {
+		return false
+	}
+	l.waiting = append(l.waiting, f)
+	select {
+	case l.added <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (l *late) take() []Fill {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fills := l.waiting
+	l.waiting = nil
+	return fills
+}
+
+// fillLate fills the shared tier with what waits for a poll, until ctx ends.
+func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.late.added:
+		}
+		fills := c.late.take()
+		if len(fills) == 0 {
+			continue
+		}
+		var tags []Tag
+		for _, f := range fills {
+			tags = append(tags, f.Entry.Tags...)
+		}
+		var generations map[Tag]string
+		err := c.askShared(ctx, func(ctx context.Context) (err error) {
+			generations, err = tagger.Generations(ctx, tags)
+			return err
+		})
+		if err != nil || !c.trust.awaitPoll(ctx, time.Now()) {
+			continue
+		}
+		left := fills[:0]
+		for _, f := range fills {
+			if c.floors.admit(f.Entry.Tags, f.Entry.Seen) {
+				f.Generations = generations
+				left = append(left, f)
+			} else {
+				c.stats.Refused.Add(1)
+			}
+		}
+		c.fillShared(ctx, left)
+	}
+}
+
+// stampOf is the stamp of tags that were known only after the read, and whether the value counts: a write
+// that is known by now must have been seen.
+func (c *Cache) stampOf(tags []Tag, seen Snapshot) (*Stamp, bool) {
+	// First the stamp: a write that is learned of afterwards ends it.
+	stamp := c.Generations().StampTags(tags)
+	return stamp, c.outbox == nil || c.floors.admit(tags, seen)
+}
