@@ -54,8 +54,9 @@ clients/node_modules/.package-lock.json: clients/package-lock.json
 	@touch $@
 
 .PHONY: generate
-generate: ## write graph/generated and graph/model anew, add stubs of new resolvers
+generate: ## write generated code anew, and stubs of new resolvers
 	go tool gqlgen generate
+	cd internal/tracker && go tool gqlgen generate --config gqlgen.yml
 
 .PHONY: test
 test: ## the gate: get what is missing, then lint and every test with -race
@@ -68,8 +69,8 @@ check: playground clients check-generated lint ## the gate on a machine that has
 
 .PHONY: check-generated
 check-generated:
-	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && cp -R graph "$$before" && \
-	$(MAKE) --no-print-directory generate && { diff -ru "$$before/graph" graph || \
+	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && cp -R graph internal/tracker "$$before" && \
+	$(MAKE) --no-print-directory generate && { { diff -ru "$$before/graph" graph && diff -ru "$$before/tracker" internal/tracker; } || \
 	{ echo "Generated code was not up to date; it is now: look at the difference and commit it." >&2; exit 1; }; }
 
 .PHONY: quick
