@@ -43,6 +43,11 @@ func Restrict(ctx context.Context, h Hint) {
 }
 
 func say(ctx context.Context, do func(*said)) {
+	if w, ok := ctx.Value(wordsKey{}).(*words); ok {
+		w.mu.Lock()
+		w.hinted = true
+		w.mu.Unlock()
+	}
 	c, _ := ctx.Value(collectorKey{}).(*collector)
 	fc := graphql.GetFieldContext(ctx)
 	if c == nil || c.unkept || fc == nil {

@@ -1,0 +1,265 @@
+package gqlcache
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// appendArgs writes (first=10,after=x), in the order of the schema, without those that are not given.
+func (k *fieldKeys) appendArgs(b []byte, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
+	if len(k.field.Arguments) == 0 {
+		return b, true
+	}
+	begin := len(b)
+	var raw map[string]any
+	next := byte('(')
+	for _, a := range k.field.Arguments {
+		at := len(b)
+		b = append(append(append(b, next), a.Name...), '=')
+		v, given := fc.Args[a.Name]
+		if given && v != nil {
+			simple := a.Type.Elem == nil && standard(k.schema.Types[a.Type.Name()])
+			if simple {
+				b, given, simple = appendSimple(b, v)
+			}
+			if simple {
+				if !given && a.DefaultValue == nil {
+					b = b[:at]
+					continue
+				}
+				if !given {
+					b = append(b, "null"...)
+				}
+				next = ','
+				continue
+			}
+			if raw == nil {
+				raw = fc.Field.ArgumentMap(variables)
+			}
+			if raw[a.Name] == nil && a.DefaultValue == nil {
+				b = b[:at]
+				continue
+			}
+			var ok bool
+			if b, ok = appendValue(b, k.schema, a.Type, raw[a.Name]); !ok {
+				return b, false
+			}
+			next = ','
+			continue
+		}
+		if a.DefaultValue == nil {
+			b = b[:at]
+			continue
+		}
+		b, next = append(b, "null"...), ','
+	}
+	if next == '(' {
+		return b, true
+	}
+	b = append(b, ')')
+	if len(b)-begin > maxArgs {
+		sum := sha256.Sum256(b[begin:])
+		b = append(hex.AppendEncode(append(b[:begin], "(#"...), sum[:]), ')')
+	}
+	return b, true
+}
+
+// appendSimple writes an argument whose Go value says all that there is to say. It reports whether the
+// value is given and whether it is of that kind.
+func appendSimple(b []byte, v any) (_ []byte, given, simple bool) {
+	switch v := v.(type) {
+	case string:
+		return appendText(b, v), true, true
+	case int:
+		return strconv.AppendInt(b, int64(v), 10), true, true
+	case bool:
+		return strconv.AppendBool(b, v), true, true
+	case *string:
+		if v == nil {
+			return b, false, true
+		}
+		return appendText(b, *v), true, true
+	case *int:
+		if v == nil {
+			return b, false, true
+		}
+		return strconv.AppendInt(b, int64(*v), 10), true, true
+	case *bool:
+		if v == nil {
+			return b, false, true
+		}
+		return strconv.AppendBool(b, *v), true, true
+	}
+	return b, true, false
+}
+
+// appendValue writes a value of an argument as a variable or a document holds it, defaults filled in.
+// Objects are (a=1,b=2) in the order of their type, lists are [1,2].
+func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bool) {
+	if v == nil {
+		return append(b, "null"...), true
+	}
+	if typ.Elem != nil {
+		list, ok := v.([]any)
+		if !ok { // one value stands for a list of one
+			list = []any{v}
+		}
+		next := byte('[')
+		for _, e := range list {
+			if b, ok = appendValue(append(b, next), schema, typ.Elem, e); !ok {
+				return b, false
+			}
+			next = ','
+		}
+		if next == '[' {
+			b = append(b, '[')
+		}
+		return append(b, ']'), true
+	}
+	def := schema.Types[typ.Name()]
+	switch {
+	case def == nil:
+		return b, false
+	case def.Kind == ast.InputObject:
+		return appendObject(b, schema, def, v)
+	case standard(def):
+		return appendScalar(b, v, def.Name == "Float")
+	}
+	return appendAny(b, v)
+}
+
+// standard reports whether a type is an enum or one of GraphQL's own scalars.
+func standard(def *ast.Definition) bool {
+	if def == nil {
+		return false
+	}
+	switch def.Name {
+	case "String", "ID", "Int", "Boolean", "Float":
+		return true
+	}
+	return def.Kind == ast.Enum
+}
+
+func appendObject(b []byte, schema *ast.Schema, def *ast.Definition, v any) ([]byte, bool) {
+	object, ok := v.(map[string]any)
+	if !ok {
+		return b, false
+	}
+	next := byte('(')
+	for _, f := range def.Fields {
+		e, given := object[f.Name]
+		if !given {
+			if f.DefaultValue == nil {
+				continue
+			}
+			var err error
+			if e, err = f.DefaultValue.Value(nil); err != nil {
+				return b, false
+			}
+		}
+		b = append(append(append(b, next), f.Name...), '=')
+		if b, ok = appendValue(b, schema, f.Type, e); !ok {
+			return b, false
+		}
+		next = ','
+	}
+	if next == '(' {
+		b = append(b, '(')
+	}
+	return append(b, ')'), true
+}
+
+// appendScalar writes a value of one of GraphQL's own scalars, or of an enum.
+func appendScalar(b []byte, v any, float bool) ([]byte, bool) {
+	switch v := v.(type) {
+	case string:
+		return appendText(b, v), true
+	case bool:
+		return strconv.AppendBool(b, v), true
+	case json.Number:
+		return appendNumber(b, v, float)
+	case int:
+		return appendNumber(b, json.Number(strconv.Itoa(v)), float)
+	case int64:
+		return appendNumber(b, json.Number(strconv.FormatInt(v, 10)), float)
+	case float64:
+		return strconv.AppendFloat(b, v, 'g', -1, 64), true
+	}
+	return b, false
+}
+
+func appendNumber(b []byte, v json.Number, float bool) ([]byte, bool) {
+	if !float {
+		return appendEscaped(b, string(v)), true
+	}
+	f, err := v.Float64()
+	return strconv.AppendFloat(b, f, 'g', -1, 64), err == nil
+}
+
+// appendAny writes a value of a scalar that the schema defines, which may be any JSON. Texts begin with
+// an apostrophe, so that they are told from what is no text.
+func appendAny(b []byte, v any) ([]byte, bool) {
+	ok := true
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), true
+	case string:
+		return appendEscaped(append(b, '\''), v), true
+	case map[string]any:
+		next := byte('(')
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			b = append(appendEscaped(append(b, next), name), '=')
+			if b, ok = appendAny(b, v[name]); !ok {
+				return b, false
+			}
+			next = ','
+		}
+		if next == '(' {
+			b = append(b, '(')
+		}
+		return append(b, ')'), true
+	case []any:
+		next := byte('[')
+		for _, e := range v {
+			if b, ok = appendAny(append(b, next), e); !ok {
+				return b, false
+			}
+			next = ','
+		}
+		if next == '[' {
+			b = append(b, '[')
+		}
+		return append(b, ']'), true
+	}
+	return appendScalar(b, v, false)
+}
+
+// appendText writes a text; one that reads like null is told from it.
+func appendText(b []byte, s string) []byte {
+	if s == "null" {
+		return append(b, "%6Eull"...)
+	}
+	return appendEscaped(b, s)
+}
+
+// appendEscaped percent-encodes every byte that is not a letter, a digit or one of - . _ ~, as RFC 3986
+// does for unreserved characters.
+func appendEscaped(b []byte, s string) []byte {
+	const digits = "0123456789ABCDEF"
+	for i := range len(s) {
+		c := s[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~' {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', digits[c>>4], digits[c&15])
+		}
+	}
+	return b
+}

@@ -1,0 +1,188 @@
+package gqlcache
+
+import (
+	"slices"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache/internal/gotype"
+)
+
+// maxArgs is how many bytes of arguments a key shows; longer ones are hashed.
+const maxArgs = 128
+
+// fieldKeys writes the cache keys of one coordinate: {product:7}:reviews(first=10), where the parent is
+// known by its key fields, query:search(text=tea), [authorID=3] behind it where it is made of what this
+// attribute of the parent names, #9f86d081 where it is made of the parent itself, and @42 where the value is one viewer's.
+// Two different questions never have the same key.
+type fieldKeys struct {
+	schema *ast.Schema
+	field  *ast.FieldDefinition
+	kind   string           // what stands for the parent's type; "" for a root field
+	key    []*gotype.Getter // of the parent's key fields
+	names  []string         // theirs
+	keyOf  func(typeName string) []string
+	// also are what the value is made of beside the parent's identity: what a row was matched by when the
+	// value was read says nothing of the row that the parent names now.
+	also []alsoKey
+	// content says that the value is made of whatever the parent holds, which then is part of the key as a
+	// digest: what was computed of an old parent must not be taken for that of a new one.
+	content bool
+}
+
+type alsoKey struct {
+	name   string
+	getter *gotype.Getter
+}
+
+func newFieldKeys(schema *ast.Schema, def *ast.Definition, f *ast.FieldDefinition, keyOf func(typeName string) []string) *fieldKeys {
+	k := &fieldKeys{schema: schema, field: f, keyOf: keyOf}
+	if def == schema.Query {
+		return k
+	}
+	k.kind = kindOf(schema, def.Name)
+	k.names = keyOf(def.Name)
+	for _, name := range k.names {
+		k.key = append(k.key, gotype.NewGetter(name))
+	}
+	return k
+}
+
+// kindOf is what a type is called in keys: its name in lower camel case, unless another type has that
+// name.
+func kindOf(schema *ast.Schema, name string) string {
+	first, size := utf8.DecodeRuneInString(name)
+	kind := string(unicode.ToLower(first)) + name[size:]
+	if kind != name && schema.Types[kind] != nil || kind == "query" {
+		return name
+	}
+	return kind
+}
+
+// append writes the key of a field of a parent. It reports whether there is one: a parent without an
+// identity, and an argument without a form, have none.
+func (k *fieldKeys) append(b []byte, parent any, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
+	switch {
+	case k.kind == "":
+		b = append(b, "query:"...)
+	case len(k.key) == 0:
+		return k.appendPath(b, parent, fc, variables)
+	default:
+		b = append(b, '{')
+		var ok bool
+		if b, ok = k.appendParent(b, parent); !ok {
+			return b, false
+		}
+		b = append(b, "}:"...)
+	}
+	b = k.appendName(b)
+	b, ok := k.appendArgs(b, fc, variables)
+	for i, a := range k.also {
+		text, known := a.getter.Text(parent)
+		if !known {
+			return b, false
+		}
+		b = append(append(append(b, "[,"[min(i, 1)]), a.name...), '=')
+		if text == cache.Null {
+			b = append(b, "null"...)
+		} else {
+			b = appendText(b, text)
+		}
+	}
+	if len(k.also) > 0 {
+		b = append(b, ']')
+	}
+	if ok && k.content {
+		var digest string
+		if digest, ok = gotype.Digest(parent); ok {
+			b = append(append(b, '#'), digest...)
+		}
+	}
+	return b, ok
+}
+
+// appendPath writes the key of a field of a parent that has no identity: where it stands below the
+// nearest object that has one, and a digest of what it holds. The path is for who reads the key; the
+// digest makes sure of the parent, as what stands at a place may change.
+func (k *fieldKeys) appendPath(b []byte, parent any, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
+	digest, ok := gotype.Digest(parent)
+	if !ok {
+		return b, false
+	}
+	if b, ok = k.appendAbove(b, fc, variables); !ok {
+		return b, false
+	}
+	b = k.appendName(b)
+	if b, ok = k.appendArgs(b, fc, variables); !ok {
+		return b, false
+	}
+	return append(append(b, '#'), digest...), true
+}
+
+// appendName writes the field's name, but for g, which fences are called.
+func (k *fieldKeys) appendName(b []byte) []byte {
+	if k.field.Name == "g" {
+		return append(b, "%67"...)
+	}
+	return append(b, k.field.Name...)
+}
+
+// appendAbove writes what stands above a field: {product:7}:variants.0.
+func (k *fieldKeys) appendAbove(b []byte, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
+	above := above(fc)
+	if above == nil {
+		return append(b, "query:"...), true
+	}
+	def := k.schema.Types[above.Object]
+	f := def.Fields.ForName(above.Field.Name)
+	if f == nil {
+		return b, false
+	}
+	a := newFieldKeys(k.schema, def, f, k.keyOf)
+	ok := false
+	if len(a.key) > 0 && above.Parent != nil {
+		if b, ok = a.appendParent(append(b, '{'), above.Parent.Result); ok {
+			b = append(b, "}:"...)
+		}
+	} else {
+		b, ok = k.appendAbove(b, above, variables)
+	}
+	if !ok {
+		return b, false
+	}
+	if b, ok = a.appendArgs(append(b, f.Name...), above, variables); !ok {
+		return b, false
+	}
+	b = append(b, '.')
+	begin := len(b)
+	for p := fc.Parent; p != nil && p != above; p = p.Parent {
+		if p.Index != nil { // the innermost list first
+			b = slices.Insert(b, begin, append(strconv.AppendInt(nil, int64(*p.Index), 10), '.')...)
+		}
+	}
+	return b, true
+}
+
+// appendParent writes product:7, or membership:org=1,user=2.
+func (k *fieldKeys) appendParent(b []byte, parent any) ([]byte, bool) {
+	b = append(append(b, k.kind...), ':')
+	for i, g := range k.key {
+		text, ok := g.Text(parent)
+		if !ok || text == cache.Null {
+			return b, false
+		}
+		if len(k.key) > 1 {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(append(b, k.names[i]...), '=')
+		}
+		b = appendEscaped(b, text)
+	}
+	return b, len(k.key) > 0
+}

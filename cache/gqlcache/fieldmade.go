@@ -1,0 +1,193 @@
+package gqlcache
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache/gqlcache/internal/gotype"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
+)
+
+// madeOf finds out what the field's values are made of: the rows that it declares, or those of its parent
+// and all of the type that it returns; and the objects that a value holds.
+func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDefinition, own policy.Truth) {
+	fl.held, fl.inside = map[string]heldBy{}, map[string][]part{}
+	named := p.schema.Types[f.Type.Name()]
+	types := p.reachable(named)
+	for _, t := range types {
+		if h, ok := p.heldBy(t); ok {
+			fl.held[t.Name] = h
+		}
+	}
+	for _, t := range types {
+		for _, inner := range t.Fields {
+			to := p.schema.Types[inner.Type.Name()]
+			if composite(to) && p.types.Resolver(t.Name+"."+inner.Name) == nil &&
+				slices.ContainsFunc(p.reachable(to), func(t *ast.Definition) bool { _, ok := fl.held[t.Name]; return ok }) {
+				fl.inside[t.Name] = append(fl.inside[t.Name], part{gotype.NewGetter(gotype.GoName(inner)), to.Name})
+			}
+		}
+	}
+	for _, t := range own.Tags {
+		fl.tags = append(fl.tags, p.compileText(t))
+	}
+	fl.tags = append(fl.tags, p.names(def)...)
+	fl.follows = len(own.Rows) > 0
+	fl.alsoKeys(own, p.truths.Key(def.Name))
+	fl.keys.content = !fl.follows && len(own.Tags) == 0 && len(fl.keys.key) > 0
+	for _, r := range own.Rows {
+		fl.made = append(fl.made, p.compileRows(fl.coordinate, r, nil))
+	}
+	if fl.follows {
+		return
+	}
+	parent := p.truths.Type(def.Name)
+	for _, r := range parent.Rows {
+		fl.made = append(fl.made, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
+	}
+	if composite(named) && len(own.Tags) == 0 {
+		for _, t := range p.schema.GetPossibleTypes(named) {
+			for _, r := range p.truths.Type(t.Name).Rows {
+				fl.made = append(fl.made, p.compileRows(fl.coordinate, policy.Rows{Table: r.Table, Columns: r.Columns}, nil))
+			}
+		}
+	}
+}
+
+// alsoKeys adds the parent's attributes to the key by which its own rows and tags are found.
+func (fl *plannedField) alsoKeys(own policy.Truth, key []string) {
+	add := func(r policy.Ref) {
+		name := strings.Join(r.Path, ".")
+		if r.Origin != policy.Parent || len(fl.keys.key) == 0 || slices.Contains(key, name) ||
+			slices.ContainsFunc(fl.keys.also, func(a alsoKey) bool { return a.name == name }) {
+			return
+		}
+		fl.keys.also = append(fl.keys.also, alsoKey{name, gotype.NewGetter(r.Path...)})
+	}
+	for _, r := range own.Rows {
+		for _, t := range r.Match {
+			add(t.Value)
+		}
+	}
+	for _, t := range own.Tags {
+		for _, r := range t.Refs {
+			add(r)
+		}
+	}
+}
+
+// reachable are the object types that a value may hold, without a resolver in between.
+func (p *FieldPlan) reachable(named *ast.Definition) []*ast.Definition {
+	var found []*ast.Definition
+	var visit func(*ast.Definition)
+	visit = func(def *ast.Definition) {
+		if !composite(def) {
+			return
+		}
+		for _, t := range p.schema.GetPossibleTypes(def) {
+			if slices.Contains(found, t) {
+				continue
+			}
+			found = append(found, t)
+			for _, f := range t.Fields {
+				if p.types.Resolver(t.Name+"."+f.Name) == nil && !strings.HasPrefix(f.Name, "__") {
+					visit(p.schema.Types[f.Type.Name()])
+				}
+			}
+		}
+	}
+	visit(named)
+	return found
+}
+
+// heldBy is what an object type says its objects are made of. It reports whether it says anything.
+func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
+	truth := p.truths.Type(def.Name)
+	for _, r := range truth.Rows {
+		h.made = append(h.made, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
+		whole := outbox.Rows{Of: def.Name, Table: r.Table, Columns: r.Columns}
+		h.whole = append(h.whole, whole)
+		p.addRows(whole)
+	}
+	for _, t := range truth.Tags {
+		h.tags = append(h.tags, p.compileText(t))
+	}
+	h.tags = append(h.tags, p.names(def)...)
+	return h, len(h.made)+len(h.tags) > 0
+}
+
+// names are the tags by which mutations evict an object, and all of its type, by name.
+func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
+	of := append([]*ast.Definition{def}, p.schema.GetImplements(def)...)
+	for _, t := range of {
+		if !p.named[t.Name] {
+			continue
+		}
+		tags = append(tags, compiledText{texts: []string{t.Name}})
+		var id []reference
+		for _, name := range p.truths.Key(def.Name) {
+			id = append(id, reference{policy.Key, gotype.NewGetter(name)})
+		}
+		if len(id) == 1 {
+			tags = append(tags, objectText(t.Name, id...))
+		}
+	}
+	return tags
+}
+
+// compileRows compiles rows. key are the key fields of a type whose rows say no match: the primary key is
+// in their order then.
+func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) madeOf {
+	m := madeOf{rows: outbox.Rows{Of: coordinate, Table: r.Table, Columns: r.Columns}}
+	for _, t := range r.Match {
+		m.rows.Match = append(m.rows.Match, t.Column)
+		m.values = append(m.values, compileRef(t.Value))
+	}
+	if r.Match == nil && len(key) > 0 {
+		m.rows.Own = true
+		for _, name := range key {
+			m.values = append(m.values, reference{policy.Key, gotype.NewGetter(name)})
+		}
+	}
+	p.addRows(m.rows)
+	return m
+}
+
+func (p *FieldPlan) addRows(r outbox.Rows) {
+	same := func(o outbox.Rows) bool { return reflect.DeepEqual(o, r) }
+	if !slices.ContainsFunc(p.rows, same) {
+		p.rows = append(p.rows, r)
+	}
+}
+
+func compileRef(r policy.Ref) reference { return reference{r.Origin, gotype.NewGetter(r.Path...)} }
+
+func (p *FieldPlan) compileText(t policy.Template) compiledText {
+	c := compiledText{texts: t.Texts}
+	for _, r := range t.Refs {
+		c.refs = append(c.refs, compileRef(r))
+	}
+	return c
+}
+
+// objectName is the object type of a Go value where one of a type of the schema is expected, "" if nobody
+// knows.
+func (fl *plannedField) objectName(typ reflect.Type, typeName string) string {
+	def := fl.plan.schema.Types[typeName]
+	if def == nil || def.Kind == ast.Object {
+		return typeName
+	}
+	if name := fl.plan.types.Name(typ); name != "" {
+		return name
+	}
+	for _, p := range fl.plan.schema.GetPossibleTypes(def) {
+		if gotype.SameName(p.Name, typ.Name()) {
+			return p.Name
+		}
+	}
+	return ""
+}

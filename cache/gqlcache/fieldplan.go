@@ -1,0 +1,280 @@
+package gqlcache
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache/internal/gotype"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
+)
+
+// FieldPlan is what a schema says of the fields that can be cached: which they are, for how long, under
+// which keys, and what their values are made of. It is made by [PlanFields].
+type FieldPlan struct {
+	executable graphql.ExecutableSchema
+	schema     *ast.Schema
+	types      *gotype.Types
+	policies   *Policies
+	truths     *policy.Schema
+
+	fields   map[string]map[string]*plannedField // by object type and field
+	rows     []outbox.Rows                       // all that something is made of
+	mutation string                              // the name of the mutation type
+	evicts   map[string][]plannedEvict           // of its fields
+	named    map[string]bool                     // types whose objects are evicted by name
+	warnings []string
+}
+
+// plannedField is a coordinate that is cached.
+type plannedField struct {
+	coordinate string
+	object     string
+	def        *ast.FieldDefinition
+	maxAge     time.Duration
+	private    bool
+	resolver   *gotype.Resolver
+	codec      *gotype.Codec
+	keys       *fieldKeys
+	made       []madeOf          // of the rows
+	tags       []compiledText    // of @cacheTag
+	held       map[string]heldBy // what the objects in its value are made of, by their type
+	inside     map[string][]part // what is to be looked into for them, by the type it is a part of
+	follows    bool              // whether its own rows were declared
+	plan       *FieldPlan
+}
+
+// part is a field of an object's Go value that holds other objects.
+type part struct {
+	getter   *gotype.Getter
+	typeName string
+}
+
+// madeOf is rows whose match columns hold what the references name.
+type madeOf struct {
+	rows   outbox.Rows
+	values []reference
+}
+
+// heldBy is what an object inside of a value is made of.
+type heldBy struct {
+	made  []madeOf
+	whole []outbox.Rows // the same without a match: of more objects than are named one by one
+	tags  []compiledText
+}
+
+// reference reads what a [policy.Ref] names.
+type reference struct {
+	origin policy.Origin
+	getter *gotype.Getter
+}
+
+type compiledText struct {
+	texts []string
+	refs  []reference
+}
+
+// PlanFields reads the directives of a schema that gqlgen generated. What contradicts itself is an error,
+// all of it at once.
+func PlanFields(es graphql.ExecutableSchema) (*FieldPlan, error) {
+	schema := es.Schema()
+	types, generated := gotype.Of(es)
+	policies, err1 := ReadPolicies(schema)
+	truths, err2 := policy.Read(schema, types.Attribute)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	p := &FieldPlan{executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
+	if !generated {
+		p.warn("the executable schema is none that gqlgen generated: no field is cached")
+		return p, nil
+	}
+	p.planEvicts()
+	var faults []error
+	for _, def := range schema.Types {
+		if def.Kind != ast.Object || def.BuiltIn || strings.HasPrefix(def.Name, "__") || def == schema.Mutation || def == schema.Subscription {
+			continue
+		}
+		p.fields[def.Name] = map[string]*plannedField{}
+		for _, f := range def.Fields {
+			if strings.HasPrefix(f.Name, "__") {
+				continue
+			}
+			if err := p.plan(def, f); err != nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	slices.Sort(p.warnings)
+	slices.SortFunc(p.rows, func(a, b outbox.Rows) int { return strings.Compare(a.Of, b.Of) })
+	return p, errors.Join(faults...)
+}
+
+func (p *FieldPlan) warn(format string, args ...any) {
+	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
+}
+
+// Warnings tells of every age that has no effect in the field cache, and why.
+func (p *FieldPlan) Warnings() []string { return p.warnings }
+
+// Rows are the rows of the database that the values of the schema are made of.
+func (p *FieldPlan) Rows() []outbox.Rows { return p.rows }
+
+// plannedEvict is the tag that a mutation evicts.
+type plannedEvict struct {
+	compiledText
+	typeName string // whose objects it evicts, "" for a tag
+	result   bool   // whether it names what the mutation returned
+}
+
+// planEvicts reads what mutations evict by name.
+func (p *FieldPlan) planEvicts() {
+	p.evicts, p.named = map[string][]plannedEvict{}, map[string]bool{}
+	if p.schema.Mutation == nil {
+		return
+	}
+	p.mutation = p.schema.Mutation.Name
+	for _, f := range p.schema.Mutation.Fields {
+		for _, e := range p.truths.Evicts(p.mutation + "." + f.Name) {
+			planned := plannedEvict{typeName: e.Type}
+			switch {
+			case e.Tag != nil:
+				planned.compiledText = p.compileText(*e.Tag)
+			case e.ID != nil:
+				planned.compiledText = objectText(e.Type, compileRef(*e.ID))
+			default:
+				planned.compiledText = compiledText{texts: []string{e.Type}}
+			}
+			for _, r := range planned.refs {
+				planned.result = planned.result || r.origin == policy.Result
+			}
+			if e.Type != "" {
+				for _, t := range p.schema.GetPossibleTypes(p.schema.Types[e.Type]) {
+					p.named[t.Name] = true
+				}
+				p.named[e.Type] = true
+			}
+			p.evicts[f.Name] = append(p.evicts[f.Name], planned)
+		}
+	}
+}
+
+// objectText is the name of an object of a type.
+func objectText(typeName string, id ...reference) compiledText {
+	c := compiledText{texts: []string{typeName + ":"}, refs: id}
+	for range id {
+		c.texts = append(c.texts, "")
+	}
+	return c
+}
+
+// plan decides whether and how a field is cached.
+func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
+	coordinate := def.Name + "." + f.Name
+	own := p.truths.Field(coordinate)
+	rule, err := p.policies.Of(coordinate)
+	if err != nil {
+		return err
+	}
+	if hasViewer(own) && rule.Scope != cache.Private && rule.MaxAge > 0 {
+		return fmt.Errorf("%s: {$viewer} is part of what it is made of, and it is public: say scope: PRIVATE", coordinate)
+	}
+	said, age := p.aged(def, f)
+	if !said || age <= 0 {
+		if len(own.Rows)+len(own.Tags) > 0 && age <= 0 {
+			p.warn("%s: it says what it is made of, and has no age: it is not cached", coordinate)
+		}
+		return nil
+	}
+	resolver := p.types.Resolver(coordinate)
+	if resolver == nil {
+		if ownAge(f) {
+			p.warn("%s: the age has no effect in the field cache: the field has no resolver, its value is a part of its parent", coordinate)
+		}
+		return nil
+	}
+	if resolver.Batch {
+		p.warn("%s: the age has no effect in the field cache: its resolver takes a batch of parents", coordinate)
+		return nil
+	}
+	if name := p.runs(f); name != "" {
+		p.warn("%s: the age has no effect in the field cache: @%s runs for each request", coordinate, name)
+		return nil
+	}
+	fl := &plannedField{
+		coordinate: coordinate, object: def.Name, def: f, maxAge: age, private: rule.Scope == cache.Private,
+		resolver: resolver, codec: p.types.NewCodec(f, resolver.Result), keys: newFieldKeys(p.schema, def, f, p.truths.Key),
+		plan: p,
+	}
+	p.madeOf(fl, def, f, own)
+	p.fields[def.Name][f.Name] = fl
+	return nil
+}
+
+// aged returns the age that the field's own hint or that of the type it returns gives, and whether one of
+// them gives any.
+func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (said bool, age time.Duration) {
+	rule, _ := p.policies.Of(def.Name + "." + f.Name)
+	if ownAge(f) {
+		return true, rule.MaxAge
+	}
+	if named := p.schema.Types[f.Type.Name()]; composite(named) {
+		d := named.Directives.ForName(directive)
+		return d != nil && d.Arguments.ForName("maxAge") != nil, rule.MaxAge
+	}
+	return false, rule.MaxAge
+}
+
+func ownAge(f *ast.FieldDefinition) bool {
+	d := f.Directives.ForName(directive)
+	return d != nil && d.Arguments.ForName("maxAge") != nil
+}
+
+// runs is a directive of the field or its arguments that has code, "" if none has: what it does for one
+// request must be done for the next one as well.
+func (p *FieldPlan) runs(f *ast.FieldDefinition) string {
+	lists := []ast.DirectiveList{f.Directives}
+	seen := map[string]bool{}
+	var inputs func(*ast.Type)
+	inputs = func(t *ast.Type) {
+		def := p.schema.Types[t.Name()]
+		if def == nil || def.Kind != ast.InputObject || seen[def.Name] {
+			return
+		}
+		seen[def.Name] = true
+		lists = append(lists, def.Directives)
+		for _, input := range def.Fields {
+			lists = append(lists, input.Directives)
+			inputs(input.Type)
+		}
+	}
+	for _, a := range f.Arguments {
+		lists = append(lists, a.Directives)
+		inputs(a.Type)
+	}
+	for _, list := range lists {
+		for _, d := range list {
+			if p.types.Runs(d.Name) {
+				return d.Name
+			}
+		}
+	}
+	return ""
+}
+
+func hasViewer(t policy.Truth) bool {
+	is := func(r policy.Ref) bool { return r.Origin == policy.Viewer }
+	return slices.ContainsFunc(t.Rows, func(r policy.Rows) bool {
+		return slices.ContainsFunc(r.Match, func(t policy.Term) bool { return is(t.Value) })
+	}) || slices.ContainsFunc(t.Tags, func(t policy.Template) bool { return slices.ContainsFunc(t.Refs, is) })
+}
+
+// Schema returns the executable schema that was planned.
+func (p *FieldPlan) Schema() graphql.ExecutableSchema { return p.executable }

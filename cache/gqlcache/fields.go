@@ -1,0 +1,321 @@
+package gqlcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache/internal/gotype"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
+)
+
+// FieldsOptions are what [NewFields] makes a field cache of.
+type FieldsOptions struct {
+	// Cache is where values are kept. Required.
+	Cache *cache.Cache
+	// Plan is what the schema says. Required.
+	Plan *FieldPlan
+	// Rows names the tags of what [FieldPlan.Rows] returns. Nil: writes of rows are not followed; then a
+	// field that is made of rows is not cached.
+	Rows *outbox.RowTags
+	// Viewer tells who asks, "" for nobody. Nil: fields that are private are not cached.
+	Viewer func(context.Context) string
+	// CatchUp has the outbox asked after each field of a mutation what it wrote. False: the resolvers evict
+	// what they write by themselves.
+	CatchUp bool
+	// Batch is the batch that a response's loads belong to. Nil: each response gets one of its own.
+	Batch func(context.Context) *cache.Batch
+	// Log is told, once of each coordinate, of values that cannot be shared. Default: slog.Default().
+	Log *slog.Logger
+}
+
+// Fields is a gqlgen extension that caches the value of every field that has a resolver and an age. The
+// cache stands innermost: whatever else is around a field, such as a check of who may see it, is around
+// a hit as well.
+type Fields struct {
+	o      FieldsOptions
+	fields map[string]map[string]*cachedField
+	source *fieldSource
+}
+
+// cachedField is a planned field with the tags of its rows.
+type cachedField struct {
+	*plannedField
+	rows    []boundRows
+	objects map[string]boundHeld
+	// passes says that the resolver reads all that it needs through the cache itself: then the field has
+	// nothing of its own to keep.
+	passes atomic.Bool
+	told   sync.Map // reasons that were logged
+}
+
+type boundRows struct {
+	tag    *outbox.RowTag
+	values []reference
+}
+
+type boundHeld struct {
+	made  []boundRows
+	whole []*outbox.RowTag
+	tags  []compiledText
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.OperationInterceptor
+	graphql.ResponseInterceptor
+} = (*Fields)(nil)
+
+// NewFields makes a field cache.
+func NewFields(o FieldsOptions) (*Fields, error) {
+	if o.Cache == nil || o.Plan == nil {
+		return nil, errors.New("gqlcache: FieldsOptions needs Cache and Plan")
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	f := &Fields{o: o, fields: map[string]map[string]*cachedField{}}
+	f.source = &fieldSource{f}
+	var faults []error
+	for object, fields := range o.Plan.fields {
+		f.fields[object] = map[string]*cachedField{}
+		for name, planned := range fields {
+			if planned.private && o.Viewer == nil {
+				o.Log.Warn("a private field is not cached: nobody tells viewers apart", "field", planned.coordinate)
+				continue
+			}
+			c, err := f.bind(planned)
+			if err != nil {
+				faults = append(faults, err)
+			} else if c != nil {
+				f.fields[object][name] = c
+			}
+		}
+	}
+	return f, errors.Join(faults...)
+}
+
+// bind finds the tags of a field's rows; nil, nil if they are not followed.
+func (f *Fields) bind(p *plannedField) (*cachedField, error) {
+	c := &cachedField{plannedField: p, objects: map[string]boundHeld{}}
+	rows := func(list []madeOf) (bound []boundRows, err error) {
+		for _, m := range list {
+			tag := f.o.Rows.Of(m.rows)
+			if n := tag.Len(); n != len(m.values) {
+				return nil, fmt.Errorf("%s: the primary key of %s has %d columns: say match", m.rows.Of, m.rows.Table, n)
+			}
+			bound = append(bound, boundRows{tag, m.values})
+		}
+		return bound, nil
+	}
+	if f.o.Rows == nil {
+		if len(p.made) > 0 {
+			return nil, nil
+		}
+		for _, h := range p.held {
+			if len(h.made) > 0 {
+				return nil, nil
+			}
+		}
+	}
+	var err error
+	if c.rows, err = rows(p.made); err != nil {
+		return nil, err
+	}
+	for name, h := range p.held {
+		b := boundHeld{tags: h.tags}
+		if b.made, err = rows(h.made); err != nil {
+			return nil, err
+		}
+		for _, w := range h.whole {
+			b.whole = append(b.whole, f.o.Rows.Of(w))
+		}
+		c.objects[name] = b
+	}
+	return c, nil
+}
+
+// ExtensionName implements gqlgen's extension.
+func (*Fields) ExtensionName() string { return "Fields" }
+
+// Validate implements gqlgen's extension: it refuses another schema than the one that was planned.
+func (f *Fields) Validate(es graphql.ExecutableSchema) error {
+	if es.Schema() != f.o.Plan.schema {
+		return errors.New("gqlcache: the field cache was made for another schema")
+	}
+	return nil
+}
+
+type fieldRunKey struct{}
+
+// fieldRun is one response.
+type fieldRun struct {
+	batch  *cache.Batch
+	viewer string
+}
+
+// InterceptResponse gives a response its batch.
+func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	run := &fieldRun{}
+	if f.o.Batch != nil {
+		run.batch = f.o.Batch(ctx)
+	}
+	if run.batch == nil {
+		run.batch = f.o.Cache.NewBatch()
+		run.batch.Fresh, run.batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
+	}
+	if f.o.Viewer != nil {
+		run.viewer = f.o.Viewer(ctx)
+	}
+	return next(context.WithValue(ctx, fieldRunKey{}, run))
+}
+
+// InterceptOperation puts the cache in front of a query's resolvers.
+func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	oc := graphql.GetOperationContext(ctx)
+	if oc.Operation == nil || oc.Operation.Operation == ast.Subscription {
+		return next(ctx)
+	}
+	around := oc.ResolverMiddleware
+	mutates := oc.Operation.Operation == ast.Mutation
+	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
+		fc := graphql.GetFieldContext(ctx)
+		if mutates && fc.Object == f.o.Plan.mutation {
+			return f.mutate(ctx, fc, around, resolve)
+		}
+		c := f.fields[fc.Object][fc.Field.Name]
+		if c == nil || c.passes.Load() {
+			return around(ctx, resolve)
+		}
+		return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
+	}
+	return next(ctx)
+}
+
+// mutate resolves a field of a mutation and evicts what it made untrue before anything below it is read.
+// What failed may have written all the same.
+func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
+	v, err := around(ctx, resolve)
+	ev := f.evicted(ctx, fc, v, err)
+	if !ev.Empty() {
+		if _, err := f.o.Cache.EvictByHand(ctx, ev); err != nil {
+			f.o.Log.WarnContext(ctx, "what a mutation made untrue is evicted late", "field", fc.Field.Name, "error", err)
+		}
+	}
+	if f.o.CatchUp {
+		if err := f.o.Cache.CatchUp(ctx); err != nil {
+			f.o.Log.WarnContext(ctx, "what a mutation wrote is evicted late", "field", fc.Field.Name, "error", err)
+		}
+	}
+	if run, ok := ctx.Value(fieldRunKey{}).(*fieldRun); ok {
+		run.batch.Forget()
+	}
+	return v, err
+}
+
+// evicted names what a mutation's @cacheEvict says.
+func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, err error) (ev cache.Eviction) {
+	for _, e := range f.o.Plan.evicts[fc.Field.Name] {
+		if err != nil && e.result {
+			continue // there is nothing that it could name
+		}
+		viewer := ""
+		if f.o.Viewer != nil {
+			viewer = f.o.Viewer(ctx)
+		}
+		tag, ok := e.tag(func(r reference) (string, bool) {
+			switch r.origin {
+			case policy.Args:
+				return r.getter.Text(fc.Args)
+			case policy.Viewer:
+				return viewer, true
+			}
+			return r.getter.Text(v)
+		})
+		if !ok {
+			f.o.Log.WarnContext(ctx, "a mutation evicts a whole type, since what it names cannot be read", "field", fc.Field.Name, "type", e.typeName)
+			tag = cache.Named(e.typeName)
+		}
+		ev.Tags = append(ev.Tags, tag)
+	}
+	return ev
+}
+
+// resolve answers a field from memory, or has it loaded. gqlgen's own resolver is called only where there
+// is no key: a source cannot call it, since it hands its context down to the fields below.
+func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldContext, resolve graphql.Resolver) (any, error) {
+	run, _ := ctx.Value(fieldRunKey{}).(*fieldRun)
+	if run == nil {
+		return resolve(ctx)
+	}
+	var parent any
+	if fc.Parent != nil {
+		parent = fc.Parent.Result
+	}
+	var buffer [160]byte
+	key, ok := c.keys.append(buffer[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
+	if !ok {
+		return resolve(ctx)
+	}
+	if c.private {
+		if run.viewer == "" {
+			return resolve(ctx) // whoever it is, others without a name are not the same
+		}
+		key = appendEscaped(append(key, '@'), run.viewer)
+	}
+	item, audit := cache.Item{Key: cache.Key(key), MaxAge: c.maxAge}, false
+	if !run.batch.Fresh && !run.batch.Observed() {
+		var hit cache.Result
+		if hit, ok, audit = f.o.Cache.PeekSettled(item); ok {
+			if deps := cache.DepsOf(ctx); deps != nil {
+				item.Tags, _ = c.appendTags(nil, parent, fc.Args, run.viewer)
+				deps.Hit(item, hit)
+			}
+			return unbox(ctx, hit.Value), nil
+		}
+	}
+	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, resolve)
+}
+
+// load loads a field's value through the response's batch.
+//
+//go:noinline
+func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldContext, run *fieldRun, request cache.Request, parent any, resolve graphql.Resolver) (any, error) {
+	call := &fieldCall{cachedField: c, ctx: ctx, args: fc.Args, viewer: run.viewer}
+	ok := true
+	if c.resolver.Parent != nil {
+		call.receiver, ok = c.resolver.Receiver(parent)
+	}
+	if ok {
+		request.Tags, ok = c.appendTags(nil, parent, fc.Args, run.viewer)
+	}
+	if !ok {
+		return resolve(ctx)
+	}
+	request.Source, request.Arg = f.source, call
+	results, err := run.batch.Load(ctx, []cache.Request{request})
+	if err != nil {
+		return nil, err
+	}
+	if results[0].Err != nil {
+		return nil, results[0].Err
+	}
+	return unbox(ctx, results[0].Value), nil
+}
+
+// unbox is the value in a box, as gqlgen's marshalers take it.
+func unbox(_ context.Context, v any) any {
+	b, _ := v.(*gotype.Box)
+	if b == nil {
+		return nil
+	}
+	return b.Value
+}

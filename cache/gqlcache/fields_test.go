@@ -1,0 +1,458 @@
+package gqlcache_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
+	"fieldcache/cache/redisstore"
+	"fieldcache/internal/testservers"
+	"fieldcache/internal/tracker"
+)
+
+// trackerSite is the tracker on a database of its own, with the cache and without.
+type trackerSite struct {
+	t      testing.TB
+	db     *sql.DB
+	cached *executor.Executor
+	plain  *executor.Executor
+	cache  *cache.Cache
+	log    *bytes.Buffer
+}
+
+// statements has the cache notice what resolvers send to the database.
+type statements struct{ watch *cache.Watch }
+
+func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	s.watch.Began(ctx)
+	return ctx
+}
+
+func (s *statements) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
+	s.watch.Ended(ctx)
+}
+
+func newTrackerSite(t testing.TB) *trackerSite {
+	return openTrackerSite(t, testservers.Postgres(t), "", nil)
+}
+
+// openTrackerSite is a process of its own on a database, whose tables it creates where they are missing, with a
+// Redis unless its URL is empty. motto, if it is not nil, resolves the field of that name.
+func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context) (*string, error)) *trackerSite {
+	ctx := t.Context()
+	s := &trackerSite{t: t, log: &bytes.Buffer{}}
+	watch := new(cache.Watch)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct := stdlib.OpenDB(*config)
+	t.Cleanup(func() { _ = direct.Close() })
+	config.Tracer = &statements{watch: watch}
+	s.db = direct
+	traced := stdlib.OpenDB(*config)
+	t.Cleanup(func() { _ = traced.Close() })
+	var there bool
+	if err := direct.QueryRowContext(ctx, "SELECT to_regclass('issues') IS NOT NULL").Scan(&there); err != nil {
+		t.Fatal(err)
+	}
+	if !there {
+		s.exec(tracker.Tables)
+	}
+
+	resolvers := root{&tracker.Resolver{DB: traced}, motto}
+	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range plan.Rows() {
+		names = append(names, r.Table)
+	}
+	bunDB := bun.NewDB(direct, pgdialect.New())
+	found, err := outbox.Describe(ctx, bunDB, names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, plan.Rows()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.Install(ctx, bunDB, rows.Tables()); err != nil {
+		t.Fatal(err)
+	}
+	memory, err := memstore.New(memstore.Options{MaxBytes: 16 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(s.log, nil))
+	o := cache.Options{Memory: memory, Outbox: outbox.New(bunDB, rows.Evictions), Watch: watch, Log: log}
+	if redis != "" {
+		if o.Shared, err = redisstore.New(redisstore.Options{URLs: []string{redis}, Log: log}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.cache = cache.New(o)
+	t.Cleanup(func() { _ = s.cache.Close() })
+	fields, err := gqlcache.NewFields(gqlcache.FieldsOptions{Cache: s.cache, Plan: plan, Rows: rows, Viewer: tracker.ViewerOf, Log: log, CatchUp: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cached = executor.New(plan.Schema())
+	s.cached.Use(fields)
+	s.plain = executor.New(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: direct}}))
+	return s
+}
+
+// root is the tracker's resolvers with another motto.
+type root struct {
+	*tracker.Resolver
+	motto func(context.Context) (*string, error)
+}
+
+type rootQuery struct {
+	tracker.QueryResolver
+	motto func(context.Context) (*string, error)
+}
+
+// Query implements [tracker.ResolverRoot].
+func (r root) Query() tracker.QueryResolver {
+	if r.motto == nil {
+		return r.Resolver.Query()
+	}
+	return rootQuery{r.Resolver.Query(), r.motto}
+}
+
+// Motto implements [tracker.QueryResolver].
+func (q rootQuery) Motto(ctx context.Context) (*string, error) { return q.motto(ctx) }
+
+func (s *trackerSite) exec(statement string, args ...any) {
+	s.t.Helper()
+	if _, err := s.db.ExecContext(context.Background(), statement, args...); err != nil {
+		s.t.Fatalf("%.60s: %v", statement, err)
+	}
+}
+
+// ask answers a query as JSON, errors included.
+func ask(t testing.TB, e *executor.Executor, viewer, query string) string {
+	t.Helper()
+	ctx := graphql.StartOperationTrace(tracker.WithViewer(context.Background(), viewer))
+	rc, errs := e.CreateOperationContext(ctx, &graphql.RawParams{Query: query})
+	if errs != nil {
+		t.Fatalf("%s: %v", query, errs)
+	}
+	responses, ctx := e.DispatchOperation(ctx, rc)
+	r := responses(ctx)
+	return fmt.Sprintf("%s %v", r.Data, r.Errors)
+}
+
+// same fails the test unless both answer the same, at the latest once the outbox was polled.
+func (s *trackerSite) same(viewer, query string) {
+	s.t.Helper()
+	want := ask(s.t, s.plain, viewer, query)
+	s.eventually(query+": the cache does not say "+want, func() bool { return ask(s.t, s.cached, viewer, query) == want })
+}
+
+// eventually fails the test unless something comes true, at the latest when the outbox was polled.
+func (s *trackerSite) eventually(what string, is func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatal(what, s.log)
+		}
+	}
+}
+
+const (
+	ann  = "00000000-0000-4000-8000-00000000000a"
+	bob  = "00000000-0000-4000-8000-00000000000b"
+	bug  = "00000000-0000-4000-8000-000000000001"
+	wish = "00000000-0000-4000-8000-000000000002"
+)
+
+func (s *trackerSite) seed() {
+	s.exec(`INSERT INTO accounts (id, handle, secret) VALUES ($1, 'ann', 'a'), ($2, 'bob', 'b')`, ann, bob)
+	s.exec(`INSERT INTO projects VALUES ('core', 'Core'), ('docs', 'Documentation')`)
+	s.exec(`INSERT INTO members VALUES ('core', $1, 'lead'), ('core', $2, 'dev')`, ann, bob)
+	s.exec(`INSERT INTO issues (id, project_key, number, title, author_id, points, labels) VALUES
+		($1, 'core', 1, 'It fails', $3, 1.50, '["bug"]'), ($2, 'core', 2, 'Do more', NULL, NULL, '[]')`, bug, wish, ann)
+	s.exec(`INSERT INTO comments (id, issue_id, author_id, body) VALUES ('00000000-0000-4000-8000-0000000000c1', $1, $2, 'Me too')`, bug, bob)
+	s.exec(`INSERT INTO watches VALUES ($1, $2)`, bob, bug)
+}
+
+func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
+	s := newTrackerSite(t)
+	s.seed()
+	queries := []string{
+		`{account(handle:"ann"){id handle secret issues{title} open:issues(state:OPEN){number}}}`,
+		`{project(key:"core"){name openCount members{account role load}}}`,
+		fmt.Sprintf(`{issue(id:%q){title state points labels author{handle} comments{body author{handle}} commentCount score more:score(weights:[2]) watched stats{words readingTime}}}`, bug),
+		fmt.Sprintf(`{issue(id:%q){title}}`, strings.ToUpper(bug)),
+		`{issues{title} closed:issues(filter:{state:CLOSED}){title} bugs:issues(filter:{label:"bug",state:null}){title}}`,
+		`{feed{__typename ... on Issue{title} ... on Comment{body}}}`,
+		fmt.Sprintf(`{a:node(id:%q){id __typename} b:node(id:%q){id ... on Account{handle}} c:node(id:"00000000-0000-4000-8000-0000000000ff"){id}}`, bug, ann),
+		`{grid(size:4) me{handle secret} motto}`,
+	}
+	check := func(when string) {
+		t.Helper()
+		for _, q := range queries {
+			for _, viewer := range []string{"", ann, bob} {
+				s.same(viewer, q)
+				if first, again := ask(t, s.cached, viewer, q), ask(t, s.plain, viewer, q); first != again {
+					t.Errorf("%s, %s: %s, then %s", when, q, first, again)
+				}
+			}
+		}
+	}
+	check("at first")
+	for _, q := range queries {
+		if strings.Contains(q, "{issues{") {
+			continue // nobody knows what it is made of
+		}
+		s.eventually(q+": sources are asked although nothing changed", func() bool {
+			loads := s.cache.Stats().Loads.Load()
+			ask(t, s.cached, ann, q)
+			return s.cache.Stats().Loads.Load() == loads
+		})
+	}
+	for _, write := range []string{
+		`UPDATE issues SET title = 'It fails still' WHERE number = 1`,
+		`UPDATE issues SET state = 'CLOSED' WHERE number = 2`,
+		`UPDATE issues SET author_id = NULL WHERE number = 1`,
+		`UPDATE accounts SET handle = 'anna' WHERE handle = 'ann'`,
+		`UPDATE accounts SET handle = 'ann', secret = 'other' WHERE handle = 'anna'`,
+		`INSERT INTO comments (issue_id, body) SELECT id, 'one more' FROM issues`,
+		`UPDATE comments SET body = body || '!'`,
+		`DELETE FROM watches`,
+		`UPDATE members SET role = 'guest' WHERE role = 'dev'`,
+		`UPDATE projects SET name = 'Heart' WHERE key = 'core'`,
+		`DELETE FROM issues WHERE number = 1`,
+		`TRUNCATE accounts, issues, comments, members, watches`,
+	} {
+		s.exec(write)
+		check(write)
+	}
+}
+
+func TestMutationsEvictBeforeTheyAnswer(t *testing.T) {
+	s := newTrackerSite(t)
+	s.seed()
+	issue := fmt.Sprintf(`{issue(id:%q){title state commentCount comments{body}} feed{... on Issue{title}}}`, bug)
+	open := `{project(key:"core"){openCount} account(handle:"ann"){issues(state:OPEN){title}}}`
+	s.same(ann, issue)
+	s.same(ann, open)
+	for _, mutation := range []string{
+		fmt.Sprintf(`mutation{setTitle(id:%q,title:"new"){title comments{body}}}`, bug),
+		fmt.Sprintf(`mutation{setState(id:%q,state:CLOSED){state} again:setTitle(id:%q,title:"newer"){title}}`, bug, bug),
+		fmt.Sprintf(`mutation{addComment(issue:%q,body:"and"){body}}`, bug),
+		fmt.Sprintf(`mutation{setState(id:%q,state:OPEN){state}}`, bug),
+	} {
+		ask(t, s.cached, ann, mutation)
+		for _, q := range []string{issue, open} {
+			if got, want := ask(t, s.cached, ann, q), ask(t, s.plain, ann, q); got != want {
+				t.Errorf("right after %s: %s, want %s", mutation, got, want)
+			}
+		}
+	}
+}
+
+func TestMutationsEvictByName(t *testing.T) {
+	s := newTrackerSite(t)
+	drawn := func() uint64 {
+		loads := s.cache.Stats().Loads.Load()
+		ask(t, s.cached, "", `{grid(size:3)}`)
+		return s.cache.Stats().Loads.Load() - loads
+	}
+	s.eventually("the grid is drawn again although nothing changed", func() bool { drawn(); return drawn() == 0 })
+	ask(t, s.cached, "", `mutation{redraw}`)
+	if drawn() != 1 {
+		t.Error("a mutation did not evict what its directive names")
+	}
+	if drawn() != 0 {
+		t.Error("the grid was not cached again")
+	}
+}
+
+// TestFieldsComeBackFromRedis has a second process read what a first one loaded.
+func TestFieldsComeBackFromRedis(t *testing.T) {
+	url, redis := testservers.Postgres(t), testservers.Redis(t)
+	first := openTrackerSite(t, url, redis, nil)
+	first.seed()
+	queries := []string{
+		`{account(handle:"ann"){id handle secret issues{title labels points} open:issues(state:OPEN){number}}}`,
+		`{project(key:"core"){name openCount members{account role load}}}`,
+		fmt.Sprintf(`{issue(id:%q){title author{handle} comments{body createdAt author{handle}} commentCount score watched stats{readingTime}}}`, bug),
+		`{feed{__typename ... on Issue{title} ... on Comment{body}} grid(size:4) motto me{handle}}`,
+		fmt.Sprintf(`{a:node(id:%q){__typename id} b:node(id:%q){__typename id} c:node(id:"00000000-0000-4000-8000-0000000000ff"){id}}`, bug, ann),
+	}
+	fresh := func(when string) {
+		t.Helper()
+		var missing string
+		first.eventually(when+": not all comes from Redis", func() bool {
+			for _, q := range queries {
+				if got, want := ask(t, first.cached, ann, q), ask(t, first.plain, ann, q); got != want {
+					return false
+				}
+			}
+			second := openTrackerSite(t, url, redis, nil)
+			for _, q := range queries {
+				before := second.cache.Stats().Loads.Load()
+				got, want := ask(t, second.cached, ann, q), ask(t, first.plain, ann, q)
+				if got != want {
+					t.Fatalf("%s: %s is %s in another process, want %s", when, q, got, want)
+				}
+				if second.cache.Stats().Loads.Load() > before {
+					missing = q
+					return false
+				}
+			}
+			return second.cache.Stats().SharedHits.Load() > 0
+		})
+		if t.Failed() {
+			t.Log(missing, first.log)
+		}
+	}
+	fresh("at first")
+	for _, write := range []string{
+		`UPDATE issues SET title = 'It fails still' WHERE number = 1`,
+		`UPDATE accounts SET handle = 'anna' WHERE handle = 'ann'`,
+		`UPDATE accounts SET handle = 'ann' WHERE handle = 'anna'`,
+		`INSERT INTO comments (issue_id, body) SELECT id, 'one more' FROM issues`,
+	} {
+		first.exec(write)
+		fresh(write)
+	}
+}
+
+// TestMutationsEvictFromRedis has another process read right after a mutation was answered, from Redis alone.
+func TestMutationsEvictFromRedis(t *testing.T) {
+	url, redis := testservers.Postgres(t), testservers.Redis(t)
+	first := openTrackerSite(t, url, redis, nil)
+	first.seed()
+	q := fmt.Sprintf(`{issue(id:%q){title} feed{... on Issue{title}} account(handle:"ann"){issues{title}}}`, bug)
+	for i := range 20 {
+		ask(t, first.cached, ann, q)
+		title := fmt.Sprint("title ", i)
+		ask(t, first.cached, ann, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
+		other := openTrackerSite(t, url, redis, nil)
+		if got := ask(t, other.cached, ann, q); strings.Count(got, title+`"`) != 3 {
+			t.Fatalf("another process says %s right after %q was acknowledged", got, title)
+		}
+	}
+}
+
+// TestPrivateFieldsOfManyViewersAtOnce has loads of several viewers carried together.
+func TestPrivateFieldsOfManyViewersAtOnce(t *testing.T) {
+	s := newTrackerSite(t)
+	s.seed()
+	queries := map[string]string{
+		`{me{id handle secret}}`: "", `{a:account(handle:"ann"){secret} b:account(handle:"bob"){secret}}`: "",
+		fmt.Sprintf(`{issue(id:%q){watched}}`, bug): "",
+	}
+	for range 5 {
+		var wg sync.WaitGroup
+		for q := range queries {
+			for _, viewer := range []string{"", ann, bob} {
+				want := ask(t, s.plain, viewer, q)
+				for range 4 {
+					wg.Go(func() {
+						if got := ask(t, s.cached, viewer, q); got != want {
+							t.Errorf("%q asks %s and gets %s, want %s", viewer, q, got, want)
+						}
+					})
+				}
+			}
+		}
+		wg.Wait()
+		s.exec(`UPDATE accounts SET secret = secret || '!'`) // so that all is loaded again
+		s.exec(`DELETE FROM watches`)
+		for q := range queries {
+			for _, viewer := range []string{"", ann, bob} {
+				s.same(viewer, q)
+			}
+		}
+	}
+}
+
+func TestResolversSayHowTheirValuesAreCached(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		say    func(context.Context) error
+		evict  cache.Tag // between the first two questions and the third
+		asked  []int     // how often the resolver was called after each question
+		answer string
+	}{
+		{"nothing", func(context.Context) error { return nil }, "", []int{1, 1, 1}, `{"motto":"x"} `},
+		{"restricted", func(ctx context.Context) error {
+			gqlcache.Restrict(ctx, gqlcache.Hint{MaxAge: new(time.Second)})
+			return nil
+		}, "", []int{1, 2, 3}, `{"motto":"x"} `},
+		{"a hint", func(ctx context.Context) error {
+			gqlcache.SetHint(ctx, gqlcache.Hint{Scope: new(cache.Private)})
+			return nil
+		}, "", []int{1, 2, 3}, `{"motto":"x"} `},
+		{"a tag that is evicted", func(ctx context.Context) error { gqlcache.Tag(ctx, "wall"); return nil }, cache.Named("wall"), []int{1, 1, 2}, `{"motto":"x"} `},
+		{"a tag that is not evicted", func(ctx context.Context) error { gqlcache.Tag(ctx, "wall"); return nil }, cache.Named("door"), []int{1, 1, 1}, `{"motto":"x"} `},
+		{"an error", func(context.Context) error { return errors.New("no motto") }, "", []int{1, 2, 3}, `{"motto":null} input:1:2: motto no motto`},
+		{"an error beside the value", func(ctx context.Context) error { graphql.AddErrorf(ctx, "half a motto"); return nil }, "", []int{1, 2, 3}, `{"motto":"x"} input: motto half a motto`},
+		{"a panic", func(context.Context) error { panic("no motto") }, "", []int{1, 2, 3}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			asked := 0
+			s := openTrackerSite(t, testservers.Postgres(t), "", func(ctx context.Context) (*string, error) {
+				asked++
+				if err := test.say(ctx); err != nil {
+					return nil, err
+				}
+				return new("x"), nil
+			})
+			for i, want := range test.asked {
+				if i == 2 && test.evict != "" {
+					if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Tags: []cache.Tag{test.evict}}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got := ask(t, s.cached, "", `{motto}`)
+				if asked != want || test.answer != "" && strings.TrimSpace(got) != strings.TrimSpace(test.answer) {
+					t.Errorf("question %d: the resolver was called %d times, want %d; the answer is %s, want %s", i+1, asked, want, got, test.answer)
+				}
+			}
+		})
+	}
+}
+
+func TestPlansTellWhatHasNoEffect(t *testing.T) {
+	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := plan.Warnings(); len(w) != 0 {
+		t.Errorf("warnings without a reason: %q", w)
+	}
+	byHand := gqlparser.MustLoadSchema(&ast.Source{Input: policy.Directives + "type Query { a: Int @cacheControl(maxAge: 60) }"})
+	plan, err = gqlcache.PlanFields(&graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return byHand }})
+	if err != nil || len(plan.Warnings()) != 1 || !strings.Contains(plan.Warnings()[0], "gqlgen") {
+		t.Errorf("a schema that gqlgen did not generate: %v, %q", err, plan.Warnings())
+	}
+}

@@ -1,0 +1,161 @@
+package gqlcache
+
+import (
+	"reflect"
+
+	"fieldcache/cache"
+	"fieldcache/cache/policy"
+)
+
+const (
+	// maxHeld is how many objects of a type a value is made of one by one; of more, every row of their
+	// table counts.
+	maxHeld = 1000
+	// maxDepth bounds how deep a value is looked into; what is deeper is a cycle.
+	maxValueDepth = 64
+)
+
+// appendTags adds the tags that are known before a field is resolved. It reports whether all of them have
+// a name.
+func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]any, viewer string) ([]cache.Tag, bool) {
+	from := func(r reference) (string, bool) {
+		switch r.origin {
+		case policy.Args:
+			return r.getter.Text(args)
+		case policy.Viewer:
+			return viewer, true
+		}
+		return r.getter.Text(parent)
+	}
+	ok := true
+	for _, m := range c.rows {
+		if tags, ok = m.append(tags, from); !ok {
+			return tags, false
+		}
+	}
+	for _, t := range c.tags {
+		tag, ok := t.tag(from)
+		if !ok {
+			return tags, false
+		}
+		tags = append(tags, tag)
+	}
+	return tags, true
+}
+
+// append adds the tags of rows.
+func (m boundRows) append(tags []cache.Tag, from func(reference) (string, bool)) ([]cache.Tag, bool) {
+	values := make([]string, len(m.values))
+	for i, r := range m.values {
+		var ok bool
+		if values[i], ok = from(r); !ok {
+			return tags, false
+		}
+	}
+	return m.tag.Append(tags, values...)
+}
+
+// tag is the tag that a format makes.
+func (t compiledText) tag(from func(reference) (string, bool)) (cache.Tag, bool) {
+	name := []byte(t.texts[0])
+	for i, r := range t.refs {
+		text, ok := from(r)
+		if !ok {
+			return "", false
+		}
+		if text == cache.Null {
+			name = append(name, "null"...)
+		} else {
+			name = appendText(name, text)
+		}
+		name = append(name, t.texts[i+1]...)
+	}
+	return cache.Named(string(name)), true
+}
+
+// appendHeld adds the tags of the objects inside of a value. It reports whether all of them have a name.
+func (c *cachedField) appendHeld(tags []cache.Tag, v reflect.Value) ([]cache.Tag, bool) {
+	if len(c.objects) == 0 {
+		return tags, true
+	}
+	h := holder{c: c, tags: tags, named: true, count: map[string]int{}}
+	h.look(v, c.def.Type.Name(), 0)
+	return h.tags, h.named
+}
+
+// holder collects the tags of the objects inside of a value.
+type holder struct {
+	c     *cachedField
+	tags  []cache.Tag
+	named bool
+	count map[string]int // of objects by their type
+}
+
+// look looks into a value of a type of the schema.
+func (h *holder) look(v reflect.Value, typeName string, depth int) {
+	if depth > maxValueDepth {
+		h.named = false
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if !v.IsNil() {
+			h.look(v.Elem(), typeName, depth+1)
+		}
+		return
+	case reflect.Slice, reflect.Array:
+		for i := range v.Len() {
+			h.look(v.Index(i), typeName, depth+1)
+		}
+		return
+	case reflect.Invalid:
+		return
+	}
+	name := h.c.objectName(v.Type(), typeName)
+	if name == "" {
+		h.named = false
+		return
+	}
+	h.object(v, name)
+	for _, p := range h.c.inside[name] {
+		if inner, ok := p.getter.Part(v); ok {
+			h.look(inner, p.typeName, depth+1)
+		}
+	}
+}
+
+// object adds the tags of one object.
+func (h *holder) object(v reflect.Value, name string) {
+	held, ok := h.c.objects[name]
+	if !ok {
+		return
+	}
+	h.count[name]++
+	switch n := h.count[name]; {
+	case n == maxHeld+1:
+		for _, w := range held.whole {
+			h.tags, _ = w.Append(h.tags) // there is nothing to match
+		}
+		return
+	case n > maxHeld:
+		return
+	}
+	if v.CanAddr() {
+		v = v.Addr()
+	}
+	value := v.Interface()
+	from := func(r reference) (string, bool) { return r.getter.Text(value) }
+	for _, m := range held.made {
+		var ok bool
+		if h.tags, ok = m.append(h.tags, from); !ok {
+			h.named = false
+		}
+	}
+	for _, t := range held.tags {
+		tag, ok := t.tag(from)
+		if !ok {
+			h.named = false
+		}
+		h.tags = append(h.tags, tag)
+	}
+}

@@ -1,0 +1,202 @@
+package gotype
+
+import (
+	"database/sql/driver"
+	"encoding"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// Getter reads a scalar inside a Go value by the names that the schema has for it. It is safe for
+// concurrent use.
+type Getter struct{ steps []*step }
+
+// step reads a field or method of a struct, or an element of a map, by its folded name.
+type step struct {
+	name string
+	at   sync.Map // of access by reflect.Type
+}
+
+// access is how a type's values are read; the zero access finds nothing.
+type access struct {
+	index  []int
+	method int // 1 + its index in the method set of a pointer to the type
+}
+
+// NewGetter makes the getter of a path of names; none reads the value itself.
+func NewGetter(path ...string) *Getter {
+	g := &Getter{}
+	for _, name := range path {
+		g.steps = append(g.steps, &step{name: fold(name)})
+	}
+	return g
+}
+
+// Text returns the text of the scalar in a value, [cache.Null] where it or what is on the way to it is
+// nil. It reports whether there is such a scalar.
+func (g *Getter) Text(value any) (string, bool) {
+	v := reflect.ValueOf(value)
+	for _, s := range g.steps {
+		var ok bool
+		if v, ok = present(v); !ok {
+			return cache.Null, value != nil
+		}
+		if v, ok = s.read(v); !ok {
+			return "", false
+		}
+	}
+	return text(v)
+}
+
+// Part returns what a struct's field or a map's element holds, which is no method's result. It reports
+// whether there is such a part.
+func (g *Getter) Part(v reflect.Value) (reflect.Value, bool) {
+	for _, s := range g.steps {
+		var ok bool
+		if v, ok = present(v); !ok {
+			return v, false
+		}
+		if v.Kind() != reflect.Map && s.access(v.Type()).index == nil {
+			return v, false
+		}
+		if v, ok = s.read(v); !ok {
+			return v, false
+		}
+	}
+	return v, true
+}
+
+// present is what pointers, interfaces and graphql.Omittable hold. It reports whether that is something.
+func present(v reflect.Value) (reflect.Value, bool) {
+	for v.IsValid() {
+		switch v.Kind() {
+		case reflect.Pointer, reflect.Interface:
+			if v.IsNil() {
+				return v, false
+			}
+			v = v.Elem()
+			continue
+		case reflect.Struct:
+			if o, ok := omittable(v); ok {
+				v = o
+				continue
+			}
+		}
+		return v, true
+	}
+	return v, false
+}
+
+// omittable is what a graphql.Omittable holds, which is invalid where it was left out.
+func omittable(v reflect.Value) (reflect.Value, bool) {
+	if v.Type().PkgPath() != "github.com/99designs/gqlgen/graphql" || !v.CanInterface() {
+		return v, false
+	}
+	m := v.MethodByName("ValueOK")
+	if !m.IsValid() {
+		return v, false
+	}
+	out := m.Call(nil)
+	if !out[1].Bool() {
+		return reflect.Value{}, true
+	}
+	return out[0], true
+}
+
+func (s *step) read(v reflect.Value) (reflect.Value, bool) {
+	if v.Kind() == reflect.Map {
+		for k, e := range v.Seq2() {
+			if k.Kind() == reflect.String && fold(k.String()) == s.name {
+				return e, true
+			}
+		}
+		return v, false
+	}
+	typ := v.Type()
+	switch a := s.access(typ); {
+	case a.index != nil:
+		f, err := v.FieldByIndexErr(a.index)
+		return f, err == nil
+	case a.method > 0:
+		if !v.CanAddr() {
+			p := reflect.New(typ)
+			p.Elem().Set(v)
+			v = p.Elem()
+		}
+		return v.Addr().Method(a.method - 1).Call(nil)[0], true
+	}
+	return v, false
+}
+
+func (s *step) access(typ reflect.Type) access {
+	found, ok := s.at.Load(typ)
+	if !ok {
+		found, _ = s.at.LoadOrStore(typ, s.find(typ))
+	}
+	return found.(access)
+}
+
+func (s *step) find(typ reflect.Type) access {
+	if typ.Kind() == reflect.Struct {
+		if f, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == s.name }); ok && f.IsExported() {
+			return access{index: f.Index}
+		}
+	}
+	p := reflect.PointerTo(typ)
+	for i := range p.NumMethod() {
+		m := p.Method(i)
+		if fold(m.Name) == s.name && m.Type.NumIn() == 1 && m.Type.NumOut() == 1 {
+			return access{method: 1 + i}
+		}
+	}
+	return access{}
+}
+
+// text is a scalar as the database would write it.
+func text(v reflect.Value) (string, bool) {
+	v, ok := present(v)
+	if !ok {
+		return cache.Null, true
+	}
+	if v.CanInterface() {
+		switch x := v.Interface().(type) {
+		case time.Time:
+			return x.UTC().Format(time.RFC3339Nano), true
+		case driver.Valuer: // sql.NullString, uuid.UUID and their like
+			value, err := x.Value()
+			if err != nil {
+				return "", false
+			}
+			if _, again := value.(driver.Valuer); !again {
+				return text(reflect.ValueOf(value))
+			}
+		}
+	}
+	switch v.Kind() {
+	case reflect.String:
+		return v.String(), true
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		return strconv.FormatInt(v.Int(), 10), true
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return strconv.FormatUint(v.Uint(), 10), true
+	case reflect.Float32, reflect.Float64:
+		return strconv.FormatFloat(v.Float(), 'f', -1, v.Type().Bits()), true
+	case reflect.Bool:
+		return strconv.FormatBool(v.Bool()), true
+	}
+	if v.CanInterface() {
+		switch x := v.Interface().(type) {
+		case encoding.TextMarshaler:
+			b, err := x.MarshalText()
+			return string(b), err == nil
+		case fmt.Stringer:
+			return x.String(), true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,74 @@
+package gotype
+
+import (
+	"database/sql"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+
+	"fieldcache/cache"
+)
+
+type status string
+
+type owner struct {
+	ID    int64
+	Name  sql.NullString
+	Boss  *owner
+	State status
+}
+
+func (o *owner) FullName() string { return "of " + o.Name.String }
+
+type input struct {
+	Region graphql.Omittable[*string]
+	Inner  *input
+}
+
+type id16 [2]byte
+
+func (i id16) String() string { return "id-" + string(i[:]) }
+
+func TestGetter(t *testing.T) {
+	region := "EU"
+	o := owner{ID: 7, Boss: &owner{ID: 9, Name: sql.NullString{String: "Ann", Valid: true}}, State: "OPEN"}
+	for _, test := range []struct {
+		name  string
+		value any
+		path  []string
+		want  string
+		ok    bool
+	}{
+		{"a field", o, []string{"id"}, "7", true},
+		{"behind a pointer", &o, []string{"id"}, "7", true},
+		{"a path", &o, []string{"boss", "id"}, "9", true},
+		{"null in SQL", &o, []string{"name"}, cache.Null, true},
+		{"not null in SQL", &o, []string{"boss", "name"}, "Ann", true},
+		{"nil on the way", &o, []string{"boss", "boss", "id"}, cache.Null, true},
+		{"a method", &o, []string{"boss", "full_name"}, "of Ann", true},
+		{"a method of a value that has no address", o, []string{"fullName"}, "of ", true},
+		{"a named text", &o, []string{"state"}, "OPEN", true},
+		{"no such name", &o, []string{"age"}, "", false},
+		{"no scalar", &o, []string{"boss"}, "", false},
+		{"a map", map[string]any{"id": 7}, []string{"id"}, "7", true},
+		{"omittable", input{Region: graphql.OmittableOf(&region)}, []string{"region"}, "EU", true},
+		{"omitted", input{}, []string{"region"}, cache.Null, true},
+		{"a nil pointer", (*owner)(nil), []string{"id"}, cache.Null, true},
+		{"nil", nil, []string{"id"}, cache.Null, false},
+		{"the value itself", 7, nil, "7", true},
+		{"an array with a text", id16{'a', 'b'}, nil, "id-ab", true},
+		{"a time", time.Date(2026, 3, 1, 14, 0, 0, 0, time.FixedZone("", 7200)), nil, "2026-03-01T12:00:00Z", true},
+		{"a float", 1.5, nil, "1.5", true},
+		{"a list", []int{1}, nil, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			g := NewGetter(test.path...)
+			for range 2 { // found, and remembered
+				if got, ok := g.Text(test.value); got != test.want || ok != test.ok {
+					t.Errorf("got %q, %v, want %q, %v", got, ok, test.want, test.ok)
+				}
+			}
+		})
+	}
+}

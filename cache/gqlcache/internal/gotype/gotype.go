@@ -1,0 +1,258 @@
+// Package gotype finds out which Go types a schema's fields have in the code that gqlgen generated, and
+// calls resolvers, by reflection over the generated ResolverRoot.
+package gotype
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// Types is what the generated code says of a schema. It does not change.
+type Types struct {
+	schema     *ast.Schema
+	resolvers  map[string]*Resolver    // by coordinate
+	objects    map[string]reflect.Type // the struct or map of an object type
+	names      map[reflect.Type]string // the other way round
+	directives map[string]bool         // those that have code, folded
+}
+
+// Resolver is the method that resolves a field. It is safe for concurrent use.
+type Resolver struct {
+	Result reflect.Type // of one field
+	Parent reflect.Type // what the method takes for its object, nil for a root field
+	Batch  bool         // whether the method takes and returns a list of them
+
+	method reflect.Value
+	args   []reflect.Type
+	names  []string // of the arguments, in the method's order
+}
+
+var (
+	contextType = reflect.TypeFor[context.Context]()
+	errorType   = reflect.TypeFor[error]()
+)
+
+// Of reads the types of an executable schema. It reports whether gqlgen generated it: a schema that was
+// put together by hand has no resolvers that could be found.
+func Of(es graphql.ExecutableSchema) (*Types, bool) {
+	t := &Types{
+		schema: es.Schema(), resolvers: map[string]*Resolver{}, objects: map[string]reflect.Type{},
+		names: map[reflect.Type]string{}, directives: map[string]bool{},
+	}
+	v := reflect.ValueOf(es)
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return t, false
+	}
+	root, directives := v.FieldByName("Resolvers"), v.FieldByName("Directives")
+	if !root.IsValid() || root.Kind() != reflect.Interface || root.IsNil() {
+		return t, false
+	}
+	if directives.IsValid() && directives.Kind() == reflect.Struct {
+		for i := range directives.NumField() {
+			if f := directives.Field(i); f.Kind() != reflect.Func || !f.IsNil() {
+				t.directives[fold(directives.Type().Field(i).Name)] = true
+			}
+		}
+	}
+	t.readRoot(root)
+	return t, true
+}
+
+// fold is a name without what gqlgen changes when it makes a Go name of it.
+func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
+
+// SameName reports whether a name of the schema and one of Go are the same but for what gqlgen changes.
+func SameName(a, b string) bool { return fold(a) == fold(b) }
+
+func (t *Types) readRoot(root reflect.Value) {
+	objects := map[string]*ast.Definition{}
+	for _, def := range t.schema.Types {
+		if def.Kind == ast.Object {
+			objects[fold(def.Name)] = def
+		}
+	}
+	for i := range root.NumMethod() {
+		method := root.Type().Method(i)
+		def := objects[fold(method.Name)]
+		if def == nil || method.Type.NumIn() != 0 || method.Type.NumOut() != 1 || method.Type.Out(0).Kind() != reflect.Interface {
+			continue
+		}
+		t.readObject(def, root.Method(i).Call(nil)[0])
+	}
+	for t.follow() { // what is found leads to more
+	}
+}
+
+// readObject reads the resolvers of an object type.
+func (t *Types) readObject(def *ast.Definition, resolver reflect.Value) {
+	if resolver.Kind() == reflect.Interface && resolver.IsNil() {
+		return
+	}
+	isRoot := def == t.schema.Query || def == t.schema.Mutation || def == t.schema.Subscription
+	methods := resolver.Type()
+	for _, f := range def.Fields {
+		name := ""
+		for i := range methods.NumMethod() {
+			if fold(methods.Method(i).Name) == fold(GoName(f)) {
+				name = methods.Method(i).Name
+			}
+		}
+		if name == "" {
+			continue
+		}
+		if r := newResolver(resolver.MethodByName(name), f, isRoot); r != nil {
+			t.resolvers[def.Name+"."+f.Name] = r
+			if r.Parent != nil {
+				t.note(def.Name, r.Parent)
+			}
+			if named := t.schema.Types[f.Type.Name()]; named != nil && named.Kind == ast.Object {
+				t.note(named.Name, r.Result)
+			}
+		}
+	}
+}
+
+// GoName is the name that @goField gives, else the field's own.
+func GoName(f *ast.FieldDefinition) string {
+	if d := f.Directives.ForName("goField"); d != nil {
+		if a := d.Arguments.ForName("name"); a != nil && a.Value.Raw != "" {
+			return a.Value.Raw
+		}
+	}
+	return f.Name
+}
+
+// newResolver is a method of the form func(ctx, obj, args...) (T, error), nil if it has another one.
+func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Resolver {
+	m := method.Type()
+	first := 1
+	if !isRoot {
+		first = 2
+	}
+	if m.NumIn() != first+len(f.Arguments) || m.IsVariadic() || m.NumOut() != 2 || m.In(0) != contextType || m.Out(1) != errorType {
+		return nil
+	}
+	r := &Resolver{Result: m.Out(0), method: method}
+	if !isRoot {
+		r.Parent = m.In(1)
+		if r.Parent.Kind() == reflect.Slice && m.Out(0).Kind() == reflect.Slice && batch(f) {
+			r.Batch, r.Parent, r.Result = true, r.Parent.Elem(), r.Result.Elem()
+		}
+	}
+	for i, a := range f.Arguments {
+		r.args, r.names = append(r.args, m.In(first+i)), append(r.names, a.Name)
+	}
+	return r
+}
+
+func batch(f *ast.FieldDefinition) bool {
+	d := f.Directives.ForName("goField")
+	if d == nil {
+		return false
+	}
+	a := d.Arguments.ForName("batch")
+	return a != nil && a.Value.Raw == "true"
+}
+
+// note remembers the Go type of an object type. It reports whether that was news.
+func (t *Types) note(name string, typ reflect.Type) bool {
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Array {
+		typ = typ.Elem()
+	}
+	if typ.Kind() != reflect.Struct && (typ.Kind() != reflect.Map || typ.Name() == "") || t.objects[name] != nil {
+		return false
+	}
+	t.objects[name], t.names[typ] = typ, name
+	return true
+}
+
+// follow looks into the structs that are known for those of other object types. It reports whether it
+// found any.
+func (t *Types) follow() (found bool) {
+	for name, typ := range t.objects {
+		if typ.Kind() != reflect.Struct {
+			continue
+		}
+		for _, f := range t.schema.Types[name].Fields {
+			named := t.schema.Types[f.Type.Name()]
+			if named == nil || named.Kind != ast.Object || t.objects[named.Name] != nil {
+				continue
+			}
+			field, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == fold(GoName(f)) })
+			if ok && t.note(named.Name, field.Type) {
+				found = true
+			}
+		}
+	}
+	return found
+}
+
+// Resolver returns the resolver of a coordinate, nil if its value is a field of its object's Go value.
+func (t *Types) Resolver(coordinate string) *Resolver { return t.resolvers[coordinate] }
+
+// Object returns the Go type of an object type, without pointers, nil if it is not known.
+func (t *Types) Object(name string) reflect.Type { return t.objects[name] }
+
+// Name returns the object type whose values have a Go type, "" if it is not known.
+func (t *Types) Name(typ reflect.Type) string { return t.names[typ] }
+
+// Runs reports whether a directive has code that gqlgen calls for each request.
+func (t *Types) Runs(directive string) bool { return t.directives[fold(directive)] }
+
+// Attribute reports whether the values of an object type have a field of this name, of whatever case.
+func (t *Types) Attribute(typeName, name string) bool {
+	typ := t.objects[typeName]
+	if typ == nil || typ.Kind() != reflect.Struct {
+		return false
+	}
+	_, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == fold(name) })
+	return ok
+}
+
+// Call calls the resolver for one object, or for a list of them where it is a batch resolver, with the
+// arguments as gqlgen has them in its field context. parent is ignored by a root field's.
+func (r *Resolver) Call(ctx context.Context, parent reflect.Value, args map[string]any) (reflect.Value, error) {
+	in := make([]reflect.Value, 0, 2+len(r.args))
+	in = append(in, reflect.ValueOf(&ctx).Elem())
+	if r.Parent != nil {
+		in = append(in, parent)
+	}
+	for i, name := range r.names {
+		v := reflect.ValueOf(args[name])
+		switch {
+		case !v.IsValid():
+			v = reflect.Zero(r.args[i])
+		case v.Type() != r.args[i] && !v.Type().AssignableTo(r.args[i]):
+			return reflect.Value{}, fmt.Errorf("gotype: the argument %s is a %v, and the resolver takes a %v", name, v.Type(), r.args[i])
+		}
+		in = append(in, v)
+	}
+	out := r.method.Call(in)
+	err, _ := out[1].Interface().(error)
+	return out[0], err
+}
+
+// Receiver is an object as the resolver takes it, made of what gqlgen has in its field context: the
+// elements of lists are pointed to there. It reports whether it could.
+func (r *Resolver) Receiver(parent any) (reflect.Value, bool) {
+	v := reflect.ValueOf(parent)
+	for v.IsValid() && v.Type() != r.Parent {
+		switch k := v.Kind(); {
+		case v.CanAddr() && v.Addr().Type() == r.Parent:
+			return v.Addr(), true
+		case (k == reflect.Pointer || k == reflect.Interface) && !v.IsNil():
+			v = v.Elem()
+		default:
+			return v, v.Type().AssignableTo(r.Parent)
+		}
+	}
+	return v, v.IsValid()
+}
