@@ -146,7 +146,7 @@ var mutants = []mutant{
 		name: "one message tells all of a transaction",
 		file: "cache/evict.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n",
 		new: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n	if w.Xid != 0 {\n		return news\n	}\n",
-		pkg: engine, red: []string{"TestATransactionInSeveralRows"},
+		pkg: engine, red: []string{"TestOnlyWhatIsKnownOfATransactionIsNoNews"},
 	},
 	{
 		name: "nobody relays",
