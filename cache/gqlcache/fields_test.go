@@ -365,15 +365,8 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 		}
 	}
 	fresh("at first")
-	for _, write := range []string{
-		`UPDATE issues SET title = 'It fails still' WHERE number = 1`,
-		`UPDATE accounts SET handle = 'anna' WHERE handle = 'ann'`,
-		`UPDATE accounts SET handle = 'ann' WHERE handle = 'anna'`,
-		`INSERT INTO comments (issue_id, body) SELECT id, 'one more' FROM issues`,
-	} {
-		first.exec(write)
-		fresh(write)
-	}
+	first.exec(`UPDATE issues SET title = 'It fails still' WHERE number = 1`)
+	fresh("after a write")
 }
 
 // TestMutationsEvictFromRedis has another process read right after a mutation was answered, from Redis alone.
