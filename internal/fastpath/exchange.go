@@ -65,17 +65,12 @@ func (x *exchange) WriteHeader(status int) {
 		return
 	}
 	x.last = x.header["Connection"] != nil
-	head := bytes.NewBuffer(x.head[:0])
-	head.WriteString("HTTP/1.1 ")
-	head.Write(strconv.AppendInt(head.AvailableBuffer(), int64(status), 10))
-	head.WriteByte(' ')
-	head.WriteString(http.StatusText(status))
-	head.WriteString("\r\n")
-	_ = x.header.Write(head) // a buffer takes everything
-	head.WriteString("Date: ")
-	head.Write(time.Now().UTC().AppendFormat(head.AvailableBuffer(), http.TimeFormat))
-	head.WriteString("\r\n\r\n")
-	x.head = head.Bytes()
+	head := append(x.head[:0], "HTTP/1.1 "...)
+	head = append(strconv.AppendInt(head, int64(status), 10), ' ')
+	head = append(append(head, http.StatusText(status)...), "\r\n"...)
+	head = appendFields(head, x.header)
+	head = append(head, dateField(time.Now())...)
+	x.head = append(head, "\r\n"...)
 }
 
 // Write implements [http.ResponseWriter].
