@@ -371,6 +371,7 @@ func TestGivesUp(t *testing.T) {
 		"the end of the end":  func(c *conn) { c.serving(request(3)); c.finished(); c.finished() },
 		"more content":        func(c *conn) { _, _ = c.Read(make([]byte, c.size)) },
 		"more behind":         func(c *conn) { c.serving(request(3)); _, _ = c.Read(make([]byte, c.size)) },
+		"a read that fails":   func(c *conn) { c.serving(request(3)); c.finished(); _ = c.stream.Close(); _, _ = c.Read(make([]byte, c.size)) },
 		"something left over": func(c *conn) { c.serving(request(3)); c.finished(); _, _ = c.Read(make([]byte, c.size-1)) },
 	} {
 		text := post("hit")
