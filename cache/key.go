@@ -78,19 +78,19 @@ func escapeName(name string) string {
 
 const hexDigits = "0123456789ABCDEF"
 
-// escape percent-encodes every byte that is not a letter, a digit or one of - . _ ~, as RFC 3986 does
-// for unreserved characters.
+// escape percent-encodes what [AppendEscaped] does.
 func escape(s string) string {
-	n := 0
 	for i := range len(s) {
 		if !plain(s[i]) {
-			n++
+			return string(AppendEscaped(make([]byte, 0, len(s)+8), s))
 		}
 	}
-	if n == 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s)+2*n)
+	return s
+}
+
+// AppendEscaped appends s to b, with every byte percent-encoded that is not a letter, a digit or one of - . _ ~, as RFC 3986
+// does for unreserved characters. What is made of texts in this way differs where they do.
+func AppendEscaped(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; plain(c) {
 			b = append(b, c)
@@ -98,7 +98,7 @@ func escape(s string) string {
 			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	return string(b)
+	return b
 }
 
 func plain(c byte) bool {

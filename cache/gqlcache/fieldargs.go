@@ -10,6 +10,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
 )
 
 // appendArgs writes (first=10,after=x), in the order of the schema, without those that are not given.
@@ -197,7 +199,7 @@ func appendScalar(b []byte, v any, float bool) ([]byte, bool) {
 
 func appendNumber(b []byte, v json.Number, float bool) ([]byte, bool) {
 	if !float {
-		return appendEscaped(b, string(v)), true
+		return cache.AppendEscaped(b, string(v)), true
 	}
 	f, err := v.Float64()
 	return strconv.AppendFloat(b, f, 'g', -1, 64), err == nil
@@ -211,11 +213,11 @@ func appendAny(b []byte, v any) ([]byte, bool) {
 	case nil:
 		return append(b, "null"...), true
 	case string:
-		return appendEscaped(append(b, '\''), v), true
+		return cache.AppendEscaped(append(b, '\''), v), true
 	case map[string]any:
 		next := byte('(')
 		for _, name := range slices.Sorted(maps.Keys(v)) {
-			b = append(appendEscaped(append(b, next), name), '=')
+			b = append(cache.AppendEscaped(append(b, next), name), '=')
 			if b, ok = appendAny(b, v[name]); !ok {
 				return b, false
 			}
@@ -246,20 +248,5 @@ func appendText(b []byte, s string) []byte {
 	if s == "null" {
 		return append(b, "%6Eull"...)
 	}
-	return appendEscaped(b, s)
-}
-
-// appendEscaped percent-encodes every byte that is not a letter, a digit or one of - . _ ~, as RFC 3986
-// does for unreserved characters.
-func appendEscaped(b []byte, s string) []byte {
-	const digits = "0123456789ABCDEF"
-	for i := range len(s) {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~' {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', digits[c>>4], digits[c&15])
-		}
-	}
-	return b
+	return cache.AppendEscaped(b, s)
 }

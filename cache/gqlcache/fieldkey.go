@@ -182,7 +182,7 @@ func (k *fieldKeys) appendParent(b []byte, parent any) ([]byte, bool) {
 			}
 			b = append(append(b, k.names[i]...), '=')
 		}
-		b = appendEscaped(b, text)
+		b = cache.AppendEscaped(b, text)
 	}
 	return b, len(k.key) > 0
 }

@@ -269,7 +269,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 		if run.viewer == "" {
 			return resolve(ctx) // whoever it is, others without a name are not the same
 		}
-		key = appendEscaped(append(key, '@'), run.viewer)
+		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
 	item, audit := cache.Item{Key: cache.Key(key), MaxAge: c.maxAge}, false
 	if !run.batch.Fresh && !run.batch.Observed() {

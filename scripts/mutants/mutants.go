@@ -84,7 +84,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "another release's values are served",
-		file: "cache/load.go", old: "if e.Shape != shapeOf(f.Request) {", new: "if false {",
+		file: "cache/shared.go", old: "if e.Shape != shapeOf(f.Request) {", new: "if false {",
 		pkg: engine, red: []string{"TestWhatAnotherReleaseStoredIsNotServed"},
 	},
 	{
@@ -94,7 +94,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "who says no snapshot is trusted just after a failover",
-		file: "cache/load.go", old: "time.Since(*at) < c.lease {", new: "false {",
+		file: "cache/source.go", old: "time.Since(*at) < c.lease {", new: "false {",
 		pkg: engine, red: []string{"TestUnsaidSnapshotsAroundAFailover"},
 	},
 	{
@@ -129,12 +129,12 @@ var mutants = []mutant{
 	},
 	{
 		name: "stamps are taken after the read",
-		file: "cache/load.go", old: "	early := rand.Float64() * jitter\n", new: "	early := rand.Float64() * jitter\n	for _, f := range fs {\n		f.stamp = c.Generations().Stamp(f.Item)\n	}\n",
+		file: "cache/source.go", old: "	early := rand.Float64() * jitter\n", new: "	early := rand.Float64() * jitter\n	for _, f := range fs {\n		f.stamp = c.Generations().Stamp(f.Item)\n	}\n",
 		pkg: engine, red: []string{"TestSimulation", "TestALoadDuringAnEviction"}, args: soon,
 	},
 	{
 		name: "an answer of the shared tier that was long on its way is trusted",
-		file: "cache/load.go", old: "	trusted := c.trust.holds(time.Now())\n	fills :=", new: "	trusted := true\n	fills :=",
+		file: "cache/shared.go", old: "	trusted := c.trust.holds(time.Now())\n	fills :=", new: "	trusted := true\n	fills :=",
 		pkg: engine, red: []string{"TestAnAnswerThatWasLongOnItsWay"},
 	},
 	{

@@ -1,0 +1,185 @@
+package cache
+
+import (
+	"context"
+	"time"
+)
+
+// fromShared lands the flights whose values the shared tier holds. The rest comes back; fill says whether
+// the tier is well enough to be filled.
+func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
+	ask := make([]*flight, 0, len(fs))
+	for _, f := range fs {
+		if f.MaxAge <= 0 {
+			rest = append(rest, f)
+		} else {
+			ask = append(ask, f)
+		}
+	}
+	if len(ask) == 0 {
+		return rest, false
+	}
+	g.asked.Store(true)
+	entries, err := c.getOrBegin(g.ctx, ask)
+	if err != nil {
+		return fs, false
+	}
+	// Looked at again: the answer may have been long on its way.
+	trusted := c.trust.holds(time.Now())
+	fills := make([]Fill, 0, len(ask))
+	landed := make([]Result, 0, len(ask))
+	hit := ask[:0]
+	for i, f := range ask {
+		e := entries[i]
+		if e == nil || !e.Ends.After(f.newerThan) || !c.serves(f, e, trusted) {
+			rest = append(rest, f)
+			continue
+		}
+		fills = append(fills, Fill{Item: f.Item, Ticket: e.Stamp, Entry: c.inMemory(e)})
+		landed = append(landed, entryResult(e, SharedTier))
+		hit = append(hit, f)
+	}
+	c.noteLacked(len(entries)-len(hit), len(entries))
+	c.stats.SharedHits.Add(uint64(len(hit)))
+	c.fillMemory(g.ctx, fills)
+	for i, f := range hit {
+		c.land(f, landed[i])
+	}
+	return rest, true
+}
+
+func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
+	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+		entries, err = c.shared.Get(ctx, items(fs))
+		return err
+	})
+	return entries, err
+}
+
+// getOrBegin asks the shared tier for what flights are about, and for tickets at once where most of it is likely
+// not there.
+func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
+	announcer, ok := c.shared.(Announcer)
+	if !ok || !c.likelyMissing(fs) {
+		return c.getShared(ctx, fs)
+	}
+	var tickets []Ticket
+	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+		entries, tickets, err = announcer.GetOrBegin(ctx, items(fs))
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range fs {
+		f.begun, f.shared = true, tickets[i]
+	}
+	return entries, nil
+}
+
+// likelyMissing guesses whether the shared tier lacks most of what flights are about: because it lacked most of what
+// it was asked for lately, or because that was written since this gateway began or ended in memory a moment ago, by
+// some of them.
+func (c *Cache) likelyMissing(fs []*flight) bool {
+	if c.lacked.Load() > lackedMost {
+		return true
+	}
+	const some = 8
+	step := (len(fs) + some - 1) / some
+	asked, missing := 0, 0
+	for i := 0; i < len(fs); i += step {
+		asked++
+		if f := fs[i]; c.floors.has(f.Key) || c.memory.Ended(f.Key) != nil {
+			missing++
+		}
+	}
+	return 2*missing > asked
+}
+
+// What the shared tier lacked lately is a moving average, in thousandths: each answer counts for an eighth. Above
+// lackedMost it is guessed to lack the next as well.
+const (
+	lackedAll  = 1000
+	lackedMost = 750
+)
+
+// noteLacked notes how much of an answer of the shared tier was missing. Of two notes at the same time one may be lost:
+// it is a guess.
+func (c *Cache) noteLacked(missing, asked int) {
+	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/asked)) / 8)
+}
+
+// serves reports whether an entry of the shared tier may be served, and decodes it.
+func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
+	e.Stamp = f.stamp
+	if len(e.Tags) > 0 {
+		own, ok := c.stampOf(e.Tags, e.Seen)
+		if !ok {
+			c.stats.BelowFloor.Add(1)
+			return false
+		}
+		e.Stamp = Join(f.stamp, own)
+	}
+	if c.outbox != nil {
+		switch c.floors.judge(f.Item, e.Seen, trusted) {
+		case Serve:
+		case BelowFloor, PastHorizon:
+			c.stats.BelowFloor.Add(1)
+			return false
+		case OtherEpoch:
+			c.stats.Foreign.Add(1)
+			return false
+		default:
+			return false
+		}
+	}
+	if e.Shape != shapeOf(f.Request) {
+		return false // of another release
+	}
+	if e.Absent() {
+		return !e.Ends.After(e.Loaded.Add(AbsentMaxAge))
+	}
+	var err error
+	e.Value, err = f.Source.Decode(f.Request, e.Data)
+	return err == nil // else it is not ours, or of another version: the fill that follows puts it right
+}
+
+func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
+	ask := make([]*flight, 0, len(fs))
+	for _, f := range fs {
+		if f.MaxAge > 0 && !f.begun {
+			ask = append(ask, f)
+		}
+	}
+	if len(ask) == 0 {
+		return
+	}
+	var tickets []Ticket
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		tickets, err = c.shared.Begin(ctx, items(ask))
+		return err
+	})
+	if err != nil {
+		return
+	}
+	for i, f := range ask {
+		f.shared = tickets[i]
+	}
+}
+
+// fillShared puts entries into the shared tier. What it refuses was evicted meanwhile, or another load
+// fills it.
+func (c *Cache) fillShared(ctx context.Context, fills []Fill) {
+	if len(fills) == 0 {
+		return
+	}
+	stored := 0
+	err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.shared.Fill(ctx, fills)
+		return err
+	})
+	if err == nil {
+		c.stats.Fills.Add(uint64(stored))
+		c.stats.Refused.Add(uint64(len(fills) - stored))
+	}
+}

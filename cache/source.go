@@ -1,0 +1,328 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+// fromSources loads what no tier holds and fills the tiers.
+func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
+	fs = c.along(fs)
+	if fill {
+		c.beginShared(g.ctx, fs)
+	}
+	bySource := map[Source][]*flight{}
+	for _, f := range fs {
+		bySource[f.Source] = append(bySource[f.Source], f)
+	}
+	var wg sync.WaitGroup
+	for source, fs := range bySource {
+		load := func() { c.fromSource(g, source, fs) }
+		if len(bySource) == 1 {
+			load()
+		} else {
+			wg.Go(load)
+		}
+	}
+	wg.Wait()
+}
+
+// along adds what the sources read besides. Nobody waits for it.
+func (c *Cache) along(fs []*flight) []*flight {
+	asked := make(map[Key]bool, len(fs))
+	for _, f := range fs {
+		asked[f.Key] = true
+	}
+	for _, f := range fs {
+		if f.MaxAge <= 0 {
+			continue // what is read besides may not be meant to be kept either
+		}
+		for _, r := range f.Source.Also(f.Request) {
+			if !asked[r.Key] {
+				asked[r.Key] = true
+				fs = append(fs, &flight{Request: r, group: f.group, stamp: c.Generations().Stamp(r.Item)})
+			}
+		}
+	}
+	return fs
+}
+
+// fromSource loads the flights of one source, fills the tiers, and lands them.
+func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
+	defer func() {
+		if p := recover(); p != nil { // this may be a goroutine on which nobody else would
+			for _, f := range fs {
+				c.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
+			}
+		}
+	}()
+	defer c.landSlow(g, fs)()
+	loaded, err := c.ask(g, source, fs)
+	if err != nil {
+		if parts := apart(fs, err); len(parts) > 0 && g.ctx.Err() == nil {
+			var wg sync.WaitGroup
+			for _, part := range parts {
+				wg.Go(func() { c.fromSource(g, source, part) })
+			}
+			wg.Wait()
+			return
+		}
+		c.landFailed(g.ctx, fs, err)
+		return
+	}
+	early := rand.Float64() * jitter
+	keep := c.keeps(loaded.seen)
+	fs = c.landOwn(g.ctx, fs, &loaded)
+	results := make([]Result, len(fs))
+	memory := make([]Fill, 0, len(fs))
+	shared := make([]Fill, 0, len(fs))
+	for i, f := range fs {
+		r := &results[i]
+		if !keep {
+			*r = Result{Value: loaded.values[i], Loaded: loaded.started, Unstored: "it was read from another database than the one whose writes are polled"}
+			continue
+		}
+		e := c.entryOf(f, i, &loaded, early, r)
+		if e == nil {
+			continue
+		}
+		memory = append(memory, Fill{Item: f.Item, Ticket: e.Stamp, Entry: c.inMemory(e)})
+		if c.shared == nil {
+			continue
+		}
+		fill := Fill{Item: f.Item, Ticket: f.shared, Entry: e}
+		if r.Unstored = c.unshared(f, i, &loaded, fill); r.Unstored == "" && len(e.Tags) == 0 {
+			shared = append(shared, fill)
+		}
+	}
+	c.fillMemory(g.ctx, memory)
+	c.fillShared(g.ctx, shared)
+	for i, f := range fs {
+		c.land(f, results[i])
+	}
+}
+
+// entryOf makes the result of the flight at i, and the entry that its value is stored as, nil if it is not stored.
+func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *Entry {
+	*r = Result{Value: l.values[i], Loaded: l.started}
+	own, maxAge := &l.own[i], f.MaxAge
+	if own.MaxAge > 0 {
+		maxAge = min(maxAge, own.MaxAge)
+	}
+	if maxAge <= 0 {
+		r.Unstored = "its max age is 0"
+		return nil
+	}
+	made := &l.made
+	if own.Made != nil {
+		made = own.Made
+	}
+	if r.Stale = made.Stale; r.Stale {
+		own.Unstored = cmp.Or(own.Unstored, "a part may no longer be true")
+	}
+	if r.Unstored = cmp.Or(own.Unstored, made.Unkept); r.Unstored != "" {
+		return nil
+	}
+	stamp := f.stamp
+	if len(made.Names) > 0 {
+		stamp = Join(stamp, made.Stamp)
+	}
+	if len(own.Tags) > 0 {
+		tags, ok := c.stampOf(own.Tags, l.seen)
+		if !ok || l.numberless != c.numberless.Load() {
+			r.Unstored = "a write came in between"
+			return nil
+		}
+		stamp = Join(stamp, tags)
+	}
+	e, err := newEntry(l.values[i], shapeOf(f.Request), l.started, maxAge, early, l.seen, stamp)
+	if err != nil && own.Local == "" {
+		r.Err = err
+		return nil
+	}
+	if err != nil {
+		e = localEntry(l.values[i], l.started, maxAge, early, l.seen, stamp)
+	}
+	e.Ends, e.Tags = earlier(e.Ends, made.Ends), own.Tags
+	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
+	return e
+}
+
+// unshared says why the shared tier is not filled with the value of the flight at i; "" if it is, now, or after a poll
+// where the entry has tags of its own.
+func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
+	own, made := &l.own[i], &l.made
+	if own.Made != nil {
+		made = own.Made
+	}
+	switch {
+	case own.Local != "":
+		return own.Local
+	case !f.names(made.Names):
+		return "its tags do not name all that its source read through the cache"
+	case f.shared == nil:
+		return "the shared tier does not answer, or another load fills it"
+	case fill.Entry.Absent() && !c.absent.Allow():
+		return "too many rows that are not there were asked for"
+	case len(own.Tags) > 0 && (c.late.added == nil || !c.late.add(fill)):
+		return "what it holds cannot be followed in the shared tier"
+	}
+	return ""
+}
+
+// keeps reports whether what a load read may be kept.
+func (c *Cache) keeps(seen Snapshot) bool {
+	if c.outbox == nil || MayKeep(seen, c.floors.epoch()) {
+		return true
+	}
+	if c.floors.polled.Load() != nil {
+		c.doubt()
+	}
+	return false
+}
+
+// apart parts the flights of a load that failed, nil where parts would fail as well: what one reader asks for, or
+// one of the things asked for, may be what the source fails on. What nobody waits for is not loaded again.
+func apart(fs []*flight, err error) [][]*flight {
+	parts := byParty(fs)
+	if len(parts) > 1 {
+		return parts
+	}
+	if !errors.Is(err, ErrRow) || len(parts) == 0 {
+		return nil
+	}
+	waited := parts[0]
+	switch n := len(waited); {
+	case n < len(fs):
+		return parts
+	case n > 1:
+		return [][]*flight{waited[:n/2], waited[n/2:]}
+	}
+	return nil
+}
+
+// byParty parts flights by the readers who began them, without those that nobody waits for.
+func byParty(fs []*flight) (parts [][]*flight) {
+	at := map[*party]int{}
+	for _, f := range fs {
+		if f.party == nil {
+			continue
+		}
+		i, ok := at[f.party]
+		if !ok {
+			i = len(parts)
+			at[f.party] = i
+			parts = append(parts, nil)
+		}
+		parts[i] = append(parts[i], f)
+	}
+	return parts
+}
+
+// loaded is what a source answered.
+type loaded struct {
+	started time.Time
+	values  []any
+	seen    Snapshot
+	made    Made     // of what the source read through a cache
+	own     []Loaded // what the source said of each value
+	// numberless is how many evictions there were, before the source was asked, of which no snapshot tells.
+	numberless uint64
+}
+
+// landOwn takes apart what the source said of single values, and lands those that failed by themselves. The
+// others come back.
+func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight {
+	l.own = make([]Loaded, len(fs))
+	left, n := fs, 0
+	for i, f := range fs {
+		own, ok := l.values[i].(*Loaded)
+		if ok && own.Err != nil {
+			if n == i { // the first one: the flights are the group's
+				left = slices.Clone(fs[:i])
+			}
+			c.landFailed(ctx, []*flight{f}, own.Err)
+			continue
+		}
+		if ok {
+			l.own[n], l.values[n] = *own, own.Value
+		} else {
+			l.values[n] = l.values[i]
+		}
+		if n++; n <= i {
+			left = append(left, f)
+		}
+	}
+	return left[:n]
+}
+
+// ask calls the source, when it is its turn.
+func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
+	ctx := g.ctx
+	if err := c.loads.Acquire(ctx, 1); err != nil {
+		return loaded{}, errors.Join(err, context.Cause(ctx))
+	}
+	ctx, l, deps := c.enter(ctx, deepest(fs), true)
+	defer l.end()
+	c.fly(l, fs)
+	g.asked.Store(true)
+	c.stats.Loads.Add(1)
+	c.stats.Misses.Add(uint64(len(fs)))
+	requests := make([]Request, len(fs))
+	for i, f := range fs {
+		requests[i] = f.Request
+	}
+	polled := c.floors.polled.Load()
+	a := loaded{started: time.Now(), numberless: c.numberless.Load()}
+	var err error
+	a.values, a.seen, err = askSource(ctx, source, requests)
+	if deps.isRead() {
+		// What came from a cache is as new as what was polled, not as what the source's statements saw.
+		a.made, a.seen = deps.Made(), Snapshot{}
+	}
+	if a.seen.IsZero() && polled != nil {
+		a.seen = c.unsaid(*polled)
+	}
+	if err == nil {
+		c.heard.Store(int64(time.Since(c.began)))
+	}
+	return a, err
+}
+
+// unsaid is the snapshot of a load whose source does not say it: the one polled before the load began. If a poll brought
+// another epoch not a lease ago, connections to the old database may still be open, and it is none that is polled.
+func (c *Cache) unsaid(polled Snapshot) Snapshot {
+	if at := c.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
+		polled.Epoch = mixedEpoch
+	}
+	return polled
+}
+
+func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
+	if len(fills) > 0 {
+		// A refused fill was voided by an eviction, and memory does not fail otherwise.
+		_, _ = c.memory.Fill(ctx, fills)
+	}
+}
+
+// askSource calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
+// else would recover.
+func askSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &PanicError{Value: p, Stack: debug.Stack()}
+		}
+	}()
+	values, seen, err = source.Load(ctx, requests)
+	if err == nil && len(values) != len(requests) {
+		err = fmt.Errorf("cache: a source answered %d values to %d requests", len(values), len(requests))
+	}
+	return values, seen, err
+}
