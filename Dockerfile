@@ -5,7 +5,7 @@
 FROM golang:1.26-trixie AS tools
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        chromium haproxy make nodejs npm pgbouncer postgresql redis-server shellcheck \
+        chromium haproxy make nodejs npm pgbouncer postgresql prometheus redis-server shellcheck \
     && rm -rf /var/lib/apt/lists/* \
     # The sources are copied in and belong to somebody else, which git distrusts.
     && git config --system --add safe.directory '*'

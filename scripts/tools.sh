@@ -30,6 +30,7 @@ missing() {
 	have haproxy || [ -x /usr/sbin/haproxy ] || echo haproxy
 	have pgbouncer || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
 	have_browser || echo chromium
+	have promtool || echo prometheus
 	have node || echo nodejs
 	have npm || echo npm
 }
