@@ -103,6 +103,7 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 		}
 	}
 	DepsOf(ctx).read(requests, results)
+	meter(requests, results)
 	if b.Observe != nil {
 		b.observe(ctx, requests, results)
 	}
@@ -118,6 +119,7 @@ func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	meter(requests, results)
 	if b.Observe != nil {
 		b.observe(ctx, requests, results)
 	}

@@ -87,6 +87,8 @@ type Cache struct {
 	doubts   *rate.Limiter // of connections to be made anew
 	rival    string        // the database whose entries were told of last; of the goroutine that claims
 	stats    Stats
+	events   events
+	meters   meters
 	late     late
 	catchUps chan *catchUp
 	// numberless is how many evictions there were of which no snapshot tells.
@@ -199,6 +201,9 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	}
 	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) {
 		return Result{}, false, audit
+	}
+	if item.Meter != nil {
+		item.Meter.Memory.Add(1)
 	}
 	return r, true, false
 }

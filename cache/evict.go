@@ -27,6 +27,7 @@ func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	ctx = Unwatched(ctx)
 	committed := time.Now()
 	c.stats.EvictedByWrite.Add(w.size())
+	c.events.tell(ByMutation, w)
 	return c.evict(ctx, w, committed)
 }
 
@@ -46,6 +47,7 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 		}
 	}
 	c.stats.EvictedByHand.Add(ev.size())
+	c.events.tell(ByHand, w)
 	dropped, err = c.evict(ctx, w, time.Now())
 	return dropped, errors.Join(err, unrecorded)
 }
@@ -187,6 +189,7 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 			if w.Eviction = c.known.news(w); !w.Empty() {
 				c.stats.EvictedByNotice.Add(w.size())
 				c.learn(w)
+				c.events.tell(ByNotice, w)
 			}
 		}, func(err error) {
 			if c.stats.UnreadableNotices.Add(1) == 1 {

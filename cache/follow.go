@@ -193,6 +193,7 @@ func (p *poller) forget(seen Snapshot) {
 	}
 	p.floors.horizon.Store(&horizon)
 	p.Generations().EvictAll()
+	p.events.tell(ByLoss, Write{})
 }
 
 // apply takes note of what a page brought.
@@ -214,7 +215,7 @@ func (p *poller) apply(news News) {
 			continue
 		}
 		p.floors.raise(w.Write)
-		p.evictPolled(w.Eviction)
+		p.evictPolled(w.Write)
 	}
 	if news.Sum.Undone && p.shared != nil {
 		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
@@ -225,7 +226,7 @@ func (p *poller) apply(news News) {
 	}
 	if !news.Sum.Empty() {
 		p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen)
-		p.evictPolled(news.Sum.Eviction)
+		p.evictPolled(Write{Eviction: news.Sum.Eviction})
 	}
 }
 
@@ -244,6 +245,7 @@ func (p *poller) forgetAll(seen Snapshot) {
 	p.marks.forget()
 	p.undone.before(time.Now())
 	p.Generations().EvictAll()
+	p.events.tell(ByLoss, Write{})
 }
 
 // doubt is called where a statement was answered by a database that is not to be trusted.
@@ -254,10 +256,11 @@ func (c *Cache) doubt() {
 }
 
 // evictPolled evicts from memory what a poll told. The floors are raised before.
-func (p *poller) evictPolled(ev Eviction) {
-	p.stats.EvictedByOutbox.Add(ev.size())
-	p.stats.Floors.Add(ev.size())
-	_, _ = p.memory.Evict(context.Background(), Write{Eviction: ev}) // memory does not fail
+func (p *poller) evictPolled(w Write) {
+	p.stats.EvictedByOutbox.Add(w.size())
+	p.stats.Floors.Add(w.size())
+	_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
+	p.events.tell(ByOutbox, w)
 }
 
 // learnKept reads the writes that were kept when this gateway began to poll, page by page, however many there

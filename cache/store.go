@@ -11,6 +11,7 @@ type Item struct {
 	Key    Key
 	Tags   []Tag         // what makes it untrue beside an eviction of the key itself; not changed by anyone
 	MaxAge time.Duration // how long its value may be kept; 0: it is not kept at all
+	Meter  *Meter        // counts how it was answered; nil: nobody counts. See [Cache.Meter]
 }
 
 // Entry is a value that a tier keeps. Entries and what they point to are shared by every reader and

@@ -1,0 +1,164 @@
+package cache
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Cause says how a [Cache] learned that something is untrue.
+type Cause string
+
+// The causes.
+const (
+	ByMutation Cause = "mutation" // [Cache.Evict]: a write of this process
+	ByOutbox   Cause = "outbox"   // a poll: a write of another process, or one that went around all of them
+	ByNotice   Cause = "notice"   // a message of another process, ahead of the poll
+	ByHand     Cause = "hand"     // [Cache.EvictByHand]
+	ByLoss     Cause = "loss"     // writes were missed: everything was evicted
+)
+
+// Event is an eviction that a [Cache] carried out. It names nothing where everything was evicted.
+type Event struct {
+	At    time.Time
+	Cause Cause
+	Xid   uint64 // of the write; 0 where it has none or a poll told of several
+	Eviction
+}
+
+// events hands evictions to those who watch. Its zero value has nobody.
+type events struct {
+	watched atomic.Bool // whether anybody does: else an eviction costs nothing more
+
+	mu       sync.Mutex // guards watchers
+	watchers map[*Watcher]struct{}
+}
+
+// Watcher is told of evictions from [Cache.WatchEvictions] until Close.
+type Watcher struct {
+	events *events
+	c      chan Event
+	missed atomic.Uint64
+}
+
+// WatchEvictions tells of each eviction from now on, in no certain order. Whoever is slower than evictions come loses those
+// that do not fit into the buffer, which [Watcher.Missed] counts: evictions wait for nobody.
+func (c *Cache) WatchEvictions(buffer int) *Watcher {
+	w := &Watcher{events: &c.events, c: make(chan Event, max(buffer, 1))}
+	w.events.mu.Lock()
+	defer w.events.mu.Unlock()
+	if w.events.watchers == nil {
+		w.events.watchers = map[*Watcher]struct{}{}
+	}
+	w.events.watchers[w] = struct{}{}
+	w.events.watched.Store(true)
+	return w
+}
+
+// C is where the events come from. It is not closed.
+func (w *Watcher) C() <-chan Event { return w.c }
+
+// Missed returns how many events did not fit into the buffer so far.
+func (w *Watcher) Missed() uint64 { return w.missed.Load() }
+
+// Close ends the watch. It may be called more than once.
+func (w *Watcher) Close() {
+	w.events.mu.Lock()
+	defer w.events.mu.Unlock()
+	delete(w.events.watchers, w)
+	w.events.watched.Store(len(w.events.watchers) > 0)
+}
+
+func (e *events) tell(cause Cause, w Write) {
+	if !e.watched.Load() {
+		return
+	}
+	event := Event{At: time.Now(), Cause: cause, Xid: w.Xid, Eviction: w.Eviction}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for watcher := range e.watchers {
+		select {
+		case watcher.c <- event:
+		default:
+			watcher.missed.Add(1)
+		}
+	}
+}
+
+// Meter counts how the values of a coordinate were answered. Its methods are safe for concurrent use.
+type Meter struct {
+	Coordinate string // of the schema: "User", "Product.price"
+
+	Memory, Shared atomic.Uint64 // hits
+	Missed         atomic.Uint64 // asked of the source
+	Joined         atomic.Uint64 // answered by a load that another reader began
+	Stale          atomic.Uint64 // answered although they may no longer be true
+	Bypassed       atomic.Uint64 // asked of the source since they may not be kept
+	Failed         atomic.Uint64 // not answered
+}
+
+// Hits returns how many values came from a tier.
+func (m *Meter) Hits() uint64 { return m.Memory.Load() + m.Shared.Load() }
+
+// count counts a result.
+func (m *Meter) count(item *Item, r *Result) {
+	switch {
+	case r.Err != nil:
+		m.Failed.Add(1)
+	case r.Stale:
+		m.Stale.Add(1)
+	case r.Tier == MemoryTier:
+		m.Memory.Add(1)
+	case r.Tier == SharedTier:
+		m.Shared.Add(1)
+	case r.Joined:
+		m.Joined.Add(1)
+	case item.MaxAge <= 0:
+		m.Bypassed.Add(1)
+	default:
+		m.Missed.Add(1)
+	}
+}
+
+// meters are the meters of a cache.
+type meters struct {
+	mu sync.Mutex // guards of
+	of map[string]*Meter
+}
+
+// Meter returns the meter of a coordinate, the same one at each call. A source puts it into its items.
+func (c *Cache) Meter(coordinate string) *Meter {
+	c.meters.mu.Lock()
+	defer c.meters.mu.Unlock()
+	m := c.meters.of[coordinate]
+	if m == nil {
+		if c.meters.of == nil {
+			c.meters.of = map[string]*Meter{}
+		}
+		m = &Meter{Coordinate: coordinate}
+		c.meters.of[coordinate] = m
+	}
+	return m
+}
+
+// Meters returns all meters, by coordinate.
+func (c *Cache) Meters() []*Meter {
+	c.meters.mu.Lock()
+	defer c.meters.mu.Unlock()
+	all := make([]*Meter, 0, len(c.meters.of))
+	for _, name := range slices.Sorted(maps.Keys(c.meters.of)) {
+		all = append(all, c.meters.of[name])
+	}
+	return all
+}
+
+// meter counts how requests were answered, by their coordinates.
+func meter(requests []Request, results []Result) {
+	for i := range requests {
+		if m := requests[i].Meter; m != nil {
+			m.count(&requests[i].Item, &results[i])
+		}
+	}
+}
