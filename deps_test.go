@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"fieldcache/playground/browsertest":         {},
 	"fieldcache/internal/chaos":                 {},
 	"fieldcache/internal/fastpath":              {},
+	"fieldcache/internal/operator":              {"fieldcache/cache"},
 	"fieldcache/internal/testservers":           {},
 	"fieldcache/internal/tracker":               {},
 	"fieldcache/scripts/gotest":                 {},

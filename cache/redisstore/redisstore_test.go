@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -400,5 +401,41 @@ func TestFault27MessagesAreBounded(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("heard of %d names", len(heard))
 		}
+	}
+}
+
+// People see what is stored under a key, whatever it is made of, and nothing of what others put there.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	url := testservers.Redis(t)
+	s := open(t, redisstore.Options{URLs: []string{url}})
+	item := cache.Item{Key: "{users}:list:first=2", Tags: []cache.Tag{"{users}", "{User}"}, MaxAge: time.Minute}
+	tickets, err := s.Begin(t.Context(), []cache.Item{item})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	e := &cache.Entry{Data: []byte(`["1","2"]`), Loaded: now, Ends: now.Add(time.Minute)}
+	if n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: tickets[0], Entry: e}}); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	got, err := s.Look(t.Context(), item.Key)
+	if err != nil || got == nil || string(got.Data) != `["1","2"]` || !slices.Equal(got.Tags, []cache.Tag{"{User}", "{users}"}) {
+		t.Errorf("under the key is %+v, %v", got, err)
+	}
+	if got, err := s.Look(t.Context(), "user:1"); got != nil || err != nil {
+		t.Errorf("where nothing is, is %+v, %v", got, err)
+	}
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer client.Close()
+	if err := client.Set(t.Context(), "user:1", "theirs", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Look(t.Context(), "user:1"); got != nil || err != nil {
+		t.Errorf("somebody else's is %+v, %v", got, err)
 	}
 }

@@ -365,13 +365,18 @@ func TestGivesUp(t *testing.T) {
 		return &http.Request{Method: http.MethodPost, ProtoMajor: 1, ProtoMinor: 1, ContentLength: length}
 	}
 	for name, do := range map[string]func(c *conn){
-		"another length":      func(c *conn) { c.serving(request(4)) },
-		"a second request":    func(c *conn) { c.serving(request(3)); c.serving(request(3)) },
-		"no request":          func(c *conn) { c.finished() },
-		"the end of the end":  func(c *conn) { c.serving(request(3)); c.finished(); c.finished() },
-		"more content":        func(c *conn) { _, _ = c.Read(make([]byte, c.size)) },
-		"more behind":         func(c *conn) { c.serving(request(3)); _, _ = c.Read(make([]byte, c.size)) },
-		"a read that fails":   func(c *conn) { c.serving(request(3)); c.finished(); _ = c.stream.Close(); _, _ = c.Read(make([]byte, c.size)) },
+		"another length":     func(c *conn) { c.serving(request(4)) },
+		"a second request":   func(c *conn) { c.serving(request(3)); c.serving(request(3)) },
+		"no request":         func(c *conn) { c.finished() },
+		"the end of the end": func(c *conn) { c.serving(request(3)); c.finished(); c.finished() },
+		"more content":       func(c *conn) { _, _ = c.Read(make([]byte, c.size)) },
+		"more behind":        func(c *conn) { c.serving(request(3)); _, _ = c.Read(make([]byte, c.size)) },
+		"a read that fails": func(c *conn) {
+			c.serving(request(3))
+			c.finished()
+			_ = c.stream.Close()
+			_, _ = c.Read(make([]byte, c.size))
+		},
 		"something left over": func(c *conn) { c.serving(request(3)); c.finished(); _, _ = c.Read(make([]byte, c.size-1)) },
 	} {
 		text := post("hit")

@@ -1,0 +1,240 @@
+package operator_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache"
+	"fieldcache/cache/memstore"
+	"fieldcache/internal/operator"
+)
+
+// rows is a source whose values are their own arguments.
+type rows struct{}
+
+func (rows) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	values := make([]any, len(requests))
+	for i, r := range requests {
+		values[i] = r.Arg
+	}
+	return values, cache.Snapshot{}, nil
+}
+func (rows) Also(cache.Request) []cache.Request { return nil }
+func (rows) Decode(_ cache.Request, data []byte) (v any, err error) {
+	err = json.Unmarshal(data, &v)
+	return v, err
+}
+
+type site struct {
+	*httptest.Server
+	cache *cache.Cache
+}
+
+func open(t *testing.T, change func(*operator.Options)) site {
+	t.Helper()
+	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cache.New(cache.Options{Memory: memory, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(operator.NewCollector(c.Meters))
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "fieldcache_loads_total"})
+	counter.Add(7)
+	metrics.MustRegister(counter)
+	o := operator.Options{
+		Cache: c, Metrics: metrics, Interval: 20 * time.Millisecond, MaxEvents: 5, Log: slog.New(slog.DiscardHandler),
+		Page:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the page") }),
+		Private: func(k cache.Key) bool { return strings.Contains(string(k), "@") },
+		Policy: func(coordinate string) (cache.Policy, error) {
+			if coordinate != "User" {
+				return cache.Policy{}, errors.New("unknown")
+			}
+			return cache.Policy{MaxAge: time.Minute}, nil
+		},
+	}
+	if change != nil {
+		change(&o)
+	}
+	h, err := operator.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := site{httptest.NewServer(h), c}
+	t.Cleanup(func() {
+		s.Close()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s site) load(t *testing.T, key cache.Key, value any) {
+	t.Helper()
+	_, err := s.cache.NewBatch().Load(t.Context(), []cache.Request{{
+		Item: cache.Item{Key: key, Tags: []cache.Tag{"{users}"}, MaxAge: time.Minute, Meter: s.cache.Meter("User")}, Source: rows{}, Arg: value,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listen returns a function that reads the next event of a type.
+func (s site) listen(t *testing.T) func(event string) map[string]any {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/cache/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	if got := res.Header.Get("Content-Type"); got != "text/event-stream" || res.Header.Get("Cache-Control") != "no-store" {
+		t.Errorf("events come as %s, %s", got, res.Header.Get("Cache-Control"))
+	}
+	lines := bufio.NewScanner(res.Body)
+	lines.Buffer(nil, 1<<20)
+	return func(event string) map[string]any {
+		t.Helper()
+		for lines.Scan() {
+			if lines.Text() != "event: "+event {
+				continue
+			}
+			lines.Scan()
+			data, ok := strings.CutPrefix(lines.Text(), "data: ")
+			var v map[string]any
+			if err := json.Unmarshal([]byte(data), &v); err != nil || !ok {
+				t.Fatalf("%q: %v", lines.Text(), err)
+			}
+			return v
+		}
+		t.Fatalf("the events end: %v", lines.Err())
+		return nil
+	}
+}
+
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	s.load(t, "user:1", "Ann")
+	s.load(t, "user:1", "Ann")
+	next := s.listen(t)
+
+	c := next("counters")
+	users := c["coordinates"].([]any)[0].(map[string]any)
+	for name, want := range map[string]any{"coordinate": "User", "memory": 1.0, "misses": 1.0, "redis": 0.0, "maxAge": 60.0, "scope": "public"} {
+		if users[name] != want {
+			t.Errorf("%s of the coordinate is %v, want %v", name, users[name], want)
+		}
+	}
+	metrics := c["metrics"].(map[string]any)
+	if metrics["fieldcache_loads_total"] != 7.0 || len(metrics) != 1 {
+		t.Errorf("the metrics are %v", metrics)
+	}
+
+	if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}, Tags: []cache.Tag{"{users}"}}); err != nil {
+		t.Fatal(err)
+	}
+	e := next("eviction")
+	if fmt.Sprintf("%v %v %v", e["cause"], e["keys"], e["tags"]) != "hand [user:1] [{users}]" {
+		t.Errorf("the eviction is %v", e)
+	}
+	if when, err := time.Parse(time.RFC3339Nano, e["when"].(string)); err != nil || time.Since(when) > time.Minute {
+		t.Errorf("it was at %v: %v", e["when"], err)
+	}
+}
+
+// What comes faster than is sent is counted, and a name more than is sent is counted as well.
+func TestEventsAreSampled(t *testing.T) {
+	t.Parallel()
+	s := open(t, func(o *operator.Options) { o.Interval = 300 * time.Millisecond })
+	next := s.listen(t)
+	next("counters")
+	const all = 400
+	for range all {
+		ev := cache.Eviction{}
+		for i := range 60 {
+			ev.Keys = append(ev.Keys, cache.Entity("user", fmt.Sprint(i)))
+		}
+		if _, err := s.cache.EvictByHand(t.Context(), ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := next("eviction"); len(e["keys"].([]any)) != 50 || e["more"] != 10.0 {
+		t.Errorf("an eviction of 60 keys names %d, and %v more", len(e["keys"].([]any)), e["more"])
+	}
+	skipped := 0.0
+	for skipped == 0 { // until the test's own end, where none is
+		skipped += next("counters")["skipped"].(float64)
+	}
+	if skipped > all {
+		t.Errorf("of %d evictions %v were skipped", all, skipped)
+	}
+}
+
+func TestEntry(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	s.load(t, "user:1", map[string]any{"name": "Ann"})
+	s.load(t, "{user:1}:email@1", "ann@example.com")
+	for name, c := range map[string]struct {
+		query  string
+		status int
+		want   []string
+		not    string
+	}{
+		"an entry":              {"?key=user:1", 200, []string{`"tier":"memory"`, `"value":{"name":"Ann"}`, `"ttl":5`, `"bytes":14`}, "hidden"},
+		"a private one":         {"?key=%7Buser:1%7D:email@1", 200, []string{`"hidden":true`, `"tier":"memory"`}, "example.com"},
+		"what is not there":     {"?key=user:2", 200, []string{`"entries":[]`}, "tier"},
+		"no key":                {"", 400, []string{"name a key"}, "entries"},
+		"a key of many letters": {"?key=" + strings.Repeat("x", 5000), 400, []string{"name a key"}, "entries"},
+	} {
+		res, err := http.Get(s.URL + "/cache/entry" + c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != c.status || strings.Contains(string(text), c.not) {
+			t.Errorf("%s: %s %s %v", name, res.Status, text, err)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s: %s lacks %s", name, text, want)
+			}
+		}
+	}
+	res, err := http.Get(s.URL + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "the page" {
+		t.Errorf("the page is %q, %v", text, err)
+	}
+}
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	t.Parallel()
+	if _, err := operator.New(operator.Options{}); err == nil {
+		t.Error("options without a cache are taken")
+	}
+}
