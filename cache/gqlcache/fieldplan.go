@@ -200,10 +200,6 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		}
 		return nil
 	}
-	if resolver.Batch {
-		p.warn("%s: the age has no effect in the field cache: its resolver takes a batch of parents", coordinate)
-		return nil
-	}
 	if name := p.runs(f); name != "" {
 		p.warn("%s: the age has no effect in the field cache: @%s runs for each request", coordinate, name)
 		return nil

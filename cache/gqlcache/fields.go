@@ -31,7 +31,8 @@ type FieldsOptions struct {
 	// CatchUp has the outbox asked after each field of a mutation what it wrote. False: the resolvers evict
 	// what they write by themselves.
 	CatchUp bool
-	// Batch is the batch that a response's loads belong to. Nil: each response gets one of its own.
+	// Batch is the batch that a response's loads belong to, whose fields somebody counts, such as [FieldCount]. Nil: each
+	// response gets one of its own, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
 	// Log is told, once of each coordinate, of values that cannot be shared. Default: slog.Default().
 	Log *slog.Logger
@@ -44,6 +45,7 @@ type Fields struct {
 	o      FieldsOptions
 	fields map[string]map[string]*cachedField
 	source *fieldSource
+	count  *FieldCount // nil where FieldsOptions.Batch is given
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -84,6 +86,14 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	}
 	f := &Fields{o: o, fields: map[string]map[string]*cachedField{}}
 	f.source = &fieldSource{f}
+	if o.Batch == nil {
+		f.count = &FieldCount{Of: func(ctx context.Context) Counter {
+			if run, ok := ctx.Value(fieldRunKey{}).(*fieldRun); ok {
+				return run.batch
+			}
+			return nil
+		}}
+	}
 	var faults []error
 	for object, fields := range o.Plan.fields {
 		f.fields[object] = map[string]*cachedField{}
@@ -151,6 +161,9 @@ func (f *Fields) Validate(es graphql.ExecutableSchema) error {
 	if es.Schema() != f.o.Plan.schema {
 		return errors.New("gqlcache: the field cache was made for another schema")
 	}
+	if f.count != nil {
+		return f.count.Validate(es)
+	}
 	return nil
 }
 
@@ -175,11 +188,22 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 	if f.o.Viewer != nil {
 		run.viewer = f.o.Viewer(ctx)
 	}
-	return next(context.WithValue(ctx, fieldRunKey{}, run))
+	ctx = context.WithValue(ctx, fieldRunKey{}, run)
+	if f.count != nil {
+		return f.count.InterceptResponse(ctx, next)
+	}
+	return next(ctx)
 }
 
 // InterceptOperation puts the cache in front of a query's resolvers.
 func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	if f.count == nil {
+		return f.intercept(ctx, next)
+	}
+	return f.count.InterceptOperation(ctx, func(ctx context.Context) graphql.ResponseHandler { return f.intercept(ctx, next) })
+}
+
+func (f *Fields) intercept(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	if oc.Operation == nil || oc.Operation.Operation == ast.Subscription {
 		return next(ctx)
@@ -289,7 +313,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 //
 //go:noinline
 func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldContext, run *fieldRun, request cache.Request, parent any, resolve graphql.Resolver) (any, error) {
-	call := &fieldCall{cachedField: c, ctx: ctx, args: fc.Args, viewer: run.viewer}
+	call := &fieldCall{cachedField: c, ctx: ctx, run: run, args: fc.Args}
 	ok := true
 	if c.resolver.Parent != nil {
 		call.receiver, ok = c.resolver.Receiver(parent)
@@ -305,8 +329,13 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 	if err != nil {
 		return nil, err
 	}
-	if results[0].Err != nil {
-		return nil, results[0].Err
+	if err := results[0].Err; err != nil {
+		if c.resolver.Batch { // told as gqlgen tells it
+			at, _ := graphql.BatchParentIndex(ctx)
+			graphql.AddBatchError(ctx, int(at), err)
+			return nil, nil
+		}
+		return nil, err
 	}
 	return unbox(ctx, results[0].Value), nil
 }

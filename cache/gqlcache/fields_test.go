@@ -39,8 +39,37 @@ type trackerSite struct {
 	cached *executor.Executor
 	plain  *executor.Executor
 	cache  *cache.Cache
-	log    *bytes.Buffer
+	tables *tracker.Resolver // behind the cache
+	log    *syncBuffer
 	closes []func() error
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// siteOption changes a site before it is put together.
+type siteOption func(*siteOptions)
+
+type siteOptions struct {
+	fields gqlcache.FieldsOptions
+	cache  cache.Options
+	// shared stands before Redis.
+	shared func(*redisstore.Store) cache.Store
 }
 
 // statements has the cache notice what resolvers send to the database.
@@ -61,9 +90,13 @@ func newTrackerSite(t testing.TB) *trackerSite {
 
 // openTrackerSite is a process of its own on a database, whose tables it creates where they are missing, with a
 // Redis unless its URL is empty. motto, if it is not nil, resolves the field of that name.
-func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context) (*string, error)) *trackerSite {
+func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context) (*string, error), with ...siteOption) *trackerSite {
 	ctx := t.Context()
-	s := &trackerSite{t: t, log: &bytes.Buffer{}}
+	s := &trackerSite{t: t, log: &syncBuffer{}}
+	o := siteOptions{shared: func(r *redisstore.Store) cache.Store { return r }}
+	for _, option := range with {
+		option(&o)
+	}
 	t.Cleanup(s.close)
 	watch := new(cache.Watch)
 	config, err := pgx.ParseConfig(url)
@@ -86,7 +119,8 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 		s.exec(tracker.Tables)
 	}
 
-	resolvers := root{&tracker.Resolver{DB: traced}, motto}
+	s.tables = &tracker.Resolver{DB: traced}
+	resolvers := root{s.tables, motto}
 	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers}))
 	if err != nil {
 		t.Fatal(err)
@@ -116,17 +150,20 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := cache.Options{Memory: memory, Outbox: box, Watch: watch, Log: log}
+	o.cache.Memory, o.cache.Outbox, o.cache.Watch, o.cache.Log = memory, box, watch, log
 	if redis != "" {
-		if o.Shared, err = redisstore.New(redisstore.Options{URLs: []string{redis}, Log: log}); err != nil {
+		store, err := redisstore.New(redisstore.Options{URLs: []string{redis}, Log: log})
+		if err != nil {
 			t.Fatal(err)
 		}
+		o.cache.Shared = o.shared(store)
 	}
-	if s.cache, err = cache.New(o); err != nil {
+	if s.cache, err = cache.New(o.cache); err != nil {
 		t.Fatal(err)
 	}
 	s.closing(s.cache.Close)
-	fields, err := gqlcache.NewFields(gqlcache.FieldsOptions{Cache: s.cache, Plan: plan, Rows: rows, Viewer: tracker.ViewerOf, Log: log, CatchUp: true})
+	o.fields.Cache, o.fields.Plan, o.fields.Rows, o.fields.Viewer, o.fields.Log, o.fields.CatchUp = s.cache, plan, rows, tracker.ViewerOf, log, true
+	fields, err := gqlcache.NewFields(o.fields)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +272,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 	queries := []string{
 		`{account(handle:"ann"){id handle secret issues{title} open:issues(state:OPEN){number}}}`,
 		`{project(key:"core"){name openCount members{account role load}}}`,
-		fmt.Sprintf(`{issue(id:%q){title state points labels author{handle} comments{body author{handle}} commentCount score more:score(weights:[2]) watched stats{words readingTime}}}`, bug),
+		fmt.Sprintf(`{issue(id:%q){title state points labels author{handle} comments{body mine author{handle}} commentCount mentions score more:score(weights:[2]) watched stats{words readingTime}}}`, bug),
 		fmt.Sprintf(`{issue(id:%q){title}}`, strings.ToUpper(bug)),
 		`{issues{title} closed:issues(filter:{state:CLOSED}){title} bugs:issues(filter:{label:"bug",state:null}){title}}`,
 		`{feed{__typename ... on Issue{title} ... on Comment{body}}}`,

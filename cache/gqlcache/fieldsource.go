@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -16,28 +17,60 @@ import (
 type fieldCall struct {
 	*cachedField
 	ctx      context.Context // whose values the resolver sees
+	run      *fieldRun       // the response that it is for
 	receiver reflect.Value
 	args     map[string]any
-	viewer   string
 }
 
 // fieldSource resolves fields, of whatever coordinates.
 type fieldSource struct{ f *Fields }
 
 // Load implements [cache.Source]: all resolvers run side by side, so that loaders behind them batch what
-// they ask for.
+// they ask for, and a batch resolver is called once for all that it can resolve together.
 func (s *fieldSource) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	values := make([]any, len(requests))
-	if len(requests) == 1 {
-		values[0] = s.resolve(ctx, requests[0])
-		return values, cache.Snapshot{}, nil
-	}
+	groups := together(requests)
 	var wg sync.WaitGroup
-	for i, r := range requests {
-		wg.Go(func() { values[i] = s.resolve(ctx, r) })
+	for i, g := range groups {
+		if i == len(groups)-1 {
+			s.resolve(ctx, g, values)
+		} else {
+			wg.Go(func() { s.resolve(ctx, g, values) })
+		}
 	}
 	wg.Wait()
 	return values, cache.Snapshot{}, nil
+}
+
+// callGroup is calls that one call of a resolver answers, and their places among the requests.
+type callGroup struct {
+	calls []*fieldCall
+	at    []int
+}
+
+// together groups calls of batch resolvers by response, coordinate and arguments. Others are alone. Calls of several
+// responses stay apart: they may be of different viewers.
+func together(requests []cache.Request) []callGroup {
+	groups := make([]callGroup, 0, len(requests))
+	for i, r := range requests {
+		call := r.Arg.(*fieldCall)
+		at := -1
+		if call.resolver.Batch {
+			at = slices.IndexFunc(groups, func(g callGroup) bool { return g.calls[0].joins(call) })
+		}
+		if at < 0 {
+			at = len(groups)
+			groups = append(groups, callGroup{})
+		}
+		g := &groups[at]
+		g.calls, g.at = append(g.calls, call), append(g.at, i)
+	}
+	return groups
+}
+
+// joins reports whether a call of a batch resolver may resolve both.
+func (c *fieldCall) joins(other *fieldCall) bool {
+	return c.cachedField == other.cachedField && c.run == other.run && reflect.DeepEqual(c.args, other.args)
 }
 
 // Also implements [cache.Source].
@@ -48,53 +81,89 @@ func (*fieldSource) Decode(r cache.Request, data []byte) (any, error) {
 	return r.Arg.(*fieldCall).codec.Decode(data)
 }
 
-// resolve calls a resolver and finds out how its value may be kept.
-func (s *fieldSource) resolve(ctx context.Context, r cache.Request) (loaded *cache.Loaded) {
-	call := r.Arg.(*fieldCall)
-	loaded = &cache.Loaded{}
+// resolve calls a resolver and finds out how its values may be kept. It puts them into values, at their places.
+func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
+	loaded := make([]cache.Loaded, len(g.calls))
+	for i, at := range g.at {
+		values[at] = &loaded[i]
+	}
+	fail := func(err error) {
+		for i := range loaded {
+			loaded[i] = cache.Loaded{Err: err}
+		}
+	}
 	defer func() {
 		if p := recover(); p != nil {
-			loaded = &cache.Loaded{Err: &cache.PanicError{Value: p, Stack: debug.Stack()}}
+			fail(&cache.PanicError{Value: p, Stack: debug.Stack()})
 		}
 	}()
+	call := g.calls[0]
 	ctx, deps := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), placeOf)
 	said := new(words)
 	ctx = context.WithValue(ctx, wordsKey{}, said)
 	errorsBefore := len(graphql.GetErrors(call.ctx))
-	v, err := call.resolver.Call(ctx, call.receiver, call.args)
+	results, errs, err := g.call(ctx)
 	if err != nil {
-		loaded.Err = err
-		return loaded
+		fail(err)
+		return
 	}
-	box := call.codec.Box(v.Interface())
-	loaded.Value = box
 	made := deps.Made()
 	foreign := len(made.Unknown) > 0
 	if made.Unknown = nil; call.follows && made.Unkept == cache.UnknownReason {
 		made.Unkept = "" // its own statements are declared
 	}
-	loaded.Made = &made
-	var named bool
-	loaded.Tags, named = call.appendHeld(said.tags, v)
+	unstored := ""
 	switch {
 	case len(graphql.GetErrors(call.ctx)) != errorsBefore:
-		loaded.Unstored = "there were errors beside it"
+		unstored = "there were errors beside it"
 	case said.hinted:
-		loaded.Unstored = "its resolver says itself how long it may be stored"
+		unstored = "its resolver says itself how long it may be stored"
 	case len(made.Names) > 0 && !foreign && len(said.tags) == 0:
 		call.passes.Store(true)
-		loaded.Unstored = "its parts are cached by themselves"
-	case made.Unkept != "":
-		loaded.Unstored = made.Unkept
+		unstored = "its parts are cached by themselves"
+	default:
+		unstored = made.Unkept
+	}
+	for i := range loaded {
+		if errs != nil && errs[i] != nil {
+			loaded[i].Err = errs[i]
+			continue
+		}
+		loaded[i].Made, loaded[i].Unstored = &made, unstored
+		s.take(&loaded[i], call.cachedField, results[i], said.tags)
+	}
+}
+
+// call calls the resolver.
+func (g callGroup) call(ctx context.Context) (values []reflect.Value, errs []error, err error) {
+	call := g.calls[0]
+	if call.resolver.Batch {
+		parents := make([]reflect.Value, len(g.calls))
+		for i, c := range g.calls {
+			parents[i] = c.receiver
+		}
+		return call.resolver.CallBatch(ctx, parents, call.args)
+	}
+	v, err := call.resolver.Call(ctx, call.receiver, call.args)
+	return []reflect.Value{v}, nil, err
+}
+
+// take puts a value into what was loaded, and finds out what it is made of and whether it may leave this process.
+func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value, tags []cache.Tag) {
+	box := c.codec.Box(v.Interface())
+	loaded.Value = box
+	var named bool
+	loaded.Tags, named = c.appendHeld(slices.Clip(tags), v)
+	switch {
+	case loaded.Unstored != "":
 	case !named:
 		loaded.Unstored = "what it holds cannot be named"
 	default:
-		if err := call.codec.Survives(box); err != nil {
+		if err := c.codec.Survives(box); err != nil {
 			loaded.Local = err.Error()
-			call.tell(s.f.o.Log, "a field's values stay in this process: they do not survive JSON", loaded.Local)
+			c.tell(s.f.o.Log, "a field's values stay in this process: they do not survive JSON", loaded.Local)
 		}
 	}
-	return loaded
 }
 
 // tell logs something of a coordinate once.

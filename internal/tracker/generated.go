@@ -55,6 +55,7 @@ type ComplexityRoot struct {
 		Body      func(childComplexity int) int
 		CreatedAt func(childComplexity int) int
 		ID        func(childComplexity int) int
+		Mine      func(childComplexity int) int
 	}
 
 	Issue struct {
@@ -63,6 +64,7 @@ type ComplexityRoot struct {
 		Comments     func(childComplexity int, first int) int
 		ID           func(childComplexity int) int
 		Labels       func(childComplexity int) int
+		Mentions     func(childComplexity int, word string) int
 		Number       func(childComplexity int) int
 		Points       func(childComplexity int) int
 		Score        func(childComplexity int, weights []float64) int
@@ -120,12 +122,14 @@ type AccountResolver interface {
 	Issues(ctx context.Context, obj *Account, state *IssueState) ([]*Issue, error)
 }
 type CommentResolver interface {
+	Mine(ctx context.Context, objs []*Comment) ([]bool, error)
 	Author(ctx context.Context, obj *Comment) (*Account, error)
 }
 type IssueResolver interface {
 	Author(ctx context.Context, obj *Issue) (*Account, error)
 	Comments(ctx context.Context, obj *Issue, first int) ([]*Comment, error)
 	CommentCount(ctx context.Context, obj *Issue) (int, error)
+	Mentions(ctx context.Context, objs []*Issue, word string) ([]*int, error)
 	Score(ctx context.Context, obj *Issue, weights []float64) (float64, error)
 
 	Watched(ctx context.Context, obj *Issue) (bool, error)
@@ -230,6 +234,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Comment.ID(childComplexity), true
+	case "Comment.mine":
+		if e.ComplexityRoot.Comment.Mine == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Comment.Mine(childComplexity), true
 
 	case "Issue.author":
 		if e.ComplexityRoot.Issue.Author == nil {
@@ -266,6 +276,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Issue.Labels(childComplexity), true
+	case "Issue.mentions":
+		if e.ComplexityRoot.Issue.Mentions == nil {
+			break
+		}
+
+		args, err := ec.field_Issue_mentions_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Issue.Mentions(childComplexity, args["word"].(string)), true
 	case "Issue.number":
 		if e.ComplexityRoot.Issue.Number == nil {
 			break
@@ -640,6 +661,8 @@ func (ec *executionContext) childFields_Comment(ctx context.Context, field graph
 		return ec.fieldContext_Comment_body(ctx, field)
 	case "createdAt":
 		return ec.fieldContext_Comment_createdAt(ctx, field)
+	case "mine":
+		return ec.fieldContext_Comment_mine(ctx, field)
 	case "author":
 		return ec.fieldContext_Comment_author(ctx, field)
 	}
@@ -666,6 +689,8 @@ func (ec *executionContext) childFields_Issue(ctx context.Context, field graphql
 		return ec.fieldContext_Issue_comments(ctx, field)
 	case "commentCount":
 		return ec.fieldContext_Issue_commentCount(ctx, field)
+	case "mentions":
+		return ec.fieldContext_Issue_mentions(ctx, field)
 	case "score":
 		return ec.fieldContext_Issue_score(ctx, field)
 	case "stats":
@@ -869,6 +894,20 @@ func (ec *executionContext) field_Issue_comments_args(ctx context.Context, rawAr
 		return nil, err
 	}
 	args["first"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Issue_mentions_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "word",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNString2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["word"] = arg0
 	return args, nil
 }
 
@@ -1320,6 +1359,52 @@ func (ec *executionContext) fieldContext_Comment_createdAt(_ context.Context, fi
 	return graphql.NewScalarFieldContext("Comment", field, false, false, "Time")
 }
 
+func (ec *executionContext) _Comment_mine(ctx context.Context, field graphql.CollectedField, obj *Comment) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Comment_mine(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.resolveBatch_Comment_mine(ctx, field, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v bool) graphql.Marshaler {
+			return ec.marshalNBoolean2bool(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Comment_mine(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Comment", field, true, true, "Boolean")
+}
+func (ec *executionContext) resolveBatch_Comment_mine(ctx context.Context, field graphql.CollectedField, obj *Comment) (any, error) {
+	resolver := ec.Resolvers.Comment()
+	if batch, ok := graphql.BatchParentsFor[*Comment](ctx, "Comment"); ok {
+		result := batch.FieldResult(field, func() (any, error) {
+			return resolver.Mine(ctx, batch.Parents)
+		})
+		return graphql.ResolveBatchGroupResult[bool](
+			ctx,
+			batch.Index,
+			len(batch.Parents),
+			result,
+			"Comment.mine",
+			batch.IndexMap,
+		)
+	}
+	results, err := resolver.Mine(ctx, []*Comment{obj})
+	return graphql.ResolveBatchSingleResult[bool](
+		ctx,
+		results,
+		err,
+		"Comment.mine",
+	)
+}
+
 func (ec *executionContext) _Comment_author(ctx context.Context, field graphql.CollectedField, obj *Comment) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -1587,6 +1672,73 @@ func (ec *executionContext) _Issue_commentCount(ctx context.Context, field graph
 }
 func (ec *executionContext) fieldContext_Issue_commentCount(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
 	return graphql.NewScalarFieldContext("Issue", field, true, true, "Int")
+}
+
+func (ec *executionContext) _Issue_mentions(ctx context.Context, field graphql.CollectedField, obj *Issue) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Issue_mentions(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.resolveBatch_Issue_mentions(ctx, field, obj)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v *int) graphql.Marshaler {
+			return ec.marshalOInt2ᚖint(ctx, selections, v)
+		},
+		true,
+		false,
+	)
+}
+func (ec *executionContext) fieldContext_Issue_mentions(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Issue",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return nil, errors.New("field of type Int does not have child fields")
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Issue_mentions_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+func (ec *executionContext) resolveBatch_Issue_mentions(ctx context.Context, field graphql.CollectedField, obj *Issue) (any, error) {
+	resolver := ec.Resolvers.Issue()
+	fc := graphql.GetFieldContext(ctx)
+	if batch, ok := graphql.BatchParentsFor[*Issue](ctx, "Issue"); ok {
+		result := batch.FieldResult(field, func() (any, error) {
+			return resolver.Mentions(ctx, batch.Parents, fc.Args["word"].(string))
+		})
+		return graphql.ResolveBatchGroupResult[*int](
+			ctx,
+			batch.Index,
+			len(batch.Parents),
+			result,
+			"Issue.mentions",
+			batch.IndexMap,
+		)
+	}
+	results, err := resolver.Mentions(ctx, []*Issue{obj}, fc.Args["word"].(string))
+	return graphql.ResolveBatchSingleResult[*int](
+		ctx,
+		results,
+		err,
+		"Issue.mentions",
+	)
 }
 
 func (ec *executionContext) _Issue_score(ctx context.Context, field graphql.CollectedField, obj *Issue) (ret graphql.Marshaler) {
@@ -3820,6 +3972,12 @@ func (ec *executionContext) _Comment(ctx context.Context, sel ast.SelectionSet, 
 			if out.Values[i] == graphql.Null {
 				atomic.AddUint32(&out.Invalids, 1)
 			}
+		case "mine":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Comment_mine(ctx, field, obj)
+				})
 		case "author":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
 				true, false,
@@ -3901,6 +4059,12 @@ func (ec *executionContext) _Issue(ctx context.Context, sel ast.SelectionSet, ob
 				true, true,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Issue_commentCount(ctx, field, obj)
+				})
+		case "mentions":
+			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
+				true, false,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Issue_mentions(ctx, field, obj)
 				})
 		case "score":
 			out.ResolveConcurrently(ec.OperationContext, &deferred, i,
@@ -4619,6 +4783,7 @@ func (ec *executionContext) marshalNBoolean2bool(ctx context.Context, sel ast.Se
 }
 
 func (ec *executionContext) marshalNComment2ᚕᚖfieldcacheᚋinternalᚋtrackerᚐCommentᚄ(ctx context.Context, sel ast.SelectionSet, v []*Comment) graphql.Marshaler {
+	ctx = graphql.WithBatchParents(ctx, "Comment", v, nil)
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
@@ -4651,6 +4816,34 @@ func (ec *executionContext) marshalNFeedItem2fieldcacheᚋinternalᚋtrackerᚐF
 }
 
 func (ec *executionContext) marshalNFeedItem2ᚕfieldcacheᚋinternalᚋtrackerᚐFeedItemᚄ(ctx context.Context, sel ast.SelectionSet, v []FeedItem) graphql.Marshaler {
+	{
+		var batchItemsIssue []*Issue
+		batchIdxMapIssue := map[int]int{}
+		var batchItemsComment []*Comment
+		batchIdxMapComment := map[int]int{}
+		for i, item := range v {
+			switch concrete := item.(type) {
+			case Issue:
+				batchIdxMapIssue[i] = len(batchItemsIssue)
+				batchItemsIssue = append(batchItemsIssue, &concrete)
+			case *Issue:
+				batchIdxMapIssue[i] = len(batchItemsIssue)
+				batchItemsIssue = append(batchItemsIssue, concrete)
+			case Comment:
+				batchIdxMapComment[i] = len(batchItemsComment)
+				batchItemsComment = append(batchItemsComment, &concrete)
+			case *Comment:
+				batchIdxMapComment[i] = len(batchItemsComment)
+				batchItemsComment = append(batchItemsComment, concrete)
+			}
+		}
+		if len(batchItemsIssue) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "Issue", batchItemsIssue, batchIdxMapIssue)
+		}
+		if len(batchItemsComment) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "Comment", batchItemsComment, batchIdxMapComment)
+		}
+	}
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
@@ -4767,6 +4960,7 @@ func (ec *executionContext) marshalNInt2ᚕintᚄ(ctx context.Context, sel ast.S
 }
 
 func (ec *executionContext) marshalNIssue2ᚕᚖfieldcacheᚋinternalᚋtrackerᚐIssueᚄ(ctx context.Context, sel ast.SelectionSet, v []*Issue) graphql.Marshaler {
+	ctx = graphql.WithBatchParents(ctx, "Issue", v, nil)
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]

@@ -143,7 +143,8 @@ func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Res
 	r := &Resolver{Result: m.Out(0), method: method}
 	if !isRoot {
 		r.Parent = m.In(1)
-		if r.Parent.Kind() == reflect.Slice && m.Out(0).Kind() == reflect.Slice && batch(f) {
+		if r.Parent.Kind() == reflect.Slice && r.Parent.Name() == "" && m.Out(0).Kind() == reflect.Slice {
+			// A model is a named type or a pointer to one: only a batch resolver takes a list.
 			r.Batch, r.Parent, r.Result = true, r.Parent.Elem(), r.Result.Elem()
 		}
 	}
@@ -151,15 +152,6 @@ func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Res
 		r.args, r.names = append(r.args, m.In(first+i)), append(r.names, a.Name)
 	}
 	return r
-}
-
-func batch(f *ast.FieldDefinition) bool {
-	d := f.Directives.ForName("goField")
-	if d == nil {
-		return false
-	}
-	a := d.Arguments.ForName("batch")
-	return a != nil && a.Value.Raw == "true"
 }
 
 // note remembers the Go type of an object type. It reports whether that was news.
@@ -217,9 +209,37 @@ func (t *Types) Attribute(typeName, name string) bool {
 	return ok
 }
 
-// Call calls the resolver for one object, or for a list of them where it is a batch resolver, with the
-// arguments as gqlgen has them in its field context. parent is ignored by a root field's.
+// Call calls the resolver for one object, with the arguments as gqlgen has them in its field context. parent is ignored
+// by a root field's. It is not for batch resolvers.
 func (r *Resolver) Call(ctx context.Context, parent reflect.Value, args map[string]any) (reflect.Value, error) {
+	return r.call(ctx, parent, args)
+}
+
+// CallBatch calls a batch resolver for several objects. It returns their values and errors, in their order, or the
+// error of the whole call.
+func (r *Resolver) CallBatch(ctx context.Context, parents []reflect.Value, args map[string]any) ([]reflect.Value, []error, error) {
+	list := reflect.MakeSlice(reflect.SliceOf(r.Parent), 0, len(parents))
+	out, err := r.call(ctx, reflect.Append(list, parents...), args)
+	errs := make([]error, len(parents))
+	if each, ok := err.(graphql.BatchErrors); ok { // as gqlgen tells them, which does not unwrap
+		if errs, err = each.Errors(), nil; len(errs) != len(parents) {
+			return nil, nil, fmt.Errorf("the batch resolver returned %d errors for %d parents", len(errs), len(parents))
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if out.Len() != len(parents) {
+		return nil, nil, fmt.Errorf("the batch resolver returned %d results for %d parents", out.Len(), len(parents))
+	}
+	values := make([]reflect.Value, len(parents))
+	for i := range values {
+		values[i] = out.Index(i)
+	}
+	return values, errs, nil
+}
+
+func (r *Resolver) call(ctx context.Context, parent reflect.Value, args map[string]any) (reflect.Value, error) {
 	in := make([]reflect.Value, 0, 2+len(r.args))
 	in = append(in, reflect.ValueOf(&ctx).Elem())
 	if r.Parent != nil {
