@@ -19,14 +19,16 @@ import (
 	"github.com/uptrace/bun"
 
 	"fieldcache/db"
-	"fieldcache/internal/fastpath"
+	"fieldcache/internal/cli"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 	"fieldcache/internal/testservers"
 )
 
 // front is a gateway in this process, behind what requests pass on their way to it.
 type front struct {
 	http.Handler
-	cfg Config
+	cfg config.Config
 	db  *db.DB
 
 	mu         sync.Mutex
@@ -38,16 +40,16 @@ const secret = "0123456789abcdef0123456789abcdef"
 // database opens the database that environ names, with the demo data in it.
 func database(t testing.TB, environ ...string) *db.DB {
 	t.Helper()
-	cfg, _, err := loadConfig("serve", environ, nil)
+	cfg, _, err := config.Load("serve", environ, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := openDatabase(t.Context(), cfg)
+	d, err := cli.OpenDatabase(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	if err := prepareDatabase(t.Context(), cfg, d, slog.New(slog.DiscardHandler)); err != nil {
+	if err := cli.PrepareDatabase(t.Context(), cfg, d, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -56,7 +58,7 @@ func database(t testing.TB, environ ...string) *db.DB {
 // openFront makes a gateway of its own over a database.
 func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 	t.Helper()
-	cfg, _, err := loadConfig("serve", environ, nil)
+	cfg, _, err := config.Load("serve", slices.Concat(environ, []string{"ALLOWED_HOSTS=*"}), nil) // httptest's requests are for example.com
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,15 +71,11 @@ func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := gw.close(); err != nil {
+		if err := gw.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	auth := newAuthenticator(ctx, cfg, log)
-	requests := newRequestMetric(metrics)
-	f.Handler = fastpath.New(fastpath.Options{
-		Serve: keptOnly(log, requests, gw.serveKept), Next: withRequestLog(log, requests, newPublicHandler(cfg, auth.wrap(gw))),
-	})
+	f.Handler = serve.Handler(ctx, serve.Options{Config: cfg, Gateway: gw, Metrics: metrics, Log: log})
 	return f
 }
 

@@ -1,84 +1,56 @@
 package main
 
 import (
-	"net"
-	"net/http"
-	"net/http/httptest"
+	"context"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
-	"fieldcache/graph"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/db"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 )
 
-// finish runs a command to its end and returns what it wrote.
-func finish(t *testing.T, environ []string, want int, args ...string) (stdout, stderr string) {
-	t.Helper()
-	p := launch(t, nil, environ, args...)
-	p.wantExit(t, want)
-	return p.stdout.String(), p.stderr.String()
-}
-
-func TestCommandLine(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, args     string // separated by blanks
-		exit           int
-		stdout, stderr string // parts
-	}{
-		{"help", "--help", 0, "--listen-addr", ""},
-		{"help command", "help", 0, "Available Commands", ""},
-		{"help about a command", "help seed", 0, "--products number", ""},
-		{"help about nothing", "help nothing", 2, "", `unknown command "nothing"`},
-		{"serve's help", "serve --help", 0, "[REDIS_URL]", ""},
-		{"migrate's help", "migrate --help", 0, "up|down|status", ""},
-		{"token's help", "token --help", 0, "[TOKEN_TTL] (default 1h)", ""},
-		{"evict's help", "evict --help", 0, "evict user:42", ""},
-		{"version", "version", 0, "fieldcache ", ""},
-		{"variables", "variables", 0, "| `MEMORY_BYTES` | `256MiB` |", ""},
-		{"unknown command", "bogus", 2, "", `unknown command "bogus"`},
-		{"nearly a command", "sreve", 2, "", "serve"},
-		{"unknown flag", "--bogus", 2, "", "unknown flag: --bogus"},
-		{"nearly a flag", "serve --redis-timout 1s", 2, "", "did you mean --redis-timeout?"},
-		{"flag without its value", "--listen-addr", 2, "", "--listen-addr"},
-		{"bad flag", "--max-depth x", 2, "", `MAX_DEPTH="x": not a whole number; allowed: 1 to 1000`},
-		{"another command's flag", "token --listen-addr :80", 2, "", "unknown flag: --listen-addr"},
-		{"word too many", "serve now", 2, "", "now"},
-		{"migrate nowhere", "migrate", 2, "", "up, down, status"},
-		{"migrate sideways", "migrate sideways", 2, "", "up, down, status"},
-		{"token without a secret", "token --user 42", 2, "", "JWT_SECRET"},
-		{"evict nothing", "evict", 2, "", "user:42"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			stdout, stderr := finish(t, nil, tt.exit, strings.Fields(tt.args)...)
-			if !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) || (tt.exit == 0) != (stderr == "") {
-				t.Errorf("wrote %q and said %q, want %q and %q", stdout, stderr, tt.stdout, tt.stderr)
-			}
-		})
-	}
-}
-
+// The server takes the tokens that the command makes.
 func TestCommandToken(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
-	token, _ := finish(t, []string{"JWT_SECRET=" + testSecret}, 0, "token", "--user", "42", "--role", "admin", "--ttl", "10m")
-	if w, viewer := ask(a, "Bearer "+strings.TrimSpace(token)); viewer == nil || *viewer != (graph.Viewer{ID: 42, Admin: true}) {
-		t.Errorf("viewer of %s = %+v: %s", token, viewer, w.Body)
+	p := startAs(t, newGateway, "JWT_SECRET="+secret)
+	token := func(environ []string, args ...string) string {
+		stdout, _ := finish(t, append(environ, "JWT_SECRET="+secret), 0, append([]string{"token"}, args...)...)
+		return "Authorization: Bearer " + strings.TrimSpace(stdout)
 	}
-	token, _ = finish(t, []string{"JWT_SECRET=" + testSecret, "TOKEN_USER=7"}, 0, "token")
-	if w, viewer := ask(a, "Bearer "+strings.TrimSpace(token)); viewer == nil || *viewer != (graph.Viewer{ID: 7}) {
-		t.Errorf("viewer of %s = %+v: %s", token, viewer, w.Body)
+	const mails = `{"query":"{ me { id } other: user(id: 8) { email } }"}`
+	for header, want := range map[string][2]string{
+		token(nil, "--user", "42", "--role", "admin", "--ttl", "10m"): {`"me":{"id":"42"}`, `"email":"`},
+		token([]string{"TOKEN_USER=7"}):                               {`"me":{"id":"7"}`, `"email":null`},
+	} {
+		_, body := send(t, "POST", p.graphql, mails, "Content-Type: application/json", header)
+		if !strings.Contains(body, want[0]) || !strings.Contains(body, want[1]) {
+			t.Errorf("%s: %s, want %q in it", header, body, want)
+		}
 	}
+}
+
+// evictions notes what is evicted.
+type evictions struct{ got string }
+
+func (e *evictions) Evict(_ context.Context, keys, types, tags []string) (int, error) {
+	e.got = fmt.Sprint(keys, types, tags)
+	return 5, nil
 }
 
 func TestCommandEvict(t *testing.T) {
 	t.Parallel()
-	a, cache := newTestAdmin(), &fakeEvictor{n: 5}
-	a.evictor = cache
-	server := httptest.NewServer(a.handler())
-	t.Cleanup(server.Close)
-	addr := "ADMIN_ADDR=" + strings.TrimPrefix(server.URL, "http://")
+	var cache evictions
+	p := startAs(t, func(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*serve.Gateway, error) {
+		gw, err := fake(echo())(ctx, cfg, d, metrics, log)
+		gw.Evictor = &cache
+		return gw, err
+	})
+	addr := "ADMIN_ADDR=" + strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
 	stdout, _ := finish(t, []string{addr}, 0, "evict", "user:42", "product:7", "--type", "Product,User", "--type", "Order", "--tag", "users")
 	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 keys that were there, 3 types, 1 tags\n" {
 		t.Errorf("the cache was told %s, want %s; wrote %q", cache.got, want, stdout)
@@ -86,51 +58,4 @@ func TestCommandEvict(t *testing.T) {
 	if _, stderr := finish(t, []string{addr}, 1, "evict", " "); !strings.Contains(stderr, "status 400") || !strings.Contains(stderr, "names nothing") {
 		t.Errorf("for a bad key it said %q", stderr)
 	}
-}
-
-func TestCommandEvictWithoutServer(t *testing.T) {
-	t.Parallel()
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + closed.Addr().String()}, 1, "evict", "user:42"); !strings.Contains(stderr, "no server answers at ADMIN_ADDR=") {
-		t.Errorf("said %q", stderr)
-	}
-	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }))
-	t.Cleanup(other.Close)
-	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + strings.TrimPrefix(other.URL, "http://")}, 1, "evict", "user:42"); !strings.Contains(stderr, "is not a fieldcache server") {
-		t.Errorf("said %q", stderr)
-	}
-}
-
-func TestDialable(t *testing.T) {
-	t.Parallel()
-	for addr, want := range map[string]string{
-		":8081": "localhost:8081", "0.0.0.0:8081": "localhost:8081", "[::]:8081": "localhost:8081",
-		"127.0.0.1:8081": "127.0.0.1:8081", "gateway:8081": "gateway:8081",
-	} {
-		if got := dialable(addr); got != want {
-			t.Errorf("dialable(%s) = %s, want %s", addr, got, want)
-		}
-	}
-}
-
-func TestCommandMigrateAndSeed(t *testing.T) {
-	t.Parallel()
-	environ := []string{"DATABASE_URL=sqlite://" + t.TempDir() + "/shop.db"}
-	step := func(want string, args ...string) {
-		t.Helper()
-		if stdout, stderr := finish(t, environ, 0, args...); !strings.Contains(stdout, want) {
-			t.Errorf("%v wrote %q (%s), want %q", args, stdout, stderr, want)
-		}
-	}
-	step("not applied", "migrate", "status")
-	step("applied 0001", "migrate", "up")
-	step("nothing to do", "migrate", "up")
-	step("  applied ", "migrate", "status")
-	step("30 users, 20 products, 40 reviews and 10 orders", "seed", "--users", "30", "--products", "20", "--reviews", "40", "--orders", "10", "--seed", "7")
-	step("taken back 0002_outbox, 0001_shop", "migrate", "down")
-	step("nothing to do", "migrate", "down")
 }

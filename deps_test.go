@@ -39,12 +39,16 @@ var arrows = map[string][]string{
 	"fieldcache/playground":                     {},
 	"fieldcache/playground/browsertest":         {},
 	"fieldcache/internal/chaos":                 {},
-	"fieldcache/internal/fastpath":              {},
-	"fieldcache/internal/operator":              {"fieldcache/cache"},
-	"fieldcache/internal/testservers":           {},
-	"fieldcache/internal/tracker":               {},
-	"fieldcache/scripts/gotest":                 {},
-	"fieldcache/scripts/mutants":                {},
+	"fieldcache/internal/config":                {},
+	"fieldcache/internal/cli":                   {"fieldcache/internal/config", "fieldcache/internal/serve", "fieldcache/db", "fieldcache/db/fixtures"},
+	"fieldcache/internal/serve": {"fieldcache/internal/config", "fieldcache/internal/fastpath", "fieldcache/graph", "fieldcache/playground",
+		"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore", "fieldcache/cache/outbox"},
+	"fieldcache/internal/fastpath":    {},
+	"fieldcache/internal/operator":    {"fieldcache/cache"},
+	"fieldcache/internal/testservers": {},
+	"fieldcache/internal/tracker":     {},
+	"fieldcache/scripts/gotest":       {},
+	"fieldcache/scripts/mutants":      {},
 }
 
 // everything stands for all packages of ours.
@@ -101,6 +105,25 @@ func TestArrows(t *testing.T) {
 	}
 }
 
+// The image is built without some folders; none of them holds what the program is made of.
+func TestImageHasThePackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{.ImportPath}}{{end}}{{end}}`, ".").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	ignored := strings.Fields(read(t, ".dockerignore"))
+	for _, path := range strings.Fields(string(out)) {
+		for _, folder := range ignored {
+			if matches("fieldcache/"+folder+"/...", path) {
+				t.Errorf(".dockerignore leaves out %s, which holds %s", folder, path)
+			}
+		}
+	}
+	if !slices.Contains(ignored, "scripts") {
+		t.Errorf("read only %q", ignored)
+	}
+}
+
 func TestArrowsCatchesViolations(t *testing.T) {
 	tests := map[string]struct {
 		p    listed
@@ -119,6 +142,10 @@ func TestArrowsCatchesViolations(t *testing.T) {
 		"a drawn arrow does not reach below": {
 			p:    listed{ImportPath: "fieldcache/graph", Imports: []string{"fieldcache/cache/redisstore"}},
 			want: "fieldcache/graph imports fieldcache/cache/redisstore: no such arrow",
+		},
+		"what is below the program does not import it": {
+			p:    listed{ImportPath: "fieldcache/internal/serve", Imports: []string{"fieldcache"}},
+			want: "fieldcache/internal/serve imports fieldcache: no such arrow",
 		},
 		"a package without a row": {
 			p:    listed{ImportPath: "fieldcache/util"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +26,8 @@ import (
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/redisstore"
 	"fieldcache/graph/generated"
+	"fieldcache/internal/cli"
+	"fieldcache/internal/config"
 	"fieldcache/internal/testservers"
 )
 
@@ -204,7 +207,7 @@ func TestReadme(t *testing.T) {
 			t.Fatal("README.md has no table of variables: put in what `go run . variables` prints")
 		}
 		table, _, _ := strings.Cut("| variable | default |"+after, "\n\n")
-		if strings.TrimSpace(table) != strings.TrimSpace(configTable()) {
+		if strings.TrimSpace(table) != strings.TrimSpace(config.Table()) {
 			t.Error("README.md's table of variables is not what `go run . variables` prints")
 		}
 	})
@@ -263,18 +266,16 @@ func TestReadme(t *testing.T) {
 		}
 	})
 	t.Run("commands", func(t *testing.T) {
-		root := newRootCommand(system{})
-		root.InitDefaultHelpCmd()
 		for _, name := range documents(t) {
 			for _, m := range regexp.MustCompile("(?:`|\n    |gateway )(?:fieldcache|go run \\.) ([a-z]+)").FindAllStringSubmatch(read(t, name), -1) {
-				if found, _, err := root.Find(m[1:]); err != nil || found == root {
+				if code := cli.Run(t.Context(), []string{"help", m[1]}, cli.System{Stdout: io.Discard, Stderr: io.Discard}); code != 0 {
 					t.Errorf("%s names the command %s, which there is not", name, m[1])
 				}
 			}
 		}
 	})
 	t.Run("routes", func(t *testing.T) {
-		handlers := read(t, "public.go") + read(t, "admin.go")
+		handlers := read(t, "internal/serve/public.go") + read(t, "internal/serve/admin.go")
 		for _, name := range documents(t) {
 			for _, m := range regexp.MustCompile("`(?:GET|POST) (/[a-z/]*)").FindAllStringSubmatch(read(t, name), -1) {
 				if !strings.Contains(handlers, m[1]+`"`) {

@@ -1,30 +1,39 @@
 // Command fieldcache is a GraphQL gateway with a cache for every field.
 //
-// Main calls run, which reads the command line; serve builds each part, connects them, serves and drains.
+// This file is the wiring of the house. main hands the command line to [cli.Run]; serve opens what a server stands on, serves and
+// takes all down again; newGateway connects the cache, the shop and GraphQL.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"sync/atomic"
+	"strconv"
 	"syscall"
 	"time"
 
-	"github.com/caarlos0/env/v11"
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/redis/go-redis/v9"
 
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/redisstore"
+	"fieldcache/dataloader"
 	"fieldcache/db"
-	"fieldcache/internal/fastpath"
+	"fieldcache/graph"
+	"fieldcache/internal/cli"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 )
 
 func main() {
@@ -34,9 +43,302 @@ func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	os.Exit(run(context.Background(), os.Args[1:], system{
-		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals, build: newGateway, limit: limitMemory,
+	s := server{environ: os.Environ(), build: newGateway, limit: limitMemory}
+	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.System{
+		Stdout: os.Stdout, Stderr: os.Stderr, Environ: s.environ, Signals: signals, Serve: s.serve,
 	}))
+}
+
+// server is what serving takes from the world around it.
+type server struct {
+	environ []string // "NAME=value", for OpenTelemetry's variables
+	build   func(context.Context, config.Config, *db.DB, prometheus.Registerer, *slog.Logger) (*serve.Gateway, error)
+	limit   func(memoryBytes int64) // bounds the process's memory
+}
+
+// serve builds the server, serves until ctx ends, finishes what is under way, and takes all down again.
+func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
+	closing := func(what string, close func() error) {
+		if e := close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close %s: %w", what, e))
+		}
+	}
+	s.limit(int64(cfg.MemoryBytes))
+	// What requests under way need lives on when ctx has ended.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+
+	// The ports come first: where another server has them, the database is not touched.
+	ports, err := serve.Listen(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer ports.Close()
+	traces, err := serve.NewTraces(life, s.environ, log)
+	if err != nil {
+		return err
+	}
+	defer closing("telemetry", func() error {
+		ctx, cancel := context.WithTimeout(life, cfg.ShutdownTimeout)
+		defer cancel()
+		return traces.Close(ctx)
+	})
+	d, err := cli.OpenDatabase(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer closing("the database", d.Close)
+	if err := cli.PrepareDatabase(ctx, cfg, d, log); err != nil {
+		return err
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewDBStatsCollector(d.Bun().DB, "primary"))
+	gw, err := s.build(life, cfg, d, metrics, log)
+	if err != nil {
+		return err
+	}
+	defer closing("the gateway", gw.Close)
+	return ports.Serve(ctx, serve.Options{Config: cfg, Gateway: gw, Database: d.String(), Metrics: metrics, Traces: traces, Log: log})
+}
+
+// newGateway connects the cache, the loaders and the resolvers to what answers /graphql.
+//
+// Each block that begins with "Optional" may be deleted as it stands: the gateway then answers all the same, and does more work.
+func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (gw *serve.Gateway, err error) {
+	var opened closers
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, opened.close())
+		}
+	}()
+	schema := graph.NewSchema(d, log)
+	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	if err != nil {
+		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
+	}
+	trusted, err := trustedDocuments(cfg)
+	if err != nil {
+		return nil, err
+	}
+	aside, err := d.Aside(ctx, asideConns)
+	if err != nil {
+		return nil, err
+	}
+	opened.add(aside.Close)
+
+	// The engine, and the handler of GraphQL in front of it.
+	var (
+		c          *cache.Cache
+		share      = shareMemory(cfg)
+		counter    = func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
+		extensions = []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}}
+		shown      serve.Sources
+	)
+	gw = &serve.Gateway{Ping: aside.Ping}
+	engine := cache.Options{
+		Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
+		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
+		Reconnect: func() { d.Reconnect(); aside.Reconnect() },
+	}
+	front := gqlcache.HandlerOptions{
+		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, MaxTokens: cfg.MaxTokens, Timeout: cfg.RequestTimeout,
+		HideSchema: !cfg.Introspection, Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
+		Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
+		DocumentBytes: share.documents, Watch: d.Watch(), Log: log,
+	}
+	if len(cfg.CORSOrigins) > 0 {
+		front.KeptVary = "Origin"
+	}
+
+	// Optional: the outbox. It tells of writes as the database commits them, those around this gateway included; without it memory is
+	// trusted for a lease, and what is written around the gateways is seen when entries end.
+	if engine.Outbox, err = outbox.New(aside.Bun(), dataloader.Evictions); err != nil {
+		return nil, err
+	}
+	shown.Watch = outbox.NewWatch(aside.Bun(), db.NotedTables(), log)
+	// What changed while no gateway ran is recorded before the outbox is read for the first time.
+	if err := shown.Watch.Look(ctx); err != nil {
+		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
+	}
+	opened.add(inBackground(ctx, shown.Watch.Run))
+
+	memory, err := memstore.New(memstore.Options{MaxBytes: share.values, Keep: cfg.StaleIfError})
+	if err != nil {
+		return nil, err
+	}
+	engine.Memory, shown.Memory = memory, memory
+	tiers := closers{memory.Close}
+
+	// Optional: Redis, the tier that gateways share.
+	if len(cfg.RedisURL) > 0 {
+		shared, err := redisstore.New(redisstore.Options{
+			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
+			Username: cfg.RedisUsername, Password: cfg.RedisPassword,
+			Prefix: cfg.RedisPrefix, Timeout: cfg.RedisTimeout, PoolSize: cfg.RedisMaxConns, Log: log,
+		})
+		if err != nil {
+			return nil, errors.Join(err, tiers.close())
+		}
+		tiers.add(shared.Close)
+		engine.Shared, gw.Redis = shared, shared.Probe
+		front.Documents = sharedDocuments{shared, func() bool { return c.Sick() }}
+	}
+
+	if c, err = cache.New(engine); err != nil {
+		return nil, errors.Join(err, tiers.close())
+	}
+	opened.add(c.Close) // which closes its tiers
+
+	// Optional: whole answers, as bytes.
+	if cfg.AnswerCache {
+		kept, err := answers.New(answers.Options{Cache: c, MaxBytes: share.answers})
+		if err != nil {
+			return nil, err
+		}
+		opened.add(func() error { kept.Close(); return nil })
+		extensions = append(extensions, &gqlcache.Roots{Answers: kept, Of: counter})
+		front.Answers, shown.Answers = kept, kept
+	}
+
+	loaders, err := dataloader.New(c, d, func(coordinate string) (time.Duration, error) {
+		p, err := policies.Of(coordinate)
+		return p.MaxAge, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	shop := graph.Options{
+		Limits:        graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
+		MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
+		Extensions: extensions,
+	}
+	if cfg.CacheDebug {
+		shop.Debug = func(coordinate string) cache.Scope {
+			p, _ := policies.Of(coordinate) // gqlgen executes what the schema has
+			return p.Scope
+		}
+		front.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
+	}
+	front.Admission, err = gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout * 3 / 4, Deadline: cfg.RequestTimeout, Outage: c.Silent, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h, err := gqlcache.NewHandler(graph.NewExecutor(schema, loaders, shop, log), front)
+	if err != nil {
+		return nil, err
+	}
+	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
+	serve.RegisterMetrics(metrics, shown)
+	gw.Handler, gw.ServeKept, gw.Evictor, gw.Close = h, h.ServeKept, serve.NewEvictor(c, policies), opened.close
+	return gw, nil
+}
+
+// asideConns is how many connections follow the outbox: a poll, a relay, what notes evictions as done, and a look
+// at the tables.
+const asideConns = 4
+
+// shares are the parts of MEMORY_BYTES.
+type shares struct{ values, answers, documents uint64 }
+
+// shareMemory divides MEMORY_BYTES: a quarter is for documents, the rest for values and, where they are kept, as much
+// for answers.
+func shareMemory(cfg config.Config) shares {
+	all := uint64(cfg.MemoryBytes) //nolint:gosec // checked to be positive
+	s := shares{documents: all / 4}
+	if cfg.AnswerCache {
+		s.answers = (all - s.documents) / 2
+	}
+	s.values = all - s.documents - s.answers
+	return s
+}
+
+// maxRunning is how many operations are executed at a time: several for each connection to the database, as they share statements, and
+// most of what an operation does is not in the database. Of more than that each would take longer, and none more would be done.
+func maxRunning(cfg config.Config) int64 { return max(32, 8*int64(cfg.DatabaseMaxConns)) }
+
+// identityHeaders names the headers that tell who asks: those that cfg names, and Authorization where tokens are
+// checked.
+func identityHeaders(cfg config.Config) []string {
+	if cfg.Open() {
+		return cfg.IdentityHeaders
+	}
+	return append([]string{"Authorization"}, cfg.IdentityHeaders...)
+}
+
+// viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.
+func viewerName(ctx context.Context) string {
+	v := graph.ViewerFrom(ctx)
+	switch {
+	case v.ID == 0:
+		return ""
+	case v.Admin:
+		return strconv.FormatInt(v.ID, 10) + " " + config.AdminRole
+	}
+	return strconv.FormatInt(v.ID, 10)
+}
+
+// trustedDocuments reads the folder that cfg names; there need be none.
+func trustedDocuments(cfg config.Config) (gqlcache.Trusted, error) {
+	if cfg.TrustedDocuments == "" {
+		return nil, nil
+	}
+	trusted, err := gqlcache.ReadTrusted(os.DirFS(cfg.TrustedDocuments))
+	if err != nil {
+		return nil, fmt.Errorf("TRUSTED_DOCUMENTS=%q: %w", cfg.TrustedDocuments, err)
+	}
+	return trusted, nil
+}
+
+// sharedDocuments is where gateways share what clients register, as long as Redis is well.
+type sharedDocuments struct {
+	redis *redisstore.Store
+	sick  func() bool
+}
+
+// Get implements [gqlcache.Documents].
+func (d sharedDocuments) Get(ctx context.Context, hash string) (string, bool) {
+	if d.sick() {
+		return "", false
+	}
+	return d.redis.Document(ctx, hash)
+}
+
+// Put implements [gqlcache.Documents].
+func (d sharedDocuments) Put(ctx context.Context, hash, text string) {
+	if !d.sick() {
+		d.redis.PutDocument(ctx, hash, text)
+	}
+}
+
+// closers end what was opened, the last first.
+type closers []func() error
+
+func (c *closers) add(end func() error) { *c = append(*c, end) }
+
+func (c *closers) close() error {
+	var errs []error
+	for i := len(*c) - 1; i >= 0; i-- {
+		errs = append(errs, (*c)[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// inBackground runs do, and returns what ends it and waits for its end.
+func inBackground(ctx context.Context, do func(context.Context)) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		do(ctx)
+	}()
+	return func() error {
+		cancel()
+		<-done
+		return nil
+	}
 }
 
 // gcPercent lets the heap grow to five times what lives before it is collected, in the place of twice, unless
@@ -58,207 +360,3 @@ type silent struct{}
 
 // Printf implements go-redis's logger.
 func (silent) Printf(context.Context, string, ...any) {}
-
-// system is what run has of the world around it.
-type system struct {
-	stdout, stderr io.Writer
-	environ        []string // "NAME=value"
-	signals        <-chan os.Signal
-	build          func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error)
-	limit          func(memoryBytes int64) // bounds the process's memory; nil: it is not bounded
-}
-
-// gateway is what answers GraphQL, with the cache behind it.
-type gateway struct {
-	http.Handler // answers /graphql, whatever the method
-	// serveKept answers a request to /graphql from what is kept, if it can; nil: it never can.
-	serveKept func(http.ResponseWriter, *http.Request) bool
-	evictor   evictor                     // empties the cache by hand
-	ping      func(context.Context) error // says whether the database answers, however many requests wait for it
-	redis     func(context.Context) error // says whether Redis answers; nil without Redis
-	close     func() error                // ends it, once no request is under way
-}
-
-// Bounds on what a connection may take, beside MAX_BODY_BYTES and REQUEST_TIMEOUT.
-const (
-	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 30 * time.Second
-	writeTimeout      = 30 * time.Second // beyond REQUEST_TIMEOUT
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // a query may stand in the URL
-)
-
-// untilSignal runs do with a context that the first signal ends. A second signal does not wait for do.
-func (sys system) untilSignal(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- do(ctx) }()
-	for stopping := false; ; stopping = true {
-		select {
-		case err := <-done:
-			return err
-		case s := <-sys.signals:
-			if stopping {
-				code := 1
-				if number, ok := s.(syscall.Signal); ok {
-					code = 128 + int(number)
-				}
-				return &exitError{code, fmt.Errorf("%v again: ended at once", s)}
-			}
-			log.Info("ending: what is under way is finished, unless a second signal comes", "signal", s.String())
-			stop()
-		}
-	}
-}
-
-// serve builds the server, serves until ctx ends, finishes what is under way, and takes all down again.
-func serve(ctx context.Context, _ []string, cfg Config, sys system, log *slog.Logger) (err error) {
-	closing := func(what string, close func() error) {
-		if e := close(); e != nil {
-			err = errors.Join(err, fmt.Errorf("close %s: %w", what, e))
-		}
-	}
-	if sys.limit != nil {
-		sys.limit(int64(cfg.MemoryBytes))
-	}
-	// What requests under way need lives on when ctx has ended.
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-
-	// The ports come first: where another server has them, the database is not touched.
-	public, err := listen(ctx, "LISTEN_ADDR", cfg.ListenAddr)
-	if err != nil {
-		return err
-	}
-	defer public.Close()
-	private, err := listen(ctx, "ADMIN_ADDR", cfg.AdminAddr)
-	if err != nil {
-		return err
-	}
-	defer private.Close()
-
-	traces, err := newTelemetry(life, env.ToMap(sys.environ), log)
-	if err != nil {
-		return err
-	}
-	defer closing("telemetry", func() error {
-		ctx, cancel := context.WithTimeout(life, cfg.ShutdownTimeout)
-		defer cancel()
-		return traces.close(ctx)
-	})
-	d, err := openDatabase(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer closing("the database", d.Close)
-	if err := prepareDatabase(ctx, cfg, d, log); err != nil {
-		return err
-	}
-
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewDBStatsCollector(d.Bun().DB, "primary"))
-	gw, err := sys.build(life, cfg, d, metrics, log)
-	if err != nil {
-		return err
-	}
-	defer closing("the gateway", gw.close)
-	auth := newAuthenticator(life, cfg, log)
-
-	var draining atomic.Bool
-	adminHandler := admin{
-		database: gw.ping, redis: gw.redis, draining: draining.Load, evictor: gw.evictor, metrics: metrics, log: log,
-	}.handler()
-	adminHandler = newHosts(cfg.AllowedHosts, cfg.AdminAddr).wrap(log, adminHandler)
-	requests := newRequestMetric(metrics)
-	publicHosts := newHosts(cfg.AllowedHosts, cfg.ListenAddr)
-	publicHandler := traces.wrap(withRequestLog(log, requests, publicHosts.wrap(log, newPublicHandler(cfg, auth.wrap(gw)))))
-	servers := serverPair{
-		public:  newServer(log, publicHandler, cfg.RequestTimeout+writeTimeout),
-		private: newServer(log, adminHandler, 0), // a profile takes as long as its reader wants
-	}
-	logStart(log, cfg, public.Addr(), private.Addr(), d)
-	if gw.serveKept != nil && traces == nil {
-		fast := fastpath.New(fastpath.Options{
-			Serve: keptOnly(log, requests, publicHosts.kept(gw.serveKept)), Next: publicHandler,
-			IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
-		})
-		public = fast.Attach(servers.public, public)
-	}
-	return servers.serve(ctx, life, public, private, cfg.ShutdownTimeout, &draining)
-}
-
-func logStart(log *slog.Logger, cfg Config, public, private net.Addr, d *db.DB) {
-	attrs := []any{"graphql", "http://" + public.String() + "/graphql"}
-	if cfg.Playground {
-		attrs = append(attrs, "playground", "http://"+public.String()+"/")
-	}
-	redis := "none: memory alone"
-	if len(cfg.RedisURL) > 0 {
-		redis = redactURL(cfg.RedisURL[0])
-	}
-	attrs = append(attrs, "admin", "http://"+private.String()+"/", "database", d.String(), "redis", redis)
-	log.Info("serving", attrs...)
-	if len(cfg.DatabaseReplicaURLs) > 0 {
-		log.Warn("DATABASE_REPLICA_URLS is not used: every read goes to the primary, since a replica that lags would put old rows into the cache")
-	}
-}
-
-func newServer(log *slog.Logger, h http.Handler, write time.Duration) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      write,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-}
-
-// serverPair is the server of the public port and that of the admin port.
-type serverPair struct{ public, private *http.Server }
-
-// serve serves both until ctx ends or one of them fails. Then it drains the public one for at most timeout,
-// while the admin port goes on telling about it. life is what both live on meanwhile.
-func (p serverPair) serve(ctx, life context.Context, public, private net.Listener, timeout time.Duration, draining *atomic.Bool) error {
-	ended := make(chan error, 2)
-	go func() { ended <- p.public.Serve(public) }()
-	go func() { ended <- p.private.Serve(private) }()
-
-	var failure error
-	running := 2
-	select {
-	case <-ctx.Done():
-	case failure = <-ended:
-		running--
-		failure = fmt.Errorf("a listener failed: %w", failure)
-	}
-
-	draining.Store(true)
-	drain, cancel := context.WithTimeout(life, timeout)
-	defer cancel()
-	if err := p.public.Shutdown(drain); err != nil {
-		failure = errors.Join(failure, p.public.Close(),
-			fmt.Errorf("requests still under way after SHUTDOWN_TIMEOUT=%v were cut off: %w", timeout, err))
-	}
-	failure = errors.Join(failure, p.private.Close())
-	for range running {
-		<-ended
-	}
-	return failure
-}
-
-// listen opens the port of a variable.
-func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s=%q: another program listens there already; end it or choose another port", variable, addr)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s=%q: %w", variable, addr, err)
-	}
-	return l, nil
-}

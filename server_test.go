@@ -20,6 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/db"
+	"fieldcache/internal/cli"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 	"fieldcache/internal/testservers"
 )
 
@@ -85,15 +88,15 @@ type program struct {
 }
 
 // builder is what makes the gateway of a program.
-type builder = func(context.Context, Config, *db.DB, prometheus.Registerer, *slog.Logger) (*gateway, error)
+type builder = func(context.Context, config.Config, *db.DB, prometheus.Registerer, *slog.Logger) (*serve.Gateway, error)
 
 // fake makes a gateway that answers as graphql does.
 func fake(graphql http.Handler) builder {
-	return func(_ context.Context, _ Config, d *db.DB, _ prometheus.Registerer, _ *slog.Logger) (*gateway, error) {
+	return func(_ context.Context, _ config.Config, d *db.DB, _ prometheus.Registerer, _ *slog.Logger) (*serve.Gateway, error) {
 		if graphql == nil {
 			return nil, errors.New("this test serves nothing")
 		}
-		return &gateway{Handler: graphql, evictor: &fakeEvictor{n: 2}, ping: d.Ping, close: func() error { return nil }}, nil
+		return &serve.Gateway{Handler: graphql, Ping: d.Ping, Close: func() error { return nil }}, nil
 	}
 }
 
@@ -106,15 +109,24 @@ func launch(t *testing.T, graphql http.Handler, environ []string, args ...string
 func launchAs(t *testing.T, build builder, environ []string, args ...string) *program {
 	t.Helper()
 	p := &program{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), exit: make(chan int, 1)}
-	sys := system{stdout: p.stdout, stderr: p.stderr, environ: environ, signals: p.signals, build: build, limit: p.memory.Store}
+	s := server{environ: environ, build: build, limit: p.memory.Store}
+	sys := cli.System{Stdout: p.stdout, Stderr: p.stderr, Environ: environ, Signals: p.signals, Serve: s.serve}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		p.exit <- run(ctx, args, sys)
+		p.exit <- cli.Run(ctx, args, sys)
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	return p
+}
+
+// finish runs a command to its end and returns what it wrote.
+func finish(t *testing.T, environ []string, want int, args ...string) (stdout, stderr string) {
+	t.Helper()
+	p := launch(t, nil, environ, args...)
+	p.wantExit(t, want)
+	return p.stdout.String(), p.stderr.String()
 }
 
 // The process is told how much memory its caches may take.
@@ -186,7 +198,7 @@ func echo() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
-			writeError(w, http.StatusBadRequest, "INTERNAL", err.Error())
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		w.Write(body)

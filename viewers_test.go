@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"fieldcache/db"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 )
 
 // choices is where a random run takes its decisions from. When they are used up, the run ends.
@@ -118,13 +120,13 @@ type viewer struct{ name, token, sees string }
 func viewers(t testing.TB) []viewer {
 	t.Helper()
 	token := func(user int64, role string) string {
-		text, err := signToken(Config{JWTSecret: secret, TokenUser: user, TokenRole: role, TokenTTL: 24 * time.Hour}, time.Now())
+		text, err := serve.SignToken(config.Config{JWTSecret: secret, TokenUser: user, TokenRole: role, TokenTTL: 24 * time.Hour}, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return text
 	}
-	return []viewer{{"nobody", "", "none"}, {"user 8", token(8, ""), "8"}, {"user 9", token(9, ""), "9"}, {"an admin", token(10, adminRole), "all"}}
+	return []viewer{{"nobody", "", "none"}, {"user 8", token(8, ""), "8"}, {"user 9", token(9, ""), "9"}, {"an admin", token(10, config.AdminRole), "all"}}
 }
 
 // emails are those of users, by their id.

@@ -1,15 +1,16 @@
-package main
+package serve
 
 import (
 	"net/http"
 
 	"github.com/rs/cors"
 
+	"fieldcache/internal/config"
 	"fieldcache/playground"
 )
 
 // newPublicHandler routes what comes to the public port: graphql at /graphql, the playground at /.
-func newPublicHandler(cfg Config, graphql http.Handler) http.Handler {
+func newPublicHandler(cfg config.Config, graphql http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", withCORS(cfg.CORSOrigins, graphql))
 	if cfg.Playground {

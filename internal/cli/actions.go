@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"bytes"
@@ -14,24 +14,27 @@ import (
 
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 )
 
-func openDatabase(ctx context.Context, cfg Config) (*db.DB, error) {
+// OpenDatabase opens the database that cfg names.
+func OpenDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
 	return db.Open(ctx, db.Options{URL: cfg.DatabaseURL, MaxOpenConns: cfg.DatabaseMaxConns, ConnectTimeout: cfg.DatabaseTimeout})
 }
 
 // withDatabase opens the database for one command.
-func withDatabase(ctx context.Context, cfg Config, do func(*db.DB) error) error {
-	d, err := openDatabase(ctx, cfg)
+func withDatabase(ctx context.Context, cfg config.Config, do func(*db.DB) error) error {
+	d, err := OpenDatabase(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	return errors.Join(do(d), d.Close())
 }
 
-// prepareDatabase makes sure of the schema before anything is served: the embedded database is brought up
+// PrepareDatabase makes sure of the schema before anything is served: the embedded database is brought up
 // to date, and filled with the demo data where it is empty; PostgreSQL only by MIGRATE.
-func prepareDatabase(ctx context.Context, cfg Config, d *db.DB, log *slog.Logger) error {
+func PrepareDatabase(ctx context.Context, cfg config.Config, d *db.DB, log *slog.Logger) error {
 	if d.Postgres() && !cfg.Migrate {
 		return d.CheckSchema(ctx)
 	}
@@ -57,7 +60,11 @@ func prepareDatabase(ctx context.Context, cfg Config, d *db.DB, log *slog.Logger
 	return nil
 }
 
-func doMigrate(ctx context.Context, args []string, cfg Config, sys system, _ *slog.Logger) error {
+func doServe(ctx context.Context, _ []string, cfg config.Config, sys System, log *slog.Logger) error {
+	return sys.Serve(ctx, cfg, log)
+}
+
+func doMigrate(ctx context.Context, args []string, cfg config.Config, sys System, _ *slog.Logger) error {
 	return withDatabase(ctx, cfg, func(d *db.DB) error {
 		switch args[0] {
 		case "up":
@@ -68,7 +75,7 @@ func doMigrate(ctx context.Context, args []string, cfg Config, sys system, _ *sl
 			taken, err := d.MigrateDown(ctx)
 			printMigrations(sys, d, "taken back", taken.Migrations, err)
 			for _, left := range taken.Left {
-				fmt.Fprintf(sys.stdout, "left: %s\n", left)
+				fmt.Fprintf(sys.Stdout, "left: %s\n", left)
 			}
 			return err
 		default:
@@ -78,24 +85,24 @@ func doMigrate(ctx context.Context, args []string, cfg Config, sys system, _ *sl
 				if !s.AppliedAt.IsZero() {
 					at = "applied " + s.AppliedAt.Format(time.RFC3339)
 				}
-				fmt.Fprintf(sys.stdout, "%s  %s\n", s.Name, at)
+				fmt.Fprintf(sys.Stdout, "%s  %s\n", s.Name, at)
 			}
 			return err
 		}
 	})
 }
 
-func printMigrations(sys system, d *db.DB, done string, names []string, err error) {
+func printMigrations(sys System, d *db.DB, done string, names []string, err error) {
 	switch {
 	case err != nil:
 	case len(names) == 0:
-		fmt.Fprintf(sys.stdout, "%s: nothing to do\n", d)
+		fmt.Fprintf(sys.Stdout, "%s: nothing to do\n", d)
 	default:
-		fmt.Fprintf(sys.stdout, "%s: %s %s\n", d, done, strings.Join(names, ", "))
+		fmt.Fprintf(sys.Stdout, "%s: %s %s\n", d, done, strings.Join(names, ", "))
 	}
 }
 
-func doSeed(ctx context.Context, _ []string, cfg Config, sys system, _ *slog.Logger) error {
+func doSeed(ctx context.Context, _ []string, cfg config.Config, sys System, _ *slog.Logger) error {
 	return withDatabase(ctx, cfg, func(d *db.DB) error {
 		if err := prepareSeed(ctx, d); err != nil {
 			return err
@@ -103,12 +110,12 @@ func doSeed(ctx context.Context, _ []string, cfg Config, sys system, _ *slog.Log
 		begin := time.Now()
 		err := fixtures.Seed(ctx, d, fixtures.Options{
 			Users: cfg.SeedUsers, Products: cfg.SeedProducts, Reviews: cfg.SeedReviews, Orders: cfg.SeedOrders,
-			Seed: cfg.SeedSeed, Progress: sys.stderr,
+			Seed: cfg.SeedSeed, Progress: sys.Stderr,
 		})
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(sys.stdout, "%s: %d users, %d products, %d reviews and %d orders in %v\n", d,
+		fmt.Fprintf(sys.Stdout, "%s: %d users, %d products, %d reviews and %d orders in %v\n", d,
 			cfg.SeedUsers, cfg.SeedProducts, cfg.SeedReviews, cfg.SeedOrders, time.Since(begin).Round(time.Millisecond))
 		return nil
 	})
@@ -123,20 +130,20 @@ func prepareSeed(ctx context.Context, d *db.DB) error {
 	return err
 }
 
-func doToken(_ context.Context, _ []string, cfg Config, sys system, _ *slog.Logger) error {
-	token, err := signToken(cfg, time.Now())
+func doToken(_ context.Context, _ []string, cfg config.Config, sys System, _ *slog.Logger) error {
+	token, err := serve.SignToken(cfg, time.Now())
 	if err != nil {
 		return fmt.Errorf("sign the token: %w", err)
 	}
-	fmt.Fprintln(sys.stdout, token)
+	fmt.Fprintln(sys.Stdout, token)
 	return nil
 }
 
-func doEvict(ctx context.Context, keys []string, cfg Config, sys system, _ *slog.Logger) error {
+func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, _ *slog.Logger) error {
 	if len(keys)+len(cfg.EvictType)+len(cfg.EvictTag) == 0 {
-		return &configError{faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --tag"}}
+		return &config.Error{Faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --tag"}}
 	}
-	body, err := json.Marshal(evictRequest{Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag})
+	body, err := json.Marshal(serve.EvictRequest{Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag})
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
@@ -155,7 +162,7 @@ func doEvict(ctx context.Context, keys []string, cfg Config, sys system, _ *slog
 	}
 	defer response.Body.Close()
 	var answer struct {
-		evictResponse
+		serve.EvictResponse
 		Error string `json:"error"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
@@ -164,7 +171,7 @@ func doEvict(ctx context.Context, keys []string, cfg Config, sys system, _ *slog
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
 	}
-	fmt.Fprintf(sys.stdout, "evicted: %d keys that were there, %d types, %d tags\n", answer.Evicted, answer.Types, answer.Tags)
+	fmt.Fprintf(sys.Stdout, "evicted: %d keys that were there, %d types, %d tags\n", answer.Evicted, answer.Types, answer.Tags)
 	return nil
 }
 

@@ -1,6 +1,7 @@
-package main
+package serve
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -23,6 +24,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"fieldcache/graph"
+	"fieldcache/internal/config"
 )
 
 func b64(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -39,7 +41,7 @@ func forge(header, claims string) string {
 // else is refused.
 func TestFault31TokensAreReadStrictly(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
+	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	const header = `{"alg":"HS256","typ":"JWT"}`
 	now := time.Now().Unix()
 	good, past := fmt.Sprintf(`"exp":%d`, now+3600), fmt.Sprintf(`"exp":%d`, now-3600)
@@ -134,7 +136,7 @@ func TestFault31TokensAreReadStrictly(t *testing.T) {
 // A token has one form.
 func TestFault31TokensHaveOneForm(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
+	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	token := forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d}`, time.Now().Unix()+3600))
 	if w, viewer := ask(a, "Bearer "+token); viewer == nil {
 		t.Fatalf("the token itself: %s", w.Body)
@@ -169,7 +171,7 @@ func TestFault31TokensHaveOneForm(t *testing.T) {
 
 func TestFault31Audience(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret, JWTAudience: "shop", JWTIssuer: "us"})
+	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret, JWTAudience: "shop", JWTIssuer: "us"})
 	for claims, good := range map[string]bool{
 		`"iss":"us","aud":"shop"`: true, `"iss":"us","aud":["x","shop"]`: true, `"iss":"us","aud":"SHOP"`: false, `"iss":"us","Aud":"shop"`: false,
 		`"iss":"us","aud":["shop,x"]`: false, `"iss":"us","aud":[]`: false, `"iss":"us","aud":null`: false, `"iss":"us"`: false, `"ISS":"us","aud":"shop"`: false,
@@ -215,7 +217,7 @@ func keysOf(t *testing.T, set string) *authenticator {
 	var status atomic.Int64
 	text.Store(set)
 	status.Store(http.StatusOK)
-	return newTestAuthenticator(t, Config{JWTJWKSURL: keyServerOf(t, &text, &status)})
+	return newTestAuthenticator(t, config.Config{JWTJWKSURL: keyServerOf(t, &text, &status)})
 }
 
 // A key verifies what it is meant for, and nothing else.
@@ -361,19 +363,21 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 			set.Store(c.set)
 			status.Store(int64(c.status))
 			url := keyServerOf(t, &set, &status)
-			log := &output{}
-			a := newAuthenticator(t.Context(), Config{JWTJWKSURL: url}, slog.New(slog.NewTextHandler(log, nil)))
+			log := &bytes.Buffer{}
+			a := newAuthenticator(t.Context(), config.Config{JWTJWKSURL: url}, slog.New(slog.NewTextHandler(log, nil)))
 			if w, viewer := ask(a, token); w.Code != c.first || viewer != nil {
 				t.Errorf("at first: %d %s", w.Code, w.Body)
 			}
 			if w, viewer := ask(a); w.Code != 200 || viewer == nil {
 				t.Errorf("without a token: %d %s", w.Code, w.Body)
 			}
-			log.wait(t, "JWT_JWKS_URL")
+			if !strings.Contains(log.String(), "JWT_JWKS_URL") {
+				t.Errorf("the log does not name the key set: %q", log)
+			}
 
 			set.Store(good)
 			status.Store(200)
-			a = newTestAuthenticator(t, Config{JWTJWKSURL: url})
+			a = newTestAuthenticator(t, config.Config{JWTJWKSURL: url})
 			if w, viewer := ask(a, token); viewer == nil {
 				t.Fatalf("with a key: %d %s", w.Code, w.Body)
 			}
@@ -401,7 +405,7 @@ func TestFault34UnknownKeysReadTheSetOnce(t *testing.T) {
 		fmt.Fprint(w, `{"keys":[]}`)
 	}))
 	t.Cleanup(server.Close)
-	a := newTestAuthenticator(t, Config{JWTJWKSURL: server.URL})
+	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: server.URL})
 	token := "Bearer " + sign(t, jwt.SigningMethodRS256, newRSA(t), "k", claimsOf("6"))
 	for range 20 {
 		w, viewer := ask(a, token)

@@ -1,16 +1,32 @@
-package main
+// Package cli is the command line: what is done beside serving, and what each command says.
+package cli
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
 )
+
+// System is what a run has of the world around it.
+type System struct {
+	Stdout, Stderr io.Writer
+	Environ        []string // "NAME=value"
+	Signals        <-chan os.Signal
+	// Serve serves until ctx ends. It is what is done without a command.
+	Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
+}
 
 // exitError ends the program with a code of its own.
 type exitError struct {
@@ -23,35 +39,59 @@ type ranError struct{ error }
 
 func (e ranError) Unwrap() error { return e.error }
 
-// run is the program: it does what args say and returns the exit code, 0 for done, 1 for failed, 2 for a
+// Run is the program: it does what args say and returns the exit code, 0 for done, 1 for failed, 2 for a
 // command line or configuration that makes no sense.
-func run(ctx context.Context, args []string, sys system) int {
+func Run(ctx context.Context, args []string, sys System) int {
 	root := newRootCommand(sys)
 	root.SetArgs(args)
-	root.SetOut(sys.stdout)
-	root.SetErr(sys.stderr)
+	root.SetOut(sys.Stdout)
+	root.SetErr(sys.Stderr)
 	ran, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(sys.stderr, "fieldcache:", strings.TrimSpace(err.Error()))
+	fmt.Fprintln(sys.Stderr, "fieldcache:", strings.TrimSpace(err.Error()))
 	var exit *exitError
-	var config *configError
+	var fault *config.Error
 	switch {
 	case errors.As(err, &exit):
 		return exit.code
-	case errors.As(err, new(ranError)) && !errors.As(err, &config):
+	case errors.As(err, new(ranError)) && !errors.As(err, &fault):
 		return 1
 	default:
-		fmt.Fprintf(sys.stderr, "%s --help tells what is allowed\n", ran.CommandPath())
+		fmt.Fprintf(sys.Stderr, "%s --help tells what is allowed\n", ran.CommandPath())
 		return 2
 	}
 }
 
-func newRootCommand(sys system) *cobra.Command {
+// untilSignal runs do with a context that the first signal ends. A second signal does not wait for do.
+func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- do(ctx) }()
+	for stopping := false; ; stopping = true {
+		select {
+		case err := <-done:
+			return err
+		case s := <-sys.Signals:
+			if stopping {
+				code := 1
+				if number, ok := s.(syscall.Signal); ok {
+					code = 128 + int(number)
+				}
+				return &exitError{code, fmt.Errorf("%v again: ended at once", s)}
+			}
+			log.Info("ending: what is under way is finished, unless a second signal comes", "signal", s.String())
+			stop()
+		}
+	}
+}
+
+func newRootCommand(sys System) *cobra.Command {
 	root := newCommand(sys, "serve", "fieldcache", "A GraphQL gateway with a cache for every field",
 		"A GraphQL gateway with a cache for every field. Without a command it serves; every flag has its variable.",
-		nil, serve)
+		nil, doServe)
 	root.Version = version()
 	root.CompletionOptions.HiddenDefaultCmd = true
 	migrate := newCommand(sys, "migrate", "migrate up|down|status", "Bring the database's schema up, take it down, or tell how it is",
@@ -66,7 +106,7 @@ func newRootCommand(sys system) *cobra.Command {
 		cobra.ArbitraryArgs, doEvict)
 	evict.Example = "  fieldcache evict user:42 product:7\n  fieldcache evict --type Product"
 	serving := newCommand(sys, "serve", "serve", "Serve GraphQL (what is done without a command)",
-		"Serves GraphQL and the playground on LISTEN_ADDR; metrics, health and eviction on ADMIN_ADDR.", cobra.NoArgs, serve)
+		"Serves GraphQL and the playground on LISTEN_ADDR; metrics, health and eviction on ADMIN_ADDR.", cobra.NoArgs, doServe)
 	root.AddCommand(serving, migrate, seed, token, evict,
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
@@ -74,7 +114,7 @@ func newRootCommand(sys system) *cobra.Command {
 		},
 		&cobra.Command{
 			Use: "variables", Short: "Print the table of variables in Markdown", Args: cobra.NoArgs, Hidden: true,
-			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), configTable()) },
+			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), config.Table()) },
 		})
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [command]", Short: "Tell about a command",
@@ -90,26 +130,26 @@ func newRootCommand(sys system) *cobra.Command {
 }
 
 // action is what a command does once its configuration is read.
-type action func(ctx context.Context, args []string, cfg Config, sys system, log *slog.Logger) error
+type action func(ctx context.Context, args []string, cfg config.Config, sys System, log *slog.Logger) error
 
 // newCommand makes a command of name whose flags are the variables of name.
-func newCommand(sys system, name, use, short, long string, args cobra.PositionalArgs, do action) *cobra.Command {
-	vars := variablesFor(name)
+func newCommand(sys System, name, use, short, long string, args cobra.PositionalArgs, do action) *cobra.Command {
+	vars := config.Variables(name)
 	cmd := &cobra.Command{
 		Use: use, Short: short, Long: long, Args: args,
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			set := map[string]string{}
 			for _, v := range vars {
-				if f := cmd.Flags().Lookup(v.flag(name)); f.Changed {
-					set[v.name] = f.Value.String()
+				if f := cmd.Flags().Lookup(v.Flag(name)); f.Changed {
+					set[v.Name] = f.Value.String()
 				}
 			}
-			cfg, warnings, err := loadConfig(name, sys.environ, set)
+			cfg, warnings, err := config.Load(name, sys.Environ, set)
 			if err != nil {
 				return ranError{err}
 			}
-			log := newLogger(sys.stderr, cfg)
+			log := serve.NewLogger(sys.Stderr, cfg)
 			for _, warning := range warnings {
 				log.Warn(warning)
 			}
@@ -124,11 +164,11 @@ func newCommand(sys system, name, use, short, long string, args cobra.Positional
 	flags.SortFlags = false
 	names := map[string]bool{}
 	for _, v := range vars {
-		text := fmt.Sprintf("%s [%s]", v.help, v.name)
-		if v.allowed != "" && v.allowed != "true or false" {
-			text = fmt.Sprintf("%s (%s) [%s]", v.help, v.allowed, v.name)
+		text := fmt.Sprintf("%s [%s]", v.Help, v.Name)
+		if v.Allowed != "" && v.Allowed != "true or false" {
+			text = fmt.Sprintf("%s (%s) [%s]", v.Help, v.Allowed, v.Name)
 		}
-		f := flags.VarPF(&flagValue{variable: v, text: v.def}, v.flag(name), "", text)
+		f := flags.VarPF(&flagValue{Variable: v, text: v.Default}, v.Flag(name), "", text)
 		if f.Value.Type() == "bool" {
 			f.NoOptDefVal = "true"
 		}
@@ -136,7 +176,7 @@ func newCommand(sys system, name, use, short, long string, args cobra.Positional
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		if _, flag, ok := strings.Cut(err.Error(), "unknown flag: "); ok {
-			if ours, ok := nearest(flag, names); ok {
+			if ours, ok := config.Nearest(flag, names); ok {
 				err = fmt.Errorf("%w; did you mean %s?", err, ours)
 			}
 		}
@@ -160,9 +200,9 @@ func oneOf(allowed ...string) cobra.PositionalArgs {
 	}
 }
 
-// flagValue keeps a flag's text: variables and flags are parsed together, by loadConfig.
+// flagValue keeps a flag's text: variables and flags are parsed together, by config.Load.
 type flagValue struct {
-	variable
+	config.Variable
 	text    string
 	changed bool
 }
@@ -171,7 +211,7 @@ func (f *flagValue) String() string { return f.text }
 
 // Set takes the last of several values, and all of a list's.
 func (f *flagValue) Set(text string) error {
-	if f.changed && f.Type() == "list" {
+	if f.changed && f.Variable.Type == "list" {
 		text = f.text + "," + text
 	}
 	f.text, f.changed = text, true
@@ -179,22 +219,7 @@ func (f *flagValue) Set(text string) error {
 }
 
 // Type is the word that the help text shows for the value.
-func (f *flagValue) Type() string {
-	switch t := f.variable.field.Type; t.String() {
-	case "bool", "string":
-		return t.String()
-	case "time.Duration":
-		return "duration"
-	case "main.Bytes":
-		return "size"
-	case "[]string":
-		return "list"
-	case "slog.Level":
-		return "level"
-	default:
-		return "number"
-	}
-}
+func (f *flagValue) Type() string { return f.Variable.Type }
 
 // version is what the Go tool knows of this program: its version, revision and compiler.
 func version() string {

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -23,7 +23,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"fieldcache/graph"
+	"fieldcache/internal/config"
 )
+
+const testSecret = "a secret of at least thirty-two bytes"
 
 // ask sends a request with the given Authorization headers through a and returns the answer, and the viewer
 // who got through.
@@ -39,7 +42,7 @@ func ask(a *authenticator, headers ...string) (*httptest.ResponseRecorder, *grap
 	return w, viewer
 }
 
-func newTestAuthenticator(t *testing.T, cfg Config) *authenticator {
+func newTestAuthenticator(t *testing.T, cfg config.Config) *authenticator {
 	t.Helper()
 	return newAuthenticator(t.Context(), cfg, slog.New(slog.DiscardHandler))
 }
@@ -98,7 +101,7 @@ func wantRefused(t *testing.T, w *httptest.ResponseRecorder, viewer *graph.Viewe
 
 func TestAuthOfSecret(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
+	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	key := []byte(testSecret)
 	hs := func(c jwt.MapClaims) string { return "Bearer " + sign(t, jwt.SigningMethodHS256, key, "", c) }
 	rsaKey := newRSA(t)
@@ -157,7 +160,7 @@ func TestAuthOfSecret(t *testing.T) {
 func TestAuthLeeway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
+		a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 		token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42"))
 		time.Sleep(time.Hour + 4*time.Second)
 		if w, viewer := ask(a, token); viewer == nil {
@@ -171,7 +174,7 @@ func TestAuthLeeway(t *testing.T) {
 
 func TestAuthSaysThatATokenExpired(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{JWTSecret: testSecret})
+	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	w, _ := ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42", "exp", 1)))
 	if !strings.Contains(w.Body.String(), "The token has expired.") {
 		t.Errorf("body = %s", w.Body)
@@ -184,7 +187,7 @@ func TestAuthSaysThatATokenExpired(t *testing.T) {
 
 func TestAuthOpen(t *testing.T) {
 	t.Parallel()
-	a := newTestAuthenticator(t, Config{})
+	a := newTestAuthenticator(t, config.Config{})
 	for _, headers := range [][]string{nil, {"Bearer garbage"}, {"Basic YTpi"}} {
 		if _, viewer := ask(a, headers...); viewer == nil || *viewer != (graph.Viewer{Open: true}) {
 			t.Errorf("viewer of %q = %+v, want the open one", headers, viewer)
@@ -194,9 +197,9 @@ func TestAuthOpen(t *testing.T) {
 
 func TestAuthIssuerAndAudience(t *testing.T) {
 	t.Parallel()
-	cfg := Config{JWTSecret: testSecret, JWTIssuer: "https://id.example", JWTAudience: "shop", TokenUser: 42, TokenTTL: time.Hour}
+	cfg := config.Config{JWTSecret: testSecret, JWTIssuer: "https://id.example", JWTAudience: "shop", TokenUser: 42, TokenTTL: time.Hour}
 	a := newTestAuthenticator(t, cfg)
-	good, err := signToken(cfg, time.Now())
+	good, err := SignToken(cfg, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +263,7 @@ func TestAuthOfKeySet(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := newKeyServer(t, map[string]crypto.Signer{"r": rsaKey, "e": ecKey})
-	a := newTestAuthenticator(t, Config{JWTJWKSURL: keys.URL})
+	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: keys.URL})
 	public, err := x509.MarshalPKIXPublicKey(rsaKey.Public())
 	if err != nil {
 		t.Fatal(err)
@@ -297,7 +300,7 @@ func TestAuthFollowsKeyRotation(t *testing.T) {
 	t.Parallel()
 	before, after := newRSA(t), newRSA(t)
 	keys := newKeyServer(t, map[string]crypto.Signer{"before": before})
-	a := newTestAuthenticator(t, Config{JWTJWKSURL: keys.URL})
+	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: keys.URL})
 	old := "Bearer " + sign(t, jwt.SigningMethodRS256, before, "before", claimsOf("42"))
 	if w, viewer := ask(a, old); viewer == nil {
 		t.Fatalf("refused before the rotation: %s", w.Body)
@@ -323,7 +326,7 @@ func TestAuthWithKeyServerDown(t *testing.T) {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(hang) })
 	begin := time.Now()
-	a := newTestAuthenticator(t, Config{JWTJWKSURL: server.URL})
+	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: server.URL})
 	if _, viewer := ask(a); viewer == nil || *viewer != (graph.Viewer{}) {
 		t.Errorf("viewer without a token = %+v, want the anonymous one", viewer)
 	}

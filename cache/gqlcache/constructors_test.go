@@ -1,4 +1,4 @@
-package main
+package gqlcache_test
 
 import (
 	"testing"

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"errors"
@@ -11,6 +11,26 @@ import (
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
 )
+
+// Sources are what the metrics of a gateway are read from.
+type Sources struct {
+	Cache     *cache.Cache
+	Memory    *memstore.Store
+	Watch     *outbox.Watch // nil: the database's tables are not watched
+	Admission *gqlcache.Admission
+	Handler   *gqlcache.Handler
+	Answers   *answers.Store // nil: whole answers are not kept
+}
+
+// RegisterMetrics shows the counters of a gateway.
+func RegisterMetrics(metrics prometheus.Registerer, of Sources) {
+	registerCacheMetrics(metrics, of.Cache, of.Memory)
+	if of.Watch != nil {
+		registerWatchMetrics(metrics, of.Watch)
+	}
+	registerAdmissionMetrics(metrics, of.Admission)
+	registerAnswerMetrics(metrics, of.Handler, of.Answers)
+}
 
 // registerCacheMetrics shows the cache's counters.
 func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory *memstore.Store) {

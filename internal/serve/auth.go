@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -15,10 +15,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"fieldcache/graph"
+	"fieldcache/internal/config"
 )
-
-// adminRole is the role claim that makes an administrator. Other roles are a user's.
-const adminRole = "admin"
 
 // authenticator tells who asks, from the Authorization header.
 type authenticator struct {
@@ -31,7 +29,7 @@ type authenticator struct {
 
 // newAuthenticator reads the key set once, where there is one; a server of keys that is down then is
 // logged and asked again. The set is kept fresh until ctx ends.
-func newAuthenticator(ctx context.Context, cfg Config, log *slog.Logger) *authenticator {
+func newAuthenticator(ctx context.Context, cfg config.Config, log *slog.Logger) *authenticator {
 	a := &authenticator{open: cfg.Open(), issuer: cfg.JWTIssuer, audience: cfg.JWTAudience, log: log}
 	switch {
 	case cfg.JWTSecret != "":
@@ -91,7 +89,7 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	if err != nil || id < 1 || strconv.FormatInt(id, 10) != c.Subject {
 		return graph.Viewer{}, fmt.Errorf("sub %q is not a user's id", c.Subject)
 	}
-	return graph.Viewer{ID: id, Admin: c.Role == adminRole}, nil
+	return graph.Viewer{ID: id, Admin: c.Role == config.AdminRole}, nil
 }
 
 // claims returns what a token says, once it is known who signed it.
@@ -126,8 +124,8 @@ var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-// signToken makes the token that a server with cfg's secret takes for cfg.TokenUser.
-func signToken(cfg Config, now time.Time) (string, error) {
+// SignToken makes the token that a server with cfg's secret takes for cfg.TokenUser.
+func SignToken(cfg config.Config, now time.Time) (string, error) {
 	c := claims{
 		Subject: strconv.FormatInt(cfg.TokenUser, 10), Role: cfg.TokenRole, Issuer: cfg.JWTIssuer,
 		IssuedAt: dateOf(now), Expires: dateOf(now.Add(cfg.TokenTTL)),

@@ -1,4 +1,5 @@
-package main
+// Package config is everything that can be set: each variable with its default, its meaning and its check.
+package config
 
 import (
 	"errors"
@@ -100,67 +101,90 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// variable is what the tags of one field of Config say.
-type variable struct {
-	name, help, allowed string
-	def                 string // as shown; where it depends on others, in words
-	kind                string // "", "secret" or "url"
-	commands            []string
-	field               reflect.StructField
+// AdminRole is the role claim that makes an administrator. Other roles are a user's.
+const AdminRole = "admin"
+
+// Variable is what the tags of one field of [Config] say.
+type Variable struct {
+	Name, Help string
+	Allowed    string // what values there are, in words; "" for any
+	Default    string // as shown; where it depends on others, in words
+	Type       string // bool, string, duration, size, list, level or number
+
+	kind     string // "", "secret" or "url"
+	commands []string
+	field    reflect.StructField
 }
 
-// variables lists every variable in the order of Config's fields.
-func variables() []variable {
-	var all []variable
+// all lists every variable in the order of Config's fields.
+func all() []Variable {
+	var vars []Variable
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
-		v := variable{
-			name: f.Tag.Get("env"), help: f.Tag.Get("help"), allowed: f.Tag.Get("allowed"),
-			def:  f.Tag.Get("envDefault") + f.Tag.Get("default"),
+		v := Variable{
+			Name: f.Tag.Get("env"), Help: f.Tag.Get("help"), Allowed: f.Tag.Get("allowed"),
+			Default: f.Tag.Get("envDefault") + f.Tag.Get("default"), Type: typeName(f.Type),
 			kind: f.Tag.Get("kind"), commands: []string{"serve"}, field: f,
 		}
 		if cmd, ok := f.Tag.Lookup("cmd"); ok {
 			v.commands = strings.Split(cmd, ",")
 		}
 		if lo := f.Tag.Get("min"); lo != "" {
-			v.allowed = lo + " to " + f.Tag.Get("max")
+			v.Allowed = lo + " to " + f.Tag.Get("max")
 		}
-		if f.Type.Kind() == reflect.Bool {
-			v.allowed = "true or false"
+		if v.Type == "bool" {
+			v.Allowed = "true or false"
 		}
-		all = append(all, v)
+		vars = append(vars, v)
 	}
-	return all
+	return vars
 }
 
-// variablesFor lists the variables of one command.
-func variablesFor(command string) []variable {
-	return slices.DeleteFunc(variables(), func(v variable) bool { return !slices.Contains(v.commands, command) })
+func typeName(t reflect.Type) string {
+	switch t {
+	case reflect.TypeFor[bool](), reflect.TypeFor[string]():
+		return t.String()
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[Bytes]():
+		return "size"
+	case reflect.TypeFor[[]string]():
+		return "list"
+	case reflect.TypeFor[slog.Level]():
+		return "level"
+	default:
+		return "number"
+	}
 }
 
-// flag is the name of v's flag at command.
-func (v variable) flag(command string) string {
-	name := strings.ToLower(strings.ReplaceAll(v.name, "_", "-"))
+// Variables lists the variables of one command, in the order of Config's fields.
+func Variables(command string) []Variable {
+	return slices.DeleteFunc(all(), func(v Variable) bool { return !slices.Contains(v.commands, command) })
+}
+
+// Flag is the name of v's flag at command.
+func (v Variable) Flag(command string) string {
+	name := strings.ToLower(strings.ReplaceAll(v.Name, "_", "-"))
 	return strings.TrimPrefix(name, command+"-")
 }
 
-// configError tells every fault of a configuration at once, and what may have led to them.
-type configError struct{ faults, hints []string }
+// Error tells every fault of a configuration at once, and what may have led to them.
+type Error struct{ Faults, Hints []string }
 
-func (e *configError) Error() string {
-	return "the configuration cannot be used:\n  " + strings.Join(slices.Concat(e.faults, e.hints), "\n  ")
+func (e *Error) Error() string {
+	return "the configuration cannot be used:\n  " + strings.Join(slices.Concat(e.Faults, e.Hints), "\n  ")
 }
 
-// loadConfig reads command's part of the configuration out of environ ("NAME=value" lines, as of
+// Load reads command's part of the configuration out of environ ("NAME=value" lines, as of
 // os.Environ), overlaid by set, the values given as flags under their variables' names. An empty value
-// counts as not given. The error, a *configError, names every fault; the warnings are for the log.
-func loadConfig(command string, environ []string, set map[string]string) (cfg Config, warnings []string, err error) {
+// counts as not given. The error, an [*Error], names every fault; the warnings are for the log.
+func Load(command string, environ []string, set map[string]string) (cfg Config, warnings []string, err error) {
 	given := env.ToMap(environ)
-	vars := variablesFor(command)
+	vars := Variables(command)
 	values := map[string]string{}
 	for _, v := range vars {
-		values[v.name] = strings.TrimSpace(given[v.name])
-		if value, ok := set[v.name]; ok {
-			values[v.name] = strings.TrimSpace(value)
+		values[v.Name] = strings.TrimSpace(given[v.Name])
+		if value, ok := set[v.Name]; ok {
+			values[v.Name] = strings.TrimSpace(value)
 		}
 	}
 
@@ -174,7 +198,7 @@ func loadConfig(command string, environ []string, set map[string]string) (cfg Co
 		return Config{}, nil, err
 	}
 
-	loopback := isLoopback(cfg.ListenAddr)
+	loopback := IsLoopback(cfg.ListenAddr)
 	if values["INTROSPECTION"] == "" {
 		cfg.Introspection = loopback
 	}
@@ -193,16 +217,16 @@ func loadConfig(command string, environ []string, set map[string]string) (cfg Co
 	c.ranges(cfg, vars)
 	c.rules(command, cfg)
 	if len(c.bad) > 0 {
-		return Config{}, nil, &configError{c.faults(vars), misspelled(given)}
+		return Config{}, nil, &Error{c.faults(vars), misspelled(given)}
 	}
-	return cfg, configWarnings(command, cfg, given), nil
+	return cfg, warningsOf(command, cfg, given), nil
 }
 
 // Open says whether nobody's tokens are checked: everyone may do everything, on loopback only.
 func (c Config) Open() bool { return c.JWTSecret == "" && c.JWTJWKSURL == "" }
 
-// isLoopback says whether only this machine reaches a server that listens on addr.
-func isLoopback(addr string) bool {
+// IsLoopback reports whether only this machine reaches a server that listens on addr.
+func IsLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false
@@ -226,20 +250,20 @@ func number(t reflect.Type, text string) (int64, error) {
 	}
 }
 
-// configTable is the README's table of variables, in Markdown.
-func configTable() string {
+// Table is the table of all variables, in Markdown.
+func Table() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning | allowed |\n| --- | --- | --- | --- |\n")
-	for _, v := range variables() {
-		meaning := v.help
+	for _, v := range all() {
+		meaning := v.Help
 		if !slices.Contains(v.commands, "serve") {
-			meaning = fmt.Sprintf("`%s --%s`: %s", v.commands[0], v.flag(v.commands[0]), meaning)
+			meaning = fmt.Sprintf("`%s --%s`: %s", v.commands[0], v.Flag(v.commands[0]), meaning)
 		}
-		def := v.def
+		def := v.Default
 		if def != "" && v.field.Tag.Get("default") == "" {
 			def = "`" + def + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", v.name, def, meaning, strings.ReplaceAll(v.allowed, "|", "\\|"))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", v.Name, def, meaning, strings.ReplaceAll(v.Allowed, "|", "\\|"))
 	}
 	return b.String()
 }

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -31,22 +31,22 @@ func (c checker) fail(name, format string, args ...any) {
 }
 
 // faults is every fault in the order of Config's fields, each with the value and what is allowed.
-func (c checker) faults(vars []variable) []string {
+func (c checker) faults(vars []Variable) []string {
 	var faults []string
 	for _, v := range vars {
-		problem, ok := c.bad[v.name]
+		problem, ok := c.bad[v.Name]
 		if !ok {
 			continue
 		}
-		line := v.name
-		if value := c.values[v.name]; value != "" {
+		line := v.Name
+		if value := c.values[v.Name]; value != "" {
 			line += "=" + v.shown(value)
-		} else if v.def != "" {
-			line += fmt.Sprintf("=%q (the default)", v.def)
+		} else if v.Default != "" {
+			line += fmt.Sprintf("=%q (the default)", v.Default)
 		}
 		line += ": " + problem
-		if v.allowed != "" {
-			line += "; allowed: " + v.allowed
+		if v.Allowed != "" {
+			line += "; allowed: " + v.Allowed
 		}
 		faults = append(faults, line)
 	}
@@ -54,14 +54,14 @@ func (c checker) faults(vars []variable) []string {
 }
 
 // shown is value as people may see it.
-func (v variable) shown(value string) string {
+func (v Variable) shown(value string) string {
 	switch v.kind {
 	case "secret":
 		return "(not shown)"
 	case "url":
 		var shown []string
 		for item := range strings.SplitSeq(value, ",") {
-			shown = append(shown, redactURL(strings.TrimSpace(item)))
+			shown = append(shown, RedactURL(strings.TrimSpace(item)))
 		}
 		return strconv.Quote(strings.Join(shown, ","))
 	default:
@@ -69,9 +69,9 @@ func (v variable) shown(value string) string {
 	}
 }
 
-// redactURL keeps scheme, host and path of a URL: a password may be in the user, in the query, or,
+// RedactURL keeps scheme, host and path of a URL: a password may be in the user, in the query, or,
 // where it isn't a URL, anywhere.
-func redactURL(text string) string {
+func RedactURL(text string) string {
 	u, err := url.Parse(text)
 	switch scheme, _, ok := strings.Cut(text, "://"); {
 	case err == nil && u.Opaque != "":
@@ -117,7 +117,7 @@ func (c checker) unparsable(err error) {
 }
 
 // ranges checks the numbers against the bounds in their tags.
-func (c checker) ranges(cfg Config, vars []variable) {
+func (c checker) ranges(cfg Config, vars []Variable) {
 	for _, v := range vars {
 		if v.field.Tag.Get("min") == "" {
 			continue
@@ -125,10 +125,10 @@ func (c checker) ranges(cfg Config, vars []variable) {
 		lo, err1 := number(v.field.Type, v.field.Tag.Get("min"))
 		hi, err2 := number(v.field.Type, v.field.Tag.Get("max"))
 		if err := errors.Join(err1, err2); err != nil {
-			panic(fmt.Errorf("tags of %s: %w", v.name, err))
+			panic(fmt.Errorf("tags of %s: %w", v.Name, err))
 		}
 		if n := reflect.ValueOf(cfg).FieldByIndex(v.field.Index).Int(); n < lo || n > hi {
-			c.fail(v.name, "out of range")
+			c.fail(v.Name, "out of range")
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (c checker) rules(command string, cfg Config) {
 		if cfg.JWTSecret != "" && cfg.JWTJWKSURL != "" {
 			c.fail("JWT_JWKS_URL", "set together with JWT_SECRET")
 		}
-		if cfg.Open() && !isLoopback(cfg.ListenAddr) {
+		if cfg.Open() && !IsLoopback(cfg.ListenAddr) {
 			c.fail("LISTEN_ADDR", "not on loopback, where everyone could change everything: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
 		}
 		if cfg.TrustedOnly && cfg.TrustedDocuments == "" {
@@ -183,7 +183,7 @@ func (c checker) rules(command string, cfg Config) {
 		} else if cfg.TokenUser < 0 {
 			c.fail("TOKEN_USER", "out of range")
 		}
-		if cfg.TokenRole != "" && cfg.TokenRole != adminRole {
+		if cfg.TokenRole != "" && cfg.TokenRole != AdminRole {
 			c.fail("TOKEN_ROLE", "unknown")
 		}
 	}
@@ -222,7 +222,7 @@ func sameAddr(a, b string) bool {
 		return false
 	}
 	every := []string{"", "0.0.0.0", "::"}
-	return hostA == hostB || slices.Contains(every, hostA) || slices.Contains(every, hostB) || isLoopback(a) && isLoopback(b)
+	return hostA == hostB || slices.Contains(every, hostA) || slices.Contains(every, hostB) || IsLoopback(a) && IsLoopback(b)
 }
 
 func checkDatabase(text string) error {
@@ -297,8 +297,8 @@ func checkHeader(name string) error {
 	return nil
 }
 
-// configWarnings is what is allowed and yet worth a second look.
-func configWarnings(command string, cfg Config, given map[string]string) []string {
+// warningsOf is what is allowed and yet worth a second look.
+func warningsOf(command string, cfg Config, given map[string]string) []string {
 	var warnings []string
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	if command == "serve" {
@@ -311,10 +311,10 @@ func configWarnings(command string, cfg Config, given map[string]string) []strin
 		if cfg.Open() && slices.Contains(cfg.AllowedHosts, "*") {
 			warn("open, and ALLOWED_HOSTS=*: a page whose name resolves to this machine may run every mutation")
 		}
-		if !isLoopback(cfg.AdminAddr) {
+		if !IsLoopback(cfg.AdminAddr) {
 			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to everyone who reaches it", cfg.AdminAddr)
 		}
-		if u, err := url.Parse(cfg.JWTJWKSURL); err == nil && u.Scheme == "http" && !isLoopback(net.JoinHostPort(u.Hostname(), "80")) {
+		if u, err := url.Parse(cfg.JWTJWKSURL); err == nil && u.Scheme == "http" && !IsLoopback(net.JoinHostPort(u.Hostname(), "80")) {
 			warn("JWT_JWKS_URL is not https: who can change its answer can sign tokens")
 		}
 	}
@@ -324,15 +324,15 @@ func configWarnings(command string, cfg Config, given map[string]string) []strin
 // misspelled warns of variables that nobody reads and that look like ours.
 func misspelled(given map[string]string) []string {
 	known := map[string]bool{}
-	for _, v := range variables() {
-		known[v.name] = true
+	for _, v := range all() {
+		known[v.Name] = true
 	}
 	var warnings []string
 	for name := range given {
 		if known[name] {
 			continue
 		}
-		if ours, ok := nearest(strings.ToUpper(name), known); ok {
+		if ours, ok := Nearest(strings.ToUpper(name), known); ok {
 			warnings = append(warnings, fmt.Sprintf("variable %s is not known: did you mean %s?", name, ours))
 		}
 	}
@@ -340,8 +340,8 @@ func misspelled(given map[string]string) []string {
 	return warnings
 }
 
-// nearest is the one of names that is at most two edits away from name.
-func nearest(name string, names map[string]bool) (string, bool) {
+// Nearest is the one of names that is at most two edits away from name.
+func Nearest(name string, names map[string]bool) (string, bool) {
 	best, distance := "", 3
 	for candidate := range names {
 		d := levenshtein.ComputeDistance(name, candidate)

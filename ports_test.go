@@ -2,59 +2,23 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
-
-func TestFault19WhatHostMaySay(t *testing.T) {
-	const loopback, everywhere = "127.0.0.1:8080", "0.0.0.0:8080"
-	own := []string{
-		"localhost", "localhost:8080", "LOCALHOST", "LocalHost.", "localhost.:1", "localhost:", "127.0.0.1", "127.0.0.1:9", "127.8.9.1",
-		"[::1]", "[::1]:8080", "[0:0:0:0:0:0:0:1]", "[::ffff:127.0.0.1]:80",
-	}
-	foreign := []string{
-		"", ".", ":", ":8080", "evil.example", "evil.example:8080", "localhost.evil.example", "evil.localhost", "localhost..", ".localhost",
-		"127.0.0.1.evil.example", "127.0.0.1.nip.io", "0.0.0.0:8080", "10.0.0.1", "[::]", "[2001:db8::1]", "[::1%25lo]", "[::1%lo]", "::1", "[::1", "[::1]x",
-		"[::1]:8x", "[127.0.0.1]", "user@localhost", "localhost:80@evil.example", "localhost:123456", "localhost/evil", "localhost evil", "evil.example,localhost",
-		"2130706433", "0x7f.1", "127.1", "0177.0.0.1", "127.0.0.01", "ｌocalhost", "localhost\x00", "localhost#", "shop.example",
-	}
-	shop := []string{"shop.example", "SHOP.example.", "shop.example:443", "api.shop.example:8443", "[2001:db8::7]:80", "[2001:DB8:0::7]"}
-	listed := []string{"Shop.Example.", "api.shop.example:8443", "[2001:db8::7]"}
-	for _, c := range []struct {
-		addr   string
-		listed []string
-		good   [][]string
-		bad    [][]string
-	}{
-		{loopback, nil, [][]string{own}, [][]string{foreign, shop}},
-		{"localhost:0", nil, [][]string{own}, [][]string{foreign, shop}},
-		{"[::1]:0", nil, [][]string{own}, [][]string{foreign, shop}},
-		{loopback, listed, [][]string{own, shop}, [][]string{foreign[:len(foreign)-1], {"api.shop.example", "api.shop.example:443", "shop.example.evil", "xshop.example"}}},
-		{everywhere, listed, [][]string{own, shop}, [][]string{foreign[:len(foreign)-1]}},
-		{everywhere, nil, [][]string{own, foreign, shop}, nil},
-		{loopback, []string{"*"}, [][]string{own, foreign, shop}, nil},
-	} {
-		h := newHosts(c.listed, c.addr)
-		for want, lists := range map[bool][][]string{true: c.good, false: c.bad} {
-			for _, list := range lists {
-				for _, text := range list {
-					if h.allow(text) != want {
-						t.Errorf("on %s with %q: %q is allowed: %t", c.addr, c.listed, text, !want)
-					}
-				}
-			}
-		}
-	}
-	h := newHosts(listed, loopback)
-	if n := testing.AllocsPerRun(100, func() { h.allow("127.0.0.1:8080"); h.allow("shop.example") }); n > 0 {
-		t.Errorf("looking at a Host allocates %v times", n)
-	}
-}
 
 // exchange sends a request as it is and returns the status and the body.
 func exchange(t *testing.T, url, request string) (int, string) {
@@ -182,5 +146,79 @@ func TestFault19AllowedHosts(t *testing.T) {
 	}
 	if !strings.Contains(p.stderr.String(), `"host":"evil.example"`) {
 		t.Errorf("the log does not tell which host was refused: %s", p.stderr)
+	}
+}
+
+// node runs a script of clients/ against a server, and answers what it printed.
+func node(t *testing.T, script, url string) string {
+	t.Helper()
+	if _, err := os.Stat("clients/node_modules"); err != nil {
+		t.Fatal("the clients are not installed: run `make clients`")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "node", "clients/"+script, url).CombinedOutput()
+	if err != nil {
+		t.Errorf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
+}
+
+// The specification's own audits of servers: every must, should and may.
+func TestAudits(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway)
+	out := node(t, "audits.mjs", p.graphql)
+	m := regexp.MustCompile(`passed (\d+) of (\d+)`).FindStringSubmatch(out)
+	if m == nil || m[1] != m[2] {
+		t.Fatalf("not all audits passed:\n%s", out)
+	}
+	if n, err := strconv.Atoi(m[1]); err != nil || n < 61 {
+		t.Errorf("only %d audits took place", n)
+	}
+}
+
+func TestClients(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway, "CORS_ORIGINS=https://shop.example")
+	out := node(t, "clients.mjs", p.graphql)
+	m := regexp.MustCompile(`(?m)^(?:#|ℹ) pass (\d+)$`).FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("it does not say how many passed:\n%s", out)
+	}
+	if n, err := strconv.Atoi(m[1]); err != nil || n < 10 {
+		t.Errorf("only %d passed:\n%s", n, out)
+	}
+}
+
+// What a request leaves behind reaches the collector when the server ends, if not before.
+func TestTracesAreSent(t *testing.T) {
+	type sent struct {
+		path string
+		body []byte
+	}
+	requests := make(chan sent, 10)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		requests <- sent{r.Method + " " + r.URL.Path, body}
+	}))
+	t.Cleanup(collector.Close)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=tested")
+	p := start(t, echo(), os.Environ()...)
+	send(t, "POST", p.graphql, "{}", "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	p.stderr.wait(t, `"trace_id":"0af7651916cd43dd8448eb211c80319c"`)
+	p.signals <- syscall.SIGTERM
+	p.wantExit(t, 0)
+	select {
+	case got := <-requests:
+		if got.path != "POST /v1/traces" || !bytes.Contains(got.body, []byte("fieldcache")) || !bytes.Contains(got.body, []byte("tested")) {
+			t.Errorf("the collector got %s %q", got.path, got.body)
+		}
+	default:
+		t.Errorf("nothing was sent; it said:\n%s", p.stderr)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/caarlos0/env/v11"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
@@ -16,14 +17,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace"
 )
 
-// telemetry sends traces where OpenTelemetry's own variables (OTEL_*) say; nil sends none.
-type telemetry struct{ provider *trace.TracerProvider }
+// Traces are sent where OpenTelemetry's own variables (OTEL_*) say; nil: nowhere.
+type Traces struct{ provider *trace.TracerProvider }
 
-// newTelemetry is nil unless environ names an endpoint or an exporter. Everything else about traces is
+// NewTraces is nil unless environ names an endpoint or an exporter. Everything else about traces is
 // read by OpenTelemetry's library, which asks the process's environment.
-func newTelemetry(ctx context.Context, environ map[string]string, log *slog.Logger) (*telemetry, error) {
-	named := environ["OTEL_EXPORTER_OTLP_ENDPOINT"] + environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] + environ["OTEL_TRACES_EXPORTER"]
-	if named == "" || environ["OTEL_TRACES_EXPORTER"] == "none" || strings.EqualFold(environ["OTEL_SDK_DISABLED"], "true") {
+func NewTraces(ctx context.Context, environ []string, log *slog.Logger) (*Traces, error) {
+	vars := env.ToMap(environ)
+	named := vars["OTEL_EXPORTER_OTLP_ENDPOINT"] + vars["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] + vars["OTEL_TRACES_EXPORTER"]
+	if named == "" || vars["OTEL_TRACES_EXPORTER"] == "none" || strings.EqualFold(vars["OTEL_SDK_DISABLED"], "true") {
 		return nil, nil
 	}
 	exporter, err := autoexport.NewSpanExporter(ctx)
@@ -37,11 +39,11 @@ func newTelemetry(ctx context.Context, environ map[string]string, log *slog.Logg
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", err) }))
-	return &telemetry{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
+	return &Traces{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
 }
 
 // wrap has next's requests to /graphql traced.
-func (t *telemetry) wrap(next http.Handler) http.Handler {
+func (t *Traces) wrap(next http.Handler) http.Handler {
 	if t == nil {
 		return next
 	}
@@ -50,8 +52,8 @@ func (t *telemetry) wrap(next http.Handler) http.Handler {
 		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})))
 }
 
-// close sends what is still held back.
-func (t *telemetry) close(ctx context.Context) error {
+// Close sends what is still held back.
+func (t *Traces) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}

@@ -1,7 +1,7 @@
-package main
+package serve
 
 import (
-	"fmt"
+	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
@@ -12,15 +12,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache/answers"
+	"fieldcache/internal/config"
 )
+
+func echo() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+}
 
 func TestPublicRoutes(t *testing.T) {
 	t.Parallel()
-	with := Config{Playground: true}
-	without := Config{}
+	with := config.Config{Playground: true}
+	without := config.Config{}
 	tests := []struct {
 		name, method, path, body string
-		cfg                      Config
+		cfg                      config.Config
 		status                   int
 		answer                   string // a part of it
 	}{
@@ -62,7 +67,7 @@ func TestPublicCORS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := newPublicHandler(Config{CORSOrigins: tt.origins}, echo())
+			h := newPublicHandler(config.Config{CORSOrigins: tt.origins}, echo())
 			preflight := httptest.NewRequest(http.MethodOptions, "/graphql", nil)
 			preflight.Header.Set("Origin", tt.from)
 			preflight.Header.Set("Access-Control-Request-Method", "POST")
@@ -154,12 +159,12 @@ func TestRequestLog(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, _, err := loadConfig("serve", []string{"LOG_LEVEL=" + tt.level}, nil)
+			cfg, _, err := config.Load("serve", []string{"LOG_LEVEL=" + tt.level}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			log := &output{}
-			h := withRequestLog(newLogger(log, cfg), newRequestMetric(prometheus.NewRegistry()), tt.handle)
+			log := &bytes.Buffer{}
+			h := withRequestLog(NewLogger(log, cfg), newRequestMetric(prometheus.NewRegistry()), tt.handle)
 			r := httptest.NewRequest(http.MethodGet, "/graphql?query=secret", nil)
 			r.Header.Set(requestIDHeader, "the-id")
 			w := httptest.NewRecorder()
@@ -183,8 +188,8 @@ func TestRequestLog(t *testing.T) {
 // Half an answer must not look like a whole one.
 func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	t.Parallel()
-	log := &output{}
-	server := httptest.NewServer(withRequestLog(newLogger(log, Config{}), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	log := &bytes.Buffer{}
+	server := httptest.NewServer(withRequestLog(NewLogger(log, config.Config{}), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "half")
 		http.NewResponseController(w).Flush()
 		panic("in the middle")
@@ -198,16 +203,19 @@ func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	if body, err := io.ReadAll(response.Body); err == nil {
 		t.Errorf("the answer %q seems whole", body)
 	}
-	log.wait(t, "in the middle")
+	server.Close() // waits for the handler
+	if !strings.Contains(log.String(), "in the middle") {
+		t.Errorf("logged %s", log)
+	}
 }
 
 func TestLogFormat(t *testing.T) {
 	t.Parallel()
 	for format, want := range map[string]string{"": `"msg":"hello"`, "json": `"msg":"hello"`, "text": "msg=hello"} {
-		log := &output{}
-		newLogger(log, Config{LogFormat: format}).With("a", 1).WithGroup("g").Info("hello")
+		log := &bytes.Buffer{}
+		NewLogger(log, config.Config{LogFormat: format}).With("a", 1).WithGroup("g").Info("hello")
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("LOG_FORMAT=%s logs %s", format, fmt.Sprintf("%q", log))
+			t.Errorf("LOG_FORMAT=%s logs %s", format, log)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -19,11 +19,12 @@ import (
 	"golang.org/x/term"
 
 	"fieldcache/cache/answers"
+	"fieldcache/internal/config"
 )
 
-// newLogger writes to w in the form that cfg says. What is logged with a request's context carries the
+// NewLogger writes to w in the form that cfg says. What is logged with a request's context carries the
 // request's id, and its trace where there is one.
-func newLogger(w io.Writer, cfg Config) *slog.Logger {
+func NewLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "text" || cfg.LogFormat == "" && isTerminal(w) {
 		return slog.New(contextHandler{slog.NewTextHandler(w, options)})

@@ -1,4 +1,4 @@
-package main
+package serve
 
 import (
 	"context"
@@ -17,27 +17,54 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 )
 
-// evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
+// Evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
 // whatever carries one of the tags. It counts what it evicted. An error that wraps errEvictInput is the
 // caller's fault and may be shown to them.
-type evictor interface {
+type Evictor interface {
 	Evict(ctx context.Context, keys, types, tags []string) (evicted int, err error)
 }
 
 var errEvictInput = errors.New("cannot evict this")
 
-// evictRequest is the body of POST /evict.
-type evictRequest struct {
+// NewEvictor returns the evictor of a cache, whose types are those that policies know.
+func NewEvictor(c *cache.Cache, policies *gqlcache.Policies) Evictor { return evictor{c, policies} }
+
+type evictor struct {
+	cache    *cache.Cache
+	policies *gqlcache.Policies
+}
+
+// Evict implements [Evictor].
+func (e evictor) Evict(ctx context.Context, keys, types, tags []string) (int, error) {
+	var ev cache.Eviction
+	for _, k := range keys {
+		ev.Keys = append(ev.Keys, cache.Key(k))
+	}
+	for _, t := range types {
+		if _, err := e.policies.Of(t); err != nil || strings.Contains(t, ".") {
+			return 0, fmt.Errorf("%w: the schema has no type %s", errEvictInput, t)
+		}
+		ev.Tags = append(ev.Tags, cache.Type(t))
+	}
+	for _, t := range tags {
+		ev.Tags = append(ev.Tags, cache.Tag(t))
+	}
+	return e.cache.EvictByHand(ctx, ev)
+}
+
+// EvictRequest is the body of POST /evict.
+type EvictRequest struct {
 	Keys  []string `json:"keys,omitempty"`
 	Types []string `json:"types,omitempty"`
 	Tags  []string `json:"tags,omitempty"`
 }
 
-// evictResponse is its answer: how many of the named keys were there, and how many types and tags were
+// EvictResponse is its answer: how many of the named keys were there, and how many types and tags were
 // evicted, of whose entries nobody keeps count.
-type evictResponse struct {
+type EvictResponse struct {
 	Evicted int `json:"evicted"`
 	Types   int `json:"types"`
 	Tags    int `json:"tags"`
@@ -57,7 +84,7 @@ type admin struct {
 	database func(context.Context) error
 	redis    func(context.Context) error // nil without Redis
 	draining func() bool
-	evictor  evictor
+	evictor  Evictor
 	metrics  *prometheus.Registry
 	log      *slog.Logger
 }
@@ -159,23 +186,23 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.log.InfoContext(r.Context(), "evicted by hand",
 			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags), "evicted", evicted)
-		writeJSON(w, http.StatusOK, evictResponse{evicted, len(request.Types), len(request.Tags)})
+		writeJSON(w, http.StatusOK, EvictResponse{evicted, len(request.Types), len(request.Tags)})
 	}
 }
 
-func readEvictRequest(body io.Reader) (evictRequest, error) {
-	var request evictRequest
+func readEvictRequest(body io.Reader) (EvictRequest, error) {
+	var request EvictRequest
 	// Names are compared exactly, none may come twice, and nothing may follow.
 	if err := json.UnmarshalRead(body, &request, json.RejectUnknownMembers(true)); err != nil {
-		return evictRequest{}, fmt.Errorf("the body is not as expected: %w", err)
+		return EvictRequest{}, fmt.Errorf("the body is not as expected: %w", err)
 	}
 	if len(request.Keys)+len(request.Types)+len(request.Tags) == 0 {
-		return evictRequest{}, errors.New("nothing to evict is named")
+		return EvictRequest{}, errors.New("nothing to evict is named")
 	}
 	for _, list := range [][]string{request.Keys, request.Types, request.Tags} {
 		for _, name := range list {
 			if strings.TrimSpace(name) != name || name == "" {
-				return evictRequest{}, fmt.Errorf("%q names nothing", name)
+				return EvictRequest{}, fmt.Errorf("%q names nothing", name)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ const testSecret = "a secret of at least thirty-two bytes"
 
 func TestConfigDefaults(t *testing.T) {
 	t.Parallel()
-	cfg, warnings, err := loadConfig("serve", nil, nil)
+	cfg, warnings, err := Load("serve", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestConfigSources(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, _, err := loadConfig("serve", tt.environ, tt.set)
+			cfg, _, err := Load("serve", tt.environ, tt.set)
 			if err != nil || !tt.check(cfg) {
 				t.Errorf("err = %v, config = %+v", err, cfg)
 			}
@@ -74,7 +74,7 @@ func TestConfigSources(t *testing.T) {
 
 func TestConfigNamesAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
-	_, _, err := loadConfig("serve", []string{
+	_, _, err := Load("serve", []string{
 		"LISTEN_ADDR=localhost", "ADMIN_ADDR=127.0.0.1:99999", "DATABASE_URL=postgres://u:hunter2@h:x/db",
 		"DATABASE_REPLICA_URLS=mysql://u:hunter2@h/db", "REDIS_TIMEOUT=abc", "REDIS_URL=redis://:hunter2@h:1,rediss://h:2",
 		"REDIS_PREFIX=a{b}", "MEMORY_BYTES=1", "JWT_SECRET=hunter2", "JWT_JWKS_URL=ftp://u:hunter2@x/keys?k=hunter2",
@@ -103,8 +103,8 @@ func TestConfigNamesAllFaultsAtOnce(t *testing.T) {
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
-	if !errors.As(err, new(*configError)) {
-		t.Errorf("error is a %T, want a *configError", err)
+	if !errors.As(err, new(*Error)) {
+		t.Errorf("error is a %T, want an *Error", err)
 	}
 }
 
@@ -170,15 +170,15 @@ func TestConfigRules(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, _, err := loadConfig(tt.command, strings.Fields(tt.environ), nil)
-			var config *configError
+			_, _, err := Load(tt.command, strings.Fields(tt.environ), nil)
+			var config *Error
 			switch {
 			case tt.fault == "" && err != nil:
 				t.Errorf("refused: %v", err)
 			case tt.fault != "" && !errors.As(err, &config):
 				t.Errorf("allowed, or failed otherwise: %v", err)
-			case tt.fault != "" && (len(config.faults) != 1 || !strings.HasPrefix(config.faults[0], tt.fault)):
-				t.Errorf("faults = %q, want one of %s", config.faults, tt.fault)
+			case tt.fault != "" && (len(config.Faults) != 1 || !strings.HasPrefix(config.Faults[0], tt.fault)):
+				t.Errorf("faults = %q, want one of %s", config.Faults, tt.fault)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestConfigWarnings(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			_, warnings, err := loadConfig("serve", tt.environ, nil)
+			_, warnings, err := Load("serve", tt.environ, nil)
 			if err != nil || !slices.EqualFunc(warnings, tt.want, strings.HasPrefix) {
 				t.Errorf("err = %v, warnings = %q, want %q", err, warnings, tt.want)
 			}
@@ -238,13 +238,13 @@ func TestVariablesAreComplete(t *testing.T) {
 		MIGRATE LOG_LEVEL LOG_FORMAT`)
 	known := map[string]bool{}
 	flags := map[string]bool{}
-	for _, v := range variables() {
-		known[v.name] = true
-		if v.help == "" || v.name == "" {
+	for _, v := range all() {
+		known[v.Name] = true
+		if v.Help == "" || v.Name == "" {
 			t.Errorf("field %s has no name or no help", v.field.Name)
 		}
 		for _, command := range v.commands {
-			id := command + " --" + v.flag(command)
+			id := command + " --" + v.Flag(command)
 			if flags[id] {
 				t.Errorf("two variables have the flag %s", id)
 			}
@@ -262,7 +262,7 @@ func TestVariablesAreComplete(t *testing.T) {
 		}
 	}
 	for name := range known {
-		if !strings.Contains(configTable(), "| `"+name+"` |") {
+		if !strings.Contains(Table(), "| `"+name+"` |") {
 			t.Errorf("the table lacks %s", name)
 		}
 	}

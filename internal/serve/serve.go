@@ -1,0 +1,191 @@
+// Package serve is the server's two ports: the public one, where GraphQL and the playground are, and the admin port.
+//
+// A request on the public port passes [fastpath], which answers from what is kept; then traces, the log, the check of Host, CORS,
+// and the check of who asks; and then the [Gateway].
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/internal/config"
+	"fieldcache/internal/fastpath"
+)
+
+// Gateway is what answers GraphQL, with the cache behind it.
+type Gateway struct {
+	http.Handler // answers /graphql, whatever the method
+	// ServeKept answers a request to /graphql from what is kept, if it can; nil: it never can.
+	ServeKept func(http.ResponseWriter, *http.Request) bool
+	Evictor   Evictor                     // empties the cache by hand
+	Ping      func(context.Context) error // says whether the database answers, however many requests wait for it
+	Redis     func(context.Context) error // says whether Redis answers; nil without Redis
+	Close     func() error                // ends it, once no request is under way
+}
+
+// Options are what the ports are made of.
+type Options struct {
+	Config   config.Config
+	Gateway  *Gateway
+	Database string // its name, for the log
+	Metrics  *prometheus.Registry
+	Traces   *Traces // nil: none are sent
+	Log      *slog.Logger
+}
+
+// Bounds on what a connection may take, beside MAX_BODY_BYTES and REQUEST_TIMEOUT.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = 30 * time.Second // beyond REQUEST_TIMEOUT
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10 // a query may stand in the URL
+)
+
+// Ports are the two ports of a server.
+type Ports struct{ public, private net.Listener }
+
+// Listen opens LISTEN_ADDR and ADMIN_ADDR.
+func Listen(ctx context.Context, cfg config.Config) (*Ports, error) {
+	public, err := listen(ctx, "LISTEN_ADDR", cfg.ListenAddr)
+	if err != nil {
+		return nil, err
+	}
+	private, err := listen(ctx, "ADMIN_ADDR", cfg.AdminAddr)
+	if err != nil {
+		return nil, errors.Join(err, public.Close())
+	}
+	return &Ports{public, private}, nil
+}
+
+// listen opens the port of a variable.
+func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s=%q: another program listens there already; end it or choose another port", variable, addr)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s=%q: %w", variable, addr, err)
+	}
+	return l, nil
+}
+
+// Close closes ports that may have been served.
+func (p *Ports) Close() {
+	_ = p.public.Close()
+	_ = p.private.Close()
+}
+
+// Serve serves both ports until ctx ends or one of them fails. Then it drains the public one for at most SHUTDOWN_TIMEOUT, while the
+// admin port goes on telling about it.
+func (p *Ports) Serve(ctx context.Context, o Options) error {
+	// What requests under way need lives on when ctx has ended.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var draining atomic.Bool
+	next, fast := o.public(life)
+	public := newServer(o.Log, next, o.Config.RequestTimeout+writeTimeout)
+	private := newServer(o.Log, o.private(draining.Load), 0) // a profile takes as long as its reader wants
+	o.logStart(p)
+	listener := p.public
+	if fast != nil {
+		listener = fast.Attach(public, listener)
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- public.Serve(listener) }()
+	go func() { ended <- private.Serve(p.private) }()
+
+	var failure error
+	running := 2
+	select {
+	case <-ctx.Done():
+	case failure = <-ended:
+		running--
+		failure = fmt.Errorf("a listener failed: %w", failure)
+	}
+
+	draining.Store(true)
+	timeout := o.Config.ShutdownTimeout
+	drain, cancel := context.WithTimeout(life, timeout)
+	defer cancel()
+	if err := public.Shutdown(drain); err != nil {
+		failure = errors.Join(failure, public.Close(),
+			fmt.Errorf("requests still under way after SHUTDOWN_TIMEOUT=%v were cut off: %w", timeout, err))
+	}
+	failure = errors.Join(failure, private.Close())
+	for range running {
+		<-ended
+	}
+	return failure
+}
+
+// Handler returns what answers on the public port, for who needs no port. ctx ends what it does beside requests.
+func Handler(ctx context.Context, o Options) http.Handler {
+	next, fast := o.public(ctx)
+	if fast == nil {
+		return next
+	}
+	return fast
+}
+
+// public returns what answers on the public port, and what stands in front of it where there is something kept and no trace to write.
+func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
+	allowed, seconds := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newRequestMetric(o.Metrics)
+	auth := newAuthenticator(ctx, o.Config, o.Log)
+	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway))
+	next = o.Traces.wrap(withRequestLog(o.Log, seconds, allowed.wrap(o.Log, routes)))
+	if o.Gateway.ServeKept == nil || o.Traces != nil {
+		return next, nil
+	}
+	return next, fastpath.New(fastpath.Options{
+		Serve: keptOnly(o.Log, seconds, allowed.kept(o.Gateway.ServeKept)), Next: next,
+		IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+	})
+}
+
+// private returns what answers on the admin port.
+func (o Options) private(draining func() bool) http.Handler {
+	h := admin{
+		database: o.Gateway.Ping, redis: o.Gateway.Redis, draining: draining, evictor: o.Gateway.Evictor, metrics: o.Metrics, log: o.Log,
+	}.handler()
+	return newHosts(o.Config.AllowedHosts, o.Config.AdminAddr).wrap(o.Log, h)
+}
+
+func (o Options) logStart(p *Ports) {
+	public := "http://" + p.public.Addr().String()
+	attrs := []any{"graphql", public + "/graphql"}
+	if o.Config.Playground {
+		attrs = append(attrs, "playground", public+"/")
+	}
+	redis := "none: memory alone"
+	if len(o.Config.RedisURL) > 0 {
+		redis = config.RedactURL(o.Config.RedisURL[0])
+	}
+	attrs = append(attrs, "admin", "http://"+p.private.Addr().String()+"/", "database", o.Database, "redis", redis)
+	o.Log.Info("serving", attrs...)
+	if len(o.Config.DatabaseReplicaURLs) > 0 {
+		o.Log.Warn("DATABASE_REPLICA_URLS is not used: every read goes to the primary, since a replica that lags would put old rows into the cache")
+	}
+}
+
+func newServer(log *slog.Logger, h http.Handler, write time.Duration) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      write,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
