@@ -1,12 +1,13 @@
-// Package playground serves the page in which a person tries the gateway in a browser.
+// Package playground serves the pages for people: the playground, in which a person tries the gateway in a browser, and the
+// operator's page, which shows what the cache does.
 //
-// The page is GraphiQL, built by Vite from the sources in src:
+// The playground is GraphiQL. Both are built by Vite from the sources in src:
 //
 //	npm ci && npm run build
 //
-// writes dist, which is embedded here. It needs nothing from elsewhere, and its Content-Security-Policy
+// writes dist, which is embedded here. The pages need nothing from elsewhere, and their Content-Security-Policy
 // sees to it that no request leaves the origin. The build is not committed; without it [Handler] serves
-// gqlgen's own playground page, whose scripts come from a public CDN.
+// gqlgen's own playground page, whose scripts come from a public CDN, and [Operator] a page that says what is missing.
 package playground
 
 import (
@@ -29,7 +30,11 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// policy is the Content-Security-Policy of the built page and of its workers. Everything is the page's
+// operatorPolicy is the Content-Security-Policy of the operator's page.
+const operatorPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// policy is the Content-Security-Policy of the built playground and of its workers. Everything is the page's
 // own; beyond that, Monaco positions its lines by inline styles and writes its theme as a style sheet,
 // and the style sheets of GraphiQL hold their fonts and a few images as data: addresses.
 const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; " +
@@ -47,6 +52,12 @@ func Handler() http.Handler {
 	return newHandler(build())
 }
 
+// Operator serves the operator's page at "/" and what belongs to it beside it; every other path is a 404. The page reads
+// cache/events and cache/entry, and sends evictions to evict, all beside its own address.
+func Operator() http.Handler {
+	return newOperator(build())
+}
+
 func build() fs.FS {
 	files, err := fs.Sub(dist, "dist")
 	if err != nil {
@@ -60,11 +71,42 @@ func built(files fs.FS) bool {
 	return err == nil
 }
 
+const (
+	playgroundPage = "index.html"
+	operatorPage   = "operator.html"
+)
+
 func newHandler(files fs.FS) http.Handler {
 	if !built(files) {
 		return fallback()
 	}
-	pages := map[string]file{}
+	return newSite(files, playgroundPage, site{
+		policy: policy, missing: "nothing here: the playground is at /, GraphQL at /graphql",
+		readOnly: "the playground is read by GET; send GraphQL operations to /graphql",
+	})
+}
+
+// unbuilt is the operator's page where the real one has not been built.
+const unbuilt = `<!doctype html><html lang="en"><meta charset="utf-8"><title>fieldcache: operator</title>
+<h1>fieldcache</h1><p>The operator's page has not been built: run <code>make playground</code>, then build the server again.</p>
+<ul><li><a href="metrics">metrics</a></li><li><a href="readyz">readyz</a></li><li><a href="cache/events">cache/events</a></li></ul></html>
+`
+
+func newOperator(files fs.FS) http.Handler {
+	page := site{
+		policy: operatorPolicy, missing: "nothing here: the operator's page is at /, and there are /healthz, /readyz, /metrics, /cache/events, POST /evict and /debug/pprof/",
+		readOnly: "the operator's page is read by GET",
+	}
+	if !built(files) {
+		page.files = map[string]file{"/": newFile(operatorPage, []byte(unbuilt))}
+		return page
+	}
+	return newSite(files, operatorPage, page)
+}
+
+// newSite makes a site of a page, which it serves at "/", and of the files that pages share.
+func newSite(files fs.FS, page string, s site) http.Handler {
+	s.files = map[string]file{}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
 			return err
@@ -73,10 +115,12 @@ func newHandler(files fs.FS) http.Handler {
 		if err != nil {
 			return err
 		}
-		if name == "index.html" {
-			pages["/"] = newFile(name, content)
-		} else {
-			pages["/"+name] = newFile(name, content)
+		switch name {
+		case page:
+			s.files["/"] = newFile(name, content)
+		case playgroundPage, operatorPage: // another page
+		default:
+			s.files["/"+name] = newFile(name, content)
 		}
 		return nil
 	})
@@ -84,13 +128,15 @@ func newHandler(files fs.FS) http.Handler {
 		panic(err) // Reading what is embedded cannot fail.
 	}
 	// The editor has megabytes of script, which shrink to a quarter.
-	return gzhttp.GzipHandler(site{pages, policy})
+	return gzhttp.GzipHandler(s)
 }
 
 // A site is a fixed set of files by path, all under one Content-Security-Policy.
 type site struct {
 	files  map[string]file
 	policy string
+	// missing and readOnly are what is said of another path, and of another method.
+	missing, readOnly string
 }
 
 type file struct {
@@ -146,12 +192,12 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	f, ok := s.files[r.URL.Path]
 	if !ok {
-		http.Error(w, "nothing here: the playground is at /, GraphQL at /graphql", http.StatusNotFound)
+		http.Error(w, s.missing, http.StatusNotFound)
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		h.Set("Allow", "GET, HEAD")
-		http.Error(w, "the playground is read by GET; send GraphQL operations to /graphql", http.StatusMethodNotAllowed)
+		http.Error(w, s.readOnly, http.StatusMethodNotAllowed)
 		return
 	}
 	h.Set("Content-Type", f.mime)

@@ -12,10 +12,12 @@ export default defineConfig({
     // The editor alone has 2.8 MB; it is served compressed.
     chunkSizeWarningLimit: 3000,
     rolldownOptions: {
+      // The playground, and the operator's page of the admin port.
+      input: ['index.html', 'operator.html'],
       // "use client" concerns server rendering, and there is none here.
       onLog: (level, log, next) => log.code === 'MODULE_LEVEL_DIRECTIVE' || next(level, log),
     },
   },
   // `npm run dev` beside a gateway that runs.
-  server: { proxy: { '/graphql': 'http://127.0.0.1:8080' } },
+  server: { proxy: { '/graphql': 'http://127.0.0.1:8080', '/cache': 'http://127.0.0.1:8081', '/evict': 'http://127.0.0.1:8081' } },
 });

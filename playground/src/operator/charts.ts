@@ -1,0 +1,148 @@
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+import { bytes, causes, count, type Sample } from './model';
+
+/** How many samples the charts show: one a second. */
+export const window_ = 300;
+
+interface Line {
+  label: string;
+  color: string; // the name of a custom property
+  of: (s: Sample) => number | undefined;
+}
+
+interface Chart {
+  title: string;
+  stacked?: boolean;
+  format: (n: number) => string;
+  lines: Line[];
+}
+
+const charts: Chart[] = [
+  {
+    title: 'Requests per second',
+    stacked: true,
+    format: count,
+    lines: [
+      { label: 'cached response', color: '--hit', of: (s) => s.responseHits },
+      { label: 'executed', color: '--miss', of: (s) => Math.max(0, s.requests - s.responseHits) },
+    ],
+  },
+  {
+    title: 'Values per second',
+    stacked: true,
+    format: count,
+    lines: [
+      { label: 'memory', color: '--hit', of: (s) => s.memory },
+      { label: 'Redis', color: '--redis', of: (s) => s.redis },
+      { label: 'database', color: '--miss', of: (s) => s.database },
+    ],
+  },
+  {
+    title: 'Evictions per second',
+    stacked: true,
+    format: count,
+    lines: causes.map((c, i) => ({ label: c, color: ['--hit', '--miss', '--redis', '--hand'][i]!, of: (s: Sample) => s.evictions[c] })),
+  },
+  { title: 'Mean latency', format: (n) => `${n < 10 ? n.toFixed(2) : n.toFixed(0)} ms`, lines: [{ label: 'requests', color: '--hit', of: (s) => s.latency }] },
+  {
+    title: 'Memory',
+    format: bytes,
+    lines: [
+      { label: 'values', color: '--hit', of: (s) => s.valueBytes },
+      { label: 'responses', color: '--redis', of: (s) => s.responseBytes },
+    ],
+  },
+  { title: 'Processor', format: (n) => `${n.toFixed(2)} cores`, lines: [{ label: 'gateway', color: '--hit', of: (s) => s.cpu }] },
+];
+
+const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Puts the charts into the page; the function that it returns draws them anew. */
+export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
+  let samples: Sample[] = [];
+  let drawn: { chart: Chart; plot: uPlot; legend: HTMLElement[] }[] = [];
+
+  const build = () => {
+    for (const d of drawn) d.plot.destroy();
+    into.replaceChildren();
+    drawn = charts.map((chart) => {
+      const card = document.createElement('figure');
+      card.className = 'card';
+      const caption = document.createElement('figcaption');
+      const title = document.createElement('h2');
+      title.textContent = chart.title;
+      const list = document.createElement('ul');
+      const legend = chart.lines.map((line) => {
+        const item = document.createElement('li');
+        const value = document.createElement('b');
+        const dot = document.createElement('i');
+        dot.style.background = css(line.color);
+        item.append(dot, `${line.label} `, value);
+        list.append(item);
+        return value;
+      });
+      caption.append(title, list);
+      const canvas = document.createElement('div');
+      canvas.setAttribute('aria-hidden', 'true');
+      card.append(caption, canvas);
+      into.append(card);
+      const axis = { stroke: css('--muted'), grid: { stroke: css('--line'), width: 1 }, ticks: { show: false }, font: '11px system-ui' };
+      const plot = new uPlot(
+        {
+          width: Math.max(200, canvas.clientWidth),
+          height: 150,
+          cursor: { show: false },
+          legend: { show: false },
+          scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
+          axes: [axis, { ...axis, size: 56, values: (_u, ticks) => ticks.map(chart.format) }],
+          series: [
+            {},
+            ...chart.lines.map((line) => ({
+              label: line.label,
+              stroke: css(line.color),
+              fill: chart.stacked ? css(line.color) + '55' : undefined,
+              width: 1.5,
+              points: { show: false },
+            })),
+          ],
+        },
+        [[], ...chart.lines.map(() => [])],
+        canvas,
+      );
+      return { chart, plot, legend };
+    });
+    update();
+  };
+
+  const update = () => {
+    const last = samples.at(-1);
+    const times = samples.map((s) => s.at);
+    for (const { chart, plot, legend } of drawn) {
+      const rows = chart.lines.map((line) => samples.map((s) => line.of(s) ?? null));
+      if (chart.stacked) {
+        // Each line stands on those after it, and is drawn before them.
+        for (let i = rows.length - 2; i >= 0; i--) rows[i] = rows[i]!.map((v, at) => (v ?? 0) + (rows[i + 1]![at] ?? 0));
+      }
+      plot.setData([times, ...rows]);
+      chart.lines.forEach((line, i) => {
+        const value = last && line.of(last);
+        legend[i]!.textContent = value === undefined ? '' : chart.format(value);
+      });
+    }
+  };
+
+  build();
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', build);
+  new ResizeObserver(() => {
+    for (const { plot } of drawn) {
+      const width = plot.root.parentElement!.clientWidth;
+      if (width > 0 && width !== plot.width) plot.setSize({ width, height: 150 });
+    }
+  }).observe(into);
+
+  return (now) => {
+    samples = now;
+    update();
+  };
+}

@@ -1,0 +1,138 @@
+// What the page shows, computed from what the server sends. Nothing here knows the document.
+
+export interface Coordinate {
+  coordinate: string;
+  maxAge?: number; // seconds
+  scope?: string;
+  memory: number;
+  redis: number;
+  misses: number;
+  collapsed: number;
+  stale: number;
+  bypassed: number;
+  failed: number;
+}
+
+export interface Counters {
+  when: string;
+  coordinates: Coordinate[];
+  metrics: Record<string, number | null>;
+  skipped: number;
+}
+
+export interface Eviction {
+  when: string;
+  cause: string;
+  keys: string[];
+  tags: string[];
+  more?: number;
+  xid?: string;
+}
+
+export const asked = (c: Coordinate) => c.memory + c.redis + c.misses + c.collapsed + c.stale + c.bypassed + c.failed;
+
+/** The share of values that needed no load; undefined where none was asked for. */
+export const hitShare = (c: Coordinate) => {
+  const all = asked(c);
+  return all === 0 ? undefined : (c.memory + c.redis + c.collapsed) / all;
+};
+
+/** The sum of a metric over those of its labels that match. */
+export function sum(m: Counters['metrics'], name: string, label = ''): number {
+  let total = 0;
+  for (const [key, value] of Object.entries(m)) {
+    if (key === name || (key.startsWith(name + '{') && key.includes(label))) total += value ?? 0;
+  }
+  return total;
+}
+
+/** A second of the page's charts: everything is per second, but what is a level. */
+export interface Sample {
+  at: number; // seconds since 1970
+  requests: number;
+  responseHits: number; // requests answered by a whole cached response
+  memory: number;
+  redis: number;
+  database: number;
+  evictions: Record<string, number>; // by cause
+  latency?: number; // milliseconds, the mean
+  valueBytes: number;
+  responseBytes: number;
+  cpu: number; // cores
+  loads: Map<string, number>; // values asked for, by coordinate
+}
+
+export const causes = ['mutation', 'outbox', 'notice', 'hand'];
+
+const request = 'fieldcache_http_request_duration_seconds';
+
+/** What happened between two events, undefined where the server was started anew in between. */
+export function sampleOf(before: Counters, now: Counters): Sample | undefined {
+  const seconds = (Date.parse(now.when) - Date.parse(before.when)) / 1000;
+  if (!(seconds > 0)) return undefined;
+  const grew = (name: string, label = '') => (sum(now.metrics, name, label) - sum(before.metrics, name, label)) / seconds;
+  const requests = grew(request + '_count');
+  if (requests < 0) return undefined;
+  const old = new Map(before.coordinates.map((c) => [c.coordinate, asked(c)]));
+  return {
+    at: Date.parse(now.when) / 1000,
+    requests,
+    responseHits: grew('fieldcache_answer_hits_total'),
+    memory: grew('fieldcache_hits_total', 'tier="memory"'),
+    redis: grew('fieldcache_hits_total', 'tier="redis"'),
+    database: grew('fieldcache_misses_total'),
+    evictions: Object.fromEntries(causes.map((c) => [c, grew('fieldcache_evictions_total', `cause="${c}"`)])),
+    latency: requests > 0 ? (1000 * grew(request + '_sum')) / requests : undefined,
+    valueBytes: sum(now.metrics, 'fieldcache_memory_bytes'),
+    responseBytes: sum(now.metrics, 'fieldcache_answer_bytes'),
+    cpu: grew('process_cpu_seconds_total'),
+    loads: new Map(now.coordinates.map((c) => [c.coordinate, (asked(c) - (old.get(c.coordinate) ?? 0)) / seconds])),
+  };
+}
+
+export interface Health {
+  name: string;
+  text: string;
+  state: 'good' | 'warn' | 'bad';
+}
+
+export function healthOf(m: Counters['metrics']): Health[] {
+  const list: Health[] = [];
+  const sick = sum(m, 'fieldcache_redis_sick');
+  list.push({ name: 'Redis', text: sick ? 'left alone' : 'well', state: sick ? 'bad' : 'good' });
+  const lag = sum(m, 'fieldcache_outbox_lag_seconds');
+  const backlog = sum(m, 'fieldcache_outbox_backlog');
+  list.push({ name: 'Outbox', text: backlog ? `${count(backlog)} rows wait, ${lag.toFixed(1)} s` : 'no backlog', state: lag > 10 ? 'bad' : backlog ? 'warn' : 'good' });
+  const unnoted = sum(m, 'fieldcache_tables_unnoted');
+  list.push({ name: 'Triggers', text: unnoted ? `missing on ${unnoted} tables` : 'in place', state: unnoted ? 'bad' : 'good' });
+  const stale = sum(m, 'fieldcache_audits_stale_total');
+  list.push({ name: 'Audits', text: `${count(sum(m, 'fieldcache_audits_total'))}, ${stale} stale`, state: stale ? 'bad' : 'good' });
+  const waiting = sum(m, 'fieldcache_waiting');
+  list.push({ name: 'Queue', text: waiting ? `${count(waiting)} wait` : 'empty', state: waiting > 100 ? 'warn' : 'good' });
+  return list;
+}
+
+export function count(n: number): string {
+  if (n < 1000) return n < 10 && n % 1 !== 0 ? n.toFixed(1) : Math.round(n).toString();
+  for (const [unit, size] of [['G', 1e9], ['M', 1e6], ['k', 1e3]] as const) {
+    if (n >= size) return (n / size).toFixed(n / size < 10 ? 1 : 0) + unit;
+  }
+  return n.toString();
+}
+
+export const percent = (share: number | undefined) => (share === undefined ? '' : `${(100 * share).toFixed(share < 0.9995 && share > 0.99 ? 1 : 0)} %`);
+
+export function bytes(n: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB'];
+  let i = 0;
+  for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
+  return `${n.toFixed(n < 10 && i > 0 ? 1 : 0)} ${units[i]}`;
+}
+
+export function duration(seconds: number | undefined): string {
+  if (seconds === undefined) return '';
+  for (const [unit, size] of [['d', 86400], ['h', 3600], ['min', 60]] as const) {
+    if (seconds >= size && seconds % size === 0) return `${seconds / size} ${unit}`;
+  }
+  return `${seconds < 10 && seconds % 1 !== 0 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+}
