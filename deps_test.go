@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"fieldcache/internal/chaos":                 {},
 	"fieldcache/internal/config":                {},
 	"fieldcache/internal/cli":                   {"fieldcache/internal/config", "fieldcache/internal/serve", "fieldcache/db", "fieldcache/db/fixtures"},
-	"fieldcache/internal/serve": {"fieldcache/internal/config", "fieldcache/internal/fastpath", "fieldcache/graph", "fieldcache/playground",
+	"fieldcache/internal/serve": {"fieldcache/internal/config", "fieldcache/internal/fastpath", "fieldcache/internal/operator", "fieldcache/graph", "fieldcache/playground",
 		"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore", "fieldcache/cache/outbox"},
 	"fieldcache/internal/fastpath":    {},
 	"fieldcache/internal/operator":    {"fieldcache/cache"},

@@ -33,6 +33,7 @@ import (
 	"fieldcache/graph"
 	"fieldcache/internal/cli"
 	"fieldcache/internal/config"
+	"fieldcache/internal/operator"
 	"fieldcache/internal/serve"
 )
 
@@ -232,6 +233,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	}
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
+	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
 	gw.Handler, gw.ServeKept, gw.Evictor, gw.Close = h, h.ServeKept, serve.NewEvictor(c, policies), opened.close
 	return gw, nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
 	"fieldcache/cache/memstore"
@@ -236,5 +238,25 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
 	if _, err := operator.New(operator.Options{}); err == nil {
 		t.Error("options without a cache are taken")
+	}
+}
+
+func TestPrivateKeys(t *testing.T) {
+	t.Parallel()
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `type Query { user: User me: User } type User { id: ID! email: String } type Product { id: ID! price: Int } type Order { id: ID! }`})
+	policy := func(coordinate string) (p cache.Policy, err error) {
+		if coordinate == "User.email" || coordinate == "Order" || coordinate == "Query.me" {
+			p.Scope = cache.Private
+		}
+		return p, nil
+	}
+	private := operator.PrivateKeys(schema, policy)
+	for key, want := range map[cache.Key]bool{
+		"product:7": false, "{product:7}:price": false, "{products}:list:first=2": false, "query:user(id=1)": false,
+		"user:42": true, "{user:42}:reviews:count": true, "order:3": true, "query:me@42": true, "{product:7}:price@42": true, "basket:9": true,
+	} {
+		if got := private(key); got != want {
+			t.Errorf("that %s is private is %t, want %t", key, got, want)
+		}
 	}
 }

@@ -85,6 +85,7 @@ type admin struct {
 	redis    func(context.Context) error // nil without Redis
 	draining func() bool
 	evictor  Evictor
+	page     http.Handler // the operator's, with the events that it lives by; nil: there is none
 	metrics  *prometheus.Registry
 	log      *slog.Logger
 }
@@ -107,8 +108,13 @@ func (a admin) handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	if a.page != nil {
+		mux.Handle("GET /{$}", a.page)
+		mux.Handle("GET /assets/", a.page)
+		mux.Handle("GET /cache/", a.page)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		adminError(w, http.StatusNotFound, "here are /healthz, /readyz, /metrics, POST /evict and /debug/pprof/")
+		adminError(w, http.StatusNotFound, "here are the operator's page at /, /healthz, /readyz, /metrics, /cache/events, POST /evict and /debug/pprof/")
 	})
 	return sameOrigin(mux)
 }

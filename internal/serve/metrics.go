@@ -10,6 +10,7 @@ import (
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
+	"fieldcache/internal/operator"
 )
 
 // Sources are what the metrics of a gateway are read from.
@@ -28,6 +29,7 @@ func RegisterMetrics(metrics prometheus.Registerer, of Sources) {
 	if of.Watch != nil {
 		registerWatchMetrics(metrics, of.Watch)
 	}
+	metrics.MustRegister(operator.NewCollector(of.Cache.Meters))
 	registerAdmissionMetrics(metrics, of.Admission)
 	registerAnswerMetrics(metrics, of.Handler, of.Answers)
 }

@@ -17,8 +17,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fieldcache/cache"
 	"fieldcache/internal/config"
 	"fieldcache/internal/fastpath"
+	"fieldcache/internal/operator"
+	"fieldcache/playground"
 )
 
 // Gateway is what answers GraphQL, with the cache behind it.
@@ -29,7 +32,15 @@ type Gateway struct {
 	Evictor   Evictor                     // empties the cache by hand
 	Ping      func(context.Context) error // says whether the database answers, however many requests wait for it
 	Redis     func(context.Context) error // says whether Redis answers; nil without Redis
+	Shown     *Shown                      // what the operator's page shows; nil: there is none
 	Close     func() error                // ends it, once no request is under way
+}
+
+// Shown is what the operator's page shows of a gateway.
+type Shown struct {
+	Cache   operator.Cache
+	Policy  func(coordinate string) (cache.Policy, error)
+	Private func(cache.Key) bool // whether a key's value is not to be shown
 }
 
 // Options are what the ports are made of.
@@ -95,7 +106,11 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 	var draining atomic.Bool
 	next, fast := o.public(life)
 	public := newServer(o.Log, next, o.Config.RequestTimeout+writeTimeout)
-	private := newServer(o.Log, o.private(draining.Load), 0) // a profile takes as long as its reader wants
+	admin, err := o.private(draining.Load)
+	if err != nil {
+		return err
+	}
+	private := newServer(o.Log, admin, 0) // a profile takes as long as its reader wants
 	o.logStart(p)
 	listener := p.public
 	if fast != nil {
@@ -154,11 +169,20 @@ func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.
 }
 
 // private returns what answers on the admin port.
-func (o Options) private(draining func() bool) http.Handler {
-	h := admin{
+func (o Options) private(draining func() bool) (http.Handler, error) {
+	a := admin{
 		database: o.Gateway.Ping, redis: o.Gateway.Redis, draining: draining, evictor: o.Gateway.Evictor, metrics: o.Metrics, log: o.Log,
-	}.handler()
-	return newHosts(o.Config.AllowedHosts, o.Config.AdminAddr).wrap(o.Log, h)
+	}
+	if shown := o.Gateway.Shown; shown != nil {
+		var err error
+		a.page, err = operator.New(operator.Options{
+			Cache: shown.Cache, Policy: shown.Policy, Private: shown.Private, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return newHosts(o.Config.AllowedHosts, o.Config.AdminAddr).wrap(o.Log, a.handler()), nil
 }
 
 func (o Options) logStart(p *Ports) {

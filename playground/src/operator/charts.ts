@@ -53,8 +53,10 @@ const charts: Chart[] = [
       { label: 'responses', color: '--redis', of: (s) => s.responseBytes },
     ],
   },
-  { title: 'Processor', format: (n) => `${n.toFixed(2)} cores`, lines: [{ label: 'gateway', color: '--hit', of: (s) => s.cpu }] },
+  { title: 'Processor cores', format: (n) => n.toFixed(2), lines: [{ label: 'gateway', color: '--hit', of: (s) => s.cpu }] },
 ];
+
+const clock = (seconds: number) => new Date(1000 * seconds).toLocaleTimeString(undefined, { hour12: false });
 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
@@ -94,14 +96,21 @@ export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
           height: 150,
           cursor: { show: false },
           legend: { show: false },
-          scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
-          axes: [axis, { ...axis, size: 56, values: (_u, ticks) => ticks.map(chart.format) }],
+          scales: {
+            x: { range: (_u, _min, max) => [max - Math.max(60, samples.length), max] },
+            y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] },
+          },
+          axes: [
+            { ...axis, size: 26, space: 90, values: (_u, ticks) => ticks.map(clock) },
+            { ...axis, size: 64, values: (_u, ticks) => ticks.map(chart.format) },
+          ],
           series: [
             {},
             ...chart.lines.map((line) => ({
               label: line.label,
               stroke: css(line.color),
-              fill: chart.stacked ? css(line.color) + '55' : undefined,
+              // Opaque, as each area is drawn over that of the line below which it ends.
+              fill: chart.stacked ? `color-mix(in srgb, ${css(line.color)} 38%, ${css('--card')})` : undefined,
               width: 1.5,
               points: { show: false },
             })),
