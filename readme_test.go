@@ -275,7 +275,7 @@ func TestReadme(t *testing.T) {
 		}
 	})
 	t.Run("routes", func(t *testing.T) {
-		handlers := read(t, "internal/serve/public.go") + read(t, "internal/serve/admin.go")
+		handlers := read(t, "internal/serve/public.go") + read(t, "internal/serve/admin.go") + read(t, "internal/operator/operator.go")
 		for _, name := range documents(t) {
 			for _, m := range regexp.MustCompile("`(?:GET|POST) (/[a-z/]*)").FindAllStringSubmatch(read(t, name), -1) {
 				if !strings.Contains(handlers, m[1]+`"`) {

@@ -9,13 +9,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
+
+	"golang.org/x/term"
 
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
 	"fieldcache/internal/config"
 	"fieldcache/internal/serve"
+	"fieldcache/internal/top"
 )
 
 // OpenDatabase opens the database that cfg names.
@@ -172,6 +176,16 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
 	}
 	fmt.Fprintf(sys.Stdout, "evicted: %d keys that were there, %d types, %d tags\n", answer.Evicted, answer.Types, answer.Tags)
+	return nil
+}
+
+func doTop(ctx context.Context, _ []string, cfg config.Config, sys System, _ *slog.Logger) error {
+	screen, ok := sys.Stdout.(*os.File)
+	once := !ok || !term.IsTerminal(int(screen.Fd()))
+	err := top.Run(ctx, top.Options{Address: dialable(cfg.AdminAddr), In: os.Stdin, Out: sys.Stdout, Once: once})
+	if err != nil {
+		return fmt.Errorf("no events from ADMIN_ADDR=%q; does a server run there? (%w)", cfg.AdminAddr, err)
+	}
 	return nil
 }
 

@@ -107,7 +107,10 @@ func newRootCommand(sys System) *cobra.Command {
 	evict.Example = "  fieldcache evict user:42 product:7\n  fieldcache evict --type Product"
 	serving := newCommand(sys, "serve", "serve", "Serve GraphQL (what is done without a command)",
 		"Serves GraphQL and the playground on LISTEN_ADDR; metrics, health and eviction on ADMIN_ADDR.", cobra.NoArgs, doServe)
-	root.AddCommand(serving, migrate, seed, token, evict,
+	live := newCommand(sys, "top", "top", "Show what the cache of a running server does, live",
+		"Shows requests, cached fields, evictions and health of the server that runs at ADMIN_ADDR, until q is pressed. "+
+			"Where the output is no terminal it prints them once, after a second.", cobra.NoArgs, doTop)
+	root.AddCommand(serving, migrate, seed, token, evict, live,
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "fieldcache", version()) },

@@ -47,6 +47,8 @@ func TestCommandLine(t *testing.T) {
 		{"migrate sideways", "migrate sideways", 2, "", "up, down, status"},
 		{"token without a secret", "token --user 42", 2, "", "JWT_SECRET"},
 		{"evict nothing", "evict", 2, "", "user:42"},
+		{"top's help", "top --help", 0, "until q is pressed", ""},
+		{"top without a server", "top --admin-addr 127.0.0.1:1", 1, "", "does a server run there?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

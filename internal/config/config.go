@@ -25,7 +25,7 @@ import (
 // nothing of a secret, no more than scheme and host of a url.
 type Config struct {
 	ListenAddr string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 takes a free one"`
-	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, another than LISTEN_ADDR; port 0 takes a free one"`
+	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, another than LISTEN_ADDR; port 0 takes a free one"`
 
 	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed" kind:"url" envDefault:"sqlite://fieldcache.db" help:"the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
 	DatabaseReplicaURLs []string      `env:"DATABASE_REPLICA_URLS" kind:"url" help:"read replicas, comma separated" allowed:"postgres:// URLs, beside a PostgreSQL DATABASE_URL"`

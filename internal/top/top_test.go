@@ -1,0 +1,150 @@
+package top
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func counters(second int, loads, hits uint64) string {
+	return fmt.Sprintf(`{"when":"2026-01-02T03:04:%02dZ","skipped":0,"coordinates":[
+		{"coordinate":"Product","maxAge":3600,"scope":"public","memory":%d,"misses":%d},
+		{"coordinate":"User.orders","maxAge":60,"scope":"private","memory":10,"misses":900},
+		{"coordinate":"Country","memory":0,"misses":0}],
+		"metrics":{"fieldcache_http_request_duration_seconds_count{code=\"200\"}":%d,"fieldcache_answer_hits_total":%d,
+		"fieldcache_redis_sick":1,"process_start_time_seconds":1767323000,"fieldcache_memory_bytes":3145728,"nothing":null}}`,
+		second, hits, loads, 100*second, 50*second)
+}
+
+// serve sends events, each of a type and data on one line.
+func serve(t *testing.T, events ...[2]string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/cache/events" {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, e := range events {
+			fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e[0], strings.ReplaceAll(e[1], "\n", ""))
+		}
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+const anEviction = `{"when":"2026-01-02T03:04:05Z","cause":"outbox","keys":["{product:7}:stock"],"tags":["{users}"],"more":3}`
+
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	address := serve(t, [2]string{"counters", counters(1, 5, 5)}, [2]string{"eviction", anEviction}, [2]string{"later", "?"}, [2]string{"counters", counters(3, 5, 95)})
+	var out bytes.Buffer
+	if err := Run(t.Context(), Options{Address: address, Out: &out, Once: true}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"requests", "100", "50.0 %", "left alone", "3 MiB", "outbox", "{product:7}:stock {users} and 3 more",
+		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, &out)
+		}
+	}
+	if strings.Contains(out.String(), "Country") || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("it shows what nobody asked for, or colours:\n%s", &out)
+	}
+	if strings.Index(out.String(), "User.orders") > strings.Index(out.String(), "Product ") {
+		t.Errorf("what costs most loads is not first:\n%s", &out)
+	}
+}
+
+func TestOnceFails(t *testing.T) {
+	t.Parallel()
+	for name, address := range map[string]string{
+		"nobody":     "127.0.0.1:1",
+		"too little": serve(t, [2]string{"counters", counters(1, 5, 5)}),
+		"no JSON":    serve(t, [2]string{"counters", "{"}),
+		"another server": func() string {
+			s := httptest.NewServer(http.NotFoundHandler())
+			t.Cleanup(s.Close)
+			return strings.TrimPrefix(s.URL, "http://")
+		}(),
+	} {
+		var out bytes.Buffer
+		if err := Run(t.Context(), Options{Address: address, Out: &out, Once: true}); err == nil || out.Len() > 0 {
+			t.Errorf("%s: %v, it prints %q", name, err, &out)
+		}
+	}
+}
+
+func TestState(t *testing.T) {
+	t.Parallel()
+	s := &state{address: "x"}
+	if got := s.render(80, 20); !strings.Contains(got, "Nothing has been asked for yet.") || strings.Count(got, "\n") != 19 {
+		t.Errorf("before any event it shows\n%s", got)
+	}
+	now := time.Now()
+	s.take(Counters{When: now, Coordinates: []Coordinate{{Coordinate: "B", Memory: 10}, {Coordinate: "A", Misses: 5}}})
+	s.take(Counters{When: now.Add(2 * time.Second), Skipped: 4, Coordinates: []Coordinate{{Coordinate: "B", Memory: 30}, {Coordinate: "A", Misses: 6}}})
+	for o, want := range map[order]string{byLoads: "A B", byRate: "B A", byShare: "A B", byName: "A B"} {
+		s.order = o
+		rows := s.rows()
+		if got := rows[0].Coordinate.Coordinate + " " + rows[1].Coordinate.Coordinate; got != want {
+			t.Errorf("by %v they are %s, want %s", o, got, want)
+		}
+	}
+	if r := s.rows(); r[1].rate != 10 || r[1].share() != 1 {
+		t.Errorf("B is asked %v times a second, %v of them hits", r[1].rate, r[1].share())
+	}
+	for range 2 * listed {
+		s.take(Eviction{Cause: "hand"})
+	}
+	if len(s.evictions) != listed || s.skipped != 4 {
+		t.Errorf("%d evictions are remembered, %d were skipped", len(s.evictions), s.skipped)
+	}
+	s.paused = true
+	s.take(Counters{When: now.Add(time.Hour)})
+	if s.seconds() != 2 {
+		t.Error("a paused screen goes on")
+	}
+	s.lost(errors.New("no route"))
+	if got := s.render(80, 20); !strings.Contains(got, "no route") || s.rate("x", "") != 0 {
+		t.Errorf("without a server it shows\n%s", got)
+	}
+	for _, line := range strings.Split(s.render(40, 10), "\n") {
+		if n := len([]rune(plain(line))); n > 40 {
+			t.Errorf("a line of %d characters on a terminal of 40: %q", n, line)
+		}
+	}
+}
+
+// plain is text without the sequences that colour it.
+func plain(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == 0x1b {
+			for i < len(s) && s[i] != 'm' {
+				i++
+			}
+			continue
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+func TestScreenEndsByItsKey(t *testing.T) {
+	t.Parallel()
+	in, keys := io.Pipe()
+	go func() { _, _ = keys.Write([]byte("q")) }()
+	var out bytes.Buffer
+	if err := Run(t.Context(), Options{Address: serve(t, [2]string{"counters", counters(1, 5, 5)}), In: in, Out: &out}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,141 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"charm.land/lipgloss/v2"
+)
+
+var (
+	bold  = lipgloss.NewStyle().Bold(true)
+	faint = lipgloss.NewStyle().Faint(true)
+	good  = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	bad   = lipgloss.NewStyle().Foreground(lipgloss.Red).Bold(true)
+	warm  = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
+	head  = lipgloss.NewStyle().Reverse(true)
+)
+
+// render draws the state into so many columns and lines.
+func (s *state) render(width, height int) string {
+	var lines []string
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	status := good.Render("live")
+	switch {
+	case !s.connected:
+		status = bad.Render(s.problem)
+	case s.paused:
+		status = warm.Render("paused")
+	}
+	add("%s  %s  %s  up %v", bold.Render("fieldcache"), s.address, status, s.age())
+
+	requests, hits := s.rate("fieldcache_http_request_duration_seconds_count", ""), s.rate("fieldcache_answer_hits_total", "")
+	memory, redis := s.rate("fieldcache_hits_total", `tier="memory"`), s.rate("fieldcache_hits_total", `tier="redis"`)
+	misses := s.rate("fieldcache_misses_total", "")
+	add("requests %s/s  cached responses %s  values: memory %s/s  Redis %s/s  database %s/s", bold.Render(count(requests)), bold.Render(share(hits, requests)),
+		bold.Render(count(memory)), bold.Render(count(redis)), bold.Render(count(misses)))
+	add("evictions %s/s  outbox %s  Redis %s  triggers %s  stale audits %s  waiting %s  memory %s", bold.Render(count(s.rate("fieldcache_evictions_total", ""))),
+		s.level("fieldcache_outbox_backlog", "no backlog", "%.0f rows wait"), s.level("fieldcache_redis_sick", "well", "left alone"),
+		s.level("fieldcache_tables_unnoted", "in place", "missing on %.0f tables"), s.level("fieldcache_audits_stale_total", "0", "%.0f"),
+		count(s.now.sum("fieldcache_waiting", "")), size(s.now.sum("fieldcache_memory_bytes", "")+s.now.sum("fieldcache_answer_bytes", "")))
+	add("")
+
+	const form = "%-34s %7s %8s %9s %7s %9s %9s %9s %7s %7s"
+	add("%s", head.Render(pad(fmt.Sprintf(form, "coordinate (by "+s.order.String()+")", "age", "scope", "asked/s", "hits", "memory", "Redis", "loads", "stale", "failed"), width)))
+	rows := s.rows()
+	room := max(3, (height-len(lines)-3)*2/3)
+	for _, r := range rows[:min(len(rows), room)] {
+		age := ""
+		if r.MaxAge != nil {
+			age = (time.Duration(*r.MaxAge) * time.Second).String()
+			age = strings.TrimSuffix(strings.TrimSuffix(age, "0s"), "0m")
+		}
+		add(form, cut(r.Coordinate.Coordinate, 34), age, r.Scope, count(r.rate), share(float64(r.Memory+r.Redis+r.Collapsed), float64(r.asked())),
+			count(float64(r.Memory)), count(float64(r.Redis)), count(float64(r.loads())), count(float64(r.Stale)), count(float64(r.Failed)))
+	}
+	switch {
+	case len(rows) > room:
+		add("%s", faint.Render(fmt.Sprintf("and %d more", len(rows)-room)))
+	case len(rows) == 0:
+		add("%s", faint.Render("Nothing has been asked for yet."))
+	}
+	add("")
+	title := "evictions"
+	if s.skipped > 0 {
+		title += fmt.Sprintf(" (%s came too fast to be listed)", count(float64(s.skipped)))
+	}
+	add("%s", head.Render(pad(title, width)))
+	for _, e := range s.evictions[:min(len(s.evictions), max(0, height-len(lines)-1))] {
+		names := strings.Join(append(append([]string{}, e.Keys...), e.Tags...), " ")
+		if e.More > 0 {
+			names += fmt.Sprintf(" and %d more", e.More)
+		}
+		if names == "" {
+			names = "everything"
+		}
+		add("%s %-9s %s", faint.Render(e.When.Local().Format("15:04:05")), e.Cause, names)
+	}
+	for len(lines) < height-1 {
+		add("")
+	}
+	lines = lines[:max(0, min(len(lines), height-1))]
+	add("%s", faint.Render("q quit  o order  space pause"))
+	for i, line := range lines {
+		lines[i] = lipgloss.NewStyle().MaxWidth(width).Render(line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// level shows a metric that must be 0.
+func (s *state) level(metric, fine, otherwise string) string {
+	v := s.now.sum(metric, "")
+	if v == 0 {
+		return good.Render(fine)
+	}
+	if !strings.Contains(otherwise, "%") {
+		return bad.Render(otherwise)
+	}
+	return bad.Render(fmt.Sprintf(otherwise, v))
+}
+
+func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }
+
+// cut shortens a name to so many characters.
+func cut(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+func count(n float64) string {
+	for _, unit := range []struct {
+		name string
+		size float64
+	}{{"G", 1e9}, {"M", 1e6}, {"k", 1e3}} {
+		if n >= 10*unit.size {
+			return fmt.Sprintf("%.0f%s", n/unit.size, unit.name)
+		}
+		if n >= unit.size {
+			return fmt.Sprintf("%.1f%s", n/unit.size, unit.name)
+		}
+	}
+	return fmt.Sprintf("%.0f", n)
+}
+
+func size(n float64) string {
+	units := []string{"B", "KiB", "MiB", "GiB"}
+	i := 0
+	for ; n >= 1024 && i < len(units)-1; i++ {
+		n /= 1024
+	}
+	return fmt.Sprintf("%.0f %s", n, units[i])
+}
+
+func share(part, of float64) string {
+	if of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", 100*part/of)
+}
