@@ -152,7 +152,7 @@ func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) 
 	now := time.Now()
 	for i := range requests {
 		r := &requests[i]
-		if !b.Fresh && b.cache.peek(&r.Item, now, &results[i]) {
+		if !b.Fresh && !r.Shadow && b.cache.peek(&r.Item, now, &results[i]) {
 			b.cache.hit(ctx, r, &results[i], now)
 			continue
 		}
@@ -177,6 +177,7 @@ func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error
 	for i, c := range calls {
 		if c != nil {
 			results[i] = c.result
+			b.cache.loaded(ctx, &c.request, &results[i])
 		}
 	}
 	return nil

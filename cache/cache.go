@@ -43,7 +43,7 @@ type Options struct {
 	// MaxLoads is how many calls of sources may be under way at a time; others wait. Default: 16.
 	MaxLoads int64
 	// StaleIfError is how long, after the database was last heard of, a value is answered that may no
-	// longer be true, if its source fails. Such a result is marked. 0: never.
+	// longer be true, if its source fails. Such a result is marked. 0: never. An item may say otherwise.
 	StaleIfError time.Duration
 	// Audit is the share of hits, one in so many and one a second at most, whose value is read again to see
 	// whether it is still what the source says. Default: none.
@@ -82,6 +82,8 @@ type Cache struct {
 	loads    *semaphore.Weighted
 	absent   *rate.Limiter
 	auditor  chan struct{} // holds one while an audit is under way
+	judges   chan struct{} // holds one for each difference of shadow mode that is looked at
+	soft     soft
 	audits   *rate.Limiter
 	lacked   atomic.Uint32 // see noteLacked
 	doubts   *rate.Limiter // of connections to be made anew
@@ -131,6 +133,7 @@ func New(o Options) (*Cache, error) {
 		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, reconnect: o.Reconnect, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
+		judges: make(chan struct{}, maxJudged),
 		audits: rate.NewLimiter(rate.Every(auditPause), 1),
 		stop:   stop,
 		doubts: rate.NewLimiter(rate.Every(doubtPause), 1), began: time.Now(),
@@ -199,7 +202,7 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	if !c.peek(&item, now, &r) {
 		return r, false, false
 	}
-	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) {
+	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) || c.soft.since(r.Loaded) {
 		return Result{}, false, audit
 	}
 	if item.Meter != nil {
@@ -215,9 +218,19 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	}
 	e := c.memory.Peek(item.Key, now)
 	if e == nil {
-		return false
+		if item.StaleWhileRevalidate <= 0 {
+			return false
+		}
+		if e = c.memory.Ended(item.Key); e == nil || !e.revalidates(item, now) {
+			return false
+		}
+		r.Revalidating = true
+	} else {
+		r.Revalidating = c.softened(item, e)
 	}
-	c.stats.MemoryHits.Add(1)
+	if c.stats.MemoryHits.Add(1); r.Revalidating {
+		c.stats.Revalidating.Add(1)
+	}
 	r.Value, r.Tier, r.Loaded, r.Ends, r.Tags, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Tags, e.Stamp
 	return true
 }
@@ -252,6 +265,9 @@ type Request struct {
 	Arg    any // what the source knows the item by
 	// Audit has a hit in memory audited, unless one was a moment ago.
 	Audit bool
+	// Shadow has the value come from the source whatever the tiers hold, which is only compared with it: see
+	// [Stats.ShadowHits]. The tiers are filled as ever.
+	Shadow bool
 }
 
 // Result is the answer to a [Request].
@@ -266,6 +282,10 @@ type Result struct {
 	Unstored string
 	// Stale marks a value that may no longer be true, answered because its source failed.
 	Stale bool
+	// Revalidating marks a value that has ended, or was evicted softly, and is loaded anew in the background.
+	Revalidating bool
+	// Shadow marks a value that came from its source because the request said so. Nothing made of it is stored.
+	Shadow bool
 	// Joined marks a value that another reader's load brought.
 	Joined bool
 	// Tags are what makes the value untrue beside the item's own tags.

@@ -29,6 +29,8 @@ type Deps struct {
 	cached int
 	loaded int
 	stale  bool
+	// revalidating and passing are those of Made.
+	revalidating, passing bool
 
 	unknown []fmt.Stringer // where rows were read that no source knows, each place once
 }
@@ -50,6 +52,10 @@ type Made struct {
 	Cached, Loaded int
 	// Stale says that a part of it may no longer be true.
 	Stale bool
+	// Revalidating says that a part has ended and is loaded anew.
+	Revalidating bool
+	// Passing says that no cache on the way may keep it either: a part has ended, is in shadow mode, or is not trusted.
+	Passing bool
 	// Unknown are the places at which rows were read that no source knows, a few of them. If there are
 	// any, nobody may keep what was made: not this process, and no cache on the way.
 	Unknown []fmt.Stringer
@@ -121,6 +127,12 @@ func (d *Deps) note(item *Item, r *Result) {
 	case r.Stale:
 		d.reason, d.stale = "a part may no longer be true", true
 		return
+	case r.Revalidating:
+		d.reason, d.revalidating, d.passing = "a part has ended and is loaded anew", true, true
+		return
+	case r.Shadow:
+		d.reason, d.passing = "a part is in shadow mode", true
+		return
 	case r.Stamp == nil:
 		d.reason = "a part is not kept: " + string(item.Key)
 		return
@@ -182,6 +194,15 @@ func (d *Deps) Unkeep(reason string) {
 	}
 }
 
+// Distrust says that nothing may be kept of what is being made, here or by a cache on the way.
+func (d *Deps) Distrust(reason string) {
+	for ; d != nil; d = d.parent {
+		d.mu.Lock()
+		d.reason, d.passing = reason, true
+		d.mu.Unlock()
+	}
+}
+
 // Made answers what was collected so far.
 func (d *Deps) Made() Made {
 	d.mu.Lock()
@@ -195,6 +216,7 @@ func (d *Deps) Made() Made {
 	return Made{
 		Stamp: Join(d.stamps...), Ends: d.ends, Until: d.until,
 		Names: slices.Clone(d.names), Unkept: d.reason, Cached: d.cached, Loaded: d.loaded, Stale: d.stale,
+		Revalidating: d.revalidating, Passing: d.passing,
 		Unknown: slices.Clone(d.unknown),
 	}
 }

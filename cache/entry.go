@@ -41,10 +41,16 @@ const (
 	rounding  = 100 * time.Millisecond
 )
 
-// Current reports whether an entry that a tier holds for the item may be served at a moment: it began in the past,
-// has not ended, and is kept no longer than the item may be, however old the release was that put it in.
+// Current reports whether an entry that a tier holds for the item may be answered at a moment: it began in the past,
+// has not ended before the item's Keep, and is kept no longer than the item may be, however old the release was that put
+// it in.
 func (e *Entry) Current(item Item, now time.Time) bool {
-	return now.Before(e.Ends) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
+	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
+}
+
+// revalidates reports whether an entry that has ended is answered for the item while it is loaded anew.
+func (e *Entry) revalidates(item *Item, now time.Time) bool {
+	return item.StaleWhileRevalidate > 0 && now.Before(e.Ends.Add(item.StaleWhileRevalidate)) && !e.Absent()
 }
 
 // localEntry is the entry of a value that has no JSON. It must not leave this process.
@@ -63,10 +69,11 @@ func (c *Cache) inMemory(e *Entry) *Entry {
 		return e
 	}
 	end := time.Now().Add(c.lease)
-	if e.Ends.Before(end) {
+	if e.Ends.Add(e.Keep).Before(end) {
 		return e
 	}
 	short := *e
-	short.Ends = end
+	short.Ends = earlier(e.Ends, end)
+	short.Keep = min(e.Keep, end.Sub(short.Ends))
 	return &short
 }

@@ -95,8 +95,19 @@ type Meter struct {
 	Missed         atomic.Uint64 // asked of the source
 	Joined         atomic.Uint64 // answered by a load that another reader began
 	Stale          atomic.Uint64 // answered although they may no longer be true
+	Revalidating   atomic.Uint64 // answered after their end, while they are loaded anew
+	Shadow         atomic.Uint64 // asked of the source in shadow mode, where a tier would have answered
+	Differences    atomic.Uint64 // of those, not what the source said
 	Bypassed       atomic.Uint64 // asked of the source since they may not be kept
 	Failed         atomic.Uint64 // not answered
+}
+
+// name is the coordinate, "" where nobody counts.
+func (m *Meter) name() string {
+	if m == nil {
+		return ""
+	}
+	return m.Coordinate
 }
 
 // Hits returns how many values came from a tier.
@@ -109,6 +120,8 @@ func (m *Meter) count(item *Item, r *Result) {
 		m.Failed.Add(1)
 	case r.Stale:
 		m.Stale.Add(1)
+	case r.Revalidating:
+		m.Revalidating.Add(1)
 	case r.Tier == MemoryTier:
 		m.Memory.Add(1)
 	case r.Tier == SharedTier:

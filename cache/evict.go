@@ -37,6 +37,9 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 		return 0, nil
 	}
 	ctx = Unwatched(ctx)
+	if ev.Soft && !c.soft.room(ev) {
+		ev.Soft = false
+	}
 	w := Write{Eviction: ev}
 	var unrecorded error
 	if c.outbox != nil {
@@ -58,6 +61,9 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		w.Epoch = c.floors.epoch()
 	}
 	dropped = c.learn(w)
+	if w.Soft {
+		dropped = c.held(ctx, w.Keys)
+	}
 	if c.shared == nil {
 		return dropped, nil
 	}
@@ -67,7 +73,10 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		ectx, cancel = context.WithDeadline(ectx, committed.Add(c.lease+c.timeout))
 		defer cancel()
 	}
-	dropped, err = c.evictShared(ectx, w)
+	n, err := c.evictShared(ectx, w)
+	if !w.Soft {
+		dropped = n
+	}
 	if w.Xid == 0 || c.outbox == nil {
 		// No floor keeps a reader from bringing the old value back from the shared tier between the two.
 		_, _ = c.memory.Evict(ctx, w) // memory does not fail
@@ -92,11 +101,16 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 // A write of another epoch than was polled last has a number that says nothing here. The next poll tells
 // whether the database is another one now; until then nothing cached is served.
 func (c *Cache) learn(w Write) (dropped int) {
+	c.learning.RLock()
+	defer c.learning.RUnlock()
+	if w.Soft {
+		c.soft.add(w.Eviction)
+		c.known.add(w)
+		return 0
+	}
 	if w.Xid == 0 || c.outbox == nil {
 		c.numberless.Add(1)
 	}
-	c.learning.RLock()
-	defer c.learning.RUnlock()
 	ours := w.Xid == 0 || w.Epoch == c.floors.epoch()
 	if ours {
 		c.floors.raise(w)
@@ -252,7 +266,7 @@ func (k *known) news(w Write) Eviction {
 	if len(names) == 0 {
 		return w.Eviction
 	}
-	var news Eviction
+	news := Eviction{Soft: w.Soft}
 	for _, key := range w.Keys {
 		if _, ok := names[string(key)]; !ok {
 			news.Keys = append(news.Keys, key)

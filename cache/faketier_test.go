@@ -51,6 +51,7 @@ type held struct {
 	seen         string
 	generations  map[cache.Tag]string
 	shape        string
+	keep         time.Duration
 }
 
 type fence struct {
@@ -222,7 +223,7 @@ func (c *connection) Get(ctx context.Context, items []cache.Item) ([]*cache.Entr
 func (c *connection) get(items []cache.Item, entries []*cache.Entry) {
 	for i, item := range items {
 		h, ok := c.held.entries[item.Key]
-		if !ok || !time.Now().Before(h.ends) || !c.current(item, h) {
+		if !ok || !time.Now().Before(h.ends.Add(min(h.keep, item.Keep()))) || !c.current(item, h) {
 			continue
 		}
 		seen, err := cache.ParseSnapshot(h.seen)
@@ -285,7 +286,7 @@ func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) 
 	err := c.call(ctx, func() {
 		for _, f := range fills {
 			p, _ := f.Ticket.(*permit)
-			if p == nil || !time.Now().Before(f.Entry.Ends) {
+			if p == nil || !time.Now().Before(f.Entry.Ends.Add(f.Entry.Keep)) {
 				continue
 			}
 			now := c.held.fences[f.Item.Key]
@@ -297,7 +298,7 @@ func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) 
 			}
 			delete(c.held.fences, f.Item.Key)
 			e := f.Entry
-			c.held.entries[f.Item.Key] = held{string(e.Data), e.Loaded, e.Ends, string(e.Seen.Append(nil)), p.generations, e.Shape}
+			c.held.entries[f.Item.Key] = held{string(e.Data), e.Loaded, e.Ends, string(e.Seen.Append(nil)), p.generations, e.Shape, e.Keep}
 			stored++
 		}
 	})
@@ -309,6 +310,9 @@ func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) 
 
 // Evict implements [cache.Store]. Each step takes a round trip, as in a Cluster.
 func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
+	if w.Soft {
+		return 0, c.call(ctx, func() { c.publish(w) })
+	}
 	var dropped int
 	var steps []func()
 	for _, step := range cache.EvictionSteps {

@@ -31,6 +31,7 @@ type flight struct {
 	loading   *loading      // the call that loads it, nil before it begins; guarded by flights.mu
 	done      chan struct{} // made by the first who joins; guarded by flights.mu
 	landed    bool          // guarded by flights.mu
+	would     *Entry        // of shadow mode: what a tier would have answered
 	result    Result        // once it has landed
 }
 
@@ -95,6 +96,9 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *load
 		}
 		f := &flight{Request: w.Request, group: own.group, party: own, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
 		f.result.Err = errAbandoned
+		if w.Shadow && trusted {
+			f.would = c.memory.Peek(w.Key, time.Now())
+		}
 		if in != nil {
 			f.depth = in.depth + 1
 		}

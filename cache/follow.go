@@ -214,8 +214,7 @@ func (p *poller) apply(news News) {
 		if w.Eviction = p.known.news(w.Write); w.Empty() {
 			continue
 		}
-		p.floors.raise(w.Write)
-		p.evictPolled(w.Write)
+		p.evictPolled(w.Write, func() { p.floors.raise(w.Write) })
 	}
 	if news.Sum.Undone && p.shared != nil {
 		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
@@ -225,8 +224,7 @@ func (p *poller) apply(news News) {
 		p.forget(news.Snapshot)
 	}
 	if !news.Sum.Empty() {
-		p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen)
-		p.evictPolled(Write{Eviction: news.Sum.Eviction})
+		p.evictPolled(Write{Eviction: news.Sum.Eviction}, func() { p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen) })
 	}
 }
 
@@ -255,11 +253,16 @@ func (c *Cache) doubt() {
 	}
 }
 
-// evictPolled evicts from memory what a poll told. The floors are raised before.
-func (p *poller) evictPolled(w Write) {
+// evictPolled evicts what a poll told: floors first, then memory.
+func (p *poller) evictPolled(w Write, raise func()) {
 	p.stats.EvictedByOutbox.Add(w.size())
-	p.stats.Floors.Add(w.size())
-	_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
+	if w.Soft {
+		p.soft.add(w.Eviction)
+	} else {
+		raise()
+		p.stats.Floors.Add(w.size())
+		_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
+	}
 	p.events.tell(ByOutbox, w)
 }
 
@@ -297,6 +300,10 @@ func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
 	defer p.learning.RUnlock()
 	if p.floors.epoch() != epoch || !sum.Seen.IsZero() && sum.Seen.Epoch != epoch {
 		return false
+	}
+	if sum.Soft {
+		p.soft.add(sum.Eviction)
+		return true
 	}
 	p.floors.raiseTo(sum.Eviction, sum.Seen)
 	p.stats.Floors.Add(sum.size())

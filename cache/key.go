@@ -30,6 +30,9 @@ func All(name string) Tag { return Tag("{" + escape(name) + "}") }
 // differ from the names of collections.
 func Type(name string) Tag { return Tag("{" + escape(name) + "}") }
 
+// Coordinate is the tag of everything that a field of a schema, such as "Product.reviews", was resolved to.
+func Coordinate(name string) Tag { return Tag("{" + escape(name) + "}") }
+
 // Where is the tag of the part of a collection in which a field has this value, which may be any text.
 func (t Tag) Where(field, value string) Tag { return t + Tag(":"+escape(field)+"="+escape(value)) }
 

@@ -22,4 +22,6 @@ func (s Scope) String() string {
 type Policy struct {
 	MaxAge time.Duration // 0: not at all
 	Scope  Scope
+	// StaleWhileRevalidate and StaleIfError are those of an [Item].
+	StaleWhileRevalidate, StaleIfError time.Duration
 }

@@ -24,6 +24,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	if err != nil {
 		return fs, false
 	}
+	now := time.Now()
 	// Looked at again: the answer may have been long on its way.
 	trusted := c.trust.holds(time.Now())
 	fills := make([]Fill, 0, len(ask))
@@ -31,12 +32,28 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	hit := ask[:0]
 	for i, f := range ask {
 		e := entries[i]
-		if e == nil || !e.Ends.After(f.newerThan) || !c.serves(f, e, trusted) {
+		ended := e != nil && !now.Before(e.Ends)
+		if e == nil || !e.Ends.After(f.newerThan) || ended && (!f.newerThan.IsZero() || !e.revalidates(&f.Item, now)) || !c.serves(f, e, trusted) {
 			rest = append(rest, f)
 			continue
 		}
+		softened := c.softened(&f.Item, e)
+		if softened && !f.newerThan.IsZero() {
+			rest = append(rest, f)
+			continue
+		}
+		if f.Shadow {
+			if f.would == nil && !ended {
+				f.would = e
+			}
+			rest = append(rest, f)
+			continue
+		}
+		e.Keep = f.Keep()
 		fills = append(fills, Fill{Item: f.Item, Ticket: e.Stamp, Entry: c.inMemory(e)})
-		landed = append(landed, entryResult(e, SharedTier))
+		r := entryResult(e, SharedTier)
+		r.Revalidating = ended || softened
+		landed = append(landed, r)
 		hit = append(hit, f)
 	}
 	c.noteLacked(len(entries)-len(hit), len(entries))
@@ -44,6 +61,10 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	c.fillMemory(g.ctx, fills)
 	for i, f := range hit {
 		c.land(f, landed[i])
+		if landed[i].Revalidating {
+			c.stats.Revalidating.Add(1)
+			c.refresh(g.ctx, &f.Request, &landed[i])
+		}
 	}
 	return rest, true
 }

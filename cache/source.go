@@ -106,6 +106,9 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	c.fillShared(g.ctx, shared)
 	for i, f := range fs {
 		c.land(f, results[i])
+		if f.would != nil {
+			c.compare(g.ctx, f, results[i].Value)
+		}
 	}
 }
 
@@ -127,6 +130,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if r.Stale = made.Stale; r.Stale {
 		own.Unstored = cmp.Or(own.Unstored, "a part may no longer be true")
 	}
+	r.Revalidating = made.Revalidating
 	if r.Unstored = cmp.Or(own.Unstored, made.Unkept); r.Unstored != "" {
 		return nil
 	}
@@ -151,6 +155,9 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		e = localEntry(l.values[i], l.started, maxAge, early, l.seen, stamp)
 	}
 	e.Ends, e.Tags = earlier(e.Ends, made.Ends), own.Tags
+	if !e.Absent() { // of which there may be any number
+		e.Keep = f.Keep()
+	}
 	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
 	return e
 }

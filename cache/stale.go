@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,7 +17,7 @@ var ErrSlowSource = errors.New("cache: the source did not answer within the leas
 func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
 	c.unboard(fs) // who comes now may have more luck
 	stale := make([]*Entry, len(fs))
-	if c.staleAllowed() && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		c.findStale(ctx, fs, stale)
 	}
 	for i, f := range fs {
@@ -45,7 +46,7 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 // a poll is enough, so that a query of many levels does not wait a lease for each of them. The source goes on for
 // readers for whom there is nothing at all. The function that landSlow returns ends it.
 func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
-	if c.staleIfError <= 0 || c.trust == nil {
+	if c.trust == nil || !slices.ContainsFunc(fs, func(f *flight) bool { return c.staleFor(&f.Item) > 0 }) {
 		return func() {}
 	}
 	now := time.Now()
@@ -61,7 +62,7 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	var timer *time.Timer
 	ended := false
 	look := func() {
-		if s.lasts(time.Now()) && !c.trust.holds(time.Now()) && c.staleAllowed() && g.ctx.Err() == nil {
+		if s.lasts(time.Now()) && !c.trust.holds(time.Now()) && g.ctx.Err() == nil {
 			left = c.landWhatIsStale(g.ctx, &s, left)
 		}
 		mu.Lock()
@@ -142,10 +143,19 @@ func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (
 	return left
 }
 
-// staleAllowed reports whether the database was heard of recently enough that what is cached may be
+// staleFor is for how long after its end an item's value may be answered if its source fails.
+func (c *Cache) staleFor(item *Item) time.Duration {
+	if item.StaleIfError != 0 {
+		return item.StaleIfError
+	}
+	return c.staleIfError
+}
+
+// staleAllowed reports whether the database was heard of recently enough that what is cached of an item may be
 // answered in the place of an error.
-func (c *Cache) staleAllowed() bool {
-	return c.staleIfError > 0 && c.trust != nil && c.trust.age(time.Now()) <= c.staleIfError
+func (c *Cache) staleAllowed(item *Item) bool {
+	window := c.staleFor(item)
+	return window > 0 && c.trust != nil && c.trust.age(time.Now()) <= window
 }
 
 // findStale looks for what the tiers had last, of those for whom there was nothing yet.
@@ -153,7 +163,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	var ask []*flight
 	var at []int
 	for i, f := range fs {
-		if f.MaxAge <= 0 {
+		if f.MaxAge <= 0 || !c.staleAllowed(&f.Item) {
 			continue
 		}
 		if found[i] = c.stale(f.Item); found[i] == nil && c.shared != nil {
@@ -168,7 +178,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 		return
 	}
 	for i, f := range ask {
-		if e := entries[i]; e != nil && c.serves(f, e, true) {
+		if e := entries[i]; e != nil && time.Since(e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
 			e.Stamp = nil // it is of the shared tier, and of no use to who makes something of it
 			found[at[i]] = e
 		}
@@ -178,7 +188,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 // stale is what memory has of an item, also if it ended a while ago, unless it was evicted.
 func (c *Cache) stale(item Item) *Entry {
 	e := c.memory.Ended(item.Key)
-	if e == nil || time.Since(e.Ends) > c.staleIfError {
+	if e == nil || time.Since(e.Ends) > c.staleFor(&item) {
 		return nil
 	}
 	return e

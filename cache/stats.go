@@ -15,6 +15,11 @@ type Stats struct {
 	Refreshes  atomic.Uint64 // values loaded anew before they ended
 	Stale      atomic.Uint64 // values answered although they may no longer be true, because the source failed
 
+	Revalidating atomic.Uint64 // values answered after their end, while they are loaded anew
+
+	ShadowHits        atomic.Uint64 // values of shadow mode that a tier would have answered
+	ShadowDifferences atomic.Uint64 // of those, values that were not what the source said, and that no write explains
+
 	Fills      atomic.Uint64 // entries that the shared tier took
 	Refused    atomic.Uint64 // entries that it refused: their fence was gone
 	BelowFloor atomic.Uint64 // entries of the shared tier not served, since a write is newer than they are
@@ -35,8 +40,9 @@ type Stats struct {
 	Faults            atomic.Uint64 // calls of the shared tier that failed
 	Skipped           atomic.Uint64 // calls of the shared tier that were not made while it was down
 
-	Audits      atomic.Uint64 // hits that were read again
-	AuditsStale atomic.Uint64 // of those, hits that were not true
+	Audits      atomic.Uint64 // values that were read again
+	AuditsStale atomic.Uint64 // of those, values that were not true
+	AuditsLeaks atomic.Uint64 // of those, values that are another one's for who else asks, although they are public
 
 	oldest  atomic.Int64 // unix milliseconds of the oldest write that waits; 0: none
 	backlog atomic.Int64

@@ -11,20 +11,29 @@ type Item struct {
 	Key    Key
 	Tags   []Tag         // what makes it untrue beside an eviction of the key itself; not changed by anyone
 	MaxAge time.Duration // how long its value may be kept; 0: it is not kept at all
-	Meter  *Meter        // counts how it was answered; nil: nobody counts. See [Cache.Meter]
+	// StaleWhileRevalidate is for how long after its end a value is still answered while it is loaded anew.
+	StaleWhileRevalidate time.Duration
+	// StaleIfError is for how long after its end, and after the database was last heard of, a value is answered if
+	// its source fails. 0: what [Options] say; negative: never.
+	StaleIfError time.Duration
+	Meter        *Meter // counts how it was answered; nil: nobody counts. See [Cache.Meter]
 }
+
+// Keep is for how long after its end a tier keeps the item's entry.
+func (i *Item) Keep() time.Duration { return max(i.StaleWhileRevalidate, i.StaleIfError, 0) }
 
 // Entry is a value that a tier keeps. Entries and what they point to are shared by every reader and
 // never changed once made.
 type Entry struct {
-	Data   []byte    // the value as JSON; "null" for a row that is not there
-	Shape  string    // what its source's values are made of: see [Shaper]
-	Value  any       // the value itself, which the memory tier keeps so that a hit decodes nothing
-	Loaded time.Time // when it was read from the database
-	Ends   time.Time // when it may no longer be served
-	Seen   Snapshot  // which writes it saw
-	Tags   []Tag     // what makes it untrue beside its item's tags: see [Loaded]
-	Stamp  *Stamp    // taken before it was loaded; in the memory tier only
+	Data   []byte        // the value as JSON; "null" for a row that is not there
+	Shape  string        // what its source's values are made of: see [Shaper]
+	Value  any           // the value itself, which the memory tier keeps so that a hit decodes nothing
+	Loaded time.Time     // when it was read from the database
+	Ends   time.Time     // when it may no longer be served
+	Keep   time.Duration // for how long after Ends a tier keeps it: see [Item.Keep]
+	Seen   Snapshot      // which writes it saw
+	Tags   []Tag         // what makes it untrue beside its item's tags: see [Loaded]
+	Stamp  *Stamp        // taken before it was loaded; in the memory tier only
 }
 
 // Absent reports whether the entry says that there is no such row.
@@ -47,13 +56,23 @@ type Fill struct {
 type Eviction struct {
 	Keys []Key `json:"keys,omitempty"`
 	Tags []Tag `json:"tags,omitempty"`
+	// Soft has what is named answered as it is until it was loaded anew, which its next reader begins.
+	Soft bool `json:"soft,omitempty"`
 }
 
 // Empty reports whether e names nothing.
 func (e Eviction) Empty() bool { return len(e.Keys) == 0 && len(e.Tags) == 0 }
 
-// Add puts what other names to what e names.
+// Add puts what other names to what e names. Both are soft only if each is.
 func (e *Eviction) Add(other Eviction) {
+	switch {
+	case other.Empty():
+		return
+	case e.Empty():
+		e.Soft = other.Soft
+	default:
+		e.Soft = e.Soft && other.Soft
+	}
 	e.Keys = append(e.Keys, other.Keys...)
 	e.Tags = append(e.Tags, other.Tags...)
 }
@@ -62,8 +81,8 @@ func (e *Eviction) Add(other Eviction) {
 // Get; Begin for what was missing; only then is the source read; Fill with what the source said.
 type Store interface {
 	// Get answers the entries of items, in their order, nil where there is none that may be served:
-	// never stored, ended, or evicted by its key or by one of its tags. Items carry the tags they
-	// carried when they were filled. An error means that nothing is known of any item.
+	// never stored, ended, or evicted by its key or by one of its tags. One that ended may be answered for as long
+	// as its item says ([Item.Keep]). Items carry the tags they carried when they were filled. An error means that nothing is known of any item.
 	Get(ctx context.Context, items []Item) ([]*Entry, error)
 
 	// Begin announces a load of items that Get did not find and answers a ticket for each, nil for
@@ -76,7 +95,7 @@ type Store interface {
 
 	// Evict makes every entry of the write's keys and with its tags vanish and voids the tickets given
 	// for them, in the order of [EvictionSteps]. When it returns without an error, no later Get answers
-	// what was there before. It answers how many of the keys were there.
+	// what was there before. It answers how many of the keys were there. Of a soft eviction it only tells others.
 	Evict(ctx context.Context, w Write) (dropped int, err error)
 
 	// Close frees what the tier holds. Nothing else may be called after it.

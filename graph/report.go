@@ -31,7 +31,7 @@ type reportEntry struct {
 	Coordinate string      `json:"coordinate"`
 	Key        cache.Key   `json:"key,omitempty"`
 	Tier       string      `json:"tier,omitempty"`   // memory, redis or database
-	Status     string      `json:"status,omitempty"` // hit, miss or bypass
+	Status     string      `json:"status,omitempty"` // hit, miss, stale, swr, bypass or collapsed
 	Age        *int        `json:"age,omitempty"`    // seconds since it was read from the database
 	TTL        *int        `json:"ttl,omitempty"`    // seconds it may still be served from there
 	Scope      string      `json:"scope,omitempty"`
@@ -65,10 +65,20 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 		e.Tier, e.Status = "memory", "hit"
 	case r.Tier == cache.SharedTier:
 		e.Tier, e.Status = "redis", "hit"
+	case r.Shadow:
+		e.Tier, e.Status, e.Unstored = "database", "bypass", "it is in shadow mode"
 	case item.MaxAge <= 0:
 		e.Tier, e.Status = "database", "bypass"
 	default:
 		e.Tier, e.Status = "database", "miss"
+	}
+	switch {
+	case r.Stale:
+		e.Status = "stale"
+	case r.Revalidating:
+		e.Status = "swr"
+	case r.Joined && e.Status == "miss":
+		e.Status = "collapsed"
 	}
 	now := time.Now()
 	if !r.Loaded.IsZero() {

@@ -54,6 +54,7 @@ type Answer struct {
 	made     cache.Made
 	ends     time.Time // when it may no longer be served from here
 	zero     time.Time // when its Age is 0
+	created  time.Time
 	variants [Encodings]*variant
 
 	contentType, cacheControl, vary []string
@@ -79,12 +80,13 @@ func NewAnswer(f Fresh, now time.Time) *Answer {
 		status: f.Status, maxAge: f.MaxAge.Truncate(time.Second), scope: f.Scope, made: f.Made,
 		contentType: []string{f.ContentType}, vary: []string{f.Vary}, tagHeader: f.TagHeader,
 	}
-	if f.Made.Stale || len(f.Made.Unknown) > 0 || f.Status != http.StatusOK || a.maxAge <= 0 {
+	if f.Made.Stale || f.Made.Passing || len(f.Made.Unknown) > 0 || f.Status != http.StatusOK || a.maxAge <= 0 {
 		a.maxAge = 0
 	}
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}
 	end := now.Add(a.maxAge)
 	a.ends = earlier(end, a.made.Ends)
+	a.created = now
 	a.zero = earlier(end, a.made.Until).Add(-a.maxAge)
 	a.variants[Identity] = newVariant(f.Body, Identity, a.maxAge > 0)
 	if a.tagHeader != "" && a.maxAge > 0 {

@@ -117,7 +117,7 @@ func (s *Store) Get(q Question, now time.Time) *Answer {
 		return nil
 	}
 	e := s.candidate(q)
-	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) {
+	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) || s.cache.Softened(e.made.Names, e.created) {
 		return nil
 	}
 	return e.Answer

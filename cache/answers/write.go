@@ -18,6 +18,9 @@ const (
 	PartStored  Status = "fieldcache; fwd=partial; stored"
 	Bypass      Status = "fieldcache; fwd=bypass"
 	StaleAnswer Status = "fieldcache; fwd=stale"
+	// Revalidating is of an answer of which parts have ended and are loaded anew, and nothing was computed.
+	Revalidating     Status = "fieldcache; hit; detail=swr"
+	PartRevalidating Status = "fieldcache; fwd=partial; detail=swr"
 	// NotForwarded is of a refusal to make what is not there, as the client wanted.
 	NotForwarded Status = "fieldcache; detail=only-if-cached"
 	// Overloaded is of a refusal to make it now.

@@ -100,6 +100,10 @@ func statusOf(made cache.Made, kept, bypass bool) answers.Status {
 		return answers.StaleAnswer
 	case bypass:
 		return answers.Bypass
+	case made.Revalidating && made.Loaded == 0:
+		return answers.Revalidating
+	case made.Revalidating:
+		return answers.PartRevalidating
 	case made.Cached > 0 && kept:
 		return answers.PartStored
 	case made.Cached > 0:

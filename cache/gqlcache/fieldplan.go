@@ -39,16 +39,19 @@ type plannedField struct {
 	object     string
 	def        *ast.FieldDefinition
 	maxAge     time.Duration
-	private    bool
-	resolver   *gotype.Resolver
-	codec      *gotype.Codec
-	keys       *fieldKeys
-	made       []madeOf          // of the rows
-	tags       []compiledText    // of @cacheTag
-	held       map[string]heldBy // what the objects in its value are made of, by their type
-	inside     map[string][]part // what is to be looked into for them, by the type it is a part of
-	follows    bool              // whether its own rows were declared
-	plan       *FieldPlan
+	// revalidate and ifError are the windows after the age's end: see [cache.Item].
+	revalidate, ifError time.Duration
+	private             bool
+	tag                 cache.Tag // of all values of the coordinate
+	resolver            *gotype.Resolver
+	codec               *gotype.Codec
+	keys                *fieldKeys
+	made                []madeOf          // of the rows
+	tags                []compiledText    // of @cacheTag
+	held                map[string]heldBy // what the objects in its value are made of, by their type
+	inside              map[string][]part // what is to be looked into for them, by the type it is a part of
+	follows             bool              // whether its own rows were declared
+	plan                *FieldPlan
 }
 
 // part is a field of an object's Go value that holds other objects.
@@ -206,6 +209,7 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 	}
 	fl := &plannedField{
 		coordinate: coordinate, object: def.Name, def: f, maxAge: age, private: rule.Scope == cache.Private,
+		revalidate: rule.StaleWhileRevalidate, ifError: rule.StaleIfError, tag: cache.Coordinate(coordinate),
 		resolver: resolver, codec: p.types.NewCodec(f, resolver.Result), keys: newFieldKeys(p.schema, def, f, p.truths.Key),
 		plan: p,
 	}

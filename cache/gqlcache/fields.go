@@ -34,6 +34,13 @@ type FieldsOptions struct {
 	// Batch is the batch that a response's loads belong to, whose fields somebody counts, such as [FieldCount]. Nil: each
 	// response gets one of its own, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
+	// Shadow names coordinates ("Product.reviews") and types ("Country": every field that returns it), or all by "*":
+	// they are answered from their resolvers, and what the tiers hold is only filled and compared. A name that the
+	// schema has not is an error.
+	Shadow []string
+	// Nobody returns ctx as that of somebody who is not signed in: audits ask public fields so. Nil: of ctx only what
+	// gqlgen put there is left.
+	Nobody func(ctx context.Context) context.Context
 	// Log is told, once of each coordinate, of values that cannot be shared. Default: slog.Default().
 	Log *slog.Logger
 }
@@ -56,7 +63,11 @@ type cachedField struct {
 	// passes says that the resolver reads all that it needs through the cache itself: then the field has
 	// nothing of its own to keep.
 	passes atomic.Bool
-	told   sync.Map // reasons that were logged
+	// barred says that an audit found a fault: the field is not cached until an operator says so.
+	barred atomic.Bool
+	shadow bool
+	item   cache.Item // without its key and tags
+	told   sync.Map   // reasons that were logged
 }
 
 type boundRows struct {
@@ -94,7 +105,8 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			return nil
 		}}
 	}
-	var faults []error
+	shadow, err := o.Plan.coordinates(o.Shadow)
+	faults := []error{err}
 	for object, fields := range o.Plan.fields {
 		f.fields[object] = map[string]*cachedField{}
 		for name, planned := range fields {
@@ -106,6 +118,10 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			if err != nil {
 				faults = append(faults, err)
 			} else if c != nil {
+				c.shadow = shadow[c.coordinate]
+				c.item = cache.Item{
+					MaxAge: c.maxAge, StaleWhileRevalidate: c.revalidate, StaleIfError: c.ifError, Meter: o.Cache.Meter(c.coordinate),
+				}
 				f.fields[object][name] = c
 			}
 		}
@@ -152,6 +168,9 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 	}
 	return c, nil
 }
+
+// Plan returns what the schema says.
+func (f *Fields) Plan() *FieldPlan { return f.o.Plan }
 
 // ExtensionName implements gqlgen's extension.
 func (*Fields) ExtensionName() string { return "Fields" }
@@ -217,6 +236,10 @@ func (f *Fields) intercept(ctx context.Context, next graphql.OperationHandler) g
 		}
 		c := f.fields[fc.Object][fc.Field.Name]
 		if c == nil || c.passes.Load() {
+			return around(ctx, resolve)
+		}
+		if c.barred.Load() {
+			cache.DepsOf(ctx).Distrust("an audit found a fault of " + c.coordinate)
 			return around(ctx, resolve)
 		}
 		return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
@@ -295,8 +318,9 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 		}
 		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
-	item, audit := cache.Item{Key: cache.Key(key), MaxAge: c.maxAge}, false
-	if !run.batch.Fresh && !run.batch.Observed() {
+	item, audit := c.item, false
+	item.Key = cache.Key(key)
+	if !c.shadow && !run.batch.Fresh && !run.batch.Observed() {
 		var hit cache.Result
 		if hit, ok, audit = f.o.Cache.PeekSettled(item); ok {
 			if deps := cache.DepsOf(ctx); deps != nil {
@@ -306,7 +330,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 			return unbox(ctx, hit.Value), nil
 		}
 	}
-	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, resolve)
+	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit, Shadow: c.shadow}, parent, resolve)
 }
 
 // load loads a field's value through the response's batch.

@@ -39,6 +39,8 @@ type trackerSite struct {
 	cached *executor.Executor
 	plain  *executor.Executor
 	cache  *cache.Cache
+	fields *gqlcache.Fields
+	rows   *outbox.RowTags
 	tables *tracker.Resolver // behind the cache
 	log    *syncBuffer
 	closes []func() error
@@ -167,6 +169,7 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.fields, s.rows = fields, rows
 	s.cached = executor.New(plan.Schema())
 	s.cached.Use(fields)
 	s.plain = executor.New(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: direct}}))

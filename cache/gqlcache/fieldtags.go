@@ -28,6 +28,7 @@ func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]a
 		return r.getter.Text(parent)
 	}
 	ok := true
+	tags = append(tags, c.tag)
 	for _, m := range c.rows {
 		if tags, ok = m.append(tags, from); !ok {
 			return tags, false

@@ -47,6 +47,12 @@ func fieldPolicy(schema *ast.Schema, all hints, parent string, f *ast.FieldDefin
 	root := schema.Types[parent] == schema.Query || schema.Types[parent] == schema.Mutation || schema.Types[parent] == schema.Subscription
 	if h.MaxAge == nil && !root && (h.inherit || !composite(schema.Types[f.Type.Name()])) {
 		policy.MaxAge = up.MaxAge
+		if h.revalidate == nil {
+			policy.StaleWhileRevalidate = up.StaleWhileRevalidate
+		}
+		if h.ifError == nil {
+			policy.StaleIfError = up.StaleIfError
+		}
 	}
 	policy.Scope = max(policy.Scope, up.Scope)
 	return policy

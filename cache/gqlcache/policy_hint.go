@@ -28,6 +28,8 @@ type Hint struct {
 type hint struct {
 	Hint
 	inherit bool // the parent's age counts
+	// revalidate and ifError are the windows after the age's end; nil: not said.
+	revalidate, ifError *time.Duration
 }
 
 // over is the hint laid over another, attribute by attribute.
@@ -48,6 +50,20 @@ func (h Hint) policy() (p cache.Policy) {
 	}
 	if h.Scope != nil {
 		p.Scope = *h.Scope
+	}
+	return p
+}
+
+// policy is what the hint says by itself.
+func (h hint) policy() cache.Policy {
+	p := h.Hint.policy()
+	if h.revalidate != nil {
+		p.StaleWhileRevalidate = *h.revalidate
+	}
+	if h.ifError != nil {
+		if p.StaleIfError = *h.ifError; p.StaleIfError == 0 {
+			p.StaleIfError = -1 // never, whatever the cache's default is
+		}
 	}
 	return p
 }
@@ -82,7 +98,14 @@ func readHints(schema *ast.Schema) (hints, error) {
 // of is the hint of a field: that of the named type which it returns, overlaid by its own.
 func (all hints) of(parent string, f *ast.FieldDefinition) hint {
 	own, returned := all[parent+"."+f.Name], all[f.Type.Name()]
-	return hint{Hint: own.over(returned.Hint), inherit: own.inherit || returned.inherit}
+	h := hint{Hint: own.over(returned.Hint), inherit: own.inherit || returned.inherit, revalidate: own.revalidate, ifError: own.ifError}
+	if h.revalidate == nil {
+		h.revalidate = returned.revalidate
+	}
+	if h.ifError == nil {
+		h.ifError = returned.ifError
+	}
+	return h
 }
 
 // composite reports whether a type is one whose fields are resolved.
@@ -106,12 +129,19 @@ func readHint(list ast.DirectiveList) (h hint, err error) {
 			return h, fmt.Errorf("@%s(%s: %s): allowed is %s", directive, a.Name, a.Value, allowed)
 		}
 		switch a.Name {
-		case "maxAge":
+		case "maxAge", "staleWhileRevalidate", "staleIfError":
 			seconds, err := strconv.Atoi(a.Value.Raw)
 			if err != nil || a.Value.Kind != ast.IntValue || seconds < 0 || seconds > math.MaxInt32 {
 				return refused("a whole number of seconds, 0 or more")
 			}
-			h.MaxAge = new(time.Duration(seconds) * time.Second)
+			switch age := new(time.Duration(seconds) * time.Second); a.Name {
+			case "maxAge":
+				h.MaxAge = age
+			case "staleWhileRevalidate":
+				h.revalidate = age
+			default:
+				h.ifError = age
+			}
 		case "scope":
 			switch {
 			case a.Value.Kind == ast.EnumValue && a.Value.Raw == "PUBLIC":
@@ -128,8 +158,13 @@ func readHint(list ast.DirectiveList) (h hint, err error) {
 			h.inherit = a.Value.Raw == "true"
 		}
 	}
+	if h.MaxAge != nil && *h.MaxAge == 0 && (positive(h.revalidate) || positive(h.ifError)) {
+		return h, fmt.Errorf("@%s(maxAge: 0) has staleWhileRevalidate or staleIfError: nothing is kept that could be answered later", directive)
+	}
 	if h.inherit && h.MaxAge != nil {
 		return h, fmt.Errorf("@%s has maxAge and inheritMaxAge: give one of them", directive)
 	}
 	return h, nil
 }
+
+func positive(d *time.Duration) bool { return d != nil && *d > 0 }

@@ -22,7 +22,8 @@ const overhead = 448
 type Options struct {
 	// MaxBytes bounds keys and data. Required.
 	MaxBytes uint64
-	// Keep is for how long an entry that ended stays for [Store.Ended]. Default: not at all.
+	// Keep is for how long an entry that ended stays for [Store.Ended], if it does not itself say more. Default: not at
+	// all.
 	Keep time.Duration
 }
 
@@ -45,7 +46,7 @@ func New(o Options) (*Store, error) {
 			return uint32(2*len(k) + 2*len(e.Data) + overhead) //nolint:gosec // entries are far below 2 GiB
 		},
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cache.Key, *cache.Entry]) time.Duration {
-			return max(time.Until(e.Value.Ends)+o.Keep, 0)
+			return max(time.Until(e.Value.Ends)+max(o.Keep, e.Value.Keep), 0)
 		}),
 	})
 	if err != nil {
@@ -80,7 +81,9 @@ func (s *Store) Get(_ context.Context, items []cache.Item) ([]*cache.Entry, erro
 	entries := make([]*cache.Entry, len(items))
 	now := time.Now()
 	for i, item := range items {
-		entries[i] = s.Peek(item.Key, now)
+		if e := s.Ended(item.Key); e != nil && now.Before(e.Ends.Add(item.Keep())) {
+			entries[i] = e
+		}
 	}
 	return entries, nil
 }
@@ -99,7 +102,7 @@ func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err err
 	now := time.Now()
 	for _, f := range fills {
 		stamp, _ := f.Ticket.(*cache.Stamp)
-		if stamp == nil || !s.generations.Holds(stamp) || !now.Before(f.Entry.Ends) {
+		if stamp == nil || !s.generations.Holds(stamp) || !now.Before(f.Entry.Ends.Add(f.Entry.Keep)) {
 			continue
 		}
 		e := *f.Entry
@@ -112,6 +115,9 @@ func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err err
 
 // Evict ends the stamps of the named keys and tags. It never fails.
 func (s *Store) Evict(_ context.Context, w cache.Write) (dropped int, err error) {
+	if w.Soft {
+		return 0, nil
+	}
 	s.generations.Evict(w.Eviction)
 	now := time.Now()
 	for _, k := range w.Keys {

@@ -415,7 +415,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	}
 	for _, f := range fills {
 		t, _ := f.Ticket.(*ticket)
-		left := f.Entry.Ends.Sub(now).Milliseconds()
+		left := (f.Entry.Ends.Sub(now) + f.Entry.Keep).Milliseconds()
 		if t == nil || left <= 0 {
 			continue
 		}
@@ -472,6 +472,10 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 // Evict takes the steps of an eviction in their order, and soon after tells the other processes.
 func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	if w.Empty() {
+		return 0, nil
+	}
+	if w.Soft {
+		s.publish(w)
 		return 0, nil
 	}
 	n, err := s.evict(ctx, w)

@@ -167,6 +167,19 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			s.refused(t, user, nil, "1")
 			s.want(t, user, "")
 		},
+		"an entry that ended is answered for its item's window alone": func(t *testing.T, s *suite) {
+			late := user
+			late.StaleWhileRevalidate = time.Minute
+			e := entry("1")
+			e.Loaded, e.Ends, e.Keep = e.Loaded.Add(-time.Minute), e.Ends.Add(-time.Minute-time.Second), time.Minute
+			s.fillWith(t, late, s.begin(t, late), e)
+			s.want(t, late, "1")
+			s.want(t, user, "")
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}, Soft: true})
+			s.want(t, late, "1")
+			s.evict(t, cache.Eviction{Keys: []cache.Key{user.Key}})
+			s.want(t, late, "")
+		},
 		"a long name and a large value": func(t *testing.T, s *suite) {
 			item := cache.Item{Key: cache.Entity("user", strings.Repeat("ü}{", 500)), MaxAge: time.Minute}
 			value := strings.Repeat("x", 1<<16)

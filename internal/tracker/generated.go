@@ -110,6 +110,7 @@ type ComplexityRoot struct {
 		Motto   func(childComplexity int) int
 		Node    func(childComplexity int, id string) int
 		Project func(childComplexity int, key string) int
+		Ticks   func(childComplexity int) int
 	}
 }
 
@@ -159,6 +160,7 @@ type QueryResolver interface {
 	Node(ctx context.Context, id string) (Node, error)
 	Grid(ctx context.Context, size int) ([][]int, error)
 	Me(ctx context.Context) (*Account, error)
+	Ticks(ctx context.Context) (int, error)
 	Motto(ctx context.Context) (*string, error)
 }
 
@@ -533,6 +535,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Project(childComplexity, args["key"].(string)), true
+	case "Query.ticks":
+		if e.ComplexityRoot.Query.Ticks == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Query.Ticks(childComplexity), true
 
 	}
 	return 0, false
@@ -2595,6 +2603,29 @@ func (ec *executionContext) fieldContext_Query_me(_ context.Context, field graph
 	return fc, nil
 }
 
+func (ec *executionContext) _Query_ticks(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_ticks(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			return ec.Resolvers.Query().Ticks(ctx)
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_ticks(_ context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	return graphql.NewScalarFieldContext("Query", field, true, true, "Int")
+}
+
 func (ec *executionContext) _Query_motto(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
 	return graphql.ResolveField(
 		ctx,
@@ -4368,6 +4399,12 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, false,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_me(ctx, field)
+				})
+		case "ticks":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_ticks(ctx, field)
 				})
 		case "motto":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,

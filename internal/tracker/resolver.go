@@ -16,6 +16,7 @@ type Resolver struct {
 	DB *sql.DB
 
 	batches atomic.Int64
+	ticks   atomic.Int64
 }
 
 // Batches returns how many calls of batch resolvers there were.
@@ -332,6 +333,9 @@ func (r queryResolver) Me(ctx context.Context) (*Account, error) {
 	}
 	return r.account(ctx, &viewer)
 }
+
+// Ticks counts its calls.
+func (r queryResolver) Ticks(context.Context) (int, error) { return int(r.ticks.Add(1)), nil }
 
 func (queryResolver) Motto(context.Context) (*string, error) { return nil, nil }
 

@@ -144,8 +144,8 @@ var mutants = []mutant{
 	},
 	{
 		name: "one message tells all of a transaction",
-		file: "cache/evict.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n",
-		new: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	var news Eviction\n	if w.Xid != 0 {\n		return news\n	}\n",
+		file: "cache/evict.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	news := Eviction{Soft: w.Soft}\n",
+		new: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	news := Eviction{Soft: w.Soft}\n	if w.Xid != 0 {\n		return news\n	}\n",
 		pkg: engine, red: []string{"TestOnlyWhatIsKnownOfATransactionIsNoNews"},
 	},
 	{

@@ -1,0 +1,51 @@
+package answers_test
+
+import (
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+)
+
+// What may pass once only is stored by nobody, here or on the way.
+func TestPassingAnswersAreStoredByNobody(t *testing.T) {
+	f := open(t)
+	q := answers.Question{Kind: answers.Body, Text: []byte("q")}
+	for name, passing := range map[string]bool{"another": false, "one that passes": true} {
+		a := answers.NewAnswer(answers.Fresh{Status: 200, MaxAge: time.Minute, Made: cache.Made{Passing: passing, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
+		if stored := f.store.Put(q, a); stored == passing || (a.MaxAge() == 0) != passing {
+			t.Errorf("%s: stored %v, for %v", name, stored, a.MaxAge())
+		}
+	}
+}
+
+func TestAnswersAreMadeAnewAfterASoftEviction(t *testing.T) {
+	f := open(t)
+	q := answers.Question{Kind: answers.Body, Text: []byte("q")}
+	put := func() {
+		a := answers.NewAnswer(answers.Fresh{Status: 200, MaxAge: time.Minute, Made: cache.Made{Names: []string{"user:1"}, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
+		if !f.store.Put(q, a) {
+			t.Fatal("it is not stored")
+		}
+	}
+	there := func(want bool) {
+		t.Helper()
+		if got := f.store.Get(q, time.Now()) != nil; got != want {
+			t.Errorf("there: %v, want %v", got, want)
+		}
+	}
+	evict := func(key cache.Key) {
+		if _, err := f.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{key}, Soft: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	there(true)
+	evict("user:2")
+	there(true)
+	evict("user:1")
+	there(false)
+	put()
+	there(true)
+}

@@ -1,0 +1,123 @@
+package cache
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+// auditPause is how long there is no audit after one: how many hits there are must not decide how much the database is
+// asked.
+const auditPause = time.Second
+
+// Fault is what an audit found of a value.
+type Fault string
+
+// The faults.
+const (
+	// Outdated is a value that is not what the source says, although no write was heard of that explains it: something
+	// that it is made of was forgotten.
+	Outdated Fault = "outdated"
+	// Leaked is a value that depends on who asks, although who asks is not a part of its key.
+	Leaked Fault = "leaked"
+)
+
+// Auditor is a [Source] that can be asked as somebody else would ask. Its values are also audited when they are loaded.
+type Auditor interface {
+	Source
+	// Anonymous returns r as nobody would ask it, and false where who asks is a part of the question.
+	Anonymous(r Request) (Request, bool)
+	// Found is told of a fault.
+	Found(r Request, fault Fault)
+}
+
+// loaded audits one in so many values that were just loaded: who reads them next may be somebody else.
+func (c *Cache) loaded(ctx context.Context, r *Request, found *Result) {
+	if c.auditEvery <= 0 || found.Tier != SourceTier || found.Stamp == nil || found.Err != nil {
+		return
+	}
+	if _, ok := r.Source.(Auditor); ok && rand.IntN(c.auditEvery) == 0 && c.audits.Allow() {
+		c.audit(ctx, r, found)
+	}
+}
+
+// audit reads an item again, as who asked and as nobody, and counts a fault if the source says something else than the
+// hit, or something else to nobody, although nothing was heard of a write, not even a while later. There is one audit
+// at a time.
+func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
+	select {
+	case c.auditor <- struct{}{}:
+	default:
+		return
+	}
+	c.flights.mu.Lock()
+	g := c.flights.begin(ctx)
+	c.flights.mu.Unlock()
+	go func(r Request, found Result) {
+		defer func() { <-c.auditor }()
+		defer c.end(g)
+		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().StampTags(found.Tags))
+		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
+		defer cancel()
+		fault := c.look(ctx, r, found.Value)
+		if fault == "" {
+			return
+		}
+		pause(ctx, 2*c.lease) // a write may be on its way to us
+		if !c.Generations().Holds(stamp) || ctx.Err() != nil {
+			return
+		}
+		if fault == Leaked { // a write between the two looks is no leak
+			if fault = c.look(ctx, r, found.Value); fault == "" || !c.Generations().Holds(stamp) {
+				return
+			}
+		}
+		c.tellFault(r, found, fault)
+	}(*r, *found)
+}
+
+// look compares a value with what the source says; "" if it is as good.
+func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
+	now, ok := c.readAgain(ctx, r)
+	if !ok {
+		return ""
+	}
+	c.stats.Audits.Add(1)
+	if a, is := r.Source.(Auditor); is {
+		if nobody, apart := a.Anonymous(r); apart {
+			if other, ok := c.readAgain(ctx, nobody); ok && differ(now, other) {
+				return Leaked
+			}
+		}
+	}
+	if differ(now, value) {
+		return Outdated
+	}
+	return ""
+}
+
+// readAgain asks a source past all tiers.
+func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
+	inside, l, _ := c.enter(ctx, 0, false)
+	defer l.end()
+	values, _, err := askSource(inside, r.Source, []Request{r})
+	if err != nil {
+		return nil, false
+	}
+	if own, is := values[0].(*Loaded); is {
+		return own.Value, own.Err == nil
+	}
+	return values[0], true
+}
+
+func (c *Cache) tellFault(r Request, found Result, fault Fault) {
+	count, message := &c.stats.AuditsStale, "a cached value was not what the source says"
+	if fault == Leaked {
+		count, message = &c.stats.AuditsLeaks, "a value that is cached for everyone depends on who asks"
+	}
+	count.Add(1)
+	c.log.Error(message, "key", string(r.Key), "coordinate", r.Meter.name(), "loaded", found.Loaded)
+	if a, ok := r.Source.(Auditor); ok {
+		a.Found(r, fault)
+	}
+}

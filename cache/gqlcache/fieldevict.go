@@ -1,0 +1,174 @@
+package gqlcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+)
+
+// ErrNames is wrapped by errors that say which names an operator gave that nothing has.
+var ErrNames = errors.New("cannot evict this")
+
+// Order is what an operator wants evicted.
+type Order struct {
+	Keys        []string `json:"keys,omitempty"`        // "user:42", "{product:7}:reviews(first=10)"
+	Types       []string `json:"types,omitempty"`       // "Product": its objects, its fields, and the fields that return them
+	Coordinates []string `json:"coordinates,omitempty"` // "Product.reviews"
+	Rows        []string `json:"rows,omitempty"`        // "reviews:9": see [outbox.RowTags.Row]
+	Tags        []string `json:"tags,omitempty"`        // as entries carry them, or names of @cacheTag
+	// Soft has what is named answered once more while it is loaded anew.
+	Soft bool `json:"soft,omitempty"`
+}
+
+// Size is how many names the order has.
+func (o Order) Size() int {
+	return len(o.Keys) + len(o.Types) + len(o.Coordinates) + len(o.Rows) + len(o.Tags)
+}
+
+// Orders carries out what operators order. It is safe for concurrent use.
+type Orders struct {
+	Cache  *cache.Cache // required
+	Schema *ast.Schema  // required: types and coordinates are its
+	// Fields are those whose coordinates an order lifts from their bar. May be nil.
+	Fields *Fields
+	// Rows and Database name what is made of a row, which is read. Nil: no rows can be named.
+	Rows     *outbox.RowTags
+	Database outbox.Reader
+}
+
+// Evict evicts what an order names, and returns how many of its keys were there; of whatever else nobody keeps count. All
+// names that nothing has are one error, which wraps [ErrNames]; then nothing was evicted. What an audit found not to be
+// trusted is cached again once its coordinate, or its type, is named.
+func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error) {
+	ev := cache.Eviction{Soft: order.Soft}
+	var faults []error
+	var lift []string
+	for _, k := range order.Keys {
+		ev.Keys = append(ev.Keys, cache.Key(k))
+	}
+	for _, t := range order.Tags {
+		if !strings.HasPrefix(t, "{") {
+			ev.Tags = append(ev.Tags, cache.Named(t))
+		}
+		ev.Tags = append(ev.Tags, cache.Tag(t))
+	}
+	for _, name := range order.Types {
+		def := o.Schema.Types[name]
+		if !composite(def) {
+			faults = append(faults, fmt.Errorf("%w: the schema has no type %s", ErrNames, name))
+			continue
+		}
+		ev.Tags = append(ev.Tags, cache.Type(name))
+		for _, t := range o.Schema.GetPossibleTypes(def) {
+			lift = append(lift, coordinatesOf(o.Schema, t)...)
+		}
+	}
+	for _, name := range order.Coordinates {
+		typeName, field, _ := strings.Cut(name, ".")
+		if def := o.Schema.Types[typeName]; def == nil || def.Fields.ForName(field) == nil {
+			faults = append(faults, fmt.Errorf("%w: the schema has no %s", ErrNames, name))
+			continue
+		}
+		lift = append(lift, name)
+	}
+	for _, name := range order.Rows {
+		if o.Rows == nil || o.Database == nil {
+			faults = append(faults, fmt.Errorf("%w: no table is followed, so that rows cannot be named: %s", ErrNames, name))
+			continue
+		}
+		rows, err := o.Rows.Row(ctx, o.Database, name)
+		switch {
+		case errors.Is(err, outbox.ErrNoRow):
+			faults = append(faults, fmt.Errorf("%w: %w", ErrNames, err))
+		case err != nil:
+			return 0, err
+		}
+		rows.Soft = ev.Soft
+		ev.Add(rows)
+	}
+	slices.Sort(lift)
+	for _, c := range slices.Compact(lift) {
+		ev.Tags = append(ev.Tags, cache.Coordinate(c))
+	}
+	if err := errors.Join(faults...); err != nil {
+		return 0, err
+	}
+	evicted, err = o.Cache.EvictByHand(ctx, ev)
+	if err == nil && o.Fields != nil {
+		for _, c := range lift {
+			o.Fields.trust(c)
+		}
+	}
+	return evicted, err
+}
+
+// coordinatesOf are the fields of an object type, and all that may return one.
+func coordinatesOf(schema *ast.Schema, object *ast.Definition) (list []string) {
+	for name, def := range schema.Types {
+		if !composite(def) {
+			continue
+		}
+		for _, f := range def.Fields {
+			if name == object.Name || slices.Contains(schema.GetPossibleTypes(schema.Types[f.Type.Name()]), object) {
+				list = append(list, name+"."+f.Name)
+			}
+		}
+	}
+	return list
+}
+
+// trust has a coordinate cached again.
+func (f *Fields) trust(coordinate string) {
+	if c := f.of(coordinate); c != nil && c.barred.Swap(false) {
+		f.o.Log.Info("a field is cached again", "field", coordinate)
+	}
+}
+
+// of is the field of a coordinate, nil if it is not cached.
+func (f *Fields) of(coordinate string) *cachedField {
+	object, name, _ := strings.Cut(coordinate, ".")
+	return f.fields[object][name]
+}
+
+// Barred are the coordinates that are not cached because an audit found a fault, in order.
+func (f *Fields) Barred() (list []string) {
+	for _, fields := range f.fields {
+		for _, c := range fields {
+			if c.barred.Load() {
+				list = append(list, c.coordinate)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// coordinates are the cached fields that names mean: coordinates, types, or "*".
+func (p *FieldPlan) coordinates(names []string) (map[string]bool, error) {
+	named := map[string]bool{}
+	var faults []error
+	for _, name := range names {
+		typeName, field, isField := strings.Cut(name, ".")
+		def := p.schema.Types[typeName]
+		switch {
+		case name == "*":
+		case isField && (def == nil || def.Fields.ForName(field) == nil), !isField && (def == nil || def.BuiltIn):
+			faults = append(faults, fmt.Errorf("shadow mode: the schema has no %s", name))
+		}
+		for _, fields := range p.fields {
+			for _, c := range fields {
+				if name == "*" || name == c.coordinate || name == c.def.Type.Name() {
+					named[c.coordinate] = true
+				}
+			}
+		}
+	}
+	return named, errors.Join(faults...)
+}

@@ -1,0 +1,214 @@
+package gqlcache_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/internal/testservers"
+	"fieldcache/internal/tracker"
+)
+
+// A window after the age's end comes from the schema, and Redis keeps the key for it.
+func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
+	url, address := testservers.Postgres(t), testservers.Redis(t)
+	s := openTrackerSite(t, url, address, nil)
+	const q = `{ticks}`
+	first := ask(t, s.cached, "", q)
+	s.eventually("what has ended is not answered while it is loaded anew", func() bool {
+		return ask(t, s.cached, "", q) == first && s.cache.Stats().Revalidating.Load() > 0
+	})
+	s.eventually("it is not loaded anew", func() bool { return ask(t, s.cached, "", q) != first })
+	o, err := redis.ParseURL(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	left, err := client.PTTL(t.Context(), "query:ticks").Result()
+	if err != nil || left <= 800*time.Second || left > 901*time.Second {
+		t.Errorf("Redis keeps the key for %v, %v; want 900 s after its end", left, err)
+	}
+}
+
+func TestShadowModeAnswersFromResolvers(t *testing.T) {
+	var asked atomic.Int64
+	s := openTrackerSite(t, testservers.Postgres(t), "", func(context.Context) (*string, error) {
+		return new(fmt.Sprint("motto ", asked.Add(1)/4)), nil
+	}, func(o *siteOptions) { o.fields.Shadow = []string{"Query.motto", "Account"} })
+	s.seed()
+	motto := s.cache.Meter("Query.motto")
+	for i := range 6 {
+		ask(t, s.cached, "", `{motto grid(size:2)}`)
+		if n := asked.Load(); n != int64(i+1) {
+			t.Fatalf("the resolver was called %d times for %d questions", n, i+1)
+		}
+	}
+	if hits := motto.Shadow.Load(); hits != 5 {
+		t.Errorf("%d of 6 would have been answered, want 5", hits)
+	}
+	if s.cache.Meter("Query.grid").Hits() < 4 {
+		t.Error("another field is not cached")
+	}
+	s.eventually("a difference is not told of", func() bool {
+		return motto.Differences.Load() == 1 && strings.Contains(s.log.String(), "Query.motto")
+	})
+	before := s.cache.Meter("Issue.author").Missed.Load()
+	q := fmt.Sprintf(`{issue(id:%q){author{handle}}}`, bug)
+	for range 3 {
+		s.same(ann, q)
+	}
+	if n := s.cache.Meter("Issue.author").Missed.Load() - before; n < 3 {
+		t.Errorf("a field of a type in shadow mode was resolved %d times, want 3", n)
+	}
+}
+
+func TestShadowModeKnowsItsNames(t *testing.T) {
+	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newTrackerSite(t)
+	_, err = gqlcache.NewFields(gqlcache.FieldsOptions{Cache: s.cache, Plan: plan, Shadow: []string{"Issue.nothing", "Nobody", "*", "Issue.score"}})
+	if err == nil || !strings.Contains(err.Error(), "Issue.nothing") || !strings.Contains(err.Error(), "Nobody") || strings.Contains(err.Error(), "score") {
+		t.Error(err)
+	}
+}
+
+// What an audit finds is not served any more, until an operator says so.
+func TestAuditsBarFields(t *testing.T) {
+	for name, test := range map[string]struct {
+		motto func(forgotten *atomic.Int64) func(context.Context) (*string, error)
+		count func(*cache.Stats) *atomic.Uint64
+	}{
+		"that depend on who asks": {func(*atomic.Int64) func(context.Context) (*string, error) {
+			return func(ctx context.Context) (*string, error) { return new("for " + tracker.ViewerOf(ctx)), nil }
+		}, func(s *cache.Stats) *atomic.Uint64 { return &s.AuditsLeaks }},
+		"whose dependency was forgotten": {func(f *atomic.Int64) func(context.Context) (*string, error) {
+			return func(context.Context) (*string, error) { return new(fmt.Sprint(f.Load())), nil }
+		}, func(s *cache.Stats) *atomic.Uint64 { return &s.AuditsStale }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var forgotten atomic.Int64
+			s := openTrackerSite(t, testservers.Postgres(t), "", test.motto(&forgotten), func(o *siteOptions) { o.cache.Audit = 1 })
+			s.seed()
+			ask(t, s.cached, ann, `{motto}`)
+			forgotten.Add(1)
+			s.eventually("no fault is found", func() bool {
+				ask(t, s.cached, ann, `{motto grid(size:2)}`)
+				return slices.Equal(s.fields.Barred(), []string{"Query.motto"})
+			})
+			if n := test.count(s.cache.Stats()).Load(); n != 1 {
+				t.Errorf("%d faults were counted", n)
+			}
+			if n := s.cache.Stats().AuditsLeaks.Load() + s.cache.Stats().AuditsStale.Load(); n != 1 {
+				t.Errorf("%d faults in all", n)
+			}
+			if n := strings.Count(s.log.String(), "a field is not cached any more"); n != 1 {
+				t.Errorf("it was told of %d times", n)
+			}
+			for _, viewer := range []string{ann, bob, ""} {
+				forgotten.Add(1)
+				want := fmt.Sprintf(`{"motto":"for %s"} `, viewer)
+				if name != "that depend on who asks" {
+					want = fmt.Sprintf(`{"motto":"%d"} `, forgotten.Load())
+				}
+				if got := ask(t, s.cached, viewer, `{motto}`); got != want {
+					t.Errorf("%q is answered %s, want %s", viewer, got, want)
+				}
+			}
+			if _, err := s.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.fields.Barred()) != 0 {
+				t.Error("an operator's word does not lift the bar")
+			}
+		})
+	}
+}
+
+// orders is what an operator has of the site.
+func (s *trackerSite) orders() *gqlcache.Orders {
+	return &gqlcache.Orders{Cache: s.cache, Schema: s.fields.Plan().Schema().Schema(), Fields: s.fields, Rows: s.rows, Database: s.db}
+}
+
+func TestOperatorsEvict(t *testing.T) {
+	url, address := testservers.Postgres(t), testservers.Redis(t)
+	s := openTrackerSite(t, url, address, nil)
+	s.seed()
+	score, title := fmt.Sprintf(`{issue(id:%q){score}}`, bug), fmt.Sprintf(`{issue(id:%q){title}}`, bug)
+	const members, grid = `{project(key:"core"){members{load}}}`, `{grid(size:3)}`
+	all := []string{title, score, members, grid} // the second reads what the first does
+	loaded := func(q string) bool {
+		loads := s.cache.Stats().Loads.Load()
+		ask(t, s.cached, ann, q)
+		return s.cache.Stats().Loads.Load() != loads
+	}
+	for _, test := range []struct {
+		name    string
+		order   gqlcache.Order
+		evicted []string
+		n       int
+	}{
+		{"a key", gqlcache.Order{Keys: []string{"query:grid(size=3)", "query:grid(size=4)"}}, []string{grid}, 1},
+		{"a coordinate", gqlcache.Order{Coordinates: []string{"Issue.score"}}, []string{score}, 0},
+		{"a tag of the schema", gqlcache.Order{Tags: []string{"grid"}}, []string{grid}, 0},
+		{"a tag of entries", gqlcache.Order{Tags: []string{"{rows:members}"}}, []string{members}, 0},
+		{"a type", gqlcache.Order{Types: []string{"Issue"}}, []string{score, title}, 0},
+		{"a row", gqlcache.Order{Rows: []string{"issues:" + strings.ToUpper(bug)}}, []string{score, title, members}, 0},
+		{"a row of two keys", gqlcache.Order{Rows: []string{"members:account_id=" + ann + ",project_key=core"}}, []string{members}, 0},
+		{"a row that is not there", gqlcache.Order{Rows: []string{"projects:none"}}, []string{members}, 0},
+		{"several", gqlcache.Order{Tags: []string{"grid"}, Coordinates: []string{"Issue.score"}}, []string{grid, score}, 0},
+	} {
+		for _, q := range all {
+			s.eventually(q+" is loaded although nothing changed", func() bool { loaded(q); return !loaded(q) })
+		}
+		n, err := s.orders().Evict(t.Context(), test.order)
+		if err != nil || n != test.n {
+			t.Errorf("%s: %d, %v; want %d", test.name, n, err, test.n)
+		}
+		for _, q := range all {
+			if got, want := loaded(q), slices.Contains(test.evicted, q); got != want {
+				t.Errorf("%s: %s is evicted: %v, want %v", test.name, q, got, want)
+			}
+		}
+	}
+
+	soft := gqlcache.Order{Coordinates: []string{"Query.grid"}, Soft: true}
+	s.eventually("the grid is loaded although nothing changed", func() bool { return !loaded(grid) })
+	revalidating := s.cache.Stats().Revalidating.Load()
+	if _, err := s.orders().Evict(t.Context(), soft); err != nil {
+		t.Fatal(err)
+	}
+	meter := s.cache.Meter("Query.grid")
+	missed := meter.Missed.Load()
+	refreshes := s.cache.Stats().Refreshes.Load()
+	ask(t, s.cached, ann, grid)
+	if s.cache.Stats().Revalidating.Load() == revalidating || meter.Missed.Load() != missed || s.cache.Stats().Refreshes.Load() == refreshes {
+		t.Error("the reader after a soft eviction waits, or nothing is loaded anew")
+	}
+	s.eventually("it stays soft", func() bool {
+		revalidating := s.cache.Stats().Revalidating.Load()
+		ask(t, s.cached, ann, grid)
+		return s.cache.Stats().Revalidating.Load() == revalidating
+	})
+
+	_, err := s.orders().Evict(t.Context(), gqlcache.Order{
+		Types: []string{"Nothing"}, Coordinates: []string{"Issue.nothing"}, Rows: []string{"nothing:1", "issues:x", "members:" + ann}, Tags: []string{"grid"},
+	})
+	if !errors.Is(err, gqlcache.ErrNames) || strings.Count(err.Error(), "\n") != 4 {
+		t.Errorf("names that nothing has: %v", err)
+	}
+	if loaded(grid) {
+		t.Error("an order with a fault evicted something")
+	}
+}

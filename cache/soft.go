@@ -1,0 +1,131 @@
+package cache
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxSoft bounds the names that are known to be evicted softly. One that does not fit is evicted for good.
+const maxSoft = 10_000
+
+// soft is the names that were evicted softly, each with the last moment: what was loaded before it is answered, and
+// loaded anew. Its zero value has none. It is safe for concurrent use.
+type soft struct {
+	newest atomic.Int64 // the last moment of all, in Unix nanoseconds; 0: there is none
+
+	mu sync.RWMutex
+	at map[string]time.Time
+}
+
+// room reports whether there is room for what an eviction names.
+func (s *soft) room(ev Eviction) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.at)+int(ev.size()) <= maxSoft //nolint:gosec // far below
+}
+
+// add notes what was evicted just now. Of more than fit, those noted longest ago are forgotten: what they name is answered
+// to its end.
+func (s *soft) add(ev Eviction) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == nil {
+		s.at = map[string]time.Time{}
+	}
+	for _, k := range ev.Keys {
+		s.at[string(k)] = now
+	}
+	for _, t := range ev.Tags {
+		s.at[string(t)] = now
+	}
+	for len(s.at) > maxSoft {
+		var oldest string
+		first := time.Unix(math.MaxInt32, 0)
+		for name, at := range s.at {
+			if at.Before(first) {
+				oldest, first = name, at
+			}
+		}
+		delete(s.at, oldest)
+	}
+	s.newest.Store(now.UnixNano())
+}
+
+// since reports whether there was any soft eviction since a moment.
+func (s *soft) since(loaded time.Time) bool { return loaded.UnixNano() <= s.newest.Load() }
+
+// named reports whether a name was evicted softly since a moment. The caller holds mu.
+func (s *soft) named(name string, loaded time.Time) bool {
+	at, ok := s.at[name]
+	return ok && !loaded.After(at)
+}
+
+// softened reports whether an entry of the item was evicted softly.
+func (c *Cache) softened(item *Item, e *Entry) bool {
+	if !c.soft.since(e.Loaded) {
+		return false
+	}
+	c.soft.mu.RLock()
+	defer c.soft.mu.RUnlock()
+	if c.soft.named(string(item.Key), e.Loaded) {
+		return true
+	}
+	for _, tags := range [][]Tag{item.Tags, e.Tags} {
+		for _, t := range tags {
+			if c.soft.named(string(t), e.Loaded) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Softened reports whether one of the names, which are keys and tags, was evicted softly after a moment: then what
+// was made of them before is to be made anew.
+func (c *Cache) Softened(names []string, made time.Time) bool {
+	if !c.soft.since(made) {
+		return false
+	}
+	c.soft.mu.RLock()
+	defer c.soft.mu.RUnlock()
+	for _, name := range names {
+		if c.soft.named(name, made) {
+			return true
+		}
+	}
+	return false
+}
+
+// forever is longer than any age.
+const forever = 100 * 365 * 24 * time.Hour
+
+// held is how many of the keys memory or the shared tier holds.
+func (c *Cache) held(ctx context.Context, keys []Key) (n int) {
+	var ask []Item
+	now := time.Now()
+	for _, k := range keys {
+		switch {
+		case c.memory.Peek(k, now) != nil:
+			n++
+		case c.shared != nil:
+			ask = append(ask, Item{Key: k, MaxAge: forever})
+		}
+	}
+	if len(ask) == 0 {
+		return n
+	}
+	_ = c.askShared(ctx, func(ctx context.Context) error {
+		entries, err := c.shared.Get(ctx, ask)
+		for _, e := range entries {
+			if e != nil {
+				n++
+			}
+		}
+		return err
+	})
+	return n
+}
