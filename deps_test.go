@@ -16,7 +16,7 @@ import (
 // a row may not exist.
 var arrows = map[string][]string{
 	"fieldcache":                 {everything},
-	"fieldcache/graph":           {"fieldcache/graph/generated", "fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/dataloader", "fieldcache/db", "fieldcache/cache"},
+	"fieldcache/graph":           {"fieldcache/graph/generated", "fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/dataloader", "fieldcache/db", "fieldcache/cache", "fieldcache/cache/apierror"},
 	"fieldcache/graph/generated": {"fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/db"},
 	"fieldcache/graph/model":     {"fieldcache/graph/scalar", "fieldcache/db"},
 	"fieldcache/graph/scalar":    {},
@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"fieldcache/bench":           {},
 	"fieldcache/cache":           {},
 	"fieldcache/cache/answers":   {"fieldcache/cache"},
+	"fieldcache/cache/apierror":  {},
 	"fieldcache/cache/gqlcache": {"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/outbox", "fieldcache/cache/policy",
 		"fieldcache/cache/gqlcache/internal/gotype"},
 	"fieldcache/cache/gqlcache/internal/gotype": {"fieldcache/cache"},
@@ -40,9 +41,9 @@ var arrows = map[string][]string{
 	"fieldcache/playground/browsertest":         {},
 	"fieldcache/internal/chaos":                 {},
 	"fieldcache/internal/config":                {},
-	"fieldcache/internal/cli":                   {"fieldcache/internal/config", "fieldcache/internal/serve", "fieldcache/db", "fieldcache/db/fixtures", "fieldcache/internal/top"},
+	"fieldcache/internal/cli":                   {"fieldcache/internal/config", "fieldcache/internal/serve", "fieldcache/cache/apierror", "fieldcache/db", "fieldcache/db/fixtures", "fieldcache/internal/top"},
 	"fieldcache/internal/serve": {"fieldcache/internal/config", "fieldcache/internal/fastpath", "fieldcache/internal/operator", "fieldcache/graph", "fieldcache/playground",
-		"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore", "fieldcache/cache/outbox"},
+		"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/apierror", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore", "fieldcache/cache/outbox"},
 	"fieldcache/internal/fastpath":    {},
 	"fieldcache/internal/operator":    {"fieldcache/cache"},
 	"fieldcache/internal/testservers": {},

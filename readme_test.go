@@ -22,6 +22,7 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 
 	"fieldcache/cache"
+	"fieldcache/cache/apierror"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/redisstore"
@@ -209,6 +210,11 @@ func TestReadme(t *testing.T) {
 		table, _, _ := strings.Cut("| variable | default |"+after, "\n\n")
 		if strings.TrimSpace(table) != strings.TrimSpace(config.Table()) {
 			t.Error("README.md's table of variables is not what `go run . variables` prints")
+		}
+	})
+	t.Run("errors", func(t *testing.T) {
+		if !strings.Contains(read(t, "docs/errors.md"), apierror.Table()) {
+			t.Error("docs/errors.md does not have the table that `go run . errors` prints")
 		}
 	})
 	t.Run("code", func(t *testing.T) {

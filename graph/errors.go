@@ -12,19 +12,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"fieldcache/cache"
+	"fieldcache/cache/apierror"
 	"fieldcache/db"
-)
-
-// coded is an error with a code of the contract.
-type coded struct{ code, message string }
-
-func (e *coded) Error() string { return e.message }
-
-var (
-	errUnauthenticated = &coded{"UNAUTHENTICATED", "Sign in first: this needs a token in the Authorization header."}
-	errForbidden       = &coded{"FORBIDDEN", "Your token does not allow this."}
-	errTimeout         = &coded{"TIMEOUT", "The request took longer than the server allows."}
-	errGone            = &coded{"CLIENT_CLOSED_REQUEST", "The client closed the connection before the response was ready."}
 )
 
 // gone is the error for a row that vanished while the operation was under way.
@@ -43,12 +32,11 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		shown := graphql.DefaultErrorPresenter(ctx, err)
 		var (
 			refusal *db.Error
-			own     *coded
+			own     apierror.Error
 		)
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled) && !errors.As(err, &own) && (!errors.As(err, &refusal) || failed(refusal)):
-			shown.Message = errGone.message
-			code(shown, errGone.code)
+			show(shown, apierror.ClientClosed)
 		case errors.As(err, &refusal):
 			if (failed(refusal) || refusal.Uncertain) && tell.Allow() {
 				log.WarnContext(ctx, "the database did not do what was asked", "path", shown.Path.String(), "error", err)
@@ -62,24 +50,20 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 				shown.Extensions["uncertain"] = true
 			}
 		case errors.As(err, &own):
-			shown.Message = own.message
-			code(shown, own.code)
+			show(shown, own)
 		case errors.Is(err, cache.ErrSlowSource):
-			shown.Message = "The database does not answer at the moment; please try again."
-			code(shown, kindCode(db.ErrUnavailable))
+			show(shown, apierror.SlowSource)
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), ctx.Err() != nil:
-			shown.Message = errTimeout.message
-			code(shown, errTimeout.code)
+			show(shown, apierror.Timeout)
 		case shown.Extensions["code"] != nil:
 			// gqlgen's own, about the document or its variables.
 		default:
 			id := rand.Text()
 			log.ErrorContext(ctx, "a field failed", "id", id, "path", shown.Path.String(), "error", err, "stack", stackOf(err))
-			shown.Message = "Something went wrong here; the server's log has it under the id."
+			show(shown, apierror.Internal)
 			if value := (interface{ ClientMessage() string })(nil); errors.As(err, &value) {
 				shown.Message = value.ClientMessage()
 			}
-			code(shown, "INTERNAL")
 			shown.Extensions["id"] = id
 		}
 		return shown
@@ -95,18 +79,24 @@ func code(e *gqlerror.Error, c string) {
 	e.Extensions = map[string]any{"code": c}
 }
 
+// show gives an error the message and the code of a row of the table.
+func show(e *gqlerror.Error, row apierror.Error) {
+	e.Message = row.Message
+	code(e, row.Code)
+}
+
 func kindCode(kind error) string {
 	switch kind {
 	case db.ErrNotFound:
-		return "NOT_FOUND"
+		return apierror.NotFound.Code
 	case db.ErrConflict:
-		return "CONFLICT"
+		return apierror.Conflict.Code
 	case db.ErrUnavailable:
-		return "UNAVAILABLE"
+		return apierror.Unavailable.Code
 	case db.ErrTimeout:
-		return errTimeout.code
+		return apierror.Timeout.Code
 	}
-	return "BAD_USER_INPUT"
+	return apierror.BadInput.Code
 }
 
 // recovered turns a resolver's panic into an error that [present] hides.

@@ -9,6 +9,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/graph/generated"
 	"fieldcache/graph/model"
 )
@@ -38,20 +39,18 @@ func (l Limits) MutateOperationContext(_ context.Context, oc *graphql.OperationC
 	m.set(oc.Operation.SelectionSet, 1)
 	switch {
 	case m.tooDeep:
-		return tooMuch("DEPTH_LIMIT_EXCEEDED", "the operation nests its fields more than %d deep", l.MaxDepth)
+		return refuse(apierror.TooDeep.With(l.MaxDepth))
 	case m.aliases > l.MaxAliases:
-		return tooMuch("ALIAS_LIMIT_EXCEEDED", "the operation uses more than %d aliases", l.MaxAliases)
+		return refuse(apierror.TooManyAliases.With(l.MaxAliases))
 	case m.introspects && l.closed:
-		err := gqlerror.Errorf("introspection is turned off: the server does not tell its schema")
-		errcode.Set(err, errcode.ValidationFailed)
-		return err
+		return refuse(apierror.NoIntrospection)
 	}
 	return nil
 }
 
-func tooMuch(code, format string, limit int) *gqlerror.Error {
-	err := gqlerror.Errorf(format, limit)
-	errcode.Set(err, code)
+func refuse(e apierror.Error) *gqlerror.Error {
+	err := &gqlerror.Error{Message: e.Message}
+	errcode.Set(err, e.Code)
 	return err
 }
 

@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/db"
 )
 
@@ -37,9 +38,9 @@ func (v Viewer) is(user int64) error {
 	case v.Open || v.Admin || v.ID == user:
 		return nil
 	case v.ID == 0:
-		return errUnauthenticated
+		return apierror.Unauthenticated
 	}
-	return errForbidden
+	return apierror.Forbidden
 }
 
 // admin refuses everyone but admins.
@@ -63,7 +64,7 @@ func (r *Resolver) actor(ctx context.Context, field string, named *string) (int6
 		return v.ID, nil
 	}
 	if !v.Open {
-		return 0, errUnauthenticated
+		return 0, apierror.Unauthenticated
 	}
 	id, err := r.DB.FirstUser(ctx)
 	if err == nil && id == 0 {

@@ -18,7 +18,7 @@ func fallback() http.Handler {
 	playground.Handler("fieldcache", "/graphql", playground.WithStoragePrefix("fieldcache:"))(&page, nil)
 	return site{
 		files:  map[string]file{"/": newFile("index.html", page.Bytes())},
-		policy: fallbackPolicy(page.String()),
+		policy: fallbackPolicy(page.String()), missing: playgroundMissing, readOnly: playgroundReadOnly,
 	}
 }
 

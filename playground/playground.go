@@ -76,13 +76,18 @@ const (
 	operatorPage   = "operator.html"
 )
 
+// What is said of another path, and of another method, beside the playground.
+const (
+	playgroundMissing  = "nothing here: the playground is at /, GraphQL at /graphql"
+	playgroundReadOnly = "the playground is read by GET; send GraphQL operations to /graphql"
+)
+
 func newHandler(files fs.FS) http.Handler {
 	if !built(files) {
 		return fallback()
 	}
 	return newSite(files, playgroundPage, site{
-		policy: policy, missing: "nothing here: the playground is at /, GraphQL at /graphql",
-		readOnly: "the playground is read by GET; send GraphQL operations to /graphql",
+		policy: policy, missing: playgroundMissing, readOnly: playgroundReadOnly,
 	})
 }
 

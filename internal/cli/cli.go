@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/internal/config"
 	"fieldcache/internal/serve"
 )
@@ -118,6 +119,10 @@ func newRootCommand(sys System) *cobra.Command {
 		&cobra.Command{
 			Use: "variables", Short: "Print the table of variables in Markdown", Args: cobra.NoArgs, Hidden: true,
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), config.Table()) },
+		},
+		&cobra.Command{
+			Use: "errors", Short: "Print the table of errors in Markdown", Args: cobra.NoArgs, Hidden: true,
+			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), apierror.Table()) },
 		})
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [command]", Short: "Tell about a command",

@@ -14,6 +14,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-json-experiment/json"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/graph"
 	"fieldcache/internal/config"
 )
@@ -51,17 +52,17 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 		if errors.Is(err, errNoKeys) {
 			a.log.ErrorContext(r.Context(), "token not checked", "error", err)
 			w.Header().Set("Retry-After", "5")
-			writeError(w, http.StatusServiceUnavailable, "INTERNAL", "Tokens cannot be checked at the moment; please try again.")
+			writeError(w, apierror.TokensUnavailable)
 			return
 		}
 		if err != nil {
 			a.log.InfoContext(r.Context(), "token refused", "error", err)
-			message := "The token is not valid."
+			shown := apierror.InvalidToken
 			if errors.Is(err, errExpired) {
-				message = "The token has expired."
+				shown = apierror.ExpiredToken
 			}
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
-			writeError(w, http.StatusUnauthorized, "UNAUTHENTICATED", message)
+			writeError(w, shown)
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(graph.WithViewer(r.Context(), viewer)))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/internal/config"
 )
 
@@ -71,8 +72,7 @@ func (h *hosts) wrap(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.allow(r.Host) {
 			log.InfoContext(r.Context(), "request refused: ALLOWED_HOSTS does not list its Host", "host", r.Host)
-			writeError(w, http.StatusMisdirectedRequest, "BAD_REQUEST",
-				"This server does not answer for the host in the request. ALLOWED_HOSTS lists the hosts that it answers for.")
+			writeError(w, apierror.BadHost)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 	"fieldcache/internal/config"
 )
 
@@ -151,11 +152,11 @@ func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, be
 	if begun {
 		panic(http.ErrAbortHandler)
 	}
-	writeError(w, http.StatusInternalServerError, "INTERNAL", "Something went wrong here; the log knows it as "+requestID(ctx)+".")
+	writeError(w, apierror.InternalRequest)
 }
 
 // writeError answers with one error in the shape of GraphQL, for what fails before or beside GraphQL.
-func writeError(w http.ResponseWriter, status int, code, message string) {
+func writeError(w http.ResponseWriter, e apierror.Error) {
 	type extensions struct {
 		Code string `json:"code"`
 	}
@@ -164,7 +165,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 		Extensions extensions `json:"extensions"`
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	writeJSON(w, status, map[string][]graphqlError{"errors": {{message, extensions{code}}}})
+	writeJSON(w, e.Status, map[string][]graphqlError{"errors": {{e.Message, extensions{e.Code}}}})
 }
 
 // writeJSON answers with v. A client that is gone is no fault of anybody's.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/cors"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/internal/config"
 	"fieldcache/playground"
 )
@@ -17,7 +18,7 @@ func newPublicHandler(cfg config.Config, graphql http.Handler) http.Handler {
 		mux.Handle("/", playground.Handler())
 	} else {
 		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-			writeError(w, http.StatusNotFound, "NOT_FOUND", "Nothing is here; GraphQL is at /graphql.")
+			writeError(w, apierror.NoRoute)
 		})
 	}
 	return mux
