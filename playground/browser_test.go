@@ -5,8 +5,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/chromedp/chromedp/kb"
 
 	"fieldcache/playground/browsertest"
 )
@@ -24,9 +30,25 @@ const introspection = `{"data": {"__schema": {
 	]
 }}}`
 
+// report is extensions.cache of a gateway that had half of a response in memory.
+const report = `{"cache": [
+	{"path": ["hello"], "coordinate": "Query.hello", "key": "greeting:1", "tier": "memory", "status": "hit",
+		"age": 7, "ttl": 3000, "scope": "public", "tags": ["{Greeting}"], "truth": "rows"},
+	{"path": ["hello"], "coordinate": "Query.hello", "key": "greeting:2", "tier": "database", "status": "miss",
+		"age": 0, "ttl": 300, "scope": "private", "tags": ["{Greeting}"], "unstored": "evicted meanwhile"}
+]}`
+
+// traffic counts what a gateway sent.
+type traffic struct {
+	bytes    atomic.Int64  // of all bodies
+	checking chan struct{} // closed once the worker that checks operations was sent, which the page asks for last
+}
+
 // gateway serves the playground, and a GraphQL endpoint that greets.
-func gateway(t *testing.T) string {
+func gateway(t *testing.T) (address string, sent *traffic) {
 	t.Helper()
+	sent = &traffic{checking: make(chan struct{})}
+	checking := sync.OnceFunc(func() { close(sent.checking) })
 	mux := http.NewServeMux()
 	mux.Handle("/", Handler())
 	mux.HandleFunc("POST /graphql", func(w http.ResponseWriter, r *http.Request) {
@@ -38,27 +60,46 @@ func gateway(t *testing.T) string {
 		w.Header().Set("Content-Type", "application/graphql-response+json")
 		w.Header().Set("Cache-Status", "fieldcache; hit; ttl=41")
 		answer := `{"data": {"hello": "greetings"}}`
-		if request.OperationName == "IntrospectionQuery" {
+		switch {
+		case request.OperationName == "IntrospectionQuery":
 			answer = introspection
+		case r.Header.Get("Cache-Debug") == "1":
+			answer = `{"data": {"hello": "greetings"}, "extensions": ` + report + `}`
 		}
 		if _, err := w.Write([]byte(answer)); err != nil {
 			t.Errorf("answer the playground: %v", err)
 		}
 	})
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux.ServeHTTP(counting{w, &sent.bytes}, r)
+		if strings.HasPrefix(r.URL.Path, "/assets/graphql.worker-") {
+			checking()
+		}
+	}))
 	t.Cleanup(server.Close)
-	return server.URL + "/"
+	return server.URL + "/", sent
+}
+
+// counting counts the bytes of a body as they are sent.
+type counting struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (c counting) Write(b []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(b)
+	c.sent.Add(int64(n))
+	return n, err
 }
 
 func TestInBrowser(t *testing.T) {
 	t.Parallel()
-	if !Built() {
-		t.Fatal("the playground is not built: run npm ci && npm run build in playground/, then test again")
-	}
+	needBuild(t)
 	for name, dark := range map[string]bool{"light": false, "dark": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			page := browsertest.Open(t, gateway(t), browsertest.Options{Dark: dark})
+			address, _ := gateway(t)
+			page := browsertest.Open(t, address, browsertest.Options{Dark: dark})
 			page.WaitReady()
 			page.Wait("the editor to be "+name, fmt.Sprintf(
 				`document.querySelector('.monaco-editor').classList.contains('vs-dark') === %t`, dark))
@@ -96,12 +137,11 @@ func TestInBrowser(t *testing.T) {
 // TestExampleTabs opens each of the examples.
 func TestExampleTabs(t *testing.T) {
 	t.Parallel()
-	if !Built() {
-		t.Fatal("the playground is not built: run npm ci && npm run build in playground/, then test again")
-	}
-	page := browsertest.Open(t, gateway(t), browsertest.Options{})
+	needBuild(t)
+	address, _ := gateway(t)
+	page := browsertest.Open(t, address, browsertest.Options{})
 	page.WaitReady()
-	for _, title := range []string{"Products", "ChangeUser", "SetStock", "Search", "SignedIn", "User"} {
+	for _, title := range []string{"Hit", "MixedAges", "Evict", "Psql", "SignedIn", "Miss"} {
 		page.Tab(title)
 		page.Wait("the operation "+title, fmt.Sprintf(
 			`document.querySelector('.graphiql-query-editor .view-lines').innerText.replaceAll('\u00a0', ' ').match(/(query|mutation) %s\b/) !== null`, title))
@@ -109,5 +149,124 @@ func TestExampleTabs(t *testing.T) {
 	}
 	if problems := page.Problems(); len(problems) > 0 {
 		t.Errorf("problems:\n%s", strings.Join(problems, "\n"))
+	}
+}
+
+// TestFirstLoad bounds what a first visit transfers until the operation can be typed, coloured and run: the page with its editor and
+// workers, compressed. The panel comes behind that.
+func TestFirstLoad(t *testing.T) {
+	t.Parallel()
+	needBuild(t)
+	address, sent := gateway(t)
+	page := browsertest.Open(t, address, browsertest.Options{})
+	page.Wait("the panel", `document.querySelector('.cache-panel') !== null`)
+	page.WaitReady()
+	<-sent.checking
+	const most = 1_500_000
+	if got := sent.bytes.Load(); got > most {
+		t.Errorf("the first visit transferred %d bytes, want %d at most", got, most)
+	} else {
+		t.Logf("the first visit transferred %d bytes", got)
+	}
+	if split := page.Eval(`String(performance.getEntriesByType('resource').some((e) => /assets\/panel-.*\.js$/.test(e.name)))`); split != "true" {
+		t.Error("the panel is no file of its own")
+	}
+}
+
+// TestModel runs the tests of what the panel shows, which need no browser.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	needBuild(t)
+	if output, err := exec.Command("npm", "test").CombinedOutput(); err != nil {
+		t.Errorf("npm test: %v\n%s", err, output)
+	}
+}
+
+func needBuild(t *testing.T) {
+	t.Helper()
+	if !Built() {
+		t.Fatal("the playground is not built: run npm ci && npm run build in playground/, then test again")
+	}
+}
+
+// axe is the text of axe-core, and what of the page it is not asked about: Monaco's colours and GraphiQL's tabs, which hold
+// their button to close.
+func axe(t *testing.T) (source string, exclude []string) {
+	t.Helper()
+	text, err := os.ReadFile("node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("%v: run npm ci in playground/, then test again", err)
+	}
+	return string(text), []string{".monaco-editor", ".graphiql-tab"}
+}
+
+func TestPanel(t *testing.T) {
+	t.Parallel()
+	needBuild(t)
+	tests := map[string]browsertest.Options{
+		"light":  {},
+		"dark":   {Dark: true},
+		"narrow": {Width: 380, Height: 800},
+	}
+	for name, options := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			source, exclude := axe(t)
+			address, _ := gateway(t)
+			page := browsertest.Open(t, address, options)
+			page.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
+			if options.Width > 0 {
+				page.Click(".answer-open")
+			}
+			page.Wait("the panel", `document.querySelector('.cache-welcome') !== null`)
+			page.Click(".cache-header button")
+			page.Wait("the sentence", `document.querySelector('.cache-sentence')?.innerText === '1 of 2 parts from the cache'`)
+			for _, want := range []string{"greeting:1", "memory hit", "7 s old", "rows", "database miss", "private", "evicted meanwhile", "Query.hello decides it"} {
+				page.Wait(want, fmt.Sprintf(`document.querySelector('.cache-panel').innerText.includes(%q)`, want))
+			}
+			if answer := page.Eval(`document.querySelector('.graphiql-response .view-lines').innerText`); strings.Contains(answer, "extensions") {
+				t.Errorf("the report, which the panel asked for, is in the response: %s", answer)
+			}
+
+			// The bars drain while one looks: in words, second by second.
+			page.Wait("a second less", `/^4 min \d+ s left$/.test(document.querySelector('.cache-lasting .cache-left').innerText)`)
+
+			page.Click(".cache-headers summary")
+			page.Wait("the headers", `document.querySelector('.cache-headers').innerText.includes('The whole response was in memory')`)
+			page.Click(".cache-header button")
+			page.Wait("the comparison", `document.querySelector('[aria-label="Compared with the last run"]') !== null`)
+			for _, found := range page.Axe(source, exclude...) {
+				t.Error(found)
+			}
+			if wide := page.Eval(`String(document.documentElement.scrollWidth > innerWidth)`); wide != "false" {
+				t.Error("the page is wider than its window")
+			}
+			for _, problem := range page.Problems() {
+				t.Error(problem)
+			}
+		})
+	}
+}
+
+// TestPanelByKeyboard walks through the rows of the panel and closes one.
+func TestPanelByKeyboard(t *testing.T) {
+	t.Parallel()
+	needBuild(t)
+	address, _ := gateway(t)
+	page := browsertest.Open(t, address, browsertest.Options{})
+	page.WaitReady()
+	page.Click(`.graphiql-sidebar button[aria-label="Show Cache"]`)
+	page.Click(".cache-header button")
+	page.Wait("rows", `document.querySelectorAll('.cache-row').length === 3`)
+	page.Eval(`document.querySelector('.cache-row').focus() ?? ''`)
+	page.Type(kb.ArrowDown)
+	page.Wait("the next row to have the focus", `document.activeElement.getAttribute('aria-label')?.startsWith('#1, greeting:1, hit from memory')`)
+	page.Type(kb.ArrowUp)
+	page.Type(kb.ArrowLeft)
+	page.Wait("the field to be closed", `document.querySelectorAll('.cache-row').length === 1`)
+	page.Type(kb.ArrowRight)
+	page.Wait("the field to be open", `document.querySelectorAll('.cache-row').length === 3`)
+	for _, problem := range page.Problems() {
+		t.Error(problem)
 	}
 }

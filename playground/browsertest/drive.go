@@ -1,9 +1,11 @@
 package browsertest
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/chromedp/chromedp"
@@ -84,4 +86,29 @@ func (p *Page) Screenshot(name string) {
 		}
 		return os.WriteFile(name, image, 0o644)
 	})
+}
+
+// Axe checks what the page shows for accessibility and returns what is wrong, a line for each rule and element. source
+// is the text of axe-core; exclude is what is left out, as CSS selectors.
+func (p *Page) Axe(source string, exclude ...string) []string {
+	p.t.Helper()
+	p.Eval(source + "\n;''")
+	list, err := json.Marshal(exclude)
+	if err != nil {
+		p.t.Fatalf("exclude %q: %v", exclude, err)
+	}
+	p.Eval(`(() => {
+		window.axeFound = undefined;
+		axe.run({ exclude: ` + string(list) + ` }, { resultTypes: ['violations'] }).then(
+			({ violations }) => { window.axeFound = violations.flatMap((v) =>
+				v.nodes.map((n) => v.id + ': ' + n.target.join(' ') + ': ' + (n.any[0] ?? n.all[0] ?? n.none[0])?.message)); },
+			(error) => { window.axeFound = ['axe failed: ' + error]; });
+		return '';
+	})()`)
+	p.Wait("axe", `window.axeFound !== undefined`)
+	found := p.Eval(`window.axeFound.join('\n')`)
+	if found == "" {
+		return nil
+	}
+	return strings.Split(found, "\n")
 }

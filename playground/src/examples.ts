@@ -2,43 +2,36 @@ type Example = { query: string; variables?: string; headers?: string };
 
 /** What the headers editor holds in every tab that has nothing of its own. */
 export const defaultHeaders = `{
-  // What the cache did, in extensions.cache.
-  "Cache-Debug": "1",
   // From: fieldcache token --user 42
-  // "Authorization": "Bearer <token>",
+  // "Authorization": "Bearer <token>"
 }`;
 
 /**
- * The tabs of a first visit; each is named after its operation. The first one has no variables,
- * because GraphiQL does not show those of the tab that it begins with.
+ * The tabs of a first visit: what the cache does, in five steps, and what it does for who is signed in. Each is named after its operation.
+ * The first one has no variables, because GraphiQL does not show those of the tab that it begins with.
  */
 export const examples: Example[] = [
   {
-    query: `# Run this twice: the second answer comes from
-# the cache. extensions.cache says so for each
-# part.
-#
-# user:42 is kept for a minute, a country for a
-# day, a price for five minutes; the answer for
-# as long as the shortest-lived of its parts.
-query User {
+    query: `# 1. Miss
+# Run this. Nobody asked before, so each part is read from the database.
+# The Cache panel has one row for each, and shows how long it stays.
+query Miss {
   user(id: 42) {
-    id
     name
     country {
       name
     }
-    reviews(first: 3) {
+    reviews(first: 2) {
       totalCount
       nodes {
         rating
-        body
         product {
           name
           price {
             amount
             currency
           }
+          stock
         }
       }
     }
@@ -47,65 +40,58 @@ query User {
 `,
   },
   {
-    query: `# A product is kept under a key for each lifetime:
-#   product:7          an hour
-#   {product:7}:price  five minutes
-#   {product:7}:stock  thirty seconds
-# Run this again after half a minute: of all that,
-# the stock alone is read anew.
-query Products($first: Int!, $after: String) {
-  products(first: $first, after: $after) {
-    totalCount
+    query: `# 2. Hit
+# Other words, the same things: run this within half a minute, and all of it comes from memory.
+query Hit {
+  customer: user(id: 42) {
+    id
+    name
+    bio
+    country {
+      code
+      name
+    }
+    reviews(first: 2) {
+      totalCount
+      nodes {
+        body
+        product {
+          name
+          stock
+        }
+      }
+    }
+  }
+}
+`,
+  },
+  {
+    query: `# 3. Mixed ages
+# A product has a key for each lifetime: product:7 an hour, {product:7}:price five minutes, {product:7}:stock half a minute.
+# Run this, wait until the stocks' bars are empty, and run it again: the stocks are read anew, in one statement, and nothing else.
+query MixedAges($first: Int!) {
+  products(first: $first) {
     nodes {
       id
       name
-      category
       price {
         amount
         currency
       }
       stock
-      averageRating
-    }
-    pageInfo {
-      hasNextPage
-      endCursor
     }
   }
 }
 `,
     variables: `{
-  "first": 7,
-  // The endCursor of the page before.
-  "after": null
+  "first": 7
 }`,
   },
   {
-    query: `# Evicts user:42 and no other user: run the tab
-# User before and after. extensions.cache names
-# the keys that were evicted.
-mutation ChangeUser($id: ID!, $input: UpdateUserInput!) {
-  updateUser(id: $id, input: $input) {
-    id
-    name
-    bio
-    updatedAt
-  }
-}
-`,
-    variables: `{
-  "id": 42,
-  "input": {
-    "bio": "Reads the labels first."
-  }
-}`,
-  },
-  {
-    query: `# Evicts {product:7}:stock, and leaves product:7
-# and {product:7}:price where they are: run the
-# tab Products afterwards, and only that stock
-# is read anew.
-mutation SetStock($productId: ID!, $stock: Int!) {
+    query: `# 4. A mutation evicts
+# This one makes the stock of product 7 untrue, and neither its name nor its price.
+# When you see the response, the key is gone everywhere. Run MixedAges afterwards.
+mutation Evict($productId: ID!, $stock: Int!) {
   setStock(productId: $productId, stock: $stock) {
     id
     name
@@ -119,40 +105,32 @@ mutation SetStock($productId: ID!, $stock: Int!) {
 }`,
   },
   {
-    query: `# Which ids were found is kept for thirty seconds.
-# What they stand for comes from the keys that
-# the other tabs use, so that a change to a user
-# shows here at once.
-query Search($text: String!) {
-  search(text: $text, first: 5) {
-    __typename
-    ... on User {
-      id
-      name
+    query: `# 5. psql evicts
+# A write that goes around the gateway evicts as well. Run this, and paste into a terminal
+#
+# psql "$DATABASE_URL" -c "UPDATE products SET stock = stock + 1 WHERE id = 7"
+#
+# Then run this again: the panel tells what was evicted, and how long it would still have lived.
+# (With the embedded database: sqlite3 fieldcache.db, and the same statement.)
+query Psql {
+  product(id: 7) {
+    name
+    price {
+      amount
     }
-    ... on Product {
-      id
-      name
-      price {
-        amount
-        currency
-      }
-    }
+    stock
+    averageRating
   }
 }
 `,
-    variables: `{
-  "text": "a"
-}`,
   },
   {
-    query: `# Needs a token in the headers below:
-#   fieldcache token --user 42
-# prints one. It is forgotten when this page is
-# loaded again.
+    query: `# And what is private?
+# This needs a token in the headers below. Where the gateway has a JWT_SECRET, this prints one:
 #
-# The e-mail address and the orders are kept for
-# this viewer alone: extensions.cache says private.
+# fieldcache token --user 42
+#
+# E-mail and orders are stored for this viewer alone.
 query SignedIn {
   me {
     id
@@ -178,7 +156,6 @@ query SignedIn {
 }
 `,
     headers: `{
-  "Cache-Debug": "1",
   "Authorization": "Bearer <token>"
 }`,
   },

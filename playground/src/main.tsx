@@ -1,9 +1,19 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import 'graphiql/setup-workers/vite';
-import 'graphiql/style.css';
+// Not graphiql/style.css, which holds Monaco's styles and all fonts once more, as data: addresses.
+import '@graphiql/react/style.css';
+import '@graphiql/plugin-doc-explorer/style.css';
+import '@graphiql/plugin-history/style.css';
+import 'graphiql/graphiql.css';
+import '@fontsource/roboto/latin-400.css';
+import '@fontsource/roboto/latin-500.css';
+import '@fontsource/fira-code/latin-400.css';
 import './playground.css';
-import { Playground } from './playground';
+import { Playground } from './playground.tsx';
+import { deferJson } from './workers.ts';
+
+deferJson();
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>

@@ -1,58 +1,56 @@
-import { useState } from 'react';
-import { GraphiQL } from 'graphiql';
-import { createGraphiQLFetcher } from '@graphiql/toolkit';
-import { defaultHeaders, examples } from './examples';
-import { storage } from './storage';
+import { useEffect, useState } from 'react';
+import { pick, useGraphiQL } from '@graphiql/react';
+import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
+import { defaultHeaders, examples } from './examples.ts';
+import { newFetcher } from './fetcher.ts';
+import { Footer } from './footer.tsx';
+import { nothingOffered } from './cache/policies.ts';
+import { newCachePlugin } from './panel/plugin.tsx';
+import { Store } from './cache/store.ts';
+import { firstVisit, storage } from './storage.ts';
 
 // Beside the page, wherever a reverse proxy has put it.
 const url = new URL('graphql', document.baseURI).href;
 
-/** The response headers that tell what the cache did; GraphiQL itself shows none. */
-const shownHeaders = ['Cache-Status', 'Cache-Control', 'Age'];
+/** Narrower than this, the panel would hide the editor: it is opened by its button. */
+const wide = 900;
 
-/** GraphiQL with our examples, and under the answer what its headers say about the cache. */
+/** GraphiQL with our examples, a panel that shows what the cache did, and a line of it under the response. */
 export function Playground() {
-  const [answer, setAnswer] = useState('');
   // Made once: GraphiQL reads the schema anew whenever it is given another fetcher.
-  const [fetcher] = useState(() =>
-    createGraphiQLFetcher({
-      url,
-      enableIncrementalDelivery: false,
-      schemaFetcher: createGraphiQLFetcher({ url }),
-      fetch: async (input, init) => {
-        setAnswer('');
-        const response = await fetch(input, init);
-        setAnswer(describe(response));
-        return response;
-      },
-    }),
-  );
+  const [{ store, fetcher, plugins, cache, greet }] = useState(() => {
+    const store = new Store();
+    const offer = Promise.resolve(nothingOffered);
+    const cache = newCachePlugin({ store, offer, url });
+    return { store, fetcher: newFetcher(url, store, offer), cache, plugins: [cache, HISTORY_PLUGIN], greet: firstVisit() && innerWidth >= wide };
+  });
   return (
     <GraphiQL
       fetcher={fetcher}
       storage={storage}
+      plugins={plugins}
+      visiblePlugin={greet ? cache : undefined}
       defaultTabs={examples}
       defaultHeaders={defaultHeaders}
-      defaultEditorToolsVisibility="headers"
+      defaultEditorToolsVisibility={false}
       // Headers hold tokens, and what is in the local storage stays there for any script to read.
       shouldPersistHeaders={false}
       showPersistHeadersSettings={false}
     >
-      <GraphiQL.Logo>fieldcache</GraphiQL.Logo>
+      <GraphiQL.Logo>
+        <h1 className="logo">fieldcache</h1>
+      </GraphiQL.Logo>
       <GraphiQL.Footer>
-        <output className="answer" aria-label="Response headers">
-          {answer}
-        </output>
+        <Footer store={store} />
+        <WrapLines />
       </GraphiQL.Footer>
     </GraphiQL>
   );
 }
 
-function describe(response: Response): string {
-  const lines = [`HTTP ${response.status}`];
-  for (const name of shownHeaders) {
-    const value = response.headers.get(name);
-    if (value !== null) lines.push(`${name}: ${value}`);
-  }
-  return lines.join('\n');
+/** Wraps long lines of operations, as GraphiQL does those of responses: beside a panel, the editor is narrow. */
+function WrapLines() {
+  const { queryEditor } = useGraphiQL(pick('queryEditor'));
+  useEffect(() => queryEditor?.updateOptions({ wordWrap: 'on' }), [queryEditor]);
+  return null;
 }

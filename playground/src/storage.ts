@@ -17,6 +17,13 @@ export const storage = {
   },
 };
 
+/** Reports whether GraphiQL has never been here, and gives a plugin a little more room then than GraphiQL would. */
+export function firstVisit(): boolean {
+  if (local.getItem('graphiql:visiblePlugin') !== null) return false;
+  local.setItem('graphiql:docExplorerFlex', '0.45');
+  return true;
+}
+
 function withoutHeaders(history: string): string {
   return JSON.stringify(JSON.parse(history), (key, value) => (key === 'headers' ? undefined : value));
 }

@@ -1,0 +1,113 @@
+/** What a part was answered from. */
+export type Tier = 'memory' | 'redis' | 'database';
+
+/** How a part was answered. The server may know more words than this page. */
+export type Status = 'hit' | 'miss' | 'stale' | 'swr' | 'bypass' | 'collapsed' | (string & {});
+
+export type Path = readonly (string | number)[];
+
+/** One thing that a field of the operation read. Ages and times to live are in seconds, at the time of the response. */
+export interface Part {
+  path: Path;
+  coordinate: string;
+  key: string;
+  tier: Tier;
+  status: Status;
+  age?: number;
+  ttl?: number;
+  scope: 'public' | 'private';
+  tags: readonly string[];
+  /** What is known of the value's truth: rows, observed, tags, or ttl. */
+  truth?: string;
+  /** Why it was not stored in every tier. */
+  unstored?: string;
+}
+
+/** What a field of a mutation evicted. */
+export interface Evicted {
+  path: Path;
+  coordinate: string;
+  keys: readonly string[];
+  tags: readonly string[];
+}
+
+/** How the response may be stored by a client, had it not carried the report, and what decided that. */
+export interface Decision {
+  cacheControl: string;
+  maxAgeFrom?: string;
+  scopeFrom?: string;
+}
+
+/** `extensions.cache` and what comes along with it. */
+export interface Report {
+  parts: readonly Part[];
+  evicted: readonly Evicted[];
+  decision?: Decision;
+  /** How many statements the operation sent to the database. */
+  statements?: number;
+}
+
+/** Reads the extensions of a response. Returns null where they hold no report: nobody asked for one. */
+export function readReport(extensions: unknown): Report | null {
+  if (!isRecord(extensions) || !('cache' in extensions)) return null;
+  const parts: Part[] = [];
+  const evicted: Evicted[] = [];
+  for (const entry of list(extensions.cache)) {
+    if (!isRecord(entry)) continue;
+    const at = { path: list(entry.path).filter(isStep), coordinate: text(entry.coordinate) };
+    if (entry.evicted !== undefined || entry.evictedTags !== undefined) {
+      evicted.push({ ...at, keys: list(entry.evicted).map(text), tags: list(entry.evictedTags).map(text) });
+    }
+    if (entry.tier === undefined && entry.status === undefined) continue;
+    parts.push({
+      ...at,
+      key: text(entry.key),
+      tier: entry.tier === 'memory' || entry.tier === 'redis' ? entry.tier : 'database',
+      status: text(entry.status),
+      age: number(entry.age),
+      ttl: number(entry.ttl),
+      scope: entry.scope === 'private' ? 'private' : 'public',
+      tags: list(entry.tags).map(text),
+      truth: text(entry.truth) || undefined,
+      unstored: text(entry.unstored) || undefined,
+    });
+  }
+  return { parts, evicted, ...readPolicy(extensions.cachePolicy) };
+}
+
+function readPolicy(policy: unknown): Pick<Report, 'decision' | 'statements'> {
+  if (!isRecord(policy)) return {};
+  return {
+    statements: number(policy.statements),
+    decision: {
+      cacheControl: text(policy.cacheControl),
+      maxAgeFrom: text(policy.maxAgeFrom) || undefined,
+      scopeFrom: text(policy.scopeFrom) || undefined,
+    },
+  };
+}
+
+/** Reports whether a part was answered from a cache. */
+export function cached(part: Part): boolean {
+  return part.tier !== 'database';
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isStep(value: unknown): value is string | number {
+  return typeof value === 'string' || typeof value === 'number';
+}
+
+function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+}

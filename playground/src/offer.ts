@@ -1,0 +1,35 @@
+import { nothingOffered, type Offer } from './cache/policies.ts';
+import { isRecord } from './cache/report.ts';
+
+/** Beside the GraphQL endpoint: what the schema says about caching, and evictions by hand. */
+const path = '/cache';
+
+/** Asks what the server offers. An older server, or one that fails, offers nothing. */
+export async function readOffer(graphql: string): Promise<Offer> {
+  try {
+    const response = await fetch(graphql + path, { headers: { Accept: 'application/json' } });
+    const offer: unknown = response.ok ? await response.json() : null;
+    return isRecord(offer) ? { ...nothingOffered, ...offer } : nothingOffered;
+  } catch {
+    return nothingOffered;
+  }
+}
+
+/** What to evict: entries by key, or all of a type, as its tag names it. */
+export interface Eviction {
+  keys?: readonly string[];
+  tags?: readonly string[];
+}
+
+/** Evicts, and returns how many of the keys were there. */
+export async function evict(graphql: string, what: Eviction): Promise<number> {
+  const response = await fetch(graphql + path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(what),
+  });
+  const answer: unknown = await response.json().catch(() => null);
+  const of = isRecord(answer) ? answer : {};
+  if (!response.ok) throw new Error(typeof of.error === 'string' ? of.error : `The server answered ${response.status}.`);
+  return typeof of.evicted === 'number' ? of.evicted : 0;
+}

@@ -1,0 +1,168 @@
+import { lazy, Suspense, use, useState } from 'react';
+import { Button, ButtonGroup, pick, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
+import { diff } from '../cache/diff.ts';
+import { milliseconds, totals } from '../cache/model.ts';
+import type { Run } from '../cache/run.ts';
+import { evict, type Eviction } from '../offer.ts';
+import { Evictions } from './evictions.tsx';
+import { Headers } from './headers.tsx';
+import { Lasting } from './lasting.tsx';
+import type { PanelProps } from './plugin.tsx';
+import { Comparison } from './comparison.tsx';
+import { Summary, sentence } from './summary.tsx';
+import { useStore } from './hooks.ts';
+import './panel.css';
+
+// With the tree that it is shown in, which is most of the panel: loaded behind the first response.
+const Parts = lazy(() => import('./parts.tsx'));
+
+/** What the cache did for the last operation. */
+export default function Panel({ store, offer, url }: PanelProps) {
+  const { settings, last, before, pending } = useStore(store);
+  const { debug, policies } = use(offer);
+  const [said, setSaid] = useState({ run: 0, text: '', keys: [] as readonly string[] });
+  const run = last;
+  const evicted = said.run === run?.id ? said.keys : [];
+
+  const evictNow = debug
+    ? async (what: Eviction, name: string) => {
+        const say = (text: string, keys: readonly string[]) => setSaid({ run: run?.id ?? 0, text, keys: [...evicted, ...keys] });
+        try {
+          await evict(url, what);
+          say(`Evicted ${name}. Run again to see it read anew.`, what.keys ?? keysWith(run, what.tags ?? []));
+        } catch (error) {
+          say(`Not evicted: ${error instanceof Error ? error.message : String(error)}`, []);
+        }
+      }
+    : undefined;
+
+  return (
+    <section className="cache-panel" aria-label="Cache">
+      <header className="cache-header">
+        <div className="cache-title">Cache</div>
+        <RunButtons store={store} />
+      </header>
+      <div className="cache-switches">
+        <Toggle label="Report" hint="Cache-Debug: 1" value={settings.report} onChange={(report) => store.set({ report })} />
+        <Toggle label="Skip the cache" hint="no-cache" value={settings.anew} onChange={(anew) => store.set({ anew })} />
+      </div>
+      <div role="status" className="graphiql-sr-only cache-sr-only">
+        {pending > 0 ? '' : said.run === run?.id ? said.text : run === null ? '' : spoken(run)}
+      </div>
+      {said.text !== '' && said.run === run?.id && <p className="cache-said">{said.text}</p>}
+      {run === null ? (
+        <Welcome />
+      ) : (
+        <div className={pending > 0 ? 'cache-run pending' : 'cache-run'}>
+          <Summary run={run} />
+          {run.report === null && <Unreported run={run} report={settings.report} />}
+          {run.report !== null && run.report.evicted.length > 0 && <Evictions evicted={run.report.evicted} />}
+          {run.report !== null && run.report.parts.length > 0 && (
+            <>
+              {run.kind === 'query' && run.errors.length === 0 && <Lasting run={run} report={run.report} policies={policies} />}
+              {before?.report && run.kind === 'query' && <Comparison diff={diff(before, run)} anew={run.anew} />}
+              <Suspense fallback={null}>
+                <Parts key={run.id} run={run} policies={policies} evicted={evicted} evict={evictNow} />
+              </Suspense>
+            </>
+          )}
+          <Headers run={run} />
+        </div>
+      )}
+    </section>
+  );
+}
+
+/** The keys of a run's parts that carry one of the tags. */
+function keysWith(run: Run | null, tags: readonly string[]): string[] {
+  return (run?.report?.parts ?? []).filter((part) => part.tags.some((tag) => tags.includes(tag))).map((part) => part.key);
+}
+
+function spoken(run: Run): string {
+  if (run.errors.length > 0) return `Response with ${run.errors.length === 1 ? 'an error' : `${run.errors.length} errors`}, after ${milliseconds(run.took)}.`;
+  return run.report === null ? '' : `${sentence(run.report, totals(run.report.parts))}, in ${milliseconds(run.took)}.`;
+}
+
+function Toggle({ label, hint, value, onChange }: { label: string; hint: string; value: boolean; onChange(value: boolean): void }) {
+  return (
+    <label className="cache-switch">
+      <input type="checkbox" role="switch" checked={value} onChange={(event) => onChange(event.target.checked)} />
+      <span>
+        {label} <code>{hint}</code>
+      </span>
+    </label>
+  );
+}
+
+/**
+ * Runs the operation: in a narrow window the panel covers GraphiQL's own button. Twice means past the cache and then from
+ * it, so that the comparison below shows what the cache is good for.
+ */
+function RunButtons({ store }: Pick<PanelProps, 'store'>) {
+  const { run } = useGraphiQLActions();
+  const { isFetching, queryEditor } = useGraphiQL(pick('isFetching', 'queryEditor'));
+  const twice = async () => {
+    const { settings } = store.get();
+    try {
+      for (const anew of [true, false]) {
+        store.set({ report: true, anew });
+        const ended = nextRun(store);
+        run();
+        // Nothing is sent where the variables or headers are no JSON; GraphiQL says so.
+        if (store.get().pending === 0) return;
+        await ended;
+      }
+    } finally {
+      store.set(settings);
+    }
+  };
+  const disabled = isFetching || queryEditor === undefined;
+  return (
+    <ButtonGroup>
+      <Button type="button" disabled={disabled} onClick={run}>
+        Run
+      </Button>
+      <Button type="button" disabled={disabled} onClick={() => void twice()}>
+        Run twice
+      </Button>
+    </ButtonGroup>
+  );
+}
+
+/** Resolves when the request under way, or the next one, has ended. */
+function nextRun({ get, subscribe }: PanelProps['store']): Promise<void> {
+  const { last } = get();
+  return new Promise((resolve) => {
+    const stop = subscribe(() => {
+      if (get().last === last) return;
+      stop();
+      resolve();
+    });
+  });
+}
+
+function Welcome() {
+  return (
+    <div className="cache-welcome">
+      <p>Run the operation to see where each part of its response comes from, and how long it stays.</p>
+      <dl>
+        <dt className="tier memory">memory</dt>
+        <dd>this gateway had it</dd>
+        <dt className="tier redis">Redis</dt>
+        <dd>another gateway had read it</dd>
+        <dt className="tier database">database</dt>
+        <dd>it was read, and is stored now</dd>
+      </dl>
+    </div>
+  );
+}
+
+function Unreported({ run, report }: { run: Run; report: boolean }) {
+  if (run.status === 0) return null;
+  const why = !report
+    ? 'The report is off: the response is what every other client gets.'
+    : run.asked
+      ? 'The response has no report: it was refused before anything was read, or the server has CACHE_DEBUG off.'
+      : 'No report was asked for: the panel was closed, or the operation’s own headers say otherwise. Run it again.';
+  return <p className="cache-note">{why}</p>;
+}
