@@ -32,7 +32,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// The README's Go code stands here word for word.
+// The Go code of docs/adopting.md stands here word for word.
 
 type User struct {
 	ID   int64  `json:"id"`
@@ -203,13 +203,13 @@ func TestReadme(t *testing.T) {
 	readme := read(t, "README.md")
 
 	t.Run("variables", func(t *testing.T) {
-		_, after, found := strings.Cut(readme, "\n| variable | default |")
-		if !found {
-			t.Fatal("README.md has no table of variables: put in what `go run . variables` prints")
+		if !strings.Contains(read(t, "docs/operations.md"), config.Table()) {
+			t.Error("docs/operations.md does not have the table that `go run . variables` prints")
 		}
-		table, _, _ := strings.Cut("| variable | default |"+after, "\n\n")
-		if strings.TrimSpace(table) != strings.TrimSpace(config.Table()) {
-			t.Error("README.md's table of variables is not what `go run . variables` prints")
+	})
+	t.Run("length", func(t *testing.T) {
+		if n := len(strings.Fields(readme)); n >= 1800 {
+			t.Errorf("README.md has %d words: tell more in docs/ and link to it", n)
 		}
 	})
 	t.Run("errors", func(t *testing.T) {
@@ -219,7 +219,11 @@ func TestReadme(t *testing.T) {
 	})
 	t.Run("code", func(t *testing.T) {
 		source := read(t, "readme_test.go")
-		for _, block := range blocks(readme, "go") {
+		samples := blocks(read(t, "docs/adopting.md"), "go")
+		if len(samples) == 0 {
+			t.Error("docs/adopting.md has no Go code")
+		}
+		for _, block := range append(samples, blocks(readme, "go")...) {
 			for part := range strings.SplitSeq(strings.TrimSpace(block), "\n\n") {
 				if !strings.Contains(source, part) {
 					t.Errorf("this Go code is not in readme_test.go, where it is tried:\n%s", part)

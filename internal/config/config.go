@@ -18,7 +18,7 @@ import (
 
 // Config is everything that can be set. The tags are the one place where a variable's name (env),
 // default (envDefault, or default where it depends), meaning (help), bounds (min, max) or rule
-// (allowed) stand: flags, variables, help texts and the README's table are made from them.
+// (allowed) stand: flags, variables, help texts and the table of docs/operations.md are made from them.
 //
 // cmd names the commands that a variable is for (serve where there is none); its flag is its name in kebab case,
 // less the command's own name: SEED_USERS is `seed --users`. kind says what must not be shown:
