@@ -68,6 +68,8 @@ var bans = []struct {
 		"fieldcache/cache/redisstore", "fieldcache/cache/storetest"}, imports: []string{"github.com/vektah/gqlparser/v2/..."}},
 	{packages: []string{"fieldcache/cache"},
 		imports: []string{"github.com/redis/go-redis/v9/...", "github.com/maypok86/otter/v2/..."}},
+	// Whoever uses the engine has a database layer of their own.
+	{packages: []string{"fieldcache/cache/..."}, imports: []string{"github.com/uptrace/bun/...", "github.com/jackc/pgx/v5/..."}},
 	// Tests import it; a server that is shipped must not.
 	{packages: []string{"fieldcache/..."}, except: "fieldcache/internal/testservers",
 		imports: []string{"fieldcache/internal/testservers"}},
@@ -163,6 +165,10 @@ func TestArrowsCatchesViolations(t *testing.T) {
 		"the engine knows no Redis": {
 			p:    listed{ImportPath: "fieldcache/cache", Deps: []string{"github.com/redis/go-redis/v9"}},
 			want: "fieldcache/cache depends on github.com/redis/go-redis/v9",
+		},
+		"the engine knows no database layer": {
+			p:    listed{ImportPath: "fieldcache/cache/outbox", Deps: []string{"database/sql", "github.com/uptrace/bun"}},
+			want: "fieldcache/cache/outbox depends on github.com/uptrace/bun",
 		},
 		"but its tier does": {
 			p: listed{ImportPath: "fieldcache/cache/redisstore", Deps: []string{"github.com/redis/go-redis/v9"}},

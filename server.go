@@ -154,10 +154,10 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 
 	// Optional: the outbox. It tells of writes as the database commits them, those around this gateway included; without it memory is
 	// trusted for a lease, and what is written around the gateways is seen when entries end.
-	if engine.Outbox, err = outbox.New(aside.Bun(), dataloader.Evictions); err != nil {
+	if engine.Outbox, err = outbox.New(aside.Bun().DB, aside.Outbox(), dataloader.Evictions); err != nil {
 		return nil, err
 	}
-	shown.Watch = outbox.NewWatch(aside.Bun(), db.NotedTables(), log)
+	shown.Watch = outbox.NewWatch(aside.Bun().DB, aside.Outbox(), db.NotedTables(), log)
 	// What changed while no gateway ran is recorded before the outbox is read for the first time.
 	if err := shown.Watch.Look(ctx); err != nil {
 		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)

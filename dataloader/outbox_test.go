@@ -59,7 +59,7 @@ func fill(t testing.TB, url string) shop {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
-	o, err := outbox.New(d.Bun(), dataloader.Evictions)
+	o, err := outbox.New(d.Bun().DB, d.Outbox(), dataloader.Evictions)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"fieldcache/cache"
-	"fieldcache/cache/outbox"
 )
 
 // Country is a row of countries.
@@ -38,7 +37,7 @@ func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*C
 	}
 	err := d.readAgain(ctx, func(ctx context.Context) error {
 		return d.bun.NewRaw("SELECT ? AS seen, column1 AS code, (SELECT name FROM countries WHERE code = column1) AS name FROM ?",
-			outbox.Seen(d.bun), wanted).Conn(args.conn()).Scan(ctx, &rows)
+			bun.Safe(d.Outbox().Seen()), wanted).Conn(args.conn()).Scan(ctx, &rows)
 	})
 	if err != nil {
 		return nil, cache.Snapshot{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/uptrace/bun/dialect"
 
 	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 )
 
 // Options says which database to open and how. The zero value opens the SQLite file fieldcache.db in the
@@ -176,6 +177,14 @@ func (d *DB) WithQueryHook(hook bun.QueryHook) *DB {
 
 // Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
 func (d *DB) Postgres() bool { return d.bun.Dialect().Name() == dialect.PG }
+
+// Outbox returns the place of the database's outbox.
+func (d *DB) Outbox() outbox.Place {
+	if d.Postgres() {
+		return outbox.PostgreSQL("")
+	}
+	return outbox.SQLite()
+}
 
 // String names the database as a person would, without user and password: "SQLite file fieldcache.db".
 func (d *DB) String() string { return d.name }

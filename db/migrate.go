@@ -75,7 +75,7 @@ func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 	for _, migration := range all.Applied() {
 		again := slices.ContainsFunc(missing, func(o migrations.Object) bool { return o.Migration == migration.Name })
 		if migration.Name == migrations.Outbox {
-			differences, err := outbox.Diff(ctx, db, migrations.NotedTables())
+			differences, err := migrations.Differences(ctx, db)
 			if err != nil {
 				return err
 			}
@@ -165,7 +165,7 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 		for _, o := range missing {
 			lacking = append(lacking, o.String())
 		}
-		differences, err := outbox.Diff(ctx, d.bun, migrations.NotedTables())
+		differences, err := migrations.Differences(ctx, d.bun)
 		if err != nil {
 			return fmt.Errorf("check schema: %w", err)
 		}
@@ -195,7 +195,7 @@ func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *mig
 			}
 		}
 		bound := bun.NewDB(d.bun.DB, d.bun.Dialect(), bun.WithConnResolver(inTx{tx.Tx}))
-		return fn(ctx, bound, newMigrator(bound))
+		return fn(migrations.Bind(ctx, tx.Tx), bound, newMigrator(bound))
 	})
 }
 

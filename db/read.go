@@ -7,7 +7,6 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"fieldcache/cache"
-	"fieldcache/cache/outbox"
 )
 
 // seenRow is a row of a statement by [read].
@@ -29,7 +28,7 @@ func read[R any](ctx context.Context, args *arguments, order bun.Safe, query sch
 	db := args.db.bun
 	err := args.db.readAgain(ctx, func(ctx context.Context) error {
 		return db.NewRaw("SELECT s.seen, r.* FROM (SELECT ? AS seen) AS s LEFT JOIN (SELECT true AS there, q.* FROM (?) AS q) AS r ON true?",
-			outbox.Seen(db), query, order).Conn(args.conn()).Scan(ctx, &found)
+			bun.Safe(args.db.Outbox().Seen()), query, order).Conn(args.conn()).Scan(ctx, &found)
 	})
 	if err != nil {
 		return nil, cache.Snapshot{}, err
@@ -60,7 +59,7 @@ func (d *DB) count(ctx context.Context, args *arguments, q *bun.SelectQuery) (in
 		Seen string
 		N    int
 	}
-	q.ColumnExpr("? AS seen", outbox.Seen(d.bun)).ColumnExpr("count(*) AS n").Conn(args.conn())
+	q.ColumnExpr("? AS seen", bun.Safe(d.Outbox().Seen())).ColumnExpr("count(*) AS n").Conn(args.conn())
 	err := d.readAgain(ctx, func(ctx context.Context) error { return q.Scan(ctx, &counted) })
 	if err != nil {
 		return 0, cache.Snapshot{}, err

@@ -62,7 +62,7 @@ func (d *DB) alone(ctx context.Context, xid *outbox.Number, write func(context.C
 // xid is what the last write of a transaction returns for its number.
 func (d *DB) xid() bun.Safe {
 	if d.Postgres() {
-		return outbox.Xid(d.bun)
+		return bun.Safe(d.Outbox().Xid())
 	}
 	return "'/0'" // it is not known before the triggers have run
 }
@@ -72,7 +72,7 @@ func (d *DB) askXid(ctx context.Context, tx bun.Tx, xid *outbox.Number) error {
 	if d.Postgres() {
 		return nil
 	}
-	return tx.NewRaw("SELECT ? AS xid", outbox.Xid(tx)).Scan(ctx, xid)
+	return tx.NewRaw("SELECT ? AS xid", bun.Safe(d.Outbox().Xid())).Scan(ctx, xid)
 }
 
 // change is what a statement did to rows of a table.

@@ -21,7 +21,6 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
-	"fieldcache/cache/outbox"
 	"fieldcache/cache/redisstore"
 	"fieldcache/dataloader"
 	"fieldcache/db"
@@ -70,7 +69,7 @@ func (s *shop) sql() []string {
 		case "BEGIN", "COMMIT", "ROLLBACK":
 			continue
 		}
-		if q != "SELECT "+string(outbox.Xid(s.db.Bun()))+" AS xid" {
+		if q != "SELECT "+s.db.Outbox().Xid()+" AS xid" {
 			list = append(list, q)
 		}
 	}

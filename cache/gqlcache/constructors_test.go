@@ -1,11 +1,11 @@
 package gqlcache_test
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
 	"github.com/99designs/gqlgen/graphql/executor"
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
@@ -27,8 +27,8 @@ func TestFault02ConstructorsRefuse(t *testing.T) {
 		"a cache without memory":           func() (any, error) { return cache.New(cache.Options{}) },
 		"a cache of a negative stale time": func() (any, error) { return cache.New(cache.Options{Memory: memory, StaleIfError: -1}) },
 		"a cache of negative audits":       func() (any, error) { return cache.New(cache.Options{Memory: memory, Audit: -1}) },
-		"an outbox without a database":     func() (any, error) { return outbox.New(nil, none) },
-		"an outbox without evictions":      func() (any, error) { return outbox.New(new(bun.DB), nil) },
+		"an outbox without a database":     func() (any, error) { return outbox.New(nil, outbox.SQLite(), none) },
+		"an outbox without evictions":      func() (any, error) { return outbox.New(new(sql.DB), outbox.SQLite(), nil) },
 		"memory without a bound":           func() (any, error) { return memstore.New(memstore.Options{}) },
 		"Redis without an address":         func() (any, error) { return redisstore.New(redisstore.Options{}) },
 		"answers without a cache":          func() (any, error) { return answers.New(answers.Options{MaxBytes: 1 << 20}) },

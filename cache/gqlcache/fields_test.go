@@ -17,8 +17,6 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
@@ -131,8 +129,8 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	for _, r := range plan.Rows() {
 		names = append(names, r.Table)
 	}
-	bunDB := bun.NewDB(direct, pgdialect.New())
-	found, err := outbox.Describe(ctx, bunDB, names...)
+	place := outbox.PostgreSQL("")
+	found, err := place.Describe(ctx, direct, names...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +138,7 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := outbox.Install(ctx, bunDB, rows.Tables()); err != nil {
+	if err := place.Install(ctx, direct, rows.Tables()); err != nil {
 		t.Fatal(err)
 	}
 	memory, err := memstore.New(memstore.Options{MaxBytes: 16 << 20})
@@ -148,7 +146,7 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
-	box, err := outbox.New(bunDB, rows.Evictions)
+	box, err := outbox.New(direct, place, rows.Evictions)
 	if err != nil {
 		t.Fatal(err)
 	}

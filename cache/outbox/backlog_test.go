@@ -34,12 +34,12 @@ func crowd(t testing.TB, url string) crowded {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	o, err := outbox.New(d.Bun(), untrue)
+	o, err := outbox.New(d.Bun().DB, d.Outbox(), untrue)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := crowded{o, d.Bun(), d.Postgres(), t}
-	for _, o := range outbox.Objects(d.Postgres(), "public") {
+	for _, o := range d.Outbox().Objects() {
 		c.exec(o.Create)
 	}
 	return c

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/uptrace/bun"
 )
 
 // relation is a table that statements can name to write rows of a noted one: that table itself, its
@@ -52,11 +50,6 @@ func (f found) is(t trigger) bool {
 	return f.Ours && !f.Narrowed && f.Kind == t.kind && f.Args == args && f.Old == t.old && f.New == t.new
 }
 
-func query[T any](ctx context.Context, db bun.IDB, statement string) (rows []T, err error) {
-	err = db.NewRaw("?", bun.Safe(statement)).Scan(ctx, &rows)
-	return rows, err
-}
-
 // relationsOf returns the SQL of common tables: noted (ord, name, oid), where oid is NULL if there is none, and
 // relations (ord, oid). What is temporary has rows that nobody else sees.
 func relationsOf(tables []Table) string {
@@ -75,16 +68,16 @@ func relationsOf(tables []Table) string {
 	`
 }
 
-func relations(ctx context.Context, db bun.IDB, tables []Table) ([]relation, error) {
+func (p Place) relations(ctx context.Context, db Querier, tables []Table) ([]relation, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
-	if !isPostgres(db) {
+	if !p.postgres {
 		names := make([]string, len(tables))
 		for i, t := range tables {
 			names[i] = literal(t.Name)
 		}
-		there, err := query[string](ctx, db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ("+strings.Join(names, ", ")+")")
+		there, err := column[string](ctx, db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN ("+strings.Join(names, ", ")+")")
 		var list []relation
 		for i, t := range tables {
 			if slices.Contains(there, t.Name) {
@@ -93,59 +86,78 @@ func relations(ctx context.Context, db bun.IDB, tables []Table) ([]relation, err
 		}
 		return list, err
 	}
-	return query[relation](ctx, db, relationsOf(tables)+`SELECT r.ord, c.oid::bigint AS oid, c.oid::regclass::text AS name,
+	return query(ctx, db, relationsOf(tables)+`SELECT r.ord, c.oid::bigint AS oid, c.oid::regclass::text AS name,
 			c.relkind::text AS kind, pg_has_role(c.relowner, 'USAGE') AS owned, c.oid = n.oid AS self
-		FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid JOIN noted AS n ON n.ord = r.ord ORDER BY r.ord, c.oid`)
+		FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid JOIN noted AS n ON n.ord = r.ord ORDER BY r.ord, c.oid`,
+		func(r *relation) []any { return []any{&r.Ord, &r.OID, &r.Name, &r.Kind, &r.Owned, &r.Self} })
 }
 
 // triggers returns all that note writes, or stand under the name of one that does.
-func triggers(ctx context.Context, db bun.IDB) ([]found, error) {
-	if !isPostgres(db) {
-		return query[found](ctx, db, `SELECT name, tbl_name AS "on", sql, sql LIKE '%INSERT INTO cache_outbox (%' AS ours FROM sqlite_schema
-			WHERE type = 'trigger' AND (name LIKE 'cache\_outbox\_%' ESCAPE '\' OR sql LIKE '%INSERT INTO cache_outbox (%') ORDER BY name`)
+func (p Place) triggers(ctx context.Context, db Querier) ([]found, error) {
+	if !p.postgres {
+		return query(ctx, db, `SELECT name, tbl_name AS "on", sql, sql LIKE '%INSERT INTO cache_outbox (%' AS ours FROM sqlite_schema
+			WHERE type = 'trigger' AND (name LIKE 'cache\_outbox\_%' ESCAPE '\' OR sql LIKE '%INSERT INTO cache_outbox (%') ORDER BY name`,
+			func(f *found) []any { return []any{&f.Name, &f.On, &f.SQL, &f.Ours} })
 	}
-	return query[found](ctx, db, `SELECT t.tgrelid::bigint AS relation, t.tgrelid::regclass::text AS "on", quote_ident(t.tgname) AS name,
+	noteOID := p.noteOID()
+	return query(ctx, db, `SELECT t.tgrelid::bigint AS relation, t.tgrelid::regclass::text AS "on", quote_ident(t.tgname) AS name,
 			t.tgenabled::text AS enabled, t.tgtype AS kind, encode(t.tgargs, 'hex') AS args,
 			coalesce(t.tgoldtable, '') AS old, coalesce(t.tgnewtable, '') AS new,
 			t.tgqual IS NOT NULL OR t.tgnargs <> 4 OR t.tgattr <> '' AS narrowed,
 			coalesce(t.tgfoid = `+noteOID+`, false) AS ours
 		FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid AND c.relpersistence <> 't'
-		WHERE NOT t.tgisinternal AND (t.tgfoid = `+noteOID+` OR t.tgname LIKE 'cache\_outbox\_%') ORDER BY 2, 3`)
+		WHERE NOT t.tgisinternal AND (t.tgfoid = `+noteOID+` OR t.tgname IN (`+p.triggerNames()+`)
+			OR t.tgname LIKE 'cache\_outbox\_%' AND NOT EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = t.tgfoid AND f.proname = 'cache_outbox_note'))
+		ORDER BY 2, 3`,
+		func(f *found) []any {
+			return []any{&f.Relation, &f.On, &f.Name, &f.Enabled, &f.Kind, &f.Args, &f.Old, &f.New, &f.Narrowed, &f.Ours}
+		})
 }
 
 // noteOID is the SQL of the note function's id: by its name, or if it was renamed by what it does.
-const noteOID = `coalesce(to_regprocedure('cache_outbox_note()')::oid,
-	(SELECT min(p.oid) FROM pg_proc AS p WHERE p.pronamespace = current_schema()::regnamespace AND strpos(p.prosrc, '` + noteMark + `') > 0))`
+func (p Place) noteOID() string {
+	schema := "current_schema()::regnamespace"
+	if p.schema != "" {
+		schema = "(SELECT s.oid FROM pg_namespace AS s WHERE s.nspname = " + p.literal(p.schema) + ")"
+	}
+	return `coalesce(to_regprocedure(` + p.literal(p.named("cache_outbox_note")+"()") + `)::oid,
+	(SELECT min(p.oid) FROM pg_proc AS p WHERE p.pronamespace = ` + schema + ` AND strpos(p.prosrc, '` + noteMark + `') > 0))`
+}
 
 // function is the note function as it is.
 type function struct {
-	Name string // in SQL, with its arguments
-	Body string
-	Ours bool
-	Safe bool // whether it runs with its owner's rights and search path
+	Name    string // in SQL, with its arguments
+	Body    string
+	Ours    bool
+	Safe    bool // whether it runs with its owner's rights and search path
+	Renamed bool
 }
 
-func noteFunctions(ctx context.Context, db bun.IDB) ([]function, error) {
-	if !isPostgres(db) {
+func (p Place) noteFunctions(ctx context.Context, db Querier) ([]function, error) {
+	if !p.postgres {
 		return nil, nil
 	}
-	return query[function](ctx, db, `SELECT p.oid::regprocedure::text AS name, p.prosrc AS body, strpos(p.prosrc, '`+noteMark+`') > 0 AS ours,
-			p.prosecdef AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}' AS safe
-		FROM pg_proc AS p WHERE p.oid = `+noteOID)
+	return query(ctx, db, `SELECT p.oid::regprocedure::text AS name, p.prosrc AS body, strpos(p.prosrc, '`+noteMark+`') > 0 AS ours,
+			p.prosecdef AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}' AS safe,
+			p.proname <> 'cache_outbox_note' AS renamed
+		FROM pg_proc AS p WHERE p.oid = `+p.noteOID(), func(f *function) []any { return []any{&f.Name, &f.Body, &f.Ours, &f.Safe, &f.Renamed} })
 }
 
 // place returns the SQL of the name of the schema that the outbox is in, or would be created in.
-func place(ctx context.Context, db bun.IDB) (string, error) {
-	if !isPostgres(db) {
+func (p Place) place(ctx context.Context, db Querier) (string, error) {
+	switch {
+	case !p.postgres:
 		return "", nil
+	case p.schema != "":
+		return ident(p.schema), nil
 	}
-	names, err := query[string](ctx, db, `SELECT quote_ident(coalesce(
+	name, err := one[string](ctx, db, `SELECT quote_ident(coalesce(
 		(SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('cache_outbox')),
 		current_schema()))`)
 	if err != nil {
 		return "", fmt.Errorf("find the schema that the outbox is in: %w", err)
 	}
-	return names[0], nil
+	return name, nil
 }
 
 // ownColumns are columns by which the outbox's own tables are told from others of the same name.
@@ -156,12 +168,12 @@ var ownColumns = map[string][]string{
 }
 
 // ownTable says of one of the outbox's own tables whether it is there, and whether it is what it should be.
-func ownTable(ctx context.Context, db bun.IDB, name string) (there, ours bool, err error) {
-	statement := "SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = to_regclass(" + literal(name) + ") AND a.attnum > 0 AND NOT a.attisdropped"
-	if !isPostgres(db) {
+func (p Place) ownTable(ctx context.Context, db Querier, name string) (there, ours bool, err error) {
+	statement := "SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = to_regclass(" + p.literal(p.named(name)) + ") AND a.attnum > 0 AND NOT a.attisdropped"
+	if !p.postgres {
 		statement = "SELECT name FROM pragma_table_info(" + literal(name) + ")"
 	}
-	columns, err := query[string](ctx, db, statement)
+	columns, err := column[string](ctx, db, statement)
 	if err != nil {
 		return false, false, fmt.Errorf("look up %s: %w", name, err)
 	}
@@ -170,11 +182,11 @@ func ownTable(ctx context.Context, db bun.IDB, name string) (there, ours bool, e
 }
 
 // hasIndex reports whether there is an index of this name.
-func hasIndex(ctx context.Context, db bun.IDB, name string) (bool, error) {
-	statement := "SELECT 1 WHERE to_regclass(" + literal(name) + ") IS NOT NULL"
-	if !isPostgres(db) {
+func (p Place) hasIndex(ctx context.Context, db Querier, name string) (bool, error) {
+	statement := "SELECT 1 WHERE to_regclass(" + p.literal(p.named(name)) + ") IS NOT NULL"
+	if !p.postgres {
 		statement = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = " + literal(name)
 	}
-	rows, err := query[int](ctx, db, statement)
+	rows, err := column[int](ctx, db, statement)
 	return len(rows) > 0, err
 }

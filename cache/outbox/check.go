@@ -4,20 +4,18 @@ import (
 	"context"
 	"fmt"
 	"strings"
-
-	"github.com/uptrace/bun"
 )
 
 // Check returns all columns whose values name keys, and that the database compares in another way than keys are
 // compared: two values that it takes for equal have two names, so that a change of one would not evict what is
 // cached under the other. Each error names table and column, the reason and the remedy. Columns that are not there
 // are no concern of it.
-func Check(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+func (p Place) Check(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
 	check := checkSQLite
-	if isPostgres(db) {
+	if p.postgres {
 		check = checkPostgres
 	}
 	faults, err := check(ctx, db, tables)
@@ -30,14 +28,15 @@ func Check(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
 // byName are types whose equal values have one text.
 const byName = `'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', 'char', 'uuid', 'date', 'time', 'timestamp', 'macaddr'`
 
-func checkPostgres(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	var columns []string
 	for i, t := range tables {
 		for _, c := range t.named() {
 			columns = append(columns, fmt.Sprintf("(%d, %s, %s)", i+1, literal(t.Name), literal(c)))
 		}
 	}
-	rows, err := query[struct{ Tbl, Col, Type, Base, Collation string }](ctx, db, `
+	type row struct{ Tbl, Col, Type, Base, Collation string }
+	rows, err := query(ctx, db, `
 		WITH RECURSIVE named (ord, tbl, col) AS (VALUES `+strings.Join(columns, ", ")+`),
 		typed AS (SELECT n.*, a.atttypid AS shown, a.atttypmod AS modifier, a.atttypid AS type, a.attcollation AS collation
 			FROM named AS n JOIN pg_attribute AS a ON a.attrelid = to_regclass(quote_ident(n.tbl)) AND a.attname = n.col
@@ -49,7 +48,7 @@ func checkPostgres(ctx context.Context, db bun.IDB, tables []Table) ([]error, er
 		FROM typed AS d JOIN pg_type AS t ON t.oid = d.type AND t.typtype <> 'd'
 		WHERE EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic)
 			OR NOT (t.typtype = 'e' OR t.typnamespace = 'pg_catalog'::regnamespace AND t.typname IN (`+byName+`))
-		ORDER BY d.ord, d.col`)
+		ORDER BY d.ord, d.col`, func(r *row) []any { return []any{&r.Tbl, &r.Col, &r.Type, &r.Base, &r.Collation} })
 	var faults []error
 	for _, r := range rows {
 		to := "text"
@@ -83,18 +82,19 @@ func unequal(table, column, kind, reason, remedy string) error {
 		table, column, kind, reason, remedy)
 }
 
-func checkSQLite(ctx context.Context, db bun.IDB, tables []Table) ([]error, error) {
+func checkSQLite(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	var faults []error
 	for _, t := range tables {
 		for _, c := range t.named() {
 			// What a column compares by is nowhere to be read, so it is tried; the rows are not read.
-			rows, err := query[struct {
+			type row struct {
 				Type         *string // nil: there is no such column
 				Case, Spaces *bool
-			}](ctx, db, fmt.Sprintf(`SELECT (SELECT upper(type) FROM pragma_table_info(%[1]s) WHERE name = %[2]s COLLATE NOCASE) AS type,
+			}
+			rows, err := query(ctx, db, fmt.Sprintf(`SELECT (SELECT upper(type) FROM pragma_table_info(%[1]s) WHERE name = %[2]s COLLATE NOCASE) AS type,
 					max(v = 'A') AS "case", max(v = 'a ') AS spaces
 				FROM (SELECT %[3]s AS v FROM %[4]s WHERE false UNION ALL SELECT 'a')`,
-				literal(t.Name), literal(c), ident(c), ident(t.Name)))
+				literal(t.Name), literal(c), ident(c), ident(t.Name)), func(r *row) []any { return []any{&r.Type, &r.Case, &r.Spaces} })
 			if err != nil {
 				if strings.Contains(err.Error(), "no such") {
 					continue

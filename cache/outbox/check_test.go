@@ -41,7 +41,7 @@ func TestFault04ColumnsThatNameKeys(t *testing.T) {
 
 func checkNames(t *testing.T, b box, table string, bad, good []string) {
 	t.Helper()
-	faults, err := outbox.Check(t.Context(), b.db, []outbox.Table{{
+	faults, err := b.at.Check(t.Context(), b.db, []outbox.Table{{
 		Name: table, PrimaryKey: []string{"Id"}, Keys: append(bad[1:len(bad):len(bad)], good...), Refers: bad[:1], Matter: []string{"unnamed"},
 	}})
 	if err != nil {

@@ -58,7 +58,11 @@ func TestDescribe(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			found, err := outbox.Describe(ctx, db, "things", "nothing")
+			at, err := outbox.Find(ctx, db, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			found, err := at.Describe(ctx, db, "things", "nothing")
 			if err != nil {
 				t.Fatal(err)
 			}

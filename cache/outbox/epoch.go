@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/uptrace/bun"
-
 	"fieldcache/cache"
 )
 
-// postgresEpoch is the SQL of the database's epoch: a hash of when its server started, which folder the database's
+// epoch is the SQL of a PostgreSQL database's epoch: a hash of when its server started, which folder the database's
 // files are in, and which table is its outbox. A standby that was promoted, a data directory that was restored or
 // copied, a database made of a dump or of a template, and one that was renamed into the place of another all
 // differ in one of these, however alike their contents and numbers are.
@@ -20,8 +18,11 @@ import (
 // restored, and with synchronous_commit = off commits may be lost by it.
 //
 // It stands in every statement whose result is cached, and takes the server 3 µs.
-const postgresEpoch = "to_hex(hashtextextended(extract(epoch FROM pg_postmaster_start_time())::text || " +
-	"rtrim(pg_relation_filepath('cache_outbox'), '0123456789') || 'cache_outbox'::regclass::oid::text, 0))"
+func (p Place) epoch() string {
+	table := literal(p.named("cache_outbox"))
+	return "to_hex(hashtextextended(extract(epoch FROM pg_postmaster_start_time())::text || " +
+		"rtrim(pg_relation_filepath(" + table + "), '0123456789') || " + table + "::regclass::oid::text, 0))"
+}
 
 // sqliteEpoch is the epoch of every SQLite database in this process. Nothing tells a file from a backup of it, and
 // one that was put in its place: nobody but the process that has it open knows that it is still the same.
@@ -33,9 +34,9 @@ var sqliteEpoch = strings.ToLower(rand.Text()[:16])
 // read before is served from the shared tier.
 func (o *Outbox) mend(ctx context.Context) error {
 	const some = 10_000 // at a time, so that what was deleted when ctx ends is gone
-	for n := int64(some); isPostgres(o.db) && n == some; {
-		result, err := o.db.NewRaw("DELETE FROM cache_outbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM cache_outbox "+
-			"WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT ?))", some).Exec(ctx)
+	for n := int64(some); o.at.postgres && n == some; {
+		result, err := o.db.ExecContext(ctx, o.at.sql("DELETE FROM ?outbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM ?outbox "+
+			"WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT ?0))", some))
 		if err == nil {
 			n, err = result.RowsAffected()
 		}
@@ -43,20 +44,20 @@ func (o *Outbox) mend(ctx context.Context) error {
 			return fmt.Errorf("delete records of another database: %w", err)
 		}
 	}
-	err := o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := tx.NewRaw("UPDATE cache_horizon SET snapshot = ?", cache.Snapshot{}.String()).Exec(ctx); err != nil {
+	err := o.at.inTx(ctx, o.db, func(ctx context.Context, tx Querier) error {
+		if err := run(ctx, tx, o.at.sql("UPDATE ?horizon SET snapshot = ?0", cache.Snapshot{}.String())); err != nil {
 			return err
 		}
-		var seen string // of a statement that began when no other process changes the horizon any more
-		if err := o.raw(tx, "SELECT ?seen").Scan(ctx, &seen); err != nil {
+		// By a statement that begins when no other process changes the horizon any more.
+		seen, err := one[string](ctx, tx, o.at.sql("SELECT ?seen"))
+		if err != nil {
 			return err
 		}
 		now, err := cache.ParseSnapshot(seen)
 		if err != nil {
 			return err
 		}
-		_, err = tx.NewRaw("INSERT INTO cache_horizon (one, snapshot) VALUES (true, ?0) ON CONFLICT (one) DO UPDATE SET snapshot = ?0", now.String()).Exec(ctx)
-		return err
+		return run(ctx, tx, o.at.sql("INSERT INTO ?horizon (one, snapshot) VALUES (true, ?0) ON CONFLICT (one) DO UPDATE SET snapshot = ?0", now.String()))
 	})
 	if err != nil {
 		return fmt.Errorf("set the horizon: %w", err)
@@ -66,11 +67,11 @@ func (o *Outbox) mend(ctx context.Context) error {
 
 // Database implements [cache.Identified]. A SQLite file has no name of its own.
 func (o *Outbox) Database(ctx context.Context) (name string, err error) {
-	if !isPostgres(o.db) {
+	if !o.at.postgres {
 		return "", nil
 	}
-	err = o.db.NewRaw("SELECT s.system_identifier::text || '/' || d.oid::text FROM pg_control_system() AS s, pg_database AS d "+
-		"WHERE d.datname = current_database()").Scan(ctx, &name)
+	name, err = one[string](ctx, o.db, "SELECT s.system_identifier::text || '/' || d.oid::text FROM pg_control_system() AS s, pg_database AS d "+
+		"WHERE d.datname = current_database()")
 	if err != nil {
 		return "", fmt.Errorf("outbox: ask for the database's name: %w", err)
 	}

@@ -11,5 +11,5 @@ const (
 
 // RowsOf is the statement that reads the rows of a page.
 func (o *Outbox) RowsOf(p cache.Page) string {
-	return string(o.raw(o.db, o.rowsOf(p, rowsByTransaction)).String())
+	return o.at.sql(o.rowsOf(p, rowsByTransaction))
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"strings"
-
-	"github.com/uptrace/bun"
 )
 
 // Alter is the kind of a change that no statement on rows made: a table became another one, or its rows were
@@ -55,15 +53,17 @@ func (i identity) differs() string {
 }
 
 // identities returns those of the tables, in one statement.
-func identities(ctx context.Context, db bun.IDB, tables []Table) ([]identity, error) {
+func (p Place) identities(ctx context.Context, db Querier, tables []Table) ([]identity, error) {
 	if len(tables) == 0 {
 		return nil, nil
 	}
 	statement := sqliteIdentities(tables)
-	if isPostgres(db) {
-		statement = postgresIdentities(tables)
+	if p.postgres {
+		statement = p.postgresIdentities(tables)
 	}
-	list, err := query[identity](ctx, db, statement)
+	list, err := query(ctx, db, statement, func(i *identity) []any {
+		return []any{&i.Relations, &i.Columns, &i.Triggers, &i.Stored}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("outbox: look at the tables: %w", err)
 	}
@@ -75,7 +75,7 @@ func identities(ctx context.Context, db bun.IDB, tables []Table) ([]identity, er
 	return list, nil
 }
 
-func postgresIdentities(tables []Table) string {
+func (p Place) postgresIdentities(tables []Table) string {
 	var columns, stored []string
 	for i, t := range tables {
 		stored = append(stored, fmt.Sprintf("(%d, %s)", i+1, literal(t.stored())))
@@ -84,7 +84,8 @@ func postgresIdentities(tables []Table) string {
 		}
 	}
 	return relationsOf(tables) + `, wanted (ord, name) AS (VALUES ` + strings.Join(columns, ", ") + `),
-	stored (ord, tbl) AS (VALUES ` + strings.Join(stored, ", ") + `)
+	stored (ord, tbl) AS (VALUES ` + strings.Join(stored, ", ") + `),
+	note (oid) AS MATERIALIZED (SELECT ` + p.noteOID() + `)
 	SELECT coalesce((SELECT md5(string_agg(concat_ws(' ', c.oid, c.relkind, c.relfilenode, c.relrowsecurity, c.relforcerowsecurity,
 				(SELECT string_agg(concat(i.inhparent, '@', i.xmin), ',' ORDER BY i.inhparent) FROM pg_inherits AS i WHERE i.inhrelid = c.oid),
 				(SELECT string_agg(concat(p.oid, '@', p.xmin), ',' ORDER BY p.oid) FROM pg_policy AS p WHERE p.polrelid = c.oid)),
@@ -97,9 +98,9 @@ func postgresIdentities(tables []Table) string {
 			WHERE a.attrelid = n.oid AND a.attnum > 0 AND NOT a.attisdropped), '') AS columns,
 		coalesce((SELECT md5(string_agg(concat_ws(' ', t.oid, t.tgenabled, t.tgfoid, t.xmin,
 				(SELECT f.xmin FROM pg_proc AS f WHERE f.oid = t.tgfoid)), ';' ORDER BY t.oid))
-			FROM relations AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND t.tgname LIKE 'cache\_outbox\_%' WHERE r.ord = n.ord), '') AS triggers,
+			FROM relations AS r JOIN pg_trigger AS t ON t.tgrelid = r.oid AND (t.tgfoid = (SELECT oid FROM note) OR t.tgname IN (` + p.triggerNames() + `)) WHERE r.ord = n.ord), '') AS triggers,
 		s.identity AS stored
-	FROM noted AS n JOIN stored AS k ON k.ord = n.ord LEFT JOIN cache_tables AS s ON s.tbl = k.tbl ORDER BY n.ord`
+	FROM noted AS n JOIN stored AS k ON k.ord = n.ord LEFT JOIN ` + p.named("cache_tables") + ` AS s ON s.tbl = k.tbl ORDER BY n.ord`
 }
 
 func sqliteIdentities(tables []Table) string {
@@ -126,8 +127,8 @@ type changedTable struct {
 // settle stores what the tables are now, and records the eviction of all that is cached of those that
 // changed or whose writes may have gone unnoticed. remaining are differences that were mended or that remain, of
 // which those without a fix are faults. Whoever sees the eviction's transaction sees what it follows.
-func settle(ctx context.Context, db bun.IDB, tables []Table, differences []Difference, evict bool) ([]changedTable, error) {
-	now, err := identities(ctx, db, tables)
+func (p Place) settle(ctx context.Context, db Querier, tables []Table, differences []Difference, evict bool) ([]changedTable, error) {
+	now, err := p.identities(ctx, db, tables)
 	if err != nil {
 		return nil, err
 	}
@@ -152,10 +153,9 @@ func settle(ctx context.Context, db bun.IDB, tables []Table, differences []Diffe
 		if len(c.Faults) > 0 {
 			is += unnoted
 		}
-		err := run(ctx, db, fmt.Sprintf("INSERT INTO cache_tables (tbl, identity) VALUES (%s, %s) ON CONFLICT (tbl) DO UPDATE SET identity = excluded.identity",
-			literal(t.stored()), literal(is)))
+		err := run(ctx, db, p.sql("INSERT INTO ?tables (tbl, identity) VALUES (?0, ?1) ON CONFLICT (tbl) DO UPDATE SET identity = excluded.identity", t.stored(), is))
 		if err == nil && evict {
-			err = run(ctx, db, fmt.Sprintf("INSERT INTO cache_outbox (tbl, op) VALUES (%s, '%s')", literal(t.Name), Alter))
+			err = run(ctx, db, p.sql("INSERT INTO ?outbox (tbl, op) VALUES (?0, ?1)", t.Name, Alter))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("outbox: note that the table %s changed: %w", t.Name, err)

@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/uptrace/bun"
 )
 
 // Difference is something in which a database is not as its outbox needs it.
@@ -24,17 +21,17 @@ type Difference struct {
 
 func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
 
-// Fixable reports whether [Install] can mend it.
+// Fixable reports whether [Place.Install] can mend it.
 func (d Difference) Fixable() bool { return d.fix != nil }
 
 // Diff returns all in which the database is not as noting the writes of these tables needs it, in the order in
 // which it must be mended. It changes nothing.
-func Diff(ctx context.Context, db bun.IDB, tables []Table) ([]Difference, error) {
-	own, err := diffOwn(ctx, db)
+func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
+	own, err := p.diffOwn(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
-	rest, err := diffTriggers(ctx, db, tables)
+	rest, err := p.diffTriggers(ctx, db, tables)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: look up the triggers: %w", err)
 	}
@@ -42,16 +39,24 @@ func Diff(ctx context.Context, db bun.IDB, tables []Table) ([]Difference, error)
 }
 
 // diffOwn is Diff for the outbox's own objects.
-func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
-	where, err := place(ctx, db)
+func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
+	where, err := p.place(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	var list []Difference
-	for _, o := range Objects(isPostgres(db), where) {
+	for _, o := range p.objects(where) {
 		switch o.Kind {
+		case "schema":
+			there, err := column[int](ctx, db, "SELECT 1 FROM pg_namespace WHERE nspname = "+p.literal(p.schema))
+			if err != nil {
+				return nil, err
+			}
+			if len(there) == 0 {
+				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
+			}
 		case "table":
-			there, ours, err := ownTable(ctx, db, o.Name)
+			there, ours, err := p.ownTable(ctx, db, o.Name)
 			if err != nil {
 				return nil, err
 			}
@@ -61,7 +66,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
 			}
 		case "index":
-			there, err := hasIndex(ctx, db, o.Name)
+			there, err := p.hasIndex(ctx, db, o.Name)
 			if err != nil {
 				return nil, err
 			}
@@ -69,7 +74,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			}
 		case "function":
-			functions, err := noteFunctions(ctx, db)
+			functions, err := p.noteFunctions(ctx, db)
 			switch {
 			case err != nil:
 				return nil, err
@@ -77,7 +82,7 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			case !functions[0].Ours:
 				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
-			case functions[0].Body != noteBody(where) || !functions[0].Safe || functions[0].Name != "cache_outbox_note()":
+			case functions[0].Body != noteBody(where) || !functions[0].Safe || functions[0].Renamed:
 				list = append(list, Difference{Object: o, Why: "is of another release, or was changed", fix: []string{o.Create}})
 			}
 		}
@@ -86,12 +91,12 @@ func diffOwn(ctx context.Context, db bun.IDB) ([]Difference, error) {
 }
 
 // diffTriggers is Diff for the triggers.
-func diffTriggers(ctx context.Context, db bun.IDB, tables []Table) ([]Difference, error) {
-	related, err := relations(ctx, db, tables)
+func (p Place) diffTriggers(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
+	related, err := p.relations(ctx, db, tables)
 	if err != nil {
 		return nil, err
 	}
-	there, err := triggers(ctx, db)
+	there, err := p.triggers(ctx, db)
 	if err != nil {
 		return nil, err
 	}
@@ -110,8 +115,8 @@ func diffTriggers(ctx context.Context, db bun.IDB, tables []Table) ([]Difference
 			continue
 		}
 		all := t.rowTriggers()
-		if isPostgres(db) {
-			all = t.statementTriggers(r.Name)
+		if p.postgres {
+			all = p.statementTriggers(t, r.Name)
 		}
 		for _, w := range all {
 			name := w.object().Name
@@ -185,12 +190,12 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 // Install creates and mends what noting the writes of the tables needs, and takes triggers away from tables
 // that are no longer noted. Writes to a table whose triggers were not in place may have gone unnoticed: all that
 // is cached of it is evicted. db is a transaction. What cannot be mended is an error, which names all of it.
-func Install(ctx context.Context, db bun.IDB, tables []Table) error {
-	existed, _, err := ownTable(ctx, db, "cache_outbox")
+func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
+	existed, _, err := p.ownTable(ctx, db, "cache_outbox")
 	if err != nil {
 		return fmt.Errorf("outbox: %w", err)
 	}
-	differences, err := Diff(ctx, db, tables)
+	differences, err := p.Diff(ctx, db, tables)
 	if err != nil {
 		return err
 	}
@@ -210,17 +215,12 @@ func Install(ctx context.Context, db bun.IDB, tables []Table) error {
 			}
 		}
 	}
-	_, err = settle(ctx, db, tables, differences, existed)
-	return err
-}
-
-func run(ctx context.Context, db bun.IDB, statement string) error {
-	_, err := db.NewRaw("?", bun.Safe(statement)).Exec(ctx)
+	_, err = p.settle(ctx, db, tables, differences, existed)
 	return err
 }
 
 // attempt runs statements of which a failure undoes what they did, and nothing else of the transaction.
-func attempt(ctx context.Context, db bun.IDB, statements ...string) error {
+func attempt(ctx context.Context, db Querier, statements ...string) error {
 	if err := run(ctx, db, "SAVEPOINT fieldcache_attempt"); err != nil {
 		return err
 	}
@@ -244,12 +244,12 @@ func (l Left) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.Name, 
 // they are now, the function and the outbox's tables. It returns whether there was any of it, and what it left
 // because it only has the name. What this role may not drop is an error that names all of it; then db, a
 // transaction, is to be rolled back.
-func Remove(ctx context.Context, db bun.IDB) (removed bool, left []Left, err error) {
-	there, err := triggers(ctx, db)
+func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Left, err error) {
+	there, err := p.triggers(ctx, db)
 	if err != nil {
 		return false, nil, fmt.Errorf("outbox: look up the triggers: %w", err)
 	}
-	functions, err := noteFunctions(ctx, db)
+	functions, err := p.noteFunctions(ctx, db)
 	if err != nil {
 		return false, nil, fmt.Errorf("outbox: look up the function: %w", err)
 	}
@@ -276,18 +276,18 @@ func Remove(ctx context.Context, db bun.IDB) (removed bool, left []Left, err err
 			drop(o, "DROP FUNCTION "+f.Name)
 		}
 	}
-	for _, o := range slices.Backward(Objects(isPostgres(db), "")) {
+	for _, o := range slices.Backward(p.Objects()) {
 		if o.Kind != "table" {
 			continue
 		}
-		there, ours, err := ownTable(ctx, db, o.Name)
+		there, ours, err := p.ownTable(ctx, db, o.Name)
 		switch {
 		case err != nil:
 			return false, nil, fmt.Errorf("outbox: %w", err)
 		case there && !ours:
 			left = append(left, Left{o, another})
 		case there:
-			drop(o, "DROP TABLE "+o.Name)
+			drop(o, "DROP TABLE "+p.named(o.Name))
 		}
 	}
 	if len(refused) > 0 {
@@ -299,6 +299,6 @@ func Remove(ctx context.Context, db bun.IDB) (removed bool, left []Left, err err
 // notAllowed reports whether this role may not do what failed.
 func notAllowed(err error) bool {
 	const insufficientPrivilege = "42501"
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && pg.Code == insufficientPrivilege
+	var state interface{ SQLState() string } // of pgx and lib/pq
+	return errors.As(err, &state) && state.SQLState() == insufficientPrivilege
 }

@@ -13,8 +13,8 @@ const noteMark = ".cache_outbox (tbl, op"
 //
 // The function runs with the rights of whoever created it: who may write to a table need not be allowed to
 // write to the outbox. Therefore its search path holds nothing that the caller could put there.
-func noteFunction(schema string) string {
-	return "CREATE OR REPLACE FUNCTION cache_outbox_note() RETURNS trigger\n" +
+func (p Place) noteFunction(schema string) string {
+	return "CREATE OR REPLACE FUNCTION " + p.named("cache_outbox_note") + "() RETURNS trigger\n" +
 		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$" + noteBody(schema) + "$note$"
 }
 

@@ -2,19 +2,18 @@
 // that triggers fill. Whoever writes, by whatever client, by a cascade or by hand, leaves in the same transaction
 // what was touched; so the record is there if and only if the transaction committed.
 //
-// It knows no schema but its own. [Objects] and [Table.Triggers] are the statements that create it, and a
-// function given to [New] says which keys and tags a [Change] makes untrue. PostgreSQL from 13 on and SQLite
-// are served. On SQLite, where transactions have no numbers and commit one after the other, the id of the
+// It knows no schema but its own, and needs database/sql alone: [Find] asks a database of which kind it is, [Place.Install]
+// creates what is missing, and a function given to [New] says which keys and tags a [Change] makes untrue. PostgreSQL from 13
+// on and SQLite are served, by any driver. On SQLite, where transactions have no numbers and commit one after the other, the id of the
 // newest row that a transaction left stands for its number.
 package outbox
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
-
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 )
@@ -55,7 +54,8 @@ type Values map[string]string
 
 // Outbox is the record in one database.
 type Outbox struct {
-	db        *bun.DB
+	db        *sql.DB
+	at        Place
 	evictions func(...Change) cache.Eviction
 }
 
@@ -64,16 +64,16 @@ var (
 	_ cache.Identified = (*Outbox)(nil)
 )
 
-// New answers the outbox of a database that has what [Objects] names. evictions says what changes made untrue. Both are
+// New returns the outbox of a database that has what [Place.Objects] names. evictions says what changes made untrue. Both are
 // required.
 //
 // The pool of db should be one that nothing else uses up: a gateway that cannot poll because requests hold
 // all connections would have to distrust what it has cached, and send even more requests.
-func New(db *bun.DB, evictions func(...Change) cache.Eviction) (*Outbox, error) {
+func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbox, error) {
 	if db == nil || evictions == nil {
 		return nil, errors.New("outbox: a database and what its changes evict are required")
 	}
-	return &Outbox{db: db, evictions: evictions}, nil
+	return &Outbox{db: db, at: at, evictions: evictions}, nil
 }
 
 // handmade is the table of evictions that no write of data caused, and byHandOp their kind.
@@ -144,13 +144,11 @@ func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (epoch cache.Epo
 	if err != nil {
 		return "", 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}
-	number := Xid(o.db)
-	if !isPostgres(o.db) { // the sequence may not be written yet
-		number = bun.Safe("'" + sqliteEpoch + "/' || id")
+	number := o.at.Xid()
+	if !o.at.postgres { // the sequence may not be written yet
+		number = "'" + sqliteEpoch + "/' || id"
 	}
-	var n Number
-	err = o.raw(o.db, "INSERT INTO cache_outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING ?3", handmade, string(facts), byHandOp, number).
-		Scan(ctx, &n)
+	n, err := one[Number](ctx, o.db, o.at.sql("INSERT INTO ?outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING ?3", handmade, string(facts), byHandOp, raw(number)))
 	if err != nil {
 		return "", 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}
@@ -162,8 +160,8 @@ func (o *Outbox) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) err
 	if len(xids) == 0 {
 		return nil
 	}
-	_, err := o.raw(o.db, "UPDATE cache_outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0) AND ?epoch = ?1",
-		o.numbers(xids), epoch).Exec(ctx)
+	err := run(ctx, o.db, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0) AND ?epoch = ?1",
+		o.at.numbers(xids), epoch))
 	if err != nil {
 		return fmt.Errorf("outbox: mark as done: %w", err)
 	}
@@ -172,8 +170,8 @@ func (o *Outbox) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) err
 
 // IsDone implements [cache.Outbox].
 func (o *Outbox) IsDone(ctx context.Context, xid uint64) (done bool, err error) {
-	err = o.raw(o.db, "SELECT NOT EXISTS (SELECT 1 FROM cache_outbox WHERE done_at IS NULL AND ?number IN (?0))",
-		o.numbers([]uint64{xid})).Scan(ctx, &done)
+	done, err = one[bool](ctx, o.db, o.at.sql("SELECT NOT EXISTS (SELECT 1 FROM ?outbox WHERE done_at IS NULL AND ?number IN (?0))",
+		o.at.numbers([]uint64{xid})))
 	if err != nil {
 		return false, fmt.Errorf("outbox: look whether a write is done: %w", err)
 	}

@@ -25,6 +25,7 @@ func TestMain(m *testing.M) { testservers.Main(m) }
 type box struct {
 	*outbox.Outbox
 	db       *bun.DB
+	at       outbox.Place
 	postgres bool
 }
 
@@ -49,13 +50,13 @@ func open(t testing.TB, url string) box {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.Close() })
-	o, err := outbox.New(d.Bun(), evictions)
+	o, err := outbox.New(d.Bun().DB, d.Outbox(), evictions)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := box{Outbox: o, db: d.Bun(), postgres: d.Postgres()}
+	b := box{Outbox: o, db: d.Bun(), at: d.Outbox(), postgres: d.Postgres()}
 	b.exec(t, "CREATE TABLE things (id bigint PRIMARY KEY, name text, hidden text)")
-	if err := outbox.Install(t.Context(), b.db, []outbox.Table{things}); err != nil {
+	if err := b.at.Install(t.Context(), b.db, []outbox.Table{things}); err != nil {
 		t.Fatal(err)
 	}
 	return b

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/uptrace/bun"
-
 	"fieldcache/cache"
 )
 
@@ -70,7 +68,10 @@ type head struct {
 	Ahead   bool // whether there are records of numbers that were not given yet
 }
 
-const headColumns = "?seen AS seen, (SELECT snapshot FROM cache_horizon) AS horizon, ?standby AS standby, ?ahead AS ahead"
+// columns are where headColumns go.
+func (h *head) columns() []any { return []any{&h.Seen, &h.Horizon, &h.Standby, &h.Ahead} }
+
+const headColumns = "?seen AS seen, (SELECT snapshot FROM ?horizon) AS horizon, ?standby AS standby, ?ahead AS ahead"
 
 // news is what a page says before its rows.
 func (h head) news(p cache.Page) (news cache.News, err error) {
@@ -103,11 +104,11 @@ func (h head) news(p cache.Page) (news cache.News, err error) {
 
 // position is where the outbox is, for who has read nothing yet.
 func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
-	var h head
-	if err := o.raw(o.db, "SELECT "+headColumns).Scan(ctx, &h); err != nil {
+	rows, err := query(ctx, o.db, o.at.sql("SELECT "+headColumns), (*head).columns)
+	if err != nil {
 		return news, err
 	}
-	if news, err = h.news(cache.Page{}); err != nil {
+	if news, err = rows[0].news(cache.Page{}); err != nil {
 		return news, err
 	}
 	news.More = &cache.Page{Until: news.Snapshot, Detail: cache.ByName}
@@ -120,12 +121,12 @@ func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
 func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 	const columns = "o.?number, o.id, o.tbl, o.op, o.rows, o.created_at, o.done_at"
 	order := fmt.Sprintf(" ORDER BY o.?number, o.id LIMIT %d", limit)
-	if !isPostgres(o.db) {
+	if !o.at.postgres {
 		until := ""
 		if !p.Until.IsZero() {
 			until = fmt.Sprintf(" AND o.id < %d", p.Until.Xmax)
 		}
-		return fmt.Sprintf("SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
+		return fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
 	}
 	// The upper bound is for the planner: without statistics it takes a range for small, and uses the index.
 	until := " AND o.xid < ?next"
@@ -141,33 +142,36 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 			underWay = append(underWay, strconv.FormatUint(x, 10))
 		}
 	}
-	later := fmt.Sprintf("SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.xid >= '%d'::xid8 AND (o.xid, o.id) > ('%d'::xid8, %d)%s",
+	later := fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.xid >= '%d'::xid8 AND (o.xid, o.id) > ('%d'::xid8, %d)%s",
 		max(p.Since.Xmax, p.After.Xid), p.After.Xid, p.After.ID, until) + order
 	if len(underWay) == 0 {
 		return later
 	}
 	return fmt.Sprintf("SELECT * FROM (SELECT o.* FROM (SELECT x FROM unnest('{%s}'::xid8[]) AS u (x) WHERE pg_visible_in_snapshot(x, pg_current_snapshot()) OFFSET 0) AS u CROSS JOIN LATERAL ("+
-		"SELECT "+columns+" FROM cache_outbox AS o WHERE o.op <> 'OWED' AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
+		"SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
 		"UNION ALL (%s)) AS o",
 		strings.Join(underWay, ","), p.After.Xid, p.After.ID, later) + order
 }
 
 // polled is a row of a page by transaction.
 type polled struct {
-	head   `bun:",extend"`
-	record `bun:",extend"`
-	Age    float64 // seconds
-	Done   bool
+	head
+	record
+	Age  float64 // seconds
+	Done bool
+}
+
+func (p *polled) columns() []any {
+	return append(p.head.columns(), orZero(&p.Xid), orZero(&p.ID), orZero(&p.Tbl), orZero(&p.Op), orZero(&p.Age), &p.Done, &p.Facts)
 }
 
 func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache.News, err error) {
-	var rows []polled
-	err = o.raw(o.db, "WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
+	rows, err := query(ctx, o.db, o.at.sql("WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
 		"SELECT s.*, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
 		"CASE WHEN o.told <= ?0 OR o.tbl = ?1 AND o.told <= 16 * ?0 THEN CAST(o.rows AS text) END AS facts "+
 		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 		"(SELECT o.*, sum(?size) OVER (ORDER BY o.?number, o.id) AS told FROM page AS o) AS o ON true ORDER BY o.?number, o.id",
-		factsBytes, handmade).Scan(ctx, &rows)
+		factsBytes, handmade), (*polled).columns)
 	if err != nil {
 		return news, err
 	}
@@ -198,7 +202,7 @@ func (o *Outbox) pending(group []polled) (p cache.Pending, unreadable int) {
 
 // summed is what the rows of one table and kind say together.
 type summed struct {
-	head   `bun:",extend"`
+	head
 	Tbl    *string // nil: the page is empty
 	Op     Op
 	Facts  *string // JSON: a list of what [record.Facts] holds
@@ -208,21 +212,26 @@ type summed struct {
 	Last string
 }
 
+func (s *summed) columns() []any {
+	return append(s.head.columns(), &s.Tbl, orZero(&s.Op), &s.Facts, orZero(&s.Undone), &s.Rows, orZero(&s.Last))
+}
+
 func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, err error) {
 	limit, told := rowsByName, factsBytes
 	if p.Detail == cache.ByTable {
 		limit, told = rowsByTable, 0
 	}
 	var rows []summed
-	err = o.inOrder(ctx, func(ctx context.Context, in bun.IDB) error {
-		return o.raw(in, "WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
+	err = o.inOrder(ctx, func(ctx context.Context, in Querier) error {
+		rows, err = query(ctx, in, o.at.sql("WITH page AS MATERIALIZED ("+o.rowsOf(p, limit)+") "+
 			"SELECT s.*, o.tbl, o.op, o.facts, o.undone, (SELECT count(*) FROM page) AS rows, "+
 			"(SELECT CAST(o.?number AS text) || ' ' || o.id FROM page AS o ORDER BY o.?number DESC, o.id DESC LIMIT 1) AS last "+
 			"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 			"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
 			"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
 			"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
-			told, handmade, handmadeTold).Scan(ctx, &rows)
+			told, handmade, handmadeTold), (*summed).columns)
+		return err
 	})
 	if err != nil {
 		return news, err
@@ -260,11 +269,11 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 }
 
 // inOrder runs a statement that reads a page out of many rows.
-func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, bun.IDB) error) error {
-	if !isPostgres(o.db) {
+func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, Querier) error) error {
+	if !o.at.postgres {
 		return do(ctx, o.db)
 	}
-	return o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	return o.at.inTx(ctx, o.db, func(ctx context.Context, tx Querier) error {
 		if err := o.byIndex(ctx, tx); err != nil {
 			return err
 		}
@@ -274,11 +283,10 @@ func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, bun.IDB) 
 
 // byIndex has the statements of a transaction follow the index. Without fresh statistics PostgreSQL takes it for
 // cheaper to read all rows and sort them, or spends a second on compiling the statement.
-func (o *Outbox) byIndex(ctx context.Context, tx bun.Tx) error {
-	if !isPostgres(o.db) {
+func (o *Outbox) byIndex(ctx context.Context, tx Querier) error {
+	if !o.at.postgres {
 		return nil
 	}
-	_, err := tx.NewRaw("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), " +
-		"set_config('enable_sort', 'off', true), set_config('jit', 'off', true)").Exec(ctx)
-	return err
+	return run(ctx, tx, "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true), "+
+		"set_config('enable_sort', 'off', true), set_config('jit', 'off', true)")
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/uptrace/bun"
-
 	"fieldcache/cache"
 )
 
@@ -20,14 +18,14 @@ const owed Op = "OWED"
 
 // prunable are the first rows, by number, up to the first young one: the rest of the table is not read. What
 // is owed stays until it is done.
-const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM cache_outbox AS o " +
+const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM ?outbox AS o " +
 	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
 	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
 	"(SELECT o.?number FROM head AS o WHERE NOT o.old ORDER BY o.?number LIMIT 1), ?next))"
 
 // owe notes which tables are to be evicted for rows that are gone, where it is not noted already.
-const owe = "INSERT INTO cache_outbox (tbl, op, created_at) SELECT o.tbl, ?2, min(o.created_at) FROM ?gone AS o " +
-	"WHERE ?1 AND o.done_at IS NULL AND o.tbl NOT IN (SELECT u.tbl FROM cache_outbox AS u WHERE u.done_at IS NULL AND u.op = ?2) " +
+const owe = "INSERT INTO ?outbox (tbl, op, created_at) SELECT o.tbl, ?2, min(o.created_at) FROM ?gone AS o " +
+	"WHERE ?1 AND o.done_at IS NULL AND o.tbl NOT IN (SELECT u.tbl FROM ?outbox AS u WHERE u.done_at IS NULL AND u.op = ?2) " +
 	"GROUP BY o.tbl"
 
 // gone is what was pruned at once.
@@ -39,13 +37,13 @@ type gone struct {
 
 // Prune implements [cache.Outbox]. Of two that prune at the same time one waits for the other.
 func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (more bool, err error) {
-	err = o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewRaw("INSERT INTO cache_horizon (one, snapshot) VALUES (true, ?) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()).Exec(ctx)
+	err = o.at.inTx(ctx, o.db, func(ctx context.Context, tx Querier) error {
+		err := run(ctx, tx, o.at.sql("INSERT INTO ?horizon (one, snapshot) VALUES (true, ?0) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()))
 		if err != nil {
 			return err
 		}
-		var before string
-		if err := o.raw(tx, "SELECT o.snapshot FROM cache_horizon AS o ?lock").Scan(ctx, &before); err != nil {
+		before, err := one[string](ctx, tx, o.at.sql("SELECT o.snapshot FROM ?horizon AS o ?lock"))
+		if err != nil {
 			return err
 		}
 		horizon, err := cache.ParseSnapshot(before)
@@ -64,8 +62,7 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 			return err
 		}
 		more = gone.Rows == prunedAtOnce
-		_, err = tx.NewRaw("UPDATE cache_horizon SET snapshot = ?", horizon.Union(during.UpTo(*gone.Xid)).String()).Exec(ctx)
-		return err
+		return run(ctx, tx, o.at.sql("UPDATE ?horizon SET snapshot = ?0", horizon.Union(during.UpTo(*gone.Xid)).String()))
 	})
 	if err != nil {
 		return false, fmt.Errorf("outbox: prune: %w", err)
@@ -75,23 +72,30 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 
 // remove deletes the first old rows. On PostgreSQL it is one statement, which sees the same rows throughout: a
 // transaction that commits meanwhile is neither pruned nor on the horizon.
-func (o *Outbox) remove(ctx context.Context, tx bun.Tx, args ...any) (g gone, err error) {
+func (o *Outbox) remove(ctx context.Context, tx Querier, args ...any) (g gone, err error) {
 	const newest = "SELECT count(*) AS rows, ?seen AS seen, (SELECT CAST(o.?number AS text) FROM ?gone AS o ORDER BY o.?number DESC LIMIT 1) AS xid FROM ?gone"
-	if isPostgres(o.db) {
-		err = o.raw(tx, "WITH "+prunable+", "+
-			"gone AS (DELETE FROM cache_outbox AS o USING old AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*), "+
-			"owed AS ("+strings.ReplaceAll(owe+") "+newest, "?gone", "gone"), args...).Scan(ctx, &g)
+	read := func(statement string) error {
+		list, err := query(ctx, tx, o.at.sql(statement, args...), func(g *gone) []any { return []any{&g.Rows, &g.Seen, &g.Xid} })
+		if err == nil {
+			g = list[0]
+		}
+		return err
+	}
+	if o.at.postgres {
+		err = read("WITH " + prunable + ", " +
+			"gone AS (DELETE FROM ?outbox AS o USING old AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*), " +
+			"owed AS (" + strings.ReplaceAll(owe+") "+newest, "?gone", "gone"))
 		return g, err
 	}
 	// Nobody else writes meanwhile.
-	const rows = "(SELECT * FROM cache_outbox AS o WHERE o.id <= ?4 AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
-	err = o.raw(tx, strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"), args...).Scan(ctx, &g)
+	const rows = "(SELECT * FROM ?outbox AS o WHERE o.id <= ?4 AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
+	err = read(strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"))
 	if err != nil || g.Xid == nil {
 		return g, err
 	}
 	args = append(args, *g.Xid)
-	if _, err = o.raw(tx, strings.ReplaceAll(owe, "?gone", rows), args...).Exec(ctx); err == nil {
-		_, err = o.raw(tx, "DELETE FROM cache_outbox WHERE id IN (SELECT id FROM "+rows+" AS o)", args...).Exec(ctx)
+	if err = run(ctx, tx, o.at.sql(strings.ReplaceAll(owe, "?gone", rows), args...)); err == nil {
+		err = run(ctx, tx, o.at.sql("DELETE FROM ?outbox WHERE id IN (SELECT id FROM "+rows+" AS o)", args...))
 	}
 	return g, err
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 )
@@ -90,9 +89,9 @@ func byHand(facts *string) (ev cache.Eviction, unreadable int) {
 }
 
 // everyTable is a change of any row of every table that is noted.
-func (o *Outbox) everyTable(ctx context.Context, in bun.IDB) (changes []Change, err error) {
-	var names []string
-	if err := in.NewRaw("SELECT tbl FROM cache_tables ORDER BY tbl").Scan(ctx, &names); err != nil {
+func (o *Outbox) everyTable(ctx context.Context, in Querier) (changes []Change, err error) {
+	names, err := column[string](ctx, in, o.at.sql("SELECT tbl FROM ?tables ORDER BY tbl"))
+	if err != nil {
 		return nil, err
 	}
 	seen := map[string]bool{}

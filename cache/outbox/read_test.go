@@ -75,7 +75,7 @@ func TestFault31RowsThatCannotBeRead(t *testing.T) {
 func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
-		if err := outbox.NewWatch(b.db, []outbox.Table{things}, slog.New(slog.DiscardHandler)).Look(t.Context()); err != nil {
+		if err := outbox.NewWatch(b.db.DB, b.at, []outbox.Table{things}, slog.New(slog.DiscardHandler)).Look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		texts := append([]string{`{"Keys":["user:1"]}`, `{"keys":["user:1"],"TAGS":[]}`, `{"keys":"user:1"}`, `{"keys":[1]}`, `{"keys":["user:1"],"more":[]}`, `[]`}, unreadableIn(b)...)

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/uptrace/bun"
-
 	"fieldcache/cache"
 )
 
@@ -25,25 +23,27 @@ type piece struct {
 	First  int64
 }
 
+func (p *piece) columns() []any { return []any{&p.Tbl, &p.Op, &p.Rows, &p.Writes, &p.First, &p.Facts} }
+
 const pieceColumns = "o.tbl, o.op, count(*) AS rows, count(DISTINCT o.?number) AS writes, min(o.id) AS first, " +
 	"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?1 OR o.tbl = ?2 THEN ?all END AS facts"
 
 // Relay implements [cache.Outbox]. The age is that of the transaction's beginning, since a database does not
 // keep when one committed: a long one may be relayed while its own gateway still evicts, which does no harm.
 func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Context, cache.Eviction) error) (relayed cache.Relayed, err error) {
-	due := "FROM cache_outbox AS o WHERE o.done_at IS NULL AND ?age >= ?0"
+	due := "FROM ?outbox AS o WHERE o.done_at IS NULL AND ?age >= ?0"
 	if len(p.Except) > 0 {
 		due += " AND o.id NOT IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Except), " ", ", "), "[]") + ")"
 	}
 	age, byTable := p.Age.Seconds(), p.ByTable
-	if !isPostgres(o.db) { // as a rule there are none: no transaction then, which would lock the database
-		var some bool
-		if err := o.raw(o.db, "SELECT EXISTS (SELECT 1 "+due+")", age).Scan(ctx, &some); err != nil || !some {
+	if !o.at.postgres { // as a rule there are none: no transaction then, which would lock the database
+		some, err := one[bool](ctx, o.db, o.at.sql("SELECT EXISTS (SELECT 1 "+due+")", age))
+		if err != nil || !some {
 			return relayed, wrap("look for writes to relay", err)
 		}
 	}
 	due += " ORDER BY o.?number, o.id LIMIT ?3"
-	err = o.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err = o.at.inTx(ctx, o.db, func(ctx context.Context, tx Querier) error {
 		if err := o.byIndex(ctx, tx); err != nil {
 			return err
 		}
@@ -94,15 +94,14 @@ func wrap(attempted string, err error) error {
 }
 
 // take marks the rows as done, and returns what they say.
-func (o *Outbox) take(ctx context.Context, tx bun.Tx, due string, age float64, limit int) (pieces []piece, err error) {
-	if isPostgres(o.db) {
-		err = o.raw(tx, "WITH piece AS (SELECT o.xid, o.id "+due+" FOR UPDATE SKIP LOCKED), "+
-			"o AS (UPDATE cache_outbox AS o SET done_at = ?now FROM piece AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*) "+
-			"SELECT "+pieceColumns+" FROM o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit).Scan(ctx, &pieces)
-		return pieces, err
+func (o *Outbox) take(ctx context.Context, tx Querier, due string, age float64, limit int) (pieces []piece, err error) {
+	if o.at.postgres {
+		return query(ctx, tx, o.at.sql("WITH piece AS (SELECT o.xid, o.id "+due+" FOR UPDATE SKIP LOCKED), "+
+			"o AS (UPDATE ?outbox AS o SET done_at = ?now FROM piece AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*) "+
+			"SELECT "+pieceColumns+" FROM o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit), (*piece).columns)
 	}
 	// Nobody else writes meanwhile. Rows that get due between the two statements come behind the others.
-	err = o.raw(tx, "SELECT "+pieceColumns+" FROM (SELECT o.* "+due+") AS o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit).Scan(ctx, &pieces)
+	pieces, err = query(ctx, tx, o.at.sql("SELECT "+pieceColumns+" FROM (SELECT o.* "+due+") AS o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit), (*piece).columns)
 	if err != nil || len(pieces) == 0 {
 		return nil, err
 	}
@@ -110,26 +109,28 @@ func (o *Outbox) take(ctx context.Context, tx bun.Tx, due string, age float64, l
 	for _, p := range pieces {
 		rows += p.Rows
 	}
-	_, err = o.raw(tx, "UPDATE cache_outbox SET done_at = ?now WHERE id IN (SELECT o.id "+due+")", age, relayBytes, handmade, rows).Exec(ctx)
-	return pieces, err
+	return pieces, run(ctx, tx, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE id IN (SELECT o.id "+due+")", age, relayBytes, handmade, rows))
 }
 
 // Backlog implements [cache.Outbox].
 func (o *Outbox) Backlog(ctx context.Context) (b cache.Backlog, err error) {
-	var row struct {
-		Rows int
-		Age  *float64
+	type counted struct {
+		rows int
+		age  *float64
 	}
-	err = o.inOrder(ctx, func(ctx context.Context, in bun.IDB) error {
-		return o.raw(in, "SELECT (SELECT count(*) FROM (SELECT 1 FROM cache_outbox WHERE done_at IS NULL LIMIT ?0) AS b) AS rows, "+
-			"(SELECT ?age FROM cache_outbox AS o WHERE o.done_at IS NULL ORDER BY o.?number, o.id LIMIT 1) AS age", cache.MaxBacklog).Scan(ctx, &row)
+	var list []counted
+	err = o.inOrder(ctx, func(ctx context.Context, in Querier) error {
+		list, err = query(ctx, in, o.at.sql("SELECT (SELECT count(*) FROM (SELECT 1 FROM ?outbox WHERE done_at IS NULL LIMIT ?0) AS b) AS rows, "+
+			"(SELECT ?age FROM ?outbox AS o WHERE o.done_at IS NULL ORDER BY o.?number, o.id LIMIT 1) AS age", cache.MaxBacklog),
+			func(c *counted) []any { return []any{&c.rows, &c.age} })
+		return err
 	})
 	if err != nil {
 		return b, wrap("count the backlog", err)
 	}
-	b.Rows = row.Rows
-	if row.Age != nil {
-		b.Oldest = max(0, time.Duration(*row.Age*float64(time.Second)))
+	b.Rows = list[0].rows
+	if age := list[0].age; age != nil {
+		b.Oldest = max(0, time.Duration(*age*float64(time.Second)))
 	}
 	return b, nil
 }

@@ -10,10 +10,18 @@ type Object struct {
 	Create string // the statement
 }
 
-// Objects are the outbox's own tables, index and function. schema is the SQL of the name of PostgreSQL's
-// schema that they are created in, such as public, which must be first in the search path then.
-func Objects(postgres bool, schema string) []Object {
-	if !postgres {
+// Objects are the outbox's own tables, index and function. On PostgreSQL without a schema they are for one that is first in the
+// search path and called public.
+func (p Place) Objects() []Object {
+	if p.schema == "" {
+		return p.objects("public")
+	}
+	return p.objects(ident(p.schema))
+}
+
+// objects are Objects; schema is the SQL of the name of the schema that they are in.
+func (p Place) objects(schema string) []Object {
+	if !p.postgres {
 		return []Object{
 			{"table", "cache_outbox", `CREATE TABLE cache_outbox (
 	id integer PRIMARY KEY AUTOINCREMENT,
@@ -25,11 +33,15 @@ func Objects(postgres bool, schema string) []Object {
 )`},
 			{"index", "cache_outbox_due_idx", "CREATE INDEX cache_outbox_due_idx ON cache_outbox (id) WHERE done_at IS NULL"},
 			{"table", "cache_horizon", "CREATE TABLE cache_horizon (one integer PRIMARY KEY CHECK (one = 1), snapshot text NOT NULL)"},
-			tablesTable,
+			p.tablesTable(),
 		}
 	}
-	return []Object{
-		{"table", "cache_outbox", `CREATE TABLE cache_outbox (
+	var list []Object
+	if p.schema != "" {
+		list = append(list, Object{"schema", schema, "CREATE SCHEMA " + schema})
+	}
+	return append(list, []Object{
+		{"table", "cache_outbox", "CREATE TABLE " + p.named("cache_outbox") + ` (
 	id bigint GENERATED ALWAYS AS IDENTITY,
 	xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
 	tbl text NOT NULL,
@@ -39,18 +51,28 @@ func Objects(postgres bool, schema string) []Object {
 	done_at timestamptz,
 	PRIMARY KEY (xid, id)
 )`},
-		{"index", "cache_outbox_due_idx", "CREATE INDEX cache_outbox_due_idx ON cache_outbox (xid, id) WHERE done_at IS NULL"},
-		{"table", "cache_horizon", "CREATE TABLE cache_horizon (one boolean PRIMARY KEY CHECK (one), snapshot text NOT NULL)"},
-		tablesTable,
-		{"function", "cache_outbox_note", noteFunction(schema)},
-	}
+		{"index", "cache_outbox_due_idx", "CREATE INDEX cache_outbox_due_idx ON " + p.named("cache_outbox") + " (xid, id) WHERE done_at IS NULL"},
+		{"table", "cache_horizon", "CREATE TABLE " + p.named("cache_horizon") + " (one boolean PRIMARY KEY CHECK (one), snapshot text NOT NULL)"},
+		p.tablesTable(),
+		{"function", "cache_outbox_note", p.noteFunction(schema)},
+	}...)
 }
 
 // tablesTable keeps what the noted tables were when they were last looked at; see [Watch].
-var tablesTable = Object{"table", "cache_tables", "CREATE TABLE cache_tables (tbl text PRIMARY KEY, identity text NOT NULL)"}
+func (p Place) tablesTable() Object {
+	return Object{"table", "cache_tables", "CREATE TABLE " + p.named("cache_tables") + " (tbl text PRIMARY KEY, identity text NOT NULL)"}
+}
 
 // ident returns a name as an identifier of SQL.
 func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// quoted returns a name as quote_ident does, but for keywords.
+func quoted(name string) string {
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" {
+		return name
+	}
+	return ident(name)
+}
 
 // literal returns a text as a literal of SQL.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

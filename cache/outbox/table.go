@@ -70,7 +70,7 @@ const (
 
 // statementTriggers returns PostgreSQL's triggers on a relation: the table itself, or one that shares rows with
 // it. They fire once for a statement.
-func (t Table) statementTriggers(relation string) []trigger {
+func (p Place) statementTriggers(t Table, relation string) []trigger {
 	args := []string{array(t.PrimaryKey), array(t.Keys), array(t.Matter), t.Name}
 	var list []trigger
 	for _, w := range []struct {
@@ -93,18 +93,42 @@ func (t Table) statementTriggers(relation string) []trigger {
 		}
 		literals := make([]string, len(args))
 		for i, a := range args {
-			literals[i] = literal(a)
+			literals[i] = p.literal(a)
 		}
-		name := "cache_outbox_" + strings.ToLower(string(w.op))
+		name := quoted(p.triggerName(w.op))
 		list = append(list, trigger{
 			name: name, on: relation, args: args, kind: w.kind, old: w.old, new: w.new,
-			create: fmt.Sprintf("CREATE TRIGGER %s AFTER %s ON %s%s FOR EACH STATEMENT EXECUTE FUNCTION cache_outbox_note(%s)",
-				name, w.op, relation, referencing, strings.Join(literals, ", ")),
+			create: fmt.Sprintf("CREATE TRIGGER %s AFTER %s ON %s%s FOR EACH STATEMENT EXECUTE FUNCTION %s(%s)",
+				name, w.op, relation, referencing, p.named("cache_outbox_note"), strings.Join(literals, ", ")),
 			enable:  fmt.Sprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", relation, name),
 			deletes: fmt.Sprintf("DROP TRIGGER %s ON %s", name, relation),
 		})
 	}
 	return list
+}
+
+// maxName is how many bytes of a name PostgreSQL keeps.
+const maxName = 63
+
+// triggerName is the name of PostgreSQL's trigger for a kind of statement. Outboxes in two schemas may note one table.
+func (p Place) triggerName(op Op) string {
+	name := "cache_outbox_" + strings.ToLower(string(op))
+	if p.schema == "" {
+		return name
+	}
+	if name += "_" + p.schema; len(name) > maxName {
+		name = fmt.Sprintf("%.*s_%.4x", maxName-9, name, sha256.Sum256([]byte(p.schema)))
+	}
+	return name
+}
+
+// triggerNames are all names that triggers may have, as literals of SQL.
+func (p Place) triggerNames() string {
+	var list []string
+	for _, op := range []Op{Insert, Update, Delete, Truncate} {
+		list = append(list, p.literal(p.triggerName(op)))
+	}
+	return strings.Join(list, ", ")
 }
 
 // rowTriggers returns SQLite's triggers, which fire for each row, so that MaxRows bounds nothing there.

@@ -2,14 +2,13 @@ package outbox
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 )
@@ -25,7 +24,8 @@ const InstallLock = 0x6669656c64 // any number, the same for all gateways
 // disabled or is gone: all that is cached of the table is evicted, for all gateways, by a record of the outbox;
 // triggers are mended if this role may. While writes to a table cannot be noted, it is evicted at every look.
 type Watch struct {
-	db     *bun.DB
+	db     *sql.DB
+	at     Place
 	tables []Table
 	log    *slog.Logger
 
@@ -34,12 +34,12 @@ type Watch struct {
 	told    map[string]string // what was last told of each table; only Look uses it
 }
 
-// NewWatch returns a watch of the tables of a database where [Install] was done.
-func NewWatch(db *bun.DB, tables []Table, log *slog.Logger) *Watch {
+// NewWatch returns a watch of the tables of a database where [Place.Install] was done.
+func NewWatch(db *sql.DB, at Place, tables []Table, log *slog.Logger) *Watch {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Watch{db: db, tables: tables, log: log, told: map[string]string{}}
+	return &Watch{db: db, at: at, tables: tables, log: log, told: map[string]string{}}
 }
 
 // Changes returns how many changes of tables were found.
@@ -74,7 +74,7 @@ func (w *Watch) Run(ctx context.Context) {
 func (w *Watch) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(cache.Unwatched(ctx), 10*time.Second)
 	defer cancel()
-	now, err := identities(ctx, w.db, w.tables)
+	now, err := w.at.identities(ctx, w.db, w.tables)
 	if err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func (w *Watch) Look(ctx context.Context) error {
 		return nil
 	}
 	var changed []changedTable
-	err = w.db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
+	err = w.at.inTx(ctx, w.db, func(ctx context.Context, tx Querier) error {
 		changed, err = w.mend(ctx, tx)
 		return err
 	})
@@ -106,8 +106,8 @@ func (w *Watch) Look(ctx context.Context) error {
 }
 
 // mend brings triggers up that are missing, as far as this role may, and settles what changed.
-func (w *Watch) mend(ctx context.Context, tx bun.Tx) ([]changedTable, error) {
-	if isPostgres(tx) {
+func (w *Watch) mend(ctx context.Context, tx Querier) ([]changedTable, error) {
+	if w.at.postgres {
 		// Who waits for a lock on a table holds up all that come later.
 		for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
 			if err := run(ctx, tx, s); err != nil {
@@ -115,7 +115,7 @@ func (w *Watch) mend(ctx context.Context, tx bun.Tx) ([]changedTable, error) {
 			}
 		}
 	}
-	differences, err := Diff(ctx, tx, w.tables)
+	differences, err := w.at.Diff(ctx, tx, w.tables)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (w *Watch) mend(ctx context.Context, tx bun.Tx) ([]changedTable, error) {
 			}
 		}
 	}
-	return settle(ctx, tx, w.tables, differences, true)
+	return w.at.settle(ctx, tx, w.tables, differences, true)
 }
 
 // tell logs what was not told before.

@@ -36,7 +36,7 @@ func parts(t *testing.T) (box, []outbox.Table) {
 		{Name: "log", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name"}},
 		{Name: `Odd, "Table"`, PrimaryKey: []string{`the id,"\`}, Keys: []string{`the id,"\`, "na'me"}, Matter: []string{"na'me"}},
 	}
-	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
 		t.Fatal(err)
 	}
 	return b, tables
@@ -86,7 +86,7 @@ type watched struct {
 
 func watch(b box, tables []outbox.Table) *watched {
 	w := &watched{}
-	w.Watch = outbox.NewWatch(b.db, tables, slog.New(slog.NewTextHandler(&w.log, nil)))
+	w.Watch = outbox.NewWatch(b.db.DB, b.at, tables, slog.New(slog.NewTextHandler(&w.log, nil)))
 	return w
 }
 
@@ -110,7 +110,7 @@ func TestFault08TablesThatChange(t *testing.T) {
 		b.exec(t, s)
 	}
 	tables[0].Matter = []string{"name", "mood"}
-	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
 		t.Fatal(err)
 	}
 	w, second := watch(b, tables), watch(b, tables)
@@ -206,7 +206,7 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = d.Close() })
 	tables := []outbox.Table{things}
-	w := watch(box{db: d.Bun()}, tables)
+	w := watch(box{db: d.Bun(), at: d.Outbox()}, tables)
 	w.look(t)
 	since := b.poll(t, cache.Snapshot{}).Snapshot
 	b.exec(t, "DROP TRIGGER cache_outbox_update ON things")
@@ -221,7 +221,7 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 	if n := strings.Count(w.log.String(), "cannot be noted"); n != 1 || !strings.Contains(w.log.String(), "migrate up") {
 		t.Errorf("logged %s", &w.log)
 	}
-	if err := outbox.Install(t.Context(), b.db, tables); err != nil {
+	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
 		t.Fatal(err)
 	}
 	since = b.poll(t, since).Snapshot
@@ -271,7 +271,7 @@ func TestFault08TwoReleases(t *testing.T) {
 	older, newer := []outbox.Table{things}, []outbox.Table{things, {Name: "more", PrimaryKey: []string{"id"}, Keys: []string{"id"}}}
 	newer[0].Matter = []string{"name", "hidden"}
 	b.exec(t, "CREATE TABLE more (id bigint PRIMARY KEY)")
-	if err := outbox.Install(t.Context(), b.db, newer); err != nil {
+	if err := b.at.Install(t.Context(), b.db, newer); err != nil {
 		t.Fatal(err)
 	}
 	first, second := watch(b, older), watch(b, newer)
@@ -285,12 +285,12 @@ func TestFault08TwoReleases(t *testing.T) {
 	if news := b.poll(t, since); len(news.Writes) > 0 {
 		t.Errorf("evicted %q", what(news))
 	}
-	if left, err := outbox.Diff(t.Context(), b.db, newer); err != nil || len(left) > 0 {
+	if left, err := b.at.Diff(t.Context(), b.db, newer); err != nil || len(left) > 0 {
 		t.Errorf("of the newer one's triggers is wrong: %v (%v)", left, err)
 	}
 	// A partition or a trigger that fires for all but replicas keeps no gateway from starting.
 	b.exec(t, "ALTER TABLE things ENABLE TRIGGER cache_outbox_insert")
-	if left, err := outbox.Diff(t.Context(), b.db, newer); err != nil || len(left) != 1 || !left[0].Minor {
+	if left, err := b.at.Diff(t.Context(), b.db, newer); err != nil || len(left) != 1 || !left[0].Minor {
 		t.Errorf("differs %v (%v), want one that is minor", left, err)
 	}
 }

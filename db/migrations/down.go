@@ -9,8 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/uptrace/bun"
-
-	"fieldcache/cache/outbox"
 )
 
 // TakeBack drops what migrations added, the newest first, and with it the tables that they are administered in.
@@ -19,7 +17,7 @@ import (
 //
 // What this role may not drop is an error that names all of it. All is done in the transaction that db is bound to.
 func TakeBack(ctx context.Context, db *bun.DB) (taken, left []string, err error) {
-	removed, stayed, err := outbox.Remove(ctx, db)
+	removed, stayed, err := placeOf(db).Remove(ctx, querier(ctx, db))
 	if err != nil {
 		return nil, nil, err
 	}

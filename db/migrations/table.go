@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
-
-	"fieldcache/cache/outbox"
 )
 
 // table is what a table must look like: it is created so, or one that is there is held against it.
@@ -173,7 +171,7 @@ func (s *schema) faults(ctx context.Context, tables []table) ([]error, error) {
 			faults = append(faults, fmt.Errorf("%s is a %s; needed is a table", t.name, kind))
 		}
 	}
-	unequal, err := outbox.Check(ctx, s.db, NotedTables())
+	unequal, err := placeOf(s.db).Check(ctx, querier(ctx, s.db), NotedTables())
 	return append(faults, unequal...), err
 }
 

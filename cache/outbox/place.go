@@ -1,0 +1,205 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"fieldcache/cache"
+)
+
+// Querier sends statements: a [*sql.DB], a [*sql.Tx] or a [*sql.Conn], of whatever driver.
+//
+// Values stand in the text of this package's statements, never beside it. So each is one round trip without a prepared
+// statement where the driver can do that, as a connection pooler in transaction mode needs it, and none depends on how
+// a driver writes placeholders.
+type Querier interface {
+	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
+}
+
+// Place is where an outbox is: in a database of one of two kinds, and on PostgreSQL in a schema of it. The zero value is
+// that of SQLite.
+type Place struct {
+	postgres bool
+	schema   string // "": where the search path leads to
+}
+
+// PostgreSQL is the place of an outbox in a PostgreSQL database. Two applications that share a database each need a schema
+// of their own for their outboxes, whether they share tables or not. With no schema the outbox is where the search path finds
+// one, or else in the current schema.
+func PostgreSQL(schema string) Place { return Place{true, schema} }
+
+// SQLite is the place of an outbox in a SQLite database.
+func SQLite() Place { return Place{} }
+
+// oldest is PostgreSQL 13, the first with pg_current_snapshot.
+const oldest = 13_00_00
+
+// Find asks a database of which kind it is. What is neither PostgreSQL from 13 on nor SQLite is an error, and so is a schema on
+// SQLite, which has none.
+func Find(ctx context.Context, db Querier, schema string) (Place, error) {
+	version, err := one[string](ctx, db, "SELECT version()")
+	if err != nil || !strings.HasPrefix(version, "PostgreSQL") {
+		_, errSQLite := one[string](ctx, db, "SELECT sqlite_version()") // in SQLite alone a failed statement aborts no transaction
+		switch {
+		case errSQLite == nil && schema == "":
+			return SQLite(), nil
+		case errSQLite == nil:
+			return Place{}, fmt.Errorf("outbox: SQLite has no schemas, such as %s", schema)
+		case err == nil:
+			err = fmt.Errorf("it says that it is %.60q", version)
+		default:
+			err = errors.Join(err, errSQLite)
+		}
+		return Place{}, fmt.Errorf("outbox: the database is neither PostgreSQL nor SQLite: %w", err)
+	}
+	number, err := one[string](ctx, db, "SELECT current_setting('server_version_num')")
+	if err != nil {
+		return Place{}, fmt.Errorf("outbox: ask for the database's version: %w", err)
+	}
+	if n, err := strconv.Atoi(number); err != nil || n < oldest {
+		return Place{}, fmt.Errorf("outbox: PostgreSQL 13 or later is needed; this is %.60s", version)
+	}
+	return PostgreSQL(schema), nil
+}
+
+// Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
+func (p Place) Postgres() bool { return p.postgres }
+
+// named is the SQL of the name of one of the outbox's own tables, or of its function.
+func (p Place) named(name string) string {
+	if p.schema == "" {
+		return name
+	}
+	return ident(p.schema) + "." + name
+}
+
+// Seen is the SQL expression of the snapshot that the statement around it reads in, and of the database's epoch
+// as the server that runs it knows it, in the form that [fieldcache/cache.ParseSnapshot] reads.
+func (p Place) Seen() string {
+	if p.postgres {
+		return p.inEpoch("pg_current_snapshot()::text")
+	}
+	// The counter, and not the greatest id that is there, which falls when the newest row is pruned.
+	return "(SELECT '" + sqliteEpoch + "' || printf('/%d:%d:', n, n) " +
+		"FROM (SELECT coalesce(max(seq), 0) + 1 AS n FROM sqlite_sequence WHERE name = 'cache_outbox'))"
+}
+
+// inEpoch puts the epoch in front of a number. As a subquery it is evaluated once for a statement, however
+// many rows it has.
+func (p Place) inEpoch(number string) string {
+	return "(SELECT " + p.epoch() + " || '/' || " + number + ")"
+}
+
+// Xid is the SQL expression of the number of the transaction that it is evaluated in, and of the database's
+// epoch, in the form that [Number] scans. On PostgreSQL it may stand anywhere, as in RETURNING. On SQLite it
+// belongs into a statement of its own after the transaction's last write, since triggers run after RETURNING;
+// there it is 0 if nothing was ever noted.
+func (p Place) Xid() string {
+	if p.postgres {
+		return p.inEpoch("pg_current_xact_id()::text")
+	}
+	return "(SELECT '" + sqliteEpoch + "/' || coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'cache_outbox')"
+}
+
+// Number is a transaction's number as [Place.Xid] tells it.
+type Number struct {
+	Epoch cache.Epoch
+	Xid   uint64 // 0 if it is not known
+}
+
+// Scan implements [sql.Scanner].
+func (n *Number) Scan(value any) error {
+	var text string
+	switch v := value.(type) {
+	case string:
+		text = v
+	case []byte:
+		text = string(v)
+	}
+	epoch, number, ok := strings.Cut(text, "/")
+	xid, err := strconv.ParseUint(number, 10, 64)
+	if !ok || err != nil {
+		return fmt.Errorf("outbox: %.60q is not a transaction's number", text)
+	}
+	*n = Number{cache.Epoch(epoch), xid}
+	return nil
+}
+
+// sql is a statement written once for both databases: words behind a question mark stand for what they call
+// differently, and ?0 to ?9 for args, which are texts, numbers, truths, or SQL.
+func (p Place) sql(statement string, args ...any) string {
+	words := []string{
+		"?number", "id",
+		"?now", "strftime('%Y-%m-%d %H:%M:%f+00:00', 'now')",
+		"?age", "(julianday('now') - julianday(o.created_at)) * 86400",
+		"?lock", "", "?skip", "",
+		"?next", "9223372036854775807",
+		"?standby", "false", "?ahead", "false", "?epoch", "'" + sqliteEpoch + "'",
+		"?size", "length(o.rows)", "?all", "json_group_array(json(CASE WHEN json_valid(o.rows) THEN o.rows ELSE 'null' END))",
+	}
+	if p.postgres {
+		words = []string{
+			"?number", "xid",
+			"?now", "clock_timestamp()",
+			"?age", "extract(epoch FROM clock_timestamp() - o.created_at)::float8",
+			"?lock", "FOR UPDATE", "?skip", "FOR UPDATE SKIP LOCKED",
+			"?next", "pg_snapshot_xmax(pg_current_snapshot())",
+			"?standby", "pg_is_in_recovery()", "?epoch", p.epoch(),
+			"?ahead", "EXISTS (SELECT FROM " + p.named("cache_outbox") + " WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))",
+			// About 8 times as long as text where it is compressed.
+			"?size", "(pg_column_size(o.rows) * CASE WHEN pg_column_size(o.rows) > 1900 THEN 8 ELSE 1 END)", "?all", "json_agg(o.rows)::text",
+		}
+	}
+	words = append(words, "?outbox", p.named("cache_outbox"), "?horizon", p.named("cache_horizon"), "?tables", p.named("cache_tables"), "?seen", p.Seen())
+	for i, a := range args {
+		words = append(words, "?"+strconv.Itoa(i), p.value(a))
+	}
+	return strings.NewReplacer(words...).Replace(statement)
+}
+
+// raw is SQL in the place of a value.
+type raw string
+
+// value is the SQL of a value.
+func (p Place) value(v any) string {
+	switch v := v.(type) {
+	case raw:
+		return string(v)
+	case bool, int, float64, uint64:
+		return fmt.Sprint(v)
+	case Op:
+		return p.literal(string(v))
+	case cache.Epoch:
+		return p.literal(string(v))
+	}
+	return p.literal(v.(string))
+}
+
+// literal returns a text as a literal of SQL, whatever standard_conforming_strings is.
+func (p Place) literal(text string) string {
+	if p.postgres && strings.Contains(text, `\`) {
+		return " E" + literal(strings.ReplaceAll(text, `\`, `\\`))
+	}
+	return literal(text)
+}
+
+// numbers is a list of transactions' numbers, to be compared with ?number.
+func (p Place) numbers(xids []uint64) raw {
+	var list strings.Builder
+	for i, x := range xids {
+		if i > 0 {
+			list.WriteString(", ")
+		}
+		if p.postgres {
+			fmt.Fprintf(&list, "'%d'::xid8", x)
+		} else {
+			fmt.Fprintf(&list, "%d", x)
+		}
+	}
+	return raw(list.String())
+}
