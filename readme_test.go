@@ -25,7 +25,9 @@ import (
 	"fieldcache/cache/apierror"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/policy"
 	"fieldcache/cache/redisstore"
+	"fieldcache/cache/transport"
 	"fieldcache/graph/generated"
 	"fieldcache/internal/cli"
 	"fieldcache/internal/config"
@@ -80,7 +82,7 @@ func (u *users) Decode(_ cache.Request, data []byte) (any, error) {
 
 // open makes the cache. How long users are kept is what the schema says.
 func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout time.Duration) (*cache.Cache, error) {
-	policies, err := gqlcache.ReadPolicies(schema.Schema()) // a contradictory hint is an error
+	policies, err := policy.ReadPolicies(schema.Schema()) // a contradictory hint is an error
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +109,7 @@ func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) (http.Handler, 
 		return next(context.WithValue(ctx, batchKey{}, c.NewBatch()))
 	})
 	exec.Use(&gqlcache.FieldCount{Of: func(ctx context.Context) gqlcache.Counter { return batch(ctx) }})
-	return gqlcache.NewHandler(exec, gqlcache.HandlerOptions{})
+	return transport.NewHandler(exec, transport.Options{})
 }
 
 type batchKey struct{}

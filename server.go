@@ -27,7 +27,9 @@ import (
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
 	"fieldcache/cache/redisstore"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph"
@@ -114,7 +116,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		}
 	}()
 	schema := graph.NewSchema(d, log)
-	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	policies, err := policy.ReadPolicies(schema.Schema())
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
@@ -142,7 +144,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
 		Reconnect: func() { d.Reconnect(); aside.Reconnect() },
 	}
-	front := gqlcache.HandlerOptions{
+	front := transport.Options{
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, MaxTokens: cfg.MaxTokens, Timeout: cfg.RequestTimeout,
 		HideSchema: !cfg.Introspection, Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
 		Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
@@ -221,13 +223,13 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		}
 		front.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
 	}
-	front.Admission, err = gqlcache.NewAdmission(gqlcache.AdmissionOptions{
+	front.Admission, err = transport.NewAdmission(transport.AdmissionOptions{
 		MaxRunning: maxRunning(cfg), MaxWait: cfg.RequestTimeout * 3 / 4, Deadline: cfg.RequestTimeout, Outage: c.Silent, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	h, err := gqlcache.NewHandler(graph.NewExecutor(schema, loaders, shop, log), front)
+	h, err := transport.NewHandler(graph.NewExecutor(schema, loaders, shop, log), front)
 	if err != nil {
 		return nil, err
 	}
@@ -283,11 +285,11 @@ func viewerName(ctx context.Context) string {
 }
 
 // trustedDocuments reads the folder that cfg names; there need be none.
-func trustedDocuments(cfg config.Config) (gqlcache.Trusted, error) {
+func trustedDocuments(cfg config.Config) (transport.Trusted, error) {
 	if cfg.TrustedDocuments == "" {
 		return nil, nil
 	}
-	trusted, err := gqlcache.ReadTrusted(os.DirFS(cfg.TrustedDocuments))
+	trusted, err := transport.ReadTrusted(os.DirFS(cfg.TrustedDocuments))
 	if err != nil {
 		return nil, fmt.Errorf("TRUSTED_DOCUMENTS=%q: %w", cfg.TrustedDocuments, err)
 	}
@@ -300,7 +302,7 @@ type sharedDocuments struct {
 	sick  func() bool
 }
 
-// Get implements [gqlcache.Documents].
+// Get implements [transport.Documents].
 func (d sharedDocuments) Get(ctx context.Context, hash string) (string, bool) {
 	if d.sick() {
 		return "", false
@@ -308,7 +310,7 @@ func (d sharedDocuments) Get(ctx context.Context, hash string) (string, bool) {
 	return d.redis.Document(ctx, hash)
 }
 
-// Put implements [gqlcache.Documents].
+// Put implements [transport.Documents].
 func (d sharedDocuments) Put(ctx context.Context, hash, text string) {
 	if !d.sick() {
 		d.redis.PutDocument(ctx, hash, text)

@@ -21,7 +21,9 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/policy"
 	"fieldcache/cache/redisstore"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
@@ -164,7 +166,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	t.Cleanup(func() { _ = s.cache.Close() })
 
 	schema := graph.NewSchema(s.db, log)
-	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	policies, err := policy.ReadPolicies(schema.Schema())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,14 +192,14 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},
-	}, log), gqlcache.HandlerOptions{})
+	}, log), transport.Options{})
 	return s
 }
 
 // handlerOf is a handler whose options are right.
-func handlerOf(t testing.TB, exec *executor.Executor, o gqlcache.HandlerOptions) *gqlcache.Handler {
+func handlerOf(t testing.TB, exec *executor.Executor, o transport.Options) *transport.Handler {
 	t.Helper()
-	h, err := gqlcache.NewHandler(exec, o)
+	h, err := transport.NewHandler(exec, o)
 	if err != nil {
 		t.Fatal(err)
 	}

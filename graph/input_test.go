@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"fieldcache/cache"
-	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db/fixtures"
 	"fieldcache/graph"
@@ -339,7 +339,7 @@ func TestInternalFaults(t *testing.T) {
 	}
 	s.handler = handlerOf(t, graph.NewExecutor(graph.NewSchema(nil, log), loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
-	}, log), gqlcache.HandlerOptions{})
+	}, log), transport.Options{})
 	broken = append(broken, s)
 
 	for _, s := range broken {

@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/transport"
 	"fieldcache/graph"
 )
 
@@ -39,7 +39,7 @@ func (rewound) Close() error { return nil }
 // A kept answer costs its bytes: nothing is decoded, parsed or marshalled.
 func TestKeptAnswersAllocateLittle(t *testing.T) {
 	k := keep(t)
-	h := k.handler.(*gqlcache.Handler)
+	h := k.handler.(*transport.Handler)
 	for name, query := range operations {
 		t.Run(name, func(t *testing.T) {
 			text, err := json.Marshal(map[string]string{"query": query})

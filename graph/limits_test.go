@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/graph"
 )
@@ -235,7 +235,7 @@ func TestIntrospection(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	off := handlerOf(t, graph.NewExecutor(graph.NewSchema(s.db, log), new(dataloader.Factory), graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
-	}, log), gqlcache.HandlerOptions{HideSchema: true})
+	}, log), transport.Options{HideSchema: true})
 	for name, query := range map[string]string{
 		"GraphiQL": graphiql, "__schema": `{ __schema { queryType { name } } }`, "__type": `{ __type(name: "User") { name } }`,
 		"__schema in a fragment": `{ ...F } fragment F on Query { a: __schema { queryType { name } } }`,

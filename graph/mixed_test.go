@@ -25,6 +25,8 @@ import (
 	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/policy"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
@@ -122,7 +124,7 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 	schema := generated.NewExecutableSchema(generated.Config{
 		Schema: quickStock(t), Resolvers: &graph.Resolver{DB: counted, Log: quiet},
 	})
-	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	policies, err := policy.ReadPolicies(schema.Schema())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +143,7 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 	handler := handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
 		Extensions: []graphql.HandlerExtension{&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}},
-	}, quiet), gqlcache.HandlerOptions{Answers: store})
+	}, quiet), transport.Options{Answers: store})
 
 	const seconds, perSecond = 60, 10
 	target := "/graphql?query=" + url.QueryEscape(operations["list"])

@@ -12,6 +12,7 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/policy"
 	"fieldcache/dataloader"
 	"fieldcache/graph"
 )
@@ -20,7 +21,7 @@ import (
 func policyOf(t *testing.T) func(v graph.Viewer, operation string) string {
 	s := open(t, sqlite(t), "")
 	schema := graph.NewSchema(s.db, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	policies, err := gqlcache.ReadPolicies(schema.Schema())
+	policies, err := policy.ReadPolicies(schema.Schema())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func policyOf(t *testing.T) func(v graph.Viewer, operation string) string {
 		next, ctx := e.DispatchOperation(ctx, oc)
 		r := next(ctx)
 		t.Logf("%s: %s %v", operation, r.Data, r.Errors)
-		return gqlcache.OverallOf(ctx).Header()
+		return policy.OverallOf(ctx).Header()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/graph"
 )
@@ -64,7 +65,7 @@ func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) stri
 		exec.AroundFields(f)
 	}
 	log := slog.New(slog.NewTextHandler(&locked{w: k.log}, nil))
-	k.handler = handlerOf(t, exec, gqlcache.HandlerOptions{Answers: store, Viewer: viewer, Log: log})
+	k.handler = handlerOf(t, exec, transport.Options{Answers: store, Viewer: viewer, Log: log})
 	return k
 }
 

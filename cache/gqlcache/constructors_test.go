@@ -13,6 +13,7 @@ import (
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
 	"fieldcache/cache/redisstore"
+	"fieldcache/cache/transport"
 )
 
 // What lacks a thing it cannot be without is refused when it is made, not at its first use, and nothing is left open.
@@ -33,12 +34,12 @@ func TestFault02ConstructorsRefuse(t *testing.T) {
 		"Redis without an address":         func() (any, error) { return redisstore.New(redisstore.Options{}) },
 		"answers without a cache":          func() (any, error) { return answers.New(answers.Options{MaxBytes: 1 << 20}) },
 		"answers without a bound":          func() (any, error) { return answers.New(answers.Options{Cache: new(cache.Cache)}) },
-		"a handler without an executor":    func() (any, error) { return gqlcache.NewHandler(nil, gqlcache.HandlerOptions{}) },
+		"a handler without an executor":    func() (any, error) { return transport.NewHandler(nil, transport.Options{}) },
 		"a handler with a negative deadline": func() (any, error) {
-			return gqlcache.NewHandler(new(executor.Executor), gqlcache.HandlerOptions{Timeout: -1})
+			return transport.NewHandler(new(executor.Executor), transport.Options{Timeout: -1})
 		},
-		"an admission of nobody":        func() (any, error) { return gqlcache.NewAdmission(gqlcache.AdmissionOptions{MaxWait: time.Second}) },
-		"an admission without patience": func() (any, error) { return gqlcache.NewAdmission(gqlcache.AdmissionOptions{MaxRunning: 1}) },
+		"an admission of nobody":        func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxWait: time.Second}) },
+		"an admission without patience": func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxRunning: 1}) },
 		"roots without answers":         func() (any, error) { return nil, (&gqlcache.Roots{}).Validate(nil) },
 	} {
 		func() {

@@ -11,6 +11,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
 )
 
 // ErrNames is wrapped by errors that say which names an operator gave that nothing has.
@@ -61,7 +62,7 @@ func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error
 	}
 	for _, name := range order.Types {
 		def := o.Schema.Types[name]
-		if !composite(def) {
+		if !policy.Composite(def) {
 			faults = append(faults, fmt.Errorf("%w: the schema has no type %s", ErrNames, name))
 			continue
 		}
@@ -112,7 +113,7 @@ func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error
 // coordinatesOf are the fields of an object type, and all that may return one.
 func coordinatesOf(schema *ast.Schema, object *ast.Definition) (list []string) {
 	for name, def := range schema.Types {
-		if !composite(def) {
+		if !policy.Composite(def) {
 			continue
 		}
 		for _, f := range def.Fields {

@@ -26,7 +26,7 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 	for _, t := range types {
 		for _, inner := range t.Fields {
 			to := p.schema.Types[inner.Type.Name()]
-			if composite(to) && p.types.Resolver(t.Name+"."+inner.Name) == nil &&
+			if policy.Composite(to) && p.types.Resolver(t.Name+"."+inner.Name) == nil &&
 				slices.ContainsFunc(p.reachable(to), func(t *ast.Definition) bool { _, ok := fl.held[t.Name]; return ok }) {
 				fl.inside[t.Name] = append(fl.inside[t.Name], part{gotype.NewGetter(gotype.GoName(inner)), to.Name})
 			}
@@ -49,7 +49,7 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 	for _, r := range parent.Rows {
 		fl.made = append(fl.made, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
 	}
-	if composite(named) && len(own.Tags) == 0 {
+	if policy.Composite(named) && len(own.Tags) == 0 {
 		for _, t := range p.schema.GetPossibleTypes(named) {
 			for _, r := range p.truths.Type(t.Name).Rows {
 				fl.made = append(fl.made, p.compileRows(fl.coordinate, policy.Rows{Table: r.Table, Columns: r.Columns}, nil))
@@ -85,7 +85,7 @@ func (p *FieldPlan) reachable(named *ast.Definition) []*ast.Definition {
 	var found []*ast.Definition
 	var visit func(*ast.Definition)
 	visit = func(def *ast.Definition) {
-		if !composite(def) {
+		if !policy.Composite(def) {
 			return
 		}
 		for _, t := range p.schema.GetPossibleTypes(def) {

@@ -22,7 +22,7 @@ type FieldPlan struct {
 	executable graphql.ExecutableSchema
 	schema     *ast.Schema
 	types      *gotype.Types
-	policies   *Policies
+	policies   *policy.Policies
 	truths     *policy.Schema
 
 	fields   map[string]map[string]*plannedField // by object type and field
@@ -89,7 +89,7 @@ type compiledText struct {
 func PlanFields(es graphql.ExecutableSchema) (*FieldPlan, error) {
 	schema := es.Schema()
 	types, generated := gotype.Of(es)
-	policies, err1 := ReadPolicies(schema)
+	policies, err1 := policy.ReadPolicies(schema)
 	truths, err2 := policy.Read(schema, types.Attribute)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
@@ -225,15 +225,15 @@ func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (said bool
 	if ownAge(f) {
 		return true, rule.MaxAge
 	}
-	if named := p.schema.Types[f.Type.Name()]; composite(named) {
-		d := named.Directives.ForName(directive)
+	if named := p.schema.Types[f.Type.Name()]; policy.Composite(named) {
+		d := named.Directives.ForName(policy.CacheControl)
 		return d != nil && d.Arguments.ForName("maxAge") != nil, rule.MaxAge
 	}
 	return false, rule.MaxAge
 }
 
 func ownAge(f *ast.FieldDefinition) bool {
-	d := f.Directives.ForName(directive)
+	d := f.Directives.ForName(policy.CacheControl)
 	return d != nil && d.Arguments.ForName("maxAge") != nil
 }
 

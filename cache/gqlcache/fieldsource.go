@@ -11,6 +11,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/operation"
 )
 
 // fieldCall is a field that is to be resolved.
@@ -98,7 +99,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		}
 	}()
 	call := g.calls[0]
-	ctx, deps := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), placeOf)
+	ctx, deps := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), operation.PlaceOf)
 	said := new(words)
 	ctx = context.WithValue(ctx, wordsKey{}, said)
 	errorsBefore := len(graphql.GetErrors(call.ctx))

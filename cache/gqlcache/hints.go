@@ -1,3 +1,6 @@
+// Package gqlcache has the extensions by which gqlgen caches: [Fields] caches the values of fields, [Hints] finds out
+// how long an answer may be kept, [Roots] keeps root fields as bytes, and [FieldCount] tells loaders when a batch is
+// complete. Whole answers are the business of package transport.
 package gqlcache
 
 import (
@@ -5,9 +8,12 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache/internal/operation"
+	"fieldcache/cache/policy"
 )
 
-// Hints is a gqlgen extension that finds out how the answer to each operation may be kept; [OverallOf]
+// Hints is a gqlgen extension that finds out how the answer to each operation may be kept; [policy.OverallOf]
 // tells. Each field that was resolved counts by the hint of the type it returns, overlaid by its own, and
 // what a resolver says by [SetHint] and [Restrict]; the least age of all counts, and one that is private
 // makes the whole private. What Apollo Server's cache control allows is the most that is allowed here.
@@ -19,8 +25,8 @@ type Hints struct {
 	TypeOf func(value any) string
 
 	schema  *ast.Schema
-	objects map[string]*object
-	plans   plans
+	objects policy.Objects
+	plans   operation.Memo[ast.OperationDefinition, *policy.Plan]
 }
 
 var _ interface {
@@ -33,19 +39,19 @@ var _ interface {
 func (*Hints) ExtensionName() string { return "Hints" }
 
 // Validate implements gqlgen's extension: it reads the schema, and refuses hints that contradict
-// themselves as [ReadPolicies] does.
+// themselves as [policy.ReadPolicies] does.
 func (h *Hints) Validate(es graphql.ExecutableSchema) error {
+	var err error
 	h.schema = es.Schema()
-	all, err := readHints(h.schema)
-	if err != nil {
-		return err
-	}
-	h.objects = readObjects(h.schema, all)
-	return nil
+	h.objects, err = policy.ReadObjects(h.schema)
+	return err
 }
 
-// collectorKey is where an operation's context has its collector.
-type collectorKey struct{}
+// collectorOf returns the collector of an operation; nil if it has none.
+func collectorOf(ctx context.Context) *collector {
+	c, _ := policy.TellerOf(ctx).(*collector)
+	return c
+}
 
 // InterceptOperation gives the operation a collector. gqlgen resolves each field by what the operation's
 // context holds as its middleware: an operation whose answer may not be kept in any case runs as without
@@ -53,10 +59,10 @@ type collectorKey struct{}
 func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	c := &collector{hints: h}
-	c.plan = h.plans.get(oc.Operation, func() *plan { return newPlan(h.schema, h.objects, oc.Operation) })
-	c.unkept = c.plan.unkept || c.plan.defers(oc)
+	c.plan = h.plans.Get(oc.Operation, func() *policy.Plan { return policy.NewPlan(h.schema, h.objects, oc.Operation) })
+	c.unkept = c.plan.Unkept || c.plan.Defers(oc.Variables)
 	if !c.unkept {
-		c.age.Store(int64(unbounded))
+		c.age.Store(int64(policy.Unlimited().Age))
 		alone := oc.ResolverMiddleware
 		oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
 			value, err := alone(ctx, next)
@@ -64,26 +70,15 @@ func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHa
 			return value, err
 		}
 	}
-	return next(context.WithValue(ctx, collectorKey{}, c))
+	return next(policy.WithTeller(ctx, c))
 }
 
 // InterceptResponse notes whether there is an answer, and whether it is whole.
 func (h *Hints) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	r := next(ctx)
-	if c, ok := ctx.Value(collectorKey{}).(*collector); ok && r != nil {
+	if c := collectorOf(ctx); c != nil && r != nil {
 		c.answered = true
 		c.unkept = c.unkept || len(r.Errors) > 0 || r.HasNext != nil
 	}
 	return r
-}
-
-// OverallOf is how the answer to an operation may be kept. ctx is the operation's; ask when the answer is
-// made. The zero value, which says that it may not be kept, is told of an operation that is no query, was
-// not executed, was not answered yet, or was answered with errors or in parts.
-func OverallOf(ctx context.Context) Overall {
-	c, ok := ctx.Value(collectorKey{}).(*collector)
-	if !ok || c.unkept || !c.answered {
-		return Overall{}
-	}
-	return c.bound().overall()
 }

@@ -3,6 +3,8 @@ package gqlcache
 import (
 	"reflect"
 	"testing"
+
+	"fieldcache/cache/policy"
 )
 
 // Go types of values behind a union.
@@ -45,9 +47,9 @@ func TestGoTypesAreObjectTypes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			counted := &collector{hints: h, plan: &plan{static: nothing}}
-			b := counted.items(h.objects["Query"].fields["any"], reflect.ValueOf(c.value))
-			if got := b.overall().Header(); got != c.want {
+			counted := &collector{hints: h, plan: &policy.Plan{Static: policy.Unlimited()}}
+			b := counted.items(h.objects["Query"].Field("any"), reflect.ValueOf(c.value))
+			if got := b.Overall().Header(); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

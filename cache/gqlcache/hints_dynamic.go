@@ -5,8 +5,11 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 
-	"fieldcache/cache"
+	"fieldcache/cache/policy"
 )
+
+// Hint is what a resolver says of its value.
+type Hint = policy.Hint
 
 // said is what a field's resolver said of its value.
 type said struct {
@@ -14,32 +17,21 @@ type said struct {
 }
 
 // over is what counts of a resolver's words and the schema's hint.
-func (s *said) over(schema Hint) Hint { return s.set.over(schema).restricted(s.restrict) }
-
-// restricted is the hint with the least of both ages; private if one of them is.
-func (h Hint) restricted(by Hint) Hint {
-	if by.MaxAge != nil && (h.MaxAge == nil || *by.MaxAge < *h.MaxAge) {
-		h.MaxAge = by.MaxAge
-	}
-	if by.Scope != nil && (h.Scope == nil || *h.Scope != cache.Private) {
-		h.Scope = by.Scope
-	}
-	return h
-}
+func (s *said) over(schema Hint) Hint { return s.set.Over(schema).Restricted(s.restrict) }
 
 // SetHint replaces what the schema says of the field that is being resolved, attribute by attribute: it may
 // allow more. A later one replaces an earlier one, but not what [Restrict] said. ctx is that of the field's
 // resolver; what is said after the resolver returned can but lower. Outside of a field, or where no
 // [Hints] is in use, it does nothing. It is safe for concurrent use.
 func SetHint(ctx context.Context, h Hint) {
-	say(ctx, func(s *said) { s.set = h.over(s.set) })
+	say(ctx, func(s *said) { s.set = h.Over(s.set) })
 }
 
 // Restrict lowers what holds of the field that is being resolved: the least age counts, in whatever order
 // it comes and also after a [SetHint] that comes later; private stays private. Where neither the schema
 // nor the resolver gives another age, the one given here counts. ctx and concurrency are as for SetHint.
 func Restrict(ctx context.Context, h Hint) {
-	say(ctx, func(s *said) { s.restrict = s.restrict.restricted(h) })
+	say(ctx, func(s *said) { s.restrict = s.restrict.Restricted(h) })
 }
 
 func say(ctx context.Context, do func(*said)) {
@@ -48,7 +40,7 @@ func say(ctx context.Context, do func(*said)) {
 		w.hinted = true
 		w.mu.Unlock()
 	}
-	c, _ := ctx.Value(collectorKey{}).(*collector)
+	c := collectorOf(ctx)
 	fc := graphql.GetFieldContext(ctx)
 	if c == nil || c.unkept || fc == nil {
 		return

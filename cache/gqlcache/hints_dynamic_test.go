@@ -11,6 +11,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/policy"
 )
 
 // age and scope are hints.
@@ -148,7 +149,7 @@ func TestHintsOutsideOfAField(t *testing.T) {
 	t.Parallel()
 	gqlcache.SetHint(t.Context(), age(5))
 	gqlcache.Restrict(t.Context(), age(5))
-	if o := gqlcache.OverallOf(t.Context()); o != (gqlcache.Overall{}) {
+	if o := policy.OverallOf(t.Context()); o != (policy.Overall{}) {
 		t.Errorf("got %+v", o)
 	}
 }

@@ -9,11 +9,27 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/policy"
 )
+
+const directive = `
+	directive @cacheControl(maxAge: Int, scope: CacheControlScope, inheritMaxAge: Boolean) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
+	enum CacheControlScope { PUBLIC PRIVATE }
+`
+
+func schema(t testing.TB, text string) *ast.Schema {
+	t.Helper()
+	s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: directive + text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
 
 // world answers operations over any schema, by the same functions of gqlgen that generated code calls for
 // each object, field and list.
@@ -141,7 +157,7 @@ func (w *world) madeUp(t *ast.Type) any {
 
 // outcome is what came of a request.
 type outcome struct {
-	overall gqlcache.Overall
+	overall policy.Overall
 	errors  gqlerror.List
 	data    string
 }
@@ -168,14 +184,14 @@ func execute(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
 	oc, errs := e.CreateOperationContext(ctx, &p)
 	if errs != nil {
 		ctx = graphql.WithOperationContext(ctx, oc)
-		return outcome{gqlcache.OverallOf(ctx), e.DispatchError(ctx, errs).Errors, ""}
+		return outcome{policy.OverallOf(ctx), e.DispatchError(ctx, errs).Errors, ""}
 	}
 	next, ctx := e.DispatchOperation(ctx, oc)
-	if before := gqlcache.OverallOf(ctx); before != (gqlcache.Overall{}) {
+	if before := policy.OverallOf(ctx); before != (policy.Overall{}) {
 		t.Errorf("before there is an answer, it may be kept: %+v", before)
 	}
 	r := next(ctx)
-	return outcome{gqlcache.OverallOf(ctx), r.Errors, string(r.Data)}
+	return outcome{policy.OverallOf(ctx), r.Errors, string(r.Data)}
 }
 
 func marshal(m graphql.Marshaler) []byte {

@@ -16,6 +16,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/policy"
 )
 
 // kept is one request, and the header that its answer gets.
@@ -292,15 +293,15 @@ const deferrable = `
 
 func TestAnswersSentAsOne(t *testing.T) {
 	t.Parallel()
-	mine := gqlcache.Overall{MaxAge: time.Minute, Scope: cache.Private}
-	open := gqlcache.Overall{MaxAge: 30 * time.Second}
+	mine := policy.Overall{MaxAge: time.Minute, Scope: cache.Private}
+	open := policy.Overall{MaxAge: 30 * time.Second}
 	for name, c := range map[string]struct {
-		a, b gqlcache.Overall
+		a, b policy.Overall
 		want string
 	}{
 		"least age, private if any": {mine, open, "max-age=30, private"},
-		"both public":               {open, gqlcache.Overall{MaxAge: time.Hour}, "max-age=30, public"},
-		"no-store if any":           {mine, gqlcache.Overall{}, noStore},
+		"both public":               {open, policy.Overall{MaxAge: time.Hour}, "max-age=30, public"},
+		"no-store if any":           {mine, policy.Overall{}, noStore},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -313,7 +314,7 @@ func TestAnswersSentAsOne(t *testing.T) {
 
 func TestHeader(t *testing.T) {
 	t.Parallel()
-	for want, o := range map[string]gqlcache.Overall{
+	for want, o := range map[string]policy.Overall{
 		"max-age=60, public":    {MaxAge: time.Minute},
 		"max-age=60, private":   {MaxAge: time.Minute, Scope: cache.Private},
 		"max-age=1, public":     {MaxAge: 1999 * time.Millisecond},

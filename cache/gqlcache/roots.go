@@ -16,13 +16,16 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
+	"fieldcache/cache/internal/operation"
+	"fieldcache/cache/policy"
+	"fieldcache/cache/transport"
 )
 
 // Roots is a gqlgen extension that keeps the root fields of queries one by one, as the bytes that they are in
 // an answer. Where an answer cannot be given as it was, because a part of it ended or was evicted, those of its
 // root fields that are still true are written as they were, and only the others are resolved. A query of one
 // root field has nothing to gain, and is left alone. Use it after [Hints], which says how long a root field
-// may be kept. Who asks is what a [Handler] knows of it: without one, nothing private is kept.
+// may be kept. Who asks is what a [transport.Handler] knows of it: without one, nothing private is kept.
 type Roots struct {
 	// Answers is where root fields are kept. Required.
 	Answers *answers.Store
@@ -30,7 +33,7 @@ type Roots struct {
 	// is counted.
 	Of func(context.Context) Counter
 
-	forms forms[ast.Field]
+	forms operation.Memo[ast.Field, string]
 }
 
 var _ interface {
@@ -56,7 +59,6 @@ type rootsKey struct{}
 // rootsRun is what one operation resolves of its root fields.
 type rootsRun struct {
 	collector *collector
-	asker     asker
 
 	mu   sync.Mutex
 	made []rootMade
@@ -72,12 +74,15 @@ type rootMade struct {
 
 // InterceptResponse keeps what was resolved, unless there was an error anywhere.
 func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	c, _ := ctx.Value(collectorKey{}).(*collector)
-	if c == nil || c.unkept || ctx.Value(unkeptKey{}) != nil || r.single(ctx) {
+	c := collectorOf(ctx)
+	if c == nil || c.unkept || r.single(ctx) {
+		return next(ctx)
+	}
+	if _, keep := transport.QuestionOf(ctx, answers.Question{}); !keep {
 		return next(ctx)
 	}
 	c.byRoot = true
-	run := &rootsRun{collector: c, asker: askerIn(ctx)}
+	run := &rootsRun{collector: c}
 	response := next(context.WithValue(ctx, rootsKey{}, run))
 	if response == nil || len(response.Errors) > 0 || response.HasNext != nil {
 		return response
@@ -85,7 +90,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	now := time.Now()
 	for _, m := range run.made {
 		o := c.root(m.alias)
-		r.Answers.Put(run.question(m.text), answers.NewAnswer(answers.Fresh{
+		r.Answers.Put(rootQuestion(ctx, m.text), answers.NewAnswer(answers.Fresh{
 			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Made: m.deps.Made(),
 		}, now))
 	}
@@ -102,8 +107,10 @@ func (r *Roots) single(ctx context.Context) bool {
 	return ok
 }
 
-func (r *rootsRun) question(text []byte) answers.Question {
-	return r.asker.question(answers.Question{Kind: answers.Root, Text: text})
+// rootQuestion is what a root field asks, for who sent the request.
+func rootQuestion(ctx context.Context, text []byte) answers.Question {
+	q, _ := transport.QuestionOf(ctx, answers.Question{Kind: answers.Root, Text: text})
+	return q
 }
 
 // InterceptRootField answers a root field from what is kept, or notes what it is resolved to.
@@ -118,8 +125,8 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 		return next(ctx)
 	}
 	if !cache.IsFresh(ctx) {
-		if a := r.Answers.Get(run.question(text), time.Now()); a != nil {
-			run.collector.restrict(bound{a.MaxAge(), a.Scope()})
+		if a := r.Answers.Get(rootQuestion(ctx, text), time.Now()); a != nil {
+			run.collector.restrict(policy.Limit{Age: a.MaxAge(), Scope: a.Scope()})
 			cache.DepsOf(ctx).Use(a.Made())
 			if r.Of != nil {
 				if c := r.Of(ctx); c != nil {
@@ -129,8 +136,8 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 			return written(a.Body())
 		}
 	}
-	if cache.DepsOf(ctx) == nil { // no [Handler] collects them
-		ctx, _ = r.Answers.Watch().Collect(ctx, placeOf)
+	if cache.DepsOf(ctx) == nil { // no [transport.Handler] collects them
+		ctx, _ = r.Answers.Watch().Collect(ctx, operation.PlaceOf)
 	}
 	ctx, deps := cache.CollectDeps(ctx)
 	value := next(ctx)
@@ -158,11 +165,11 @@ func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	write := func() string {
 		bare := *field.Field
 		bare.Alias, bare.SelectionSet = bare.Name, field.Selections
-		return formOf(oc.Doc, &ast.OperationDefinition{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}})
+		return operation.Form(oc.Doc, &ast.OperationDefinition{Operation: ast.Query, SelectionSet: ast.SelectionSet{&bare}})
 	}
 	var form string
 	if sameSelections(field) {
-		form = r.forms.get(field.Field, write)
+		form = r.forms.Get(field.Field, write)
 	} else {
 		form = write()
 	}

@@ -9,18 +9,17 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
-	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/policy"
 )
 
 func TestWindowsOfASchema(t *testing.T) {
 	t.Parallel()
-	read := func(text string) (*gqlcache.Policies, error) {
+	read := func(text string) (*policy.Policies, error) {
 		s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: policy.Directives + text})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return gqlcache.ReadPolicies(s)
+		return policy.ReadPolicies(s)
 	}
 	policies, err := read(`
 		type Query {

@@ -1,8 +1,11 @@
-// Package policy reads what a schema says of its values beside how long they may be cached: what they
-// are made of, by @cacheRows and @cacheTag, and what mutations make untrue, by @cacheEvict.
+// Package policy reads what a schema says of its values, whatever serves it: how long they may be cached and
+// by whom, by @cacheControl; what they are made of, by @cacheRows and @cacheTag; and what mutations make
+// untrue, by @cacheEvict.
 //
-// [Read] reads the directives of any schema. What they name in the database is checked by whoever has
-// the database, and what they name of Go values by whoever has those.
+// [ReadPolicies] and [Read] read the directives of any schema, and report every fault at once. [NewPlan] says
+// what a whole operation's answer may be before it runs, as [ReadObjects] has the hints, and what is to be
+// looked at while it does. What directives name in the database is checked by whoever has the database, and
+// what they name of Go values by whoever has those.
 package policy
 
 import (

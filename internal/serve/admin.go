@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fieldcache/cache"
-	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/policy"
 )
 
 // Evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
@@ -30,11 +30,11 @@ type Evictor interface {
 var errEvictInput = errors.New("cannot evict this")
 
 // NewEvictor returns the evictor of a cache, whose types are those that policies know.
-func NewEvictor(c *cache.Cache, policies *gqlcache.Policies) Evictor { return evictor{c, policies} }
+func NewEvictor(c *cache.Cache, policies *policy.Policies) Evictor { return evictor{c, policies} }
 
 type evictor struct {
 	cache    *cache.Cache
-	policies *gqlcache.Policies
+	policies *policy.Policies
 }
 
 // Evict implements [Evictor].

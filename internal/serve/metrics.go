@@ -7,9 +7,9 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
-	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
+	"fieldcache/cache/transport"
 	"fieldcache/internal/operator"
 )
 
@@ -18,8 +18,8 @@ type Sources struct {
 	Cache     *cache.Cache
 	Memory    *memstore.Store
 	Watch     *outbox.Watch // nil: the database's tables are not watched
-	Admission *gqlcache.Admission
-	Handler   *gqlcache.Handler
+	Admission *transport.Admission
+	Handler   *transport.Handler
 	Answers   *answers.Store // nil: whole answers are not kept
 }
 
@@ -110,7 +110,7 @@ func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 }
 
 // registerAdmissionMetrics shows how many operations are refused and wait.
-func registerAdmissionMetrics(metrics prometheus.Registerer, a *gqlcache.Admission) {
+func registerAdmissionMetrics(metrics prometheus.Registerer, a *transport.Admission) {
 	metrics.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Namespace: "fieldcache", Name: "overloaded_total", Help: "Requests refused because they would have waited too long to be executed.",
@@ -121,7 +121,7 @@ func registerAdmissionMetrics(metrics prometheus.Registerer, a *gqlcache.Admissi
 }
 
 // registerAnswerMetrics shows what is kept of whole answers; kept may be nil.
-func registerAnswerMetrics(metrics prometheus.Registerer, h *gqlcache.Handler, kept *answers.Store) {
+func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, kept *answers.Store) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests answered by a kept answer.",
 	}, func() float64 { return float64(h.Kept()) }))

@@ -1,0 +1,89 @@
+// Package operation is what both the transport and the extensions need of an operation that gqlgen executes: its
+// text in one form, what is kept beside it for as long as it is parsed, and the field that is being resolved.
+package operation
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"weak"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/formatter"
+)
+
+// Memo keeps a value for each thing of a parsed document, made once, for as long as the document is kept. The zero
+// value is ready. It is safe for concurrent use.
+type Memo[T, V any] struct {
+	of sync.Map // of V by weak.Pointer[T]
+}
+
+// Get answers a thing's value, and makes it if need be.
+func (m *Memo[T, V]) Get(thing *T, build func() V) V {
+	key := weak.Make(thing)
+	if kept, ok := m.of.Load(key); ok {
+		return kept.(V)
+	}
+	kept, known := m.of.LoadOrStore(key, build())
+	if !known {
+		runtime.AddCleanup(thing, func(key weak.Pointer[T]) { m.of.Delete(key) }, key)
+	}
+	return kept.(V)
+}
+
+// Form is an operation of a document as the parser understood it, with the fragments that it spreads.
+func Form(doc *ast.QueryDocument, op *ast.OperationDefinition) string {
+	doc = &ast.QueryDocument{Operations: ast.OperationList{op}, Fragments: UsedFragments(doc, op.SelectionSet)}
+	var b strings.Builder
+	formatter.NewFormatter(&b, formatter.WithIndent("")).FormatQueryDocument(doc)
+	return b.String()
+}
+
+// UsedFragments are the fragments that a selection spreads, and those that they spread, in the document's order.
+func UsedFragments(doc *ast.QueryDocument, set ast.SelectionSet) (used ast.FragmentDefinitionList) {
+	if len(doc.Fragments) == 0 {
+		return nil
+	}
+	seen := map[*ast.FragmentDefinition]bool{}
+	var visit func(ast.SelectionSet)
+	visit = func(set ast.SelectionSet) {
+		for _, selection := range set {
+			switch s := selection.(type) {
+			case *ast.Field:
+				visit(s.SelectionSet)
+			case *ast.InlineFragment:
+				visit(s.SelectionSet)
+			case *ast.FragmentSpread:
+				if s.Definition != nil && !seen[s.Definition] {
+					seen[s.Definition] = true
+					visit(s.Definition.SelectionSet)
+				}
+			}
+		}
+	}
+	visit(set)
+	for _, f := range doc.Fragments {
+		if seen[f] {
+			used = append(used, f)
+		}
+	}
+	return used
+}
+
+// Place is the field in whose resolver something was read that no source knows, as
+// [cache.Made.Unknown] has it.
+type Place struct{ *graphql.FieldContext }
+
+// String is the field's coordinate.
+func (p Place) String() string { return p.Object + "." + p.Field.Name }
+
+// PlaceOf returns the place of a field's context; nil outside of fields.
+func PlaceOf(ctx context.Context) fmt.Stringer {
+	if fc := graphql.GetFieldContext(ctx); fc != nil && fc.Field.Field != nil {
+		return Place{fc}
+	}
+	return nil
+}

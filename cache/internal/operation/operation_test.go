@@ -1,0 +1,44 @@
+package operation
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
+)
+
+// A value is made once, whoever asks, and goes when what it belongs to does.
+func TestMemoGoesWithItsThing(t *testing.T) {
+	t.Parallel()
+	var memo Memo[ast.OperationDefinition, *int]
+	op := &ast.OperationDefinition{Name: "q"}
+	var asking sync.WaitGroup
+	got := make([]*int, 10)
+	for i := range got {
+		asking.Go(func() { got[i] = memo.Get(op, func() *int { return new(int) }) })
+	}
+	asking.Wait()
+	if slices.ContainsFunc(got, func(p *int) bool { return p != got[0] }) {
+		t.Error("two values of one operation")
+	}
+	again := memo.Get(op, func() *int { t.Error("made anew"); return nil })
+	if again != got[0] {
+		t.Error("another value")
+	}
+	runtime.KeepAlive(op)
+	op = nil
+	for deadline := time.Now().Add(10 * time.Second); memo.len() > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the value outlives its operation")
+		}
+		runtime.GC()
+	}
+}
+
+func (m *Memo[T, V]) len() (n int) {
+	m.of.Range(func(any, any) bool { n++; return true })
+	return n
+}

@@ -1,0 +1,235 @@
+package transport
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fieldcache/cache/answers"
+)
+
+// Admission bounds how many operations are executed at a time. The others wait in one queue, whatever they do, and those for
+// which waiting would take too long are refused, while a client still has time to do something about it. Responses that are cached
+// pass by it. It is safe for concurrent use.
+type Admission struct {
+	o AdmissionOptions
+
+	refused atomic.Uint64
+	// lastRefused is when, in nanoseconds of the Unix epoch; 0 once that was so long ago that the overload is over.
+	lastRefused atomic.Int64
+
+	mu      sync.Mutex // guards what follows
+	running int64
+	took    time.Duration // what running takes: a moving average, each request counts for an eighth
+	beside  int           // requests that were let in beside the bound
+	queue   list.List     // of *turn: first come, first served
+	look    *time.Timer
+}
+
+// turn is a request that waits.
+type turn struct {
+	weight int64
+	leave  func() // set before ready is closed
+	ready  chan struct{}
+}
+
+// AdmissionOptions are the bounds of an [Admission].
+type AdmissionOptions struct {
+	MaxRunning int64         // operations. Required
+	MaxWait    time.Duration // for a turn. Required
+	// Deadline is how much time a request has in all. The longer requests run, the less of it they may wait, so that those that
+	// are let in have time left: four times what running takes on average, but they may wait for a third of MaxWait in any case.
+	// Default: they may always wait for MaxWait.
+	Deadline time.Duration
+	// MaxWaiting is how many requests may wait. Default: no bound but MaxWait.
+	MaxWaiting int64
+	// Outage reports whether what operations wait for does not answer at all, as [cache.Cache.Silent] does. Meanwhile
+	// operations that wait for it keep nobody busy, and must not keep those from being executed that are answered
+	// stale: up to 4,096 requests are let in beside the bound. Default: never.
+	Outage func() bool
+	Log    *slog.Logger // is told once when requests begin to be refused, and once when none is any more. Default: slog.Default()
+}
+
+const (
+	// calm is for how long no request is refused before an overload counts as over.
+	calm = 10 * time.Second
+	// besideAtMost bounds the memory of requests that wait for something that does not answer.
+	besideAtMost = 4096
+	// lookEvery is how often Outage is asked while requests wait.
+	lookEvery = 100 * time.Millisecond
+)
+
+// NewAdmission makes an admission. It refuses options without bounds, by which nothing would be let in.
+func NewAdmission(o AdmissionOptions) (*Admission, error) {
+	if o.MaxRunning <= 0 || o.MaxWait <= 0 || o.MaxWaiting < 0 {
+		return nil, fmt.Errorf("transport: an admission needs MaxRunning and MaxWait above 0 and no negative MaxWaiting, not %d, %v and %d",
+			o.MaxRunning, o.MaxWait, o.MaxWaiting)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Outage == nil {
+		o.Outage = func() bool { return false }
+	}
+	return &Admission{o: o}, nil
+}
+
+// enter waits for the turn of a request of n operations, and returns what ends its turn, or a refusal. Where the request has ended
+// meanwhile both are nil.
+func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal) {
+	if a == nil {
+		return func() {}, nil
+	}
+	weight := min(int64(n), a.o.MaxRunning)
+	a.mu.Lock()
+	if a.queue.Len() == 0 && a.running+weight <= a.o.MaxRunning {
+		leave = a.run(weight)
+		a.mu.Unlock()
+		a.recover()
+		return leave, nil
+	}
+	if leave = a.letBeside(); leave != nil {
+		a.mu.Unlock()
+		return leave, nil
+	}
+	if a.o.MaxWaiting > 0 && int64(a.queue.Len()) >= a.o.MaxWaiting {
+		a.mu.Unlock()
+		return nil, a.refuse(ctx)
+	}
+	t := &turn{weight: weight, ready: make(chan struct{})}
+	place := a.queue.PushBack(t)
+	if a.look == nil {
+		a.look = time.AfterFunc(lookEvery, a.lookForOutage)
+	}
+	timer := time.NewTimer(a.patience())
+	a.mu.Unlock()
+	defer timer.Stop()
+	select {
+	case <-t.ready:
+		return t.leave, nil
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	a.mu.Lock()
+	if t.leave != nil {
+		a.mu.Unlock()
+		return t.leave, nil // its turn came at the same moment
+	}
+	a.queue.Remove(place)
+	a.next() // who is behind may be smaller
+	a.mu.Unlock()
+	if ctx.Err() != nil {
+		return nil, nil
+	}
+	return nil, a.refuse(ctx)
+}
+
+// run counts a request as running, until the function is called that it returns. The caller holds mu.
+func (a *Admission) run(weight int64) (leave func()) {
+	a.running += weight
+	began := time.Now()
+	return func() {
+		took := time.Since(began)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.running -= weight; a.took == 0 {
+			a.took = took
+		} else {
+			a.took += (took - a.took) / 8
+		}
+		a.next()
+	}
+}
+
+// patience is for how long a request may wait that begins to. The caller holds mu.
+func (a *Admission) patience() time.Duration {
+	if a.o.Deadline <= 0 {
+		return a.o.MaxWait
+	}
+	return min(a.o.MaxWait, max(a.o.MaxWait/3, a.o.Deadline-4*a.took))
+}
+
+// letBeside lets a request in beside the bound if that is of use, else it returns nil. The caller holds mu.
+func (a *Admission) letBeside() (leave func()) {
+	if a.beside >= besideAtMost || !a.o.Outage() {
+		return nil
+	}
+	a.beside++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.beside--
+	}
+}
+
+// next lets those in who wait, as far as there is room. The caller holds mu.
+func (a *Admission) next() {
+	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
+		t := front.Value.(*turn)
+		if a.running+t.weight > a.o.MaxRunning {
+			return
+		}
+		a.queue.Remove(front)
+		t.begin(a.run(t.weight))
+	}
+}
+
+func (t *turn) begin(leave func()) {
+	t.leave = leave
+	close(t.ready)
+}
+
+// lookForOutage lets those in beside the bound who wait, if that has become of use meanwhile. It comes again for as long as
+// requests wait.
+func (a *Admission) lookForOutage() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
+		leave := a.letBeside()
+		if leave == nil {
+			a.look.Reset(lookEvery)
+			return
+		}
+		a.queue.Remove(front)
+		front.Value.(*turn).begin(leave)
+	}
+	a.look = nil
+}
+
+// refuse counts a refusal, and logs the first of many.
+func (a *Admission) refuse(ctx context.Context) *refusal {
+	a.refused.Add(1)
+	if a.lastRefused.Swap(time.Now().UnixNano()) == 0 {
+		a.o.Log.WarnContext(ctx, "overloaded: operations that have waited too long for their turn are refused, until fewer come",
+			"running", a.o.MaxRunning, "waiting", a.Waiting(), "max_wait", a.o.MaxWait)
+	}
+	return &refusal{
+		status: http.StatusServiceUnavailable, code: codeOverloaded,
+		message: "The server is overloaded: nothing was executed. Try again later.",
+		cache:   answers.Overloaded, retryAfter: strconv.Itoa(max(1, int(a.o.MaxWait.Seconds()/3))),
+	}
+}
+
+// recover tells that an overload is over, where nobody waits and the last refusal was a while ago.
+func (a *Admission) recover() {
+	last := a.lastRefused.Load()
+	if last != 0 && time.Since(time.Unix(0, last)) > calm && a.lastRefused.CompareAndSwap(last, 0) {
+		a.o.Log.Info("no longer overloaded", "refused", a.refused.Load())
+	}
+}
+
+// Refused returns how many requests were refused so far.
+func (a *Admission) Refused() uint64 { return a.refused.Load() }
+
+// Waiting returns how many requests wait for their turn.
+func (a *Admission) Waiting() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int64(a.queue.Len())
+}

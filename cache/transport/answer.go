@@ -1,0 +1,291 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/policy"
+)
+
+// reply is the answers to a request, and what they were made of.
+type reply struct {
+	made  []answer
+	batch bool
+	deps  *cache.Deps
+}
+
+// write sends the answers to a request: one, or those of a batch. What may be kept is kept.
+func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
+	one := &reply.made[0]
+	if one.kept != nil {
+		h.o.Answers.Put(in.question(), one.kept)
+		h.writeKept(w, r, in, one.kept)
+		return
+	}
+	buffer := h.buffers.Get().(*[]byte)
+	defer h.put(buffer)
+	body := h.appendReply((*buffer)[:0], reply)
+	*buffer = body
+	status := reply.status(in.media)
+	if !reply.batch {
+		if status == http.StatusServiceUnavailable && !one.uncertain() {
+			w.Header().Set("Retry-After", "1")
+		}
+		if f := one.refused; f != nil && f.allow != "" {
+			w.Header().Set("Allow", f.allow)
+		}
+	}
+	overall, mutates := reply.overall()
+	parts := reply.deps.Made()
+	if overall.MaxAge > 0 && len(parts.Unknown) > 0 {
+		h.tellUnknown(r.Context(), parts)
+		overall = policy.Overall{}
+	}
+	fresh := answers.Fresh{
+		Status: status, ContentType: in.media.contentType(), Body: body,
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: parts, TagHeader: h.o.TagHeader,
+	}
+	if overall.MaxAge > 0 && overall.Scope == cache.Private {
+		fresh.Vary = h.varyOwn
+	}
+	keep := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
+	if keep {
+		fresh.Body = bytes.Clone(body)
+	}
+	now := time.Now()
+	a := answers.NewAnswer(fresh, now).In(in.encoding, h.compressor)
+	if keep {
+		keep = h.o.Answers.Put(in.question(), a)
+		if keep && one.meaning != nil {
+			h.o.Answers.Put(in.meant(one.meaning), a)
+		}
+	}
+	made := statusOf(fresh.Made, keep, mutates || wish.nothing)
+	if f := one.refused; f != nil && f.cache != "" {
+		made = f.cache
+	}
+	in.made() // not only when a slow client has read it
+	w.Header()["X-Content-Type-Options"] = noSniff
+	h.header.WriteMade(w, r, a, in.encoding, made, now)
+}
+
+// noSniff keeps browsers from guessing what an answer is.
+var noSniff = []string{"nosniff"}
+
+// writeKept writes an answer that was kept.
+func (h *Handler) writeKept(w http.ResponseWriter, r *http.Request, in request, a *answers.Answer) {
+	if !a.Has(in.encoding) {
+		a = a.In(in.encoding, h.compressor)
+		h.o.Answers.Put(in.question(), a)
+	}
+	h.hits.Add(1)
+	w.Header()["X-Content-Type-Options"] = noSniff
+	h.header.WriteHit(w, r, a, in.encoding, time.Now())
+}
+
+// statusOf tells how an answer was made.
+func statusOf(made cache.Made, kept, bypass bool) answers.Status {
+	switch {
+	case made.Stale:
+		return answers.StaleAnswer
+	case bypass:
+		return answers.Bypass
+	case made.Revalidating && made.Loaded == 0:
+		return answers.Revalidating
+	case made.Revalidating:
+		return answers.PartRevalidating
+	case made.Cached > 0 && kept:
+		return answers.PartStored
+	case made.Cached > 0:
+		return answers.Partial
+	case kept:
+		return answers.MissStored
+	}
+	return answers.Miss
+}
+
+// overall is how the whole reply may be kept: for the least of the ages, privately if a part is private, and
+// not at all if a part may not be. mutates says that nothing of it could ever be kept.
+func (r reply) overall() (o policy.Overall, mutates bool) {
+	for i := range r.made {
+		a := &r.made[i]
+		one := policy.Overall{}
+		if a.refused == nil && len(a.Response.Errors) == 0 && len(a.Response.Extensions) == 0 {
+			one = policy.OverallOf(a.Context)
+		}
+		if a.Context != nil && graphql.HasOperationContext(a.Context) {
+			if oc := graphql.GetOperationContext(a.Context); oc.Operation != nil && oc.Operation.Operation != ast.Query {
+				mutates = true
+			}
+		}
+		if i == 0 {
+			o = one
+		} else {
+			o = o.And(one)
+		}
+	}
+	return o, mutates
+}
+
+// refuse sends why a request is not executed.
+func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
+	if f.allow != "" {
+		w.Header().Set("Allow", f.allow)
+	}
+	body := h.append(nil, answer{Response: &graphql.Response{Errors: f.errors()}})
+	header := w.Header()
+	if f.cache != "" {
+		header.Set("Cache-Status", string(f.cache))
+	}
+	if f.retryAfter != "" {
+		header.Set("Retry-After", f.retryAfter)
+	}
+	header.Set("Cache-Control", "no-store")
+	header.Set("Content-Type", in.media.contentType())
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	header["X-Content-Type-Options"] = noSniff
+	w.WriteHeader(f.status)
+	_, _ = w.Write(body) // to a client who may be gone
+}
+
+// appendReply writes the answers behind b: a batch's as a list.
+func (h *Handler) appendReply(b []byte, r reply) []byte {
+	if !r.batch {
+		return h.append(b, r.made[0])
+	}
+	for i, a := range r.made {
+		if i == 0 {
+			b = append(b, '[')
+		} else {
+			b = append(b, ',')
+		}
+		b = h.append(b, a)
+	}
+	return append(b, ']')
+}
+
+// append writes an answer behind b: what was executed has data, if only null, what was refused has none.
+func (h *Handler) append(b []byte, a answer) []byte {
+	r := a.Response
+	start := len(b)
+	b = append(b, '{')
+	var err error
+	if len(r.Errors) > 0 {
+		b, err = appendJSON(append(b, `"errors":`...), r.Errors)
+		b = append(b, ',')
+	}
+	if r.Data != nil {
+		b = append(append(b, `"data":`...), r.Data...)
+		b = append(b, ',')
+	}
+	if len(r.Extensions) > 0 && err == nil {
+		b, err = appendJSON(append(b, `"extensions":`...), r.Extensions)
+		b = append(b, ',')
+	}
+	if err != nil {
+		// An error or extension that JSON has no form for is a fault of the server's, which the presenter sees.
+		presented := graphql.DefaultErrorPresenter(a.Context, h.exec.PresentRecoveredError(a.Context, err))
+		if b, err = appendJSON(append(b[:start], `{"errors":`...), gqlerror.List{presented}); err != nil {
+			panic(err) // what the presenter shows is nothing that can be written either
+		}
+		return append(b, '}')
+	}
+	b[len(b)-1] = '}' // in the place of the last comma
+	return b
+}
+
+func appendJSON(b []byte, v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return b, fmt.Errorf("transport: write an answer: %w", err)
+	}
+	return append(b, text...), nil
+}
+
+// status is that of the whole reply. A batch is answered by 200, unless all of it failed in the same way, or its client has gone.
+func (r reply) status(m media) int {
+	status := r.made[0].status(m)
+	if !r.batch {
+		return status
+	}
+	for _, a := range r.made {
+		if a.has(codeGone) {
+			return statusGone
+		}
+	}
+	for _, a := range r.made {
+		if status < http.StatusInternalServerError || a.status(m) != status {
+			return http.StatusOK
+		}
+	}
+	return status
+}
+
+// status is that of a single answer. JSON says 200 whenever there is something for a GraphQL client to read;
+// the newer type says so only where there is data, be it null or a part. Of both, nothing because the database is away
+// is 503, which proxies and clients know what to do about, and nothing because time was up is 504.
+func (a answer) status(m media) int {
+	switch {
+	case a.refused != nil && a.refused.status != 0:
+		return a.refused.status
+	case a.has(codeGone):
+		return statusGone
+	case a.failedBy(codeUnavailable):
+		return http.StatusServiceUnavailable
+	case a.has(codeTimeout) && empty(a.Response.Data):
+		return http.StatusGatewayTimeout
+	case m == jsonMedia || a.Response.Data != nil:
+		return http.StatusOK
+	}
+	if code, _ := a.Response.Errors[0].Extensions["code"].(string); code == codeInternal {
+		return http.StatusInternalServerError
+	}
+	return http.StatusBadRequest
+}
+
+// failedBy reports whether all errors of an answer have a code and no root field has a value.
+func (a answer) failedBy(code string) bool {
+	return len(a.Response.Errors) > 0 && empty(a.Response.Data) &&
+		!slices.ContainsFunc(a.Response.Errors, func(err *gqlerror.Error) bool { return err.Extensions["code"] != code })
+}
+
+// has reports whether an error has the code.
+func (a answer) has(code string) bool {
+	return slices.ContainsFunc(a.Response.Errors, func(err *gqlerror.Error) bool { return err.Extensions["code"] == code })
+}
+
+// empty reports whether all root fields are null, or all data is.
+func empty(data json.RawMessage) bool {
+	var fields map[string]json.RawMessage
+	if len(data) > 0 && json.Unmarshal(data, &fields) != nil {
+		return false
+	}
+	for _, value := range fields {
+		if string(value) != "null" {
+			return false
+		}
+	}
+	return true
+}
+
+// uncertain reports whether an error says that a write may have been made after all: nobody should send it again
+// without looking.
+func (a answer) uncertain() bool {
+	for _, e := range a.Response.Errors {
+		if e.Extensions[uncertainExtension] == true {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,171 @@
+package transport
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/transport/internal/document"
+)
+
+// execute answers all operations, in their order. Where all of them are queries they run at a time; as
+// soon as one is a mutation, they run one after the other.
+func (h *Handler) execute(ctx context.Context, list []params, in request, wish wish, header http.Header, read graphql.TraceTiming) []answer {
+	made := make([]answer, len(list))
+	ready := make([]*graphql.OperationContext, len(list)) // nil: answered already
+	atOnce := len(list) > 1
+	budget := h.validation.Budget()
+	for i := range list {
+		h.guard(ctx, &made[i], func() {
+			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read, budget)
+		})
+		if ready[i] != nil && !in.batch {
+			if h.recall(&made[i], ready[i], in, wish); made[i].kept != nil || made[i].refused != nil {
+				return made
+			}
+		}
+		if ready[i] != nil && ready[i].Operation.Operation != ast.Query {
+			atOnce = false
+		}
+	}
+	var running sync.WaitGroup
+	for i, oc := range ready {
+		if oc == nil {
+			continue
+		}
+		run := func() { h.guard(ctx, &made[i], func() { h.run(ctx, &made[i], oc) }) }
+		if atOnce {
+			running.Go(run)
+		} else {
+			run()
+		}
+	}
+	running.Wait()
+	return made
+}
+
+// prepare finds, parses and checks an operation. It answers nil, and fills the answer, where there is nothing
+// to execute.
+func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming, b *document.Budget) *graphql.OperationContext {
+	a.Context = ctx
+	text, hash, refused := h.documents.find(ctx, p)
+	if refused != nil {
+		a.refuse(refused)
+		return nil
+	}
+	raw := &graphql.RawParams{
+		Query: text, OperationName: p.OperationName, Variables: p.Variables, Extensions: p.Extensions,
+		Headers: header, ReadTime: read,
+	}
+	parsing := graphql.TraceTiming{Start: graphql.Now()}
+	doc, errs := h.document(ctx, text, b)
+	parsing.End = graphql.Now()
+	if len(errs) == 0 {
+		errs = doc.Coerce(h.validation, raw)
+	}
+	if len(errs) > 0 {
+		a.Context = graphql.WithOperationContext(ctx, refusedContext(raw, doc))
+		a.Response = h.fail(a.Context, errs)
+		return nil
+	}
+	oc, errs := h.exec.CreateOperationContext(ctx, raw)
+	a.Context = graphql.WithOperationContext(ctx, oc)
+	if len(errs) == 0 {
+		// Behind the limits: an absurd size is over them first.
+		errs = doc.Check(h.validation, b, oc)
+	}
+	switch {
+	case len(errs) > 0:
+		a.Response = h.fail(a.Context, errs)
+		return nil
+	case oc.Operation.Operation == ast.Subscription:
+		a.refuse(bad("Subscriptions are not answered here: send a query or a mutation."))
+		return nil
+	case readOnly && oc.Operation.Operation != ast.Query:
+		a.refuse(notAllowed(http.MethodPost, "Send mutations by POST: by GET, queries alone are executed."))
+		return nil
+	}
+	oc.Stats.Parsing = parsing
+	if hash != "" {
+		h.documents.register(ctx, hash, text)
+	}
+	return oc
+}
+
+// document returns a document that is valid. The executor, which looks into the same cache, finds it there.
+func (h *Handler) document(ctx context.Context, text string, b *document.Budget) (*document.Parsed, gqlerror.List) {
+	if doc, ok := h.parsed.Find(text); ok {
+		return doc, nil
+	}
+	doc, errs := h.validation.Parse(ctx, text, b)
+	if len(errs) > 0 {
+		if ctx.Err() != nil && errors.Is(errs, ctx.Err()) {
+			errs = timedOut(ctx)
+		}
+		return nil, errs
+	}
+	return h.parsed.Put(text, doc), nil
+}
+
+// refusedContext is the context of an operation that is refused before the executor sees it.
+func refusedContext(raw *graphql.RawParams, doc *document.Parsed) *graphql.OperationContext {
+	oc := &graphql.OperationContext{
+		RawQuery: raw.Query, Variables: raw.Variables, OperationName: raw.OperationName, Extensions: raw.Extensions,
+		Headers: raw.Headers, DisableIntrospection: true,
+	}
+	if doc != nil {
+		oc.Doc, oc.Operation = doc.QueryDocument, doc.Operations.ForName(raw.OperationName)
+	}
+	return oc
+}
+
+// timedOut is the error of a request that has no time left, or nobody who waits for it.
+func timedOut(ctx context.Context) gqlerror.List {
+	errs := late(ctx).errors()
+	errs[0].Err = ctx.Err()
+	return errs
+}
+
+// run executes an operation.
+func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationContext) {
+	next, ctx := h.exec.DispatchOperation(ctx, oc)
+	a.Context = ctx
+	a.Response = next(ctx)
+	if r := a.Response; r != nil && r.Data == nil && len(r.Errors) == 0 {
+		r.Data = json.RawMessage("null")
+	}
+	// What has no time left is answered nothing at all, or null without a word.
+	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
+		a.Response = h.fail(ctx, timedOut(ctx))
+	}
+}
+
+// fail is the answer of an operation that has none of its own. The response interceptors see it; one that
+// swallows it does not make an answer of nothing.
+func (h *Handler) fail(ctx context.Context, errs gqlerror.List) *graphql.Response {
+	if r := h.exec.DispatchError(ctx, errs); r != nil && len(r.Errors) > 0 {
+		return r
+	}
+	return &graphql.Response{Errors: errs}
+}
+
+// guard turns a panic outside of resolvers, whose panics gqlgen sees to, into the operation's answer.
+func (h *Handler) guard(ctx context.Context, a *answer, do func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			err := graphql.DefaultErrorPresenter(ctx, h.exec.PresentRecoveredError(ctx, p))
+			a.Response, a.refused = &graphql.Response{Errors: gqlerror.List{err}}, &refusal{status: http.StatusInternalServerError}
+		}
+	}()
+	do()
+}
+
+func (a *answer) refuse(f *refusal) {
+	a.Response, a.refused = &graphql.Response{Errors: f.errors()}, f
+}

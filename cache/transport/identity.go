@@ -1,0 +1,107 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"fieldcache/cache/answers"
+)
+
+// asker is who sent a request. The zero value is somebody of whom nothing is known: nothing private is stored for
+// them, and nothing private is served to them from the cache.
+type asker struct {
+	viewer string
+	nobody bool // it is known that nobody is signed in; then there is no viewer
+}
+
+// askerKey is where an operation's context has its asker.
+type askerKey struct{}
+
+// askerOf returns who sent a request.
+func (h *Handler) askerOf(r *http.Request) asker {
+	if h.o.Viewer == nil {
+		return asker{}
+	}
+	viewer := h.o.Viewer(r.Context())
+	return asker{viewer, viewer == "" && !h.identified(r)}
+}
+
+// identified reports whether a request carries anything that may tell who sent it.
+func (h *Handler) identified(r *http.Request) bool {
+	for _, name := range h.identity {
+		if _, ok := r.Header[name]; ok {
+			return true
+		}
+	}
+	return certified(r)
+}
+
+// certified reports whether a client certificate came with a request.
+func certified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.PeerCertificates) > 0 }
+
+// question is what q asks, for this asker.
+func (a asker) question(q answers.Question) answers.Question {
+	q.Viewer, q.Nobody = a.viewer, a.nobody
+	return q
+}
+
+// check returns the canonical names of the headers that tell who asks, or everything that is wrong with the
+// options.
+func (o *Options) check() (identity []string, err error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	names := o.IdentityHeaders
+	if names == nil {
+		names = []string{"Authorization", "Cookie"}
+	}
+	for _, name := range names {
+		if !isToken(name) || name == "*" {
+			fault("IdentityHeaders: %q is no name of a header", name)
+		}
+		if name = http.CanonicalHeaderKey(name); !slices.Contains(identity, name) {
+			identity = append(identity, name)
+		}
+	}
+	for name := range strings.SplitSeq(o.KeptVary, ",") {
+		if o.KeptVary != "" && !isToken(strings.Trim(name, " \t")) {
+			fault("KeptVary: %q is no name of a header", name)
+		}
+	}
+	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, o.TagHeader) {
+		fault("TagHeader: %q is neither Surrogate-Key nor Cache-Tag", o.TagHeader)
+	}
+	if o.MaxBodyBytes < 0 || o.MaxBatch < 0 || o.MaxTokens < 0 || o.Timeout < 0 {
+		fault("a bound is negative")
+	}
+	if o.TrustedOnly && len(o.Trusted) == 0 {
+		fault("TrustedOnly without Trusted documents refuses everything")
+	}
+	for hash, text := range o.Trusted {
+		if hashOf(text) != hash {
+			fault("Trusted: the document under %q has the hash %s", hash, hashOf(text))
+		}
+	}
+	return identity, errors.Join(faults...)
+}
+
+// isToken reports whether a text is a token of HTTP (RFC 9110, section 5.6.2), such as a header's name.
+func isToken(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return text != ""
+}
+
+// QuestionOf returns a question with who asks it: whoever sent the request of the operation that ctx belongs to. ok
+// is false where nothing of the operation is to be stored, or answered from what is stored.
+func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok bool) {
+	a, _ := ctx.Value(askerKey{}).(asker)
+	return a.question(q), ctx.Value(unkeptKey{}) == nil
+}

@@ -1,0 +1,263 @@
+package transport_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/transport"
+)
+
+const (
+	mine     = `{"query":"{ mine }"}`
+	mineToo  = `{"query":"{ mine hello }"}`
+	varyMine = "Accept, Accept-Encoding, Authorization, Cookie"
+)
+
+func varyOf(r reply) string { return strings.Join(r.header["Vary"], ", ") }
+
+// Without a Viewer nothing tells viewers apart, so nothing private is stored: neither a whole answer nor a root
+// field, by whatever way it is asked for. What is public is stored as ever.
+func TestFault02NoViewerStoresNothingPrivate(t *testing.T) {
+	t.Parallel()
+	k := keepFor(t, transport.Options{}, roots)
+	k.front = true
+	for _, in := range []request{
+		post(mine), post(mineToo), post(`{ "query": "{ mine }" }`), byGet("{ mine }"), byGet("{ mine hello }"),
+		post("[" + mine + "," + hello + "]"),
+	} {
+		for _, viewer := range []string{"8", "9", "", "8"} {
+			r := k.send(t, in.as(viewer))
+			if !strings.Contains(r.body, "mine:{}"+viewer+" v0") || r.hit() || strings.Contains(r.cacheStatus(), "stored") {
+				t.Errorf("%s%s for %q: %s (%s)", in.target, in.body, viewer, r.body, r.cacheStatus())
+			}
+			if varyOf(r) != varyMine || r.header.Get("Cache-Control") != "max-age=60, private" {
+				t.Errorf("%s%s for %q: %v", in.target, in.body, viewer, r.header)
+			}
+		}
+	}
+	k.send(t, post(hello).as("8"))
+	if r := k.send(t, post(hello).as("9")); !r.hit() {
+		t.Errorf("what is public: %s", r.cacheStatus())
+	}
+}
+
+func roots(s *answers.Store) graphql.HandlerExtension { return &gqlcache.Roots{Answers: s} }
+
+// storeOf is a store of answers with its cache.
+type storeOf struct {
+	*answers.Store
+	cache *cache.Cache
+}
+
+func newStore(t testing.TB) storeOf {
+	t.Helper()
+	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := cache.New(cache.Options{Memory: memory})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		store.Close()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return storeOf{store, c}
+}
+
+func TestFault02NewHandlerRefusesWhatCannotBeMeant(t *testing.T) {
+	t.Parallel()
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: "type Query { a: Int }"})
+	exec := executor.New(&graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return schema }})
+	for name, c := range map[string]struct {
+		o    transport.Options
+		want string
+	}{
+		"a header's name":        {transport.Options{IdentityHeaders: []string{"X-User", "X User"}}, `"X User"`},
+		"two names in one":       {transport.Options{IdentityHeaders: []string{"Authorization,Cookie"}}, `"Authorization,Cookie"`},
+		"any header":             {transport.Options{IdentityHeaders: []string{"*"}}, `"*"`},
+		"no header":              {transport.Options{IdentityHeaders: []string{""}}, `""`},
+		"a break in Vary":        {transport.Options{KeptVary: "Origin\r\nX: y"}, "KeptVary"},
+		"any tag header":         {transport.Options{TagHeader: "Set-Cookie"}, "TagHeader"},
+		"less than nothing":      {transport.Options{MaxBodyBytes: -1}, "negative"},
+		"nothing trusted":        {transport.Options{TrustedOnly: true}, "TrustedOnly"},
+		"another text's hash":    {transport.Options{Trusted: transport.Trusted{strings.Repeat("0", 64): "{ a }"}}, "Trusted"},
+		"all faults are told":    {transport.Options{KeptVary: "(", TagHeader: "x", Timeout: -1}, "TagHeader"},
+		"an executor is missing": {transport.Options{}, "executor"},
+	} {
+		with := exec
+		if name == "an executor is missing" {
+			with = nil
+		}
+		if h, err := transport.NewHandler(with, c.o); err == nil || h != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// The extensions' zero values do what they say, or are refused when they are used.
+func TestFault02ExtensionsWithoutOptions(t *testing.T) {
+	t.Parallel()
+	k := keepFor(t, transport.Options{}, func(*answers.Store) graphql.HandlerExtension { return &gqlcache.FieldCount{} })
+	if r := k.send(t, post(hello)); r.status != http.StatusOK || !strings.Contains(r.body, "hello") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if err := (&gqlcache.Roots{}).Validate(nil); err == nil {
+		t.Error("Roots without a store are taken")
+	}
+	k = keepFor(t, transport.Options{}, roots)
+	for range 2 {
+		if r := k.send(t, post(`{"query":"{ hello number }"}`)); r.status != http.StatusOK || !strings.Contains(r.body, "number") {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+}
+
+// A request that may be somebody's is answered nothing that was cached for nobody, in front or behind, unless it is
+// public. Private answers vary by what tells who asks.
+func TestFault03IdentityFromElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		headers []string // configured; nil: the default
+		request string   // the header that may tell who asks
+		vary    string
+	}{
+		"a cookie":                               {nil, "Cookie: session=8", varyMine},
+		"an empty cookie":                        {nil, "Cookie: ", varyMine},
+		"authorization":                          {nil, "Authorization: Basic YTpi", varyMine},
+		"a header of a proxy":                    {[]string{"x-forwarded-user", "Cookie"}, "X-Forwarded-User: ada", "Accept, Accept-Encoding, X-Forwarded-User, Cookie"},
+		"authorization, which is not configured": {[]string{"X-User"}, "Authorization: Bearer x", "Accept, Accept-Encoding, X-User"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keep(t, transport.Options{IdentityHeaders: c.headers})
+			k.front = true
+			for _, in := range []request{post(mine), byGet("{ mine }"), post(mineToo)} {
+				k.send(t, in)
+				if r := k.send(t, in); !r.hit() || varyOf(r) != c.vary {
+					t.Errorf("nobody: %s %v", r.cacheStatus(), r.header)
+				}
+				if name == "authorization, which is not configured" {
+					continue // it stands aside in front, and is nobody's behind
+				}
+				for range 2 {
+					if r := k.send(t, in.with(c.request)); r.hit() || strings.Contains(r.cacheStatus(), "stored") || varyOf(r) != c.vary {
+						t.Errorf("somebody unknown: %s %v %s", r.cacheStatus(), r.header, r.body)
+					}
+				}
+				// Who is known gets their own.
+				k.send(t, in.as("8").with(c.request))
+				if r := k.send(t, in.as("8").with(c.request)); !r.hit() || !strings.Contains(r.body, "{}8 v0") {
+					t.Errorf("the viewer: %s %s", r.cacheStatus(), r.body)
+				}
+				if r := k.send(t, in.with("Cache-Control: only-if-cached", c.request)); r.status != http.StatusGatewayTimeout {
+					t.Errorf("only-if-cached: %d %s", r.status, r.body)
+				}
+			}
+			k.send(t, post(hello))
+			if r := k.send(t, post(hello, c.request)); !r.hit() {
+				t.Errorf("what is public is answered to all, not %s", r.cacheStatus())
+			}
+		})
+	}
+}
+
+func TestFault03ServeKeptStandsAside(t *testing.T) {
+	t.Parallel()
+	k := keep(t, transport.Options{IdentityHeaders: []string{"X-User"}})
+	k.send(t, byGet("{ hello }"))
+	for name, change := range map[string]func(*http.Request){
+		"nobody":               func(*http.Request) {},
+		"a header":             func(r *http.Request) { r.Header.Set("X-User", "8") },
+		"Authorization":        func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") },
+		"a client certificate": func(r *http.Request) { r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{{}}} },
+		"a middleware": func(r *http.Request) {
+			*r = *r.WithContext(context8(r))
+		},
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, get("query", "{ hello }"), nil)
+		change(r)
+		w := httptest.NewRecorder()
+		if served := k.ServeKept(w, r); served != (name == "nobody") {
+			t.Errorf("%s: served %t: %s", name, served, w.Body)
+		}
+	}
+}
+
+// A 304, a HEAD and the GET before them vary alike.
+func TestFault03VaryOfUnmodified(t *testing.T) {
+	t.Parallel()
+	k := keep(t, transport.Options{})
+	in := byGet("{ mine }").as("8")
+	tag := k.send(t, in).header.Get("Etag")
+	head := in
+	head.method = http.MethodHead
+	for _, c := range []struct {
+		in     request
+		status int
+	}{{in, 200}, {head, 200}, {in.with("If-None-Match: " + tag), 304}, {head.with("If-None-Match: " + tag), 304}} {
+		if r := k.send(t, c.in); r.status != c.status || varyOf(r) != varyMine || r.header.Get("Cache-Control") != "max-age=60, private" {
+			t.Errorf("%s: %d %v", c.in.method, r.status, r.header)
+		}
+	}
+	// Somebody else's tag tells nothing of theirs.
+	if r := k.send(t, in.as("9").with("If-None-Match: "+tag)); r.status != 200 || !strings.Contains(r.body, "{}9 v0") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// Nobody waits for an answer that is computed for another viewer.
+func TestFault03NobodyWaitsForAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, transport.Options{})
+		viewers := []string{"", "8", "9"}
+		for _, v := range viewers {
+			k.send(t, post(mine).as(v))
+		}
+		k.change(t)
+		k.made.Store(0)
+		k.slow.Store(int64(time.Second))
+		var wg sync.WaitGroup
+		for _, v := range viewers {
+			wg.Go(func() {
+				if r := k.send(t, post(mine).as(v)); !strings.Contains(r.body, "{}"+v+" v1") {
+					t.Errorf("%q: %s", v, r.body)
+				}
+			})
+			synctest.Wait()
+		}
+		if n := k.made.Load(); n != int64(len(viewers)) {
+			t.Errorf("%d are being computed, want one for each viewer", n)
+		}
+		wg.Wait()
+	})
+}
+
+func context8(r *http.Request) context.Context {
+	return context.WithValue(r.Context(), viewerKey{}, "8")
+}

@@ -1,0 +1,68 @@
+package document
+
+import (
+	"maps"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// Coerce puts the coerced values of an operation's variables into the place of those that were sent. It
+// refuses the operation where one is null in a place that may not be null, wherever in the operation
+// that is: nothing of it was executed then.
+func (p *Parsed) Coerce(v *Validator, raw *graphql.RawParams) gqlerror.List {
+	op := p.Operations.ForName(raw.OperationName)
+	if op == nil {
+		return nil // the executor says so
+	}
+	c := coercer{schema: v.schema, op: op}
+	values, err := c.coerce(raw.Variables)
+	if err != nil {
+		return gqlerror.List{err}
+	}
+	for _, use := range p.nullable[op] {
+		if err := use.refuse(values); err != nil {
+			return gqlerror.List{err}
+		}
+	}
+	raw.Variables = values
+	return nil
+}
+
+// Check refuses an operation with integers that are too large for an Int, and one that takes its request over
+// what may be spent on it.
+func (p *Parsed) Check(v *Validator, b *Budget, oc *graphql.OperationContext) gqlerror.List {
+	if errs := copyErrors(p.beyondInt[oc.Operation]); len(errs) > 0 {
+		return errs
+	}
+	if errs := b.spendComplexity(oc); len(errs) > 0 || !p.introspects {
+		return errs
+	}
+	return b.spendIntrospection(v, oc)
+}
+
+// copyErrors copies errors that requests share: who presents an error may change it.
+func copyErrors(list gqlerror.List) (errs gqlerror.List) {
+	for _, err := range list {
+		errs = append(errs, &gqlerror.Error{Message: err.Message, Locations: err.Locations, Extensions: maps.Clone(err.Extensions)})
+	}
+	return errs
+}
+
+// spendComplexity refuses an operation that takes its batch over the limit that one operation has.
+func (b *Budget) spendComplexity(oc *graphql.OperationContext) gqlerror.List {
+	stats, _ := oc.Stats.GetExtension("ComplexityLimit").(*extension.ComplexityStats)
+	if stats == nil {
+		return nil
+	}
+	if b.complexity > stats.ComplexityLimit-stats.Complexity {
+		err := gqlerror.Errorf("the batch's operations have complexity %d so far and this one %d, which exceeds the limit of %d",
+			b.complexity, stats.Complexity, stats.ComplexityLimit)
+		errcode.Set(err, "COMPLEXITY_LIMIT_EXCEEDED")
+		return gqlerror.List{err}
+	}
+	b.complexity += stats.Complexity
+	return nil
+}

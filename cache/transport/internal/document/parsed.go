@@ -1,0 +1,131 @@
+package document
+
+import (
+	"context"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/maypok86/otter/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
+)
+
+// Parsed is a valid document, and what is known of it. It does not change.
+type Parsed struct {
+	*ast.QueryDocument
+	nullable    map[*ast.OperationDefinition][]nullableUse
+	beyondInt   map[*ast.OperationDefinition]gqlerror.List
+	introspects bool
+}
+
+// newParsed takes a document before it is executed for the first time, and takes @defer away:
+// an answer here is one piece, and servers are free to send what is deferred at once.
+func newParsed(doc *ast.QueryDocument) *Parsed {
+	p := &Parsed{
+		QueryDocument: doc,
+		nullable:      map[*ast.OperationDefinition][]nullableUse{},
+		beyondInt:     map[*ast.OperationDefinition]gqlerror.List{},
+		introspects:   introspects(doc),
+	}
+	for _, o := range doc.Operations {
+		atOnce(o.SelectionSet)
+		if uses := findNullableUses(o); uses != nil {
+			p.nullable[o] = uses
+		}
+		if errs := findBeyondInt(o); errs != nil {
+			p.beyondInt[o] = errs
+		}
+	}
+	for _, f := range doc.Fragments {
+		atOnce(f.SelectionSet)
+	}
+	return p
+}
+
+// notesWeight is about how many bytes the notes of a document take.
+func (p *Parsed) notesWeight() (bytes int) {
+	for _, uses := range p.nullable {
+		bytes += 200 * len(uses)
+	}
+	for _, errs := range p.beyondInt {
+		bytes += 800 * len(errs)
+	}
+	return bytes
+}
+
+// Cache keeps valid documents parsed, those that are asked for most. A document is shared by the
+// operations that run at a time, so nobody changes it.
+type Cache struct {
+	docs *otter.Cache[string, *Parsed]
+}
+
+var _ graphql.Cache[*ast.QueryDocument] = Cache{}
+
+// NewCache makes room for documents that take so many bytes together, with all that is kept of their
+// operations while they are parsed.
+func NewCache(bytes uint64) Cache {
+	return Cache{otter.Must(&otter.Options[string, *Parsed]{
+		MaximumWeight: bytes,
+		Weigher: func(text string, doc *Parsed) uint32 {
+			return uint32(min(weight(text, doc.QueryDocument)+doc.notesWeight(), 1<<31)) //nolint:gosec // bounded
+		},
+	})}
+}
+
+// Get implements gqlgen's cache.
+func (c Cache) Get(_ context.Context, text string) (*ast.QueryDocument, bool) {
+	doc, ok := c.docs.GetIfPresent(text)
+	if !ok {
+		return nil, false
+	}
+	return doc.QueryDocument, true
+}
+
+// Add implements gqlgen's cache. The executor calls it for a document that an extension put in the place of
+// the one that was asked for; others are here already.
+func (c Cache) Add(_ context.Context, text string, doc *ast.QueryDocument) {
+	c.Put(text, doc)
+}
+
+// Find returns a document that is kept parsed.
+func (c Cache) Find(text string) (*Parsed, bool) { return c.docs.GetIfPresent(text) }
+
+// Put keeps a valid document, which nobody else has yet.
+func (c Cache) Put(text string, doc *ast.QueryDocument) *Parsed {
+	parsed := newParsed(doc)
+	c.docs.Set(text, parsed)
+	return parsed
+}
+
+// Bytes is about how much is kept, once what is over the bound has been dropped.
+func (c Cache) Bytes() uint64 {
+	c.docs.CleanUp()
+	return c.docs.WeightedSize()
+}
+
+// atOnce removes @defer from a selection and all below it.
+func atOnce(set ast.SelectionSet) {
+	for _, s := range set {
+		switch s := s.(type) {
+		case *ast.Field:
+			atOnce(s.SelectionSet)
+		case *ast.InlineFragment:
+			s.Directives = withoutDefer(s.Directives)
+			atOnce(s.SelectionSet)
+		case *ast.FragmentSpread:
+			s.Directives = withoutDefer(s.Directives)
+		}
+	}
+}
+
+func withoutDefer(all ast.DirectiveList) ast.DirectiveList {
+	if all.ForName("defer") == nil {
+		return all
+	}
+	var kept ast.DirectiveList
+	for _, d := range all {
+		if d.Name != "defer" {
+			kept = append(kept, d)
+		}
+	}
+	return kept
+}

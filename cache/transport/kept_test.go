@@ -1,0 +1,389 @@
+package transport_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/transport"
+)
+
+// keeper is a handler that keeps answers. Each field's value is loaded through a cache, under a key of the
+// field's own; it names the field, its arguments and the version of the source.
+type keeper struct {
+	*transport.Handler
+	cache   *cache.Cache
+	version atomic.Int64
+	loads   atomic.Int64 // of values
+	runs    atomic.Int64 // of mutations
+	made    atomic.Int64 // executions
+	slow    atomic.Int64 // how long a load takes, a time.Duration
+	front   bool         // whether ServeKept is asked first
+}
+
+const keeperSchema = `
+	directive @cacheControl(maxAge: Int, scope: CacheControlScope, inheritMaxAge: Boolean) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
+	enum CacheControlScope { PUBLIC PRIVATE }
+	input Filter { a: String, b: [Int!] }
+	type Query {
+		hello(name: ID = "you", filter: Filter): String @cacheControl(maxAge: 60)
+		number(n: Float): String @cacheControl(maxAge: 60)
+		long: String @cacheControl(maxAge: 60)
+		short: String @cacheControl(maxAge: 10)
+		mine: String @cacheControl(maxAge: 60, scope: PRIVATE)
+		never: String
+		broken: String @cacheControl(maxAge: 60)
+	}
+	type Mutation { change: String @cacheControl(maxAge: 60) }`
+
+func keep(t testing.TB, o transport.Options) *keeper {
+	o.Viewer = viewerIn
+	return keepFor(t, o)
+}
+
+// keepFor is keep with another Viewer, or none.
+func keepFor(t testing.TB, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
+	t.Helper()
+	s := newStore(t)
+	k := &keeper{cache: s.cache}
+	o.Answers = s.Store
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: keeperSchema})
+	exec := executor.New(&graphql.ExecutableSchemaMock{
+		SchemaFunc:     func() *ast.Schema { return schema },
+		ComplexityFunc: func(context.Context, string, string, int, map[string]any) (int, bool) { return 0, false },
+		ExecFunc:       k.exec,
+	})
+	exec.Use(&gqlcache.Hints{})
+	for _, e := range extensions {
+		exec.Use(e(s.Store))
+	}
+	var err error
+	if k.Handler, err = transport.NewHandler(exec, o); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func viewerIn(ctx context.Context) string { v, _ := ctx.Value(viewerKey{}).(string); return v }
+
+type viewerKey struct{}
+
+// exec resolves the root fields one after the other, by gqlgen's own function.
+func (k *keeper) exec(ctx context.Context) graphql.ResponseHandler {
+	oc := graphql.GetOperationContext(ctx)
+	batch := k.cache.NewBatch()
+	batch.Fresh = cache.IsFresh(ctx)
+	return func(ctx context.Context) *graphql.Response {
+		k.made.Add(1)
+		fields := graphql.CollectFields(oc, oc.Operation.SelectionSet, nil)
+		out := graphql.NewFieldSet(fields)
+		for i, f := range fields {
+			out.Values[i] = graphql.ResolveField(ctx, oc, f,
+				func(_ context.Context, f graphql.CollectedField) (*graphql.FieldContext, error) {
+					return &graphql.FieldContext{Object: "Query", Field: f}, nil
+				},
+				func(ctx context.Context) (any, error) {
+					return k.field(ctx, batch, f.Definition, f.ArgumentMap(oc.Variables))
+				}, nil,
+				func(_ context.Context, _ ast.SelectionSet, value any) graphql.Marshaler {
+					return graphql.MarshalString(fmt.Sprint(value))
+				}, true, false)
+		}
+		return &graphql.Response{Data: marshal(out)}
+	}
+}
+
+func (k *keeper) field(ctx context.Context, batch *cache.Batch, def *ast.FieldDefinition, args map[string]any) (any, error) {
+	switch def.Name {
+	case "broken":
+		return nil, errors.New("it is broken")
+	case "change":
+		return k.runs.Add(1), nil
+	}
+	list, err := json.Marshal(args)
+	if err != nil {
+		return nil, err
+	}
+	key := cache.Key(def.Name + ":" + string(list))
+	if def.Name == "mine" {
+		key += cache.Key(ctx.Value(viewerKey{}).(string))
+	}
+	maxAge := time.Minute
+	if def.Name == "short" {
+		maxAge = 10 * time.Second
+	}
+	results, err := batch.Load(ctx, []cache.Request{{Item: cache.Item{Key: key, Tags: []cache.Tag{"{All}"}, MaxAge: maxAge}, Source: k}})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Value, results[0].Err
+}
+
+// Load implements [cache.Source].
+func (k *keeper) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	values := make([]any, len(requests))
+	defer time.Sleep(time.Duration(k.slow.Load()))
+	for i, r := range requests {
+		k.loads.Add(1)
+		values[i] = fmt.Sprint(r.Key, " v", k.version.Load())
+	}
+	return values, cache.Snapshot{}, nil
+}
+
+// Also implements [cache.Source].
+func (k *keeper) Also(cache.Request) []cache.Request { return nil }
+
+// Decode implements [cache.Source].
+func (k *keeper) Decode(cache.Request, []byte) (any, error) {
+	return nil, errors.New("nothing is shared")
+}
+
+// change makes every value another one, and evicts those before.
+func (k *keeper) change(t testing.TB) {
+	t.Helper()
+	k.version.Add(1)
+	if _, err := k.cache.EvictByHand(t.Context(), cache.Eviction{Tags: []cache.Tag{"{All}"}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// request is one that a test sends.
+type request struct {
+	method, target, body string
+	viewer               string
+	headers              []string
+}
+
+// post is a POST of parameters as JSON; headers are "Name: value".
+func post(body string, headers ...string) request {
+	return request{method: http.MethodPost, target: "/graphql", body: body, headers: append([]string{asJSON}, headers...)}
+}
+
+// byGet is a GET of a query.
+func byGet(query string, headers ...string) request {
+	return request{method: http.MethodGet, target: get("query", query), headers: headers}
+}
+
+func (r request) as(viewer string) request { r.viewer = viewer; return r }
+
+func (r request) with(headers ...string) request {
+	r.headers = append(r.headers[:len(r.headers):len(r.headers)], headers...)
+	return r
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) cacheStatus() string { return r.header.Get("Cache-Status") }
+
+// hit reports whether the answer was kept.
+func (r reply) hit() bool { return strings.HasPrefix(r.cacheStatus(), "fieldcache; hit; ttl=") }
+
+func (k *keeper) send(t testing.TB, in request) reply {
+	t.Helper()
+	ctx := context.WithValue(t.Context(), viewerKey{}, in.viewer)
+	r := httptest.NewRequestWithContext(ctx, in.method, in.target, strings.NewReader(in.body))
+	for _, h := range in.headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Add(name, value)
+	}
+	w := httptest.NewRecorder()
+	if !k.front || !k.ServeKept(w, r) {
+		k.ServeHTTP(w, r)
+	}
+	return reply{w.Code, w.Result().Header, w.Body.String()}
+}
+
+// want sends a request and checks what the answer says of the caches.
+func (k *keeper) want(t testing.TB, in request, cacheStatus string) reply {
+	t.Helper()
+	r := k.send(t, in)
+	if got := r.cacheStatus(); got != cacheStatus {
+		t.Errorf("%s %s%s: Cache-Status is %q, want %q: %d %s", in.method, in.target, in.body, got, cacheStatus, r.status, r.body)
+	}
+	return r
+}
+
+const stored = "fieldcache; fwd=miss; stored"
+
+// The same question by the same way is answered from what is kept, with the same bytes.
+func TestKeptAnswers(t *testing.T) {
+	t.Parallel()
+	for name, in := range map[string]request{
+		"POST":           post(hello),
+		"POST, newer":    post(hello, wantsNew),
+		"GET":            byGet("{ hello }"),
+		"HEAD":           {method: http.MethodHead, target: get("query", "{ hello }")},
+		"several fields": post(`{"query":"{ hello short number }"}`),
+		"a batch":        post(`[` + hello + `,{"query":"{ short }"}]`),
+		"a user":         post(hello).as("8"),
+		"private":        post(`{"query":"{ mine }"}`).as("8"),
+		"to nobody":      post(`{"query":"{ mine }"}`),
+		"with variables": post(`{"query":"query($n: ID) { hello(name: $n) }","variables":{"n":"1"}}`),
+	} {
+		for _, front := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, front), func(t *testing.T) {
+				t.Parallel()
+				k := keep(t, transport.Options{})
+				k.front = front
+				first := k.want(t, in, stored)
+				loads := k.loads.Load()
+				for range 3 {
+					r := k.send(t, in)
+					if !r.hit() || r.status != 200 || r.body != first.body || k.loads.Load() != loads {
+						t.Errorf("%d %s %q, loaded %d times; first %s", r.status, r.body, r.cacheStatus(), k.loads.Load(), first.body)
+					}
+					for _, h := range []string{"Content-Type", "Cache-Control", "Etag", "Vary", "Content-Length", "X-Content-Type-Options"} {
+						if r.header.Get(h) != first.header.Get(h) || r.header.Get(h) == "" {
+							t.Errorf("%s: %q, at first %q", h, r.header.Get(h), first.header.Get(h))
+						}
+					}
+				}
+				k.change(t)
+				if r := k.want(t, in, stored); r.body == first.body && in.method != http.MethodHead {
+					t.Errorf("after the eviction: %s", r.body)
+				}
+			})
+		}
+	}
+}
+
+// What may not be kept is computed each time.
+func TestAnswersThatAreNotKept(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		request
+		status int
+		says   string
+	}{
+		"a field without an age": {post(`{"query":"{ never }"}`), 200, "fieldcache; fwd=miss"},
+		"beside one that has":    {post(`{"query":"{ hello never }"}`), 200, "fieldcache; fwd=miss"},
+		"an error":               {post(`{"query":"{ broken }"}`), 200, "fieldcache; fwd=miss"},
+		"a part":                 {post(`{"query":"{ hello broken }"}`), 200, "fieldcache; fwd=miss"},
+		"a mutation":             {post(`{"query":"mutation { change }"}`), 200, "fieldcache; fwd=bypass"},
+		"a wrong document":       {post(`{"query":"{ helo }"}`), 200, "fieldcache; fwd=miss"},
+		"a wrong document, GET":  {byGet("{", wantsNew), 400, "fieldcache; fwd=miss"},
+		"only __typename":        {post(`{"query":"{ __typename }"}`), 200, "fieldcache; fwd=miss"},
+		"a batch with an error":  {post(`[` + hello + `,{"query":"{ broken }"}]`), 200, "fieldcache; fwd=miss"},
+		"a batch with a change":  {post(`[` + hello + `,{"query":"mutation { change }"}]`), 200, "fieldcache; fwd=bypass"},
+		"an unknown hash":        {post(`{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"` + hash("x") + `"}}}`), 200, "fieldcache; fwd=miss"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := keep(t, transport.Options{})
+			for range 3 {
+				k.change(t)
+				r := k.want(t, c.request, c.says)
+				h := r.header
+				if r.status != c.status || h.Get("Cache-Control") != "no-store" || h.Get("Etag") != "" || h.Get("Age") != "" {
+					t.Errorf("%d %s %v", r.status, r.body, h)
+				}
+			}
+		})
+	}
+}
+
+// An answer with extensions, which may be about this one request, is not kept.
+func TestAnswersWithExtensions(t *testing.T) {
+	t.Parallel()
+	k := keep(t, transport.Options{Computed: func(h http.Header) bool { return h.Get("Report") != "" }})
+	k.want(t, post(hello), stored)
+	if r := k.send(t, post(hello)); !r.hit() {
+		t.Error(r.cacheStatus())
+	}
+	// Who asks for a report gets one: nothing that is kept, and nothing is kept of it.
+	k.want(t, post(hello, "Report: 1"), "fieldcache; fwd=bypass")
+	k.want(t, post(`{"query":"{ long }"}`, "Report: 1"), "fieldcache; fwd=bypass")
+	if r := k.send(t, post(`{"query":"{ long }"}`)); r.hit() {
+		t.Error("the report was kept")
+	}
+}
+
+// Answers to different viewers are different where they are private, and the same where they are not.
+func TestKeptForWhom(t *testing.T) {
+	t.Parallel()
+	k := keep(t, transport.Options{})
+	mine := post(`{"query":"{ alias: mine }"}`)
+	bodies := map[string]bool{}
+	for _, viewer := range []string{"8", "9", "", "8 admin"} {
+		r := k.want(t, mine.as(viewer), stored)
+		if bodies[r.body] || !strings.Contains(r.body, "{}"+viewer+" v") {
+			t.Errorf("%q: %s", viewer, r.body)
+		}
+		if r.header.Get("Cache-Control") != "max-age=60, private" || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
+			t.Errorf("%q: %v", viewer, r.header)
+		}
+		bodies[r.body] = true
+		if again := k.send(t, mine.as(viewer)); !again.hit() || again.body != r.body || strings.Join(again.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
+			t.Errorf("%q: %s %v", viewer, again.body, again.header)
+		}
+	}
+	k.want(t, post(hello).as("8"), stored)
+	for _, viewer := range []string{"9", "", "8 admin"} {
+		if r := k.send(t, post(hello).as(viewer)); !r.hit() || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding" {
+			t.Errorf("%q: %v", viewer, r.header)
+		}
+	}
+}
+
+// Each media type and each encoding has its own bytes. A kept answer is compressed once.
+func TestKeptRepresentations(t *testing.T) {
+	t.Parallel()
+	k := keep(t, transport.Options{})
+	large := `{"query":"{ hello(name: \"` + strings.Repeat("many ", 1000) + `\") }"}`
+	if a, b := k.send(t, post(large, wantsJSON)), k.send(t, post(large, wantsNew)); a.hit() || b.hit() || a.header.Get("Content-Type") != jsonType || b.header.Get("Content-Type") != newType {
+		t.Errorf("%v\n%v", a.header, b.header)
+	}
+	tags := map[string]string{}
+	bytes := map[string]string{}
+	for range 2 {
+		for _, encoding := range []string{"identity", "gzip", "br", "zstd"} {
+			r := k.send(t, post(large, wantsJSON, "Accept-Encoding: "+encoding))
+			if got := r.header.Get("Content-Encoding"); !r.hit() || encoding == "identity" && got != "" || encoding != "identity" && got != encoding {
+				t.Errorf("%s: %v", encoding, r.header)
+			}
+			tag := r.header.Get("Etag")
+			if !strings.HasPrefix(tag, `"`) || !strings.HasSuffix(tag, `"`) {
+				t.Errorf("%s: no strong ETag: %s", encoding, tag)
+			}
+			if other, ok := tags[tag]; ok && other != encoding {
+				t.Errorf("%s and %s have one ETag", encoding, other)
+			}
+			tags[tag] = encoding
+			if before, ok := bytes[encoding]; ok && before != r.body {
+				t.Errorf("%s: other bytes the second time", encoding)
+			}
+			bytes[encoding] = r.body
+			if encoding != "identity" && len(r.body) >= len(bytes["identity"]) {
+				t.Errorf("%s: %d bytes", encoding, len(r.body))
+			}
+		}
+	}
+	if k.loads.Load() != 1 {
+		t.Errorf("it was loaded %d times", k.loads.Load())
+	}
+	// What is too small to compress has one tag, since it has one content.
+	plain, small := k.send(t, post(hello)), k.send(t, post(hello, "Accept-Encoding: gzip"))
+	if plain.header.Get("Etag") != small.header.Get("Etag") || small.header.Get("Content-Encoding") != "" {
+		t.Errorf("%v\n%v", plain.header, small.header)
+	}
+}

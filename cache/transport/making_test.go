@@ -1,0 +1,85 @@
+package transport_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldcache/cache/transport"
+)
+
+// Of many who ask for an answer that was evicted one computes it, and the others are answered what that one
+// leaves behind, if it is true when they look.
+func TestOneComputesForMany(t *testing.T) {
+	const many = 20
+	hello := post(`{"query": "{ hello }"}`)
+	ask := func(t *testing.T, k *keeper, wg *sync.WaitGroup, version string) {
+		for range many {
+			wg.Go(func() {
+				if r := k.send(t, hello); !strings.Contains(r.body, version+`"`) {
+					t.Errorf("got %s, want version %s", r.body, version)
+				}
+			})
+		}
+		synctest.Wait()
+	}
+	tests := map[string]struct {
+		slow time.Duration
+		ask  func(t *testing.T, k *keeper, wg *sync.WaitGroup)
+		made int64 // executions
+	}{
+		"all at once": {10 * time.Millisecond, func(t *testing.T, k *keeper, wg *sync.WaitGroup) { ask(t, k, wg, "v1") }, 1},
+		"a write in between": {10 * time.Millisecond, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
+			wg.Go(func() { k.send(t, hello) })
+			synctest.Wait()
+			k.change(t)
+			ask(t, k, wg, "v2") // who comes after a write never gets what was computed before
+		}, 2},
+		"one that takes long": {time.Second, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
+			began := time.Now()
+			ask(t, k, wg, "v1")
+			wg.Wait()
+			if took := time.Since(began); took > time.Second+10*time.Millisecond {
+				t.Errorf("who waited for it in vain took %v, twice as long", took)
+			}
+		}, many},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := keep(t, transport.Options{})
+				k.send(t, hello)
+				k.change(t)
+				k.slow.Store(int64(test.slow))
+				k.made.Store(0)
+				var wg sync.WaitGroup
+				test.ask(t, k, &wg)
+				wg.Wait()
+				if n := k.made.Load(); n != test.made {
+					t.Errorf("it was computed %d times, want %d", n, test.made)
+				}
+			})
+		})
+	}
+}
+
+// What was never kept may be nothing to keep: nobody waits for it.
+func TestNobodyWaitsForWhatWasNeverKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, transport.Options{})
+		k.slow.Store(int64(10 * time.Millisecond))
+		var wg sync.WaitGroup
+		for range 20 {
+			wg.Go(func() { k.send(t, post(`{"query": "{ never }"}`)) })
+		}
+		synctest.Wait()
+		if n := k.made.Load(); n != 20 {
+			t.Errorf("%d are being computed, want 20", n)
+		}
+		wg.Wait()
+	})
+}

@@ -1,0 +1,260 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache/answers"
+	"fieldcache/cache/internal/operation"
+)
+
+// wish is what a client's Cache-Control asks of the caches here (RFC 9111, section 5.2.1). The zero value
+// takes whatever is kept.
+type wish struct {
+	anew    bool // compute it, and keep it
+	nothing bool // keep no answer of it
+	bare    bool // nor any part
+	only    bool // compute nothing
+	maxAge  int  // seconds; -1: any
+	left    int  // seconds that it must have left
+}
+
+// wishOf reads the headers.
+func (h *Handler) wishOf(header http.Header) wish {
+	w := wish{maxAge: -1}
+	list := header["Cache-Control"]
+	if len(list) == 0 {
+		list = header["Pragma"] // older, for the same
+	}
+	for _, value := range list {
+		for part := range split(value, ',') {
+			name, argument, _ := strings.Cut(strings.TrimSpace(part), "=")
+			seconds, err := strconv.Atoi(strings.Trim(argument, `"`))
+			switch name = strings.ToLower(name); {
+			case name == "no-cache":
+				w.anew = true
+			case name == "no-store":
+				w.anew, w.nothing, w.bare = true, true, true
+			case name == "only-if-cached":
+				w.only = true
+			case name == "max-age" && err == nil && seconds >= 0:
+				w.maxAge = seconds
+			case name == "min-fresh" && err == nil && seconds >= 0:
+				w.left = seconds
+			}
+		}
+	}
+	if h.o.Computed(header) {
+		w.nothing, w.only = true, false
+	}
+	return w
+}
+
+// fresh reports whether the operation is to be read from its sources, once nothing that is kept was taken.
+// Parts may be as old as an answer: whoever sets an age or what must be left would get the same again.
+func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
+
+// unkeptKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
+// other answers.
+type unkeptKey struct{}
+
+// takes reports whether a kept answer is what the client wishes for.
+func (w wish) takes(a *answers.Answer, now time.Time) bool {
+	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
+}
+
+// question is what the request asks, as it came.
+func (in *request) question() answers.Question {
+	q := answers.Question{Kind: answers.Body, Media: uint8(in.media), Text: in.body}
+	if in.read {
+		q.Kind = answers.URL
+	}
+	return in.asker.question(q)
+}
+
+// meant is the question that a meaning is.
+func (in *request) meant(meaning []byte) answers.Question {
+	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
+}
+
+// kept is what is kept for a question, if the client takes it.
+func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
+	if h.o.Answers == nil || w.anew || w.nothing {
+		return nil
+	}
+	now := time.Now()
+	if a := h.o.Answers.Get(q, now); a != nil && w.takes(a, now) {
+		return a
+	}
+	return nil
+}
+
+// otherPatience is how long a request waits for another that computes the same answer: longer than most take.
+const otherPatience = 50 * time.Millisecond
+
+// awaitOther waits for a request that computes the same answer already, and answers what that left behind, if it is
+// true and the client takes it. Otherwise the answer is to be computed, and made is to be called when it was.
+func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, made func()) {
+	nobody := func() {}
+	if h.o.Answers == nil || w.fresh() || w.nothing || w.only {
+		return nil, nobody
+	}
+	made, other := h.o.Answers.Make(q)
+	if made != nil {
+		return nil, made
+	}
+	if other == nil {
+		return nil, nobody
+	}
+	patience := time.NewTimer(otherPatience)
+	defer patience.Stop()
+	for {
+		select {
+		case <-other:
+		case <-patience.C:
+			return nil, nobody
+		case <-ctx.Done():
+			return nil, nobody
+		}
+		if a := h.kept(q, w); a != nil {
+			return a, nobody
+		}
+		// It was evicted meanwhile: the next one computes it anew.
+		if made, other = h.o.Answers.Make(q); made != nil {
+			return nil, made
+		}
+		if other == nil {
+			return nil, nobody
+		}
+	}
+}
+
+// recall looks for an answer to a request that means the same: one that differs in white space, in the
+// order of its parameters, in extensions, in the way its document is named, or in its method. Where the
+// client wants nothing else and there is none, the operation is refused. It is not for the operations of a
+// batch, whose answers have another form.
+func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w wish) {
+	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
+		if meaning := h.meanings.of(oc); meaning != nil {
+			a.meaning = meaning
+			a.kept = h.kept(in.meant(meaning), w)
+		}
+	}
+	if a.kept == nil && w.only {
+		a.refuse(notCached())
+	}
+}
+
+// notCached refuses a request that is to be answered from the cache or not at all.
+func notCached() *refusal {
+	f := refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
+	f.cache = answers.NotForwarded
+	return f
+}
+
+// meanings puts operations into one form.
+type meanings struct {
+	operation.Memo[ast.OperationDefinition, string]
+}
+
+// of is the meaning of an operation: itself as the parser understood it, with the fragments that it spreads, and the
+// variables' values, defaults included, in the order of their names. It is nil where the variables have no form.
+func (m *meanings) of(oc *graphql.OperationContext) []byte {
+	form := m.Get(oc.Operation, func() string { return operation.Form(oc.Doc, oc.Operation) })
+	variables, err := json.Marshal(oc.Variables) // sorts names
+	if err != nil {
+		return nil
+	}
+	meaning := make([]byte, 0, len(form)+len(variables)+1)
+	meaning = append(append(meaning, form...), 0) // a document has no zero byte outside of strings, where it is escaped
+	return append(meaning, variables...)
+}
+
+// ServeKept answers a request that needs no closer look from what is kept, and reports whether it did. It
+// costs about as much as writing the bytes, and may stand in front of everything else that a request
+// passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. It does not answer a request
+// that may be somebody's: one that has an identity header or a client certificate, or whose context has a viewer.
+func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
+	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
+		return false
+	}
+	in := request{asker: asker{nobody: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	if in.media == noMedia {
+		return false
+	}
+	buffer := h.buffers.Get().(*[]byte)
+	defer h.put(buffer)
+	if r.Method == http.MethodPost {
+		n := int(r.ContentLength)
+		if cap(*buffer) < n {
+			*buffer = make([]byte, 0, n)
+		}
+		in.body = (*buffer)[:n]
+		if n, err := io.ReadFull(r.Body, in.body); err != nil {
+			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(bytes.Clone(in.body[:n])), r.Body))
+			return false
+		}
+	} else {
+		in.read = true
+		in.body = append((*buffer)[:0], r.URL.RawQuery...)
+		*buffer = in.body
+	}
+	a := h.kept(in.question(), wish{maxAge: -1})
+	if a == nil {
+		if !in.read {
+			r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(in.body)))
+		}
+		return false
+	}
+	w.Header()["Vary"] = h.keptVary
+	h.writeKept(w, r, in, a)
+	return true
+}
+
+// varies is what every answer varies by.
+const varies = "Accept, Accept-Encoding"
+
+// plainBytes bounds the body of a request that is looked up before it is looked at.
+const plainBytes = 64 << 10
+
+// plain reports whether nothing in a request's head asks for more than an answer, or may tell who asks.
+func (h *Handler) plain(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodPost:
+		if t := r.Header["Content-Type"]; r.ContentLength <= 0 || r.ContentLength > plainBytes || len(t) != 1 ||
+			t[0] != "application/json" && t[0] != "application/json; charset=utf-8" {
+			return false
+		}
+	case http.MethodGet:
+	default:
+		return false
+	}
+	for name := range r.Header {
+		switch name {
+		case "Authorization", "Cache-Control", "Pragma", "Cache-Debug", "Content-Encoding", "Origin", "Expect", "If-None-Match":
+			return false
+		case "Cookie": // by far the most frequent
+			if h.cookies {
+				return false
+			}
+		default:
+			if len(h.rare) > 0 && slices.Contains(h.rare, name) {
+				return false
+			}
+		}
+	}
+	return !certified(r)
+}
+
+// Kept is how many requests were answered from what was kept.
+func (h *Handler) Kept() uint64 { return h.hits.Load() }

@@ -1,0 +1,143 @@
+package transport
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/time/rate"
+)
+
+// Documents is where gateways share the documents that clients register by their hash, which is SHA-256 in
+// 64 lower case hexadecimal digits. A store that fails or takes too long has nothing, and takes nothing: the
+// client then sends the document again. It is safe for concurrent use.
+type Documents interface {
+	Get(ctx context.Context, hash string) (text string, ok bool)
+	Put(ctx context.Context, hash, text string)
+}
+
+// day is about how long shared documents are kept: of new ones sharedBytes are shared a day.
+const (
+	day         = 24 * time.Hour
+	sharedBytes = 8 << 20
+)
+
+// documents finds the document that an operation names.
+type documents struct {
+	trusted    Trusted
+	only       bool // nothing else is executed
+	registered *otter.Cache[string, string]
+	shared     Documents // nil: nobody shares
+	budget     *rate.Limiter
+}
+
+// documentBytes is what one document that is registered may take.
+const documentBytes = 64 << 10
+
+// registeredCost is about what a registered document takes beside its text.
+const registeredCost = 320
+
+func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *documents {
+	return &documents{
+		trusted: trusted, only: only, shared: shared,
+		registered: otter.Must(&otter.Options[string, string]{
+			MaximumWeight: bytes,
+			Weigher:       func(_, text string) uint32 { return uint32(len(text) + registeredCost) }, //nolint:gosec // at most documentBytes
+		}),
+		budget: rate.NewLimiter(rate.Every(day/sharedBytes), sharedBytes),
+	}
+}
+
+// find answers the text of the document that p means, and the hash to register it under once it is known to
+// be valid; "" where there is nothing to register.
+func (d *documents) find(ctx context.Context, p *params) (text, register string, _ *refusal) {
+	if p.DocumentID != "" {
+		if text, ok := d.trusted[strings.TrimPrefix(p.DocumentID, "sha256:")]; ok {
+			return text, "", nil
+		}
+		return "", "", refuse(http.StatusBadRequest, codeNotFound, "The server has no document with this documentId. Have it added to the trusted documents, or send the document itself as query.")
+	}
+	hash, refused := p.persisted()
+	switch {
+	case refused != nil:
+		return "", "", refused
+	case d.only:
+		return d.findTrusted(p.Query, hash)
+	case hash == "":
+		return p.Query, "", nil
+	case p.Query == "":
+		return d.findRegistered(ctx, hash)
+	case hashOf(p.Query) != hash:
+		return "", "", bad("extensions.persistedQuery.sha256Hash is not the SHA-256 of query, in lower case hexadecimal digits.")
+	}
+	return p.Query, hash, nil
+}
+
+// findTrusted takes a trusted document whichever way it is named.
+func (d *documents) findTrusted(query, hash string) (text, register string, _ *refusal) {
+	if query != "" {
+		hash = hashOf(query)
+	}
+	if text, ok := d.trusted[hash]; ok {
+		return text, "", nil
+	}
+	return "", "", refuse(http.StatusForbidden, codeUntrusted, "This server executes trusted documents alone. Name one of them by documentId, the SHA-256 of its text.")
+}
+
+func (d *documents) findRegistered(ctx context.Context, hash string) (text, register string, _ *refusal) {
+	if text, ok := d.trusted[hash]; ok {
+		return text, "", nil
+	}
+	if text, ok := d.registered.GetIfPresent(hash); ok {
+		return text, "", nil
+	}
+	if d.shared != nil {
+		// What is shared is checked: who writes there need not be one of us.
+		if text, ok := d.shared.Get(ctx, hash); ok && hashOf(text) == hash {
+			d.registered.Set(hash, text)
+			return text, "", nil
+		}
+	}
+	return "", "", &refusal{code: codeUnregistered, message: messageUnregistered}
+}
+
+// register keeps a document that is valid, here and where others find it, unless it is too large. A client
+// sends a document that is known here because another gateway did not find it: it is shared again. New ones are
+// shared within a budget, so that who makes up documents fills this process's few bytes and no store.
+func (d *documents) register(ctx context.Context, hash, text string) {
+	if len(text) > documentBytes {
+		return
+	}
+	_, added := d.registered.SetIfAbsent(hash, text)
+	if d.shared != nil && (!added || d.budget.AllowN(time.Now(), len(text))) {
+		d.shared.Put(ctx, hash, text)
+	}
+}
+
+// persisted is the hash in extensions.persistedQuery; "" where there is none.
+func (p *params) persisted() (hash string, _ *refusal) {
+	extension := p.Extensions["persistedQuery"]
+	if extension == nil {
+		return "", nil
+	}
+	fields, _ := extension.(map[string]any)
+	hash, _ = fields["sha256Hash"].(string)
+	if version, _ := fields["version"].(json.Number); version.String() != "1" || !isHash(hash) {
+		return "", bad(`extensions.persistedQuery has to be {"version": 1, "sha256Hash": "…"}, with the SHA-256 of the query in 64 lower case hexadecimal digits.`)
+	}
+	return hash, nil
+}
+
+func hashOf(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+func isHash(s string) bool {
+	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
+}

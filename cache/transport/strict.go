@@ -1,0 +1,137 @@
+package transport
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// jsonReader reads JSON that comes from outside so that every reader reads the same in it: names
+// count by their exact case, a name that an object has twice is an error, and so is a string that
+// is not Unicode, such as "\ud800". encoding/json takes the last of two names whatever their case,
+// and puts U+FFFD in the place of half a surrogate pair.
+type jsonReader struct{ *jsontext.Decoder }
+
+// byteOrderMark may precede a text in UTF-8. RFC 8259 lets a reader skip it.
+var byteOrderMark = []byte("\ufeff")
+
+func newJSONReader(text []byte) jsonReader {
+	return jsonReader{jsontext.NewDecoder(bytes.NewBuffer(bytes.TrimPrefix(text, byteOrderMark)))}
+}
+
+// errKind is the error for a value of another kind than the caller wants.
+var errKind = errors.New("a value of another kind")
+
+// object reads an object. It calls member with each name; member reads the value. A null is an
+// object without members.
+func (r jsonReader) object(member func(name string) error) error {
+	switch r.PeekKind() {
+	case 'n':
+		return r.SkipValue()
+	case '{':
+	default:
+		return r.mismatch()
+	}
+	if _, err := r.ReadToken(); err != nil {
+		return err
+	}
+	for r.PeekKind() != '}' {
+		name, err := r.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := member(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := r.ReadToken()
+	return err
+}
+
+// string reads a string. A null is the empty string.
+func (r jsonReader) string() (string, error) {
+	switch r.PeekKind() {
+	case 'n':
+		return "", r.SkipValue()
+	case '"':
+		t, err := r.ReadToken()
+		return t.String(), err
+	}
+	return "", r.mismatch()
+}
+
+// mismatch is errKind, or what is wrong with the text of the value.
+func (r jsonReader) mismatch() error {
+	if err := r.SkipValue(); err != nil {
+		return err
+	}
+	return errKind
+}
+
+// value reads any value, as encoding/json would with UseNumber.
+func (r jsonReader) value() (any, error) {
+	switch r.PeekKind() {
+	case '{':
+		return r.members()
+	case '[':
+		return r.elements()
+	}
+	t, err := r.ReadToken()
+	if err != nil {
+		return nil, err
+	}
+	switch t.Kind() {
+	case '"':
+		return t.String(), nil
+	case '0':
+		return json.Number(t.String()), nil
+	case 't', 'f':
+		return t.Bool(), nil
+	}
+	return nil, nil
+}
+
+// members reads the members of an object; nil for null.
+func (r jsonReader) members() (map[string]any, error) {
+	if r.PeekKind() == 'n' {
+		return nil, r.SkipValue()
+	}
+	all := map[string]any{}
+	err := r.object(func(name string) error {
+		v, err := r.value()
+		all[name] = v
+		return err
+	})
+	return all, err
+}
+
+func (r jsonReader) elements() ([]any, error) {
+	if _, err := r.ReadToken(); err != nil {
+		return nil, err
+	}
+	all := []any{}
+	for r.PeekKind() != ']' {
+		v, err := r.value()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	_, err := r.ReadToken()
+	return all, err
+}
+
+// end returns nil if there is nothing more.
+func (r jsonReader) end() error {
+	_, err := r.ReadToken()
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err == nil:
+		return errors.New("more than one value")
+	}
+	return err
+}

@@ -1,0 +1,58 @@
+package transport
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/parser"
+)
+
+// Trusted holds documents by the SHA-256 of their text, in lower case hexadecimal digits.
+type Trusted map[string]string
+
+// ReadTrusted reads every file whose name ends in .graphql, in folders below as well. A file may be called
+// anything; one that has a hash for its name must hold the document of that hash. What is no document, or
+// a folder without any, is an error that names the file.
+func ReadTrusted(folder fs.FS) (Trusted, error) {
+	trusted := Trusted{}
+	err := fs.WalkDir(folder, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if e.IsDir() || path.Ext(name) != ".graphql" {
+			return nil
+		}
+		data, err := fs.ReadFile(folder, name)
+		if err != nil {
+			return err
+		}
+		text := string(data)
+		if !utf8.ValidString(text) {
+			return fmt.Errorf("%s is not UTF-8", name)
+		}
+		doc, err := parser.ParseQuery(&ast.Source{Name: name, Input: text})
+		if err != nil {
+			return fmt.Errorf("%s is no document: %w", name, err)
+		}
+		if len(doc.Operations) == 0 {
+			return fmt.Errorf("%s has no operation", name)
+		}
+		hash := hashOf(text)
+		if called := strings.TrimSuffix(path.Base(name), ".graphql"); isHash(called) && called != hash {
+			return fmt.Errorf("%s holds the document %s: the last line's end is a part of it", name, hash)
+		}
+		trusted[hash] = text
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("trusted documents: %w", err)
+	}
+	if len(trusted) == 0 {
+		return nil, fmt.Errorf("trusted documents: there is no file *.graphql")
+	}
+	return trusted, nil
+}

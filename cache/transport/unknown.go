@@ -1,0 +1,23 @@
+package transport
+
+import (
+	"context"
+
+	"fieldcache/cache"
+)
+
+// tellUnknown logs, once for each coordinate, why a response is not stored that might have been.
+func (h *Handler) tellUnknown(ctx context.Context, made cache.Made) {
+	for _, place := range made.Unknown {
+		coordinate := place.String()
+		if _, told := h.told.LoadOrStore(coordinate, nil); told {
+			continue
+		}
+		if coordinate == "" {
+			h.o.Log.WarnContext(ctx, "a statement ran without the context of a request: responses computed meanwhile are not cached. "+
+				"Pass the context of the resolver, or one made by cache.Unwatched if no response is made of what is read")
+			continue
+		}
+		h.o.Log.WarnContext(ctx, "responses with this field are not cached: its resolver ran a statement outside of a source", "coordinate", coordinate)
+	}
+}
