@@ -1,0 +1,370 @@
+package gqlcache
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/validator"
+
+	"fieldcache/cache/policy"
+)
+
+// Truth is what is known of how long a value is true. Its text is what extensions and [FieldPlan.Explain] show.
+type Truth string
+
+// The truths.
+const (
+	TruthRows     Truth = "rows"     // it is made of rows that the schema declares
+	TruthObserved Truth = "observed" // of the tables that were read while it was resolved
+	TruthTags     Truth = "tags"     // of what its tags name
+	TruthTTL      Truth = "ttl"      // nothing is known but its age
+)
+
+// Explanation tells how an operation is cached.
+type Explanation struct {
+	Operation string             `json:"operation"` // query, mutation or subscription, and its name
+	Fields    []FieldExplanation `json:"fields"`    // in the order of the document, each before what is below it
+	// CacheControl is the header of a response of which every part is resolved: data decides the rest, as a null has no parts.
+	CacheControl string `json:"cacheControl"`
+	// MaxAgeBy and ScopeBy are the paths of the fields that decide it; "" where none does.
+	MaxAgeBy string `json:"maxAgeBy,omitempty"`
+	ScopeBy  string `json:"scopeBy,omitempty"`
+}
+
+// FieldExplanation tells how a field is cached.
+type FieldExplanation struct {
+	Path       string `json:"path"` // user.reviews.nodes; of a field of an abstract type's object node<Issue>.title
+	Coordinate string `json:"coordinate"`
+	// Stored says where its value is: "field", it is cached by itself; "loader", by the project's own source; "parent", it is a
+	// part of its parent's value; "no", it is resolved each time.
+	Stored string `json:"stored"`
+	// Key is the form of the key that it is stored under; "" if it is not stored by itself.
+	Key string `json:"key,omitempty"`
+	// Objects is the form of the keys of the objects in its value, if those are stored by themselves.
+	Objects string `json:"objects,omitempty"`
+	MaxAge  *int64 `json:"maxAge"` // seconds; null: as long as its parent
+	Scope   string `json:"scope"`  // public or private
+	Truth   Truth  `json:"truth,omitempty"`
+	// MadeOf are the rows and tags whose change makes it untrue.
+	MadeOf []string `json:"madeOf,omitempty"`
+	// Note says why it is not stored, or what is wrong.
+	Note string `json:"note,omitempty"`
+}
+
+// ExplainOptions are what [FieldPlan.Explain] is asked beside the schema.
+type ExplainOptions struct {
+	Operation string         // its name, where the document has several
+	Variables map[string]any // nil: keys show the variables' names
+	// Stored returns the form of the keys under which the project's own sources store a coordinate, as user:<id>. Nil: there are
+	// no such sources.
+	Stored func(coordinate string) (key string, ok bool)
+	// Observed says that statements are observed: a field that declares nothing is made of the tables that were read.
+	Observed bool
+}
+
+// Explain tells how each field of an operation is cached, from the schema alone: nothing is executed. An error says what is wrong
+// with the document, its variables, or the name of the operation.
+func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, error) {
+	doc, errs := gqlparser.LoadQueryWithRules(p.schema, document, nil)
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	op := doc.Operations.ForName(o.Operation)
+	if op == nil && o.Operation != "" {
+		return nil, fmt.Errorf("the document has no operation %s", o.Operation)
+	}
+	if op == nil {
+		return nil, errors.New("the document has several operations: name one of them")
+	}
+	objects, err := policy.ReadObjects(p.schema)
+	if err != nil {
+		return nil, err
+	}
+	e := &explainer{p: p, o: o, objects: objects, least: policy.Unlimited(), told: &Explanation{Fields: []FieldExplanation{}}}
+	if o.Variables != nil {
+		if e.variables, err = validator.VariableValues(p.schema, op, o.Variables); err != nil {
+			return nil, err
+		}
+	}
+	e.told.Operation = strings.TrimSpace(string(op.Operation) + " " + op.Name)
+	root := map[ast.Operation]*ast.Definition{ast.Query: p.schema.Query, ast.Mutation: p.schema.Mutation, ast.Subscription: p.schema.Subscription}[op.Operation]
+	e.selection(op.SelectionSet, standing{object: objects[root.Name], root: true})
+	e.told.CacheControl = e.least.Overall().Header()
+	if op.Operation != ast.Query {
+		e.told.CacheControl, e.told.MaxAgeBy, e.told.ScopeBy = policy.Overall{}.Header(), "", ""
+	}
+	return e.told, nil
+}
+
+// standing is where a selection stands.
+type standing struct {
+	object   *policy.Object
+	abstract bool // the object is of this type or of another one
+	root     bool
+	path     string
+}
+
+// explainer collects what is told of one operation.
+type explainer struct {
+	p         *FieldPlan
+	o         ExplainOptions
+	objects   policy.Objects
+	variables map[string]any
+	least     policy.Limit
+	told      *Explanation
+}
+
+func (e *explainer) selection(set ast.SelectionSet, at standing) {
+	for _, s := range set {
+		switch s := s.(type) {
+		case *ast.Field:
+			if !strings.HasPrefix(s.Name, "__") {
+				e.field(s, at)
+			}
+		case *ast.InlineFragment:
+			if e.applies(s.TypeCondition, at.object.Name) {
+				e.selection(s.SelectionSet, at)
+			}
+		case *ast.FragmentSpread:
+			if e.applies(s.Definition.TypeCondition, at.object.Name) {
+				e.selection(s.Definition.SelectionSet, at)
+			}
+		}
+	}
+}
+
+// applies reports whether a fragment is for an object type.
+func (e *explainer) applies(condition, object string) bool {
+	return condition == "" || condition == object || slices.ContainsFunc(e.p.schema.PossibleTypes[condition], func(t *ast.Definition) bool { return t.Name == object })
+}
+
+func (e *explainer) field(f *ast.Field, at standing) {
+	coordinate := at.object.Name + "." + f.Name
+	path := f.Alias
+	if at.path != "" {
+		path = at.path + "." + f.Alias
+	}
+	if at.abstract {
+		path = fmt.Sprintf("%s<%s>.%s", at.path, at.object.Name, f.Alias)
+	}
+	if slices.ContainsFunc(e.told.Fields, func(t FieldExplanation) bool { return t.Path == path && t.Coordinate == coordinate }) {
+		return // it is selected twice
+	}
+	of := at.object.Field(f.Name)
+	e.limit(path, of.Static(at.root))
+	e.told.Fields = append(e.told.Fields, e.explain(f, of, coordinate, path, at.root))
+	for _, o := range of.Objects {
+		if of.Abstract {
+			e.limit(path+"<"+o.Name+">", of.Item(o))
+		}
+		e.selection(f.SelectionSet, standing{object: o, abstract: of.Abstract, path: path})
+	}
+}
+
+// limit takes into account what a field limits, and remembers which one decides.
+func (e *explainer) limit(path string, l policy.Limit) {
+	if l.Age < e.least.Age {
+		e.told.MaxAgeBy = path
+	}
+	if l.Scope > e.least.Scope {
+		e.told.ScopeBy = path
+	}
+	e.least = e.least.And(l)
+}
+
+func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path string, root bool) FieldExplanation {
+	rule, _ := e.p.policies.Of(coordinate) // the document is valid: the schema has it
+	t := FieldExplanation{Path: path, Coordinate: coordinate, Stored: "parent", Scope: rule.Scope.String()}
+	inherits := of.Static(root) == policy.Unlimited() || of.Static(root).Age == policy.Unlimited().Age
+	if !inherits {
+		t.MaxAge = new(int64(rule.MaxAge / time.Second))
+	}
+	named := f.Definition.Type.Name()
+	if e.o.Stored != nil && rule.MaxAge > 0 {
+		t.Objects, _ = e.o.Stored(named)
+		if key, ok := e.o.Stored(coordinate); ok {
+			t.Stored, t.Key = "loader", key
+			t.MadeOf = madeOfTexts(e.p.truths.Field(coordinate), e.p.truths.Type(of.Of.Name))
+			t.Truth = truthOf(t.MadeOf, e.o.Observed)
+			return t
+		}
+	}
+	fl := e.p.fields[of.Of.Name][f.Name]
+	if of.Of.Name == e.p.mutation {
+		t.Stored = "no"
+		return t
+	}
+	if fl == nil {
+		return e.unplanned(t)
+	}
+	if t.Objects != "" && !fl.follows && len(e.p.truths.Field(coordinate).Tags) == 0 {
+		t.Stored = "loader"
+		t.MadeOf = madeOfTexts(policy.Truth{}, e.p.truths.Type(named))
+		t.Truth = truthOf(t.MadeOf, e.o.Observed)
+		return t
+	}
+	t.Stored, t.Key = "field", e.key(fl, f)
+	own := e.p.truths.Field(coordinate)
+	var parent policy.Truth
+	if !fl.follows && len(own.Tags) == 0 {
+		parent = e.p.truths.Type(of.Of.Name)
+	}
+	t.MadeOf = madeOfTexts(own, parent)
+	t.Truth = truthOf(t.MadeOf, e.o.Observed)
+	return t
+}
+
+// unplanned tells why a field is not stored by itself.
+func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
+	for _, w := range e.p.warnings {
+		if rest, ok := strings.CutPrefix(w, t.Coordinate+": "); ok {
+			t.Note = rest
+		}
+	}
+	if e.p.types.Resolver(t.Coordinate) != nil {
+		t.Stored = "no"
+	}
+	switch {
+	case t.Note != "":
+	case t.MaxAge != nil && *t.MaxAge == 0:
+		t.Note = "it has no age, so that no response with it is cached: say maxAge or inheritMaxAge"
+	case t.Stored == "no":
+		t.Note = "it has no age of its own: it is resolved each time, and may be kept as long as its parent"
+	}
+	return t
+}
+
+// madeOfTexts writes what a value is made of: its own rows and tags, or those of its parent.
+func madeOfTexts(own, parent policy.Truth) (texts []string) {
+	for _, t := range []policy.Truth{own, parent} {
+		for _, r := range t.Rows {
+			texts = append(texts, rowsText(r))
+		}
+		for _, tag := range t.Tags {
+			texts = append(texts, "tag "+tag.String())
+		}
+		if len(texts) > 0 {
+			break
+		}
+	}
+	return texts
+}
+
+// rowsText writes products(category = {$parent.category}): category.
+func rowsText(r policy.Rows) string {
+	terms := make([]string, len(r.Match))
+	for i, t := range r.Match {
+		terms[i] = t.String()
+	}
+	text := "rows " + r.Table
+	if len(terms) > 0 {
+		text += "(" + strings.Join(terms, ", ") + ")"
+	}
+	switch {
+	case r.Columns == nil:
+		return text + ": any column"
+	case len(r.Columns) == 0:
+		return text + ": which rows there are"
+	}
+	return text + ": " + strings.Join(r.Columns, ", ")
+}
+
+func truthOf(madeOf []string, observed bool) Truth {
+	switch {
+	case slices.ContainsFunc(madeOf, func(t string) bool { return strings.HasPrefix(t, "rows ") }):
+		return TruthRows
+	case len(madeOf) > 0:
+		return TruthTags
+	case observed:
+		return TruthObserved
+	}
+	return TruthTTL
+}
+
+// key writes the form of a field's key.
+func (e *explainer) key(fl *plannedField, f *ast.Field) string {
+	k := fl.keys
+	var b []byte
+	switch {
+	case k.kind == "":
+		b = append(b, "query:"...)
+	case len(k.names) == 0:
+		b = append(b, "<path>."...)
+	default:
+		b = append(append(b, '{'), k.kind...)
+		for i, name := range k.names {
+			b = append(b, ":,"[min(i, 1)])
+			if len(k.names) > 1 {
+				b = append(append(b, name...), '=')
+			}
+			b = append(append(append(b, '<'), name...), '>')
+		}
+		b = append(b, "}:"...)
+	}
+	b = e.appendArgs(k.appendName(b), k, f)
+	for i, a := range k.also {
+		b = append(append(append(append(append(b, "[,"[min(i, 1)]), a.name...), "=<"...), a.name...), '>')
+	}
+	if len(k.also) > 0 {
+		b = append(b, ']')
+	}
+	if k.content || k.kind != "" && len(k.names) == 0 {
+		b = append(b, "#<parent>"...)
+	}
+	if fl.private {
+		b = append(b, "@<viewer>"...)
+	}
+	return string(b)
+}
+
+// appendArgs writes arguments as keys have them; a variable without a value is shown by its name.
+func (e *explainer) appendArgs(b []byte, k *fieldKeys, f *ast.Field) []byte {
+	next := byte('(')
+	for _, a := range k.field.Arguments {
+		given := f.Arguments.ForName(a.Name)
+		value := a.DefaultValue
+		if given != nil {
+			value = given.Value
+		}
+		if value == nil {
+			continue
+		}
+		at := len(b)
+		b = append(append(append(b, next), a.Name...), '=')
+		if e.variables == nil && unset(value) {
+			b = append(b, value.String()...)
+			next = ','
+			continue
+		}
+		v, err := value.Value(e.variables)
+		if value.Kind == ast.Variable && v == nil && a.DefaultValue != nil {
+			if _, said := e.variables[value.Raw]; !said {
+				v, err = a.DefaultValue.Value(nil)
+			}
+		}
+		if err != nil || v == nil && a.DefaultValue == nil {
+			b = b[:at]
+			continue
+		}
+		var ok bool
+		if b, ok = appendValue(b, k.schema, a.Type, v); !ok {
+			b = append(b[:at], next)
+			b = append(append(append(b, a.Name...), '='), value.String()...)
+		}
+		next = ','
+	}
+	if next == '(' {
+		return b
+	}
+	return append(b, ')')
+}
+
+// unset reports whether a value has variables in it.
+func unset(v *ast.Value) bool {
+	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return unset(c.Value) })
+}
