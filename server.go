@@ -48,7 +48,7 @@ func main() {
 	}
 	s := server{environ: os.Environ(), build: newGateway, limit: limitMemory}
 	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.System{
-		Stdout: os.Stdout, Stderr: os.Stderr, Environ: s.environ, Signals: signals, Serve: s.serve,
+		Stdout: os.Stdout, Stderr: os.Stderr, Environ: s.environ, Signals: signals, Serve: s.serve, Explain: explain,
 	}))
 }
 
@@ -103,6 +103,15 @@ func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) 
 	}
 	defer closing("the gateway", gw.Close)
 	return ports.Serve(ctx, serve.Options{Config: cfg, Gateway: gw, Database: d.String(), Metrics: metrics, Traces: traces, Log: log})
+}
+
+// explain tells how an operation over the shop's schema is cached.
+func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation, error) {
+	plan, err := gqlcache.PlanFields(graph.NewSchema(nil, slog.Default()))
+	if err != nil {
+		return nil, err
+	}
+	return plan.Explain(document, o)
 }
 
 // newGateway connects the cache, the loaders and the resolvers to what answers /graphql.

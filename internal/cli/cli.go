@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fieldcache/cache/apierror"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/internal/config"
 	"fieldcache/internal/serve"
 )
@@ -27,6 +28,8 @@ type System struct {
 	Signals        <-chan os.Signal
 	// Serve serves until ctx ends. It is what is done without a command.
 	Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
+	// Explain tells how an operation over the server's schema is cached.
+	Explain func(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation, error)
 }
 
 // exitError ends the program with a code of its own.
@@ -111,7 +114,11 @@ func newRootCommand(sys System) *cobra.Command {
 	live := newCommand(sys, "top", "top", "Show what the cache of a running server does, live",
 		"Shows requests, cached fields, evictions and health of the server that runs at ADMIN_ADDR, until q is pressed. "+
 			"Where the output is no terminal it prints them once, after a second.", cobra.NoArgs, doTop)
-	root.AddCommand(serving, migrate, seed, token, evict, live,
+	explain := newCommand(sys, "explain", "explain 'query'|file.graphql", "Tell how each field of an operation is cached",
+		"Tells for each field of an operation, from the schema alone: its age and scope, whether and under which key it is cached, what its value is made of, "+
+			"and which field decides the response's Cache-Control.", cobra.ExactArgs(1), doExplain)
+	explain.Example = "  fieldcache explain '{ user(id: 42) { name reviews { nodes { rating } } } }'\n  fieldcache explain --variables '{\"id\": \"7\"}' product.graphql"
+	root.AddCommand(serving, migrate, seed, token, evict, live, explain,
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "fieldcache", version()) },

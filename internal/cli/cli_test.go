@@ -47,6 +47,10 @@ func TestCommandLine(t *testing.T) {
 		{"migrate sideways", "migrate sideways", 2, "", "up, down, status"},
 		{"token without a secret", "token --user 42", 2, "", "JWT_SECRET"},
 		{"evict nothing", "evict", 2, "", "user:42"},
+		{"explain's help", "explain --help", 0, "[EXPLAIN_VARIABLES]", ""},
+		{"explain nothing", "explain", 2, "", "accepts 1 arg"},
+		{"explain no file", "explain nothing.graphql", 1, "", "neither a document"},
+		{"explain with bad variables", "explain {x} --variables 7", 2, "", "no JSON object"},
 		{"top's help", "top --help", 0, "until q is pressed", ""},
 		{"top without a server", "top --admin-addr 127.0.0.1:1", 1, "", "does a server run there?"},
 	}

@@ -86,6 +86,10 @@ type Config struct {
 
 	EvictType []string `env:"EVICT_TYPE" cmd:"evict" help:"types all of whose entries go, comma separated: Product"`
 	EvictTag  []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries go, comma separated"`
+
+	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables" allowed:"a JSON object; none: keys show the variables' names"`
+	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, where the document has several"`
+	ExplainJSON      bool   `env:"EXPLAIN_JSON" cmd:"explain" envDefault:"false" help:"print JSON in place of a table"`
 }
 
 // Bytes is a size. It is written as a whole number with an optional unit: 1048576, 64KiB, 1.5MB.
