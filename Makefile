@@ -86,7 +86,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
 			time=$(FUZZTIME); [ $$target != FuzzScripts ] || time=$(FUZZSCRIPTS); \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time "$$dir"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $$time -fuzzminimizetime 5x "$$dir"; \
 		done; \
 	done
 

@@ -224,6 +224,9 @@ func FuzzScripts(f *testing.F) {
 		f.Add(choices)
 	}
 	f.Fuzz(func(t *testing.T, choices []byte) {
+		if len(choices) > 400 {
+			return // a script of thousands of requests finds nothing that a short one does not, and takes seconds
+		}
 		if err := j.check(script(choices)); err != nil {
 			t.Error(err)
 		}
