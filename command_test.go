@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fieldcache/cache/gqlcache"
 	"fieldcache/db"
 	"fieldcache/internal/config"
 	"fieldcache/internal/serve"
@@ -37,8 +38,11 @@ func TestCommandToken(t *testing.T) {
 // evictions notes what is evicted.
 type evictions struct{ got string }
 
-func (e *evictions) Evict(_ context.Context, keys, types, tags []string) (int, error) {
-	e.got = fmt.Sprint(keys, types, tags)
+func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
+	e.got = fmt.Sprint(o.Keys, o.Types, o.Tags)
+	if o.Soft {
+		e.got = fmt.Sprint(o.Coordinates, o.Rows)
+	}
 	return 5, nil
 }
 
@@ -51,6 +55,10 @@ func TestCommandEvict(t *testing.T) {
 		return gw, err
 	})
 	addr := "ADMIN_ADDR=" + strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
+	if stdout, _ := finish(t, []string{addr}, 0, "evict", "--coordinate", "Product.reviews", "--row", "reviews:9,users:1", "--soft"); cache.got != "[Product.reviews] [reviews:9 users:1]" ||
+		!strings.Contains(stdout, "1 coordinates, 2 rows") {
+		t.Errorf("softly: %q, %s", cache.got, stdout)
+	}
 	stdout, _ := finish(t, []string{addr}, 0, "evict", "user:42", "product:7", "--type", "Product,User", "--type", "Order", "--tag", "users")
 	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 keys that were there, 3 types, 1 tags\n" {
 		t.Errorf("the cache was told %s, want %s; wrote %q", cache.got, want, stdout)

@@ -129,6 +129,10 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	if err != nil {
 		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
 	}
+	shadow, err := gqlcache.Shadowed(schema.Schema(), cfg.CacheShadow)
+	if err != nil {
+		return nil, fmt.Errorf("CACHE_SHADOW: %w", err)
+	}
 	trusted, err := trustedDocuments(cfg)
 	if err != nil {
 		return nil, err
@@ -150,7 +154,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	gw = &serve.Gateway{Ping: aside.Ping}
 	engine := cache.Options{
 		Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
-		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Log: log,
+		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Shadow: shadow, Log: log,
 		Reconnect: func() { d.Reconnect(); aside.Reconnect() },
 	}
 	front := transport.Options{
@@ -245,7 +249,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
 	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
-	gw.Handler, gw.ServeKept, gw.Evictor, gw.Close = h, h.ServeKept, serve.NewEvictor(c, policies), opened.close
+	gw.Handler, gw.ServeKept, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema()}, opened.close
 	return gw, nil
 }
 

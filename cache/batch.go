@@ -152,7 +152,7 @@ func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) 
 	now := time.Now()
 	for i := range requests {
 		r := &requests[i]
-		if !b.Fresh && !r.Shadow && b.cache.peek(&r.Item, now, &results[i]) {
+		if !b.Fresh && !r.shadow() && b.cache.peek(&r.Item, now, &results[i]) {
 			b.cache.hit(ctx, r, &results[i], now)
 			continue
 		}

@@ -48,6 +48,9 @@ type Options struct {
 	// Audit is the share of hits, one in so many and one a second at most, whose value is read again to see
 	// whether it is still what the source says. Default: none.
 	Audit int
+	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources, whatever the tiers hold,
+	// which is only filled and compared. See [Stats.ShadowHits]. It is asked once for each [Meter]. Nil: none is.
+	Shadow func(coordinate string) bool
 	// Reconnect is called where the database turns out to be another one than connections were made to, or
 	// one that must not be trusted: it should close them, once they are idle. It must not block. May be nil.
 	Reconnect func()
@@ -65,6 +68,7 @@ type Cache struct {
 	timeout      time.Duration
 	staleIfError time.Duration
 	auditEvery   int
+	shadow       func(coordinate string) bool
 	reconnect    func()
 	log          *slog.Logger
 
@@ -130,7 +134,7 @@ func New(o Options) (*Cache, error) {
 	ctx, stop := context.WithCancel(Unwatched(context.Background()))
 	c := &Cache{
 		memory: o.Memory, shared: o.Shared, outbox: o.Outbox, watch: o.Watch,
-		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, reconnect: o.Reconnect, log: o.Log,
+		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, reconnect: o.Reconnect, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		judges: make(chan struct{}, maxJudged),
@@ -199,7 +203,7 @@ func (c *Cache) Peek(item Item) (r Result, ok bool) {
 // [Request].
 func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	now := time.Now()
-	if !c.peek(&item, now, &r) {
+	if item.shadow() || !c.peek(&item, now, &r) {
 		return r, false, false
 	}
 	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) || c.soft.since(r.Loaded) {
@@ -265,9 +269,6 @@ type Request struct {
 	Arg    any // what the source knows the item by
 	// Audit has a hit in memory audited, unless one was a moment ago.
 	Audit bool
-	// Shadow has the value come from the source whatever the tiers hold, which is only compared with it: see
-	// [Stats.ShadowHits]. The tiers are filled as ever.
-	Shadow bool
 }
 
 // Result is the answer to a [Request].
@@ -284,7 +285,7 @@ type Result struct {
 	Stale bool
 	// Revalidating marks a value that has ended, or was evicted softly, and is loaded anew in the background.
 	Revalidating bool
-	// Shadow marks a value that came from its source because the request said so. Nothing made of it is stored.
+	// Shadow marks a value of shadow mode, which came from its source. Nothing made of it is stored.
 	Shadow bool
 	// Joined marks a value that another reader's load brought.
 	Joined bool

@@ -91,6 +91,8 @@ func (e *events) tell(cause Cause, w Write) {
 type Meter struct {
 	Coordinate string // of the schema: "User", "Product.price"
 
+	shadow bool // see Options.Shadow
+
 	Memory, Shared atomic.Uint64 // hits
 	Missed         atomic.Uint64 // asked of the source
 	Joined         atomic.Uint64 // answered by a load that another reader began
@@ -150,7 +152,7 @@ func (c *Cache) Meter(coordinate string) *Meter {
 		if c.meters.of == nil {
 			c.meters.of = map[string]*Meter{}
 		}
-		m = &Meter{Coordinate: coordinate}
+		m = &Meter{Coordinate: coordinate, shadow: c.shadow != nil && c.shadow(coordinate)}
 		c.meters.of[coordinate] = m
 	}
 	return m

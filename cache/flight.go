@@ -96,7 +96,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *load
 		}
 		f := &flight{Request: w.Request, group: own.group, party: own, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
 		f.result.Err = errAbandoned
-		if w.Shadow && trusted {
+		if w.shadow() && trusted {
 			f.would = c.memory.Peek(w.Key, time.Now())
 		}
 		if in != nil {

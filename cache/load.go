@@ -39,7 +39,7 @@ func (c *Cache) answer(ctx context.Context, requests []Request, fresh bool) []Re
 	trusted := c.trust.holds(now)
 	var wants []*want
 	for i, r := range requests {
-		if !fresh && !r.Shadow && c.peek(&r.Item, now, &results[i]) {
+		if !fresh && !r.shadow() && c.peek(&r.Item, now, &results[i]) {
 			if results[i].Revalidating {
 				c.refresh(ctx, &r, &results[i])
 			}
@@ -61,7 +61,7 @@ func (c *Cache) answer(ctx context.Context, requests []Request, fresh bool) []Re
 		if r.Joined = w.joined; r.Joined {
 			c.stats.Joined.Add(1)
 		}
-		r.Shadow = w.Shadow
+		r.Shadow = w.shadow()
 		results[w.at] = r
 	}
 	return results

@@ -42,7 +42,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 			rest = append(rest, f)
 			continue
 		}
-		if f.Shadow {
+		if f.shadow() {
 			if f.would == nil && !ended {
 				f.would = e
 			}

@@ -19,6 +19,9 @@ type Item struct {
 	Meter        *Meter // counts how it was answered; nil: nobody counts. See [Cache.Meter]
 }
 
+// shadow reports whether the item's coordinate is in shadow mode.
+func (i *Item) shadow() bool { return i.Meter != nil && i.Meter.shadow }
+
 // Keep is for how long after its end a tier keeps the item's entry.
 func (i *Item) Keep() time.Duration { return max(i.StaleWhileRevalidate, i.StaleIfError, 0) }
 

@@ -203,12 +203,16 @@ func TestShadow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
 		d.seed("user:1", "a")
-		p := begin(t, d, redis)
+		user := func(o *cache.Options) { o.Shadow = func(coordinate string) bool { return coordinate == "User" } }
+		p := begin(t, d, redis, user)
 		read := func(want string, hits, differences uint64) {
 			t.Helper()
 			r := p.request("user:1")
-			r.Shadow, r.Meter = true, p.Meter("User")
+			r.Meter = p.Meter("User")
 			ctx, deps := cache.CollectDeps(t.Context())
+			if _, ok, _ := p.PeekSettled(r.Item); ok {
+				t.Error("it can be peeked at")
+			}
 			got, err := p.NewBatch().Load(ctx, []cache.Request{r})
 			if err != nil || got[0].Value != want || got[0].Tier != cache.SourceTier || !got[0].Shadow {
 				t.Errorf("%+v, %v; want %q from the source", got[0], err, want)
@@ -230,7 +234,7 @@ func TestShadow(t *testing.T) {
 		d.seed("user:1", "c") // a write that nothing tells of
 		read("c", 3, 1)
 		read("c", 4, 1)
-		p = begin(t, d, redis) // the shared tier is compared as well
+		p = begin(t, d, redis, user) // the shared tier is compared as well
 		read("c", 1, 0)
 	})
 }

@@ -151,25 +151,30 @@ func (f *Fields) Barred() (list []string) {
 	return list
 }
 
-// coordinates are the cached fields that names mean: coordinates, types, or "*".
-func (p *FieldPlan) coordinates(names []string) (map[string]bool, error) {
+// Shadowed returns what reports whether a coordinate is in shadow mode, for [cache.Options]. names are coordinates
+// ("Product.reviews") and types ("Country": every field that returns one, and what is loaded by type), or "*" for all. Those that
+// the schema has not are one error.
+func Shadowed(schema *ast.Schema, names []string) (func(coordinate string) bool, error) {
 	named := map[string]bool{}
 	var faults []error
 	for _, name := range names {
 		typeName, field, isField := strings.Cut(name, ".")
-		def := p.schema.Types[typeName]
-		switch {
-		case name == "*":
-		case isField && (def == nil || def.Fields.ForName(field) == nil), !isField && (def == nil || def.BuiltIn):
+		def := schema.Types[typeName]
+		if name != "*" && (def == nil || isField && def.Fields.ForName(field) == nil) {
 			faults = append(faults, fmt.Errorf("shadow mode: the schema has no %s", name))
 		}
-		for _, fields := range p.fields {
-			for _, c := range fields {
-				if name == "*" || name == c.coordinate || name == c.def.Type.Name() {
-					named[c.coordinate] = true
-				}
-			}
-		}
+		named[name] = true
 	}
-	return named, errors.Join(faults...)
+	return func(coordinate string) bool {
+		if named["*"] || named[coordinate] {
+			return true
+		}
+		typeName, field, _ := strings.Cut(coordinate, ".")
+		def := schema.Types[typeName]
+		if def == nil {
+			return false
+		}
+		f := def.Fields.ForName(field)
+		return f != nil && named[f.Type.Name()]
+	}, errors.Join(faults...)
 }

@@ -34,10 +34,6 @@ type FieldsOptions struct {
 	// Batch is the batch that a response's loads belong to, whose fields somebody counts, such as [FieldCount]. Nil: each
 	// response gets one of its own, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
-	// Shadow names coordinates ("Product.reviews") and types ("Country": every field that returns it), or all by "*":
-	// they are answered from their resolvers, and what the tiers hold is only filled and compared. A name that the
-	// schema has not is an error.
-	Shadow []string
 	// Nobody returns ctx as that of somebody who is not signed in: audits ask public fields so. Nil: of ctx only what
 	// gqlgen put there is left.
 	Nobody func(ctx context.Context) context.Context
@@ -65,7 +61,6 @@ type cachedField struct {
 	passes atomic.Bool
 	// barred says that an audit found a fault: the field is not cached until an operator says so.
 	barred atomic.Bool
-	shadow bool
 	item   cache.Item // without its key and tags
 	told   sync.Map   // reasons that were logged
 }
@@ -105,8 +100,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			return nil
 		}}
 	}
-	shadow, err := o.Plan.coordinates(o.Shadow)
-	faults := []error{err}
+	var faults []error
 	for object, fields := range o.Plan.fields {
 		f.fields[object] = map[string]*cachedField{}
 		for name, planned := range fields {
@@ -118,7 +112,6 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			if err != nil {
 				faults = append(faults, err)
 			} else if c != nil {
-				c.shadow = shadow[c.coordinate]
 				c.item = cache.Item{
 					MaxAge: c.maxAge, StaleWhileRevalidate: c.revalidate, StaleIfError: c.ifError, Meter: o.Cache.Meter(c.coordinate),
 				}
@@ -143,13 +136,13 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 		return bound, nil
 	}
 	if f.o.Rows == nil {
-		if len(p.made) > 0 {
-			return nil, nil
-		}
+		madeOfRows := len(p.made) > 0
 		for _, h := range p.held {
-			if len(h.made) > 0 {
-				return nil, nil
-			}
+			madeOfRows = madeOfRows || len(h.made) > 0
+		}
+		if madeOfRows {
+			f.o.Log.Warn("a field is not cached: it is made of rows, and no database is followed", "field", p.coordinate)
+			return nil, nil
 		}
 	}
 	var err error
@@ -310,6 +303,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	var buffer [160]byte
 	key, ok := c.keys.append(buffer[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
 	if !ok {
+		c.tell(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
 		return resolve(ctx)
 	}
 	if c.private {
@@ -320,7 +314,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	}
 	item, audit := c.item, false
 	item.Key = cache.Key(key)
-	if !c.shadow && !run.batch.Fresh && !run.batch.Observed() {
+	if !run.batch.Fresh && !run.batch.Observed() {
 		var hit cache.Result
 		if hit, ok, audit = f.o.Cache.PeekSettled(item); ok {
 			if deps := cache.DepsOf(ctx); deps != nil {
@@ -330,7 +324,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 			return unbox(ctx, hit.Value), nil
 		}
 	}
-	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit, Shadow: c.shadow}, parent, resolve)
+	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, resolve)
 }
 
 // load loads a field's value through the response's batch.

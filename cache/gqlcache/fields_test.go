@@ -68,6 +68,7 @@ type siteOption func(*siteOptions)
 type siteOptions struct {
 	fields gqlcache.FieldsOptions
 	cache  cache.Options
+	shadow []string
 	// shared stands before Redis.
 	shared func(*redisstore.Store) cache.Store
 }
@@ -157,6 +158,9 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 			t.Fatal(err)
 		}
 		o.cache.Shared = o.shared(store)
+	}
+	if o.cache.Shadow, err = gqlcache.Shadowed(plan.Schema().Schema(), o.shadow); err != nil {
+		t.Fatal(err)
 	}
 	if s.cache, err = cache.New(o.cache); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 	var asked atomic.Int64
 	s := openTrackerSite(t, testservers.Postgres(t), "", func(context.Context) (*string, error) {
 		return new(fmt.Sprint("motto ", asked.Add(1)/4)), nil
-	}, func(o *siteOptions) { o.fields.Shadow = []string{"Query.motto", "Account"} })
+	}, func(o *siteOptions) { o.shadow = []string{"Query.motto", "Account"} })
 	s.seed()
 	motto := s.cache.Meter("Query.motto")
 	for i := range 6 {
@@ -73,12 +73,8 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 }
 
 func TestShadowModeKnowsItsNames(t *testing.T) {
-	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newTrackerSite(t)
-	_, err = gqlcache.NewFields(gqlcache.FieldsOptions{Cache: s.cache, Plan: plan, Shadow: []string{"Issue.nothing", "Nobody", "*", "Issue.score"}})
+	schema := tracker.NewExecutableSchema(tracker.Config{}).Schema()
+	_, err := gqlcache.Shadowed(schema, []string{"Issue.nothing", "Nobody", "*", "Issue.score"})
 	if err == nil || !strings.Contains(err.Error(), "Issue.nothing") || !strings.Contains(err.Error(), "Nobody") || strings.Contains(err.Error(), "score") {
 		t.Error(err)
 	}
@@ -165,7 +161,7 @@ func TestOperatorsEvict(t *testing.T) {
 		{"a tag of entries", gqlcache.Order{Tags: []string{"{rows:members}"}}, []string{members}, 0},
 		{"a type", gqlcache.Order{Types: []string{"Issue"}}, []string{score, title}, 0},
 		{"a row", gqlcache.Order{Rows: []string{"issues:" + strings.ToUpper(bug)}}, []string{score, title, members}, 0},
-		{"a row of two keys", gqlcache.Order{Rows: []string{"members:account_id=" + ann + ",project_key=core"}}, []string{members}, 0},
+		{"a row of two keys", gqlcache.Order{Rows: []string{"members:account_id=" + ann + "&project_key=core"}}, []string{members}, 0},
 		{"a row that is not there", gqlcache.Order{Rows: []string{"projects:none"}}, []string{members}, 0},
 		{"several", gqlcache.Order{Tags: []string{"grid"}, Coordinates: []string{"Issue.score"}}, []string{grid, score}, 0},
 	} {

@@ -21,8 +21,8 @@ type Reader interface {
 // ErrNoRow is wrapped by errors that say why a name can be none of a row.
 var ErrNoRow = errors.New("this names no row")
 
-// Row names what is made of one row, whatever its columns hold: reviews:9, or members:org=1,user=2 where the primary key
-// has several columns. Values are percent-encoded where they hold a comma or an equals sign. The row is read, since other
+// Row names what is made of one row, whatever its columns hold: reviews:9, or members:org=1&user=2 where the primary key
+// has several columns: values are then percent-encoded as in a URL. The row is read, since other
 // columns than those of its key may choose what it is a part of; of a row that is not there everything counts that is
 // made of its table.
 func (p *RowTags) Row(ctx context.Context, db Reader, name string) (cache.Eviction, error) {
@@ -79,7 +79,7 @@ func (t *tableTags) where(key string) (string, error) {
 	if pk := t.info.PrimaryKey; len(pk) == 1 && !strings.HasPrefix(key, pk[0]+"=") {
 		values[pk[0]] = key
 	} else {
-		for part := range strings.SplitSeq(key, ",") {
+		for part := range strings.SplitSeq(key, "&") {
 			column, value, _ := strings.Cut(part, "=")
 			plain, err := url.PathUnescape(value)
 			if err != nil {

@@ -40,8 +40,8 @@ func TestRowsAreNamedByOperators(t *testing.T) {
 		"reviews:9":              {"{rows:reviews:id=9}:*", "{rows:reviews:product_id=7}:author_id", "{rows:reviews:author_id=null}:*"},
 		"reviews:id=09":          {"{rows:reviews:id=9}:*", "{rows:reviews:product_id=7}:author_id", "{rows:reviews:author_id=null}:*"},
 		"reviews:10":             {"{rows:reviews}"},
-		"lines:no=1,order=a%2Cb": {"{rows:lines:product_id=7}:*"},
-		"lines:order=it's,no=1":  {"{rows:lines:product_id=8}:*"},
+		"lines:no=1&order=a%2Cb": {"{rows:lines:product_id=7}:*"},
+		"lines:order=it's&no=1":  {"{rows:lines:product_id=8}:*"},
 	} {
 		ev, err := p.Row(t.Context(), db, name)
 		slices.Sort(ev.Tags)
@@ -50,8 +50,8 @@ func TestRowsAreNamedByOperators(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", name, ev.Tags, err, want)
 		}
 	}
-	for _, name := range []string{"reviews", "nothing:1", "reviews:x", "reviews:", "reviews:id=1,rating=2", "lines:a", "lines:order=a", "lines:order=a,no=1,x=2",
-		"lines:order=%,no=1", `lines:order=\' OR 1=1 --,no=1`} {
+	for _, name := range []string{"reviews", "nothing:1", "reviews:x", "reviews:", "reviews:id=1&rating=2", "lines:a", "lines:order=a", "lines:order=a&no=1&x=2",
+		"lines:order=%&no=1", `lines:order=\' OR 1=1 --&no=1`} {
 		if ev, err := p.Row(t.Context(), db, name); !errors.Is(err, ErrNoRow) {
 			t.Errorf("%s: %v, %v", name, ev, err)
 		}

@@ -144,10 +144,13 @@ func doToken(_ context.Context, _ []string, cfg config.Config, sys System, _ *sl
 }
 
 func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, _ *slog.Logger) error {
-	if len(keys)+len(cfg.EvictType)+len(cfg.EvictTag) == 0 {
-		return &config.Error{Faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --tag"}}
+	order := serve.EvictRequest{
+		Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag, Coordinates: cfg.EvictCoordinate, Rows: cfg.EvictRow, Soft: cfg.EvictSoft,
 	}
-	body, err := json.Marshal(serve.EvictRequest{Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag})
+	if order.Size() == 0 {
+		return &config.Error{Faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --coordinate Product.reviews, --row reviews:9, --tag"}}
+	}
+	body, err := json.Marshal(order)
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
@@ -175,7 +178,11 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
 	}
-	fmt.Fprintf(sys.Stdout, "evicted: %d keys that were there, %d types, %d tags\n", answer.Evicted, answer.Types, answer.Tags)
+	fmt.Fprintf(sys.Stdout, "evicted: %d keys that were there, %d types, %d tags", answer.Evicted, answer.Types, answer.Tags)
+	if answer.Coordinates+answer.Rows > 0 {
+		fmt.Fprintf(sys.Stdout, ", %d coordinates, %d rows", answer.Coordinates, answer.Rows)
+	}
+	fmt.Fprintln(sys.Stdout)
 	return nil
 }
 

@@ -45,6 +45,7 @@ type Config struct {
 	TagHeader           string        `env:"TAG_HEADER" help:"header that lists what an answer was made of, for a CDN that purges by it; none: no such header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`
 	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many, one a second at most, is read again from the database, to see that it is true; 0: none"`
+	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country) that are answered from their sources, while the cache is filled and compared, comma separated; none: no shadow mode" allowed:"names of the schema; * for all"`
 
 	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"key of HS256 tokens" allowed:"at least 32 bytes, and no JWT_JWKS_URL beside it"`
 	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"key set of RS256, PS256, ES256, EdDSA … tokens" allowed:"an http:// or https:// URL, and no JWT_SECRET beside it"`
@@ -84,8 +85,11 @@ type Config struct {
 	TokenRole string        `env:"TOKEN_ROLE" cmd:"token" help:"role of the user" allowed:"admin, or none"`
 	TokenTTL  time.Duration `env:"TOKEN_TTL" cmd:"token" envDefault:"1h" min:"1s" max:"87600h" help:"how long the token is good"`
 
-	EvictType []string `env:"EVICT_TYPE" cmd:"evict" help:"types all of whose entries go, comma separated: Product"`
-	EvictTag  []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries go, comma separated"`
+	EvictType       []string `env:"EVICT_TYPE" cmd:"evict" help:"types all of whose entries go, comma separated: Product"`
+	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries go, comma separated"`
+	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields all of whose values go, comma separated: Product.reviews; one that an audit barred is cached again"`
+	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"rows of the database; what is made of them goes, comma separated: reviews:9"`
+	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"whether what is named is answered once more, to its next reader, while it is loaded anew"`
 
 	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables" allowed:"a JSON object; none: keys show the variables' names"`
 	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, where the document has several"`
@@ -212,7 +216,7 @@ func Load(command string, environ []string, set map[string]string) (cfg Config, 
 	if values["CACHE_DEBUG"] == "" {
 		cfg.CacheDebug = cfg.Playground
 	}
-	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.AllowedHosts, &cfg.IdentityHeaders, &cfg.EvictType, &cfg.EvictTag} {
+	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.AllowedHosts, &cfg.IdentityHeaders, &cfg.EvictType, &cfg.EvictTag, &cfg.EvictCoordinate, &cfg.EvictRow, &cfg.CacheShadow} {
 		for i, item := range *list {
 			(*list)[i] = strings.TrimSpace(item)
 		}

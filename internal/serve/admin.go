@@ -17,57 +17,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"fieldcache/cache"
-	"fieldcache/cache/policy"
+	"fieldcache/cache/gqlcache"
 )
 
-// Evictor makes cached things vanish: entries by key ("user:42"), all entries of types ("Product"), and
-// whatever carries one of the tags. It counts what it evicted. An error that wraps errEvictInput is the
-// caller's fault and may be shown to them.
+// Evictor carries out orders to evict, as [gqlcache.Orders] does. It counts the keys that were there. An error that wraps
+// [gqlcache.ErrNames] is the caller's fault and may be shown to them.
 type Evictor interface {
-	Evict(ctx context.Context, keys, types, tags []string) (evicted int, err error)
-}
-
-var errEvictInput = errors.New("cannot evict this")
-
-// NewEvictor returns the evictor of a cache, whose types are those that policies know.
-func NewEvictor(c *cache.Cache, policies *policy.Policies) Evictor { return evictor{c, policies} }
-
-type evictor struct {
-	cache    *cache.Cache
-	policies *policy.Policies
-}
-
-// Evict implements [Evictor].
-func (e evictor) Evict(ctx context.Context, keys, types, tags []string) (int, error) {
-	var ev cache.Eviction
-	for _, k := range keys {
-		ev.Keys = append(ev.Keys, cache.Key(k))
-	}
-	for _, t := range types {
-		if _, err := e.policies.Of(t); err != nil || strings.Contains(t, ".") {
-			return 0, fmt.Errorf("%w: the schema has no type %s", errEvictInput, t)
-		}
-		ev.Tags = append(ev.Tags, cache.Type(t))
-	}
-	for _, t := range tags {
-		ev.Tags = append(ev.Tags, cache.Tag(t))
-	}
-	return e.cache.EvictByHand(ctx, ev)
+	Evict(ctx context.Context, order gqlcache.Order) (evicted int, err error)
 }
 
 // EvictRequest is the body of POST /evict.
-type EvictRequest struct {
-	Keys  []string `json:"keys,omitempty"`
-	Types []string `json:"types,omitempty"`
-	Tags  []string `json:"tags,omitempty"`
-}
+type EvictRequest = gqlcache.Order
 
-// EvictResponse is its answer: how many of the named keys were there, and how many types and tags were
+// EvictResponse is its answer: how many of the named keys were there, and how many types, tags, coordinates and rows were
 // evicted, of whose entries nobody keeps count.
 type EvictResponse struct {
-	Evicted int `json:"evicted"`
-	Types   int `json:"types"`
-	Tags    int `json:"tags"`
+	Evicted     int `json:"evicted"`
+	Types       int `json:"types"`
+	Tags        int `json:"tags"`
+	Coordinates int `json:"coordinates,omitempty"`
+	Rows        int `json:"rows,omitempty"`
 }
 
 // health is the answer of /readyz.
@@ -182,17 +151,18 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 		adminError(w, http.StatusBadRequest, err.Error()+`; the body is like {"keys":["user:42"],"types":["Product"],"tags":[]}`)
 		return
 	}
-	evicted, err := a.evictor.Evict(r.Context(), request.Keys, request.Types, request.Tags)
+	evicted, err := a.evictor.Evict(r.Context(), request)
 	switch {
-	case errors.Is(err, errEvictInput):
+	case errors.Is(err, gqlcache.ErrNames):
 		adminError(w, http.StatusBadRequest, err.Error())
 	case err != nil:
 		a.log.ErrorContext(r.Context(), "eviction failed", "error", err)
 		adminError(w, http.StatusServiceUnavailable, "the eviction failed, in part or wholly: "+err.Error())
 	default:
 		a.log.InfoContext(r.Context(), "evicted by hand",
-			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags), "evicted", evicted)
-		writeJSON(w, http.StatusOK, EvictResponse{evicted, len(request.Types), len(request.Tags)})
+			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags),
+			"coordinates", len(request.Coordinates), "rows", len(request.Rows), "soft", request.Soft, "evicted", evicted)
+		writeJSON(w, http.StatusOK, EvictResponse{evicted, len(request.Types), len(request.Tags), len(request.Coordinates), len(request.Rows)})
 	}
 }
 
@@ -202,10 +172,10 @@ func readEvictRequest(body io.Reader) (EvictRequest, error) {
 	if err := json.UnmarshalRead(body, &request, json.RejectUnknownMembers(true)); err != nil {
 		return EvictRequest{}, fmt.Errorf("the body is not as expected: %w", err)
 	}
-	if len(request.Keys)+len(request.Types)+len(request.Tags) == 0 {
+	if request.Size() == 0 {
 		return EvictRequest{}, errors.New("nothing to evict is named")
 	}
-	for _, list := range [][]string{request.Keys, request.Types, request.Tags} {
+	for _, list := range [][]string{request.Keys, request.Types, request.Tags, request.Coordinates, request.Rows} {
 		for _, name := range list {
 			if strings.TrimSpace(name) != name || name == "" {
 				return EvictRequest{}, fmt.Errorf("%q names nothing", name)

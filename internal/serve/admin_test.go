@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 )
 
 type fakeEvictor struct {
@@ -22,8 +23,11 @@ type fakeEvictor struct {
 	err error
 }
 
-func (f *fakeEvictor) Evict(_ context.Context, keys, types, tags []string) (int, error) {
-	f.got = fmt.Sprint(keys, types, tags)
+func (f *fakeEvictor) Evict(_ context.Context, o gqlcache.Order) (int, error) {
+	f.got = fmt.Sprint(o.Keys, o.Types, o.Tags)
+	if len(o.Coordinates)+len(o.Rows) > 0 {
+		f.got += fmt.Sprint(o.Coordinates, o.Rows, o.Soft)
+	}
 	return f.n, f.err
 }
 
@@ -90,6 +94,9 @@ func TestAdminEvict(t *testing.T) {
 		{"wrong type", "application/json", `{"keys":"user:42"}`, 400, " unmarshal JSON ", ""},
 		{"number for a key", "application/json", `{"keys":[42]}`, 400, " unmarshal JSON ", ""},
 		{"empty", "application/json", ``, 400, "EOF", ""},
+		{"a field and a row, softly", "application/json", `{"coordinates":["Product.reviews"],"rows":["reviews:9","reviews:10"],"soft":true}`, 200,
+			`{"evicted":3,"types":0,"tags":0,"coordinates":1,"rows":2}`, "[] [] [][Product.reviews] [reviews:9 reviews:10] true"},
+		{"nothing, softly", "application/json", `{"soft":true}`, 400, "nothing to evict", ""},
 		{"empty object", "application/json", `{}`, 400, "nothing to evict", ""},
 		{"empty lists", "application/json", `{"keys":[],"types":[],"tags":[]}`, 400, "nothing to evict", ""},
 		{"empty key", "application/json", `{"keys":["user:42",""]}`, 400, "names nothing", ""},
@@ -131,7 +138,7 @@ func TestAdminEvictErrors(t *testing.T) {
 		status int
 		answer string
 	}{
-		{"the caller's fault", fmt.Errorf("%w: no type Produkt", errEvictInput), 400, "no type Produkt"},
+		{"the caller's fault", fmt.Errorf("%w: no type Produkt", gqlcache.ErrNames), 400, "no type Produkt"},
 		{"Redis's fault", errors.New("redis: connection refused"), 503, "the eviction failed"},
 	}
 	for _, tt := range tests {
