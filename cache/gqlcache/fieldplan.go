@@ -115,6 +115,7 @@ func PlanFields(es graphql.ExecutableSchema) (*FieldPlan, error) {
 			}
 		}
 	}
+	p.warnOfTypes()
 	slices.Sort(p.warnings)
 	slices.SortFunc(p.rows, func(a, b outbox.Rows) int { return strings.Compare(a.Of, b.Of) })
 	return p, errors.Join(faults...)
@@ -190,18 +191,13 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		return fmt.Errorf("%s: {$viewer} is part of what it is made of, and it is public: say scope: PRIVATE", coordinate)
 	}
 	said, age := p.aged(def, f)
-	if !said || age <= 0 {
-		if len(own.Rows)+len(own.Tags) > 0 && age <= 0 {
-			p.warn("%s: it says what it is made of, and has no age: it is not cached", coordinate)
-		}
+	resolver := p.types.Resolver(coordinate)
+	if !said || age <= 0 || resolver == nil {
+		p.warnOfField(coordinate, f, own, age > 0)
 		return nil
 	}
-	resolver := p.types.Resolver(coordinate)
-	if resolver == nil {
-		if ownAge(f) {
-			p.warn("%s: the age has no effect in the field cache: the field has no resolver, its value is a part of its parent", coordinate)
-		}
-		return nil
+	if up, err := p.policies.Of(def.Name); err == nil && up.MaxAge == 0 && says(def.Directives, "maxAge") {
+		p.warn("%s: the age has no effect on responses: they hold a %s, whose maxAge is 0", coordinate, def.Name)
 	}
 	if name := p.runs(f); name != "" {
 		p.warn("%s: the age has no effect in the field cache: @%s runs for each request", coordinate, name)
@@ -226,15 +222,13 @@ func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (said bool
 		return true, rule.MaxAge
 	}
 	if named := p.schema.Types[f.Type.Name()]; policy.Composite(named) {
-		d := named.Directives.ForName(policy.CacheControl)
-		return d != nil && d.Arguments.ForName("maxAge") != nil, rule.MaxAge
+		return says(named.Directives, "maxAge"), rule.MaxAge
 	}
 	return false, rule.MaxAge
 }
 
 func ownAge(f *ast.FieldDefinition) bool {
-	d := f.Directives.ForName(policy.CacheControl)
-	return d != nil && d.Arguments.ForName("maxAge") != nil
+	return says(f.Directives, "maxAge")
 }
 
 // runs is a directive of the field or its arguments that has code, "" if none has: what it does for one

@@ -16,6 +16,7 @@ import (
 type Types struct {
 	schema     *ast.Schema
 	resolvers  map[string]*Resolver    // by coordinate
+	refused    map[string]bool         // coordinates whose resolvers cannot be called
 	objects    map[string]reflect.Type // the struct or map of an object type
 	names      map[reflect.Type]string // the other way round
 	directives map[string]bool         // those that have code, folded
@@ -41,7 +42,7 @@ var (
 // put together by hand has no resolvers that could be found.
 func Of(es graphql.ExecutableSchema) (*Types, bool) {
 	t := &Types{
-		schema: es.Schema(), resolvers: map[string]*Resolver{}, objects: map[string]reflect.Type{},
+		schema: es.Schema(), resolvers: map[string]*Resolver{}, refused: map[string]bool{}, objects: map[string]reflect.Type{},
 		names: map[reflect.Type]string{}, directives: map[string]bool{},
 	}
 	v := reflect.ValueOf(es)
@@ -108,7 +109,8 @@ func (t *Types) readObject(def *ast.Definition, resolver reflect.Value) {
 		if name == "" {
 			continue
 		}
-		if r := newResolver(resolver.MethodByName(name), f, isRoot); r != nil {
+		r := newResolver(resolver.MethodByName(name), f, isRoot)
+		if t.refused[def.Name+"."+f.Name] = r == nil; r != nil {
 			t.resolvers[def.Name+"."+f.Name] = r
 			if r.Parent != nil {
 				t.note(def.Name, r.Parent)
@@ -189,6 +191,9 @@ func (t *Types) follow() (found bool) {
 
 // Resolver returns the resolver of a coordinate, nil if its value is a field of its object's Go value.
 func (t *Types) Resolver(coordinate string) *Resolver { return t.resolvers[coordinate] }
+
+// Refused reports whether a coordinate has a resolver of another form than can be called.
+func (t *Types) Refused(coordinate string) bool { return t.refused[coordinate] }
 
 // Object returns the Go type of an object type, without pointers, nil if it is not known.
 func (t *Types) Object(name string) reflect.Type { return t.objects[name] }

@@ -1,0 +1,85 @@
+package gqlcache
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache/policy"
+)
+
+// warnOfTypes tells of what types and their fields say in vain, other than of fields that could be cached, which
+// [FieldPlan.plan] looks at.
+func (p *FieldPlan) warnOfTypes() {
+	for _, def := range p.schema.Types {
+		switch {
+		case !policy.Composite(def) || strings.HasPrefix(def.Name, "_"):
+		case def == p.schema.Mutation, def == p.schema.Subscription:
+			for _, f := range def.Fields {
+				if says(f.Directives, "maxAge") {
+					p.warn("%s.%s: the age has no effect: what %s answers is not cached", def.Name, f.Name, map[bool]string{true: "a mutation", false: "a subscription"}[def == p.schema.Mutation])
+				}
+			}
+		case def.Kind == ast.Interface:
+			for _, f := range def.Fields {
+				if says(f.Directives, "maxAge") {
+					p.warn("%s.%s: the age has no effect: it is a field of an interface; say it on the types that implement it", def.Name, f.Name)
+				}
+			}
+		case def.Kind == ast.Object && p.positive(def.Name) && !p.returned(def):
+			p.warn("%s: the age has no effect in the field cache: no field that returns it has a resolver that is cached", def.Name)
+		}
+	}
+}
+
+// positive reports whether a type says an age of its own.
+func (p *FieldPlan) positive(typeName string) bool {
+	rule, err := p.policies.Of(typeName)
+	return err == nil && rule.MaxAge > 0 && says(p.schema.Types[typeName].Directives, "maxAge")
+}
+
+// returned reports whether a field that is cached may return an object of the type.
+func (p *FieldPlan) returned(def *ast.Definition) bool {
+	for _, fields := range p.fields {
+		for _, fl := range fields {
+			if slices.Contains(p.schema.GetPossibleTypes(p.schema.Types[fl.def.Type.Name()]), def) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// warnOfField tells of what a field says in vain that is not cached because it has no age, or no resolver that could be
+// called.
+func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own policy.Truth, aged bool) {
+	made := len(own.Rows)+len(own.Tags) > 0
+	for _, window := range []string{"staleWhileRevalidate", "staleIfError"} {
+		if !aged && says(f.Directives, window) {
+			p.warn("%s: %s has no effect: the field has no age", coordinate, window)
+		}
+	}
+	switch {
+	case !aged && made:
+		p.warn("%s: it says what it is made of, and has no age: it is not cached", coordinate)
+	case !aged:
+	case p.types.Refused(coordinate):
+		p.warn("%s: the age has no effect in the field cache: its resolver is none of the form func(ctx, parent, arguments) (value, error)", coordinate)
+	case ownAge(f):
+		p.warn("%s: the age has no effect in the field cache: the field has no resolver, its value is a part of its parent", coordinate)
+	}
+	if aged && made && !p.types.Refused(coordinate) {
+		p.warn("%s: what it says it is made of has no effect: the field has no resolver; say it on its type", coordinate)
+	}
+}
+
+// says reports whether @cacheControl gives an argument.
+func says(list ast.DirectiveList, argument string) bool {
+	d := list.ForName(policy.CacheControl)
+	if d == nil {
+		return false
+	}
+	a := d.Arguments.ForName(argument)
+	return a != nil && a.Value.Kind != ast.NullValue
+}
