@@ -60,10 +60,10 @@ func TestCommandEvict(t *testing.T) {
 		t.Errorf("softly: %q, %s", cache.got, stdout)
 	}
 	stdout, _ := finish(t, []string{addr}, 0, "evict", "user:42", "product:7", "--type", "Product,User", "--type", "Order", "--tag", "users")
-	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 keys that were there, 3 types, 1 tags\n" {
+	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 cached keys, 3 types, 1 tags\n" {
 		t.Errorf("the cache was told %s, want %s; wrote %q", cache.got, want, stdout)
 	}
-	if _, stderr := finish(t, []string{addr}, 1, "evict", " "); !strings.Contains(stderr, "status 400") || !strings.Contains(stderr, "names nothing") {
+	if _, stderr := finish(t, []string{addr}, 1, "evict", " "); !strings.Contains(stderr, "status 400") || !strings.Contains(stderr, "is not a name") {
 		t.Errorf("for a bad key it said %q", stderr)
 	}
 }

@@ -156,7 +156,7 @@ func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
 				t.Errorf("user %d is %q", id, got)
 			}
 		}
-		if g != newcomer && !strings.Contains(g.stderr.String(), "everything cached is forgotten") {
+		if g != newcomer && !strings.Contains(g.stderr.String(), "evicted the whole cache") {
 			t.Error("the log does not tell of it")
 		}
 	}
@@ -265,7 +265,7 @@ func TestFault06TwoDatabasesOneRedis(t *testing.T) {
 	second, database := gateway("second")
 	second.answers(t, "second", 1, 20)
 	first.answers(t, "first", 1, 20)
-	second.stderr.wait(t, "the shared cache holds entries of another database")
+	second.stderr.wait(t, "Redis holds entries of another database")
 	bios(t, database, "changed", 1, 20)
 	for id := 1; id <= 20; id++ { // polls come in between
 		eventually(t, "the second has heard of the change", func() bool { return second.bio(t, id) == "changed" })

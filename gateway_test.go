@@ -169,7 +169,7 @@ func TestGatewayWithoutRedis(t *testing.T) {
 		p.query(t, fmt.Sprintf(read, 8))
 		return c.Exists(t.Context(), "user:8").Val() == 1
 	})
-	for line, want := range map[string]int{"the shared cache does not answer": 1, "the shared cache answers again": 1} {
+	for line, want := range map[string]int{"Redis does not respond": 1, "Redis responds again": 1} {
 		if n := strings.Count(p.stderr.String(), line); n < want || n > 20 {
 			t.Errorf("%q was logged %d times: changes are to be told, not calls", line, n)
 		}

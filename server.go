@@ -1,7 +1,7 @@
 // Command fieldcache is a GraphQL gateway with a cache for every field.
 //
-// This file is the wiring of the house. main hands the command line to [cli.Run]; serve opens what a server stands on, serves and
-// takes all down again; newGateway connects the cache, the shop and GraphQL.
+// This file is the wiring. main passes the command line to [cli.Run]; serve opens the ports and the database, serves, and closes
+// them; newGateway connects the cache, the shop and GraphQL.
 package main
 
 import (
@@ -52,14 +52,14 @@ func main() {
 	}))
 }
 
-// server is what serving takes from the world around it.
+// server holds what serve needs from the process.
 type server struct {
 	environ []string // "NAME=value", for OpenTelemetry's variables
 	build   func(context.Context, config.Config, *db.DB, prometheus.Registerer, *slog.Logger) (*serve.Gateway, error)
-	limit   func(memoryBytes int64) // bounds the process's memory
+	limit   func(memoryBytes int64) // sets the memory limit of the process
 }
 
-// serve builds the server, serves until ctx ends, finishes what is under way, and takes all down again.
+// serve builds the server, serves until ctx ends, waits for requests in flight, and closes everything.
 func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
 	closing := func(what string, close func() error) {
 		if e := close(); e != nil {
@@ -67,11 +67,11 @@ func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) 
 		}
 	}
 	s.limit(int64(cfg.MemoryBytes))
-	// What requests under way need lives on when ctx has ended.
+	// Requests in flight still need this context after ctx has ended.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 
-	// The ports come first: where another server has them, the database is not touched.
+	// The ports come first: if another server uses them, the database is not touched.
 	ports, err := serve.Listen(ctx, cfg)
 	if err != nil {
 		return err
@@ -114,9 +114,9 @@ func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation,
 	return plan.Explain(document, o)
 }
 
-// newGateway connects the cache, the loaders and the resolvers to what answers /graphql.
+// newGateway connects the cache, the loaders and the resolvers to the handler of /graphql.
 //
-// Each block that begins with "Optional" may be deleted as it stands: the gateway then answers all the same, and does more work.
+// Each block that begins with "Optional" may be deleted: the gateway still works, and does more work.
 func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (gw *serve.Gateway, err error) {
 	var opened closers
 	defer func() {
@@ -127,7 +127,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	schema := graph.NewSchema(d, log)
 	policies, err := policy.ReadPolicies(schema.Schema())
 	if err != nil {
-		return nil, fmt.Errorf("the schema contradicts itself: %w", err)
+		return nil, fmt.Errorf("the schema is not valid: %w", err)
 	}
 	shadow, err := gqlcache.Shadowed(schema.Schema(), cfg.CacheShadow)
 	if err != nil {
@@ -167,15 +167,15 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		front.KeptVary = "Origin"
 	}
 
-	// Optional: the outbox. It tells of writes as the database commits them, those around this gateway included; without it memory is
-	// trusted for a lease, and what is written around the gateways is seen when entries end.
+	// Optional: the outbox. It reports writes as the database commits them, including those that bypass the gateways. Without it, memory is
+	// trusted for a lease, and a write that bypasses the gateways is seen when entries expire.
 	if engine.Outbox, err = outbox.New(aside.Bun().DB, aside.Outbox(), dataloader.Evictions); err != nil {
 		return nil, err
 	}
 	shown.Watch = outbox.NewWatch(aside.Bun().DB, aside.Outbox(), db.NotedTables(), log)
-	// What changed while no gateway ran is recorded before the outbox is read for the first time.
+	// This records what changed while no gateway ran, before the outbox is read for the first time.
 	if err := shown.Watch.Look(ctx); err != nil {
-		log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
+		log.Warn("cannot check the tables and their triggers; retrying", "error", err)
 	}
 	opened.add(inBackground(ctx, shown.Watch.Run))
 
@@ -206,7 +206,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	}
 	opened.add(c.Close) // which closes its tiers
 
-	// Optional: whole answers, as bytes.
+	// Optional: whole responses, as bytes.
 	if cfg.AnswerCache {
 		kept, err := answers.New(answers.Options{Cache: c, MaxBytes: share.answers})
 		if err != nil {
@@ -249,19 +249,18 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
 	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
-	gw.Handler, gw.ServeKept, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema()}, opened.close
+	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema()}, opened.close
 	return gw, nil
 }
 
-// asideConns is how many connections follow the outbox: a poll, a relay, what notes evictions as done, and a look
-// at the tables.
+// asideConns is the number of connections that follow the outbox: for the poll, the relay, acknowledgements, and the check of the
+// tables.
 const asideConns = 4
 
 // shares are the parts of MEMORY_BYTES.
 type shares struct{ values, answers, documents uint64 }
 
-// shareMemory divides MEMORY_BYTES: a quarter is for documents, the rest for values and, where they are kept, as much
-// for answers.
+// shareMemory divides MEMORY_BYTES: a quarter is for documents; values and whole responses, if they are cached, share the rest.
 func shareMemory(cfg config.Config) shares {
 	all := uint64(cfg.MemoryBytes) //nolint:gosec // checked to be positive
 	s := shares{documents: all / 4}
@@ -272,12 +271,11 @@ func shareMemory(cfg config.Config) shares {
 	return s
 }
 
-// maxRunning is how many operations are executed at a time: several for each connection to the database, as they share statements, and
-// most of what an operation does is not in the database. Of more than that each would take longer, and none more would be done.
+// maxRunning is the number of operations that are executed at a time: several for each database connection, because operations share
+// statements and spend most of their time outside of the database. More would only make each of them slower.
 func maxRunning(cfg config.Config) int64 { return max(32, 8*int64(cfg.DatabaseMaxConns)) }
 
-// identityHeaders names the headers that tell who asks: those that cfg names, and Authorization where tokens are
-// checked.
+// identityHeaders returns the headers that identify a user: those of cfg, and Authorization if tokens are verified.
 func identityHeaders(cfg config.Config) []string {
 	if cfg.Open() {
 		return cfg.IdentityHeaders
@@ -285,7 +283,7 @@ func identityHeaders(cfg config.Config) []string {
 	return append([]string{"Authorization"}, cfg.IdentityHeaders...)
 }
 
-// viewerName tells viewers apart whose private answers differ. On an open server everyone is the same.
+// viewerName identifies viewers whose private responses differ. On an open server everyone is the same.
 func viewerName(ctx context.Context) string {
 	v := graph.ViewerFrom(ctx)
 	switch {
@@ -297,7 +295,7 @@ func viewerName(ctx context.Context) string {
 	return strconv.FormatInt(v.ID, 10)
 }
 
-// trustedDocuments reads the folder that cfg names; there need be none.
+// trustedDocuments reads the directory of TRUSTED_DOCUMENTS, if one is set.
 func trustedDocuments(cfg config.Config) (transport.Trusted, error) {
 	if cfg.TrustedDocuments == "" {
 		return nil, nil
@@ -309,7 +307,7 @@ func trustedDocuments(cfg config.Config) (transport.Trusted, error) {
 	return trusted, nil
 }
 
-// sharedDocuments is where gateways share what clients register, as long as Redis is well.
+// sharedDocuments shares registered documents among gateways while Redis works.
 type sharedDocuments struct {
 	redis *redisstore.Store
 	sick  func() bool
@@ -330,7 +328,7 @@ func (d sharedDocuments) Put(ctx context.Context, hash, text string) {
 	}
 }
 
-// closers end what was opened, the last first.
+// closers close what was opened, the last first.
 type closers []func() error
 
 func (c *closers) add(end func() error) { *c = append(*c, end) }
@@ -343,7 +341,7 @@ func (c *closers) close() error {
 	return errors.Join(errs...)
 }
 
-// inBackground runs do, and returns what ends it and waits for its end.
+// inBackground runs do in a goroutine. The returned function cancels its context and waits for it.
 func inBackground(ctx context.Context, do func(context.Context)) (stop func() error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan struct{})
@@ -358,21 +356,18 @@ func inBackground(ctx context.Context, do func(context.Context)) (stop func() er
 	}
 }
 
-// gcPercent lets the heap grow to five times what lives before it is collected, in the place of twice, unless
-// GOGC says otherwise. What lives is bounded by MEMORY_BYTES, and collecting a small heap again and again
-// took a sixth of the processor.
+// gcPercent lets the heap grow to five times the live heap before a collection, unless GOGC is set. MEMORY_BYTES bounds the live heap,
+// and with the default of 100 collections took a sixth of the processor.
 const gcPercent = 400
 
-// limitMemory has it collected sooner where five times what lives would be more than a host expects that was told of
-// bytes for the caches, unless GOMEMLIMIT says otherwise.
+// limitMemory makes the collector run earlier if five times the live heap would be far more than MEMORY_BYTES, unless GOMEMLIMIT is set.
 func limitMemory(bytes int64) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(2*bytes + 256<<20)
 	}
 }
 
-// silent keeps go-redis from writing lines of its own between those of the log: what it has to say comes
-// back as errors, which the cache tells.
+// silent keeps go-redis from writing its own lines to stderr: its errors are returned, and the cache logs them.
 type silent struct{}
 
 // Printf implements go-redis's logger.

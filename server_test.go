@@ -302,7 +302,7 @@ func TestServerCutsOffAfterShutdownTimeout(t *testing.T) {
 	<-arrived
 	p.signals <- syscall.SIGTERM
 	p.wantExit(t, 1)
-	p.stderr.wait(t, "still under way after SHUTDOWN_TIMEOUT=20ms")
+	p.stderr.wait(t, "in flight after SHUTDOWN_TIMEOUT=20ms")
 }
 
 func TestServerEndsAtOnceOnSecondSignal(t *testing.T) {
@@ -320,7 +320,7 @@ func TestServerEndsAtOnceOnSecondSignal(t *testing.T) {
 	}()
 	<-arrived
 	p.signals <- syscall.SIGINT
-	p.stderr.wait(t, "ending")
+	p.stderr.wait(t, "shutting down")
 	p.signals <- syscall.SIGINT
 	p.wantExit(t, 130)
 }
@@ -340,7 +340,7 @@ func TestServerPortTaken(t *testing.T) {
 				"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", variable + "=" + taken.Addr().String(), "DATABASE_URL=sqlite://" + file,
 			})
 			p.wantExit(t, 1)
-			if want := variable + `="` + taken.Addr().String() + `": another program listens there already`; !strings.Contains(p.stderr.String(), want) {
+			if want := variable + `="` + taken.Addr().String() + `": another program already listens there`; !strings.Contains(p.stderr.String(), want) {
 				t.Errorf("it said:\n%s\nwant %s", p.stderr, want)
 			}
 			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {

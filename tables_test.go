@@ -84,7 +84,7 @@ func TestFault13DownOfARestoredShop(t *testing.T) {
 	if out, err := restore.CombinedOutput(); err != nil {
 		t.Fatalf("psql: %v\n%s", err, out)
 	}
-	if said, _ := finish(t, []string{"DATABASE_URL=" + to}, 0, "migrate", "down"); !strings.Contains(said, "taken back 0002_outbox, 0001_shop") || strings.Contains(said, "left") {
+	if said, _ := finish(t, []string{"DATABASE_URL=" + to}, 0, "migrate", "down"); !strings.Contains(said, "reverted 0002_outbox, 0001_shop") || strings.Contains(said, "left") {
 		t.Errorf("down says %q", said)
 	}
 	left, err := exec.CommandContext(t.Context(), "psql", "--no-align", "--tuples-only", "--command",

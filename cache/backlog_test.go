@@ -185,7 +185,7 @@ func TestFault27RowsThatFail(t *testing.T) {
 		if n := p.Stats().Faults.Load() - faults; n > 150 {
 			t.Errorf("tried %d times in a minute", n)
 		}
-		if n := strings.Count(log.String(), "set aside and tried again"); n != 1 {
+		if n := strings.Count(log.String(), "retrying it separately"); n != 1 {
 			t.Errorf("told %d times:\n%s", n, log.String())
 		}
 		d.run(set("user:later", "x"))
@@ -229,7 +229,7 @@ func TestFault27TheSharedTierIsAway(t *testing.T) {
 			t.Errorf("%d rows wait, told are %d", n, p.Stats().Backlog())
 		}
 		text := log.String()
-		if strings.Count(text, "cannot be relayed") != 1 || strings.Count(text, "relayed again") != 1 || !strings.Contains(text, errDown.Error()) {
+		if strings.Count(text, "cannot be sent to Redis") != 1 || strings.Count(text, "sent to Redis again") != 1 || !strings.Contains(text, errDown.Error()) {
 			t.Errorf("told:\n%s", text)
 		}
 	})

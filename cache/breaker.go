@@ -40,12 +40,12 @@ func newBreaker(log *slog.Logger) breaker {
 			case from == gobreaker.StateClosed:
 				err := *b.cause.Load()
 				if errors.Is(err, ErrRefused) {
-					log.Warn("the shared cache refuses a command: reading from the database", "error", err)
+					log.Warn("Redis refuses commands; reading from the database", "error", err)
 				} else {
-					log.Warn("the shared cache does not answer: reading from the database", "error", err)
+					log.Warn("Redis does not respond; reading from the database", "error", err)
 				}
 			case to == gobreaker.StateClosed:
-				log.Info("the shared cache answers again")
+				log.Info("Redis responds again")
 			}
 		},
 	})

@@ -43,7 +43,7 @@ func (c *Cache) claim(ctx context.Context) {
 		c.log.DebugContext(ctx, "the shared cache was not claimed for the database", "error", err)
 	case before != "" && before != database && before != c.rival:
 		c.rival = before
-		c.log.Warn("the shared cache holds entries of another database: they are not served; give each database a prefix of its own",
+		c.log.Warn("Redis holds entries of another database, which are not served; give each database its own REDIS_PREFIX",
 			"database", database, "other", before)
 	}
 }

@@ -207,7 +207,7 @@ func (c *Cache) listen(ctx context.Context, n Notifier) {
 			}
 		}, func(err error) {
 			if c.stats.UnreadableNotices.Add(1) == 1 {
-				c.log.WarnContext(ctx, "a message of evictions cannot be read, and is ignored: its writes are known at the next poll. "+
+				c.log.WarnContext(ctx, "ignored an eviction message that cannot be decoded; the next poll reads its writes from the outbox. "+
 					"Further ones are counted, not logged", "error", err)
 			}
 		})

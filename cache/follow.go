@@ -26,7 +26,7 @@ func (c *Cache) follow(ctx context.Context) {
 	p := &poller{Cache: c, kept: make(chan struct{})}
 	err := p.poll(ctx)
 	if err != nil {
-		c.log.Warn("the outbox does not answer: nothing cached is served until it does", "error", err)
+		c.log.Warn("the outbox does not respond; no cached values are served until it does", "error", err)
 	}
 	kept := p.kept
 	c.done.Go(func() { p.loop(ctx, err == nil) })
@@ -99,10 +99,10 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 		switch holds := p.trust.holds(time.Now()); {
 		case trusted && !holds:
 			p.stats.LeaseLosses.Add(1)
-			p.log.Warn("the outbox did not answer for a lease: nothing cached is served until it does", "error", cause)
+			p.log.Warn("the outbox did not respond for a lease; no cached values are served until it does", "error", cause)
 			trusted = false
 		case !trusted && holds:
-			p.log.Info("the outbox answers again: serving what is cached")
+			p.log.Info("the outbox responds again; serving cached values")
 			trusted = true
 		}
 	}
@@ -125,7 +125,7 @@ func (p *poller) poll(ctx context.Context) error {
 		p.detail = ByTransaction
 		another := !p.since.IsZero() && news.Snapshot.Epoch != p.since.Epoch
 		if another {
-			p.log.Warn("the database is not the one it was: it failed over, or was restarted, restored or replaced; everything cached is forgotten",
+			p.log.Warn("the database failed over, or was restarted, restored or replaced; evicted the whole cache",
 				"epoch", news.Snapshot.Epoch, "before", p.since.Epoch)
 			p.forgetAll(news.Snapshot)
 			p.doubt()
@@ -151,7 +151,7 @@ func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 	defer cancel()
 	news, err := p.outbox.Poll(ctx, page)
 	if n := news.Unreadable; err == nil && n > 0 && p.stats.Unreadable.Add(uint64(n)) == uint64(n) {
-		p.log.WarnContext(ctx, "rows of the outbox cannot be read: their tables are evicted; for rows that name no table, everything. "+
+		p.log.WarnContext(ctx, "rows of the outbox cannot be decoded; evicted their tables, or the whole cache if they name no table. "+
 			"Further ones are counted, not logged", "rows", n)
 	}
 	return news, err
@@ -175,7 +175,7 @@ func (p *poller) finish(news News) {
 	switch {
 	case p.since.IsZero():
 	case !p.since.Covers(news.Horizon):
-		p.log.Warn("writes were pruned before this gateway heard of them: everything cached is forgotten")
+		p.log.Warn("writes were pruned before this gateway read them; evicted the whole cache")
 		p.stats.Forgotten.Add(1)
 		p.forget(news.Horizon)
 	}
@@ -199,7 +199,7 @@ func (p *poller) forget(seen Snapshot) {
 // apply takes note of what a page brought.
 func (p *poller) apply(news News) {
 	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
-		p.log.Error("the database went back to an earlier state: everything cached is forgotten")
+		p.log.Error("the database went back to an earlier state; evicted the whole cache")
 		p.forgetAll(news.Snapshot)
 	}
 	for _, w := range news.Writes {
@@ -321,12 +321,12 @@ func (p *poller) awaitKept(ctx context.Context, kept <-chan struct{}) {
 		return
 	case <-t.C:
 	}
-	p.log.Info("many writes are kept: what the shared tier has from before this start is not served until they are read")
+	p.log.Info("the outbox holds many writes; older entries of Redis are not served until they are read")
 	p.done.Go(func() {
 		if <-kept; ctx.Err() != nil {
 			return
 		}
-		p.log.InfoContext(ctx, "the writes that are kept are read: serving what the shared tier has")
+		p.log.InfoContext(ctx, "read all writes of the outbox; serving entries of Redis")
 	})
 }
 

@@ -102,7 +102,7 @@ func TestFault31UnreadableRowsAreToldOfOnce(t *testing.T) {
 			t.Errorf("%d are counted", n)
 		}
 		p.end(t)()
-		if n := strings.Count(log.String(), "cannot be read"); n != 1 {
+		if n := strings.Count(log.String(), "cannot be decoded"); n != 1 {
 			t.Errorf("told of %d times: %s", n, &log)
 		}
 	})
@@ -223,7 +223,7 @@ func TestTheLeaseIsLostAndFound(t *testing.T) {
 			t.Errorf("%d losses are counted", n)
 		}
 		text := log.String()
-		if strings.Count(text, "nothing cached is served") != 1 || strings.Count(text, "serving what is cached") != 1 {
+		if strings.Count(text, "no cached values are served") != 1 || strings.Count(text, "serving cached values") != 1 {
 			t.Errorf("told:\n%s", text)
 		}
 	})
@@ -293,7 +293,7 @@ func TestTheSharedTiersStateIsToldOnce(t *testing.T) {
 			p.read(t, cache.Entity("user", string(rune('a'+i))))
 			time.Sleep(200 * time.Millisecond)
 		}
-		if text := log.String(); strings.Count(text, "does not answer") != 1 || strings.Count(text, "answers again") != 1 {
+		if text := log.String(); strings.Count(text, "does not respond") != 1 || strings.Count(text, "responds again") != 1 {
 			t.Errorf("told:\n%s", text)
 		}
 	})

@@ -99,7 +99,7 @@ func (r *relayer) run(ctx context.Context) {
 			}
 			if r.stuck && len(r.aside) == 0 {
 				r.stuck = false
-				r.log.InfoContext(ctx, "no eviction is set aside any more")
+				r.log.InfoContext(ctx, "all failed evictions were retried successfully")
 			}
 			if r.waiting || relayed.Rows > 0 {
 				r.count(ctx)
@@ -158,7 +158,7 @@ func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err
 	r.rest = time.Now().Add(r.resting)
 	if !r.down {
 		r.down = true
-		r.log.WarnContext(ctx, "evictions cannot be relayed to the shared tier: they wait", "error", err, "rows", r.stats.backlog.Load())
+		r.log.WarnContext(ctx, "evictions cannot be sent to Redis; retrying", "error", err, "rows", r.stats.backlog.Load())
 	}
 	return false
 }
@@ -183,7 +183,7 @@ func (r *relayer) setAside(ctx context.Context, id int64, err error) bool {
 	a.failures++
 	if !r.stuck {
 		r.stuck = true
-		r.log.WarnContext(ctx, "an eviction fails while others succeed: it is set aside and tried again", "error", err)
+		r.log.WarnContext(ctx, "an eviction fails while others succeed; retrying it separately", "error", err)
 	}
 	return true
 }
@@ -197,7 +197,7 @@ func (r *relayer) succeeds(ctx context.Context, relayed Relayed) {
 	r.rows, r.resting = min(2*r.rows, relayRowsMax), 0
 	if r.down {
 		r.down = false
-		r.log.InfoContext(ctx, "evictions are relayed again")
+		r.log.InfoContext(ctx, "evictions are sent to Redis again")
 	}
 }
 

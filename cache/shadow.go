@@ -49,7 +49,7 @@ func (c *Cache) compare(ctx context.Context, f *flight, value any) {
 		if f.Meter != nil {
 			f.Meter.Differences.Add(1)
 		}
-		c.log.Error("shadow mode: a cached value was not what the source says", "key", string(f.Key),
+		c.log.Error("shadow mode: a cached value differs from the source", "key", string(f.Key),
 			"coordinate", f.Meter.name(), "age", age.Round(time.Millisecond))
 	}()
 }

@@ -39,7 +39,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 			show(shown, apierror.ClientClosed)
 		case errors.As(err, &refusal):
 			if (failed(refusal) || refusal.Uncertain) && tell.Allow() {
-				log.WarnContext(ctx, "the database did not do what was asked", "path", shown.Path.String(), "error", err)
+				log.WarnContext(ctx, "a database operation failed", "path", shown.Path.String(), "error", err)
 			}
 			shown.Message = refusal.Message
 			code(shown, kindCode(refusal.Kind))
@@ -70,7 +70,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 	}
 }
 
-// failed reports whether the database did not do what was asked, whatever that was, and certainly so.
+// failed reports whether a database operation failed, whatever that was, and certainly so.
 func failed(e *db.Error) bool {
 	return (e.Kind == db.ErrUnavailable || e.Kind == db.ErrTimeout) && !e.Uncertain
 }

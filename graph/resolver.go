@@ -27,7 +27,7 @@ func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	w := cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: dataloader.Evictions(c.Changes...)}
 	reportFrom(ctx).evicted(ctx, w.Eviction)
 	if e := dataloader.For(ctx).Evict(ctx, w); e != nil {
-		r.Log.WarnContext(ctx, "the shared cache did not take an eviction, and there is no outbox to relay it from", "error", e)
+		r.Log.WarnContext(ctx, "Redis did not execute an eviction, and there is no outbox to retry it from", "error", e)
 	}
 	return err
 }

@@ -61,10 +61,10 @@ func (w *Watch) Run(ctx context.Context) {
 		}
 		err := w.Look(ctx)
 		if err != nil && ctx.Err() == nil && !failed {
-			w.log.Warn("the tables and their triggers could not be looked at; trying again", "error", err)
+			w.log.Warn("cannot check the tables and their triggers; retrying", "error", err)
 		}
 		if err == nil && failed {
-			w.log.Info("the tables and their triggers are looked at again")
+			w.log.Info("the tables and their triggers can be checked again")
 		}
 		failed = err != nil
 	}
@@ -144,7 +144,7 @@ func (w *Watch) tell(changed []changedTable) {
 		i := slices.IndexFunc(changed, func(c changedTable) bool { return c.Name == t.Name })
 		if i < 0 {
 			if w.told[t.Name] != "" {
-				w.log.Info("writes to the table are noted again", "table", t.Name)
+				w.log.Info("writes to the table are recorded again", "table", t.Name)
 				delete(w.told, t.Name)
 			}
 			continue
@@ -153,11 +153,11 @@ func (w *Watch) tell(changed []changedTable) {
 		faults := strings.Join(c.Faults, "; ")
 		switch {
 		case faults != "" && faults != w.told[t.Name]:
-			w.log.Error("writes to the table cannot be noted: what is cached of it is evicted every "+lookEvery.String(),
+			w.log.Error("writes to the table cannot be recorded; evicting its cached values every "+lookEvery.String(),
 				"table", t.Name, "cause", faults)
 			w.told[t.Name] = faults
 		case faults == "":
-			w.log.Info("the table changed: what is cached of it was evicted", "table", t.Name, "changed", c.What)
+			w.log.Info("the table or its triggers changed; evicted its cached values", "table", t.Name, "changed", c.What)
 			delete(w.told, t.Name)
 		}
 	}

@@ -218,7 +218,7 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 		}
 		since = news.Snapshot
 	}
-	if n := strings.Count(w.log.String(), "cannot be noted"); n != 1 || !strings.Contains(w.log.String(), "migrate up") {
+	if n := strings.Count(w.log.String(), "cannot be recorded"); n != 1 || !strings.Contains(w.log.String(), "migrate up") {
 		t.Errorf("logged %s", &w.log)
 	}
 	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
@@ -226,7 +226,7 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 	}
 	since = b.poll(t, since).Snapshot
 	w.look(t)
-	if news := b.poll(t, since); len(news.Writes) > 0 || w.Unnoted() != 0 || !strings.Contains(w.log.String(), "noted again") {
+	if news := b.poll(t, since); len(news.Writes) > 0 || w.Unnoted() != 0 || !strings.Contains(w.log.String(), "recorded again") {
 		t.Errorf("after it was mended: evicted %q, %d unnoted, logged %s", what(news), w.Unnoted(), &w.log)
 	}
 }

@@ -36,8 +36,8 @@ func withDatabase(ctx context.Context, cfg config.Config, do func(*db.DB) error)
 	return errors.Join(do(d), d.Close())
 }
 
-// PrepareDatabase makes sure of the schema before anything is served: the embedded database is brought up
-// to date, and filled with the demo data where it is empty; PostgreSQL only by MIGRATE.
+// PrepareDatabase checks the schema before the server starts. It migrates the embedded database, and fills it with demo data if it is
+// empty. It migrates PostgreSQL only if MIGRATE is set.
 func PrepareDatabase(ctx context.Context, cfg config.Config, d *db.DB, log *slog.Logger) error {
 	if d.Postgres() && !cfg.Migrate {
 		return d.CheckSchema(ctx)
@@ -59,7 +59,7 @@ func PrepareDatabase(ctx context.Context, cfg config.Config, d *db.DB, log *slog
 	if err != nil {
 		return fmt.Errorf("demo data: %w", err)
 	}
-	log.Info("the database was empty: demo data is in it now", "database", d.String(),
+	log.Info("filled the empty database with demo data", "database", d.String(),
 		"users", fixtures.Demo.Users, "products", fixtures.Demo.Products, "reviews", fixtures.Demo.Reviews, "orders", fixtures.Demo.Orders)
 	return nil
 }
@@ -77,7 +77,7 @@ func doMigrate(ctx context.Context, args []string, cfg config.Config, sys System
 			return err
 		case "down":
 			taken, err := d.MigrateDown(ctx)
-			printMigrations(sys, d, "taken back", taken.Migrations, err)
+			printMigrations(sys, d, "reverted", taken.Migrations, err)
 			for _, left := range taken.Left {
 				fmt.Fprintf(sys.Stdout, "left: %s\n", left)
 			}
@@ -125,7 +125,7 @@ func doSeed(ctx context.Context, _ []string, cfg config.Config, sys System, _ *s
 	})
 }
 
-// prepareSeed brings the embedded database up to date, as serving does; PostgreSQL must be already.
+// prepareSeed migrates the embedded database. PostgreSQL has to be migrated already.
 func prepareSeed(ctx context.Context, d *db.DB) error {
 	if d.Postgres() {
 		return d.CheckSchema(ctx)
@@ -165,7 +165,7 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("no server answers at ADMIN_ADDR=%q; is it running? (%w)", cfg.AdminAddr, errors.Unwrap(err))
+		return fmt.Errorf("no server responds at ADMIN_ADDR=%q; is it running? (%w)", cfg.AdminAddr, errors.Unwrap(err))
 	}
 	defer response.Body.Close()
 	var answer struct {
@@ -173,7 +173,7 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 		Error string `json:"error"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return fmt.Errorf("what answers at ADMIN_ADDR=%q (status %d) is not a fieldcache server: %w", cfg.AdminAddr, response.StatusCode, err)
+		return fmt.Errorf("the server at ADMIN_ADDR=%q (status %d) is not a fieldcache server: %w", cfg.AdminAddr, response.StatusCode, err)
 	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
@@ -196,7 +196,7 @@ func doTop(ctx context.Context, _ []string, cfg config.Config, sys System, _ *sl
 	return nil
 }
 
-// dialable is the address to reach a listener on addr from this machine.
+// dialable returns the address by which this machine reaches a listener on addr.
 func dialable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {

@@ -1,4 +1,4 @@
-// Package cli is the command line: what is done beside serving, and what each command says.
+// Package cli is the command line: its commands, flags and help.
 package cli
 
 import (
@@ -21,30 +21,30 @@ import (
 	"fieldcache/internal/serve"
 )
 
-// System is what a run has of the world around it.
+// System is the environment of a run.
 type System struct {
 	Stdout, Stderr io.Writer
 	Environ        []string // "NAME=value"
 	Signals        <-chan os.Signal
-	// Serve serves until ctx ends. It is what is done without a command.
+	// Serve runs the server until ctx ends.
 	Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	// Explain tells how an operation over the server's schema is cached.
 	Explain func(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation, error)
 }
 
-// exitError ends the program with a code of its own.
+// exitError is an error with its own exit code.
 type exitError struct {
 	code int
 	error
 }
 
-// ranError is what a command returned that could be run: not a fault of the command line.
+// ranError is an error of a command that ran: the command line itself was valid.
 type ranError struct{ error }
 
 func (e ranError) Unwrap() error { return e.error }
 
-// Run is the program: it does what args say and returns the exit code, 0 for done, 1 for failed, 2 for a
-// command line or configuration that makes no sense.
+// Run runs the command that args name and returns the exit code: 0 for success, 1 for failure, 2 for an invalid command line
+// or configuration.
 func Run(ctx context.Context, args []string, sys System) int {
 	root := newRootCommand(sys)
 	root.SetArgs(args)
@@ -63,12 +63,12 @@ func Run(ctx context.Context, args []string, sys System) int {
 	case errors.As(err, new(ranError)) && !errors.As(err, &fault):
 		return 1
 	default:
-		fmt.Fprintf(sys.Stderr, "%s --help tells what is allowed\n", ran.CommandPath())
+		fmt.Fprintf(sys.Stderr, "Run %s --help for usage.\n", ran.CommandPath())
 		return 2
 	}
 }
 
-// untilSignal runs do with a context that the first signal ends. A second signal does not wait for do.
+// untilSignal runs do with a context that the first signal cancels. At a second signal it returns without waiting for do.
 func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -84,9 +84,9 @@ func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(con
 				if number, ok := s.(syscall.Signal); ok {
 					code = 128 + int(number)
 				}
-				return &exitError{code, fmt.Errorf("%v again: ended at once", s)}
+				return &exitError{code, fmt.Errorf("stopped immediately by a second signal (%v)", s)}
 			}
-			log.Info("ending: what is under way is finished, unless a second signal comes", "signal", s.String())
+			log.Info("shutting down; signal again to stop immediately", "signal", s.String())
 			stop()
 		}
 	}
@@ -94,23 +94,23 @@ func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(con
 
 func newRootCommand(sys System) *cobra.Command {
 	root := newCommand(sys, "serve", "fieldcache", "A GraphQL gateway with a cache for every field",
-		"A GraphQL gateway with a cache for every field. Without a command it serves; every flag has its variable.",
+		"A GraphQL gateway with a cache for every field. Without a command it serves. Each flag can be set by the variable in brackets.",
 		nil, doServe)
 	root.Version = version()
 	root.CompletionOptions.HiddenDefaultCmd = true
-	migrate := newCommand(sys, "migrate", "migrate up|down|status", "Bring the database's schema up, take it down, or tell how it is",
-		"Up adds what is missing to the database and keeps what is there. Down takes away what up added. Status lists the migrations.",
+	migrate := newCommand(sys, "migrate", "migrate up|down|status", "Migrate the database, or list its migrations",
+		"Up adds what is missing to the database and keeps existing tables. Down removes what up added. Status lists the migrations.",
 		oneOf("up", "down", "status"), doMigrate)
-	seed := newCommand(sys, "seed", "seed", "Fill the database with made-up data",
-		"Fills the database with made-up data, the same for the same seed.", cobra.NoArgs, doSeed)
-	token := newCommand(sys, "token", "token --user 42", "Make a token to ask as a user",
+	seed := newCommand(sys, "seed", "seed", "Fill an empty database with generated data",
+		"Fills an empty database with generated data. The same seed gives the same data.", cobra.NoArgs, doSeed)
+	token := newCommand(sys, "token", "token --user 42", "Print a token for a user",
 		"Prints a token, signed with JWT_SECRET, for the header Authorization: Bearer <token>.", cobra.NoArgs, doToken)
 	evict := newCommand(sys, "evict", "evict [key ...]", "Evict entries from the cache of a running server",
-		"Evicts from the cache of the server that runs at ADMIN_ADDR, and prints how many entries went.",
+		"Evicts entries from the cache of the server at ADMIN_ADDR and prints how many of the keys were cached.",
 		cobra.ArbitraryArgs, doEvict)
 	evict.Example = "  fieldcache evict user:42 product:7\n  fieldcache evict --type Product"
-	serving := newCommand(sys, "serve", "serve", "Serve GraphQL (what is done without a command)",
-		"Serves GraphQL and the playground on LISTEN_ADDR; metrics, health and eviction on ADMIN_ADDR.", cobra.NoArgs, doServe)
+	serving := newCommand(sys, "serve", "serve", "Serve GraphQL (the default command)",
+		"Serves GraphQL and the playground on LISTEN_ADDR, and metrics, health checks and eviction on ADMIN_ADDR.", cobra.NoArgs, doServe)
 	live := newCommand(sys, "top", "top", "Show what the cache of a running server does, live",
 		"Shows requests, cached fields, evictions and health of the server that runs at ADMIN_ADDR, until q is pressed. "+
 			"Where the output is no terminal it prints them once, after a second.", cobra.NoArgs, doTop)
@@ -132,7 +132,7 @@ func newRootCommand(sys System) *cobra.Command {
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprint(cmd.OutOrStdout(), apierror.Table()) },
 		})
 	root.SetHelpCommand(&cobra.Command{
-		Use: "help [command]", Short: "Tell about a command",
+		Use: "help [command]", Short: "Show help about a command",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			about, _, err := cmd.Root().Find(args)
 			if err != nil {
@@ -144,10 +144,10 @@ func newRootCommand(sys System) *cobra.Command {
 	return root
 }
 
-// action is what a command does once its configuration is read.
+// action runs a command with its configuration.
 type action func(ctx context.Context, args []string, cfg config.Config, sys System, log *slog.Logger) error
 
-// newCommand makes a command of name whose flags are the variables of name.
+// newCommand makes the command name. Its flags are the variables of name.
 func newCommand(sys System, name, use, short, long string, args cobra.PositionalArgs, do action) *cobra.Command {
 	vars := config.Variables(name)
 	cmd := &cobra.Command{
@@ -200,22 +200,22 @@ func newCommand(sys System, name, use, short, long string, args cobra.Positional
 	return cmd
 }
 
-// oneOf demands exactly one argument of those given.
+// oneOf requires exactly one argument, one of allowed.
 func oneOf(allowed ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if cobra.ExactArgs(1)(cmd, args) != nil {
-			return fmt.Errorf("%s wants one word: %s", cmd.Name(), strings.Join(allowed, ", "))
+			return fmt.Errorf("%s needs one argument: %s", cmd.Name(), strings.Join(allowed, ", "))
 		}
 		for _, word := range allowed {
 			if args[0] == word {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s knows no %q; allowed: %s", cmd.Name(), args[0], strings.Join(allowed, ", "))
+		return fmt.Errorf("%s: unknown argument %q; allowed: %s", cmd.Name(), args[0], strings.Join(allowed, ", "))
 	}
 }
 
-// flagValue keeps a flag's text: variables and flags are parsed together, by config.Load.
+// flagValue holds the text of a flag: config.Load parses variables and flags together.
 type flagValue struct {
 	config.Variable
 	text    string
@@ -224,7 +224,7 @@ type flagValue struct {
 
 func (f *flagValue) String() string { return f.text }
 
-// Set takes the last of several values, and all of a list's.
+// Set replaces the value; the values of a list are appended.
 func (f *flagValue) Set(text string) error {
 	if f.changed && f.Variable.Type == "list" {
 		text = f.text + "," + text
@@ -233,10 +233,10 @@ func (f *flagValue) Set(text string) error {
 	return nil
 }
 
-// Type is the word that the help text shows for the value.
+// Type returns the word that the help shows for the value.
 func (f *flagValue) Type() string { return f.Variable.Type }
 
-// version is what the Go tool knows of this program: its version, revision and compiler.
+// version describes the build: version, revision and compiler.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -72,7 +72,7 @@ func TestCommandEvictWithoutServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
-	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + closed.Addr().String()}, 1, "evict", "user:42"); !strings.Contains(stderr, "no server answers at ADMIN_ADDR=") {
+	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + closed.Addr().String()}, 1, "evict", "user:42"); !strings.Contains(stderr, "no server responds at ADMIN_ADDR=") {
 		t.Errorf("said %q", stderr)
 	}
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }))
@@ -108,6 +108,6 @@ func TestCommandMigrateAndSeed(t *testing.T) {
 	step("nothing to do", "migrate", "up")
 	step("  applied ", "migrate", "status")
 	step("30 users, 20 products, 40 reviews and 10 orders", "seed", "--users", "30", "--products", "20", "--reviews", "40", "--orders", "10", "--seed", "7")
-	step("taken back 0002_outbox, 0001_shop", "migrate", "down")
+	step("reverted 0002_outbox, 0001_shop", "migrate", "down")
 	step("nothing to do", "migrate", "down")
 }

@@ -18,10 +18,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// checker collects what is wrong with a configuration, at most one fault a variable.
+// checker collects the faults of a configuration, at most one for each variable.
 type checker struct {
-	values map[string]string // as given, by variable; "" where nothing was given
-	bad    map[string]string // what is wrong, by variable
+	values map[string]string // as given, by variable; "" if none was given
+	bad    map[string]string // the fault, by variable
 }
 
 func (c checker) fail(name, format string, args ...any) {
@@ -30,7 +30,7 @@ func (c checker) fail(name, format string, args ...any) {
 	}
 }
 
-// faults is every fault in the order of Config's fields, each with the value and what is allowed.
+// faults lists the faults in the order of Config's fields, each with the value and what is allowed.
 func (c checker) faults(vars []Variable) []string {
 	var faults []string
 	for _, v := range vars {
@@ -53,7 +53,7 @@ func (c checker) faults(vars []Variable) []string {
 	return faults
 }
 
-// shown is value as people may see it.
+// shown returns value as errors and logs may show it.
 func (v Variable) shown(value string) string {
 	switch v.kind {
 	case "secret":
@@ -70,7 +70,7 @@ func (v Variable) shown(value string) string {
 }
 
 // RedactURL keeps scheme, host and path of a URL: a password may be in the user, in the query, or,
-// where it isn't a URL, anywhere.
+// if it is not a URL, anywhere.
 func RedactURL(text string) string {
 	u, err := url.Parse(text)
 	switch scheme, _, ok := strings.Cut(text, "://"); {
@@ -91,7 +91,7 @@ var (
 	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{0,64}$`)
 )
 
-// unparsable notes an error of the env library; it names the field, not the variable.
+// unparsable records an error of the env library, which names the field and not the variable.
 func (c checker) unparsable(err error) {
 	var parse env.ParseError
 	if !errors.As(err, &parse) {
@@ -133,7 +133,7 @@ func (c checker) ranges(cfg Config, vars []Variable) {
 	}
 }
 
-// rules checks what the tags can't say: forms of addresses and URLs, and what excludes what.
+// rules checks what the tags cannot express: the forms of addresses and URLs, and which variables exclude each other.
 func (c checker) rules(command string, cfg Config) {
 	c.each("LISTEN_ADDR", checkAddr, cfg.ListenAddr)
 	c.each("ADMIN_ADDR", checkAddr, cfg.AdminAddr)
@@ -144,7 +144,7 @@ func (c checker) rules(command string, cfg Config) {
 	}
 	c.redis(cfg)
 	if !prefixPattern.MatchString(cfg.RedisPrefix) {
-		c.fail("REDIS_PREFIX", "too long, or with characters that keys can't have")
+		c.fail("REDIS_PREFIX", "too long, or with other characters")
 	}
 	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, cfg.TagHeader) {
 		c.fail("TAG_HEADER", "unknown")
@@ -163,23 +163,23 @@ func (c checker) rules(command string, cfg Config) {
 	switch command {
 	case "serve":
 		if cfg.JWTSecret != "" && cfg.JWTJWKSURL != "" {
-			c.fail("JWT_JWKS_URL", "set together with JWT_SECRET")
+			c.fail("JWT_JWKS_URL", "must not be set together with JWT_SECRET")
 		}
 		if cfg.Open() && !IsLoopback(cfg.ListenAddr) {
-			c.fail("LISTEN_ADDR", "not on loopback, where everyone could change everything: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
+			c.fail("LISTEN_ADDR", "everyone who reaches this address could run every mutation: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
 		}
 		if cfg.TrustedOnly && cfg.TrustedDocuments == "" {
-			c.fail("TRUSTED_ONLY", "no TRUSTED_DOCUMENTS, so that everything would be refused")
+			c.fail("TRUSTED_ONLY", "needs TRUSTED_DOCUMENTS: without it every document would be refused")
 		}
 		if sameAddr(cfg.ListenAddr, cfg.AdminAddr) {
-			c.fail("ADMIN_ADDR", "the port of LISTEN_ADDR=%q", cfg.ListenAddr)
+			c.fail("ADMIN_ADDR", "the port is already used by LISTEN_ADDR=%q", cfg.ListenAddr)
 		}
 	case "token":
 		if cfg.JWTSecret == "" {
-			c.fail("JWT_SECRET", "missing: tokens are signed with the server's secret")
+			c.fail("JWT_SECRET", "required: it signs the token")
 		}
 		if cfg.TokenUser == 0 {
-			c.fail("TOKEN_USER", "missing: say --user 42")
+			c.fail("TOKEN_USER", "required, such as --user 42")
 		} else if cfg.TokenUser < 0 {
 			c.fail("TOKEN_USER", "out of range")
 		}
@@ -189,7 +189,7 @@ func (c checker) rules(command string, cfg Config) {
 	}
 }
 
-// each notes the first value that check finds fault with; a value that was not given has none.
+// each records the first value that check rejects. A value that was not given is not checked.
 func (c checker) each(name string, check func(string) error, values ...string) {
 	for _, value := range values {
 		if value == "" && len(values) == 1 {
@@ -204,17 +204,17 @@ func (c checker) each(name string, check func(string) error, values ...string) {
 func checkAddr(addr string) error {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return errors.New("not an address")
+		return errors.New("not host:port")
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("port %q is not a number from 0 to 65535", port)
 	} else if strconv.FormatUint(n, 10) != port {
-		return fmt.Errorf("port %q is not written plainly", port)
+		return fmt.Errorf("port %q has a sign or leading zeros", port)
 	}
 	return nil
 }
 
-// sameAddr says whether the second of two listeners would find its port taken.
+// sameAddr reports whether two listeners would use the same port.
 func sameAddr(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
@@ -238,7 +238,7 @@ func checkDatabase(text string) error {
 
 func checkReplica(text string) error {
 	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
-		return errors.New("not the URL of a database")
+		return errors.New("not a URL of PostgreSQL or SQLite")
 	}
 	if _, err := pgconn.ParseConfig(text); err != nil {
 		return errors.New("not a PostgreSQL URL") // err may quote parts of the password
@@ -257,24 +257,24 @@ func (c checker) redis(cfg Config) {
 		scheme, _, _ := strings.Cut(text, "://")
 		schemes[scheme] = true
 		if len(cfg.RedisURL) > 1 && cfg.RedisSentinelMaster == "" && options.DB != 0 {
-			c.fail("REDIS_URL", "a Cluster has database 0 alone")
+			c.fail("REDIS_URL", "a Cluster has no database other than 0")
 		}
 	}
 	if len(schemes) > 1 {
-		c.fail("REDIS_URL", "different schemes")
+		c.fail("REDIS_URL", "the URLs have different schemes")
 	}
 	if schemes["unix"] && len(cfg.RedisURL) > 1 {
-		c.fail("REDIS_URL", "several unix sockets")
+		c.fail("REDIS_URL", "several unix sockets; one is allowed")
 	}
 	if cfg.RedisSentinelMaster != "" && (len(cfg.RedisURL) == 0 || schemes["unix"]) {
-		c.fail("REDIS_SENTINEL_MASTER", "no Sentinels in REDIS_URL")
+		c.fail("REDIS_SENTINEL_MASTER", "REDIS_URL lists no Sentinels")
 	}
 }
 
 func checkJWKS(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return errors.New("not a web address")
+		return errors.New("not an http or https URL")
 	}
 	return nil
 }
@@ -292,21 +292,21 @@ func checkOrigin(origin string) error {
 
 func checkHeader(name string) error {
 	if !headerPattern.MatchString(name) {
-		return fmt.Errorf("%q is no name of a header", name)
+		return fmt.Errorf("%q is not a header name", name)
 	}
 	return nil
 }
 
-// warningsOf is what is allowed and yet worth a second look.
+// warningsOf lists what is allowed and may still be a mistake.
 func warningsOf(command string, cfg Config, given map[string]string) []string {
 	var warnings []string
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	if command == "serve" {
 		if cfg.Open() {
-			warn("open: everyone may run every mutation, on loopback only; set JWT_SECRET or JWT_JWKS_URL to check who asks")
+			warn("open: everyone on this machine may run every mutation; set JWT_SECRET or JWT_JWKS_URL to verify tokens")
 		}
 		if cfg.Open() && slices.Contains(cfg.CORSOrigins, "*") {
-			warn("open, and CORS_ORIGINS=*: every page in this machine's browsers may run every mutation")
+			warn("open, and CORS_ORIGINS=*: every page in a browser on this machine may run every mutation")
 		}
 		if cfg.Open() && slices.Contains(cfg.AllowedHosts, "*") {
 			warn("open, and ALLOWED_HOSTS=*: a page whose name resolves to this machine may run every mutation")
@@ -315,13 +315,13 @@ func warningsOf(command string, cfg Config, given map[string]string) []string {
 			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to everyone who reaches it", cfg.AdminAddr)
 		}
 		if u, err := url.Parse(cfg.JWTJWKSURL); err == nil && u.Scheme == "http" && !IsLoopback(net.JoinHostPort(u.Hostname(), "80")) {
-			warn("JWT_JWKS_URL is not https: who can change its answer can sign tokens")
+			warn("JWT_JWKS_URL is not https: whoever can change the response can sign tokens")
 		}
 	}
 	return append(warnings, misspelled(given)...)
 }
 
-// misspelled warns of variables that nobody reads and that look like ours.
+// misspelled warns of unknown variables whose names resemble ours.
 func misspelled(given map[string]string) []string {
 	known := map[string]bool{}
 	for _, v := range all() {
@@ -333,14 +333,14 @@ func misspelled(given map[string]string) []string {
 			continue
 		}
 		if ours, ok := Nearest(strings.ToUpper(name), known); ok {
-			warnings = append(warnings, fmt.Sprintf("variable %s is not known: did you mean %s?", name, ours))
+			warnings = append(warnings, fmt.Sprintf("unknown variable %s: did you mean %s?", name, ours))
 		}
 	}
 	slices.Sort(warnings)
 	return warnings
 }
 
-// Nearest is the one of names that is at most two edits away from name.
+// Nearest returns the name of names that is closest to name, if it is at most two edits away.
 func Nearest(name string, names map[string]bool) (string, bool) {
 	best, distance := "", 3
 	for candidate := range names {

@@ -1,4 +1,4 @@
-// Package config is everything that can be set: each variable with its default, its meaning and its check.
+// Package config reads and checks the configuration: variables of the environment and flags.
 package config
 
 import (
@@ -16,90 +16,88 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Config is everything that can be set. The tags are the one place where a variable's name (env),
-// default (envDefault, or default where it depends), meaning (help), bounds (min, max) or rule
-// (allowed) stand: flags, variables, help texts and the table of docs/operations.md are made from them.
+// Config is the configuration. Its tags define each variable: name (env), default (envDefault, or default where it depends on
+// others), meaning (help), bounds (min, max) and rule (allowed): flags, variables, help texts and the table of docs/operations.md are made from them.
 //
-// cmd names the commands that a variable is for (serve where there is none); its flag is its name in kebab case,
-// less the command's own name: SEED_USERS is `seed --users`. kind says what must not be shown:
-// nothing of a secret, no more than scheme and host of a url.
+// cmd lists the commands that read the variable; the default is serve. The flag is the name in kebab case without the command's
+// name: SEED_USERS is `seed --users`. kind says what errors and logs may show: nothing of a secret, scheme, host and path of a url.
 type Config struct {
-	ListenAddr string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 takes a free one"`
-	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, another than LISTEN_ADDR; port 0 takes a free one"`
+	ListenAddr string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 chooses a free port"`
+	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, other than LISTEN_ADDR; port 0 chooses a free port"`
 
-	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed" kind:"url" envDefault:"sqlite://fieldcache.db" help:"the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
-	DatabaseReplicaURLs []string      `env:"DATABASE_REPLICA_URLS" kind:"url" help:"read replicas, comma separated" allowed:"postgres:// URLs, beside a PostgreSQL DATABASE_URL"`
-	DatabaseMaxConns    int           `env:"DATABASE_MAX_CONNS" cmd:"serve,migrate,seed" envDefault:"16" min:"1" max:"10000" help:"connections in each database's pool"`
-	DatabaseTimeout     time.Duration `env:"DATABASE_TIMEOUT" cmd:"serve,migrate,seed" envDefault:"5s" min:"10ms" max:"10m" help:"to connect to the database"`
-	Migrate             bool          `env:"MIGRATE" envDefault:"false" help:"run migrations at start; the embedded database always does"`
+	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed" kind:"url" envDefault:"sqlite://fieldcache.db" help:"URL of the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
+	DatabaseReplicaURLs []string      `env:"DATABASE_REPLICA_URLS" kind:"url" help:"read replicas, comma separated" allowed:"postgres:// URLs, together with a PostgreSQL DATABASE_URL"`
+	DatabaseMaxConns    int           `env:"DATABASE_MAX_CONNS" cmd:"serve,migrate,seed" envDefault:"16" min:"1" max:"10000" help:"size of each connection pool"`
+	DatabaseTimeout     time.Duration `env:"DATABASE_TIMEOUT" cmd:"serve,migrate,seed" envDefault:"5s" min:"10ms" max:"10m" help:"timeout of connecting to the database"`
+	Migrate             bool          `env:"MIGRATE" envDefault:"false" help:"migrate PostgreSQL at start; the embedded database is always migrated"`
 
-	RedisURL            []string      `env:"REDIS_URL" kind:"url" help:"shared cache tier; none: memory alone; several, comma separated: Cluster" allowed:"redis://, rediss:// (TLS) or unix:// URLs; several of one scheme, and none of unix"`
-	RedisSentinelMaster string        `env:"REDIS_SENTINEL_MASTER" help:"name of the master; REDIS_URL then lists Sentinels" allowed:"a name, beside redis:// or rediss:// URLs in REDIS_URL"`
+	RedisURL            []string      `env:"REDIS_URL" kind:"url" help:"URL of Redis, the cache tier that gateways share; several, comma separated, for a Cluster; empty: memory alone" allowed:"redis://, rediss:// (TLS) or unix://; several URLs have one scheme, and not unix"`
+	RedisSentinelMaster string        `env:"REDIS_SENTINEL_MASTER" help:"name of the Sentinel master; REDIS_URL then lists the Sentinels" allowed:"a name, together with redis:// or rediss:// URLs in REDIS_URL"`
 	RedisUsername       string        `env:"REDIS_USERNAME" help:"overrides the user in REDIS_URL"`
 	RedisPassword       string        `env:"REDIS_PASSWORD" kind:"secret" help:"overrides the password in REDIS_URL"`
-	RedisPrefix         string        `env:"REDIS_PREFIX" help:"in front of every key" allowed:"up to 64 letters, digits and any of . _ : / -"`
-	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"for each command"`
-	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"connections to each Redis server"`
-	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"bound of memory tier, answer cache and documents together"`
-	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"whether whole answers are kept in memory"`
-	TagHeader           string        `env:"TAG_HEADER" help:"header that lists what an answer was made of, for a CDN that purges by it; none: no such header" allowed:"Surrogate-Key or Cache-Tag"`
-	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long after the database was last heard of what is cached is answered in place of an error, marked as stale; 0s: strict, never"`
-	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"one hit in so many, one a second at most, is read again from the database, to see that it is true; 0: none"`
+	RedisPrefix         string        `env:"REDIS_PREFIX" help:"prefix of every key in Redis" allowed:"up to 64 letters, digits and the characters . _ : / -"`
+	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"timeout of each Redis command"`
+	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"size of the connection pool of each Redis server"`
+	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"upper bound of all that is cached in memory: values, responses and documents"`
+	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"cache whole responses in memory"`
+	TagHeader           string        `env:"TAG_HEADER" help:"response header that lists the tags of the response, for a CDN that purges by tags; empty: no header" allowed:"Surrogate-Key or Cache-Tag"`
+	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long to serve cached values as stale while the database does not respond; 0s: never"`
+	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"verify one in N cache hits against the database, at most one a second; 0: never"`
 	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country) that are answered from their sources, while the cache is filled and compared, comma separated; none: no shadow mode" allowed:"names of the schema; * for all"`
 
-	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"key of HS256 tokens" allowed:"at least 32 bytes, and no JWT_JWKS_URL beside it"`
-	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"key set of RS256, PS256, ES256, EdDSA … tokens" allowed:"an http:// or https:// URL, and no JWT_SECRET beside it"`
-	JWTIssuer   string `env:"JWT_ISSUER" cmd:"serve,token" help:"the iss a token must have; none: any"`
-	JWTAudience string `env:"JWT_AUDIENCE" cmd:"serve,token" help:"the aud a token must have; none: any"`
+	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"secret that verifies HS256 tokens" allowed:"at least 32 bytes, without JWT_JWKS_URL"`
+	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"URL of the key set (JWKS) that verifies RS256, PS256, ES256 or EdDSA tokens" allowed:"an http:// or https:// URL, without JWT_SECRET"`
+	JWTIssuer   string `env:"JWT_ISSUER" cmd:"serve,token" help:"issuer (iss) that a token must have; empty: any"`
+	JWTAudience string `env:"JWT_AUDIENCE" cmd:"serve,token" help:"audience (aud) that a token must have; empty: any"`
 
-	IdentityHeaders []string `env:"IDENTITY_HEADERS" envDefault:"Authorization,Cookie" help:"headers that tell who asks, comma separated: a request with one of them gets nothing cached for nobody, and private answers vary by them" allowed:"names of headers; Authorization is always one where tokens are checked"`
+	IdentityHeaders []string `env:"IDENTITY_HEADERS" envDefault:"Authorization,Cookie" help:"request headers that identify a user, comma separated; private responses vary by them" allowed:"names of headers; Authorization is always included if tokens are verified"`
 
-	CORSOrigins   []string `env:"CORS_ORIGINS" help:"origins of foreign pages that may ask, comma separated; none: same origin only" allowed:"* or scheme://host[:port] without a path"`
-	AllowedHosts  []string `env:"ALLOWED_HOSTS" help:"what Host may say on both ports, beside loopback's names, comma separated; none: on loopback loopback's names alone, else any" allowed:"names or addresses, with a port or for all ports; * for any"`
-	Introspection bool     `env:"INTROSPECTION" default:"true on loopback, else false" help:"whether __schema and __type are answered"`
-	Playground    bool     `env:"PLAYGROUND" default:"true on loopback, else false" help:"whether GET / is the playground"`
-	CacheDebug    bool     `env:"CACHE_DEBUG" default:"as PLAYGROUND" help:"whether the header Cache-Debug: 1 is honoured"`
+	CORSOrigins   []string `env:"CORS_ORIGINS" help:"origins whose pages may send requests (CORS), comma separated; empty: same origin only" allowed:"* or scheme://host[:port] without a path"`
+	AllowedHosts  []string `env:"ALLOWED_HOSTS" help:"values of the Host header that both ports accept besides loopback names, comma separated; empty: on loopback no others, else any" allowed:"names or addresses, with or without a port; * for any"`
+	Introspection bool     `env:"INTROSPECTION" default:"true on loopback, else false" help:"allow introspection (__schema, __type)"`
+	Playground    bool     `env:"PLAYGROUND" default:"true on loopback, else false" help:"serve the playground at /"`
+	CacheDebug    bool     `env:"CACHE_DEBUG" default:"as PLAYGROUND" help:"honour the request header Cache-Debug: 1"`
 
-	TrustedDocuments string `env:"TRUSTED_DOCUMENTS" help:"folder of documents that clients name by documentId, the SHA-256 of their text" allowed:"a folder with files *.graphql"`
-	TrustedOnly      bool   `env:"TRUSTED_ONLY" envDefault:"false" help:"whether every other document is refused"`
+	TrustedDocuments string `env:"TRUSTED_DOCUMENTS" help:"directory of documents that clients may name by documentId, the SHA-256 of the text" allowed:"a directory with files *.graphql"`
+	TrustedOnly      bool   `env:"TRUSTED_ONLY" envDefault:"false" help:"refuse every document that is not in TRUSTED_DOCUMENTS"`
 
-	MaxDepth        int           `env:"MAX_DEPTH" envDefault:"15" min:"1" max:"1000" help:"nesting of an operation's fields"`
-	MaxAliases      int           `env:"MAX_ALIASES" envDefault:"30" min:"0" max:"100000" help:"aliases in an operation"`
-	MaxTokens       int           `env:"MAX_TOKENS" envDefault:"2000" min:"10" max:"1000000" help:"lexical tokens in a document"`
-	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"cost of an operation, list sizes multiplied in; of all operations of a batch together"`
-	MaxBatch        int           `env:"MAX_BATCH" envDefault:"10" min:"1" max:"1000" help:"operations in a request"`
-	MaxBodyBytes    Bytes         `env:"MAX_BODY_BYTES" envDefault:"1MiB" min:"1KiB" max:"1GiB" help:"size of a request's body"`
-	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for answering a request"`
-	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"for the requests under way when the server is told to end"`
+	MaxDepth        int           `env:"MAX_DEPTH" envDefault:"15" min:"1" max:"1000" help:"maximum nesting of fields in an operation"`
+	MaxAliases      int           `env:"MAX_ALIASES" envDefault:"30" min:"0" max:"100000" help:"maximum number of aliases in an operation"`
+	MaxTokens       int           `env:"MAX_TOKENS" envDefault:"2000" min:"10" max:"1000000" help:"maximum number of lexical tokens in a document"`
+	MaxComplexity   int           `env:"MAX_COMPLEXITY" envDefault:"10000" min:"1" max:"1000000000" help:"maximum cost of an operation, and of a batch; list sizes multiply"`
+	MaxBatch        int           `env:"MAX_BATCH" envDefault:"10" min:"1" max:"1000" help:"maximum number of operations in a batch"`
+	MaxBodyBytes    Bytes         `env:"MAX_BODY_BYTES" envDefault:"1MiB" min:"1KiB" max:"1GiB" help:"maximum size of a request body"`
+	RequestTimeout  time.Duration `env:"REQUEST_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"timeout of a request"`
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" min:"1ms" max:"10m" help:"how long a shutdown waits for requests in flight"`
 
-	LogLevel  slog.Level `env:"LOG_LEVEL" cmd:"serve,migrate,seed,evict" envDefault:"info" help:"least level that is logged" allowed:"debug, info, warn or error"`
-	LogFormat string     `env:"LOG_FORMAT" cmd:"serve,migrate,seed,evict" default:"text on a terminal, else json" help:"form of the log" allowed:"text or json"`
+	LogLevel  slog.Level `env:"LOG_LEVEL" cmd:"serve,migrate,seed,evict" envDefault:"info" help:"minimum level of log lines" allowed:"debug, info, warn or error"`
+	LogFormat string     `env:"LOG_FORMAT" cmd:"serve,migrate,seed,evict" default:"text on a terminal, else json" help:"format of the log" allowed:"text or json"`
 
-	SeedUsers    int   `env:"SEED_USERS" cmd:"seed" envDefault:"10000" min:"1" max:"10000000" help:"how many users"`
-	SeedProducts int   `env:"SEED_PRODUCTS" cmd:"seed" envDefault:"10000" min:"1" max:"10000000" help:"how many products"`
-	SeedReviews  int   `env:"SEED_REVIEWS" cmd:"seed" envDefault:"100000" min:"0" max:"100000000" help:"how many reviews"`
-	SeedOrders   int   `env:"SEED_ORDERS" cmd:"seed" envDefault:"20000" min:"0" max:"100000000" help:"how many orders"`
-	SeedSeed     int64 `env:"SEED_SEED" cmd:"seed" envDefault:"1" help:"the same seed makes the same data" allowed:"a whole number"`
+	SeedUsers    int   `env:"SEED_USERS" cmd:"seed" envDefault:"10000" min:"1" max:"10000000" help:"number of users"`
+	SeedProducts int   `env:"SEED_PRODUCTS" cmd:"seed" envDefault:"10000" min:"1" max:"10000000" help:"number of products"`
+	SeedReviews  int   `env:"SEED_REVIEWS" cmd:"seed" envDefault:"100000" min:"0" max:"100000000" help:"number of reviews"`
+	SeedOrders   int   `env:"SEED_ORDERS" cmd:"seed" envDefault:"20000" min:"0" max:"100000000" help:"number of orders"`
+	SeedSeed     int64 `env:"SEED_SEED" cmd:"seed" envDefault:"1" help:"seed of the random data; the same seed gives the same data" allowed:"a whole number"`
 
-	TokenUser int64         `env:"TOKEN_USER" cmd:"token" help:"id of the user whom the token is for" allowed:"a whole number from 1"`
-	TokenRole string        `env:"TOKEN_ROLE" cmd:"token" help:"role of the user" allowed:"admin, or none"`
-	TokenTTL  time.Duration `env:"TOKEN_TTL" cmd:"token" envDefault:"1h" min:"1s" max:"87600h" help:"how long the token is good"`
+	TokenUser int64         `env:"TOKEN_USER" cmd:"token" help:"id of the user" allowed:"a whole number from 1"`
+	TokenRole string        `env:"TOKEN_ROLE" cmd:"token" help:"role of the user" allowed:"admin, or empty"`
+	TokenTTL  time.Duration `env:"TOKEN_TTL" cmd:"token" envDefault:"1h" min:"1s" max:"87600h" help:"lifetime of the token"`
 
-	EvictType       []string `env:"EVICT_TYPE" cmd:"evict" help:"types all of whose entries go, comma separated: Product"`
-	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries go, comma separated"`
+	EvictType       []string `env:"EVICT_TYPE" cmd:"evict" help:"types whose entries are all evicted, comma separated, such as Product"`
+	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries are evicted, comma separated"`
 	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields all of whose values go, comma separated: Product.reviews; one that an audit barred is cached again"`
 	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"rows of the database; what is made of them goes, comma separated: reviews:9"`
 	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"whether what is named is answered once more, to its next reader, while it is loaded anew"`
 
-	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables" allowed:"a JSON object; none: keys show the variables' names"`
-	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, where the document has several"`
-	ExplainJSON      bool   `env:"EXPLAIN_JSON" cmd:"explain" envDefault:"false" help:"print JSON in place of a table"`
+	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables; empty: keys show the variables' names" allowed:"a JSON object"`
+	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, if the document has several"`
+	ExplainJSON      bool   `env:"EXPLAIN_JSON" cmd:"explain" envDefault:"false" help:"print JSON instead of a table"`
 }
 
 // Bytes is a size. It is written as a whole number with an optional unit: 1048576, 64KiB, 1.5MB.
 type Bytes int64
 
-// UnmarshalText knows every unit that people use for sizes.
+// UnmarshalText accepts the usual units of sizes.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	n, err := humanize.ParseBytes(string(text))
 	if err != nil || n > 1<<62 {
@@ -109,14 +107,14 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// AdminRole is the role claim that makes an administrator. Other roles are a user's.
+// AdminRole is the role claim of administrators. Any other role is that of a user.
 const AdminRole = "admin"
 
-// Variable is what the tags of one field of [Config] say.
+// Variable describes one field of [Config].
 type Variable struct {
 	Name, Help string
-	Allowed    string // what values there are, in words; "" for any
-	Default    string // as shown; where it depends on others, in words
+	Allowed    string // the allowed values, in words; "" for any
+	Default    string // as shown to people; in words if it depends on others
 	Type       string // bool, string, duration, size, list, level or number
 
 	kind     string // "", "secret" or "url"
@@ -169,22 +167,22 @@ func Variables(command string) []Variable {
 	return slices.DeleteFunc(all(), func(v Variable) bool { return !slices.Contains(v.commands, command) })
 }
 
-// Flag is the name of v's flag at command.
+// Flag returns the name of the flag of v in a command.
 func (v Variable) Flag(command string) string {
 	name := strings.ToLower(strings.ReplaceAll(v.Name, "_", "-"))
 	return strings.TrimPrefix(name, command+"-")
 }
 
-// Error tells every fault of a configuration at once, and what may have led to them.
+// Error lists every fault of a configuration, and hints at what may have caused them.
 type Error struct{ Faults, Hints []string }
 
 func (e *Error) Error() string {
-	return "the configuration cannot be used:\n  " + strings.Join(slices.Concat(e.Faults, e.Hints), "\n  ")
+	return "the configuration is not valid:\n  " + strings.Join(slices.Concat(e.Faults, e.Hints), "\n  ")
 }
 
-// Load reads command's part of the configuration out of environ ("NAME=value" lines, as of
-// os.Environ), overlaid by set, the values given as flags under their variables' names. An empty value
-// counts as not given. The error, an [*Error], names every fault; the warnings are for the log.
+// Load reads the variables of a command from environ ("NAME=value", as os.Environ returns it). The values in set, by variable, come from
+// flags and take precedence. An empty value means that none was given. The error, an [*Error], lists every fault; the
+// warnings are for the log.
 func Load(command string, environ []string, set map[string]string) (cfg Config, warnings []string, err error) {
 	given := env.ToMap(environ)
 	vars := Variables(command)
@@ -230,7 +228,7 @@ func Load(command string, environ []string, set map[string]string) (cfg Config, 
 	return cfg, warningsOf(command, cfg, given), nil
 }
 
-// Open says whether nobody's tokens are checked: everyone may do everything, on loopback only.
+// Open reports whether tokens are not verified: everyone may do everything, on loopback only.
 func (c Config) Open() bool { return c.JWTSecret == "" && c.JWTJWKSURL == "" }
 
 // IsLoopback reports whether only this machine reaches a server that listens on addr.
@@ -258,7 +256,7 @@ func number(t reflect.Type, text string) (int64, error) {
 	}
 }
 
-// Table is the table of all variables, in Markdown.
+// Table returns the table of all variables, in Markdown.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| variable | default | meaning | allowed |\n| --- | --- | --- | --- |\n")

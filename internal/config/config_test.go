@@ -81,17 +81,17 @@ func TestConfigNamesAllFaultsAtOnce(t *testing.T) {
 		"CORS_ORIGINS=https://a.example/b", "INTROSPECTION=maybe", "MAX_DEPTH=x", "MAX_ALIASES=99999999999", "REQUEST_TIMEOUT=-1s",
 		"LOG_LEVEL=loud", "LOG_FORMAT=xml", "REDIS_TIMOUT=1s",
 	}, nil)
-	want := `the configuration cannot be used:
-  LISTEN_ADDR="localhost": not an address; allowed: host:port; port 0 takes a free one
-  ADMIN_ADDR="127.0.0.1:99999": port "99999" is not a number from 0 to 65535; allowed: host:port, another than LISTEN_ADDR; port 0 takes a free one
+	want := `the configuration is not valid:
+  LISTEN_ADDR="localhost": not host:port; allowed: host:port; port 0 chooses a free port
+  ADMIN_ADDR="127.0.0.1:99999": port "99999" is not a number from 0 to 65535; allowed: host:port, other than LISTEN_ADDR; port 0 chooses a free port
   DATABASE_URL="postgres://…": not a PostgreSQL URL; allowed: postgres://user:password@host:port/name, sqlite://path or sqlite::memory:
-  DATABASE_REPLICA_URLS="mysql://h/db": not the URL of a database; allowed: postgres:// URLs, beside a PostgreSQL DATABASE_URL
-  REDIS_URL="redis://h:1,rediss://h:2": different schemes; allowed: redis://, rediss:// (TLS) or unix:// URLs; several of one scheme, and none of unix
-  REDIS_PREFIX="a{b}": too long, or with characters that keys can't have; allowed: up to 64 letters, digits and any of . _ : / -
+  DATABASE_REPLICA_URLS="mysql://h/db": not a URL of PostgreSQL or SQLite; allowed: postgres:// URLs, together with a PostgreSQL DATABASE_URL
+  REDIS_URL="redis://h:1,rediss://h:2": the URLs have different schemes; allowed: redis://, rediss:// (TLS) or unix://; several URLs have one scheme, and not unix
+  REDIS_PREFIX="a{b}": too long, or with other characters; allowed: up to 64 letters, digits and the characters . _ : / -
   REDIS_TIMEOUT="abc": not a duration with a unit, like 150ms or 10s; allowed: 1ms to 10s
   MEMORY_BYTES="1": out of range; allowed: 1MiB to 1TiB
-  JWT_SECRET=(not shown): only 7 bytes; allowed: at least 32 bytes, and no JWT_JWKS_URL beside it
-  JWT_JWKS_URL="ftp://x/keys": not a web address; allowed: an http:// or https:// URL, and no JWT_SECRET beside it
+  JWT_SECRET=(not shown): only 7 bytes; allowed: at least 32 bytes, without JWT_JWKS_URL
+  JWT_JWKS_URL="ftp://x/keys": not an http or https URL; allowed: an http:// or https:// URL, without JWT_SECRET
   CORS_ORIGINS="https://a.example/b": "https://a.example/b" is not an origin; allowed: * or scheme://host[:port] without a path
   INTROSPECTION="maybe": neither true nor false; allowed: true or false
   MAX_DEPTH="x": not a whole number; allowed: 1 to 1000
@@ -99,7 +99,7 @@ func TestConfigNamesAllFaultsAtOnce(t *testing.T) {
   REQUEST_TIMEOUT="-1s": out of range; allowed: 1ms to 10m
   LOG_LEVEL="loud": not a level; allowed: debug, info, warn or error
   LOG_FORMAT="xml": unknown; allowed: text or json
-  variable REDIS_TIMOUT is not known: did you mean REDIS_TIMEOUT?`
+  unknown variable REDIS_TIMOUT: did you mean REDIS_TIMEOUT?`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
@@ -198,8 +198,8 @@ func TestConfigWarnings(t *testing.T) {
 		{"keys by http", []string{"JWT_JWKS_URL=http://id.example/keys"}, []string{"JWT_JWKS_URL is not https"}},
 		{"keys by http on loopback", []string{"JWT_JWKS_URL=http://127.0.0.1:99/keys"}, nil},
 		{"misspelled", []string{auth, "REDIS_ULR=x", "jwt_secret=x", "PATH=/bin", "HOME=/", "REDIS_HOST=h", "LOGNAME=me"}, []string{
-			"variable REDIS_ULR is not known: did you mean REDIS_URL?",
-			"variable jwt_secret is not known: did you mean JWT_SECRET?",
+			"unknown variable REDIS_ULR: did you mean REDIS_URL?",
+			"unknown variable jwt_secret: did you mean JWT_SECRET?",
 		}},
 		{"another command's", []string{auth, "SEED_USERS=5"}, nil},
 	}

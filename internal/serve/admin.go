@@ -39,16 +39,16 @@ type EvictResponse struct {
 	Rows        int `json:"rows,omitempty"`
 }
 
-// health is the answer of /readyz.
+// health is the response of /readyz.
 type health struct {
 	Status   string `json:"status"`   // ready, draining or unready
-	Database string `json:"database"` // ok, down, or standby: it is in recovery, and must not be trusted
-	Redis    string `json:"redis"`    // ok, sick (it answers and refuses), down, or off
-	// RedisReason is what Redis refuses if it is sick.
+	Database string `json:"database"` // ok, down, or standby (it is in recovery, and may be behind)
+	Redis    string `json:"redis"`    // ok, sick (it refuses commands), down, or off
+	// RedisReason is the error of a sick Redis.
 	RedisReason string `json:"redisReason,omitempty"`
 }
 
-// admin is what the admin port asks.
+// admin serves the admin port.
 type admin struct {
 	database func(context.Context) error
 	redis    func(context.Context) error // nil without Redis
@@ -72,7 +72,7 @@ func (a admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
 	mux.HandleFunc("POST /evict", a.evict)
-	// Without pprof.Cmdline: secrets may have been given as flags.
+	// Without pprof.Cmdline: flags may hold secrets.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
@@ -95,14 +95,14 @@ func sameOrigin(next http.Handler) http.Handler {
 		site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header["Origin"]
 		own := len(origin) == 0 || len(origin) == 1 && (origin[0] == "http://"+r.Host || origin[0] == "https://"+r.Host)
 		if !own || site != "" && site != "same-origin" && site != "none" {
-			adminError(w, http.StatusForbidden, "a page of another origin may not use the admin port")
+			adminError(w, http.StatusForbidden, "pages of another origin must not use the admin port")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// ready tells whether requests should be sent here. Redis is told, but not needed.
+// ready reports whether the server accepts requests. Redis is reported, and not required.
 func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()
@@ -116,7 +116,7 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, cache.ErrStandby) {
 			h.Database = "standby"
 		}
-		a.log.WarnContext(ctx, "not ready: the database does not answer, or is a standby", "error", err)
+		a.log.WarnContext(ctx, "not ready: the database does not respond, or is a standby", "error", err)
 	}
 	if a.redis != nil {
 		h.Redis = "ok"
@@ -134,21 +134,20 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, h)
 }
 
-// evict demands JSON by its content type: a page of another site cannot send that without being asked
-// whether it may, and nobody here says yes.
+// evict requires the content type of JSON: a browser sends that from another site only after a preflight, which fails here.
 func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 	types := r.Header["Content-Type"]
 	if mediaType, _, err := mime.ParseMediaType(strings.Join(types, ",")); err != nil || mediaType != "application/json" || len(types) != 1 {
-		adminError(w, http.StatusUnsupportedMediaType, "the content type must be application/json")
+		adminError(w, http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
 		return
 	}
 	request, err := readEvictRequest(http.MaxBytesReader(w, r.Body, evictMaxBytes))
 	if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-		adminError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have %d bytes", tooLarge.Limit))
+		adminError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit))
 		return
 	}
 	if err != nil {
-		adminError(w, http.StatusBadRequest, err.Error()+`; the body is like {"keys":["user:42"],"types":["Product"],"tags":[]}`)
+		adminError(w, http.StatusBadRequest, err.Error()+`; send a body such as {"keys":["user:42"],"types":["Product"],"tags":[]}`)
 		return
 	}
 	evicted, err := a.evictor.Evict(r.Context(), request)
@@ -157,7 +156,7 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 		adminError(w, http.StatusBadRequest, err.Error())
 	case err != nil:
 		a.log.ErrorContext(r.Context(), "eviction failed", "error", err)
-		adminError(w, http.StatusServiceUnavailable, "the eviction failed, in part or wholly: "+err.Error())
+		adminError(w, http.StatusServiceUnavailable, "the eviction failed, at least in part: "+err.Error())
 	default:
 		a.log.InfoContext(r.Context(), "evicted by hand",
 			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags),
@@ -168,17 +167,17 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 
 func readEvictRequest(body io.Reader) (EvictRequest, error) {
 	var request EvictRequest
-	// Names are compared exactly, none may come twice, and nothing may follow.
+	// Names are case-sensitive and unique, and nothing may follow the object.
 	if err := json.UnmarshalRead(body, &request, json.RejectUnknownMembers(true)); err != nil {
-		return EvictRequest{}, fmt.Errorf("the body is not as expected: %w", err)
+		return EvictRequest{}, fmt.Errorf("the body is not valid: %w", err)
 	}
 	if request.Size() == 0 {
-		return EvictRequest{}, errors.New("nothing to evict is named")
+		return EvictRequest{}, errors.New("nothing to evict")
 	}
 	for _, list := range [][]string{request.Keys, request.Types, request.Tags, request.Coordinates, request.Rows} {
 		for _, name := range list {
 			if strings.TrimSpace(name) != name || name == "" {
-				return EvictRequest{}, fmt.Errorf("%q names nothing", name)
+				return EvictRequest{}, fmt.Errorf("%q is not a name", name)
 			}
 		}
 	}

@@ -99,7 +99,7 @@ func TestAdminEvict(t *testing.T) {
 		{"nothing, softly", "application/json", `{"soft":true}`, 400, "nothing to evict", ""},
 		{"empty object", "application/json", `{}`, 400, "nothing to evict", ""},
 		{"empty lists", "application/json", `{"keys":[],"types":[],"tags":[]}`, 400, "nothing to evict", ""},
-		{"empty key", "application/json", `{"keys":["user:42",""]}`, 400, "names nothing", ""},
+		{"empty key", "application/json", `{"keys":["user:42",""]}`, 400, "is not a name", ""},
 		{"two objects", "application/json", `{"keys":["user:42"]}{}`, 400, "after top-level value", ""},
 		{"a name in another case", "application/json", `{"Keys":["user:42"]}`, 400, "unknown object member name", ""},
 		{"a name twice", "application/json", `{"keys":["user:42"],"keys":["user:43"]}`, 400, "duplicate object member name", ""},

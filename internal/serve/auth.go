@@ -19,7 +19,7 @@ import (
 	"fieldcache/internal/config"
 )
 
-// authenticator tells who asks, from the Authorization header.
+// authenticator identifies the viewer by the Authorization header.
 type authenticator struct {
 	open             bool
 	secret           []byte  // of HS256; nil with a key set
@@ -28,8 +28,7 @@ type authenticator struct {
 	log              *slog.Logger
 }
 
-// newAuthenticator reads the key set once, where there is one; a server of keys that is down then is
-// logged and asked again. The set is kept fresh until ctx ends.
+// newAuthenticator reads the key set, if there is one. If that fails it logs the error and tries again later. It refreshes the set until ctx ends.
 func newAuthenticator(ctx context.Context, cfg config.Config, log *slog.Logger) *authenticator {
 	a := &authenticator{open: cfg.Open(), issuer: cfg.JWTIssuer, audience: cfg.JWTAudience, log: log}
 	switch {
@@ -41,8 +40,7 @@ func newAuthenticator(ctx context.Context, cfg config.Config, log *slog.Logger) 
 	return a
 }
 
-// wrap puts the viewer into each request's context, and answers 401 to what claims to be somebody and
-// isn't.
+// wrap puts the viewer into the context of each request. A request with an invalid token gets a 401.
 func (a *authenticator) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		viewer, err := a.viewer(r)
@@ -50,13 +48,13 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 			w.Header().Add("Vary", "Authorization")
 		}
 		if errors.Is(err, errNoKeys) {
-			a.log.ErrorContext(r.Context(), "token not checked", "error", err)
+			a.log.ErrorContext(r.Context(), "cannot verify a token", "error", err)
 			w.Header().Set("Retry-After", "5")
 			writeError(w, apierror.TokensUnavailable)
 			return
 		}
 		if err != nil {
-			a.log.InfoContext(r.Context(), "token refused", "error", err)
+			a.log.InfoContext(r.Context(), "rejected a token", "error", err)
 			shown := apierror.InvalidToken
 			if errors.Is(err, errExpired) {
 				shown = apierror.ExpiredToken
@@ -69,7 +67,7 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// viewer is who sent r: nobody without a header. The error is for the log.
+// viewer returns who sent r: nobody if there is no header. The error is for the log.
 func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	if a.open {
 		return graph.Viewer{Open: true}, nil
@@ -80,7 +78,7 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	}
 	scheme, token, _ := strings.Cut(header[0], " ")
 	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") {
-		return graph.Viewer{}, errors.New("the Authorization header is not one bearer token")
+		return graph.Viewer{}, errors.New("the Authorization header does not have exactly one bearer token")
 	}
 	c, err := a.claims(r.Context(), strings.TrimSpace(token))
 	if err != nil {
@@ -93,7 +91,7 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	return graph.Viewer{ID: id, Admin: c.Role == config.AdminRole}, nil
 }
 
-// claims returns what a token says, once it is known who signed it.
+// claims returns the verified claims of a token.
 func (a *authenticator) claims(ctx context.Context, token string) (c claims, err error) {
 	header, payload, err := parseToken(token)
 	if err != nil {
@@ -120,12 +118,12 @@ func (a *authenticator) claims(ctx context.Context, token string) (c claims, err
 	return c, c.check(time.Now(), a.issuer, a.audience)
 }
 
-// asymmetric are the algorithms that the keys of a set are for.
+// asymmetric lists the algorithms of key sets.
 var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
 
-// SignToken makes the token that a server with cfg's secret takes for cfg.TokenUser.
+// SignToken signs a token for cfg.TokenUser with cfg.JWTSecret.
 func SignToken(cfg config.Config, now time.Time) (string, error) {
 	c := claims{
 		Subject: strconv.FormatInt(cfg.TokenUser, 10), Role: cfg.TokenRole, Issuer: cfg.JWTIssuer,

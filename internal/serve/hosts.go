@@ -11,7 +11,7 @@ import (
 	"fieldcache/internal/config"
 )
 
-// hosts is what the Host of a request may say. Nil allows anything.
+// hosts is the set of allowed Host headers. Nil allows any.
 //
 // A page of evil.example may have its name resolve to 127.0.0.1 once it is loaded (DNS rebinding): the browser then
 // takes a server on this machine for the page's own origin, so that CORS does not apply. Host still says
@@ -20,8 +20,8 @@ type hosts struct {
 	listed []config.Host // beside loopback's names, which no page of another machine has
 }
 
-// newHosts returns what Host may say to a server that listens on addr. Where nothing is listed, a server that only
-// this machine reaches answers for loopback's names, and any other for all.
+// newHosts returns the allowed hosts of a server that listens on addr. If none are listed, a server on loopback allows loopback names
+// alone, and any other server allows every host.
 func newHosts(listed []string, addr string) *hosts {
 	if slices.Contains(listed, "*") || len(listed) == 0 && !config.IsLoopback(addr) {
 		return nil
@@ -64,14 +64,14 @@ func isAddr(name string) bool {
 	return '0' <= name[0] && name[0] <= '9' || strings.Contains(name, ":")
 }
 
-// wrap refuses requests for other hosts: 421, since this server is not the one that they mean.
+// wrap refuses requests for other hosts with 421 (Misdirected Request).
 func (h *hosts) wrap(log *slog.Logger, next http.Handler) http.Handler {
 	if h == nil {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.allow(r.Host) {
-			log.InfoContext(r.Context(), "request refused: ALLOWED_HOSTS does not list its Host", "host", r.Host)
+			log.InfoContext(r.Context(), "refused a request: ALLOWED_HOSTS does not list its Host header", "host", r.Host)
 			writeError(w, apierror.BadHost)
 			return
 		}
@@ -79,8 +79,8 @@ func (h *hosts) wrap(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// kept keeps what answers in front of everything else from answering requests for other hosts.
-func (h *hosts) kept(serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+// cached keeps the fast path from serving requests for other hosts.
+func (h *hosts) cached(serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	if h == nil {
 		return serve
 	}

@@ -22,8 +22,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How the key set is kept up to date. A token with an unknown key has it read again, at once but not
-// too often, and the request waits for that no longer than keySetWait.
+// A token with an unknown key makes the key set be read again, at most once in keySetMinPause. The request waits for that at most keySetWait.
 const (
 	keySetWait     = 2 * time.Second
 	keySetRefresh  = 5 * time.Minute
@@ -40,8 +39,7 @@ const (
 // errNoKeys says that the key set could not be read yet, so that no token can be judged.
 var errNoKeys = errors.New("the key set has not been read yet")
 
-// keySet is the keys that JWT_JWKS_URL publishes. Where that fails, or publishes none that can be used, those read
-// before go on being used.
+// keySet holds the keys that JWT_JWKS_URL publishes. While that fails, or publishes no usable key, the last usable keys stay.
 type keySet struct {
 	url    string
 	client http.Client
@@ -127,7 +125,7 @@ func (s *keySet) wait(ctx context.Context) {
 		go func() {
 			keys, known, err := s.read()
 			if err != nil {
-				s.log.Error("cannot use the key set of JWT_JWKS_URL; known keys go on being used", "error", err)
+				s.log.Error("cannot read the key set of JWT_JWKS_URL; using the known keys", "error", err)
 			}
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -146,7 +144,7 @@ func (s *keySet) wait(ctx context.Context) {
 	}
 }
 
-// read reads the set. It is known, although there is an error, where it has no key that can be used.
+// read reads the set. It is known, although there is an error, where it has no usable key.
 func (s *keySet) read() (keys []publicKey, known bool, err error) {
 	r, err := http.NewRequestWithContext(s.life, http.MethodGet, s.url, nil)
 	if err != nil {
@@ -182,10 +180,10 @@ func (s *keySet) read() (keys []publicKey, known bool, err error) {
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, true, errors.Join(append([]error{errors.New("it has no key that can be used")}, refused...)...)
+		return nil, true, errors.Join(append([]error{errors.New("it has no usable key")}, refused...)...)
 	}
 	if len(refused) > 0 {
-		s.log.Info("keys of JWT_JWKS_URL that are not used", "error", errors.Join(refused...))
+		s.log.Info("ignored some keys of JWT_JWKS_URL", "error", errors.Join(refused...))
 	}
 	return keys, true, nil
 }

@@ -61,7 +61,7 @@ func (h contextHandler) WithGroup(name string) slog.Handler {
 
 const requestIDHeader = "X-Request-Id"
 
-// safeID is what of a foreign id goes into our log and answer.
+// safeID matches the ids of clients that are used as they are.
 var safeID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 type requestIDKey struct{}
@@ -83,9 +83,9 @@ func newRequestMetric(reg prometheus.Registerer) *prometheus.HistogramVec {
 	return seconds
 }
 
-// keptOnly measures what is answered from what is kept, unless each request is to be logged: then nothing is
-// answered here. Such requests get no id: nothing is logged that it could be looked for by, and the answer is as it was.
-func keptOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+// cachedOnly serves and measures cached responses, unless each request is to be logged: then it serves none. It adds no request id,
+// because nothing is logged under it.
+func cachedOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	ok := seconds.WithLabelValues("200")
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		began := time.Now()
@@ -97,9 +97,8 @@ func keptOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(htt
 	}
 }
 
-// withRequestLog gives each request its id, answers panics, and logs and measures what became of the
-// request: the server's faults as errors, the client's at info, such as that it wanted nothing but what is kept, the
-// rest at debug.
+// withRequestLog gives each request its id, recovers panics, and logs and measures each request: faults of the server as errors,
+// faults of the client at info, such as an only-if-cached request that misses, the rest at debug.
 func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
@@ -142,20 +141,20 @@ func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next htt
 	})
 }
 
-// afterPanic logs a handler's panic with its stack and answers 500, or, where an answer has begun, breaks
-// the connection so that nobody takes the part for the whole.
+// afterPanic logs a handler's panic with its stack and responds with 500. If the response has begun it breaks the connection, so that
+// the client does not take a part for the whole.
 func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, begun bool, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	log.ErrorContext(ctx, "panic in a handler", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	log.ErrorContext(ctx, "a handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 	if begun {
 		panic(http.ErrAbortHandler)
 	}
 	writeError(w, apierror.InternalRequest)
 }
 
-// writeError answers with one error in the shape of GraphQL, for what fails before or beside GraphQL.
+// writeError responds with one error in the form of GraphQL, for requests that fail before or beside GraphQL.
 func writeError(w http.ResponseWriter, e apierror.Error) {
 	type extensions struct {
 		Code string `json:"code"`
@@ -168,7 +167,7 @@ func writeError(w http.ResponseWriter, e apierror.Error) {
 	writeJSON(w, e.Status, map[string][]graphqlError{"errors": {{e.Message, extensions{e.Code}}}})
 }
 
-// writeJSON answers with v. A client that is gone is no fault of anybody's.
+// writeJSON responds with v. Errors of writing mean that the client is gone, and are ignored.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

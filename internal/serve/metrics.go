@@ -13,17 +13,17 @@ import (
 	"fieldcache/internal/operator"
 )
 
-// Sources are what the metrics of a gateway are read from.
+// Sources are the parts of a gateway that have metrics.
 type Sources struct {
 	Cache     *cache.Cache
 	Memory    *memstore.Store
 	Watch     *outbox.Watch // nil: the database's tables are not watched
 	Admission *transport.Admission
 	Handler   *transport.Handler
-	Answers   *answers.Store // nil: whole answers are not kept
+	Answers   *answers.Store // nil: whole responses are not cached
 }
 
-// RegisterMetrics shows the counters of a gateway.
+// RegisterMetrics registers the metrics of a gateway.
 func RegisterMetrics(metrics prometheus.Registerer, of Sources) {
 	registerCacheMetrics(metrics, of.Cache, of.Memory)
 	if of.Watch != nil {
@@ -45,43 +45,43 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	gauge := func(name, help string, value func() float64) {
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "fieldcache", Name: name, Help: help}, value))
 	}
-	const hits = "Values answered from a cache tier."
+	const hits = "Values read from a cache tier."
 	counter("hits_total", hits, prometheus.Labels{"tier": "memory"}, s.MemoryHits.Load)
 	counter("hits_total", hits, prometheus.Labels{"tier": "redis"}, s.SharedHits.Load)
-	counter("joined_total", "Values answered by a load that another reader began.", nil, s.Joined.Load)
-	counter("misses_total", "Values asked of a source.", nil, s.Misses.Load)
-	counter("loads_total", "Calls of a source: about one statement each.", nil, s.Loads.Load)
-	counter("refreshes_total", "Values loaded anew before they ended.", nil, s.Refreshes.Load)
-	counter("stale_total", "Values answered although they may no longer be true, because the database failed.", nil, s.Stale.Load)
-	counter("fills_total", "Entries that Redis took.", nil, s.Fills.Load)
-	counter("fills_refused_total", "Entries that Redis refused: their fence was gone.", nil, s.Refused.Load)
-	counter("below_floor_total", "Entries of Redis not served, since a known write is newer.", nil, s.BelowFloor.Load)
-	counter("foreign_total", "Entries of Redis not served, since they are of another database, or from before it went back.", nil, s.Foreign.Load)
+	counter("joined_total", "Values read by a load that another request began.", nil, s.Joined.Load)
+	counter("misses_total", "Values that no tier had.", nil, s.Misses.Load)
+	counter("loads_total", "Calls of sources; about one statement each.", nil, s.Loads.Load)
+	counter("refreshes_total", "Values reloaded before they expired.", nil, s.Refreshes.Load)
+	counter("stale_total", "Values served stale, because the database failed.", nil, s.Stale.Load)
+	counter("fills_total", "Entries written to Redis.", nil, s.Fills.Load)
+	counter("fills_refused_total", "Entries not written to Redis, because they were evicted during the load.", nil, s.Refused.Load)
+	counter("below_floor_total", "Entries of Redis not served, because a known write is newer.", nil, s.BelowFloor.Load)
+	counter("foreign_total", "Entries of Redis not served, because they are of another database or of an earlier epoch.", nil, s.Foreign.Load)
 	counter("floors_raised_total", "Floors raised by writes.", nil, s.Floors.Load)
 	for cause, value := range map[string]func() uint64{
 		"mutation": s.EvictedByWrite.Load, "outbox": s.EvictedByOutbox.Load,
 		"notice": s.EvictedByNotice.Load, "hand": s.EvictedByHand.Load,
 	} {
-		counter("evictions_total", "Keys and tags evicted, by how this gateway learned that they are untrue.", prometheus.Labels{"cause": cause}, value)
+		counter("evictions_total", "Keys and tags evicted, by how this gateway learned of the write.", prometheus.Labels{"cause": cause}, value)
 	}
-	counter("forgotten_total", "Times that everything was evicted, because writes were missed.", nil, s.Forgotten.Load)
-	counter("relayed_total", "Writes whose evictions this gateway relayed to Redis.", nil, s.Relayed.Load)
-	counter("lease_losses_total", "Times that others' writes were not heard of for a lease.", nil, s.LeaseLosses.Load)
+	counter("forgotten_total", "Evictions of the whole cache, because writes were missed.", nil, s.Forgotten.Load)
+	counter("relayed_total", "Writes whose evictions this gateway sent to Redis from the outbox.", nil, s.Relayed.Load)
+	counter("lease_losses_total", "Leases lost, because polls of the outbox failed or took too long.", nil, s.LeaseLosses.Load)
 	counter("poll_faults_total", "Polls of the outbox that failed.", nil, s.PollFaults.Load)
-	const unreadable = "Rows of the outbox and messages of Redis that cannot be read. The tables of such rows are evicted, such messages ignored."
+	const unreadable = "Rows of the outbox and messages of Redis that cannot be decoded. The tables of such rows are evicted; such messages are ignored."
 	counter("unreadable_total", unreadable, prometheus.Labels{"of": "outbox"}, s.Unreadable.Load)
 	counter("unreadable_total", unreadable, prometheus.Labels{"of": "message"}, s.UnreadableNotices.Load)
 	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
-	counter("redis_skipped_total", "Calls of Redis that were not made while it was down.", nil, s.Skipped.Load)
+	counter("redis_skipped_total", "Calls of Redis skipped while it was down.", nil, s.Skipped.Load)
 	counter("revalidating_total", "Values answered after their end, while they are loaded anew.", nil, s.Revalidating.Load)
 	counter("shadow_hits_total", "Values of shadow mode that a tier would have answered.", nil, s.ShadowHits.Load)
 	counter("shadow_differences_total", "Of those, values that were not what the source said, and that no write explains. It must stay 0.", nil, s.ShadowDifferences.Load)
 	counter("audits_total", "Values that were read again from the database.", nil, s.Audits.Load)
 	counter("audits_stale_total", "Of those, values that were not what the database said. It must stay 0.", nil, s.AuditsStale.Load)
 	counter("audits_leaks_total", "Of those, public values that depend on who asks. It must stay 0.", nil, s.AuditsLeaks.Load)
-	gauge("outbox_lag_seconds", "For how long the oldest write in the outbox has waited for Redis to take its eviction.", func() float64 { return s.Lag().Seconds() })
-	gauge("outbox_backlog", "Rows of the outbox that wait for Redis to take their evictions, whoever wrote them; at most a million.", func() float64 { return float64(s.Backlog()) })
-	gauge("redis_sick", "1 while Redis is left alone because it failed.", func() float64 {
+	gauge("outbox_lag_seconds", "Age of the oldest write in the outbox whose eviction Redis has not executed.", func() float64 { return s.Lag().Seconds() })
+	gauge("outbox_backlog", "Rows of the outbox whose evictions Redis has not executed; counted up to a million.", func() float64 { return float64(s.Backlog()) })
+	gauge("redis_sick", "1 while Redis is not used because it failed.", func() float64 {
 		if c.Sick() {
 			return 1
 		}
@@ -90,7 +90,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	for _, reason := range []string{"refused", "no answer"} {
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "fieldcache", Name: "redis_sick_reason", ConstLabels: prometheus.Labels{"reason": reason},
-			Help: "1 for the reason why Redis is left alone: it refuses commands, or does not answer. The log and /readyz have the words.",
+			Help: "1 for the reason why Redis is not used: it refuses commands, or does not respond. The log and /readyz have its error.",
 		}, func() float64 {
 			if err := c.Sickness(); err != nil && errors.Is(err, cache.ErrRefused) == (reason == "refused") {
 				return 1
@@ -98,18 +98,18 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 			return 0
 		}))
 	}
-	gauge("memory_bytes", "What the entries in memory weigh.", func() float64 { return float64(memory.Bytes()) })
+	gauge("memory_bytes", "Size of the entries in memory.", func() float64 { return float64(memory.Bytes()) })
 }
 
 // registerWatchMetrics shows whether the database notes writes.
 func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "table_changes_total",
-		Help: "Changes of tables that no write explains, such as a partition detached or a trigger disabled, for which a table was evicted.",
+		Help: "Changes of tables or triggers for which a table was evicted, such as a detached partition or a disabled trigger.",
 	}, func() float64 { return float64(w.Changes()) }))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "tables_unnoted",
-		Help: "Tables whose writes the database does not note, and which are evicted every few seconds instead. It must be 0.",
+		Help: "Tables whose writes the database does not record, and which are evicted every few seconds instead. Must be 0.",
 	}, func() float64 { return float64(w.Unnoted()) }))
 }
 
@@ -117,24 +117,24 @@ func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 func registerAdmissionMetrics(metrics prometheus.Registerer, a *transport.Admission) {
 	metrics.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
-			Namespace: "fieldcache", Name: "overloaded_total", Help: "Requests refused because they would have waited too long to be executed.",
+			Namespace: "fieldcache", Name: "overloaded_total", Help: "Requests refused because the server is overloaded.",
 		}, func() float64 { return float64(a.Refused()) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "fieldcache", Name: "waiting", Help: "Requests that wait to be executed.",
+			Namespace: "fieldcache", Name: "waiting", Help: "Requests waiting to be executed.",
 		}, func() float64 { return float64(a.Waiting()) }))
 }
 
 // registerAnswerMetrics shows what is kept of whole answers; kept may be nil.
 func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, kept *answers.Store) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
-		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests answered by a kept answer.",
+		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests served by a cached response.",
 	}, func() float64 { return float64(h.Kept()) }))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "fieldcache", Name: "document_bytes", Help: "What documents weigh, registered and parsed.",
+		Namespace: "fieldcache", Name: "document_bytes", Help: "Size of registered and parsed documents.",
 	}, func() float64 { return float64(h.DocumentBytes()) }))
 	if kept != nil {
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "fieldcache", Name: "answer_bytes", Help: "What the kept answers weigh.",
+			Namespace: "fieldcache", Name: "answer_bytes", Help: "Size of cached responses.",
 		}, func() float64 { return float64(kept.Bytes()) }))
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"fieldcache/playground"
 )
 
-// newPublicHandler routes what comes to the public port: graphql at /graphql, the playground at /.
+// newPublicHandler routes the requests of the public port: graphql at /graphql, the playground at /.
 func newPublicHandler(cfg config.Config, graphql http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", withCORS(cfg.CORSOrigins, graphql))
@@ -24,7 +24,7 @@ func newPublicHandler(cfg config.Config, graphql http.Handler) http.Handler {
 	return mux
 }
 
-// withCORS lets pages of the given origins ask, and nobody else's.
+// withCORS allows requests by pages of the given origins.
 func withCORS(origins []string, next http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return next

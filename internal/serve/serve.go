@@ -1,7 +1,7 @@
-// Package serve is the server's two ports: the public one, where GraphQL and the playground are, and the admin port.
+// Package serve is the two ports of the server: the public port, with GraphQL and the playground, and the admin port.
 //
-// A request on the public port passes [fastpath], which answers from what is kept; then traces, the log, the check of Host, CORS,
-// and the check of who asks; and then the [Gateway].
+// A request on the public port first passes [fastpath], which serves cached responses; then traces, the log, the check of Host, CORS
+// and authentication; and then the [Gateway].
 package serve
 
 import (
@@ -24,16 +24,16 @@ import (
 	"fieldcache/playground"
 )
 
-// Gateway is what answers GraphQL, with the cache behind it.
+// Gateway serves GraphQL through the cache.
 type Gateway struct {
-	http.Handler // answers /graphql, whatever the method
-	// ServeKept answers a request to /graphql from what is kept, if it can; nil: it never can.
-	ServeKept func(http.ResponseWriter, *http.Request) bool
-	Evictor   Evictor                     // empties the cache by hand
-	Ping      func(context.Context) error // says whether the database answers, however many requests wait for it
-	Redis     func(context.Context) error // says whether Redis answers; nil without Redis
-	Shown     *Shown                      // what the operator's page shows; nil: there is none
-	Close     func() error                // ends it, once no request is under way
+	http.Handler // of /graphql
+	// ServeCached serves a request to /graphql from cached responses and reports whether it did. Nil: it never does.
+	ServeCached func(http.ResponseWriter, *http.Request) bool
+	Evictor     Evictor                     // of POST /evict
+	Ping        func(context.Context) error // reports whether the database responds, on a connection that requests do not use
+	Redis       func(context.Context) error // reports whether Redis responds; nil without Redis
+	Shown       *Shown                      // what the operator's page shows; nil: there is none
+	Close       func() error                // closes the gateway, once no request is in flight
 }
 
 // Shown is what the operator's page shows of a gateway.
@@ -43,7 +43,7 @@ type Shown struct {
 	Private func(cache.Key) bool // whether a key's value is not to be shown
 }
 
-// Options are what the ports are made of.
+// Options configure [Ports.Serve].
 type Options struct {
 	Config   config.Config
 	Gateway  *Gateway
@@ -53,7 +53,7 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// Bounds on what a connection may take, beside MAX_BODY_BYTES and REQUEST_TIMEOUT.
+// Bounds of a connection, besides MAX_BODY_BYTES and REQUEST_TIMEOUT.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 30 * time.Second
@@ -78,12 +78,12 @@ func Listen(ctx context.Context, cfg config.Config) (*Ports, error) {
 	return &Ports{public, private}, nil
 }
 
-// listen opens the port of a variable.
+// listen opens the port that a variable names.
 func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s=%q: another program listens there already; end it or choose another port", variable, addr)
+		return nil, fmt.Errorf("%s=%q: another program already listens there; stop it or choose another port", variable, addr)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s=%q: %w", variable, addr, err)
@@ -91,16 +91,16 @@ func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// Close closes ports that may have been served.
+// Close closes both ports.
 func (p *Ports) Close() {
 	_ = p.public.Close()
 	_ = p.private.Close()
 }
 
-// Serve serves both ports until ctx ends or one of them fails. Then it drains the public one for at most SHUTDOWN_TIMEOUT, while the
-// admin port goes on telling about it.
+// Serve serves both ports until ctx ends or one of them fails. Then it drains the public port for at most SHUTDOWN_TIMEOUT, while
+// /readyz on the admin port says so.
 func (p *Ports) Serve(ctx context.Context, o Options) error {
-	// What requests under way need lives on when ctx has ended.
+	// Requests in flight still need this context after ctx has ended.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	var draining atomic.Bool
@@ -135,7 +135,7 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 	defer cancel()
 	if err := public.Shutdown(drain); err != nil {
 		failure = errors.Join(failure, public.Close(),
-			fmt.Errorf("requests still under way after SHUTDOWN_TIMEOUT=%v were cut off: %w", timeout, err))
+			fmt.Errorf("cut off requests that were in flight after SHUTDOWN_TIMEOUT=%v: %w", timeout, err))
 	}
 	failure = errors.Join(failure, private.Close())
 	for range running {
@@ -144,7 +144,7 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 	return failure
 }
 
-// Handler returns what answers on the public port, for who needs no port. ctx ends what it does beside requests.
+// Handler returns the handler of the public port. ctx bounds its background work.
 func Handler(ctx context.Context, o Options) http.Handler {
 	next, fast := o.public(ctx)
 	if fast == nil {
@@ -153,22 +153,22 @@ func Handler(ctx context.Context, o Options) http.Handler {
 	return fast
 }
 
-// public returns what answers on the public port, and what stands in front of it where there is something kept and no trace to write.
+// public returns the handler of the public port, and the fast path in front of it; nil if there are no cached responses, or traces are sent.
 func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
 	allowed, seconds := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newRequestMetric(o.Metrics)
 	auth := newAuthenticator(ctx, o.Config, o.Log)
 	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway))
 	next = o.Traces.wrap(withRequestLog(o.Log, seconds, allowed.wrap(o.Log, routes)))
-	if o.Gateway.ServeKept == nil || o.Traces != nil {
+	if o.Gateway.ServeCached == nil || o.Traces != nil {
 		return next, nil
 	}
 	return next, fastpath.New(fastpath.Options{
-		Serve: keptOnly(o.Log, seconds, allowed.kept(o.Gateway.ServeKept)), Next: next,
+		Serve: cachedOnly(o.Log, seconds, allowed.cached(o.Gateway.ServeCached)), Next: next,
 		IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 	})
 }
 
-// private returns what answers on the admin port.
+// private returns the handler of the admin port.
 func (o Options) private(draining func() bool) (http.Handler, error) {
 	a := admin{
 		database: o.Gateway.Ping, redis: o.Gateway.Redis, draining: draining, evictor: o.Gateway.Evictor, metrics: o.Metrics, log: o.Log,
@@ -198,7 +198,7 @@ func (o Options) logStart(p *Ports) {
 	attrs = append(attrs, "admin", "http://"+p.private.Addr().String()+"/", "database", o.Database, "redis", redis)
 	o.Log.Info("serving", attrs...)
 	if len(o.Config.DatabaseReplicaURLs) > 0 {
-		o.Log.Warn("DATABASE_REPLICA_URLS is not used: every read goes to the primary, since a replica that lags would put old rows into the cache")
+		o.Log.Warn("DATABASE_REPLICA_URLS is not used: reads go to the primary, because a replica that lags would put old rows into the cache")
 	}
 }
 

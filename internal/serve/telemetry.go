@@ -38,11 +38,11 @@ func NewTraces(ctx context.Context, environ []string, log *slog.Logger) (*Traces
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are not sent", "error", err) }))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("cannot send traces", "error", err) }))
 	return &Traces{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
 }
 
-// wrap has next's requests to /graphql traced.
+// wrap traces the requests of next to /graphql.
 func (t *Traces) wrap(next http.Handler) http.Handler {
 	if t == nil {
 		return next
@@ -52,7 +52,7 @@ func (t *Traces) wrap(next http.Handler) http.Handler {
 		otelhttp.WithPropagators(propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})))
 }
 
-// Close sends what is still held back.
+// Close sends the spans that are still buffered.
 func (t *Traces) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
