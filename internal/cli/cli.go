@@ -114,11 +114,15 @@ func newRootCommand(sys System) *cobra.Command {
 	live := newCommand(sys, "top", "top", "Show what the cache of a running server does, live",
 		"Shows requests, cached fields, evictions and health of the server that runs at ADMIN_ADDR, until q is pressed. "+
 			"Where the output is no terminal it prints them once, after a second.", cobra.NoArgs, doTop)
+	warm := newCommand(sys, "warm", "warm file.graphql ...", "Fill the cache of a running server",
+		"Sends each query of the files to the server at LISTEN_ADDR, so that its cache is filled. Variables are in the JSON file beside "+
+			"each document: one object, or a list of objects, each of which is sent.", cobra.MinimumNArgs(1), doWarm)
+	warm.Example = "  fieldcache warm operations/*.graphql\n  fieldcache warm --variables '{\"id\": \"7\"}' product.graphql"
 	explain := newCommand(sys, "explain", "explain 'query'|file.graphql", "Tell how each field of an operation is cached",
 		"Tells for each field of an operation, from the schema alone: its age and scope, whether and under which key it is cached, what its value is made of, "+
 			"and which field decides the response's Cache-Control.", cobra.ExactArgs(1), doExplain)
 	explain.Example = "  fieldcache explain '{ user(id: 42) { name reviews { nodes { rating } } } }'\n  fieldcache explain --variables '{\"id\": \"7\"}' product.graphql"
-	root.AddCommand(serving, migrate, seed, token, evict, live, explain,
+	root.AddCommand(serving, migrate, seed, token, evict, live, warm, explain,
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "fieldcache", version()) },

@@ -22,7 +22,7 @@ import (
 // cmd lists the commands that read the variable; the default is serve. The flag is the name in kebab case without the command's
 // name: SEED_USERS is `seed --users`. kind says what errors and logs may show: nothing of a secret, scheme, host and path of a url.
 type Config struct {
-	ListenAddr string `env:"LISTEN_ADDR" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 chooses a free port"`
+	ListenAddr string `env:"LISTEN_ADDR" cmd:"serve,warm" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 chooses a free port"`
 	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, other than LISTEN_ADDR; port 0 chooses a free port"`
 
 	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed" kind:"url" envDefault:"sqlite://fieldcache.db" help:"URL of the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
@@ -88,6 +88,9 @@ type Config struct {
 	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields all of whose values go, comma separated: Product.reviews; one that an audit barred is cached again"`
 	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"rows of the database; what is made of them goes, comma separated: reviews:9"`
 	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"whether what is named is answered once more, to its next reader, while it is loaded anew"`
+
+	WarmVariables string `env:"WARM_VARIABLES" cmd:"warm" help:"variables of every operation; empty: those of the JSON file beside each document" allowed:"a JSON object, or a list of objects"`
+	WarmToken     string `env:"WARM_TOKEN" cmd:"warm" kind:"secret" help:"token of the user whose responses are cached; empty: public responses"`
 
 	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables; empty: keys show the variables' names" allowed:"a JSON object"`
 	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, if the document has several"`
