@@ -230,10 +230,17 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		Extensions: extensions,
 	}
 	if cfg.CacheDebug {
-		shop.Debug = func(coordinate string) cache.Scope {
-			p, _ := policies.Of(coordinate) // gqlgen executes what the schema has
-			return p.Scope
+		shop.Debug = &graph.Debug{
+			Policy: func(coordinate string) cache.Policy {
+				p, _ := policies.Of(coordinate) // gqlgen executes what the schema has
+				return p
+			},
+			Overall: func(ctx context.Context) graph.Overall {
+				o := policy.OverallOf(ctx)
+				return graph.Overall{Header: o.Header(), MaxAge: o.MaxAge, Scope: o.Scope}
+			},
 		}
+		gw.Coordinates = serve.Coordinates(schema.Schema(), policies.Of)
 		front.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
 	}
 	front.Admission, err = transport.NewAdmission(transport.AdmissionOptions{

@@ -8,7 +8,6 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 	"fieldcache/graph/generated"
@@ -20,9 +19,9 @@ type Options struct {
 	MaxComplexity int  // of an operation, list sizes multiplied in
 	Introspection bool // whether __schema and __type are answered
 
-	// Debug tells the scope of a coordinate. If it is set, a request with the header Cache-Debug: 1 is
-	// answered with extensions.cache: what was read from where, and what was evicted.
-	Debug func(coordinate string) cache.Scope
+	// Debug is what a report needs to know. If it is set, a request with the header Cache-Debug: 1 is answered with
+	// extensions.cache: what was read from where, and what was evicted.
+	Debug *Debug
 
 	Extensions []graphql.HandlerExtension // in the order in which they are to be called
 }
@@ -54,12 +53,12 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 		}
 		var seen *report
 		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(DebugHeader) == "1" {
-			seen = &report{scope: o.Debug}
+			seen = &report{Debug: o.Debug}
 			ctx = context.WithValue(ctx, reportKey{}, seen)
 		}
 		r := next(loaders.Attach(ctx, seen.observer()))
 		seen.unknown(ctx)
-		seen.show(r)
+		seen.show(r, seen.decide(ctx))
 		return r
 	})
 	for _, e := range o.Extensions {

@@ -182,13 +182,13 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	s.loaders = loaders
 	s.handler = handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000, Introspection: true,
-		Debug: func(coordinate string) cache.Scope {
+		Debug: &graph.Debug{Policy: func(coordinate string) cache.Policy {
 			p, err := policies.Of(coordinate)
 			if err != nil {
 				t.Error(err)
 			}
-			return p.Scope
-		},
+			return p
+		}},
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}},

@@ -19,7 +19,7 @@ const DebugHeader = "Cache-Debug"
 
 // report notes what the fields of an operation read from where. Its methods do nothing on nil.
 type report struct {
-	scope func(coordinate string) cache.Scope
+	*Debug
 
 	mu      sync.Mutex
 	entries []reportEntry
@@ -59,7 +59,7 @@ func (d *report) observer() cache.Observer {
 func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	e := d.entry(ctx)
 	e.Key, e.Tags, e.Unstored = item.Key, item.Tags, r.Unstored
-	e.Scope = d.scope(e.Coordinate).String()
+	e.Scope = d.Policy(e.Coordinate).Scope.String()
 	switch {
 	case r.Tier == cache.MemoryTier:
 		e.Tier, e.Status = "memory", "hit"
@@ -128,7 +128,7 @@ func (d *report) add(e reportEntry) {
 }
 
 // show puts the entries into the response, in the order of their paths. There is none where the time was up.
-func (d *report) show(r *graphql.Response) {
+func (d *report) show(r *graphql.Response, how *decision) {
 	if d == nil || r == nil {
 		return
 	}
@@ -141,4 +141,7 @@ func (d *report) show(r *graphql.Response) {
 		r.Extensions = map[string]any{}
 	}
 	r.Extensions["cache"] = d.entries
+	if how != nil {
+		r.Extensions["cachePolicy"] = how
+	}
 }

@@ -50,7 +50,7 @@ func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) stri
 	schema := graph.NewSchema(k.db, quiet)
 	exec := graph.NewExecutor(schema, k.loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
-		Debug: func(string) cache.Scope { return cache.Public },
+		Debug: &graph.Debug{Policy: func(string) cache.Policy { return cache.Policy{} }},
 		Extensions: []graphql.HandlerExtension{
 			&gqlcache.Hints{}, &gqlcache.FieldCount{Of: counter}, &gqlcache.Roots{Answers: store, Of: counter},
 		},

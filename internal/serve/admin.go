@@ -95,7 +95,7 @@ func sameOrigin(next http.Handler) http.Handler {
 		site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header["Origin"]
 		own := len(origin) == 0 || len(origin) == 1 && (origin[0] == "http://"+r.Host || origin[0] == "https://"+r.Host)
 		if !own || site != "" && site != "same-origin" && site != "none" {
-			adminError(w, http.StatusForbidden, "pages of another origin must not use the admin port")
+			adminError(w, http.StatusForbidden, "pages of another origin must not use this")
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -10,12 +10,13 @@ import (
 	"fieldcache/playground"
 )
 
-// newPublicHandler routes the requests of the public port: graphql at /graphql, the playground at /.
-func newPublicHandler(cfg config.Config, graphql http.Handler) http.Handler {
+// newPublicHandler routes the requests of the public port: graphql at /graphql, the playground at /, with its desk at /graphql/cache.
+func newPublicHandler(cfg config.Config, graphql, desk http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", withCORS(cfg.CORSOrigins, graphql))
 	if cfg.Playground {
 		mux.Handle("/", playground.Handler())
+		mux.Handle("/graphql/cache", desk)
 	} else {
 		mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 			writeError(w, apierror.NoRoute)

@@ -41,7 +41,7 @@ func TestPublicRoutes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := httptest.NewRecorder()
-			newPublicHandler(tt.cfg, echo()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
+			newPublicHandler(tt.cfg, echo(), http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body)))
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) {
 				t.Errorf("got %d %.300s, want %d with %s", w.Code, w.Body, tt.status, tt.answer)
 			}
@@ -67,7 +67,7 @@ func TestPublicCORS(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			h := newPublicHandler(config.Config{CORSOrigins: tt.origins}, echo())
+			h := newPublicHandler(config.Config{CORSOrigins: tt.origins}, echo(), http.NotFoundHandler())
 			preflight := httptest.NewRequest(http.MethodOptions, "/graphql", nil)
 			preflight.Header.Set("Origin", tt.from)
 			preflight.Header.Set("Access-Control-Request-Method", "POST")

@@ -33,7 +33,9 @@ type Gateway struct {
 	Ping        func(context.Context) error // reports whether the database responds, on a connection that requests do not use
 	Redis       func(context.Context) error // reports whether Redis responds; nil without Redis
 	Shown       *Shown                      // what the operator's page shows; nil: there is none
-	Close       func() error                // closes the gateway, once no request is in flight
+	// Coordinates say how the schema's fields are cached, for the playground where CACHE_DEBUG is on.
+	Coordinates map[string]Coordinate
+	Close       func() error // closes the gateway, once no request is in flight
 }
 
 // Shown is what the operator's page shows of a gateway.
@@ -157,7 +159,7 @@ func Handler(ctx context.Context, o Options) http.Handler {
 func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
 	allowed, seconds := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newRequestMetric(o.Metrics)
 	auth := newAuthenticator(ctx, o.Config, o.Log)
-	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway))
+	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway), auth.wrap(o.desk()))
 	next = o.Traces.wrap(withRequestLog(o.Log, seconds, allowed.wrap(o.Log, routes)))
 	if o.Gateway.ServeCached == nil || o.Traces != nil {
 		return next, nil

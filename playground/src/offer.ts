@@ -21,11 +21,11 @@ export interface Eviction {
   tags?: readonly string[];
 }
 
-/** Evicts, and returns how many of the keys were there. */
-export async function evict(graphql: string, what: Eviction): Promise<number> {
+/** Evicts on behalf of a viewer, by their Authorization, and returns how many of the keys were there. */
+export async function evict(graphql: string, what: Eviction, authorization: string): Promise<number> {
   const response = await fetch(graphql + path, {
     method: 'POST',
-    headers: { 'Content-Type': 'application/json' },
+    headers: { 'Content-Type': 'application/json', ...(authorization === '' ? {} : { Authorization: authorization }) },
     body: JSON.stringify(what),
   });
   const answer: unknown = await response.json().catch(() => null);

@@ -4,7 +4,7 @@ import { GraphiQL, HISTORY_PLUGIN } from 'graphiql';
 import { defaultHeaders, examples } from './examples.ts';
 import { newFetcher } from './fetcher.ts';
 import { Footer } from './footer.tsx';
-import { nothingOffered } from './cache/policies.ts';
+import { readOffer } from './offer.ts';
 import { newCachePlugin } from './panel/plugin.tsx';
 import { Store } from './cache/store.ts';
 import { firstVisit, storage } from './storage.ts';
@@ -20,7 +20,7 @@ export function Playground() {
   // Made once: GraphiQL reads the schema anew whenever it is given another fetcher.
   const [{ store, fetcher, plugins, cache, greet }] = useState(() => {
     const store = new Store();
-    const offer = Promise.resolve(nothingOffered);
+    const offer = readOffer(url);
     const cache = newCachePlugin({ store, offer, url });
     return { store, fetcher: newFetcher(url, store, offer), cache, plugins: [cache, HISTORY_PLUGIN], greet: firstVisit() && innerWidth >= wide };
   });

@@ -53,6 +53,14 @@ test('a report is read', async (t) => {
     };
     assert.deepEqual(readReport({ cache: [entry] })?.parts, [entry]);
   });
+  await t.test('what a row brought along was read as well', () => {
+    const row = { path: ['p'], key: 'product:7', tier: 'database', status: 'miss', age: 0 };
+    const stock = { path: ['p', 'stock'], key: '{product:7}:stock', tier: 'memory', status: 'hit', age: 0 };
+    const of = (...cache: object[]) => readReport({ cache })?.parts.map((p) => `${p.tier} ${p.status}`);
+    assert.deepEqual(of(row, stock), ['database miss', 'database along']);
+    assert.deepEqual(of({ ...row, tier: 'memory', status: 'hit' }, stock), ['memory hit', 'memory hit']);
+    assert.deepEqual(of(row, { ...stock, age: 3 }), ['database miss', 'memory hit']);
+  });
   await t.test('a mutation', () => {
     const report = readReport({
       cache: [

@@ -2,7 +2,7 @@
 export type Tier = 'memory' | 'redis' | 'database';
 
 /** How a part was answered. The server may know more words than this page. */
-export type Status = 'hit' | 'miss' | 'stale' | 'swr' | 'bypass' | 'collapsed' | (string & {});
+export type Status = 'hit' | 'miss' | 'stale' | 'swr' | 'bypass' | 'collapsed' | 'along' | (string & {});
 
 export type Path = readonly (string | number)[];
 
@@ -72,7 +72,20 @@ export function readReport(extensions: unknown): Report | null {
       unstored: text(entry.unstored) || undefined,
     });
   }
-  return { parts, evicted, ...readPolicy(extensions.cachePolicy) };
+  return { parts: parts.map(along(parts)), evicted, ...readPolicy(extensions.cachePolicy) };
+}
+
+/**
+ * A row brings along what is stored beside it: `{product:7}:stock` with product:7. The server tells of it as of a hit, since it was in memory
+ * when the field asked. Whoever looks at the whole sees that it was read from the database for this very response.
+ */
+function along(parts: readonly Part[]): (part: Part) => Part {
+  const read = new Set(parts.filter((part) => part.tier === 'database').map((part) => part.key));
+  return (part) => {
+    const row = /^\{(.+?)\}:/.exec(part.key)?.[1];
+    if (part.tier !== 'memory' || part.age !== 0 || row === undefined || !read.has(row)) return part;
+    return { ...part, tier: 'database', status: 'along' };
+  };
 }
 
 function readPolicy(policy: unknown): Pick<Report, 'decision' | 'statements'> {

@@ -28,7 +28,7 @@ export default function Panel({ store, offer, url }: PanelProps) {
     ? async (what: Eviction, name: string) => {
         const say = (text: string, keys: readonly string[]) => setSaid({ run: run?.id ?? 0, text, keys: [...evicted, ...keys] });
         try {
-          await evict(url, what);
+          await evict(url, what, run?.asker ?? '');
           say(`Evicted ${name}. Run again to see it read anew.`, what.keys ?? keysWith(run, what.tags ?? []));
         } catch (error) {
           say(`Not evicted: ${error instanceof Error ? error.message : String(error)}`, []);
@@ -37,7 +37,7 @@ export default function Panel({ store, offer, url }: PanelProps) {
     : undefined;
 
   return (
-    <section className="cache-panel" aria-label="Cache">
+    <section className="cache-panel" aria-label="Cache" data-run={run?.id} data-parts={run?.report?.parts.length ?? 0}>
       <header className="cache-header">
         <div className="cache-title">Cache</div>
         <RunButtons store={store} />

@@ -93,7 +93,7 @@ function One({ row, part, at, gone }: { row: Row; part: Part; at: number; gone: 
         {part.key || row.coordinate}
       </span>
       <span className={`cache-from tier ${part.tier}`}>
-        {tierNames[part.tier]} <b className={`cache-status ${part.status}`}>{gone ? 'evicted' : part.status}</b>
+        {tierNames[part.tier]} <b className={`cache-status ${part.status}`}>{gone ? 'evicted' : statusOf(part)}</b>
         {part.age !== undefined && part.age > 0 && !gone && <span className="cache-age"> {seconds(part.age)} old</span>}
       </span>
       <span className="cache-time">
@@ -111,6 +111,10 @@ function One({ row, part, at, gone }: { row: Row; part: Part; at: number; gone: 
       {part.unstored !== undefined && <span className="cache-unstored">Not stored: {part.unstored}</span>}
     </span>
   );
+}
+
+function statusOf(part: Part): string {
+  return part.status === 'along' ? 'read along' : part.status;
 }
 
 function Field({ row, at }: { row: Row; at: number }) {
@@ -184,8 +188,8 @@ function typesOf(parts: readonly Part[]): string[] {
 
 function spoken(row: Row): string {
   if (row.part === null) return row.parts.length === 0 ? row.name : `${row.name}, ${plural(row.parts.length, 'part')}`;
-  const { key, tier, status, scope, unstored, ttl } = row.part;
-  const words = [row.name, key, `${status} from ${tierNames[tier]}`];
+  const { key, tier, scope, unstored, ttl } = row.part;
+  const words = [row.name, key, `${statusOf(row.part)} from ${tierNames[tier]}`];
   if (ttl !== undefined) words.push(`${seconds(ttl)} left`);
   if (scope === 'private') words.push('private');
   if (unstored !== undefined) words.push(`not stored: ${unstored}`);

@@ -1,0 +1,118 @@
+package serve
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/graph"
+	"fieldcache/internal/config"
+)
+
+// evictions notes what was evicted.
+type evictions struct{ gqlcache.Order }
+
+func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
+	e.Order = o
+	return len(o.Keys), nil
+}
+
+func TestDesk(t *testing.T) {
+	t.Parallel()
+	open := config.Config{CacheDebug: true}
+	closed := config.Config{CacheDebug: true, JWTSecret: strings.Repeat("s", 32)}
+	const body = `{"keys":["user:42"],"tags":["{Product}"]}`
+	tests := map[string]struct {
+		cfg     config.Config
+		method  string
+		body    string
+		headers []string
+		viewer  graph.Viewer
+		status  int
+		answer  string // a part of it
+		evicts  bool
+	}{
+		"what the schema says":     {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"maxAge":30,"scope":"public"}}}`},
+		"without CACHE_DEBUG":      {cfg: config.Config{}, method: "GET", status: 200, answer: `{"debug":false,"policies":{}}`},
+		"an eviction":              {cfg: open, method: "POST", body: body, status: 200, answer: `"evicted":1`, evicts: true},
+		"without CACHE_DEBUG, too": {cfg: config.Config{}, method: "POST", body: body, status: 405, answer: "CACHE_DEBUG is off"},
+		"another method":           {cfg: open, method: "PUT", body: body, status: 405},
+		"no JSON":                  {cfg: open, method: "POST", body: body, headers: []string{"Content-Type: text/plain"}, status: 415},
+		"a foreign page":           {cfg: open, method: "POST", body: body, headers: []string{"Origin: https://evil.example"}, status: 403},
+		"a foreign page reads":     {cfg: open, method: "GET", headers: []string{"Sec-Fetch-Site: cross-site"}, status: 403},
+		"its own page":             {cfg: open, method: "POST", body: body, headers: []string{"Origin: http://example.com", "Sec-Fetch-Site: same-origin"}, status: 200, evicts: true},
+		"nothing":                  {cfg: open, method: "POST", body: `{}`, status: 400},
+		"nobody":                   {cfg: closed, method: "POST", body: body, status: 403, answer: "only an admin"},
+		"a user":                   {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 42}, status: 403},
+		"an admin":                 {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 1, Admin: true}, status: 200, evicts: true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			evicted := &evictions{}
+			o := Options{Config: tt.cfg, Log: slog.New(slog.DiscardHandler), Gateway: &Gateway{
+				Evictor: evicted, Coordinates: map[string]Coordinate{"Product.stock": {MaxAge: 30, Scope: "public"}},
+			}}
+			r := httptest.NewRequest(tt.method, "/graphql/cache", strings.NewReader(tt.body))
+			r.Header.Set("Content-Type", "application/json")
+			for _, line := range tt.headers {
+				name, value, _ := strings.Cut(line, ": ")
+				r.Header.Set(name, value)
+			}
+			w := httptest.NewRecorder()
+			o.desk().ServeHTTP(w, r.WithContext(graph.WithViewer(r.Context(), tt.viewer)))
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.answer) || !json.Valid(w.Body.Bytes()) {
+				t.Errorf("got %d %s, want %d with %s", w.Code, w.Body, tt.status, tt.answer)
+			}
+			if w.Code == http.StatusOK && tt.method == "GET" && w.Header().Get("Cache-Control") != "no-store" {
+				t.Errorf("headers %v, want no-store", w.Header())
+			}
+			want := &evictions{}
+			if tt.evicts {
+				want.Order = gqlcache.Order{Keys: []string{"user:42"}, Tags: []string{"{Product}"}}
+			}
+			if !reflect.DeepEqual(evicted, want) {
+				t.Errorf("evicted %v, want %v", evicted, want)
+			}
+		})
+	}
+}
+
+func TestCoordinates(t *testing.T) {
+	t.Parallel()
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `
+		directive @cacheRows(table: String!, match: String, columns: [String!]) repeatable on FIELD_DEFINITION | OBJECT
+		directive @cacheTag(format: String!) repeatable on FIELD_DEFINITION | OBJECT
+		type Query { product(id: ID!): Product now: Int }
+		type Mutation { touch: Int }
+		type Product @cacheRows(table: "products", match: "id = {$key.id}") {
+			id: ID!
+			rate: Float @cacheRows(table: "reviews") @cacheTag(format: "rates")
+		}`})
+	got := Coordinates(schema, func(coordinate string) (cache.Policy, error) {
+		if coordinate == "Query.now" {
+			return cache.Policy{}, nil
+		}
+		return cache.Policy{MaxAge: time.Minute, Scope: cache.Private}, nil
+	})
+	want := map[string]Coordinate{
+		"Query.product": {60, "private", "rows products(id = {$key.id})"},
+		"Query.now":     {0, "public", ""},
+		"Product.id":    {60, "private", "rows products(id = {$key.id})"},
+		"Product.rate":  {60, "private", "rows reviews, tag rates"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fieldcache/graph"
+	"fieldcache/internal/config"
+	"fieldcache/internal/serve"
+	"fieldcache/internal/testservers"
+	"fieldcache/playground"
+	"fieldcache/playground/browsertest"
+)
+
+// panel is the playground of a real server, with its Cache panel.
+type panel struct {
+	*browsertest.Page
+	t *testing.T
+}
+
+func openPanel(t *testing.T, p *program) *panel {
+	t.Helper()
+	if !playground.Built() {
+		t.Fatal("the playground is not built: run `make playground`")
+	}
+	page := &panel{browsertest.Open(t, strings.TrimSuffix(p.graphql, "graphql"), browsertest.Options{Timeout: 3 * time.Minute}), t}
+	page.Wait("the panel", `document.querySelector('.cache-welcome') !== null`)
+	page.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
+	t.Cleanup(func() {
+		for _, problem := range page.Problems() {
+			if refused := "status of 403 (Forbidden) " + strings.TrimSuffix(p.graphql, "graphql") + "graphql/cache"; strings.Contains(problem, refused) {
+				continue // a browser notes it, however well the page takes it
+			}
+			t.Error(problem)
+		}
+	})
+	return page
+}
+
+// edit writes into an editor: operation, variables or request-headers.
+func (p *panel) edit(editor, text string) {
+	p.t.Helper()
+	p.Eval(fmt.Sprintf(`(__MONACO.editor.getModels().find((m) => m.uri.path.includes(%q)).setValue(%q), '')`, editor, text))
+	p.Wait("the editor to have it", fmt.Sprintf(`__MONACO.editor.getModels().some((m) => m.getValue() === %q)`, text))
+}
+
+// operation writes an operation into the editor, and waits until GraphiQL knows its name.
+func (p *panel) operation(name, text string) {
+	p.t.Helper()
+	p.edit("operation", text)
+	p.Wait("the name "+name, fmt.Sprintf(`document.querySelector('.graphiql-tab-active').innerText.includes(%q)`, name))
+}
+
+// tab opens an example, and waits until its operation is there.
+func (p *panel) tab(title string) {
+	p.t.Helper()
+	p.Tab(title)
+	p.Wait("the operation "+title, fmt.Sprintf(`/(query|mutation) %s\b/.test(__MONACO.editor.getModels().find((m) => m.uri.path.includes('operation')).getValue())`, title))
+}
+
+// run runs the operation, and returns what the panel shows of it.
+func (p *panel) run() string {
+	p.t.Helper()
+	p.Eval(`(window.ranBefore = Number(document.querySelector('.cache-panel').dataset.run ?? 0), '')`)
+	p.Click(`.cache-header button`)
+	p.Wait("the response", `Number(document.querySelector('.cache-panel').dataset.run ?? 0) > window.ranBefore && document.querySelector('.cache-run:not(.pending)') !== null`)
+	p.Wait("its parts", `document.querySelector('.cache-tree') !== null || document.querySelector('.cache-panel').dataset.parts === '0'`)
+	return p.Eval(`document.querySelector('.cache-panel').innerText`)
+}
+
+// shows wants words in what the panel shows.
+func (p *panel) shows(text string, want ...string) {
+	p.t.Helper()
+	for _, words := range want {
+		if !strings.Contains(text, words) {
+			p.t.Errorf("the panel does not show %q but\n%s", words, text)
+		}
+	}
+}
+
+// TestPanelStory goes through the example tabs as a newcomer does.
+func TestPanelStory(t *testing.T) {
+	t.Parallel()
+	database, redisURL := shop(t), testservers.Redis(t)
+	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL, "REDIS_TIMEOUT=5s")
+	page, redis := openPanel(t, p), redisClient(t, redisURL)
+	axe, err := os.ReadFile("playground/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("%v: run npm ci in playground/", err)
+	}
+
+	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
+	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit")
+	page.tab("Hit")
+	page.shows(page.run(), "from the cache", "customer")
+	page.tab("Evict")
+	page.shows(page.run(), "Evicted 1 key", "setStock wrote", "{product:7}:stock")
+
+	page.tab("Psql")
+	page.run()
+	page.shows(page.run(), "All 4 parts from the cache", "The data is the same.")
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "UPDATE products SET stock = stock + 1 WHERE id = 7"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(time.Minute); redis.Exists(t.Context(), "{product:7}:stock").Val() != 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a write by psql evicts nothing")
+		}
+	}
+	page.shows(page.run(), "3 of 4 parts from the cache", "evicted with", "s left", "The data changed.")
+
+	// By hand: the key, and all of a type.
+	page.Click(`.cache-evict[aria-label="Evict product:7"]`)
+	page.Wait("the eviction", `document.querySelector('.cache-said')?.innerText.startsWith('Evicted product:7')`)
+	page.shows(page.run(), "product:7 evicted with")
+	page.Click(`.cache-chip[aria-label="Evict everything of Product"]`)
+	page.Wait("the eviction", `document.querySelector('.cache-said')?.innerText.startsWith('Evicted everything of Product')`)
+	page.shows(page.run(), "All 4 parts read from the database")
+
+	// An error, and what was refused before anything was read.
+	page.operation("Fault", `query Fault { user(id: 0) { name } country(code: "GB") { name } }`)
+	page.shows(page.run(), "An id is a whole number", "country:GB")
+	page.operation("Many", `query Many { products(first: 50) { nodes { name price { amount } stock averageRating } } }`)
+	page.shows(page.run(), "Parts 201", "×50", "each of the 50")
+	for _, found := range page.Axe(string(axe), ".monaco-editor", ".graphiql-tab") {
+		t.Error(found)
+	}
+	page.Click(`.cache-switch input[type="checkbox"]`) // the report is off
+	page.shows(page.run(), "The report is off", "Response headers")
+	page.Click(".cache-headers summary")
+	page.Wait("the headers", `/max-age=\d+, public[^]*Any cache on the way may store it/.test(document.querySelector('.cache-headers').innerText)`)
+}
+
+// Two viewers ask for what is private, in one page: neither sees the other's, and their runs are not compared.
+func TestPanelViewers(t *testing.T) {
+	t.Parallel()
+	secret := strings.Repeat("s", 32)
+	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s", "JWT_SECRET="+secret)
+	page := openPanel(t, p)
+	page.tab("SignedIn")
+	seen := map[string]string{}
+	for _, id := range []int64{42, 7} {
+		user := fmt.Sprint(id)
+		token, err := serve.SignToken(config.Config{JWTSecret: secret, TokenUser: id, TokenTTL: time.Hour}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		page.edit("request-headers", fmt.Sprintf(`{"Authorization": "Bearer %s"}`, token))
+		seen[user] = page.run()
+		page.shows(seen[user], "user:"+user, "private", "Cache-Control: max-age=60, private")
+		if strings.Contains(seen[user], "Compared with") {
+			t.Errorf("user %s is compared with somebody else:\n%s", user, seen[user])
+		}
+	}
+	if strings.Contains(seen["7"], "user:42") || strings.Contains(seen["42"], "user:7") {
+		t.Errorf("one viewer sees the other's:\n%s\n%s", seen["42"], seen["7"])
+	}
+	page.shows(seen["7"], "{user:7}:orders:list", "database miss")
+	// No admin: the server refuses, and the panel says so.
+	page.Click(`.cache-evict[aria-label="Evict user:7"]`)
+	page.Wait("the refusal", `document.querySelector('.cache-said')?.innerText.includes('only an admin may evict')`)
+}
+
+// What the schema says of a field is in its description, so that it shows under the pointer and in the documentation.
+func TestPanelPolicies(t *testing.T) {
+	t.Parallel()
+	page := openPanel(t, startAs(t, newGateway))
+	page.Click(`button[aria-label="Show Documentation Explorer"]`)
+	page.Click(`.graphiql-doc-explorer-content a.graphiql-doc-explorer-type-name`)
+	page.Wait("the root fields", `[...document.querySelectorAll('.graphiql-doc-explorer-field-name')].some((a) => a.textContent === 'search')`)
+	page.Eval(`([...document.querySelectorAll('.graphiql-doc-explorer-field-name')].find((a) => a.textContent === 'search').click(), '')`)
+	page.Wait("the policy", `document.querySelector('.graphiql-doc-explorer').innerText.includes('Cache: 30 s, public')`)
+}
+
+// The report tells what Cache-Control is without it, and which coordinate decided.
+func TestReportTellsThePolicy(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway)
+	for query, want := range map[string]struct{ maxAgeFrom, scopeFrom string }{
+		`{ country(code: "GB") { name } }`:                                       {"Query.country", ""},
+		`{ product(id: 7) { name stock } }`:                                      {"Product.stock", ""},
+		`{ product(id: 7) { ...p } } fragment p on Product { price { amount } }`: {"Product.price", ""},
+		`{ user(id: 42) { name email } }`:                                        {"Query.user", "User.email"},
+		`{ user(id: 0) { name } }`:                                               {"", ""},
+	} {
+		body, err := json.Marshal(map[string]string{"query": query})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, text := send(t, http.MethodPost, p.graphql, string(body), "Content-Type: application/json", graph.DebugHeader+": 1")
+		var answer struct {
+			Extensions struct {
+				CachePolicy struct{ CacheControl, MaxAgeFrom, ScopeFrom string }
+			}
+		}
+		if err := json.Unmarshal([]byte(text), &answer); err != nil {
+			t.Fatal(err)
+		}
+		res, _ := send(t, http.MethodPost, p.graphql, string(body), "Content-Type: application/json")
+		got := answer.Extensions.CachePolicy
+		if got.CacheControl != res.Header.Get("Cache-Control") || got.MaxAgeFrom != want.maxAgeFrom || got.ScopeFrom != want.scopeFrom {
+			t.Errorf("%s: %+v, want %+v and %s", query, got, want, res.Header.Get("Cache-Control"))
+		}
+	}
+}
