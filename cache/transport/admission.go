@@ -5,13 +5,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 )
 
 // Admission bounds how many operations are executed at a time. The others wait in one queue, whatever they do, and those for
@@ -209,11 +209,9 @@ func (a *Admission) refuse(ctx context.Context) *refusal {
 		a.o.Log.WarnContext(ctx, "overloaded: operations that have waited too long for their turn are refused, until fewer come",
 			"running", a.o.MaxRunning, "waiting", a.Waiting(), "max_wait", a.o.MaxWait)
 	}
-	return &refusal{
-		status: http.StatusServiceUnavailable, code: codeOverloaded,
-		message: "The server is overloaded: nothing was executed. Try again later.",
-		cache:   answers.Overloaded, retryAfter: strconv.Itoa(max(1, int(a.o.MaxWait.Seconds()/3))),
-	}
+	f := refuse(apierror.Overloaded)
+	f.cache, f.retryAfter = answers.Overloaded, strconv.Itoa(max(1, int(a.o.MaxWait.Seconds()/3)))
+	return f
 }
 
 // recover tells that an overload is over, where nobody waits and the last refusal was a while ago.

@@ -15,6 +15,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 	"fieldcache/cache/policy"
 )
 
@@ -220,8 +221,8 @@ func (r reply) status(m media) int {
 		return status
 	}
 	for _, a := range r.made {
-		if a.has(codeGone) {
-			return statusGone
+		if a.has(apierror.ClientClosed.Code) {
+			return apierror.ClientClosed.Status
 		}
 	}
 	for _, a := range r.made {
@@ -239,16 +240,16 @@ func (a answer) status(m media) int {
 	switch {
 	case a.refused != nil && a.refused.status != 0:
 		return a.refused.status
-	case a.has(codeGone):
-		return statusGone
-	case a.failedBy(codeUnavailable):
+	case a.has(apierror.ClientClosed.Code):
+		return apierror.ClientClosed.Status
+	case a.failedBy(apierror.Unavailable.Code):
 		return http.StatusServiceUnavailable
-	case a.has(codeTimeout) && empty(a.Response.Data):
+	case a.has(apierror.Timeout.Code) && empty(a.Response.Data):
 		return http.StatusGatewayTimeout
 	case m == jsonMedia || a.Response.Data != nil:
 		return http.StatusOK
 	}
-	if code, _ := a.Response.Errors[0].Extensions["code"].(string); code == codeInternal {
+	if code, _ := a.Response.Errors[0].Extensions["code"].(string); code == apierror.Internal.Code {
 		return http.StatusInternalServerError
 	}
 	return http.StatusBadRequest

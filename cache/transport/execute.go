@@ -11,6 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"fieldcache/cache/apierror"
 	"fieldcache/cache/transport/internal/document"
 )
 
@@ -85,10 +86,10 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 		a.Response = h.fail(a.Context, errs)
 		return nil
 	case oc.Operation.Operation == ast.Subscription:
-		a.refuse(bad("Subscriptions are not answered here: send a query or a mutation."))
+		a.refuse(refuse(apierror.Subscription))
 		return nil
 	case readOnly && oc.Operation.Operation != ast.Query:
-		a.refuse(notAllowed(http.MethodPost, "Send mutations by POST: by GET, queries alone are executed."))
+		a.refuse(notAllowed(http.MethodPost, apierror.MutationByGet))
 		return nil
 	}
 	oc.Stats.Parsing = parsing

@@ -21,6 +21,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 	"fieldcache/cache/internal/operation"
 	"fieldcache/cache/transport/internal/document"
 )
@@ -277,10 +278,10 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte)
 		w.Header().Set("Allow", allowed)
 		return in, nil
 	default:
-		return in, notAllowed(allowed, "Send GraphQL by POST, or a query by GET.")
+		return in, notAllowed(allowed, apierror.BadMethod)
 	}
 	if in.media == noMedia {
-		return in, refuse(http.StatusNotAcceptable, codeBadRequest, "Accept application/graphql-response+json or application/json: answers are one of these.")
+		return in, refuse(apierror.BadAccept)
 	}
 	if in.read {
 		return in, nil
@@ -290,7 +291,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte)
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		w.Header().Set("Accept-Encoding", "identity")
-		return in, refuse(statusUnsupported, codeBadRequest, "Send the body as it is, without a Content-Encoding.")
+		return in, refuse(apierror.BadEncoding)
 	}
 	var refused *refusal
 	in.body, refused = h.readAll(w, r, buffer)
@@ -313,11 +314,11 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 	switch {
 	case r.ContentLength > int64(limit) || len(body) > limit:
 		w.Header().Set("Connection", "close") // rather than read the rest to throw it away
-		return nil, refuse(http.StatusRequestEntityTooLarge, codeTooLarge, "The body is too large: up to %d bytes are allowed.", limit)
+		return nil, refuse(apierror.BodyTooLarge, limit)
 	// The length is compared as well: a body of net/http that somebody has read to its early end, as
 	// ServeKept may, reads as ended from then on.
 	case err != io.EOF, r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
-		return nil, bad("The body broke off before its end. Send it again.")
+		return nil, refuse(apierror.BrokenBody)
 	}
 	return body, nil
 }

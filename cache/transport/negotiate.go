@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 )
 
 // media is a media type that answers have.
@@ -172,12 +173,12 @@ func checkContentType(values []string) *refusal {
 		switch {
 		case err != nil || name != "application/json":
 		case given && !isUTF8(charset):
-			return refuse(statusUnsupported, codeBadRequest, "Send the JSON in UTF-8, with the header Content-Type: application/json.")
+			return refuse(apierror.BadCharset)
 		default:
 			return nil
 		}
 	}
-	return refuse(statusUnsupported, codeBadRequest, "Send JSON, with the header Content-Type: application/json.")
+	return refuse(apierror.BadContentType)
 }
 
 func isUTF8(charset string) bool {

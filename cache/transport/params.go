@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"fieldcache/cache/apierror"
 )
 
 // params is one operation as a client asks for it.
@@ -30,9 +32,9 @@ const (
 func (p *params) complete(instead string) *refusal {
 	switch {
 	case p.Query == "" && p.DocumentID == "" && p.Extensions["persistedQuery"] == nil:
-		return bad("There is no query. %s", instead)
+		return refuse(apierror.NoQuery, instead)
 	case p.Query != "" && p.DocumentID != "":
-		return bad("Send either query or documentId, not both.")
+		return refuse(apierror.TwoDocuments)
 	}
 	return nil
 }
@@ -40,7 +42,7 @@ func (p *params) complete(instead string) *refusal {
 // readBody decodes the body of a POST: one operation, or a batch of at most limit.
 func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 	if !utf8.Valid(body) {
-		return nil, false, bad("The body is not UTF-8. %s", asBody)
+		return nil, false, refuse(apierror.BodyNotUTF8, asBody)
 	}
 	r := newJSONReader(body)
 	if batch = r.PeekKind() == '['; batch {
@@ -51,7 +53,7 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 			break
 		}
 		if n == limit {
-			return nil, true, bad("The batch is too large: up to %d operations may be sent together.", limit)
+			return nil, true, refuse(apierror.BatchTooLarge, limit)
 		}
 		p, refused := readObject(r)
 		if refused != nil {
@@ -64,11 +66,11 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 			return nil, true, notJSON(err)
 		}
 		if len(list) == 0 {
-			return nil, true, bad("The batch is empty. Send at least one operation in it: [%s].", example)
+			return nil, true, refuse(apierror.BatchEmpty, example)
 		}
 	}
 	if err := r.end(); err != nil {
-		return nil, batch, bad("The body goes on behind the JSON. %s", asBody)
+		return nil, batch, refuse(apierror.BodyGoesOn, asBody)
 	}
 	return list, batch, nil
 }
@@ -106,11 +108,11 @@ func readObject(r jsonReader) (p params, _ *refusal) {
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return p, bad("The body is empty. %s", asBody)
+		return p, refuse(apierror.BodyEmpty, asBody)
 	case errors.Is(err, errKind) && wrong != "":
-		return p, bad("%s has to be %s.", wrong, kind)
+		return p, refuse(apierror.BadMember, wrong, kind)
 	case errors.Is(err, errKind):
-		return p, bad("The body is no JSON object. %s", asBody)
+		return p, refuse(apierror.BodyNotObject, asBody)
 	case err != nil:
 		return p, notJSON(err)
 	}
@@ -120,9 +122,9 @@ func readObject(r jsonReader) (p params, _ *refusal) {
 // notJSON refuses a body for an error of its reader.
 func notJSON(err error) *refusal {
 	if what := faultOf(err); what != "" {
-		return bad("In the body %s.", what)
+		return refuse(apierror.BodyFault, what)
 	}
-	return bad("The body is not JSON. %s", asBody)
+	return refuse(apierror.BodyNotJSON, asBody)
 }
 
 // faultOf names what is wrong with a text whose syntax is that of JSON; "" for other errors.
@@ -151,18 +153,18 @@ func isParameter(name string) bool {
 func readURL(query string) (p params, _ *refusal) {
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return p, bad("The URL's parameters are not encoded as they have to be. %s", asURL)
+		return p, refuse(apierror.BadURL, asURL)
 	}
 	for _, t := range []struct {
 		name  string
 		field *string
 	}{{"query", &p.Query}, {"documentId", &p.DocumentID}, {"operationName", &p.OperationName}} {
 		if len(values[t.name]) > 1 {
-			return p, bad("%s is given more than once.", t.name)
+			return p, refuse(apierror.ParameterTwice, t.name)
 		}
 		*t.field = values.Get(t.name)
 		if !utf8.ValidString(*t.field) {
-			return p, bad("%s is not UTF-8.", t.name)
+			return p, refuse(apierror.ParameterNotUTF8, t.name)
 		}
 	}
 	for _, o := range []struct {
@@ -170,7 +172,7 @@ func readURL(query string) (p params, _ *refusal) {
 		field *map[string]any
 	}{{"variables", &p.Variables}, {"extensions", &p.Extensions}} {
 		if len(values[o.name]) > 1 {
-			return p, bad("%s is given more than once.", o.name)
+			return p, refuse(apierror.ParameterTwice, o.name)
 		}
 		text := values.Get(o.name)
 		if text == "" {
@@ -178,9 +180,9 @@ func readURL(query string) (p params, _ *refusal) {
 		}
 		if *o.field, err = decodeObject(text); err != nil {
 			if what := faultOf(err); what != "" {
-				return p, bad("In %s %s.", o.name, what)
+				return p, refuse(apierror.ParameterFault, o.name, what)
 			}
-			return p, bad("%s has to be a JSON object in UTF-8.", o.name)
+			return p, refuse(apierror.ParameterNotObject, o.name)
 		}
 	}
 	return p, p.complete(asURL)

@@ -15,6 +15,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache/answers"
+	"fieldcache/cache/apierror"
 	"fieldcache/cache/internal/operation"
 )
 
@@ -157,7 +158,7 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 
 // notCached refuses a request that is to be answered from the cache or not at all.
 func notCached() *refusal {
-	f := refuse(http.StatusGatewayTimeout, codeNotCached, "There is no answer in the cache. Leave out Cache-Control: only-if-cached to have it computed.")
+	f := refuse(apierror.NotCached)
 	f.cache = answers.NotForwarded
 	return f
 }

@@ -3,43 +3,15 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
 
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"fieldcache/cache/answers"
-)
-
-// The codes of refusals, in extensions.code.
-const (
-	codeBadRequest = "BAD_REQUEST"
-	codeBadInput   = "BAD_USER_INPUT"
-	codeTooLarge   = "PAYLOAD_TOO_LARGE"
-	codeNotFound   = "NOT_FOUND"
-	codeUntrusted  = "DOCUMENT_NOT_TRUSTED"
-	codeTimeout    = "TIMEOUT"
-	codeInternal   = "INTERNAL"
-	codeNotCached  = "NOT_CACHED"
-	codeOverloaded = "OVERLOADED"
-	codeGone       = "CLIENT_CLOSED_REQUEST"
-
-	// An answer that failed by it alone is sent as 503.
-	codeUnavailable = "UNAVAILABLE"
-
-	// Clients know this one by its message as well as by its code.
-	codeUnregistered    = "PERSISTED_QUERY_NOT_FOUND"
-	messageUnregistered = "PersistedQueryNotFound"
+	"fieldcache/cache/apierror"
 )
 
 // uncertainExtension is true in the extensions of an error after which nobody knows whether a write was made.
 const uncertainExtension = "uncertain"
-
-const (
-	statusUnsupported = http.StatusUnsupportedMediaType
-	// statusGone is what nginx and others log where the client did not wait for the response.
-	statusGone = 499
-)
 
 // refusal says why a request, or one of its operations, is not executed. Its message says what to do
 // instead, and holds nothing of the request.
@@ -51,26 +23,25 @@ type refusal struct {
 	retryAfter    string         // seconds; "": nothing is said of it
 }
 
-func refuse(status int, code, format string, args ...any) *refusal {
-	return &refusal{status: status, code: code, message: fmt.Sprintf(format, args...)}
+// refuse refuses by an error of the table.
+func refuse(e apierror.Error, args ...any) *refusal {
+	e = e.With(args...)
+	return &refusal{status: e.Status, code: e.Code, message: e.Message}
 }
 
-// bad refuses what is no request of GraphQL over HTTP.
-func bad(format string, args ...any) *refusal {
-	return refuse(http.StatusBadRequest, codeBadRequest, format, args...)
-}
-
-func notAllowed(allow, message string) *refusal {
-	return &refusal{status: http.StatusMethodNotAllowed, code: codeBadRequest, message: message, allow: allow}
+func notAllowed(allow string, e apierror.Error) *refusal {
+	f := refuse(e)
+	f.allow = allow
+	return f
 }
 
 // late is why an operation whose context has ended has no result: its client has closed the connection, or its half of it, or
 // its time was up.
 func late(ctx context.Context) *refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return refuse(statusGone, codeGone, "The client closed the connection before the response was ready.")
+		return refuse(apierror.ClientClosed)
 	}
-	return refuse(http.StatusGatewayTimeout, codeTimeout, "The request took longer than the server allows.")
+	return refuse(apierror.Timeout)
 }
 
 func (f *refusal) errors() gqlerror.List {

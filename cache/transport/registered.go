@@ -5,12 +5,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/time/rate"
+
+	"fieldcache/cache/apierror"
 )
 
 // Documents is where gateways share the documents that clients register by their hash, which is SHA-256 in
@@ -60,7 +61,7 @@ func (d *documents) find(ctx context.Context, p *params) (text, register string,
 		if text, ok := d.trusted[strings.TrimPrefix(p.DocumentID, "sha256:")]; ok {
 			return text, "", nil
 		}
-		return "", "", refuse(http.StatusBadRequest, codeNotFound, "The server has no document with this documentId. Have it added to the trusted documents, or send the document itself as query.")
+		return "", "", refuse(apierror.NoDocument)
 	}
 	hash, refused := p.persisted()
 	switch {
@@ -73,7 +74,7 @@ func (d *documents) find(ctx context.Context, p *params) (text, register string,
 	case p.Query == "":
 		return d.findRegistered(ctx, hash)
 	case hashOf(p.Query) != hash:
-		return "", "", bad("extensions.persistedQuery.sha256Hash is not the SHA-256 of query, in lower case hexadecimal digits.")
+		return "", "", refuse(apierror.BadHash)
 	}
 	return p.Query, hash, nil
 }
@@ -86,7 +87,7 @@ func (d *documents) findTrusted(query, hash string) (text, register string, _ *r
 	if text, ok := d.trusted[hash]; ok {
 		return text, "", nil
 	}
-	return "", "", refuse(http.StatusForbidden, codeUntrusted, "This server executes trusted documents alone. Name one of them by documentId, the SHA-256 of its text.")
+	return "", "", refuse(apierror.Untrusted)
 }
 
 func (d *documents) findRegistered(ctx context.Context, hash string) (text, register string, _ *refusal) {
@@ -103,7 +104,7 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 			return text, "", nil
 		}
 	}
-	return "", "", &refusal{code: codeUnregistered, message: messageUnregistered}
+	return "", "", refuse(apierror.NotRegistered)
 }
 
 // register keeps a document that is valid, here and where others find it, unless it is too large. A client
@@ -128,7 +129,7 @@ func (p *params) persisted() (hash string, _ *refusal) {
 	fields, _ := extension.(map[string]any)
 	hash, _ = fields["sha256Hash"].(string)
 	if version, _ := fields["version"].(json.Number); version.String() != "1" || !isHash(hash) {
-		return "", bad(`extensions.persistedQuery has to be {"version": 1, "sha256Hash": "…"}, with the SHA-256 of the query in 64 lower case hexadecimal digits.`)
+		return "", refuse(apierror.BadPersistedQuery)
 	}
 	return hash, nil
 }

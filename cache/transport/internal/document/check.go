@@ -7,6 +7,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/apierror"
 )
 
 // Coerce puts the coerced values of an operation's variables into the place of those that were sent. It
@@ -58,9 +60,9 @@ func (b *Budget) spendComplexity(oc *graphql.OperationContext) gqlerror.List {
 		return nil
 	}
 	if b.complexity > stats.ComplexityLimit-stats.Complexity {
-		err := gqlerror.Errorf("the batch's operations have complexity %d so far and this one %d, which exceeds the limit of %d",
+		err := gqlerror.Errorf(apierror.TooComplexBatch.Message,
 			b.complexity, stats.Complexity, stats.ComplexityLimit)
-		errcode.Set(err, "COMPLEXITY_LIMIT_EXCEEDED")
+		errcode.Set(err, apierror.TooComplex.Code)
 		return gqlerror.List{err}
 	}
 	b.complexity += stats.Complexity

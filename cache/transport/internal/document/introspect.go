@@ -8,6 +8,8 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator"
+
+	"fieldcache/cache/apierror"
 )
 
 // fullIntrospections is how many times a request may ask for the whole schema. Tools do so once.
@@ -175,8 +177,8 @@ func (b *Budget) spendIntrospection(v *Validator, oc *graphql.OperationContext) 
 	in := introspected{schema: v.schema, variables: oc.Variables, left: limit - b.introspected}
 	in.set(oc.Operation.SelectionSet, nil)
 	if in.left < 0 {
-		err := gqlerror.Errorf("the request asks for more than %d fields of the schema: send one introspection query at a time", limit)
-		errcode.Set(err, "COMPLEXITY_LIMIT_EXCEEDED")
+		err := gqlerror.Errorf(apierror.TooMuchIntrospection.Message, limit)
+		errcode.Set(err, apierror.TooComplex.Code)
 		return gqlerror.List{err}
 	}
 	b.introspected = limit - in.left

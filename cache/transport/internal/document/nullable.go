@@ -8,6 +8,8 @@ import (
 
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/apierror"
 )
 
 // nullableUse is where an operation uses a variable that may be null in a place that may not.
@@ -36,7 +38,7 @@ func (u nullableUse) refuse(values map[string]any) *gqlerror.Error {
 			u.variable.Variable, u.argument, u.of, u.wants),
 		Path:       ast.Path{ast.PathName("variable"), ast.PathName(u.variable.Variable)},
 		Locations:  []gqlerror.Location{{Line: u.position.Line, Column: u.position.Column}},
-		Extensions: map[string]any{"code": codeBadInput, "field": lastName(u.argument)},
+		Extensions: map[string]any{"code": apierror.BadInput.Code, "field": lastName(u.argument)},
 	}
 }
 
@@ -70,7 +72,7 @@ func findBeyondInt(op *ast.OperationDefinition) (found gqlerror.List) {
 			found = append(found, &gqlerror.Error{
 				Message:    BeyondInt + v.Raw,
 				Locations:  []gqlerror.Location{{Line: v.Position.Line, Column: v.Position.Column}},
-				Extensions: map[string]any{"code": codeBadInput, "field": lastName(argument)},
+				Extensions: map[string]any{"code": apierror.BadInput.Code, "field": lastName(argument)},
 			})
 		}
 	}}

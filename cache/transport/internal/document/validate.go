@@ -16,13 +16,12 @@ import (
 	"github.com/vektah/gqlparser/v2/parser"
 	"github.com/vektah/gqlparser/v2/validator/core"
 	"github.com/vektah/gqlparser/v2/validator/rules"
+
+	"fieldcache/cache/apierror"
 )
 
 // byteOrderMark may precede a document.
 const byteOrderMark = "\ufeff"
-
-// codeBadInput is the code of errors about values that arguments do not take.
-const codeBadInput = "BAD_USER_INPUT"
 
 // Bounds of a document.
 const (
@@ -91,7 +90,7 @@ func (v *Validator) Parse(ctx context.Context, text string, b *Budget) (*ast.Que
 		return nil, failed(gqlerror.Wrap(err), errcode.ParseFailed)
 	}
 	if len(doc.Operations) == 0 {
-		return nil, failed(gqlerror.Errorf("no operation provided"), errcode.ValidationFailed)
+		return nil, failed(&gqlerror.Error{Message: apierror.NoOperation.Message}, errcode.ValidationFailed)
 	}
 	return doc, v.validate(ctx, doc, b)
 }
@@ -116,7 +115,7 @@ func (v *Validator) validate(ctx context.Context, doc *ast.QueryDocument, b *Bud
 	spend := func(steps int) {
 		if b.steps -= steps; b.steps < 0 {
 			errs = nil
-			stop(gqlerror.Errorf("the document takes too long to validate: use fewer fragments, operations and fields of the same name"))
+			stop(&gqlerror.Error{Message: apierror.SlowValidation.Message})
 		}
 	}
 	defer func() {
@@ -138,7 +137,7 @@ func (v *Validator) validate(ctx context.Context, doc *ast.QueryDocument, b *Bud
 	for _, rule := range slices.Concat(v.rules, []core.Rule{overlapRule(spend)}) {
 		rule.RuleFunc(observers, func(options ...core.ErrorOption) {
 			if len(errs) == maxErrors {
-				stop(gqlerror.Errorf("there are more errors than these: validation ended"))
+				stop(&gqlerror.Error{Message: apierror.ManyErrors.Message})
 			}
 			err := &gqlerror.Error{Rule: rule.Name}
 			for _, o := range options {

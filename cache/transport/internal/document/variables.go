@@ -13,6 +13,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/errcode"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+
+	"fieldcache/cache/apierror"
 )
 
 // BeyondInt is what graphql-js says of an integer that an Int cannot hold.
@@ -196,7 +198,7 @@ func (c *coercer) outOfRange(v any) *gqlerror.Error {
 		}}
 		walk.operation(c.op)
 	}
-	err.Extensions = map[string]any{"code": codeBadInput, "field": field}
+	err.Extensions = map[string]any{"code": apierror.BadInput.Code, "field": field}
 	return err
 }
 
