@@ -49,8 +49,8 @@ func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
 func TestCommandEvict(t *testing.T) {
 	t.Parallel()
 	var cache evictions
-	p := startAs(t, func(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (*serve.Gateway, error) {
-		gw, err := fake(echo())(ctx, cfg, d, metrics, log)
+	p := startAs(t, func(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger) (*serve.Gateway, error) {
+		gw, err := fake(echo())(ctx, cfg, d, metrics, traces, log)
 		gw.Evictor = &cache
 		return gw, err
 	})

@@ -55,7 +55,7 @@ func main() {
 // server holds what serve needs from the process.
 type server struct {
 	environ []string // "NAME=value", for OpenTelemetry's variables
-	build   func(context.Context, config.Config, *db.DB, prometheus.Registerer, *slog.Logger) (*serve.Gateway, error)
+	build   func(context.Context, config.Config, *db.DB, prometheus.Registerer, *serve.Traces, *slog.Logger) (*serve.Gateway, error)
 	limit   func(memoryBytes int64) // sets the memory limit of the process
 }
 
@@ -94,10 +94,13 @@ func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) 
 	if err := cli.PrepareDatabase(ctx, cfg, d, log); err != nil {
 		return err
 	}
+	if traces != nil {
+		d.Trace(traces.Trace)
+	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewBuildInfoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), collectors.NewDBStatsCollector(d.Bun().DB, "primary"))
-	gw, err := s.build(life, cfg, d, metrics, log)
+	gw, err := s.build(life, cfg, d, metrics, traces, log)
 	if err != nil {
 		return err
 	}
@@ -117,7 +120,7 @@ func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation,
 // newGateway connects the cache, the loaders and the resolvers to the handler of /graphql.
 //
 // Each block that begins with "Optional" may be deleted: the gateway still works, and does more work.
-func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, log *slog.Logger) (gw *serve.Gateway, err error) {
+func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger) (gw *serve.Gateway, err error) {
 	var opened closers
 	defer func() {
 		if err != nil {
@@ -157,6 +160,9 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Shadow: shadow, Log: log,
 		Reconnect: func() { d.Reconnect(); aside.Reconnect() },
 	}
+	if traces != nil {
+		engine.Trace = traces.Trace
+	}
 	front := transport.Options{
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, MaxTokens: cfg.MaxTokens, Timeout: cfg.RequestTimeout,
 		HideSchema: !cfg.Introspection, Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
@@ -188,11 +194,15 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 
 	// Optional: Redis, the tier that gateways share.
 	if len(cfg.RedisURL) > 0 {
-		shared, err := redisstore.New(redisstore.Options{
+		o := redisstore.Options{
 			URLs: cfg.RedisURL, SentinelMaster: cfg.RedisSentinelMaster,
 			Username: cfg.RedisUsername, Password: cfg.RedisPassword,
 			Prefix: cfg.RedisPrefix, Timeout: cfg.RedisTimeout, PoolSize: cfg.RedisMaxConns, Log: log,
-		})
+		}
+		if traces != nil {
+			o.Instrument = traces.Redis
+		}
+		shared, err := redisstore.New(o)
 		if err != nil {
 			return nil, errors.Join(err, tiers.close())
 		}
@@ -205,6 +215,11 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		return nil, errors.Join(err, tiers.close())
 	}
 	opened.add(c.Close) // which closes its tiers
+
+	// Optional: traces.
+	if traces != nil {
+		extensions = append(extensions, traces.Operations())
+	}
 
 	// Optional: whole responses, as bytes.
 	if cfg.AnswerCache {

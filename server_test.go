@@ -88,11 +88,11 @@ type program struct {
 }
 
 // builder is what makes the gateway of a program.
-type builder = func(context.Context, config.Config, *db.DB, prometheus.Registerer, *slog.Logger) (*serve.Gateway, error)
+type builder = func(context.Context, config.Config, *db.DB, prometheus.Registerer, *serve.Traces, *slog.Logger) (*serve.Gateway, error)
 
 // fake makes a gateway that answers as graphql does.
 func fake(graphql http.Handler) builder {
-	return func(_ context.Context, _ config.Config, d *db.DB, _ prometheus.Registerer, _ *slog.Logger) (*serve.Gateway, error) {
+	return func(_ context.Context, _ config.Config, d *db.DB, _ prometheus.Registerer, _ *serve.Traces, _ *slog.Logger) (*serve.Gateway, error) {
 		if graphql == nil {
 			return nil, errors.New("this test serves nothing")
 		}

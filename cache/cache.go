@@ -54,6 +54,8 @@ type Options struct {
 	// Reconnect is called where the database turns out to be another one than connections were made to, or
 	// one that must not be trusted: it should close them, once they are idle. It must not block. May be nil.
 	Reconnect func()
+	// Trace traces round trips to the shared tier and calls of sources. Nil: nobody does.
+	Trace Trace
 	// Log hears about faults, once a change of state. Default: slog.Default().
 	Log *slog.Logger
 }
@@ -70,6 +72,7 @@ type Cache struct {
 	auditEvery   int
 	shadow       func(coordinate string) bool
 	reconnect    func()
+	trace        Trace
 	log          *slog.Logger
 
 	breaker  breaker
@@ -134,7 +137,7 @@ func New(o Options) (*Cache, error) {
 	ctx, stop := context.WithCancel(Unwatched(context.Background()))
 	c := &Cache{
 		memory: o.Memory, shared: o.Shared, outbox: o.Outbox, watch: o.Watch,
-		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, reconnect: o.Reconnect, log: o.Log,
+		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, reconnect: o.Reconnect, trace: o.Trace, log: o.Log,
 		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		judges: make(chan struct{}, maxJudged),

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
@@ -20,7 +21,9 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		return rest, false
 	}
 	g.asked.Store(true)
-	entries, err := c.getOrBegin(g.ctx, ask)
+	ctx, end := c.begin(g.ctx, lookSpan, ask)
+	entries, err := c.getOrBegin(ctx, ask)
+	end(err, slog.Int("cache.found", found(entries)))
 	if err != nil {
 		return fs, false
 	}
@@ -75,6 +78,16 @@ func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, 
 		return err
 	})
 	return entries, err
+}
+
+// found is how many of the entries are there.
+func found(entries []*Entry) (n int) {
+	for _, e := range entries {
+		if e != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // getOrBegin asks the shared tier for what flights are about, and for tickets at once where most of it is likely

@@ -289,7 +289,9 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	polled := c.floors.polled.Load()
 	a := loaded{started: time.Now(), numberless: c.numberless.Load()}
 	var err error
-	a.values, a.seen, err = askSource(ctx, source, requests)
+	traced, end := c.begin(ctx, loadSpan, fs)
+	a.values, a.seen, err = askSource(traced, source, requests)
+	end(err)
 	if deps.isRead() {
 		// What came from a cache is as new as what was polled, not as what the source's statements saw.
 		a.made, a.seen = deps.Made(), Snapshot{}

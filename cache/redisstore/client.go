@@ -36,6 +36,8 @@ type Options struct {
 	Timeout time.Duration
 	// PoolSize bounds the connections to each server. Default: 10 for each processor.
 	PoolSize int
+	// Instrument is called with the client before its first command, to add hooks for traces or metrics. May be nil.
+	Instrument func(redis.UniversalClient) error
 	// Log hears about faults. Default: slog.Default().
 	Log *slog.Logger
 }

@@ -71,8 +71,14 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("redisstore: %w", err)
 	}
+	client := connect(u)
+	if o.Instrument != nil {
+		if err := o.Instrument(client); err != nil {
+			return nil, errors.Join(fmt.Errorf("redisstore: instrument the client: %w", err), client.Close())
+		}
+	}
 	return &Store{
-		client: connect(u), cluster: u.IsClusterMode, primary: u.MasterName,
+		client: client, cluster: u.IsClusterMode, primary: u.MasterName,
 		timeout: o.Timeout, prefix: o.Prefix,
 		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log,
 		channel: fmt.Sprintf("%sevictions:%d", o.Prefix, u.DB),

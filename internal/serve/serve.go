@@ -155,17 +155,17 @@ func Handler(ctx context.Context, o Options) http.Handler {
 	return fast
 }
 
-// public returns the handler of the public port, and the fast path in front of it; nil if there are no cached responses, or traces are sent.
+// public returns the handler of the public port, and the fast path in front of it; nil if there are no cached responses.
 func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
 	allowed, seconds := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newRequestMetric(o.Metrics)
 	auth := newAuthenticator(ctx, o.Config, o.Log)
 	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway), auth.wrap(o.desk()))
 	next = o.Traces.wrap(withRequestLog(o.Log, seconds, allowed.wrap(o.Log, routes)))
-	if o.Gateway.ServeCached == nil || o.Traces != nil {
+	if o.Gateway.ServeCached == nil {
 		return next, nil
 	}
 	return next, fastpath.New(fastpath.Options{
-		Serve: cachedOnly(o.Log, seconds, allowed.cached(o.Gateway.ServeCached)), Next: next,
+		Serve: o.Traces.unsampled(cachedOnly(o.Log, seconds, allowed.cached(o.Gateway.ServeCached))), Next: next,
 		IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 	})
 }

@@ -1,0 +1,42 @@
+package cache
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+)
+
+// Trace begins a span of a trace: what is done with the context that it returns is a part of it. end ends it, once, with its error
+// and what is known only then. Both may be called concurrently.
+type Trace func(ctx context.Context, name string, about ...slog.Attr) (_ context.Context, end func(err error, about ...slog.Attr))
+
+// The names of spans.
+const (
+	lookSpan = "cache look-up" // one round trip to the shared tier
+	loadSpan = "cache load"    // one call of a source
+)
+
+// begin begins a span about flights, if anybody traces.
+func (c *Cache) begin(ctx context.Context, name string, fs []*flight) (_ context.Context, end func(error, ...slog.Attr)) {
+	if c.trace == nil {
+		return ctx, func(error, ...slog.Attr) {}
+	}
+	return c.trace(ctx, name, slog.String("cache.kind", kindOf(fs[0].Key)), slog.Int("cache.keys", len(fs)))
+}
+
+// kindOf returns what a key is of without saying of which one: user of user:42, product:price of {product:7}:price.
+func kindOf(key Key) string {
+	object, part, isPart := strings.Cut(strings.TrimPrefix(string(key), "{"), "}")
+	kind, _, _ := strings.Cut(object, ":")
+	if !isPart {
+		return kind
+	}
+	part, _, _ = strings.Cut(strings.TrimPrefix(part, ":"), ":")
+	for i, r := range part {
+		if strings.ContainsRune("(=[#@.", r) {
+			part = part[:i]
+			break
+		}
+	}
+	return kind + ":" + part
+}

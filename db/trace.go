@@ -1,0 +1,39 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+
+	"github.com/uptrace/bun"
+
+	"fieldcache/cache"
+)
+
+// Trace has each statement from now on traced: its kind, and not its text, which may hold values. It is called before the first
+// statement of a request.
+func (d *DB) Trace(trace cache.Trace) { d.bun.AddQueryHook(tracing{trace}) }
+
+type tracing struct{ trace cache.Trace }
+
+type endKey struct{}
+
+// BeforeQuery implements [bun.QueryHook].
+func (t tracing) BeforeQuery(ctx context.Context, e *bun.QueryEvent) context.Context {
+	ctx, end := t.trace(ctx, "SQL "+e.Operation(), slog.String("db.operation.name", e.Operation()))
+	return context.WithValue(ctx, endKey{}, end)
+}
+
+// AfterQuery implements [bun.QueryHook].
+func (t tracing) AfterQuery(ctx context.Context, e *bun.QueryEvent) {
+	end, ok := ctx.Value(endKey{}).(func(error, ...slog.Attr))
+	if !ok {
+		return
+	}
+	err := e.Err
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	end(err)
+}

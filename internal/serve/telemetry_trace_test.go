@@ -1,0 +1,108 @@
+package serve
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+)
+
+func traced(t *testing.T, sampler, arg string) (*Traces, *tracetest.InMemoryExporter) {
+	t.Helper()
+	s, err := newSampler(sampler, arg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter := tracetest.NewInMemoryExporter()
+	traces := newTraces(s, trace.WithSyncer(exporter))
+	return traces, exporter
+}
+
+// What is done for a request is a part of its caller's trace; what is done for nobody is not traced.
+func TestSpansAreOfTheCallersTrace(t *testing.T) {
+	t.Parallel()
+	traces, exporter := traced(t, "", "")
+	h := traces.wrap(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx, end := traces.Trace(r.Context(), "cache look-up", slog.String("cache.kind", "user"), slog.Int("cache.keys", 3))
+		_, inner := traces.Trace(ctx, "SQL SELECT")
+		inner(errors.New("no"))
+		end(nil, slog.Int("cache.found", 2))
+	}))
+	_, end := traces.Trace(t.Context(), "a poll")
+	end(nil)
+	r := httptest.NewRequest(http.MethodPost, "/graphql", nil)
+	r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+
+	var names []string
+	for _, s := range exporter.GetSpans() {
+		names = append(names, s.Name)
+		if got := s.SpanContext.TraceID().String(); got != "0af7651916cd43dd8448eb211c80319c" {
+			t.Errorf("%s is of trace %s", s.Name, got)
+		}
+		if s.Name == "cache look-up" {
+			if got := fmt.Sprint(s.Attributes); !strings.Contains(got, "cache.kind") || !strings.Contains(got, "cache.found") {
+				t.Errorf("its attributes are %s", got)
+			}
+		}
+	}
+	if got := fmt.Sprint(names); got != "[SQL SELECT cache look-up POST]" {
+		t.Errorf("the spans are %s", got)
+	}
+}
+
+// Requests that are not traced take the fast path; how many are traced is as it was asked for, whoever answers them.
+func TestUnsampledRequestsTakeTheFastPath(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sampler, arg, parent string
+		hits                 bool // whether the fast path could answer
+		fast, traced         [2]int
+	}{
+		"always":                    {"", "", "", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"never":                     {"always_off", "", "", true, [2]int{1000, 1000}, [2]int{0, 0}},
+		"a tenth":                   {"parentbased_traceidratio", "0.1", "", true, [2]int{850, 950}, [2]int{50, 150}},
+		"a tenth of misses":         {"traceidratio", "0.1", "", false, [2]int{0, 0}, [2]int{50, 150}},
+		"a caller's trace":          {"parentbased_traceidratio", "0", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"a caller who does not":     {"parentbased_always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{1000, 1000}, [2]int{0, 0}},
+		"one who is not asked":      {"always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"what is no caller's trace": {"always_off", "", "nonsense", true, [2]int{1000, 1000}, [2]int{0, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			traces, exporter := traced(t, c.sampler, c.arg)
+			serve := traces.unsampled(func(http.ResponseWriter, *http.Request) bool { return c.hits })
+			next := traces.wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			fast := 0
+			for range 1000 {
+				r := httptest.NewRequest(http.MethodPost, "/graphql", nil)
+				if c.parent != "" {
+					r.Header.Set("Traceparent", c.parent)
+				}
+				if serve(httptest.NewRecorder(), r) {
+					fast++
+				} else {
+					next.ServeHTTP(httptest.NewRecorder(), r)
+				}
+			}
+			if n := len(exporter.GetSpans()); fast < c.fast[0] || fast > c.fast[1] || n < c.traced[0] || n > c.traced[1] {
+				t.Errorf("of 1000 requests %d take the fast path and %d are traced, want %v and %v", fast, n, c.fast, c.traced)
+			}
+		})
+	}
+}
+
+func TestSamplersAreChecked(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][2]string{{"sometimes", ""}, {"traceidratio", "2"}, {"traceidratio", "half"}, {"parentbased_traceidratio", "NaN"}, {"jaeger_remote", ""}} {
+		if _, err := newSampler(c[0], c[1]); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER") {
+			t.Errorf("%v: %v", c, err)
+		}
+	}
+}
