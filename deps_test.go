@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"fieldcache/cache":           {},
 	"fieldcache/cache/answers":   {"fieldcache/cache"},
 	"fieldcache/cache/apierror":  {},
-	"fieldcache/cache/gqlcache": {"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/outbox", "fieldcache/cache/policy",
+	"fieldcache/cache/gqlcache": {"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/memstore", "fieldcache/cache/redisstore", "fieldcache/cache/outbox", "fieldcache/cache/policy",
 		"fieldcache/cache/transport", "fieldcache/cache/internal/operation", "fieldcache/cache/gqlcache/internal/gotype"},
 	"fieldcache/cache/transport": {"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/apierror", "fieldcache/cache/policy",
 		"fieldcache/cache/internal/operation", "fieldcache/cache/transport/internal/document"},

@@ -49,6 +49,7 @@ type Fields struct {
 	fields map[string]map[string]*cachedField
 	source *fieldSource
 	count  *FieldCount // nil where FieldsOptions.Batch is given
+	strict bool        // what a resolver reads past the field cache keeps a whole response from being stored
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -229,6 +230,9 @@ func (f *Fields) intercept(ctx context.Context, next graphql.OperationHandler) g
 		}
 		c := f.fields[fc.Object][fc.Field.Name]
 		if c == nil || c.passes.Load() {
+			if f.strict && c == nil && fc.IsResolver {
+				cache.DepsOf(ctx).Distrust("a field of it is not cached")
+			}
 			return around(ctx, resolve)
 		}
 		if c.barred.Load() {
@@ -245,7 +249,9 @@ func (f *Fields) intercept(ctx context.Context, next graphql.OperationHandler) g
 func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
 	v, err := around(ctx, resolve)
 	ev := f.evicted(ctx, fc, v, err)
-	if !ev.Empty() {
+	if later, ok := ctx.Value(laterKey{}).(*laterEvictions); ok {
+		later.add(ev)
+	} else if !ev.Empty() {
 		if _, err := f.o.Cache.EvictByHand(ctx, ev); err != nil {
 			f.o.Log.WarnContext(ctx, "what a mutation made untrue is evicted late", "field", fc.Field.Name, "error", err)
 		}
@@ -294,7 +300,7 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldContext, resolve graphql.Resolver) (any, error) {
 	run, _ := ctx.Value(fieldRunKey{}).(*fieldRun)
 	if run == nil {
-		return resolve(ctx)
+		return f.pass(ctx, resolve)
 	}
 	var parent any
 	if fc.Parent != nil {
@@ -304,11 +310,11 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	key, ok := c.keys.append(buffer[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
 	if !ok {
 		c.tell(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
-		return resolve(ctx)
+		return f.pass(ctx, resolve)
 	}
 	if c.private {
 		if run.viewer == "" {
-			return resolve(ctx) // whoever it is, others without a name are not the same
+			return f.pass(ctx, resolve) // whoever it is, others without a name are not the same
 		}
 		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
@@ -340,7 +346,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		request.Tags, ok = c.appendTags(nil, parent, fc.Args, run.viewer)
 	}
 	if !ok {
-		return resolve(ctx)
+		return f.pass(ctx, resolve)
 	}
 	request.Source, request.Arg = f.source, call
 	results, err := run.batch.Load(ctx, []cache.Request{request})
@@ -356,6 +362,14 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		return nil, err
 	}
 	return unbox(ctx, results[0].Value), nil
+}
+
+// pass resolves a field that has no key, or none for who asks.
+func (f *Fields) pass(ctx context.Context, resolve graphql.Resolver) (any, error) {
+	if f.strict {
+		cache.DepsOf(ctx).Distrust("a field of it is not cached")
+	}
+	return resolve(ctx)
 }
 
 // unbox is the value in a box, as gqlgen's marshalers take it.

@@ -1,6 +1,3 @@
-// Package gqlcache has the extensions by which gqlgen caches: [Fields] caches the values of fields, [Hints] finds out
-// how long an answer may be kept, [Roots] keeps root fields as bytes, and [FieldCount] tells loaders when a batch is
-// complete. Whole answers are the business of package transport.
 package gqlcache
 
 import (

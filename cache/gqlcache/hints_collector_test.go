@@ -9,13 +9,13 @@ import (
 
 // Go types of values behind a union.
 type (
-	Open     struct{}
+	Free     struct{}
 	Mine     struct{}
 	Foreign  struct{} // of no type that the schema knows
 	anything interface{ isAny() }
 )
 
-func (*Open) isAny()   {}
+func (*Free) isAny()   {}
 func (Mine) isAny()    {}
 func (Foreign) isAny() {}
 
@@ -26,8 +26,8 @@ func TestGoTypesAreObjectTypes(t *testing.T) {
 		directive @cacheControl(maxAge: Int, scope: CacheControlScope) on FIELD_DEFINITION | OBJECT | UNION
 		enum CacheControlScope { PUBLIC PRIVATE }
 		type Query { any: [Any] @cacheControl(maxAge: 60) }
-		union Any = Open | Mine
-		type Open { x: Int }
+		union Any = Free | Mine
+		type Free { x: Int }
 		type Mine @cacheControl(maxAge: 30, scope: PRIVATE) { x: Int }
 	`)
 	for name, c := range map[string]struct {
@@ -35,12 +35,12 @@ func TestGoTypesAreObjectTypes(t *testing.T) {
 		want  string
 	}{
 		"nothing":             {nil, noBound},
-		"a nil pointer":       {(*Open)(nil), noBound},
-		"a pointer":           {&Open{}, noBound},
+		"a nil pointer":       {(*Free)(nil), noBound},
+		"a pointer":           {&Free{}, noBound},
 		"a value":             {Mine{}, "max-age=30, private"},
 		"an empty list":       {[]anything{}, noBound},
-		"a list of nothing":   {[]anything{nil, (*Open)(nil)}, noBound},
-		"a list":              {[]anything{&Open{}, Mine{}}, "max-age=30, private"},
+		"a list of nothing":   {[]anything{nil, (*Free)(nil)}, noBound},
+		"a list":              {[]anything{&Free{}, Mine{}}, "max-age=30, private"},
 		"a list of lists":     {[][]*Mine{nil, {nil}, {{}}}, "max-age=30, private"},
 		"a pointer to a list": {&[]anything{Mine{}}, "max-age=30, private"},
 		"an unknown type":     {Foreign{}, "max-age=30, private"},

@@ -105,3 +105,9 @@ func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok
 	a, _ := ctx.Value(askerKey{}).(asker)
 	return a.question(q), ctx.Value(unkeptKey{}) == nil
 }
+
+// CheckIdentityHeaders returns what is wrong with names for IdentityHeaders.
+func CheckIdentityHeaders(names []string) error {
+	_, err := (&Options{IdentityHeaders: names}).check()
+	return err
+}

@@ -1,0 +1,201 @@
+package gqlcache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/policy"
+	"fieldcache/cache/transport"
+)
+
+// Directives is the SDL of the directives that this package reads, for a schema that has none of them. The file
+// directives.graphqls beside it, which gqlgen.yml can list, holds the same. None of them needs code: say
+// skip_runtime: true of each under directives in gqlgen.yml.
+const Directives = policy.Directives
+
+// Gateway caches what a gqlgen schema answers. It is made by [Open], and safe for concurrent use.
+type Gateway struct {
+	o       Options
+	plan    *FieldPlan
+	cache   *cache.Cache
+	answers *answers.Store
+	hints   *Hints
+	fields  *Fields
+
+	closes []func() error // the newest part last
+	once   sync.Once
+	closed error
+}
+
+var _ interface {
+	graphql.HandlerExtension
+	graphql.OperationInterceptor
+	graphql.ResponseInterceptor
+} = (*Gateway)(nil)
+
+// ExtensionName implements gqlgen's extension.
+func (*Gateway) ExtensionName() string { return "fieldcache" }
+
+// Validate implements gqlgen's extension: it refuses another schema than the one that was opened.
+func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
+	if es.Schema() != g.plan.schema {
+		return errors.New("gqlcache: this Gateway was opened for another schema: give Open the schema that the server has")
+	}
+	return errors.Join(g.hints.Validate(es), g.fields.Validate(es))
+}
+
+type gatewayKey struct{}
+
+// laterKey is where a mutation's context has what it evicts once it is committed.
+type laterKey struct{}
+
+type laterEvictions struct {
+	mu sync.Mutex
+	ev cache.Eviction
+}
+
+func (l *laterEvictions) add(ev cache.Eviction) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ev.Add(ev)
+}
+
+// take returns what was added, once.
+func (l *laterEvictions) take() cache.Eviction {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ev := l.ev
+	l.ev = cache.Eviction{}
+	return ev
+}
+
+// InterceptOperation implements gqlgen's extension. The handler that it returns is called by gqlgen around all response
+// interceptors, whichever extension was used first: what a mutation wrote is evicted behind a transaction that one of them
+// commits.
+func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	oc := graphql.GetOperationContext(ctx)
+	if first, _ := ctx.Value(gatewayKey{}).(*Gateway); first != nil {
+		g.o.Log.ErrorContext(ctx, "a server uses two Gateways: only the first one caches")
+		return next(ctx)
+	}
+	ctx = context.WithValue(ctx, gatewayKey{}, g)
+	if oc.Operation == nil || oc.Operation.Operation == ast.Subscription {
+		return next(ctx)
+	}
+	mutates := oc.Operation.Operation == ast.Mutation
+	later := &laterEvictions{}
+	if mutates {
+		// Its fields may see what is not committed, and must see what they wrote themselves.
+		ctx = context.WithValue(cache.Unkept(cache.Fresh(ctx)), laterKey{}, later)
+	}
+	responses := g.hints.InterceptOperation(ctx, func(ctx context.Context) graphql.ResponseHandler {
+		return g.fields.InterceptOperation(ctx, next)
+	})
+	return func(ctx context.Context) *graphql.Response {
+		r := responses(ctx)
+		if mutates {
+			g.evictLater(ctx, later)
+			g.catchUp(ctx)
+		}
+		if r != nil {
+			executed := transport.Executed{Mutation: mutates, Viewer: g.viewer(ctx)}
+			if len(r.Extensions) == 0 && len(r.Errors) == 0 {
+				executed.Overall = policy.OverallOf(ctx)
+			}
+			transport.Tell(ctx, executed)
+		}
+		return r
+	}
+}
+
+// InterceptResponse implements gqlgen's extension.
+func (g *Gateway) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if ctx.Value(gatewayKey{}) != any(g) {
+		return next(ctx)
+	}
+	return g.hints.InterceptResponse(ctx, func(ctx context.Context) *graphql.Response {
+		return g.fields.InterceptResponse(ctx, next)
+	})
+}
+
+func (g *Gateway) viewer(ctx context.Context) string {
+	if g.o.Viewer == nil {
+		return ""
+	}
+	return g.o.Viewer(ctx)
+}
+
+// evictLater evicts what the directives of a mutation name.
+func (g *Gateway) evictLater(ctx context.Context, later *laterEvictions) {
+	if ev := later.take(); !ev.Empty() {
+		if err := g.Evict(context.WithoutCancel(ctx), ev); err != nil {
+			g.o.Log.WarnContext(ctx, "what a mutation made untrue is evicted late", "error", err)
+		}
+	}
+}
+
+// catchUp evicts what was committed until now.
+func (g *Gateway) catchUp(ctx context.Context) {
+	if err := g.cache.CatchUp(ctx); err != nil {
+		g.o.Log.WarnContext(ctx, "what a mutation wrote is evicted late", "error", err)
+	}
+}
+
+// Handler returns a handler that stands before the project's own gqlgen server: it answers with an ETag and the headers
+// that say how long a response may be cached, and what was asked before from memory. What is not GraphQL over HTTP
+// (websockets, server-sent events, uploads, a playground's page) goes to next as it came. The server behind next is to
+// Use the Gateway; middleware that finds out who asks may stand before the handler or behind it, and one that sets
+// headers of its own, such as CORS, before it: a response with further headers is not stored.
+func (g *Gateway) Handler(next http.Handler) http.Handler {
+	front, err := transport.NewFront(next, transport.FrontOptions{
+		Answers: g.answers, Viewer: g.o.Viewer, IdentityHeaders: g.o.IdentityHeaders, Watch: g.cache.Watch(), Log: g.o.Log,
+		Written: g.catchUp,
+	})
+	if err != nil {
+		panic(fmt.Sprintf("gqlcache: Handler: %v", err)) // only next can be wrong: Open checked the options
+	}
+	return front
+}
+
+// Evict evicts what became untrue without a write to the database, in this process and, by the outbox and Redis, in all
+// others. It is for services of others, jobs and files: writes to tables are seen anyway. An error says that it may
+// take until the next poll, or that it is lost where there is no database. [cache.Named] and [cache.Type] name tags.
+func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
+	_, err := g.cache.EvictByHand(ctx, ev)
+	return err
+}
+
+// Warnings tells of every age in the schema that has no effect, with its coordinate and the reason.
+func (g *Gateway) Warnings() []string { return g.plan.Warnings() }
+
+// Close stops following the database and closes what [Open] opened; not the database. It waits for loads that are under
+// way. The server must not serve any longer. Later calls return what the first one did.
+func (g *Gateway) Close() error {
+	g.once.Do(func() {
+		var errs []error
+		for i := len(g.closes) - 1; i >= 0; i-- {
+			errs = append(errs, g.closes[i]())
+		}
+		g.closed = errors.Join(errs...)
+	})
+	return g.closed
+}
+
+func (g *Gateway) closing(close func() error) { g.closes = append(g.closes, close) }
+
+// orDefault returns the logger that was given, or the default one.
+func orDefault(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.Default()
+	}
+	return log
+}

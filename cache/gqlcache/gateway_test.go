@@ -1,0 +1,473 @@
+package gqlcache_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
+	"github.com/99designs/gqlgen/graphql/handler/lru"
+	"github.com/99designs/gqlgen/graphql/handler/transport"
+	"github.com/coder/websocket"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vektah/gqlparser/v2/ast"
+	_ "modernc.org/sqlite"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/internal/testservers"
+	"fieldcache/internal/tracker"
+)
+
+// adopter is a project with a gqlgen server of its own that uses a Gateway, and the same without one.
+type adopter struct {
+	*trackerSite
+	gateway *gqlcache.Gateway
+	url     string // of the server with the Gateway
+	plain   string // of the one without
+	runs    atomic.Int64
+}
+
+// transactions commits a transaction around each mutation, as entgql does.
+type transactions struct {
+	db   *sql.DB
+	fail atomic.Bool
+}
+
+func (*transactions) ExtensionName() string                   { return "Transactions" }
+func (*transactions) Validate(graphql.ExecutableSchema) error { return nil }
+func (t *transactions) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if graphql.GetOperationContext(ctx).Operation.Operation != ast.Mutation {
+		return next(ctx)
+	}
+	tx, err := t.db.BeginTx(ctx, nil)
+	if err != nil {
+		return graphql.ErrorResponse(ctx, "begin: %v", err)
+	}
+	r := next(context.WithValue(ctx, txKey{}, tx))
+	if t.fail.Load() {
+		_ = tx.Rollback()
+		return r
+	}
+	if err := tx.Commit(); err != nil {
+		return graphql.ErrorResponse(ctx, "commit: %v", err)
+	}
+	return r
+}
+
+type txKey struct{}
+
+// txMutations writes by the operation's transaction.
+type txMutations struct{ tracker.MutationResolver }
+
+func (m txMutations) SetTitle(ctx context.Context, id, title string) (*tracker.Issue, error) {
+	tx, ok := ctx.Value(txKey{}).(*sql.Tx)
+	if !ok {
+		return m.MutationResolver.SetTitle(ctx, id, title)
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE issues SET title = $1 WHERE id = $2", title, id)
+	return &tracker.Issue{ID: id, Title: title, State: tracker.IssueStateOpen}, err
+}
+
+type txRoot struct{ *tracker.Resolver }
+
+func (r txRoot) Mutation() tracker.MutationResolver { return txMutations{r.Resolver.Mutation()} }
+
+// adopt puts a Gateway into a project: use says which extensions its server uses, in which order.
+func adopt(t *testing.T, redis string, use func(*adopter) []graphql.HandlerExtension) *adopter {
+	t.Helper()
+	url := testservers.Postgres(t)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdlib.OpenDB(*config)
+	a := &adopter{trackerSite: &trackerSite{t: t, db: db, log: &syncBuffer{}}}
+	t.Cleanup(a.close)
+	a.closing(db.Close)
+	a.exec(tracker.Tables)
+	a.seed()
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: txRoot{&tracker.Resolver{DB: db}}})
+	o := gqlcache.Options{
+		Database: db, Viewer: tracker.ViewerOf, Log: slog.New(slog.NewTextHandler(a.log, nil)), Metrics: prometheus.NewRegistry(),
+	}
+	if redis != "" {
+		o.Redis = []string{redis}
+	}
+	if a.gateway, err = gqlcache.Open(t.Context(), schema, o); err != nil {
+		t.Fatal(err)
+	}
+	a.closing(a.gateway.Close)
+	extensions := []graphql.HandlerExtension{a.gateway}
+	if use != nil {
+		extensions = use(a)
+	}
+	server := newServer(schema, extensions...)
+	server.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+		a.runs.Add(1)
+		return next(ctx)
+	})
+	// Who asks is found out behind the Gateway's handler: it stands before everything.
+	a.url = listen(t, signedIn(a.gateway.Handler(server)))
+	a.trackerSite.plain = nil
+	a.plain = listen(t, signedIn(newServer(tracker.NewExecutableSchema(tracker.Config{Resolvers: txRoot{&tracker.Resolver{DB: db}}}))))
+	return a
+}
+
+// newServer is a server as projects have them.
+func newServer(schema graphql.ExecutableSchema, extensions ...graphql.HandlerExtension) *handler.Server {
+	server := handler.New(schema)
+	server.AddTransport(transport.Websocket{})
+	server.AddTransport(transport.SSE{})
+	server.AddTransport(transport.MultipartForm{})
+	server.AddTransport(transport.GET{})
+	server.AddTransport(transport.POST{})
+	server.Use(extension.Introspection{})
+	server.Use(extension.AutomaticPersistedQuery{Cache: lru.New[string](100)})
+	server.Use(extension.FixedComplexityLimit(1000))
+	for _, e := range extensions {
+		server.Use(e)
+	}
+	return server
+}
+
+// signedIn is the project's own authentication.
+func signedIn(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		viewer := r.Header.Get("Authorization")
+		next.ServeHTTP(w, r.WithContext(tracker.WithViewer(r.Context(), viewer)))
+	})
+}
+
+func listen(t *testing.T, h http.Handler) string {
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// post sends a query. Headers are "Name: value".
+func post(t testing.TB, url, query string, headers ...string) (body string, header http.Header) {
+	t.Helper()
+	text, err := json.Marshal(map[string]string{"query": query})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return send(t, http.MethodPost, url, string(text), append([]string{"Content-Type: application/json"}, headers...)...)
+}
+
+func send(t testing.TB, method, url, body string, headers ...string) (string, http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Add(name, value)
+	}
+	w, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Body.Close()
+	answer, err := io.ReadAll(w.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Header.Set("Status", w.Status)
+	return string(answer), w.Header
+}
+
+var titleOf = fmt.Sprintf(`{issue(id:%q){title}}`, bug)
+
+// Whole responses are answered from memory with headers and an ETag, until a write by whomever.
+func TestGatewayAnswersWhole(t *testing.T) {
+	a := adopt(t, testservers.Redis(t), nil)
+	want, _ := post(t, a.plain, titleOf)
+	hit := func() bool {
+		body, header := post(t, a.url, titleOf)
+		if body != want {
+			t.Fatalf("%s, want %s", body, want)
+		}
+		return strings.Contains(header.Get("Cache-Status"), "hit")
+	}
+	a.eventually("the response is not cached", hit)
+	runs := a.runs.Load()
+	_, header := post(t, a.url, titleOf)
+	if a.runs.Load() != runs || !strings.Contains(header.Get("Cache-Control"), "public") || header.Get("Age") == "" || header.Get("Etag") == "" {
+		t.Errorf("executed %d times; %v", a.runs.Load()-runs, header)
+	}
+	get := a.url + "?query=" + strings.ReplaceAll(titleOf, `"`, "%22")
+	a.eventually("GET is not cached", func() bool {
+		_, header = send(t, http.MethodGet, get, "")
+		return strings.Contains(header.Get("Cache-Status"), "hit")
+	})
+	if body, header := send(t, http.MethodGet, get, "", "If-None-Match: "+header.Get("Etag")); body != "" || header.Get("Status") != "304 Not Modified" {
+		t.Errorf("%s: %s", header.Get("Status"), body)
+	}
+	if body, header := post(t, a.url, titleOf, "Cache-Control: no-cache"); body != want || a.runs.Load() == runs {
+		t.Errorf("no-cache: %s, %v", body, header)
+	}
+	a.exec("UPDATE issues SET title = 'By psql' WHERE id = $1", bug)
+	a.eventually("a write by psql is not seen", func() bool {
+		body, _ := post(t, a.url, titleOf)
+		return strings.Contains(body, "By psql")
+	})
+	// An error, a mutation and what nobody gave an age are not stored.
+	for _, q := range []string{`{issue{title}}`, `{__typename}`} {
+		if _, header := post(t, a.url, q); !strings.Contains(header.Get("Cache-Control"), "no-store") {
+			t.Errorf("%s: %v", q, header)
+		}
+	}
+}
+
+// After a mutation is answered nothing older is, whatever commits around it, in whichever order extensions are used,
+// and what was rolled back is not cached.
+func TestGatewayMutationsEvictWhenCommitted(t *testing.T) {
+	for name, use := range map[string]func(*adopter, *transactions) []graphql.HandlerExtension{
+		"without a transaction": func(a *adopter, _ *transactions) []graphql.HandlerExtension {
+			return []graphql.HandlerExtension{a.gateway}
+		},
+		"a transaction outside": func(a *adopter, tx *transactions) []graphql.HandlerExtension {
+			return []graphql.HandlerExtension{tx, a.gateway}
+		},
+		"a transaction in within": func(a *adopter, tx *transactions) []graphql.HandlerExtension {
+			return []graphql.HandlerExtension{a.gateway, tx}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tx := &transactions{}
+			a := adopt(t, "", func(a *adopter) []graphql.HandlerExtension { tx.db = a.db; return use(a, tx) })
+			for i := range 20 {
+				title := fmt.Sprintf("title %d", i)
+				post(t, a.url, titleOf)
+				post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title comments{body}}}`, bug, title))
+				if body, _ := post(t, a.url, titleOf); !strings.Contains(body, title) {
+					t.Fatalf("after the mutation to %q: %s", title, body)
+				}
+			}
+			if name == "without a transaction" {
+				return
+			}
+			tx.fail.Store(true)
+			want, _ := post(t, a.url, titleOf)
+			post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:"rolled back"){title commentCount author{handle}}}`, bug))
+			for range 3 {
+				if body, _ := post(t, a.url, titleOf); body != want {
+					t.Fatalf("after a rollback: %s", body)
+				}
+			}
+		})
+	}
+}
+
+// No viewer gets another's, and whoever carries an identity header gets nothing that was cached for nobody.
+func TestGatewayKeepsViewersApart(t *testing.T) {
+	a := adopt(t, "", nil)
+	queries := []string{`{me{handle secret}}`, fmt.Sprintf(`{issue(id:%q){title watched}}`, bug), `{account(handle:"ann"){secret}}`}
+	for range 4 {
+		for _, q := range queries {
+			for _, headers := range [][]string{nil, {"Authorization: " + ann}, {"Authorization: " + bob}, {"Cookie: session=1"}} {
+				want, _ := post(t, a.plain, q, headers...)
+				if body, header := post(t, a.url, q, headers...); body != want {
+					t.Errorf("%s by %v: %s, want %s", q, headers, body, want)
+				} else if strings.Contains(header.Get("Cache-Control"), "private") && !strings.Contains(strings.Join(header.Values("Vary"), ","), "Authorization") {
+					t.Errorf("a private response varies by %q", header.Values("Vary"))
+				}
+			}
+		}
+	}
+}
+
+// What is not GraphQL over HTTP reaches the server as it came.
+func TestGatewayPassesOn(t *testing.T) {
+	a := adopt(t, "", nil)
+	c, r, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(a.url, "http"), &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		t.Fatalf("a websocket: %v", err)
+	}
+	defer c.CloseNow()
+	if r.StatusCode != http.StatusSwitchingProtocols || c.Subprotocol() != "graphql-transport-ws" {
+		t.Errorf("a websocket: %s", r.Status)
+	}
+	text, err := json.Marshal(map[string]string{"query": titleOf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, header := send(t, http.MethodPost, a.url, string(text), "Accept: text/event-stream", "Content-Type: application/json")
+	if !strings.HasPrefix(header.Get("Content-Type"), "text/event-stream") || !strings.Contains(body, "event: complete") {
+		t.Errorf("server-sent events: %s %s", header.Get("Content-Type"), body)
+	}
+	var form bytes.Buffer
+	m := multipart.NewWriter(&form)
+	for name, value := range map[string]string{"operations": string(text), "map": "{}"} {
+		if err := m.WriteField(name, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	want, wantHeader := send(t, http.MethodPost, a.plain, form.String(), "Content-Type: "+m.FormDataContentType())
+	if got, header := send(t, http.MethodPost, a.url, form.String(), "Content-Type: "+m.FormDataContentType()); got != want || header.Get("Status") != wantHeader.Get("Status") {
+		t.Errorf("an upload: %s, want %s", got, want)
+	}
+	hash := `{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"0000000000000000000000000000000000000000000000000000000000000000"}}}`
+	for _, c := range []struct{ method, target, body, kind string }{
+		{http.MethodPost, "", hash, "application/json"},
+		{http.MethodPost, "", `{`, "application/json"},
+		{http.MethodPost, "", "query=x", "application/x-www-form-urlencoded"},
+		{http.MethodGet, "", "", ""},
+		{http.MethodGet, "?query=%7Bnone%7D", "", ""},
+		{http.MethodPut, "", "x", "text/plain"},
+		{http.MethodOptions, "", "", ""},
+	} {
+		want, wantHeader := send(t, c.method, a.plain+c.target, c.body, "Content-Type: "+c.kind)
+		got, header := send(t, c.method, a.url+c.target, c.body, "Content-Type: "+c.kind)
+		if got != want || header.Get("Status") != wantHeader.Get("Status") || header.Get("Content-Type") != wantHeader.Get("Content-Type") {
+			t.Errorf("%s %s: %s %s, want %s %s", c.method, c.target, header.Get("Status"), got, wantHeader.Get("Status"), want)
+		}
+	}
+}
+
+// Tags, mutations' directives and Evict work, with a database and without one.
+func TestGatewayEvictsByName(t *testing.T) {
+	a := adopt(t, "", nil)
+	bare, err := gqlcache.Open(t.Context(), tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: a.db}}), gqlcache.Options{Log: slog.New(slog.NewTextHandler(a.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.closing(bare.Close)
+	url := listen(t, bare.Handler(newServer(tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: a.db}}), bare)))
+	for name, site := range map[string]struct {
+		gateway *gqlcache.Gateway
+		url     string
+	}{"with a database": {a.gateway, a.url}, "without": {bare, url}} {
+		t.Run(name, func(t *testing.T) {
+			hit := func() bool {
+				_, header := post(t, site.url, `{grid(size:3)}`)
+				return strings.Contains(header.Get("Cache-Status"), "hit")
+			}
+			a.eventually("it is not cached", hit)
+			if err := site.gateway.Evict(t.Context(), cache.Eviction{Tags: []cache.Tag{cache.Named("grid")}}); err != nil {
+				t.Fatal(err)
+			}
+			if hit() {
+				t.Error("Evict did not evict")
+			}
+			a.eventually("it is not cached again", hit)
+			if body, _ := post(t, site.url, `mutation{redraw}`); !strings.Contains(body, "true") {
+				t.Fatal(body)
+			}
+			if hit() {
+				t.Error("the mutation did not evict")
+			}
+		})
+	}
+}
+
+// Bad input is told at once, and leaves nothing behind.
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	url := testservers.Postgres(t)
+	open := func(settings string) *sql.DB {
+		db, err := sql.Open("pgx", url+settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	db := open("")
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: db}})
+	if _, err := gqlcache.Open(t.Context(), nil, gqlcache.Options{}); err == nil || !strings.Contains(err.Error(), "needs a schema") {
+		t.Errorf("no schema: %v", err)
+	}
+	separator := "?"
+	if strings.Contains(url, "?") {
+		separator = "&"
+	}
+	lite, err := sql.Open("sqlite", "file:"+t.TempDir()+"/a.db?_pragma=query_only(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = lite.Close() })
+	tables := func() {
+		if _, err := db.ExecContext(t.Context(), tracker.Tables); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		before func()
+		o      gqlcache.Options
+		says   []string
+	}{
+		{"options", nil, gqlcache.Options{MemoryBytes: -1, Migrate: 7, RedisPrefix: "x", IdentityHeaders: []string{"a b"}},
+			[]string{"MemoryBytes", "Migrate", "RedisPrefix", "IdentityHeaders"}},
+		{"Redis", nil, gqlcache.Options{Redis: []string{"http://x"}}, []string{"Redis"}},
+		{"tables that are not there", nil, gqlcache.Options{Database: db}, []string{"Issue", "issues", "accounts"}},
+		{"a read-only database", tables, gqlcache.Options{Database: open(separator + "default_transaction_read_only=on")}, []string{"read-only"}},
+		{"a read-only file", nil, gqlcache.Options{Database: lite}, []string{"read-only"}},
+		{"an outbox that is not there", nil, gqlcache.Options{Database: db, Migrate: gqlcache.Verify}, []string{"cache_outbox", "missing"}},
+	} {
+		if c.before != nil {
+			c.before()
+		}
+		c.o.Log = slog.New(slog.DiscardHandler)
+		g, err := gqlcache.Open(t.Context(), schema, c.o)
+		if err == nil {
+			t.Errorf("%s: opened", c.name)
+			_ = g.Close()
+			continue
+		}
+		for _, text := range c.says {
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("%s: %v\ndoes not say %s", c.name, err, text)
+			}
+		}
+		var left int
+		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_class WHERE relname LIKE 'cache_%'").Scan(&left); err != nil || left != 0 {
+			t.Errorf("%s: left %d relations, %v", c.name, left, err)
+		}
+	}
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: db})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: db, Migrate: gqlcache.Verify})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(again.Close(), g.Close(), g.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// The file that gqlgen.yml can list is what the constant says.
+func TestDirectivesAreOneText(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("directives.graphqls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != gqlcache.Directives {
+		t.Error("directives.graphqls is not gqlcache.Directives")
+	}
+}

@@ -1,0 +1,271 @@
+package gqlcache
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/redisstore"
+	"fieldcache/cache/transport"
+)
+
+// Migration says what [Open] may do to the database.
+type Migration int
+
+const (
+	// Install creates and mends the outbox's tables and triggers.
+	Install Migration = iota
+	// Verify changes nothing: whatever is missing is an error that names all of it.
+	Verify
+)
+
+// Options say what a [Gateway] caches with. The zero value caches in memory, by ages and tags alone.
+type Options struct {
+	// Database is what the resolvers' tables are written to: PostgreSQL or SQLite, by any driver of database/sql. Its
+	// outbox is installed and followed, so that every write evicts, whoever makes it. It should be a pool that requests do
+	// not use up; it is not closed. Nil: ages, tags and mutations' directives alone.
+	Database *sql.DB
+	// Schema is the PostgreSQL schema of the outbox: applications that share a database each need one of their own.
+	// Default: where the search path finds an outbox, else the current schema.
+	Schema string
+	// Migrate says what may be done to Database. Default: Install.
+	Migrate Migration
+	// Redis are redis://, rediss:// or unix:// URLs; several are the seeds of a Cluster. None: memory alone.
+	Redis []string
+	// RedisPrefix goes in front of every key.
+	RedisPrefix string
+	// MemoryBytes bounds what is cached in memory. Default: 256 MiB.
+	MemoryBytes int64
+	// Viewer returns who asks, "" for nobody. It is called with the context of requests, before the project's own
+	// middleware has seen them if that stands behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
+	Viewer func(context.Context) string
+	// IdentityHeaders name every header that tells who asks. A request with one of them whose viewer is not known gets
+	// nothing that was cached for nobody, and private responses vary by them. Default: Authorization and Cookie.
+	IdentityHeaders []string
+	// Watch is what a driver or tracer reports the resolvers' statements to: what is made of a statement that no directive
+	// declares is not stored. Default: one that nobody reports to.
+	Watch *cache.Watch
+	// Log hears about faults and about ages that have no effect. Default: slog.Default().
+	Log *slog.Logger
+	// Metrics is where counters are registered. Nil: nowhere.
+	Metrics prometheus.Registerer
+}
+
+const defaultMemoryBytes = 256 << 20
+
+// Open makes a Gateway for a schema that gqlgen generated: the value that handler.New takes. It reports every fault of
+// the schema's directives and of the options at once, with coordinates, and then has changed nothing. ctx bounds what is
+// asked of the database meanwhile.
+func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *Gateway, err error) {
+	if schema == nil {
+		return nil, errors.New("gqlcache: Open needs a schema: give it what handler.New gets, NewExecutableSchema(…)")
+	}
+	o.Log = orDefault(o.Log)
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = defaultMemoryBytes
+	}
+	plan, planFault := PlanFields(schema)
+	if err := errors.Join(planFault, o.check()); err != nil {
+		return nil, fmt.Errorf("gqlcache: open:\n%w", err)
+	}
+	g := &Gateway{o: o, plan: plan, hints: &Hints{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("gqlcache: open: %w", err), g.Close())
+		}
+	}()
+	options := cache.Options{Watch: o.Watch, Log: o.Log}
+	var db *database
+	if o.Database != nil {
+		if db, err = openDatabase(ctx, o, plan); err != nil {
+			return nil, err
+		}
+		if options.Outbox, err = outbox.New(o.Database, db.place, db.rows.Evictions); err != nil {
+			return nil, err
+		}
+	}
+	half := uint64(o.MemoryBytes) / 2 //nolint:gosec // checked to be positive
+	memory, err := memstore.New(memstore.Options{MaxBytes: half})
+	if err != nil {
+		return nil, err
+	}
+	options.Memory = memory
+	if len(o.Redis) > 0 {
+		shared, err := redisstore.New(redisstore.Options{URLs: o.Redis, Prefix: o.RedisPrefix, Log: o.Log})
+		if err != nil {
+			return nil, errors.Join(err, memory.Close())
+		}
+		options.Shared = shared
+	}
+	if g.cache, err = cache.New(options); err != nil {
+		err = errors.Join(err, memory.Close())
+		if options.Shared != nil {
+			err = errors.Join(err, options.Shared.Close())
+		}
+		return nil, err
+	}
+	g.closing(g.cache.Close) // which closes its tiers
+	if g.answers, err = answers.New(answers.Options{Cache: g.cache, MaxBytes: half}); err != nil {
+		return nil, err
+	}
+	g.closing(func() error { g.answers.Close(); return nil })
+	fields := FieldsOptions{Cache: g.cache, Plan: plan, Viewer: o.Viewer, Log: o.Log}
+	if db != nil {
+		fields.Rows = db.rows
+	}
+	if g.fields, err = NewFields(fields); err != nil {
+		return nil, err
+	}
+	g.fields.strict = db != nil
+	if db != nil {
+		g.closing(db.watch(o.Log))
+	}
+	if o.Metrics != nil {
+		if err := register(o.Metrics, g.cache); err != nil {
+			return nil, err
+		}
+	}
+	for _, w := range plan.Warnings() {
+		o.Log.Warn("an age in the schema has no effect", "because", w)
+	}
+	return g, nil
+}
+
+// check returns all that is wrong with the options themselves.
+func (o *Options) check() error {
+	var faults []error
+	if o.MemoryBytes < 1<<20 {
+		faults = append(faults, fmt.Errorf("MemoryBytes: %d is less than 1 MiB", o.MemoryBytes))
+	}
+	if o.Migrate != Install && o.Migrate != Verify {
+		faults = append(faults, fmt.Errorf("Migrate: %d is neither Install nor Verify", o.Migrate))
+	}
+	if o.Database == nil && (o.Schema != "" || o.Migrate != Install) {
+		faults = append(faults, errors.New("Schema and Migrate are for a Database, and there is none"))
+	}
+	if len(o.Redis) > 0 {
+		if err := (redisstore.Options{URLs: o.Redis, Prefix: o.RedisPrefix}).Check(); err != nil {
+			faults = append(faults, fmt.Errorf("Redis: %w", err))
+		}
+	} else if o.RedisPrefix != "" {
+		faults = append(faults, errors.New("RedisPrefix is for Redis, and there is none"))
+	}
+	if err := transport.CheckIdentityHeaders(o.IdentityHeaders); err != nil {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+// database is the one whose writes are followed.
+type database struct {
+	db    *sql.DB
+	place outbox.Place
+	rows  *outbox.RowTags
+}
+
+// openDatabase finds out what is to be noted of the database, and installs or verifies what notes it.
+func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, error) {
+	place, err := outbox.Find(ctx, o.Database, o.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("Database: %w", err)
+	}
+	if err := writable(ctx, o.Database, place); err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, r := range plan.Rows() {
+		names = append(names, r.Table)
+	}
+	slices.Sort(names)
+	found, err := place.Describe(ctx, o.Database, slices.Compact(names)...)
+	if err != nil {
+		return nil, fmt.Errorf("Database: %w", err)
+	}
+	rows, err := outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, plan.Rows()...)
+	if err != nil {
+		return nil, err
+	}
+	faults, err := place.Check(ctx, o.Database, rows.Tables())
+	if err = errors.Join(append(faults, err)...); err != nil {
+		return nil, fmt.Errorf("Database: %w", err)
+	}
+	d := &database{o.Database, place, rows}
+	if o.Migrate == Verify {
+		return d, d.verify(ctx)
+	}
+	return d, d.install(ctx)
+}
+
+// writable refuses a database that cannot be written to here.
+func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
+	query := "SELECT query_only FROM pragma_query_only"
+	if place.Postgres() {
+		query = "SELECT CASE WHEN pg_is_in_recovery() THEN 2 WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END"
+	}
+	var state int
+	if err := db.QueryRowContext(ctx, query).Scan(&state); err != nil {
+		return fmt.Errorf("Database: %w", err)
+	}
+	switch state {
+	case 1:
+		return errors.New("Database: it is read-only: give the one that is written to, by a role that may")
+	case 2:
+		return errors.New("Database: it is a replica: give the primary, which is written to")
+	}
+	return nil
+}
+
+// install is one transaction, so that nothing is installed by half.
+func (d *database) install(ctx context.Context) error {
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("Database: %w", err)
+	}
+	if err := d.place.Install(ctx, tx, d.rows.Tables()); err != nil {
+		return errors.Join(fmt.Errorf("Database: install the outbox: %w", err), tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("Database: install the outbox: %w", err)
+	}
+	return nil
+}
+
+// verify tells everything that install would do.
+func (d *database) verify(ctx context.Context) error {
+	differences, err := d.place.Diff(ctx, d.db, d.rows.Tables())
+	if err != nil {
+		return fmt.Errorf("Database: %w", err)
+	}
+	var faults []error
+	for _, difference := range differences {
+		if !difference.Minor {
+			faults = append(faults, fmt.Errorf("Database: %s", difference))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// watch looks at the tables and their triggers until what it returns is called.
+func (d *database) watch(log *slog.Logger) (end func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		outbox.NewWatch(d.db, d.place, d.rows.Tables(), log).Run(ctx)
+	}()
+	return func() error {
+		cancel()
+		<-done
+		return nil
+	}
+}

@@ -1,0 +1,250 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/answers"
+	"fieldcache/cache/internal/operation"
+	"fieldcache/cache/policy"
+)
+
+// FrontOptions are what a [Front] takes. What they mean is told at [Options], which has them as well.
+type FrontOptions struct {
+	Answers         *answers.Store // required
+	Viewer          func(context.Context) string
+	IdentityHeaders []string
+	Watch           *cache.Watch
+	Log             *slog.Logger
+	// MaxBodyBytes is the size of a request whose answer may be stored; larger ones are passed on. Default: 64 KiB
+	MaxBodyBytes int
+	// Written is called before the response to a mutation is sent to the client. Nil: nothing is to be done then.
+	Written func(context.Context)
+}
+
+// Front stands before a handler of GraphQL that executes operations itself, such as gqlgen's own. It answers
+// what was asked before from the store, with an ETag and the headers that say how long an answer may be
+// kept, and passes on everything else. A request that is not GraphQL over HTTP (a websocket, server-sent
+// events, multipart in either direction) is passed on as it is, with the ResponseWriter that came.
+//
+// The handler behind it has to tell by [Tell] what it executed; what nobody told of is not stored.
+type Front struct {
+	*Handler
+	next http.Handler
+	o    FrontOptions
+}
+
+// NewFront makes a front of next. Options that cannot be meant are an error.
+func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
+	options := Options{Answers: o.Answers, Viewer: o.Viewer, IdentityHeaders: o.IdentityHeaders, Watch: o.Watch, Log: o.Log}
+	identity, err := options.check()
+	if err != nil {
+		return nil, fmt.Errorf("transport: options of a front: %w", err)
+	}
+	if next == nil || o.Answers == nil {
+		return nil, fmt.Errorf("transport: a front needs a handler behind it and a store of answers")
+	}
+	if o.MaxBodyBytes == 0 {
+		o.MaxBodyBytes = plainBytes
+	}
+	if options.Watch == nil {
+		options.Watch = o.Answers.Watch()
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	options.Computed = func(http.Header) bool { return false }
+	return &Front{next: next, o: o, Handler: &Handler{
+		o: options, compressor: answers.NewCompressor(), header: answers.NewHeader(),
+		identity: identity, varyOwn: strings.Join(identity, ", "),
+	}}, nil
+}
+
+// Executed is what [Tell] tells of an operation.
+type Executed struct {
+	Overall  policy.Overall // how the response may be kept
+	Viewer   string         // for whom it was executed
+	Mutation bool
+}
+
+// Tell tells the [Front] that ctx came through, if any, that an operation was executed. Call it when the
+// response is made. It is safe for concurrent use.
+func Tell(ctx context.Context, e Executed) {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.told = append(x.told, e)
+}
+
+type exchangeKey struct{}
+
+// exchange is a request that was passed on to be executed.
+type exchange struct {
+	mu   sync.Mutex
+	told []Executed
+}
+
+// mutates reports whether a mutation was executed.
+func (x *exchange) mutates() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.told {
+		if e.Mutation {
+			return true
+		}
+	}
+	return false
+}
+
+// overall is how the response may be kept that asker gets.
+func (x *exchange) overall(a asker) policy.Overall {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.told) != 1 || x.told[0].Mutation {
+		return policy.Overall{}
+	}
+	e := x.told[0]
+	if e.Overall.Scope == cache.Private && e.Viewer != a.viewer {
+		return policy.Overall{} // who asks was found out behind the front
+	}
+	return e.Overall
+}
+
+// ServeHTTP implements [http.Handler].
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	in, ok := f.take(r)
+	if !ok {
+		f.next.ServeHTTP(w, r)
+		return
+	}
+	in.asker = f.askerOf(r)
+	wish := f.wishOf(r.Header)
+	a := f.kept(in.question(), wish)
+	if a == nil {
+		a, in.made = f.awaitOther(r.Context(), in.question(), wish)
+		defer in.made()
+	}
+	if a != nil {
+		w.Header().Add("Vary", varies)
+		f.writeKept(w, r, in, a)
+		return
+	}
+	if wish.only {
+		w.Header().Add("Vary", varies)
+		in.media = negotiateMedia(r.Header["Accept"])
+		f.refuse(w, in, notCached())
+		return
+	}
+	ctx := r.Context()
+	if wish.fresh() {
+		ctx = cache.Fresh(ctx)
+	}
+	if wish.bare {
+		ctx = cache.Unkept(ctx)
+	}
+	ctx, deps := f.Handler.o.Watch.Collect(ctx, operation.PlaceOf)
+	x := &exchange{}
+	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone()}
+	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
+	mutates := x.mutates()
+	if mutates && f.o.Written != nil {
+		f.o.Written(r.Context()) // what was committed around the operation, too
+	}
+	if held.passed {
+		return
+	}
+	f.finish(w, r, in, wish, held, x, deps.Made(), mutates)
+}
+
+// finish stores and writes a response that was held back.
+func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish wish, held *heldResponse, x *exchange, made cache.Made, mutates bool) {
+	header := w.Header()
+	if !held.isJSON(header) || header.Get("Cache-Control") != "" {
+		held.pass() // the handler behind knows what it wants
+		return
+	}
+	overall := x.overall(in.asker)
+	if held.status != http.StatusOK {
+		overall = policy.Overall{}
+	}
+	if overall.MaxAge > 0 && len(made.Unknown) > 0 {
+		f.tellUnknown(r.Context(), made)
+		overall = policy.Overall{}
+	}
+	fresh := answers.Fresh{
+		Status: held.status, ContentType: header.Get("Content-Type"), Body: bytes.Clone(held.body.Bytes()),
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: made,
+	}
+	if overall.MaxAge > 0 && overall.Scope == cache.Private {
+		fresh.Vary = f.varyOwn
+	}
+	now := time.Now()
+	a := answers.NewAnswer(fresh, now).In(in.encoding, f.compressor)
+	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable()
+	if keep {
+		keep = f.o.Answers.Put(in.question(), a)
+	}
+	in.made()
+	header.Del("Content-Length")
+	if held.status != http.StatusOK {
+		header.Set("Cache-Control", "no-store")
+		held.pass()
+		return
+	}
+	header.Add("Vary", varies)
+	f.header.WriteMade(w, r, a, in.encoding, statusOf(made, keep, mutates || wish.nothing), now)
+}
+
+// take reads a request that may be answered from the store. Whatever it does not take is as it came.
+func (f *Front) take(r *http.Request) (in request, ok bool) {
+	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), made: func() {}}
+	accept := strings.Join(r.Header["Accept"], ",")
+	if r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/") {
+		return in, false
+	}
+	var text bytes.Buffer
+	text.WriteString(r.Method + "\x00" + r.URL.Path + "\x00" + accept + "\x00")
+	switch r.Method {
+	case http.MethodGet:
+		if query := r.URL.Query(); !query.Has("query") && !query.Has("extensions") {
+			return in, false
+		}
+	case http.MethodPost:
+		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if err != nil || kind != "application/json" && kind != "application/graphql-response+json" || r.Header.Get("Content-Encoding") != "" ||
+			r.ContentLength <= 0 || r.ContentLength > int64(f.o.MaxBodyBytes) {
+			return in, false
+		}
+		text.WriteString(kind + "\x00")
+	default:
+		return in, false
+	}
+	text.WriteString(r.URL.RawQuery + "\x00")
+	if r.Method == http.MethodPost {
+		begin := text.Len()
+		_, err := io.CopyN(&text, r.Body, r.ContentLength)
+		body := bytes.Clone(text.Bytes()[begin:])
+		rest := r.Body
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(body), rest), rest}
+		if err != nil {
+			return in, false
+		}
+	}
+	in.body = text.Bytes()
+	return in, true
+}

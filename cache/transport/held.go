@@ -1,0 +1,89 @@
+package transport
+
+import (
+	"bufio"
+	"bytes"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+)
+
+// heldResponse holds a response back until it is whole, or until whoever writes it wants to stream.
+type heldResponse struct {
+	http.ResponseWriter
+	before      http.Header // what was set by whoever stands before
+	status      int
+	body        bytes.Buffer
+	wroteHeader bool
+	passed      bool // nothing is held back any longer
+}
+
+// WriteHeader implements [http.ResponseWriter]. What only informs, such as early hints, is sent at once.
+func (h *heldResponse) WriteHeader(status int) {
+	switch {
+	case h.passed || status < http.StatusOK:
+		h.ResponseWriter.WriteHeader(status)
+	case !h.wroteHeader:
+		h.status, h.wroteHeader = status, true
+	}
+}
+
+// Write implements [http.ResponseWriter].
+func (h *heldResponse) Write(b []byte) (int, error) {
+	if h.passed {
+		return h.ResponseWriter.Write(b)
+	}
+	h.WriteHeader(http.StatusOK)
+	return h.body.Write(b)
+}
+
+// Flush implements [http.Flusher]: the response is a stream.
+func (h *heldResponse) Flush() {
+	h.pass()
+	_ = http.NewResponseController(h.ResponseWriter).Flush() // as far as the writer can
+}
+
+// Hijack implements [http.Hijacker].
+func (h *heldResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err == nil {
+		h.passed = true
+	}
+	return c, rw, err
+}
+
+// pass sends what was held back, and everything that comes later at once.
+func (h *heldResponse) pass() {
+	if h.passed {
+		return
+	}
+	h.passed = true
+	if h.wroteHeader {
+		h.ResponseWriter.WriteHeader(h.status)
+	}
+	if h.body.Len() > 0 {
+		_, _ = h.ResponseWriter.Write(h.body.Bytes()) // to a client who may be gone
+	}
+}
+
+// isJSON reports whether a whole response in JSON, in no other coding, is held back.
+func (h *heldResponse) isJSON(header http.Header) bool {
+	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	return err == nil && h.body.Len() > 0 && header.Get("Content-Encoding") == "" &&
+		(kind == "application/json" || kind == "application/graphql-response+json")
+}
+
+// repeatable reports whether the response can be sent again with the headers that every stored response has.
+func (h *heldResponse) repeatable() bool {
+	for name, values := range h.ResponseWriter.Header() {
+		switch name {
+		case "Content-Type", "Content-Length", "X-Content-Type-Options", "Date":
+		default:
+			if !slices.Equal(values, h.before[name]) {
+				return false
+			}
+		}
+	}
+	return true
+}
