@@ -52,7 +52,7 @@ func register(metrics prometheus.Registerer, c *cache.Cache) error {
 			for _, earlier := range list[:i] {
 				metrics.Unregister(earlier)
 			}
-			return fmt.Errorf("Metrics: %w", err)
+			return fmt.Errorf("metrics: %w", err)
 		}
 	}
 	return nil

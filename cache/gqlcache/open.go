@@ -148,14 +148,14 @@ func (o *Options) check() error {
 		faults = append(faults, fmt.Errorf("MemoryBytes: %d is less than 1 MiB", o.MemoryBytes))
 	}
 	if o.Migrate != Install && o.Migrate != Verify {
-		faults = append(faults, fmt.Errorf("Migrate: %d is neither Install nor Verify", o.Migrate))
+		faults = append(faults, fmt.Errorf("option Migrate: %d is neither Install nor Verify", o.Migrate))
 	}
 	if o.Database == nil && (o.Schema != "" || o.Migrate != Install) {
-		faults = append(faults, errors.New("Schema and Migrate are for a Database, and there is none"))
+		faults = append(faults, errors.New("options Schema and Migrate are for a Database, and there is none"))
 	}
 	if len(o.Redis) > 0 {
 		if err := (redisstore.Options{URLs: o.Redis, Prefix: o.RedisPrefix}).Check(); err != nil {
-			faults = append(faults, fmt.Errorf("Redis: %w", err))
+			faults = append(faults, fmt.Errorf("options Redis: %w", err))
 		}
 	} else if o.RedisPrefix != "" {
 		faults = append(faults, errors.New("RedisPrefix is for Redis, and there is none"))
@@ -177,7 +177,7 @@ type database struct {
 func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, error) {
 	place, err := outbox.Find(ctx, o.Database, o.Schema)
 	if err != nil {
-		return nil, fmt.Errorf("Database: %w", err)
+		return nil, fmt.Errorf("the database: %w", err)
 	}
 	if err := writable(ctx, o.Database, place); err != nil {
 		return nil, err
@@ -189,7 +189,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	slices.Sort(names)
 	found, err := place.Describe(ctx, o.Database, slices.Compact(names)...)
 	if err != nil {
-		return nil, fmt.Errorf("Database: %w", err)
+		return nil, fmt.Errorf("the database: %w", err)
 	}
 	rows, err := outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, plan.Rows()...)
 	if err != nil {
@@ -197,7 +197,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	}
 	faults, err := place.Check(ctx, o.Database, rows.Tables())
 	if err = errors.Join(append(faults, err)...); err != nil {
-		return nil, fmt.Errorf("Database: %w", err)
+		return nil, fmt.Errorf("the database: %w", err)
 	}
 	d := &database{o.Database, place, rows}
 	if o.Migrate == Verify {
@@ -214,13 +214,13 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 	}
 	var state int
 	if err := db.QueryRowContext(ctx, query).Scan(&state); err != nil {
-		return fmt.Errorf("Database: %w", err)
+		return fmt.Errorf("the database: %w", err)
 	}
 	switch state {
 	case 1:
-		return errors.New("Database: it is read-only: give the one that is written to, by a role that may")
+		return errors.New("the database: it is read-only: give the one that is written to, by a role that may")
 	case 2:
-		return errors.New("Database: it is a replica: give the primary, which is written to")
+		return errors.New("the database: it is a replica: give the primary, which is written to")
 	}
 	return nil
 }
@@ -229,13 +229,13 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 func (d *database) install(ctx context.Context) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("Database: %w", err)
+		return fmt.Errorf("the database: %w", err)
 	}
 	if err := d.place.Install(ctx, tx, d.rows.Tables()); err != nil {
-		return errors.Join(fmt.Errorf("Database: install the outbox: %w", err), tx.Rollback())
+		return errors.Join(fmt.Errorf("the database: install the outbox: %w", err), tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("Database: install the outbox: %w", err)
+		return fmt.Errorf("the database: install the outbox: %w", err)
 	}
 	return nil
 }
@@ -244,12 +244,12 @@ func (d *database) install(ctx context.Context) error {
 func (d *database) verify(ctx context.Context) error {
 	differences, err := d.place.Diff(ctx, d.db, d.rows.Tables())
 	if err != nil {
-		return fmt.Errorf("Database: %w", err)
+		return fmt.Errorf("the database: %w", err)
 	}
 	var faults []error
 	for _, difference := range differences {
 		if !difference.Minor {
-			faults = append(faults, fmt.Errorf("Database: %s", difference))
+			faults = append(faults, fmt.Errorf("the database: %s", difference))
 		}
 	}
 	return errors.Join(faults...)
