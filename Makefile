@@ -62,8 +62,14 @@ generate: ## write generated code anew, and stubs of new resolvers
 test: ## the gate: get what is missing, then lint and every test with -race
 	scripts/tools.sh make --no-print-directory check
 
+.PHONY: examples
+examples: ## lint and test the modules in examples/, which are built by themselves
+	@set -e; staticcheck=$$(go tool -n staticcheck); for dir in examples/*/; do \
+		echo "$$dir"; (cd "$$dir" && go mod tidy -diff && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...); \
+	done
+
 .PHONY: check
-check: playground clients check-generated lint ## the gate on a machine that has all tools
+check: playground clients check-generated lint examples ## the gate on a machine that has all tools
 	go run ./scripts/mutants -gate
 	go run ./scripts/gotest $(RACE) -count=1 -timeout 15m ./...
 
