@@ -31,11 +31,11 @@ func seed(t *testing.T, url string) {
 	if err := fixtures.Seed(t.Context(), d, fixtures.Demo); err != nil {
 		t.Fatal(err)
 	}
-	sql(t, url, "DELETE FROM cache_outbox")
+	runSQL(t, url, "DELETE FROM cache_outbox")
 }
 
-// sql writes around the gateways, each statement in a transaction of its own.
-func sql(t *testing.T, url string, statements ...string) {
+// runSQL writes around the gateways, each statement in a transaction of its own.
+func runSQL(t *testing.T, url string, statements ...string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
@@ -56,7 +56,7 @@ func bios(t *testing.T, url, bio string, from, to int) {
 	for id := from; id <= to; id++ {
 		statements = append(statements, fmt.Sprintf("UPDATE users SET bio = '%s' WHERE id = %d", bio, id))
 	}
-	sql(t, url, statements...)
+	runSQL(t, url, statements...)
 }
 
 // bio asks a gateway for a user's; "" while it cannot answer.
@@ -170,10 +170,10 @@ func TestFault26Restored(t *testing.T) {
 	at := func(database string) string { return strings.Replace(server.URL(), "/postgres?", "/"+database+"?", 1) }
 	restored := map[string]func(t *testing.T, name, file string){
 		"renamed into place": func(t *testing.T, name, file string) {
-			sql(t, server.URL(), "CREATE DATABASE "+name+"_new")
+			runSQL(t, server.URL(), "CREATE DATABASE "+name+"_new")
 			testservers.Restore(t, at(name+"_new"), file)
 			bios(t, at(name+"_new"), "other", 21, 50)
-			sql(t, server.URL(), "ALTER DATABASE "+name+" RENAME TO "+name+"_old", "ALTER DATABASE "+name+"_new RENAME TO "+name)
+			runSQL(t, server.URL(), "ALTER DATABASE "+name+" RENAME TO "+name+"_old", "ALTER DATABASE "+name+"_new RENAME TO "+name)
 		},
 		"in place": func(t *testing.T, name, file string) {
 			testservers.Restore(t, at(name), file, "--clean")
@@ -183,7 +183,7 @@ func TestFault26Restored(t *testing.T) {
 	for what, restore := range restored {
 		t.Run(what, func(t *testing.T) {
 			name := "shop_" + strings.ReplaceAll(what, " ", "_")
-			sql(t, server.URL(), "CREATE DATABASE "+name)
+			runSQL(t, server.URL(), "CREATE DATABASE "+name)
 			seed(t, at(name))
 			bios(t, at(name), "kept", 1, 20)
 			file := filepath.Join(t.TempDir(), "dump")
@@ -192,7 +192,7 @@ func TestFault26Restored(t *testing.T) {
 			bios(t, at(name), "lost", 1, 20)
 			s.fills(t, "lost", 1, 20)
 			s.way.Cut()
-			sql(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
+			runSQL(t, server.URL(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")
 			restore(t, name, file)
 			s.way.Mend()
 			s.add(t).answers(t, "kept", 1, 20)
@@ -218,7 +218,7 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 		"the horizon alone is ahead":    "DELETE FROM cache_outbox",
 	} {
 		t.Run(what, func(t *testing.T) {
-			sql(t, old.URL(), horizon)
+			runSQL(t, old.URL(), horizon)
 			file := filepath.Join(t.TempDir(), "dump")
 			testservers.Dump(t, old.URL(), file)
 			moved := testservers.Postgres(t)

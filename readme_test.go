@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/99designs/gqlgen/graphql/handler"
+	gqltransport "github.com/99designs/gqlgen/graphql/handler/transport"
 
 	"fieldcache/cache"
 	"fieldcache/cache/apierror"
@@ -32,9 +35,25 @@ import (
 	"fieldcache/internal/cli"
 	"fieldcache/internal/config"
 	"fieldcache/internal/testservers"
+	"fieldcache/internal/tracker"
 )
 
-// The Go code of docs/adopting.md stands here word for word.
+// The Go code of docs/adopting.md and the README stands here word for word.
+
+// withCache is a server as it was, and the cache.
+func withCache(ctx context.Context, schema graphql.ExecutableSchema, db *sql.DB) (h http.Handler, end func() error, err error) {
+	fc, err := gqlcache.Open(ctx, schema, gqlcache.Options{Database: db, Viewer: viewerOf})
+	if err != nil {
+		return nil, nil, err
+	}
+	srv := handler.New(schema)            // with its transports, extensions and loaders
+	srv.AddTransport(gqltransport.POST{}) // as they were
+	srv.Use(fc)                           // the field cache, and evictions
+	return fc.Handler(srv), fc.Close, nil // whole responses, ETag, Cache-Control
+}
+
+// viewerOf is what the project's own authentication found out.
+func viewerOf(ctx context.Context) string { return tracker.ViewerOf(ctx) }
 
 type User struct {
 	ID   int64  `json:"id"`
@@ -133,7 +152,31 @@ func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
 	return err // to be logged: the eviction is tried again until Redis takes it
 }
 
-// The sample does what the README says of it.
+// The lines of adoption answer from the cache the second time.
+func TestReadmeServer(t *testing.T) {
+	t.Parallel()
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	h, end, err := withCache(t.Context(), schema, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := end(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, want := range []string{"fwd=miss", "hit"} {
+		r := httptest.NewRequest(http.MethodPost, "/graphql", strings.NewReader(`{"query": "{ grid(size: 2) }"}`))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if status := w.Header().Get("Cache-Status"); !strings.Contains(status, want) || w.Body.String() != `{"data":{"grid":[[],[0]]}}` {
+			t.Errorf("%s: %s, want %s", status, w.Body, want)
+		}
+	}
+}
+
+// The sample does what docs/adopting.md says of it.
 func TestReadmeSample(t *testing.T) {
 	t.Parallel()
 	ctx, redisURL := t.Context(), testservers.Redis(t)
