@@ -73,8 +73,13 @@ type waiter struct {
 // NewBatch makes the batch of a response. With gqlgen, make it in AroundResponses: AroundOperations is called
 // once for all events of a subscription.
 func (c *Cache) NewBatch() *Batch {
-	return &Batch{Patience: DefaultPatience, cache: c}
+	b := new(Batch)
+	c.PrepareBatch(b)
+	return b
 }
+
+// PrepareBatch makes a zero Batch that of a response, as [Cache.NewBatch] does, without an allocation.
+func (c *Cache) PrepareBatch(b *Batch) { b.Patience, b.cache = DefaultPatience, c }
 
 // Observed reports whether somebody looks at what is loaded.
 func (b *Batch) Observed() bool { return b.Observe != nil }

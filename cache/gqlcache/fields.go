@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -94,12 +95,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	f := &Fields{o: o, fields: map[string]map[string]*cachedField{}}
 	f.source = &fieldSource{f}
 	if o.Batch == nil {
-		f.count = &FieldCount{Of: func(ctx context.Context) Counter {
-			if run, ok := ctx.Value(fieldRunKey{}).(*fieldRun); ok {
-				return run.batch
-			}
-			return nil
-		}}
+		f.count = new(FieldCount)
 	}
 	var faults []error
 	for object, fields := range o.Plan.fields {
@@ -186,62 +182,113 @@ type fieldRunKey struct{}
 type fieldRun struct {
 	batch  *cache.Batch
 	viewer string
+	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
+	begun  atomic.Bool // whether a response has it
 }
 
-// InterceptResponse gives a response its batch.
-func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
-	run := &fieldRun{}
-	if f.o.Batch != nil {
-		run.batch = f.o.Batch(ctx)
+// runContext is a context that carries its run, in one allocation.
+type runContext struct {
+	context.Context
+	run fieldRun
+}
+
+// Value implements [context.Context].
+func (c *runContext) Value(key any) any {
+	if key == (fieldRunKey{}) {
+		return &c.run
 	}
-	if run.batch == nil {
-		run.batch = f.o.Cache.NewBatch()
-		run.batch.Fresh, run.batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
+	return c.Context.Value(key)
+}
+
+func runOf(ctx context.Context) *fieldRun {
+	run, _ := ctx.Value(fieldRunKey{}).(*fieldRun)
+	return run
+}
+
+// InterceptResponse gives a response its batch: the first one that of the operation, which costs least.
+func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	run := runOf(ctx)
+	first := run != nil && run.begun.CompareAndSwap(false, true)
+	if !first {
+		own := &runContext{Context: ctx}
+		run, ctx = &own.run, own
 	}
 	if f.o.Viewer != nil {
 		run.viewer = f.o.Viewer(ctx)
 	}
-	ctx = context.WithValue(ctx, fieldRunKey{}, run)
-	if f.count != nil {
-		return f.count.InterceptResponse(ctx, next)
+	if f.o.Batch != nil {
+		run.batch = f.o.Batch(ctx)
 	}
-	return next(ctx)
-}
-
-// InterceptOperation puts the cache in front of a query's resolvers.
-func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-	if f.count == nil {
-		return f.intercept(ctx, next)
-	}
-	return f.count.InterceptOperation(ctx, func(ctx context.Context) graphql.ResponseHandler { return f.intercept(ctx, next) })
-}
-
-func (f *Fields) intercept(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
-	oc := graphql.GetOperationContext(ctx)
-	if oc.Operation == nil || oc.Operation.Operation == ast.Subscription {
+	if run.batch != nil {
 		return next(ctx)
 	}
-	around := oc.ResolverMiddleware
-	mutates := oc.Operation.Operation == ast.Mutation
+	run.batch = &run.own
+	f.o.Cache.PrepareBatch(run.batch)
+	run.batch.Fresh, run.batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
+	if f.count == nil || len(graphql.GetErrors(ctx)) > 0 { // it was refused: no field is resolved
+		return next(ctx)
+	}
+	if oc := graphql.GetOperationContext(ctx); first && oc.Operation != nil && oc.Operation.Operation == ast.Query {
+		f.count.countRoot(ctx, oc, run.batch)
+	}
+	defer run.batch.Forget()
+	return next(ctx)
+}
+
+// InterceptOperation puts the cache in front of the resolvers.
+func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	oc := graphql.GetOperationContext(ctx)
+	if oc.Operation == nil {
+		return next(ctx)
+	}
+	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
-		fc := graphql.GetFieldContext(ctx)
-		if mutates && fc.Object == f.o.Plan.mutation {
-			return f.mutate(ctx, fc, around, resolve)
+		if f.count == nil {
+			return f.field(ctx, graphql.GetFieldContext(ctx), operation, around, resolve)
 		}
-		c := f.fields[fc.Object][fc.Field.Name]
-		if c == nil || c.passes.Load() {
-			if f.strict && c == nil && fc.IsResolver {
-				cache.DepsOf(ctx).Distrust("a field of it is not cached")
-			}
-			return around(ctx, resolve)
-		}
-		if c.barred.Load() {
-			cache.DepsOf(ctx).Distrust("an audit found a fault of " + c.coordinate)
-			return around(ctx, resolve)
-		}
-		return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
+		return f.counted(ctx, operation, around, resolve)
+	}
+	if operation != ast.Subscription {
+		ctx = &runContext{Context: ctx}
 	}
 	return next(ctx)
+}
+
+// counted is field, counted as [FieldCount] does.
+func (f *Fields) counted(ctx context.Context, operation ast.Operation, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
+	fc, run := graphql.GetFieldContext(ctx), runOf(ctx)
+	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
+		return f.field(ctx, fc, operation, around, resolve)
+	}
+	if operation == ast.Mutation && fc.Object == f.o.Plan.mutation {
+		run.batch.Expect(ctx, 1) // the fields of a mutation are resolved one after the other
+	}
+	below := 0
+	defer func() { run.batch.Expect(ctx, below-1) }() // also when the resolver panics
+	v, err := f.field(ctx, fc, operation, around, resolve)
+	if err == nil {
+		below = f.count.below(ctx, v)
+	}
+	return v, err
+}
+
+// field resolves a field, from the cache if it is one that is cached.
+func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation ast.Operation, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
+	if operation == ast.Mutation && fc.Object == f.o.Plan.mutation {
+		return f.mutate(ctx, fc, around, resolve)
+	}
+	c := f.fields[fc.Object][fc.Field.Name]
+	if c == nil || c.passes.Load() || operation == ast.Subscription {
+		if f.strict && c == nil && fc.IsResolver && operation != ast.Subscription {
+			cache.DepsOf(ctx).Distrust("a field of it is not cached")
+		}
+		return around(ctx, resolve)
+	}
+	if c.barred.Load() {
+		cache.DepsOf(ctx).Distrust("an audit found a fault of " + c.coordinate)
+		return around(ctx, resolve)
+	}
+	return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
 }
 
 // mutate resolves a field of a mutation and evicts what it made untrue before anything below it is read.
@@ -261,7 +308,7 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 			f.o.Log.WarnContext(ctx, "what a mutation wrote is evicted late", "field", fc.Field.Name, "error", err)
 		}
 	}
-	if run, ok := ctx.Value(fieldRunKey{}).(*fieldRun); ok {
+	if run := runOf(ctx); run != nil && run.batch != nil {
 		run.batch.Forget()
 	}
 	return v, err
@@ -295,19 +342,23 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 	return ev
 }
 
+// keyBuffers are where keys are written before they are strings.
+var keyBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // resolve answers a field from memory, or has it loaded. gqlgen's own resolver is called only where there
 // is no key: a source cannot call it, since it hands its context down to the fields below.
 func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldContext, resolve graphql.Resolver) (any, error) {
-	run, _ := ctx.Value(fieldRunKey{}).(*fieldRun)
-	if run == nil {
+	run := runOf(ctx)
+	if run == nil || run.batch == nil {
 		return f.pass(ctx, resolve)
 	}
 	var parent any
 	if fc.Parent != nil {
 		parent = fc.Parent.Result
 	}
-	var buffer [160]byte
-	key, ok := c.keys.append(buffer[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
+	buffer := keyBuffers.Get().(*[]byte)
+	defer keyBuffers.Put(buffer)
+	key, ok := c.keys.append((*buffer)[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
 	if !ok {
 		c.tell(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
 		return f.pass(ctx, resolve)
@@ -318,6 +369,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 		}
 		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
+	*buffer = key
 	item, audit := c.item, false
 	item.Key = cache.Key(key)
 	if !run.batch.Fresh && !run.batch.Observed() {
