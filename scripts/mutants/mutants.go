@@ -15,6 +15,8 @@ const (
 	engine = "./cache"
 	redis  = "./cache/redisstore"
 	rows   = "./cache/outbox"
+	fields = "./cache/gqlcache"
+	gotype = "./cache/gqlcache/internal/gotype"
 )
 
 // soon makes a simulation that finds nothing end.
@@ -177,5 +179,30 @@ var mutants = []mutant{
 		name: "a poll asks for ids above the last one",
 		file: "cache/outbox/poll.go", old: "	for _, x := range p.Since.Xip {\n", new: "	for _, x := range p.Since.Xip[:0] {\n",
 		pkg: rows, red: []string{"TestPollIsNoCursorOnIDs"}, gate: true,
+	},
+	{
+		name: "a private field's key says nothing of the viewer",
+		file: "cache/gqlcache/fields.go", old: "		key = cache.AppendEscaped(append(key, '@'), run.viewer)\n", new: "",
+		pkg: fields, red: []string{"TestPrivateFieldsOfManyViewersAtOnce"},
+	},
+	{
+		name: "an argument is left out of keys",
+		file: "cache/gqlcache/fieldargs.go", old: "for _, a := range k.field.Arguments {", new: "for _, a := range k.field.Arguments[1:] {",
+		pkg: fields, red: []string{"TestFieldKeysTellArgumentsApart", "TestFieldsAreAsWithoutACache"},
+	},
+	{
+		name: "nobody looks whether a value survives",
+		file: "cache/gqlcache/internal/gotype/codec.go", old: "	if !c.abstract && plain(c.typ) {\n", new: "	if c != nil {\n",
+		pkg: gotype, red: []string{"TestWhatSurvivesIsTheSame"},
+	},
+	{
+		name: "what has ended is answered for ever while it is loaded anew",
+		file: "cache/cache.go", old: "e == nil || !e.revalidates(item, now) {", new: "e == nil {",
+		pkg: engine, red: []string{"TestNothingIsAnsweredAfterItsWindow"},
+	},
+	{
+		name: "audits do not ask as nobody",
+		file: "cache/audit.go", old: "a.Anonymous(r); apart {", new: "a.Anonymous(r); apart && false {",
+		pkg: engine, red: []string{"TestAuditsOfOtherViewers"},
 	},
 }
