@@ -141,6 +141,9 @@ func TestOperatorsEvict(t *testing.T) {
 	url, address := testservers.Postgres(t), testservers.Redis(t)
 	s := openTrackerSite(t, url, address, nil)
 	s.seed()
+	if err := s.cache.CatchUp(t.Context()); err != nil { // what was seeded is no news any more
+		t.Fatal(err)
+	}
 	score, title := fmt.Sprintf(`{issue(id:%q){score}}`, bug), fmt.Sprintf(`{issue(id:%q){title}}`, bug)
 	const members, grid = `{project(key:"core"){members{load}}}`, `{grid(size:3)}`
 	all := []string{title, score, members, grid} // the second reads what the first does
