@@ -1,0 +1,360 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Kinds are the kinds of cached things of a project. [NewKind], [NewCount] and [NewPart] add to them and collect what is
+// wrong, so that all of it is reported at once. They are complete before the first thing is read, and not changed
+// afterwards.
+type Kinds struct {
+	maxAge func(coordinate string) (time.Duration, error)
+	all    []Stored
+	faults []error
+}
+
+// NewKinds returns no kinds yet. maxAge returns how long the values of a coordinate of the schema may be cached.
+func NewKinds(maxAge func(coordinate string) (time.Duration, error)) *Kinds {
+	return &Kinds{maxAge: maxAge}
+}
+
+// All returns the kinds, or an error that names all that is wrong with them.
+func (s *Kinds) All() ([]Stored, error) { return s.all, errors.Join(s.faults...) }
+
+func (s *Kinds) fault(of, format string, args ...any) {
+	s.faults = append(s.faults, fmt.Errorf("cache: kind of %s: %w", of, fmt.Errorf(format, args...)))
+}
+
+// Stored is a [Kind] of any things. It says which of the schema's values it stores, and what a change of rows makes
+// untrue of them.
+type Stored interface {
+	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
+	Coordinate() string
+	// MadeOf is the coordinate whose @cacheRows say which rows the values are made of.
+	MadeOf() string
+	// Matches reports what is wrong with the columns by which the schema chooses rows.
+	Matches(columns []string) error
+	// Untrue names what becomes untrue when rows of a table come, go or change that hold these values in the columns
+	// by which the schema chooses rows.
+	Untrue(table string, values Columns) Eviction
+	// Whole are the tags that all things of the kind have, by their types. They are evicted where nobody can say which
+	// rows changed.
+	Whole() []Tag
+}
+
+// Columns are values of columns, as text; [Null] stands for NULL. A column is left out if the argument that it is
+// compared with may be null, and is: then it is no condition.
+type Columns map[string]string
+
+// Text returns a column's value. It reports whether there is one.
+func (c Columns) Text(column string) (string, bool) {
+	v, ok := c[column]
+	return v, ok && v != Null
+}
+
+// Int returns the value of a column of integers. It reports whether there is one.
+func (c Columns) Int(column string) (int64, bool) {
+	n, err := strconv.ParseInt(c[column], 10, 64)
+	return n, err == nil
+}
+
+// Kind is one sort of cached things: users by id, pages of a product's reviews. It says once where its things are
+// stored and how they are read; how long, and what evicts them, follows from the schema. It is safe for concurrent use.
+type Kind[K comparable, V any] struct {
+	o      KindOptions[K, V]
+	maxAge time.Duration
+	whole  []Tag
+	fixed  []Tag  // the tags of every thing
+	byKey  bool   // whether things that have a tag are evicted by their keys all the same
+	source Source // nil: the kind itself
+	part   int    // of the source's rows
+}
+
+// KindOptions say what a [Kind] is. Of, Types, Name and Load are required.
+type KindOptions[K comparable, V any] struct {
+	// Of is the coordinate of the schema that says how long a thing may be cached, and of which rows it is made.
+	Of string
+	// Rows is the coordinate that says of which rows, if that is another one.
+	Rows string
+	// Types are the names of the schema's types that a thing is made of: everything that is made of a type can be
+	// evicted together.
+	Types []string
+	// Name returns the key of a thing, and the tag of the list that it is a page of, "" if it is of none. A thing with a
+	// tag is evicted by it, since rows do not tell which pages were read; one without is evicted by its key.
+	Name func(K) (key Key, list Tag)
+	// Any has for each table of which any row counts the tag that all things have for it.
+	Any map[string]Tag
+	// Match returns the thing that is made of the rows with these values, or any page of the list that is. It reports
+	// whether there is one. Default: for integers and texts the value of the only column, for struct{} the only thing.
+	Match func(Columns) (K, bool)
+	// Load reads things in one statement and returns the snapshot that it saw, see [Source]; what is not in the map
+	// is not there. It may be called concurrently.
+	Load func(context.Context, []K) (map[K]V, Snapshot, error)
+}
+
+// NewKind adds a kind to s.
+func NewKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
+	if o.Load == nil {
+		s.fault(o.Of, "Load is required")
+	}
+	return newKind(s, o)
+}
+
+func newKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
+	k := &Kind[K, V]{o: o}
+	if o.Name == nil || len(o.Types) == 0 {
+		s.fault(o.Of, "Name and Types are required")
+	}
+	if o.Match == nil && len(o.Any) == 0 && defaultMatch[K]() == nil {
+		s.fault(o.Of, "Match is required: its things are known by more than an integer or a text")
+	}
+	var err error
+	if k.maxAge, err = s.maxAge(o.Of); err != nil {
+		s.fault(o.Of, "%w", err)
+	}
+	for _, name := range o.Types {
+		k.whole = append(k.whole, Type(name))
+	}
+	for _, tag := range o.Any {
+		k.fixed = append(k.fixed, tag)
+	}
+	slices.Sort(k.fixed)
+	k.fixed = append(k.fixed, k.whole...)
+	s.all = append(s.all, k)
+	return k
+}
+
+// CountOptions say what a kind of numbers is. All but Rows and Match are required.
+type CountOptions[K comparable] struct {
+	Of, Rows string                  // as those of [KindOptions]
+	Types    []string                // likewise
+	List     func(K) Tag             // the tag of the list whose things are counted
+	Match    func(Columns) (K, bool) // as that of [KindOptions]
+	Load     func(context.Context, []K) (map[K]int, Snapshot, error)
+}
+
+// NewCount adds to s a kind of how many things lists have. A number is evicted by its key when its list is.
+func NewCount[K comparable](s *Kinds, o CountOptions[K]) *Kind[K, int] {
+	k := NewKind(s, KindOptions[K, int]{
+		Of: o.Of, Rows: o.Rows, Types: o.Types, Match: o.Match, Load: o.Load,
+		Name: func(key K) (Key, Tag) {
+			list := o.List(key)
+			return list.Count(), list
+		},
+	})
+	k.byKey = true
+	return k
+}
+
+// Coordinate implements [Stored].
+func (k *Kind[K, V]) Coordinate() string { return k.o.Of }
+
+// MadeOf implements [Stored].
+func (k *Kind[K, V]) MadeOf() string {
+	if k.o.Rows != "" {
+		return k.o.Rows
+	}
+	return k.o.Of
+}
+
+// Whole implements [Stored].
+func (k *Kind[K, V]) Whole() []Tag { return k.whole }
+
+// Matches implements [Stored].
+func (k *Kind[K, V]) Matches(columns []string) error {
+	wants := 1
+	if reflect.TypeFor[K]().Kind() == reflect.Struct {
+		wants = 0
+	}
+	if k.o.Match == nil && len(k.o.Any) == 0 && len(columns) != wants {
+		return fmt.Errorf("the kind that stores it is known by %d columns, and its rows are matched by %d", wants, len(columns))
+	}
+	return nil
+}
+
+// Untrue implements [Stored]. Where no thing can be made of values that are all known, anything may be untrue.
+func (k *Kind[K, V]) Untrue(table string, values Columns) (ev Eviction) {
+	if tag, ok := k.o.Any[table]; ok {
+		ev.Tags = []Tag{tag}
+		return ev
+	}
+	match := k.o.Match
+	if match == nil {
+		match = defaultMatch[K]()
+	}
+	if match == nil { // another table than those of Any
+		ev.Tags = k.whole
+		return ev
+	}
+	thing, ok := match(values)
+	if !ok {
+		for _, v := range values {
+			if v == Null {
+				return ev // no thing is made of it
+			}
+		}
+		ev.Tags = k.whole
+		return ev
+	}
+	key, list := k.o.Name(thing)
+	if list == "" || k.byKey {
+		ev.Keys = []Key{key}
+	} else {
+		ev.Tags = []Tag{list}
+	}
+	return ev
+}
+
+// defaultMatch is the default of [KindOptions.Match]; nil if there is none for the type.
+func defaultMatch[K comparable]() func(Columns) (K, bool) {
+	switch t := reflect.TypeFor[K](); {
+	case t.Kind() == reflect.String:
+		return func(c Columns) (key K, ok bool) {
+			for column := range c {
+				var text string
+				text, ok = c.Text(column)
+				reflect.ValueOf(&key).Elem().SetString(text)
+			}
+			return key, ok && len(c) == 1
+		}
+	case reflect.Int <= t.Kind() && t.Kind() <= reflect.Int64:
+		return func(c Columns) (key K, ok bool) {
+			for column := range c {
+				var n int64
+				n, ok = c.Int(column)
+				reflect.ValueOf(&key).Elem().SetInt(n)
+			}
+			return key, ok && len(c) == 1
+		}
+	case t.Kind() == reflect.Struct && t.NumField() == 0:
+		return func(c Columns) (key K, ok bool) { return key, len(c) == 0 }
+	}
+	return nil
+}
+
+// Request asks for a thing; see [Batch.Load].
+func (k *Kind[K, V]) Request(key K) Request {
+	name, list := k.o.Name(key)
+	r := Request{Item: Item{Key: name, Tags: k.fixed, MaxAge: k.maxAge}}
+	if list != "" {
+		r.Tags = append(append(make([]Tag, 0, 1+len(k.fixed)), list), k.fixed...)
+	}
+	if k.source == nil {
+		r.Source, r.Arg = k, key
+	} else {
+		r.Source, r.Arg = k.source, partOf[K]{key, k.part}
+	}
+	return r
+}
+
+// alone is a batch of one. It is not inlined: a field's goroutine has a stack that grows for every load, and a request
+// on it takes more of it than all that a hit in memory needs.
+//
+//go:noinline
+func (k *Kind[K, V]) alone(key K) []Request { return []Request{k.Request(key)} }
+
+// Get reads one thing; the zero value where there is none.
+func (k *Kind[K, V]) Get(ctx context.Context, b *Batch, key K) (V, error) {
+	var zero V
+	results, err := b.Load(ctx, k.alone(key))
+	if err != nil {
+		return zero, err
+	}
+	if results[0].Err != nil || results[0].Value == nil {
+		return zero, results[0].Err
+	}
+	return results[0].Value.(V), nil
+}
+
+// Many reads things in one batch, in the order of their keys and without those that are not there: a list
+// may have been read just before one of its things went.
+func (k *Kind[K, V]) Many(ctx context.Context, b *Batch, keys []K) ([]V, error) {
+	requests := make([]Request, len(keys))
+	for i, key := range keys {
+		requests[i] = k.Request(key)
+	}
+	return LoadAll[V](ctx, b, requests)
+}
+
+// LoadAll is [Kind.Many] for things of several kinds, whose values have V in common.
+func LoadAll[V any](ctx context.Context, b *Batch, requests []Request) ([]V, error) {
+	results, err := b.Load(ctx, requests)
+	if err != nil {
+		return nil, err
+	}
+	values := make([]V, 0, len(requests))
+	for _, r := range results {
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		if r.Value != nil {
+			values = append(values, r.Value.(V))
+		}
+	}
+	return values, nil
+}
+
+// Load implements [Source].
+func (k *Kind[K, V]) Load(ctx context.Context, requests []Request) ([]any, Snapshot, error) {
+	keys := make([]K, len(requests))
+	for i, r := range requests {
+		keys[i] = r.Arg.(K)
+	}
+	found, seen, err := k.o.Load(ctx, keys)
+	if err != nil {
+		return nil, Snapshot{}, err
+	}
+	values := make([]any, len(keys))
+	for i, key := range keys {
+		if v, ok := found[key]; ok {
+			values[i] = v
+		}
+	}
+	return values, seen, nil
+}
+
+// Also implements [Source]: one thing is read at a time.
+func (k *Kind[K, V]) Also(Request) []Request { return nil }
+
+// Decode implements [Source].
+func (k *Kind[K, V]) Decode(_ Request, data []byte) (any, error) { return decode[V](data) }
+
+// Shape implements [Shaper].
+func (k *Kind[K, V]) Shape(Request) string { return ShapeOf[V]() }
+
+// decode refuses members that the type does not have.
+func decode[V any](data []byte) (any, error) {
+	var v V
+	err := json.Unmarshal(data, &v, strictly)
+	return v, err
+}
+
+var strictly = json.RejectUnknownMembers(true)
+
+// OneByOne makes the Load of a kind that has few things, which are read one by one.
+func OneByOne[K comparable, V any](load func(context.Context, K) (V, Snapshot, error)) func(context.Context, []K) (map[K]V, Snapshot, error) {
+	return func(ctx context.Context, keys []K) (map[K]V, Snapshot, error) {
+		found := make(map[K]V, len(keys))
+		var first Snapshot // which the later ones saw as well
+		for i, key := range keys {
+			v, seen, err := load(ctx, key)
+			if err != nil {
+				return nil, Snapshot{}, err
+			}
+			if i == 0 {
+				first = seen
+			}
+			first = first.Then(seen)
+			found[key] = v
+		}
+		return found, first, nil
+	}
+}
