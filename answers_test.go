@@ -44,7 +44,7 @@ func database(t testing.TB, environ ...string) *db.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := cli.OpenDatabase(t.Context(), cfg)
+	d, err := cli.OpenDatabase(t.Context(), cfg, rowsOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}

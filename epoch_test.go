@@ -20,7 +20,7 @@ import (
 // seed puts the demo data into an empty PostgreSQL database.
 func seed(t *testing.T, url string) {
 	t.Helper()
-	d, err := db.Open(t.Context(), db.Options{URL: url})
+	d, err := db.Open(t.Context(), db.Options{URL: url, Rows: rowsOf(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

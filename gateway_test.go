@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 
+	"fieldcache/cache/outbox"
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
 	"fieldcache/internal/testservers"
@@ -32,7 +33,11 @@ func shop(t *testing.T) string {
 
 // openShop fills an empty database with the demo data.
 func openShop(url string) error {
-	d, err := db.Open(context.Background(), db.Options{URL: url})
+	rows, err := cachedRows()
+	if err != nil {
+		return err
+	}
+	d, err := db.Open(context.Background(), db.Options{URL: url, Rows: rows})
 	if err != nil {
 		return err
 	}
@@ -381,4 +386,14 @@ func TestGatewayTrustsDocuments(t *testing.T) {
 	if !strings.Contains(p.stderr.String(), "there is no file *.graphql") {
 		t.Errorf("a folder without documents: %s", p.stderr)
 	}
+}
+
+// rowsOf are the rows that what is cached of the shop is made of.
+func rowsOf(t testing.TB) []outbox.Rows {
+	t.Helper()
+	rows, err := cachedRows()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
 }

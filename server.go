@@ -48,7 +48,7 @@ func main() {
 	}
 	s := server{environ: os.Environ(), build: newGateway, limit: limitMemory}
 	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.System{
-		Stdout: os.Stdout, Stderr: os.Stderr, Environ: s.environ, Signals: signals, Serve: s.serve, Explain: explain,
+		Stdout: os.Stdout, Stderr: os.Stderr, Environ: s.environ, Signals: signals, Rows: cachedRows, Serve: s.serve, Explain: explain,
 	}))
 }
 
@@ -86,7 +86,11 @@ func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) 
 		defer cancel()
 		return traces.Close(ctx)
 	})
-	d, err := cli.OpenDatabase(ctx, cfg)
+	rows, err := cachedRows()
+	if err != nil {
+		return err
+	}
+	d, err := cli.OpenDatabase(ctx, cfg, rows)
 	if err != nil {
 		return err
 	}
@@ -127,10 +131,17 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 			err = errors.Join(err, opened.close())
 		}
 	}()
-	schema := graph.NewSchema(d, log)
-	policies, err := policy.ReadPolicies(schema.Schema())
+	shopPlan, err := planShop(d, log)
 	if err != nil {
-		return nil, fmt.Errorf("the schema is not valid: %w", err)
+		return nil, err
+	}
+	policies, schema := shopPlan.policies, shopPlan.fields.Schema()
+	for _, w := range shopPlan.fields.Warnings() {
+		log.Warn("a directive of the schema has no effect", "because", w)
+	}
+	rows, err := d.RowTags(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the schema names what the database has not:\n%w", err)
 	}
 	shadow, err := gqlcache.Shadowed(schema.Schema(), cfg.CacheShadow)
 	if err != nil {
@@ -175,10 +186,14 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 
 	// Optional: the outbox. It reports writes as the database commits them, including those that bypass the gateways. Without it, memory is
 	// trusted for a lease, and a write that bypasses the gateways is seen when entries expire.
-	if engine.Outbox, err = outbox.New(aside.Bun().DB, aside.Outbox(), dataloader.Evictions); err != nil {
+	if engine.Outbox, err = outbox.New(aside.Bun().DB, aside.Outbox(), rows.Evictions); err != nil {
 		return nil, err
 	}
-	shown.Watch = outbox.NewWatch(aside.Bun().DB, aside.Outbox(), db.NotedTables(), log)
+	tables, err := d.NotedTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shown.Watch = outbox.NewWatch(aside.Bun().DB, aside.Outbox(), tables, log)
 	// This records what changed while no gateway ran, before the outbox is read for the first time.
 	if err := shown.Watch.Look(ctx); err != nil {
 		log.Warn("cannot check the tables and their triggers; retrying", "error", err)
@@ -232,13 +247,15 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		front.Answers, shown.Answers = kept, kept
 	}
 
-	loaders, err := dataloader.New(c, d, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
+	loaders := dataloader.New(c, shopPlan.kinds, rows.Evictions)
+	fields, err := gqlcache.NewFields(gqlcache.FieldsOptions{
+		Cache: c, Plan: shopPlan.fields, Rows: rows, Viewer: viewerName, Log: log,
+		Batch: func(ctx context.Context) *cache.Batch { return dataloader.For(ctx).Batch() },
 	})
 	if err != nil {
 		return nil, err
 	}
+	extensions = append(extensions, fields)
 	shop := graph.Options{
 		Limits:        graph.Limits{MaxDepth: cfg.MaxDepth, MaxAliases: cfg.MaxAliases},
 		MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
@@ -271,12 +288,46 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
 	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
-	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema()}, opened.close
+	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema(), Fields: fields, Rows: rows, Database: aside.Bun().DB}, opened.close
 	return gw, nil
 }
 
-// asideConns is the number of connections that follow the outbox: for the poll, the relay, acknowledgements, and the check of the
-// tables.
+// plan is what the schema says of what is cached, and what the shop's loaders cache by themselves.
+type plan struct {
+	policies *policy.Policies
+	kinds    *dataloader.Kinds
+	fields   *gqlcache.FieldPlan
+}
+
+// planShop reads the schema. What contradicts itself is an error, all of it at once.
+func planShop(d *db.DB, log *slog.Logger) (plan, error) {
+	schema := graph.NewSchema(d, log)
+	policies, err := policy.ReadPolicies(schema.Schema())
+	if err != nil {
+		return plan{}, fmt.Errorf("the schema is not valid: %w", err)
+	}
+	kinds, err := dataloader.NewKinds(d, func(coordinate string) (time.Duration, error) {
+		p, err := policies.Of(coordinate)
+		return p.MaxAge, err
+	})
+	fields, err2 := gqlcache.PlanFields(schema, kinds.Stored()...)
+	if err := errors.Join(err, err2); err != nil {
+		return plan{}, fmt.Errorf("the schema is not valid: %w", err)
+	}
+	return plan{policies, kinds, fields}, nil
+}
+
+// cachedRows are the rows of the database that cached values are made of.
+func cachedRows() ([]outbox.Rows, error) {
+	p, err := planShop(nil, slog.Default())
+	if err != nil {
+		return nil, err
+	}
+	return p.fields.Rows(), nil
+}
+
+// asideConns is how many connections follow the outbox: a poll, a relay, what notes evictions as done, and a look
+// at the tables.
 const asideConns = 4
 
 // shares are the parts of MEMORY_BYTES.

@@ -1,166 +1,64 @@
-// Package dataloader reads what resolvers ask for: batched over the whole operation, from the cache,
-// and from the database where the cache has nothing. It also says what a write makes untrue.
+// Package dataloader says how each noun of the shop is read in batches and under which keys it is cached: one file for
+// each. How long, and what evicts it, follows from the schema.
 //
-// A [Factory] is made once, [Loaders] afresh for each response of an operation: for one response a thing is
-// asked for once.
+// [NewKinds] and [New] are called once. A [Factory] makes [Loaders] afresh for each response of an operation: for one
+// response a thing is asked for once.
 package dataloader
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/outbox"
 	"fieldcache/db"
 )
 
+// Kinds are the kinds of things that are cached.
+type Kinds struct {
+	users     users
+	products  products
+	reviews   reviews
+	orders    orders
+	countries countries
+	search    search
+	db        *db.DB
+	stored    []cache.Stored
+}
+
+// NewKinds returns the kinds of things in d. How long each is cached comes from maxAge alone, which knows the schema's
+// coordinates; every coordinate that it does not know is reported.
+func NewKinds(d *db.DB, maxAge func(coordinate string) (time.Duration, error)) (*Kinds, error) {
+	all := cache.NewKinds(maxAge)
+	k := &Kinds{
+		users: newUsers(all, d), products: newProducts(all, d), reviews: newReviews(all, d),
+		orders: newOrders(all, d), countries: newCountries(all, d), search: newSearch(all, d), db: d,
+	}
+	var err error
+	k.stored, err = all.All()
+	return k, err
+}
+
+// Stored returns the kinds, for whoever finds out what evicts them.
+func (k *Kinds) Stored() []cache.Stored { return k.stored }
+
 // Factory makes the loaders of operations.
 type Factory struct {
+	*Kinds
 	// Patience is that of the batches. [New] sets the default; it may be changed before the first
 	// operation.
 	Patience time.Duration
 
-	cache    *cache.Cache
-	products productSource
-
-	users               kind[int64, *db.User]
-	countries           kind[string, *db.Country]
-	reviews             kind[int64, *db.Review]
-	orders              kind[int64, *db.Order]
-	ratings             kind[int64, *db.Rating]
-	userPages           kind[db.Window, *db.Page]
-	productPages        kind[productWindow, *db.Page]
-	reviewsByAuthor     kind[db.OwnedWindow, *db.Page]
-	reviewsByProduct    kind[db.OwnedWindow, *db.Page]
-	orderPages          kind[db.OwnedWindow, *db.Page]
-	countryCodes        kind[struct{}, []string]
-	searches            kind[search, []db.Hit]
-	userCount           kind[struct{}, int]
-	productCounts       kind[category, int]
-	authorCounts        kind[int64, int]
-	productReviewCounts kind[int64, int]
-	orderCounts         kind[int64, int]
+	cache  *cache.Cache
+	untrue func(...outbox.Change) cache.Eviction
 }
 
-// category is a category of products, or all of them.
-type category struct {
-	name string
-	any  bool
-}
-
-func (c category) ptr() *string {
-	if c.any {
-		return nil
-	}
-	return &c.name
-}
-
-func categoryOf(name *string) category {
-	if name == nil {
-		return category{any: true}
-	}
-	return category{name: *name}
-}
-
-type productWindow struct {
-	category
-	db.Window
-}
-
-type search struct {
-	text  string
-	first int
-}
-
-// New makes a factory. How long each kind of thing is kept comes from maxAge alone, which knows the
-// schema's coordinates; every coordinate that it does not know is reported. The cache's watch notices from
-// then on what is read of d past the loaders.
-func New(c *cache.Cache, d *db.DB, maxAge func(coordinate string) (time.Duration, error)) (*Factory, error) {
-	d.Watch().Forward(c.Watch())
-	var errs []error
-	age := func(coordinate string) time.Duration {
-		a, err := maxAge(coordinate)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		return a
-	}
-	f := &Factory{
-		Patience: cache.DefaultPatience,
-		cache:    c,
-		products: productSource{db: d, ages: map[string]time.Duration{
-			"": age("Product"), pricePart: age("Product.price"), stockPart: age("Product.stock"),
-		}},
-		users: kind[int64, *db.User]{age("User"), func(id int64) (cache.Key, []cache.Tag) {
-			return userKey(id), userType
-		}, d.UsersByID},
-		countries: kind[string, *db.Country]{age("Country"), func(code string) (cache.Key, []cache.Tag) {
-			return countryKey(code), countryType
-		}, d.CountriesByCode},
-		reviews: kind[int64, *db.Review]{age("Review"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewKey(id), reviewType
-		}, d.ReviewsByID},
-		orders: kind[int64, *db.Order]{age("Order"), func(id int64) (cache.Key, []cache.Tag) {
-			return orderKey(id), orderType
-		}, d.OrdersByID},
-		ratings: kind[int64, *db.Rating]{age("Product.averageRating"), func(id int64) (cache.Key, []cache.Tag) {
-			return productKey(id).Part(ratingPart), ratingTypes
-		}, d.RatingsByProduct},
-
-		userPages: kind[db.Window, *db.Page]{age("Query.users"), func(w db.Window) (cache.Key, []cache.Tag) {
-			return window(users, w), tagged(users, userType...)
-		}, one(d.UserPage)},
-		productPages: kind[productWindow, *db.Page]{age("Query.products"), func(w productWindow) (cache.Key, []cache.Tag) {
-			of := productsIn(w.ptr())
-			return window(of, w.Window), tagged(of, productType...)
-		}, one(func(ctx context.Context, w productWindow) (*db.Page, cache.Snapshot, error) {
-			return d.ProductPage(ctx, w.ptr(), w.Window)
-		})},
-		reviewsByAuthor: kind[db.OwnedWindow, *db.Page]{age("User.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsBy(userKey(w.Owner))
-			return window(of, w.Window), tagged(of, reviewType...)
-		}, d.ReviewsByAuthor},
-		reviewsByProduct: kind[db.OwnedWindow, *db.Page]{age("Product.reviews"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := reviewsOf(productKey(w.Owner))
-			return window(of, w.Window), tagged(of, reviewType...)
-		}, d.ReviewsByProduct},
-		orderPages: kind[db.OwnedWindow, *db.Page]{age("User.orders"), func(w db.OwnedWindow) (cache.Key, []cache.Tag) {
-			of := ordersOf(userKey(w.Owner))
-			return window(of, w.Window), tagged(of, orderType...)
-		}, d.OrdersByCustomer},
-		countryCodes: kind[struct{}, []string]{age("Query.countries"), func(struct{}) (cache.Key, []cache.Tag) {
-			return countries.List(), tagged(countries, countryType...)
-		}, one(func(ctx context.Context, _ struct{}) ([]string, cache.Snapshot, error) { return d.CountryCodes(ctx) })},
-		searches: kind[search, []db.Hit]{age("Query.search"), searchKey, one(func(ctx context.Context, s search) ([]db.Hit, cache.Snapshot, error) {
-			return d.Search(ctx, s.text, s.first)
-		})},
-
-		userCount: kind[struct{}, int]{age("UserConnection.totalCount"), func(struct{}) (cache.Key, []cache.Tag) {
-			return users.Count(), tagged(users, userType...)
-		}, one(func(ctx context.Context, _ struct{}) (int, cache.Snapshot, error) { return d.CountUsers(ctx) })},
-		productCounts: kind[category, int]{age("ProductConnection.totalCount"), func(c category) (cache.Key, []cache.Tag) {
-			of := productsIn(c.ptr())
-			return of.Count(), tagged(of, productType...)
-		}, one(func(ctx context.Context, c category) (int, cache.Snapshot, error) {
-			return d.CountProducts(ctx, c.ptr())
-		})},
-		authorCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsBy(userKey(id)).Count(), tagged(reviewsBy(userKey(id)), reviewType...)
-		}, d.CountReviewsByAuthor},
-		productReviewCounts: kind[int64, int]{age("ReviewConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return reviewsOf(productKey(id)).Count(), tagged(reviewsOf(productKey(id)), reviewType...)
-		}, d.CountReviewsByProduct},
-		orderCounts: kind[int64, int]{age("OrderConnection.totalCount"), func(id int64) (cache.Key, []cache.Tag) {
-			return ordersOf(userKey(id)).Count(), tagged(ordersOf(userKey(id)), orderType...)
-		}, d.CountOrdersByCustomer},
-	}
-	return f, errors.Join(errs...)
-}
-
-func searchKey(s search) (cache.Key, []cache.Tag) {
-	return searches.List("text", s.text, "first", strconv.Itoa(s.first)),
-		append(tagged(userNames, userType...), tagged(productNames, productType...)...)
+// New makes a factory of loaders that read through c. untrue names what changes of rows make untrue. The cache's watch
+// notices from then on what is read of the kinds' database past the loaders.
+func New(c *cache.Cache, k *Kinds, untrue func(...outbox.Change) cache.Eviction) *Factory {
+	k.db.Watch().Forward(c.Watch())
+	return &Factory{Kinds: k, Patience: cache.DefaultPatience, cache: c, untrue: untrue}
 }
 
 // Loaders read for one response. They are safe for concurrent use. What they answer is shared with
@@ -186,6 +84,9 @@ func For(ctx context.Context) *Loaders {
 	return ctx.Value(loadersKey{}).(*Loaders)
 }
 
+// Batch is what the loaders ask the cache by.
+func (l *Loaders) Batch() *cache.Batch { return l.batch }
+
 // Expect says that n more fields of the operation, or -n fewer, may ask for something; see
 // [fieldcache/cache/gqlcache.FieldCount]. The last one to end loads what the others wait for.
 func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
@@ -193,10 +94,37 @@ func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 // Forget makes these loaders ask again for what they loaded.
 func (l *Loaders) Forget() { l.batch.Forget() }
 
-// Evict makes what a write made untrue vanish from the cache and from these loaders. It is called after a
-// commit and before the write is answered; an error needs no more than a log line.
-func (l *Loaders) Evict(ctx context.Context, w cache.Write) error {
+// Evict evicts what a write made untrue from the cache and from these loaders, and returns what it was. It is called
+// after a commit and before the write is answered; an error needs no more than a log line.
+func (l *Loaders) Evict(ctx context.Context, c db.Commit) (cache.Eviction, error) {
+	w := cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: l.untrue(c.Changes...)}
 	_, err := l.cache.Evict(ctx, w)
 	l.batch.Forget()
-	return err
+	return w.Eviction, err
+}
+
+// entity is the key of the row of a noun with this id.
+func entity(noun string, id int64) cache.Key { return cache.Entity(noun, strconv.FormatInt(id, 10)) }
+
+// window is the key of a window of a list.
+func window(of cache.Tag, w db.Window) cache.Key {
+	if w.After == 0 {
+		return of.List("first", strconv.Itoa(w.First))
+	}
+	return of.List("first", strconv.Itoa(w.First), "after", strconv.FormatInt(w.After, 10))
+}
+
+// owned is the kind of windows of lists that belong to the owner whose id is in a column.
+func owned(s *cache.Kinds, of, column string, types []string, list func(owner int64) cache.Tag, load func(context.Context, []db.OwnedWindow) (map[db.OwnedWindow]*db.Page, cache.Snapshot, error)) *cache.Kind[db.OwnedWindow, *db.Page] {
+	return cache.NewKind(s, cache.KindOptions[db.OwnedWindow, *db.Page]{
+		Of: of, Types: types, Load: load,
+		Name: func(w db.OwnedWindow) (cache.Key, cache.Tag) {
+			l := list(w.Owner)
+			return window(l, w.Window), l
+		},
+		Match: func(c cache.Columns) (w db.OwnedWindow, ok bool) {
+			w.Owner, ok = c.Int(column)
+			return w, ok
+		},
+	})
 }

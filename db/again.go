@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
 )
@@ -57,12 +56,6 @@ func (d *DB) readAgain(ctx context.Context, read func(context.Context) error) er
 
 // scanFailed begins the error of [sql.Rows.Scan], which has no type.
 const scanFailed = "sql: Scan error on column"
-
-// change is [DB.InTx] for a function that may run more than once: again after an attempt that certainly
-// committed nothing and failed for a reason that may pass.
-func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return d.again(ctx, Rejected, func(ctx context.Context) error { return d.InTx(ctx, fn) })
-}
 
 // passes reports whether the same statement may succeed on another connection, or a moment later. It says nothing
 // about whether the statement was carried out.

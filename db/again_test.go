@@ -81,10 +81,11 @@ func TestFault15AlteredTable(t *testing.T) {
 	run := func(statement string, i int) {
 		t.Helper()
 		// It may itself be the one of two that is ended when they lock each other out.
-		fail(t, statement, operator.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := operator.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			_, err := tx.NewRaw(fmt.Sprintf(statement, i)).Exec(ctx)
 			return err
-		}))
+		})
+		fail(t, statement, err)
 	}
 	load(t, d, func(getOn func()) {
 		for i := range 8 {
@@ -139,7 +140,7 @@ func TestFault15Deadlock(t *testing.T) {
 	var attempts atomic.Int64
 	lockBoth := func(ids ...int) error {
 		meet := sync.OnceFunc(func() { first.Done(); first.Wait() })
-		return d.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := d.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			attempts.Add(1)
 			for _, id := range ids {
 				if _, err := tx.NewRaw("UPDATE products SET stock = stock + 1 WHERE id = ?", id).Exec(ctx); err != nil {
@@ -149,6 +150,7 @@ func TestFault15Deadlock(t *testing.T) {
 			}
 			return nil
 		})
+		return err
 	}
 	pieces := func() (n int) {
 		t.Helper()

@@ -40,6 +40,8 @@ type Options struct {
 	// waits any more and the cancel got lost. Default: 30 seconds; negative: no bound. SQLite has none:
 	// there a statement ends with its context.
 	StatementTimeout time.Duration
+	// Rows are those that cached values are made of: writes of them are noted, see [outbox.RowTags].
+	Rows []outbox.Rows
 	// BusyTimeout is how long a writer waits for another one on SQLite. Default: 5 seconds.
 	BusyTimeout time.Duration
 }

@@ -49,7 +49,7 @@ func openPostgresTest(t *testing.T) testDB {
 
 func openTest(t *testing.T, url string) testDB {
 	t.Helper()
-	d := must(Open(t.Context(), Options{URL: url, BusyTimeout: 30 * time.Second}))(t)
+	d := must(Open(t.Context(), Options{URL: url, Rows: cachedRows, BusyTimeout: 30 * time.Second}))(t)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			t.Errorf("close: %v", err)

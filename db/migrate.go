@@ -20,13 +20,27 @@ import (
 type Status struct {
 	Name      string
 	AppliedAt time.Time // zero: not applied
+	// Lacks is what is missing, or not as it should be, of one that is applied: [DB.MigrateUp] sets it right.
+	Lacks []string
 }
 
 // ErrSchema is the kind of error of [DB.CheckSchema] when the database is behind.
 var ErrSchema = errors.New("the database schema is not up to date: run `fieldcache migrate up` or set MIGRATE=true")
 
-// NotedTables says of each table which of its columns name keys of the cache, and which matter.
-func NotedTables() []outbox.Table { return migrations.NotedTables() }
+// NotedTables returns the tables whose writes are noted, for [Options].Rows.
+func (d *DB) NotedTables(ctx context.Context) ([]outbox.Table, error) {
+	return migrations.Noted(ctx, d.bun, d.options.Rows)
+}
+
+// RowTags returns what changes of the tables make untrue, for [Options].Rows. What they name and is not there is an error,
+// all of it at once.
+func (d *DB) RowTags(ctx context.Context) (*outbox.RowTags, error) {
+	infos, err := migrations.Describe(ctx, d.bun, d.options.Rows)
+	if err != nil {
+		return nil, err
+	}
+	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := infos[table]; return i, ok }, d.options.Rows...)
+}
 
 // MigrateUp applies what is missing, in one transaction, and returns the names of the migrations it applied.
 // Tables that are there already are adopted with their data. Several processes may call it at once: one
@@ -35,6 +49,7 @@ func NotedTables() []outbox.Table { return migrations.NotedTables() }
 // Indexes and triggers are made while writers to their table wait.
 func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 	var applied []string
+	rows := d.options.Rows
 	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 		if err := m.Init(ctx); err != nil {
 			return fmt.Errorf("create %s: %w", migrations.Table, err)
@@ -42,11 +57,11 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 		if err := migrations.CreateObjects(ctx, db); err != nil {
 			return err
 		}
-		if err := reopen(ctx, db, m); err != nil {
+		if err := reopen(ctx, db, m, rows); err != nil {
 			return err
 		}
 		// The steps check only what they add to.
-		if err := migrations.Check(ctx, db); err != nil {
+		if err := migrations.Check(ctx, db, rows); err != nil {
 			return err
 		}
 		group, err := m.Migrate(ctx)
@@ -63,7 +78,7 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 
 // reopen marks the migrations as not applied whose objects are no longer there or no longer as they were, so that
 // they run again.
-func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
+func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator, rows []outbox.Rows) error {
 	missing, err := migrations.Missing(ctx, db)
 	if err != nil {
 		return err
@@ -75,7 +90,7 @@ func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
 	for _, migration := range all.Applied() {
 		again := slices.ContainsFunc(missing, func(o migrations.Object) bool { return o.Migration == migration.Name })
 		if migration.Name == migrations.Outbox {
-			differences, err := migrations.Differences(ctx, db)
+			differences, err := migrations.Differences(ctx, db, rows)
 			if err != nil {
 				return err
 			}
@@ -128,19 +143,48 @@ func (d *DB) MigrateDown(ctx context.Context) (TakenBack, error) {
 
 // MigrateStatus returns every migration in order. It changes nothing.
 func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
-	all := migrations.List().Sorted()
+	all := migrations.List(d.options.Rows).Sorted()
 	there, err := migrations.HasTable(ctx, d.bun, migrations.Table)
 	if err == nil && there {
-		all, err = newMigrator(d.bun).MigrationsWithStatus(ctx)
+		all, err = d.newMigrator(d.bun).MigrationsWithStatus(ctx)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("migrate status: %w", err)
 	}
 	var states []Status
 	for _, migration := range all {
-		states = append(states, Status{Name: migration.Name, AppliedAt: migration.MigratedAt.UTC()})
+		s := Status{Name: migration.Name, AppliedAt: migration.MigratedAt.UTC()}
+		if !s.AppliedAt.IsZero() {
+			if s.Lacks, err = d.lacks(ctx, s.Name); err != nil {
+				return nil, fmt.Errorf("migrate status: %w", err)
+			}
+		}
+		states = append(states, s)
 	}
 	return states, nil
+}
+
+// lacks returns what is missing or changed of what a migration made, but for what a gateway mends while it serves.
+func (d *DB) lacks(ctx context.Context, migration string) (list []string, err error) {
+	missing, err := migrations.Missing(ctx, d.bun)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range missing {
+		if o.Migration == migration {
+			list = append(list, o.String())
+		}
+	}
+	if migration != migrations.Outbox {
+		return list, nil
+	}
+	differences, err := migrations.Differences(ctx, d.bun, d.options.Rows)
+	for _, d := range differences {
+		if !d.Minor {
+			list = append(list, d.String())
+		}
+	}
+	return list, err
 }
 
 // CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed unless all migrations are
@@ -156,28 +200,11 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 		if s.AppliedAt.IsZero() {
 			lacking = append(lacking, "migration "+s.Name)
 		}
+		lacking = append(lacking, s.Lacks...)
 	}
-	if len(lacking) == 0 {
-		missing, err := migrations.Missing(ctx, d.bun)
-		if err != nil {
-			return fmt.Errorf("check schema: %w", err)
-		}
-		for _, o := range missing {
-			lacking = append(lacking, o.String())
-		}
-		differences, err := migrations.Differences(ctx, d.bun)
-		if err != nil {
-			return fmt.Errorf("check schema: %w", err)
-		}
-		for _, d := range differences {
-			if !d.Minor {
-				lacking = append(lacking, d.String())
-			}
-		}
-	}
-	shape := migrations.Check(ctx, d.bun)
+	shape := migrations.Check(ctx, d.bun, d.options.Rows)
 	if len(lacking) > 0 {
-		return errors.Join(fmt.Errorf("%w (missing: %s)", ErrSchema, strings.Join(lacking, ", ")), shape)
+		return errors.Join(fmt.Errorf("%w (migrate up sets right: %s)", ErrSchema, strings.Join(lacking, ", ")), shape)
 	}
 	return shape
 }
@@ -195,12 +222,12 @@ func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *mig
 			}
 		}
 		bound := bun.NewDB(d.bun.DB, d.bun.Dialect(), bun.WithConnResolver(inTx{tx.Tx}))
-		return fn(migrations.Bind(ctx, tx.Tx), bound, newMigrator(bound))
+		return fn(migrations.Bind(ctx, tx.Tx), bound, d.newMigrator(bound))
 	})
 }
 
-func newMigrator(db *bun.DB) *migrate.Migrator {
-	return migrate.NewMigrator(db, migrations.List(), migrate.WithTableName(migrations.Table),
+func (d *DB) newMigrator(db *bun.DB) *migrate.Migrator {
+	return migrate.NewMigrator(db, migrations.List(d.options.Rows), migrate.WithTableName(migrations.Table),
 		migrate.WithLocksTableName(migrations.LocksTable), migrate.WithMarkAppliedOnSuccess(true))
 }
 

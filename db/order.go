@@ -13,7 +13,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"fieldcache/cache"
-	"fieldcache/cache/outbox"
 )
 
 // Order is a row of orders with its lines.
@@ -103,8 +102,7 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	for _, l := range o.Lines {
 		wanted[l.ProductID] += l.Quantity
 	}
-	var xid outbox.Number
-	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
+	return d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		products, err := d.takeStock(ctx, tx, wanted)
 		if err != nil {
 			return err
@@ -127,23 +125,9 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 		for _, l := range o.Lines {
 			l.OrderID = o.ID
 		}
-		var noted []struct{ Xid outbox.Number } // the same for each line
-		if err := tx.NewInsert().Model(&o.Lines).Returning("? AS xid", d.xid()).Scan(ctx, &noted); err != nil {
-			return err
-		}
-		xid = noted[0].Xid
-		return d.askXid(ctx, tx, &xid)
+		_, err = tx.NewInsert().Model(&o.Lines).Exec(ctx)
+		return err
 	})
-	var taken, lines []outbox.Row
-	for _, id := range slices.Sorted(maps.Keys(wanted)) {
-		taken = append(taken, updated(rowID(id), "stock"))
-	}
-	for range o.Lines {
-		lines = append(lines, outbox.Row{Is: ids(map[string]int64{"order_id": o.ID})})
-	}
-	return committed(xid, err, change("products", outbox.Update, taken...),
-		change("orders", outbox.Insert, outbox.Row{Is: ids(map[string]int64{"id": o.ID, "customer_id": o.CustomerID})}),
-		change("order_lines", outbox.Insert, lines...))
 }
 
 // takeStock takes pieces of products away and answers the products' rows.

@@ -152,37 +152,21 @@ func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rati
 
 // UpdateProduct changes a product and answers it.
 func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*Product, Commit, error) {
-	old := new(ProductRow)
 	var row struct {
 		ProductRow `bun:",extend"`
-		Xid        outbox.Number
+		returned   `bun:",extend"`
 	}
-	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-		lock := d.lock(tx.NewSelect().Model(old).Column("id", "name", "description", "category").Where("id = ?", id))
-		if err := found(lock.Scan(ctx), "id", "product", id); err != nil {
-			return err
+	columns := map[string]*string{"name": patch.Name, "description": patch.Description, "category": patch.Category}
+	maps.DeleteFunc(columns, func(_ string, value *string) bool { return value == nil })
+	c, err := d.updateRow(ctx, "products", id, slices.Sorted(maps.Keys(columns)), &row.returned, func(ctx context.Context, in bun.IDB) error {
+		args := d.argumentsIn(in)
+		q := d.updateOf(in, args, (*ProductRow)(nil), id)
+		for _, column := range slices.Sorted(maps.Keys(columns)) {
+			set(args, q, column, columns[column])
 		}
-		args := d.argumentsIn(tx)
-		q := tx.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
-		set(args, q, "name", patch.Name)
-		set(args, q, "description", patch.Description)
-		set(args, q, "category", patch.Category)
-		err := q.Returning("id, name, description, category, ? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &row)
-		if err != nil {
-			return found(err, "id", "product", id)
-		}
-		return d.askXid(ctx, tx, &row.Xid)
+		err := q.Returning("?", d.returningRow("id", "name", "description", "category")).Conn(args.conn()).Scan(ctx, &row)
+		return found(err, "id", "product", id)
 	})
-	touched := outbox.Row{Was: rowID(id), Is: rowID(id)}
-	touched.Was["category"], touched.Is["category"] = old.Category, row.Category
-	for _, c := range []struct{ column, was, is string }{
-		{"name", old.Name, row.Name}, {"description", old.Description, row.Description}, {"category", old.Category, row.Category},
-	} {
-		if c.was != c.is {
-			touched.Changed = append(touched.Changed, c.column)
-		}
-	}
-	c, err := committed(row.Xid, err, change("products", outbox.Update, touched))
 	return row.Product(), c, err
 }
 
@@ -198,14 +182,14 @@ func (d *DB) SetStock(ctx context.Context, id int64, stock int) (Commit, error) 
 
 func (d *DB) setProduct(ctx context.Context, id int64, values map[string]any) (Commit, error) {
 	columns := slices.Sorted(maps.Keys(values))
-	var xid outbox.Number
-	err := d.alone(ctx, &xid, func(ctx context.Context, in bun.IDB) error {
+	var row returned
+	return d.updateRow(ctx, "products", id, columns, &row, func(ctx context.Context, in bun.IDB) error {
 		args := d.argumentsIn(in)
-		q := in.NewUpdate().Model((*ProductRow)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
+		q := d.updateOf(in, args, (*ProductRow)(nil), id)
 		for _, c := range columns {
 			q.Set("? = ?", bun.Ident(c), args.add(values[c]))
 		}
-		return translate(found(q.Returning("? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &xid), "productId", "product", id), "")
+		err := q.Returning("?", d.returning(outbox.Update)).Conn(args.conn()).Scan(ctx, &row)
+		return translate(found(err, "productId", "product", id), "")
 	})
-	return committed(xid, err, change("products", outbox.Update, updated(rowID(id), columns...)))
 }

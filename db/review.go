@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"strconv"
 
 	"github.com/uptrace/bun"
 
@@ -66,10 +65,10 @@ func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]
 func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = Time{Time: now()}
 	var made struct {
-		ID  int64
-		Xid outbox.Number
+		ID       int64
+		returned `bun:",extend"`
 	}
-	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
+	c, err := d.insertChecked(ctx, "reviews", &made.returned, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
 			return err
 		}
@@ -78,15 +77,8 @@ func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 				return err
 			}
 		}
-		if err := tx.NewInsert().Model(r).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made); err != nil {
-			return err
-		}
-		return d.askXid(ctx, tx, &made.Xid)
+		return tx.NewInsert().Model(r).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &made)
 	})
 	r.ID = made.ID
-	is := ids(map[string]int64{"id": r.ID, "product_id": r.ProductID})
-	if r.AuthorID != nil {
-		is["author_id"] = strconv.FormatInt(*r.AuthorID, 10)
-	}
-	return committed(made.Xid, err, change("reviews", outbox.Insert, outbox.Row{Is: is}))
+	return c, err
 }

@@ -61,95 +61,48 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.CreatedAt = Time{Time: now()}
 	u.UpdatedAt = u.CreatedAt
 	var made struct {
-		ID  int64
-		Xid outbox.Number
+		ID       int64
+		returned `bun:",extend"`
 	}
-	err := d.alone(ctx, &made.Xid, func(ctx context.Context, in bun.IDB) error {
-		return translate(in.NewInsert().Model(u).Returning("id, ? AS xid", d.xid()).Scan(ctx, &made), "countryCode")
+	c, err := d.insertRow(ctx, "users", &made.returned, func(ctx context.Context, in bun.IDB) error {
+		return translate(in.NewInsert().Model(u).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &made), "countryCode")
 	})
 	u.ID = made.ID
-	return committed(made.Xid, err, change("users", outbox.Insert, outbox.Row{Is: rowID(u.ID)}))
+	return c, err
 }
 
 // UpdateUser changes a user and answers the new row. The errors are those of [DB.CreateUser], and
 // [ErrNotFound].
 func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, Commit, error) {
 	var row struct {
-		User `bun:",extend"`
-		Xid  outbox.Number
+		User     `bun:",extend"`
+		returned `bun:",extend"`
 	}
-	changed := []string{"updated_at"}
-	update := func(ctx context.Context, in bun.IDB) error {
+	columns := []string{"updated_at"}
+	for column, given := range map[string]bool{
+		"name": patch.Name != nil, "email": patch.Email != nil, "bio": patch.Bio != nil, "country_code": patch.CountryCode != nil,
+	} {
+		if given {
+			columns = append(columns, column)
+		}
+	}
+	c, err := d.updateRow(ctx, "users", id, columns, &row.returned, func(ctx context.Context, in bun.IDB) error {
 		args := d.argumentsIn(in)
-		q := in.NewUpdate().Model((*User)(nil)).Where("id = ?", args.add(id)).Set("updated_at = ?", args.add(now()))
+		q := d.updateOf(in, args, (*User)(nil), id)
 		set(args, q, "name", patch.Name)
 		set(args, q, "email", patch.Email)
 		set(args, q, "bio", patch.Bio)
 		set(args, q, "country_code", patch.CountryCode)
-		err := q.Returning("id, name, email, bio, country_code, created_at, updated_at, ? AS xid", d.xid()).Conn(args.conn()).Scan(ctx, &row)
+		err := q.Returning("?", d.returningRow("id", "name", "email", "bio", "country_code", "created_at", "updated_at")).Conn(args.conn()).Scan(ctx, &row)
 		return translate(found(err, "id", "user", id), "countryCode")
-	}
-	var err error
-	if patch.Name == nil {
-		err = d.alone(ctx, &row.Xid, update)
-	} else {
-		err = d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-			var before string
-			lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("name").Where("id = ?", id))
-			if err := found(lock.Scan(ctx, &before), "id", "user", id); err != nil {
-				return err
-			}
-			changed = changed[:1] // this may not be the first attempt
-			if before != *patch.Name {
-				changed = append(changed, "name")
-			}
-			if err := update(ctx, tx); err != nil {
-				return err
-			}
-			return d.askXid(ctx, tx, &row.Xid)
-		})
-	}
-	c, err := committed(row.Xid, err, change("users", outbox.Update, updated(rowID(id), changed...)))
+	})
 	return &row.User, c, err
 }
 
 // DeleteUser deletes a user with their orders; their reviews stay, without an author.
 func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
-	var (
-		reviews []struct{ ID, ProductID int64 }
-		orders  []int64
-		xid     outbox.Number
-	)
-	err := d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
-		// The lock keeps others from adding reviews and orders between here and the deletion.
-		var locked int64
-		lock := d.lock(tx.NewSelect().Model((*User)(nil)).Column("id").Where("id = ?", id))
-		if err := found(lock.Scan(ctx, &locked), "id", "user", id); err != nil {
-			return err
-		}
-		if err := tx.NewSelect().Model((*Review)(nil)).Column("id", "product_id").Where("author_id = ?", id).Order("id").Scan(ctx, &reviews); err != nil {
-			return err
-		}
-		if err := tx.NewSelect().Model((*Order)(nil)).Column("id").Where("customer_id = ?", id).Order("id").Scan(ctx, &orders); err != nil {
-			return err
-		}
-		if err := tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Returning("? AS xid", d.xid()).Scan(ctx, &xid); err != nil {
-			return err
-		}
-		return d.askXid(ctx, tx, &xid)
+	return d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var deleted int64
+		return found(tx.NewDelete().Model((*User)(nil)).Where("id = ?", id).Returning("id").Scan(ctx, &deleted), "id", "user", id)
 	})
-	unsigned := make([]outbox.Row, len(reviews))
-	for i, r := range reviews {
-		unsigned[i] = outbox.Row{
-			Was:     ids(map[string]int64{"id": r.ID, "product_id": r.ProductID, "author_id": id}),
-			Is:      ids(map[string]int64{"id": r.ID, "product_id": r.ProductID}),
-			Changed: []string{"author_id"},
-		}
-	}
-	gone := make([]outbox.Row, len(orders))
-	for i, order := range orders {
-		gone[i] = outbox.Row{Was: ids(map[string]int64{"id": order, "customer_id": id})}
-	}
-	return committed(xid, err, change("users", outbox.Delete, outbox.Row{Was: rowID(id)}),
-		change("reviews", outbox.Update, unsigned...), change("orders", outbox.Delete, gone...))
 }

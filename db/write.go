@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"fieldcache/cache"
 	"fieldcache/cache/outbox"
@@ -16,88 +17,152 @@ import (
 // now is the time as both databases keep it: UTC, to the microsecond.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// Commit is what a write did.
+// Commit is what a write did. That of one that was certainly not committed is empty.
 type Commit struct {
 	// Xid is the number of its transaction, which a [cache.Snapshot] saw or did not; 0 if nobody knows
 	// whether it was committed.
 	Xid uint64
 	// Epoch is the database's life that the number is one of.
 	Epoch cache.Epoch
-	// Changes are the rows that it touched, as the outbox notes them, but that Changed may name a column too
-	// many: one that was set without a look at what it held.
+	// Changes are the rows that it touched, with what they were and are. Where nobody knows whether it was committed, they
+	// may lack what only its answer would have said; the outbox tells, if it was.
 	Changes []outbox.Change
 }
 
 // committed is what a write did that ended with err.
-func committed(n outbox.Number, err error, changes ...outbox.Change) (Commit, error) {
-	if err != nil {
-		n = outbox.Number{}
+func committed(n outbox.Number, changes []outbox.Change, err error) (Commit, error) {
+	switch {
+	case err == nil:
+		return Commit{Xid: n.Xid, Epoch: n.Epoch, Changes: changes}, nil
+	case Rejected(err):
+		return Commit{}, err
 	}
-	return Commit{Xid: n.Xid, Epoch: n.Epoch, Changes: changes}, err
+	return Commit{Changes: changes}, err
 }
 
-// alone runs a write of one statement. On PostgreSQL that needs no transaction: the statement answers its
-// number by returning [DB.xid]. SQLite is asked for it afterwards, in the same transaction.
-//
-// On PostgreSQL a write that certainly was not committed runs again if its error may pass.
-func (d *DB) alone(ctx context.Context, xid *outbox.Number, write func(context.Context, bun.IDB) error) error {
-	if d.Postgres() {
-		err := d.again(ctx, Rejected, func(ctx context.Context) error {
-			err := write(ctx, d.bun)
-			if err != nil && xid.Xid == 0 && !Rejected(err) && d.cutShort(err) {
-				return &rejectedError{err}
+// returned is what a write of one row returns on PostgreSQL beside its own columns.
+type returned struct {
+	Xid         outbox.Number
+	Was, Became *string // the row before and after, as JSON; nil for none
+}
+
+// returning is the SQL of it. The row before is that of a subquery called was, which only an UPDATE has.
+func (d *DB) returning(op outbox.Op) schema.QueryWithArgs {
+	if !d.Postgres() { // triggers have not run yet when a row is returned
+		return bun.SafeQuery("'/0' AS xid, NULL AS was, NULL AS became")
+	}
+	xid := bun.Safe(d.Outbox().Xid())
+	if op == outbox.Insert { // which has no alias
+		return bun.SafeQuery("? AS xid, NULL AS was, to_jsonb(?TableName)::text AS became", xid)
+	}
+	return bun.SafeQuery("? AS xid, to_jsonb(was)::text AS was, to_jsonb(?TableAlias)::text AS became", xid)
+}
+
+// returningRow is [DB.returning] of an UPDATE behind columns of the row as it is.
+func (d *DB) returningRow(columns ...string) schema.QueryWithArgs {
+	of, list := "?TableAlias.", ""
+	if !d.Postgres() {
+		of = "" // no other table is there
+	}
+	for _, c := range columns {
+		list += of + c + " AS " + c + ", "
+	}
+	return bun.SafeQuery(list+"?", d.returning(outbox.Update))
+}
+
+// change is the change of the row.
+func (r *returned) change(table string, op outbox.Op) ([]outbox.Change, error) {
+	var was, became string
+	if r.Was != nil {
+		was = *r.Was
+	}
+	if r.Became != nil {
+		became = *r.Became
+	}
+	c, err := outbox.ChangeOf(table, op, was, became)
+	return []outbox.Change{c}, err
+}
+
+// insertRow adds a row by a write of one statement, which returns [DB.returning] into r. On PostgreSQL that needs no
+// transaction; a write that certainly was not committed runs again if its error may pass.
+func (d *DB) insertRow(ctx context.Context, table string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
+	return d.writeRow(ctx, table, outbox.Insert, r, nil, write)
+}
+
+// updateRow is insertRow for the change of some columns of the row with an id.
+func (d *DB) updateRow(ctx context.Context, table string, id int64, columns []string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
+	row := outbox.Values{"id": strconv.FormatInt(id, 10)}
+	return d.writeRow(ctx, table, outbox.Update, r, []outbox.Change{{
+		Table: table, Op: outbox.Update, Rows: []outbox.Row{{Was: row, Is: row, Changed: columns}},
+	}}, write)
+}
+
+// writeRow runs a write of one row and one statement. likely is what it does as far as that is known beforehand.
+func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *returned, likely []outbox.Change, write func(context.Context, bun.IDB) error) (Commit, error) {
+	if !d.Postgres() {
+		return d.change(ctx, func(ctx context.Context, tx bun.Tx) error { return write(ctx, tx) })
+	}
+	err := d.again(ctx, Rejected, func(ctx context.Context) error {
+		*r = returned{}
+		err := write(ctx, d.bun)
+		if err != nil && r.Xid.Xid == 0 && !Rejected(err) && d.cutShort(err) {
+			return &rejectedError{err}
+		}
+		return err
+	})
+	if err != nil {
+		return committed(outbox.Number{}, likely, explainWrite(ctx, err))
+	}
+	changes, err := r.change(table, op)
+	return committed(r.Xid, changes, err)
+}
+
+// insertChecked is insertRow where other statements of the same transaction come first.
+func (d *DB) insertChecked(ctx context.Context, table string, r *returned, fn func(ctx context.Context, tx bun.Tx) error) (Commit, error) {
+	if !d.Postgres() {
+		return d.change(ctx, fn)
+	}
+	var changes []outbox.Change
+	err := d.again(ctx, Rejected, func(ctx context.Context) error {
+		return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			if err = fn(ctx, tx); err == nil {
+				changes, err = r.change(table, outbox.Insert)
 			}
 			return err
 		})
-		return explainWrite(ctx, err)
-	}
-	return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := write(ctx, tx); err != nil {
-			return err
-		}
-		return d.askXid(ctx, tx, xid)
 	})
+	return committed(r.Xid, changes, err)
 }
 
-// xid is what the last write of a transaction returns for its number.
-func (d *DB) xid() bun.Safe {
-	if d.Postgres() {
-		return bun.Safe(d.Outbox().Xid())
+// change runs writes in a transaction, and reads from the outbox what they did before it commits. fn may run more than once:
+// again after an attempt that certainly committed nothing and failed for a reason that may pass.
+func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) (Commit, error) {
+	var number outbox.Number
+	var changes []outbox.Change
+	err := d.again(ctx, Rejected, func(ctx context.Context) error {
+		return d.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			begin, err := d.Outbox().Mark(ctx, tx.Tx)
+			if err != nil {
+				return err
+			}
+			if err := fn(ctx, tx); err != nil {
+				return err
+			}
+			number, changes, err = d.Outbox().Mine(ctx, tx.Tx, begin)
+			return err
+		})
+	})
+	return committed(number, changes, err)
+}
+
+// updateOf begins an UPDATE of the row with an id, by a model. On PostgreSQL the row as it was is locked and stands beside it
+// as was, for [DB.returning].
+func (d *DB) updateOf(in bun.IDB, args *arguments, model any, id int64) *bun.UpdateQuery {
+	q := in.NewUpdate().Model(model).Set("updated_at = ?", args.add(now()))
+	if !d.Postgres() {
+		return q.Where("id = ?", id)
 	}
-	return "'/0'" // it is not known before the triggers have run
-}
-
-// askXid ends a transaction on SQLite: it asks for its number.
-func (d *DB) askXid(ctx context.Context, tx bun.Tx, xid *outbox.Number) error {
-	if d.Postgres() {
-		return nil
-	}
-	return tx.NewRaw("SELECT ? AS xid", bun.Safe(d.Outbox().Xid())).Scan(ctx, xid)
-}
-
-// change is what a statement did to rows of a table.
-func change(table string, op outbox.Op, rows ...outbox.Row) outbox.Change {
-	if len(rows) > outbox.MaxRows {
-		rows = nil
-	}
-	return outbox.Change{Table: table, Op: op, Rows: rows}
-}
-
-// ids are the values of columns that hold ids.
-func ids(columns map[string]int64) outbox.Values {
-	v := make(outbox.Values, len(columns))
-	for column, id := range columns {
-		v[column] = strconv.FormatInt(id, 10)
-	}
-	return v
-}
-
-// rowID is the id alone.
-func rowID(id int64) outbox.Values { return outbox.Values{"id": strconv.FormatInt(id, 10)} }
-
-// updated is a row whose key columns stay the same.
-func updated(v outbox.Values, changed ...string) outbox.Row {
-	return outbox.Row{Was: v, Is: v, Changed: changed}
+	return q.TableExpr("(SELECT * FROM ?TableName WHERE id = ? FOR UPDATE) AS was", args.add(id)).Where("?TableAlias.id = was.id")
 }
 
 // lock keeps the selected rows from being written by others until the transaction ends. On SQLite the

@@ -31,7 +31,7 @@ func TestFault15UnderLoad(t *testing.T) {
 			t.Parallel()
 			url := seeded(t, "demo", fixtures.Demo)
 			s := open(t, url, "")
-			operator, err := db.Open(t.Context(), db.Options{URL: url})
+			operator, err := db.Open(t.Context(), db.Options{URL: url, Rows: cachedRows})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,8 +100,8 @@ func unavailable(t *testing.T, w *httptest.ResponseRecorder) {
 func TestFault22LockedSQLite(t *testing.T) {
 	t.Parallel()
 	url := sqlite(t)
-	s := openWith(t, db.Options{URL: url, BusyTimeout: 50 * time.Millisecond}, "")
-	holder, err := db.Open(t.Context(), db.Options{URL: url})
+	s := openWith(t, db.Options{URL: url, BusyTimeout: 50 * time.Millisecond, Rows: cachedRows}, "")
+	holder, err := db.Open(t.Context(), db.Options{URL: url, Rows: cachedRows})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestFault22LockedSQLite(t *testing.T) {
 func TestFault15DatabaseAway(t *testing.T) {
 	t.Parallel()
 	server := testservers.PostgresServer(t)
-	d, err := db.Open(t.Context(), db.Options{URL: server.URL()})
+	d, err := db.Open(t.Context(), db.Options{URL: server.URL(), Rows: cachedRows})
 	if err == nil {
 		_, err = d.MigrateUp(t.Context())
 	}

@@ -75,7 +75,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	url := seeded(t, "large", large)
 	s := open(t, url, "")
-	plain, err := db.Open(t.Context(), db.Options{URL: url})
+	plain, err := db.Open(t.Context(), db.Options{URL: url, Rows: cachedRows})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 // an index as well.
 func TestCascadesUseIndexes(t *testing.T) {
 	t.Parallel()
-	d, err := db.Open(t.Context(), db.Options{URL: seeded(t, "large", large)})
+	d, err := db.Open(t.Context(), db.Options{URL: seeded(t, "large", large), Rows: cachedRows})
 	if err != nil {
 		t.Fatal(err)
 	}

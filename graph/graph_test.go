@@ -21,7 +21,6 @@ import (
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
-	"fieldcache/cache/policy"
 	"fieldcache/cache/redisstore"
 	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
@@ -60,8 +59,7 @@ func (h statementHook) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 	h.statements = append(h.statements, e.Query)
 }
 
-// sql answers the statements since it was last called, without those that only frame a transaction: with
-// SQLite, the question for its number is one of them.
+// sql answers the statements since it was last called, without those that only frame a transaction.
 func (s *shop) sql() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,9 +69,7 @@ func (s *shop) sql() []string {
 		case "BEGIN", "COMMIT", "ROLLBACK":
 			continue
 		}
-		if q != "SELECT "+s.db.Outbox().Xid()+" AS xid" {
-			list = append(list, q)
-		}
+		list = append(list, q)
 	}
 	s.statements = nil
 	return list
@@ -82,7 +78,7 @@ func (s *shop) sql() []string {
 // seeded is the URL of a database with data in it.
 func seeded(t testing.TB, name string, o fixtures.Options) string {
 	return testservers.PostgresFrom(t, name, func(url string) error {
-		d, err := db.Open(context.Background(), db.Options{URL: url})
+		d, err := db.Open(context.Background(), db.Options{URL: url, Rows: cachedRows})
 		if err != nil {
 			return err
 		}
@@ -114,7 +110,7 @@ func backends(t *testing.T, test func(t *testing.T, s *shop)) {
 // sqlite is the URL of an embedded database with the demo data in it.
 func sqlite(t testing.TB) string {
 	url := "sqlite://" + t.TempDir() + "/shop.db"
-	d, err := db.Open(t.Context(), db.Options{URL: url})
+	d, err := db.Open(t.Context(), db.Options{URL: url, Rows: cachedRows})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +126,7 @@ func sqlite(t testing.TB) string {
 
 // open makes a gateway; redisURL "" is memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
-	return openWith(t, db.Options{URL: databaseURL}, redisURL)
+	return openWith(t, db.Options{URL: databaseURL, Rows: cachedRows}, redisURL)
 }
 
 func openWith(t testing.TB, database db.Options, redisURL string) *shop {
@@ -166,19 +162,12 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	t.Cleanup(func() { _ = s.cache.Close() })
 
 	schema := graph.NewSchema(s.db, log)
-	policies, err := policy.ReadPolicies(schema.Schema())
+	plan, err := planOf(schema, s.db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaders, err := dataloader.New(s.cache, s.db, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
-	loaders.Patience = time.Minute
+	policies := plan.policies
+	loaders, fields := plan.load(t, s.cache, s.db, log)
 	s.loaders = loaders
 	s.handler = handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000, Introspection: true,
@@ -191,7 +180,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 		}},
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
-		}},
+		}, fields},
 	}, log), transport.Options{})
 	return s
 }

@@ -18,6 +18,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/memstore"
+	"fieldcache/cache/outbox"
 	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db/fixtures"
@@ -333,10 +334,11 @@ func TestInternalFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.cache.Close() })
-	loaders, err := dataloader.New(s.cache, nil, func(string) (time.Duration, error) { return 0, nil })
+	kinds, err := dataloader.NewKinds(nil, func(string) (time.Duration, error) { return 0, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
+	loaders := dataloader.New(s.cache, kinds, func(...outbox.Change) cache.Eviction { return cache.Eviction{} })
 	s.handler = handlerOf(t, graph.NewExecutor(graph.NewSchema(nil, log), loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
 	}, log), transport.Options{})

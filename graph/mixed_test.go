@@ -25,7 +25,6 @@ import (
 	"fieldcache/cache/answers"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
-	"fieldcache/cache/policy"
 	"fieldcache/cache/transport"
 	"fieldcache/dataloader"
 	"fieldcache/db"
@@ -90,7 +89,7 @@ func quickStock(t *testing.T) *ast.Schema {
 // 1,000 answers. whole: when the answer ends, so does all it was made of, as where answers are kept and nothing
 // else.
 func mixed(t *testing.T, reviews int, whole bool) float64 {
-	d, err := db.Open(t.Context(), db.Options{URL: "sqlite::memory:"})
+	d, err := db.Open(t.Context(), db.Options{URL: "sqlite::memory:", Rows: cachedRows})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,21 +123,14 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 	schema := generated.NewExecutableSchema(generated.Config{
 		Schema: quickStock(t), Resolvers: &graph.Resolver{DB: counted, Log: quiet},
 	})
-	policies, err := policy.ReadPolicies(schema.Schema())
+	plan, err := planOf(schema, counted)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := policies.Of("Product.stock"); err != nil || p.MaxAge != time.Second {
+	if p, err := plan.policies.Of("Product.stock"); err != nil || p.MaxAge != time.Second {
 		t.Fatalf("the stock is true for %v, %v", p.MaxAge, err)
 	}
-	loaders, err := dataloader.New(c, counted, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	loaders.Patience = time.Minute
+	loaders, _ := plan.load(t, c, counted, quiet)
 	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
 	handler := handlerOf(t, graph.NewExecutor(schema, loaders, graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,

@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -13,7 +12,6 @@ import (
 
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/policy"
-	"fieldcache/dataloader"
 	"fieldcache/graph"
 )
 
@@ -21,17 +19,11 @@ import (
 func policyOf(t *testing.T) func(v graph.Viewer, operation string) string {
 	s := open(t, sqlite(t), "")
 	schema := graph.NewSchema(s.db, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	policies, err := policy.ReadPolicies(schema.Schema())
+	plan, err := planOf(schema, s.db)
 	if err != nil {
 		t.Fatal(err)
 	}
-	loaders, err := dataloader.New(s.cache, s.db, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	loaders, _ := plan.load(t, s.cache, s.db, slog.Default())
 	e := executor.New(schema)
 	e.Use(&gqlcache.Hints{})
 	e.Use(extension.Introspection{})

@@ -7,7 +7,6 @@ import (
 	"context"
 	"log/slog"
 
-	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 )
@@ -24,9 +23,9 @@ func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	if err != nil && db.Rejected(err) {
 		return err
 	}
-	w := cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: dataloader.Evictions(c.Changes...)}
-	reportFrom(ctx).evicted(ctx, w.Eviction)
-	if e := dataloader.For(ctx).Evict(ctx, w); e != nil {
+	untrue, e := dataloader.For(ctx).Evict(ctx, c)
+	reportFrom(ctx).evicted(ctx, untrue)
+	if e != nil {
 		r.Log.WarnContext(ctx, "Redis did not execute an eviction, and there is no outbox to retry it from", "error", e)
 	}
 	return err

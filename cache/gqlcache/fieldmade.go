@@ -142,10 +142,13 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 // compileRows compiles rows. key are the key fields of a type whose rows say no match: the primary key is
 // in their order then.
 func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) madeOf {
-	m := madeOf{rows: outbox.Rows{Of: coordinate, Table: r.Table, Columns: r.Columns}}
+	m := madeOf{}
+	m.rows, m.fewer = chosenRows(coordinate, r)
 	for _, t := range r.Match {
-		m.rows.Match = append(m.rows.Match, t.Column)
-		m.values = append(m.values, compileRef(t.Value))
+		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)
+	}
+	if m.fewer != nil {
+		p.addRows(*m.fewer)
 	}
 	if r.Match == nil && len(key) > 0 {
 		m.rows.Own = true

@@ -26,6 +26,7 @@ type FieldPlan struct {
 	truths     *policy.Schema
 
 	fields   map[string]map[string]*plannedField // by object type and field
+	stored   map[string]bool                     // coordinates whose values kinds store
 	rows     []outbox.Rows                       // all that something is made of
 	mutation string                              // the name of the mutation type
 	evicts   map[string][]plannedEvict           // of its fields
@@ -62,8 +63,10 @@ type part struct {
 
 // madeOf is rows whose match columns hold what the references name.
 type madeOf struct {
-	rows   outbox.Rows
-	values []reference
+	rows     outbox.Rows
+	values   []reference
+	optional []bool       // of each value, whether it is no condition if it is null; nil: of none
+	fewer    *outbox.Rows // the same without optional conditions, if there are some
 }
 
 // heldBy is what an object inside of a value is made of.
@@ -85,8 +88,9 @@ type compiledText struct {
 }
 
 // PlanFields reads the directives of a schema that gqlgen generated. What contradicts itself is an error,
-// all of it at once.
-func PlanFields(es graphql.ExecutableSchema) (*FieldPlan, error) {
+// all of it at once. What kinds store is left to them: no field is cached a second time whose values, or all objects in
+// them, are stored by one.
+func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan, error) {
 	schema := es.Schema()
 	types, generated := gotype.Of(es)
 	policies, err1 := policy.ReadPolicies(schema)
@@ -94,13 +98,13 @@ func PlanFields(es graphql.ExecutableSchema) (*FieldPlan, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	p := &FieldPlan{executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
+	p := &FieldPlan{stored: map[string]bool{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
 	if !generated {
 		p.warn("the executable schema is none that gqlgen generated: no field is cached")
 		return p, nil
 	}
 	p.planEvicts()
-	var faults []error
+	faults := p.planStored(kinds)
 	for _, def := range schema.Types {
 		if def.Kind != ast.Object || def.BuiltIn || strings.HasPrefix(def.Name, "__") || def == schema.Mutation || def == schema.Subscription {
 			continue
@@ -189,6 +193,9 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 	}
 	if hasViewer(own) && rule.Scope != cache.Private && rule.MaxAge > 0 {
 		return fmt.Errorf("%s: {$viewer} is part of what it is made of, and it is public: say scope: PRIVATE", coordinate)
+	}
+	if p.isStored(coordinate, f, own) {
+		return nil
 	}
 	said, age := p.aged(def, f)
 	resolver := p.types.Resolver(coordinate)

@@ -68,8 +68,10 @@ type cachedField struct {
 }
 
 type boundRows struct {
-	tag    *outbox.RowTag
-	values []reference
+	tag      *outbox.RowTag
+	values   []reference
+	optional []bool         // see madeOf
+	fewer    *outbox.RowTag // of the rows that are left if an optional condition is none
 }
 
 type boundHeld struct {
@@ -128,7 +130,11 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 			if n := tag.Len(); n != len(m.values) {
 				return nil, fmt.Errorf("%s: the primary key of %s has %d columns: say match", m.rows.Of, m.rows.Table, n)
 			}
-			bound = append(bound, boundRows{tag, m.values})
+			b := boundRows{tag: tag, values: m.values, optional: m.optional}
+			if m.fewer != nil {
+				b.fewer = f.o.Rows.Of(*m.fewer)
+			}
+			bound = append(bound, b)
 		}
 		return bound, nil
 	}
@@ -207,6 +213,9 @@ func runOf(ctx context.Context) *fieldRun {
 
 // InterceptResponse gives a response its batch: the first one that of the operation, which costs least.
 func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
+	if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
+		return next(ctx) // it was refused: no field is resolved
+	}
 	run := runOf(ctx)
 	first := run != nil && run.begun.CompareAndSwap(false, true)
 	if !first {

@@ -47,13 +47,24 @@ func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]a
 // append adds the tags of rows.
 func (m boundRows) append(tags []cache.Tag, from func(reference) (string, bool)) ([]cache.Tag, bool) {
 	values := make([]string, len(m.values))
+	fewer := false
 	for i, r := range m.values {
 		var ok bool
 		if values[i], ok = from(r); !ok {
 			return tags, false
 		}
+		fewer = fewer || values[i] == cache.Null && m.fewer != nil && m.optional[i]
 	}
-	return m.tag.Append(tags, values...)
+	if !fewer {
+		return m.tag.Append(tags, values...)
+	}
+	left := values[:0]
+	for i, v := range values {
+		if !m.optional[i] {
+			left = append(left, v)
+		}
+	}
+	return m.fewer.Append(tags, left...)
 }
 
 // tag is the tag that a format makes.

@@ -31,11 +31,14 @@ const byName = `'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name'
 func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	var columns []string
 	for i, t := range tables {
-		for _, c := range t.named() {
+		for _, c := range t.named() { // none of a table that is not there
 			columns = append(columns, fmt.Sprintf("(%d, %s, %s)", i+1, literal(t.Name), literal(c)))
 		}
 	}
 	type row struct{ Tbl, Col, Type, Base, Collation string }
+	if len(columns) == 0 {
+		return nil, nil
+	}
 	rows, err := query(ctx, db, `
 		WITH RECURSIVE named (ord, tbl, col) AS (VALUES `+strings.Join(columns, ", ")+`),
 		typed AS (SELECT n.*, a.atttypid AS shown, a.atttypmod AS modifier, a.atttypid AS type, a.attcollation AS collation

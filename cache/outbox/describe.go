@@ -11,13 +11,11 @@ import (
 func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[string]TableInfo, error) {
 	found := make(map[string]TableInfo, len(tables))
 	for _, table := range tables {
-		var columns []describedColumn
-		var err error
+		describe := describeSQLite
 		if p.postgres {
-			columns, err = describePostgres(ctx, db, table)
-		} else {
-			columns, err = describeSQLite(ctx, db, table)
+			describe = describePostgres
 		}
+		columns, err := describe(ctx, db, table)
 		if err != nil {
 			return nil, fmt.Errorf("outbox: describe table %s: %w", table, err)
 		}
@@ -28,8 +26,14 @@ func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[
 		key := map[int]string{}
 		for _, c := range columns {
 			info.Columns[c.Name] = c.kind(p.postgres)
-			if c.Pk > 0 {
-				key[c.Pk] = c.Name
+			if c.Key > 0 {
+				key[c.Key] = c.Name
+			}
+			if c.Refers != "" {
+				if info.Refers == nil {
+					info.Refers = map[string][]string{}
+				}
+				info.Refers[c.Name] = strings.Split(c.Refers, "\x01")
 			}
 		}
 		for i := 1; key[i] != ""; i++ {
@@ -41,30 +45,49 @@ func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[
 }
 
 type describedColumn struct {
-	Name string
-	Type string // PostgreSQL: the name of the type below all domains; SQLite: as declared
-	Enum bool
-	Fold bool // its collation takes different texts for equal
-	Pk   int  // its place in the primary key, from 1; 0: it is no part of it
+	Name   string
+	Type   string // PostgreSQL: the name of the type below all domains; SQLite: as declared
+	Enum   bool
+	Fold   bool   // its collation takes different texts for equal
+	Key    int    // its place in the table's key, from 1; 0: it is no part of it
+	Refers string // the tables that it refers to, as a foreign key or a part of one, with U+0001 in between
 }
 
+// describePostgres takes for a table's key the primary key, or where there is none a unique index of columns that cannot
+// be NULL.
 func describePostgres(ctx context.Context, db Querier, table string) (columns []describedColumn, err error) {
 	return query(ctx, db, strings.ReplaceAll(`WITH RECURSIVE typed AS (
 			SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS type, a.attcollation AS collation
 			FROM pg_attribute AS a WHERE a.attrelid = to_regclass(quote_ident(?0)) AND a.attnum > 0 AND NOT a.attisdropped
 			UNION ALL SELECT d.attrelid, d.attnum, d.attname, t.typbasetype, d.collation
-			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd')
+			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd'),
+		key AS (SELECT k.attnum, k.place FROM (
+				SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
+				WHERE i.indrelid = to_regclass(quote_ident(?0)) AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+					AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+						LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+						WHERE k.place <= i.indnkeyatts AND a.attnotnull IS NOT TRUE)
+				ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1) AS i,
+			unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place) WHERE k.place <= i.indnkeyatts)
 		SELECT d.attname AS name, t.typname AS type, t.typtype = 'e' AS enum,
 			EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic) AS fold,
-			coalesce((SELECT array_position(i.indkey::int2[], d.attnum) + 1 - array_lower(i.indkey::int2[], 1)
-				FROM pg_index AS i WHERE i.indrelid = d.attrelid AND i.indisprimary), 0) AS pk
+			coalesce((SELECT k.place FROM key AS k WHERE k.attnum = d.attnum), 0) AS key,
+			coalesce((SELECT string_agg(DISTINCT r.relname, chr(1)) FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.confrelid
+				WHERE f.conrelid = d.attrelid AND f.contype = 'f' AND d.attnum = ANY (f.conkey)), '') AS refers
 		FROM typed AS d JOIN pg_type AS t ON t.oid = d.type AND t.typtype <> 'd' ORDER BY d.attnum`, "?0", PostgreSQL("").literal(table)),
-		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Enum, &c.Fold, &c.Pk} })
+		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Enum, &c.Fold, &c.Key, &c.Refers} })
 }
 
 func describeSQLite(ctx context.Context, db Querier, table string) (columns []describedColumn, err error) {
-	columns, err = query(ctx, db, "SELECT name, upper(type) AS type, pk FROM pragma_table_info("+literal(table)+")",
-		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Pk} })
+	columns, err = query(ctx, db, strings.ReplaceAll(`WITH best AS (
+			SELECT l.name FROM pragma_index_list(?0) AS l WHERE l."unique" AND NOT l.partial AND NOT EXISTS (
+				SELECT 1 FROM pragma_index_info(l.name) AS i LEFT JOIN pragma_table_info(?0) AS c ON c.name = i.name WHERE c."notnull" IS NOT 1)
+			ORDER BY (SELECT count(*) FROM pragma_index_info(l.name)), l.name LIMIT 1)
+		SELECT c.name, upper(c.type), CASE WHEN EXISTS (SELECT 1 FROM pragma_table_info(?0) WHERE pk > 0) THEN c.pk
+				ELSE coalesce((SELECT i.seqno + 1 FROM best AS b, pragma_index_info(b.name) AS i WHERE i.name = c.name), 0) END,
+			coalesce((SELECT group_concat(f."table", char(1)) FROM pragma_foreign_key_list(?0) AS f WHERE f."from" = c.name), '')
+		FROM pragma_table_info(?0) AS c`, "?0", literal(table)),
+		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Key, &c.Refers} })
 	for i, c := range columns {
 		if err != nil {
 			break

@@ -23,12 +23,18 @@ type Rows struct {
 	// Columns are the columns whose change makes the thing untrue. Nil: any column. A row that matches,
 	// before or after a write, also counts when it comes or goes or when a column of Match changes.
 	Columns []string
+	// Stored is the kind that what is made of the rows is stored by, under keys and tags of its own. Nil: its tags are
+	// those of [RowTags].
+	Stored cache.Stored
 }
 
 // TableInfo is what has to be known of a table before its rows can be named.
 type TableInfo struct {
+	// PrimaryKey is the primary key, or another one of columns that cannot be NULL.
 	PrimaryKey []string
 	Columns    map[string]Kind
+	// Refers has for each column that is a foreign key, or a part of one, the tables that it refers to.
+	Refers map[string][]string
 }
 
 // RowTags names the tags of rows: those that a value gets which is made of them, and those that a
@@ -39,9 +45,11 @@ type TableInfo struct {
 type RowTags struct{ tables map[string]*tableTags }
 
 type tableTags struct {
-	name string
-	info TableInfo
-	sets []*matchSet
+	name  string
+	info  TableInfo
+	sets  []*matchSet
+	key   []string    // the columns of the primary key by which rows are matched
+	whole []cache.Tag // what is untrue when nobody can say which rows changed
 }
 
 // matchSet is the tags that are chosen by the values of the same columns.
@@ -50,7 +58,8 @@ type matchSet struct {
 	any     bool     // whether something depends on every column
 	members bool     // whether something depends on which rows match alone
 	classes []class
-	rows    []Rows // as they were given
+	tagged  []Rows // as they were given: those that tags of rows are made for
+	stored  []Rows // and those that are stored under names of their own
 }
 
 // class is columns that everything depends on together, or not at all.
@@ -62,8 +71,29 @@ type class struct {
 // NewRowTags compiles what rows things are made of. Every table or column that is not there, and
 // every column of Match whose equality no tag can follow, is reported, all at once.
 func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*RowTags, error) {
-	p := &RowTags{tables: map[string]*tableTags{}}
-	var faults []error
+	p, faults := compileRows(catalog, all)
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+	return p, nil
+}
+
+// NotedTables are the tables whose writes are to be noted for these rows, by name, also where a table or a column is not
+// there. Of a table that is not there nothing but the name is known.
+func NotedTables(catalog func(table string) (TableInfo, bool), all ...Rows) []Table {
+	p, _ := compileRows(catalog, all)
+	tables := p.Tables()
+	for _, r := range all {
+		if p.tables[r.Table] == nil && !slices.ContainsFunc(tables, func(t Table) bool { return t.Name == r.Table }) {
+			tables = append(tables, Table{Name: r.Table})
+		}
+	}
+	slices.SortFunc(tables, func(a, b Table) int { return strings.Compare(a.Name, b.Name) })
+	return tables
+}
+
+func compileRows(catalog func(table string) (TableInfo, bool), all []Rows) (p *RowTags, faults []error) {
+	p = &RowTags{tables: map[string]*tableTags{}}
 	for _, r := range all {
 		for _, err := range p.add(catalog, r) {
 			if r.Of != "" {
@@ -72,15 +102,52 @@ func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*Row
 			faults = append(faults, err)
 		}
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
 	for _, t := range p.tables {
+		t.findWhole()
 		for _, s := range t.sets {
 			s.classify()
+			for _, c := range s.columns {
+				if slices.Contains(t.info.PrimaryKey, c) && !slices.Contains(t.key, c) {
+					t.key = append(t.key, c)
+				}
+			}
 		}
 	}
-	return p, nil
+	return p, faults
+}
+
+// findWhole finds what is untrue when nobody can say which rows changed. What has the tags of several types, as a search of
+// all of them has, is evicted by that of the type whose rows the table has.
+func (t *tableTags) findWhole() {
+	var types []cache.Tag
+	for _, s := range t.sets {
+		for _, r := range s.stored {
+			if !strings.Contains(r.Of, ".") {
+				types = append(types, cache.Type(r.Of))
+			}
+		}
+	}
+	add := func(tags ...cache.Tag) {
+		for _, tag := range tags {
+			if !slices.Contains(t.whole, tag) {
+				t.whole = append(t.whole, tag)
+			}
+		}
+	}
+	for _, s := range t.sets {
+		if len(s.tagged) > 0 {
+			add(cache.Rows(t.name))
+		}
+		for _, r := range s.stored {
+			tags := r.Stored.Whole()
+			i := slices.IndexFunc(tags, func(tag cache.Tag) bool { return slices.Contains(types, tag) })
+			if i < 0 {
+				add(tags...)
+			} else {
+				add(tags[i])
+			}
+		}
+	}
 }
 
 func (p *RowTags) add(catalog func(string) (TableInfo, bool), r Rows) (faults []error) {
@@ -110,7 +177,14 @@ func (p *RowTags) add(catalog func(string) (TableInfo, bool), r Rows) (faults []
 		}
 	}
 	s := t.set(t.match(r))
-	s.rows = append(s.rows, r)
+	if r.Stored == nil {
+		s.tagged = append(s.tagged, r)
+		return faults
+	}
+	s.stored = append(s.stored, r)
+	if err := r.Stored.Matches(s.columns); err != nil {
+		faults = append(faults, err)
+	}
 	return faults
 }
 
@@ -137,7 +211,7 @@ func (t *tableTags) set(match []string) *matchSet {
 // classify parts the columns into the largest classes of which every list of columns is made.
 func (s *matchSet) classify() {
 	users := map[string]string{} // by column: which of the rows depend on it
-	for i, r := range s.rows {
+	for i, r := range s.tagged {
 		if r.Columns == nil {
 			s.any = true
 			continue
@@ -180,19 +254,25 @@ func (p *RowTags) Tables() []Table {
 			for _, c := range s.columns {
 				keys[c], matter[c] = true, true
 			}
-			for _, class := range s.classes {
-				for _, c := range class.columns {
-					matter[c] = true
+			for _, r := range slices.Concat(s.tagged, s.stored) {
+				columns := r.Columns
+				if columns == nil {
+					columns = slices.Collect(maps.Keys(t.info.Columns))
 				}
-			}
-			if s.any {
-				for c := range t.info.Columns {
+				for _, c := range columns {
 					matter[c] = true
 				}
 			}
 		}
+		var refers []string
+		for column, to := range t.info.Refers {
+			if !keys[column] && slices.ContainsFunc(to, func(t string) bool { return p.tables[t] != nil }) {
+				refers = append(refers, column)
+			}
+		}
+		slices.Sort(refers)
 		tables = append(tables, Table{
-			Name: name, PrimaryKey: t.info.PrimaryKey,
+			Name: name, PrimaryKey: t.info.PrimaryKey, Refers: refers,
 			Keys: slices.Sorted(maps.Keys(keys)), Matter: slices.Sorted(maps.Keys(matter)),
 		})
 	}
@@ -266,13 +346,13 @@ func (s *matchSet) base(table string, values []string) cache.Tag {
 // Evictions names what changes made untrue, each tag once. A table that nothing is made of makes
 // nothing untrue.
 func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
-	u := untrue{named: map[cache.Tag]bool{}}
+	u := untrue{named: map[any]bool{}}
 	for _, c := range changes {
 		t := p.tables[c.Table]
 		switch {
 		case t == nil:
-		case c.Rows == nil:
-			u.add(cache.Rows(c.Table))
+		case c.Rows == nil || slices.ContainsFunc(c.Rows, t.isNobody):
+			u.add(t.whole...)
 		default:
 			for _, r := range c.Rows {
 				for _, s := range t.sets {
@@ -284,7 +364,15 @@ func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	return u.Eviction
 }
 
-// changed adds the tags of a match set that a row's change made untrue.
+// isNobody reports whether a row does not say which it is: our triggers always note its key.
+func (t *tableTags) isNobody(r Row) bool {
+	without := func(v Values) bool {
+		return v != nil && slices.ContainsFunc(t.key, func(c string) bool { return v[c] == "" })
+	}
+	return r.Was == nil && r.Is == nil || without(r.Was) || without(r.Is)
+}
+
+// changed adds what a row's change made untrue of what a match set chooses.
 func (t *tableTags) changed(u *untrue, s *matchSet, r Row) {
 	var was, is []string
 	if r.Was != nil {
@@ -294,14 +382,14 @@ func (t *tableTags) changed(u *untrue, s *matchSet, r Row) {
 		is = t.values(s, r.Is)
 	}
 	if r.Was != nil && r.Is != nil && slices.Equal(was, is) && !t.otherRow(r) {
-		s.columnsChanged(u, s.base(t.name, is), r.Changed)
+		s.columnsChanged(u, t.name, is, r.Changed)
 		return
 	}
 	if r.Was != nil {
-		s.all(u, s.base(t.name, was))
+		s.all(u, t.name, was)
 	}
 	if r.Is != nil {
-		s.all(u, s.base(t.name, is))
+		s.all(u, t.name, is)
 	}
 }
 
@@ -333,22 +421,41 @@ func (t *tableTags) values(s *matchSet, row Values) []string {
 	return values
 }
 
-func (s *matchSet) columnsChanged(u *untrue, base cache.Tag, changed []string) {
+func (s *matchSet) columnsChanged(u *untrue, table string, values, changed []string) {
 	if len(changed) == 0 {
 		return
 	}
+	counts := func(columns []string) bool {
+		return slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(changed, c) })
+	}
+	for _, r := range s.stored {
+		if r.Columns == nil || counts(r.Columns) {
+			u.untrue(r.Stored.Untrue(table, s.matched(values)))
+		}
+	}
+	if len(s.tagged) == 0 {
+		return
+	}
+	base := s.base(table, values)
 	if s.any {
 		u.add(base.Of("*"))
 	}
 	for _, class := range s.classes {
-		if slices.ContainsFunc(class.columns, func(c string) bool { return slices.Contains(changed, c) }) {
+		if counts(class.columns) {
 			u.add(base.Of(class.name))
 		}
 	}
 }
 
-// all adds every tag below base: rows came, went, or came to match.
-func (s *matchSet) all(u *untrue, base cache.Tag) {
+// all adds all that is made of rows with these values: some came, went, or came to match.
+func (s *matchSet) all(u *untrue, table string, values []string) {
+	for _, r := range s.stored {
+		u.untrue(r.Stored.Untrue(table, s.matched(values)))
+	}
+	if len(s.tagged) == 0 {
+		return
+	}
+	base := s.base(table, values)
 	if s.members {
 		u.add(base)
 	}
@@ -360,15 +467,36 @@ func (s *matchSet) all(u *untrue, base cache.Tag) {
 	}
 }
 
+// matched are the values by column.
+func (s *matchSet) matched(values []string) cache.Columns {
+	columns := make(cache.Columns, len(values))
+	for i, c := range s.columns {
+		columns[c] = values[i]
+	}
+	return columns
+}
+
 // untrue is an eviction that names nothing twice.
 type untrue struct {
 	cache.Eviction
-	named map[cache.Tag]bool
+	named map[any]bool // keys and tags
 }
 
-func (u *untrue) add(t cache.Tag) {
-	if !u.named[t] {
-		u.named[t] = true
-		u.Tags = append(u.Tags, t)
+func (u *untrue) add(tags ...cache.Tag) {
+	for _, t := range tags {
+		if !u.named[t] {
+			u.named[t] = true
+			u.Tags = append(u.Tags, t)
+		}
+	}
+}
+
+func (u *untrue) untrue(ev cache.Eviction) {
+	u.add(ev.Tags...)
+	for _, k := range ev.Keys {
+		if !u.named[k] {
+			u.named[k] = true
+			u.Keys = append(u.Keys, k)
+		}
 	}
 }

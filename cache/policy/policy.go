@@ -111,11 +111,11 @@ func (r *reader) fault(coordinate, format string, args ...any) {
 }
 
 func (r *reader) readType(def *ast.Definition) {
-	t := r.truth(def.Name, def.Directives, func(ref Ref) error {
+	t := r.truth(def.Name, def.Directives, func(ref Ref) (bool, error) {
 		if ref.Origin != Key {
-			return fmt.Errorf("%v: on a type only {$key.field} is known", ref)
+			return false, fmt.Errorf("%v: on a type only {$key.field} is known", ref)
 		}
-		return r.attributeOf(def, ref, ref.Path)
+		return false, r.attributeOf(def, ref, ref.Path)
 	})
 	if len(t.Rows) > 0 && len(r.read.keys[def.Name]) == 0 && slices.ContainsFunc(t.Rows, func(rows Rows) bool { return rows.Match == nil }) {
 		r.fault(def.Name, "@cacheRows without match needs a type with an id or a @key")
@@ -133,7 +133,7 @@ func (r *reader) readType(def *ast.Definition) {
 
 func (r *reader) readField(def *ast.Definition, f *ast.FieldDefinition) {
 	coordinate := def.Name + "." + f.Name
-	t := r.truth(coordinate, f.Directives, func(ref Ref) error { return r.known(def, f, ref) })
+	t := r.truth(coordinate, f.Directives, func(ref Ref) (bool, error) { return r.known(def, f, ref) })
 	if len(t.Rows)+len(t.Tags) > 0 {
 		r.read.fields[coordinate] = t
 	}
@@ -150,8 +150,9 @@ func (r *reader) readField(def *ast.Definition, f *ast.FieldDefinition) {
 	}
 }
 
-// truth reads @cacheRows and @cacheTag; known says what is wrong with a reference.
-func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref) error) (t Truth) {
+// truth reads @cacheRows and @cacheTag. known says what is wrong with a reference, and whether it is to an argument that
+// may be null.
+func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref) (optional bool, err error)) (t Truth) {
 	for _, d := range list.ForNames("cacheRows") {
 		rows := Rows{Table: argument(d, "table")}
 		if rows.Table == "" {
@@ -162,10 +163,12 @@ func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref
 			if err != nil {
 				r.fault(coordinate, "@cacheRows(match:): %w", err)
 			}
-			for _, term := range terms {
-				if err := known(term.Value); err != nil {
+			for i, term := range terms {
+				optional, err := known(term.Value)
+				if err != nil {
 					r.fault(coordinate, "@cacheRows(match:): %w", err)
 				}
+				terms[i].Optional = optional
 			}
 			rows.Match = terms
 		}
@@ -186,7 +189,7 @@ func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref
 			continue
 		}
 		for _, ref := range tag.Refs {
-			if err := known(ref); err != nil {
+			if _, err := known(ref); err != nil {
 				r.fault(coordinate, "@cacheTag(format:): %w", err)
 			}
 		}
@@ -202,20 +205,20 @@ func argument(d *ast.Directive, name string) string {
 	return ""
 }
 
-// known says what is wrong with a reference of a field.
-func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) error {
+// known says what is wrong with a reference of a field, and whether it is to an argument that may be null.
+func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) (optional bool, err error) {
 	switch ref.Origin {
 	case Viewer:
-		return nil
+		return false, nil
 	case Args:
 		return r.argumentOf(f, ref)
 	case Parent:
 		if def == r.schema.Query || def == r.schema.Mutation || def == r.schema.Subscription {
-			return fmt.Errorf("%v: a root field has no parent", ref)
+			return false, fmt.Errorf("%v: a root field has no parent", ref)
 		}
-		return r.attributeOf(def, ref, ref.Path)
+		return false, r.attributeOf(def, ref, ref.Path)
 	}
-	return fmt.Errorf("%v: on a field {$parent.field}, {$args.name} and {$viewer} are known", ref)
+	return false, fmt.Errorf("%v: on a field {$parent.field}, {$args.name} and {$viewer} are known", ref)
 }
 
 // attributeOf says what is wrong with the path of a reference into an object.
@@ -244,34 +247,37 @@ func (r *reader) attributeOf(def *ast.Definition, ref Ref, path []string) error 
 	return nil
 }
 
-// argumentOf says what is wrong with a reference to an argument.
-func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) error {
+// argumentOf says what is wrong with a reference to an argument, and whether it may be null.
+func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) (optional bool, err error) {
 	a := f.Arguments.ForName(ref.Path[0])
 	if a == nil {
-		return fmt.Errorf("%v: the field has no argument %s", ref, ref.Path[0])
+		return false, fmt.Errorf("%v: the field has no argument %s", ref, ref.Path[0])
 	}
 	typ := a.Type
+	optional = !typ.NonNull
 	for _, name := range ref.Path[1:] {
 		def := r.schema.Types[typ.Name()]
 		if typ.Elem != nil || def == nil || def.Kind != ast.InputObject {
-			return fmt.Errorf("%v: %s is no input object", ref, typ)
+			return false, fmt.Errorf("%v: %s is no input object", ref, typ)
 		}
 		input := def.Fields.ForName(name)
 		if input == nil {
-			return fmt.Errorf("%v: %s has no field %s", ref, def.Name, name)
+			return false, fmt.Errorf("%v: %s has no field %s", ref, def.Name, name)
 		}
 		typ = input.Type
+		optional = optional || !typ.NonNull
 	}
 	if def := r.schema.Types[typ.Name()]; typ.Elem != nil || def != nil && def.Kind == ast.InputObject {
-		return fmt.Errorf("%v: %s is no scalar", ref, typ)
+		return false, fmt.Errorf("%v: %s is no scalar", ref, typ)
 	}
-	return nil
+	return optional, nil
 }
 
 func (r *reader) evict(def *ast.Definition, f *ast.FieldDefinition, d *ast.Directive) (e Evict, err error) {
 	known := func(ref Ref) error {
 		if ref.Origin != Result {
-			return r.known(def, f, ref)
+			_, err := r.known(def, f, ref)
+			return err
 		}
 		named := r.schema.Types[f.Type.Name()]
 		isObject := named != nil && (named.Kind == ast.Object || named.Kind == ast.Interface)

@@ -21,8 +21,12 @@ func load(t *testing.T, sdl string) *ast.Schema {
 }
 
 const shop = `
-type Query { products(category: String, in: Filter): [Product!]! @cacheRows(table: "products", match: "category = {$args.category}", columns: ["category"]) @cacheTag(format: "shelf-{$args.in.region}") }
-input Filter { region: ID }
+type Query {
+  listed(a: ID!, b: ID = "x", in: Filter, of: Filter!): Int
+    @cacheRows(table: "products", match: "a = {$args.a}, b = {$args.b}, c = {$args.in.owner}, d = {$args.of.owner}")
+  products(category: String, in: Filter): [Product!]! @cacheRows(table: "products", match: "category = {$args.category}", columns: ["category"]) @cacheTag(format: "shelf-{$args.in.region}")
+}
+input Filter { region: ID owner: ID! }
 type Product @cacheRows(table: "products", match: "id = {$key.id}", columns: ["name", "category", "name"]) @cacheTag(format: "p{$key.id}") {
   id: ID!
   stock: Int! @cacheRows(table: "products", match: "id = {$parent.id}, region = {$viewer}", columns: [])
@@ -46,11 +50,12 @@ func TestReadTellsWhatDirectivesSay(t *testing.T) {
 		name      string
 		got, want any
 	}{
-		{"rows of a type", s.Type("Product").Rows, []policy.Rows{{"products", []policy.Term{{"id", ref(policy.Key, "id")}}, []string{"category", "name"}}}},
+		{"rows of a type", s.Type("Product").Rows, []policy.Rows{{"products", []policy.Term{{Column: "id", Value: ref(policy.Key, "id")}}, []string{"category", "name"}}}},
 		{"rows of a type by its own key", s.Type("User").Rows, []policy.Rows{{Table: "users"}}},
-		{"rows of a root field", s.Field("Query.products").Rows, []policy.Rows{{"products", []policy.Term{{"category", ref(policy.Args, "category")}}, []string{"category"}}}},
-		{"several columns", s.Field("Product.stock").Rows, []policy.Rows{{"products", []policy.Term{{"id", ref(policy.Parent, "id")}, {"region", ref(policy.Viewer)}}, []string{}}}},
-		{"a path", s.Field("Product.mail").Rows, []policy.Rows{{"users", []policy.Term{{"id", ref(policy.Parent, "owner", "id")}}, nil}}},
+		{"rows of a root field", s.Field("Query.products").Rows, []policy.Rows{{"products", []policy.Term{{"category", ref(policy.Args, "category"), true}}, []string{"category"}}}},
+		{"several columns", s.Field("Product.stock").Rows, []policy.Rows{{"products", []policy.Term{{Column: "id", Value: ref(policy.Parent, "id")}, {Column: "region", Value: ref(policy.Viewer)}}, []string{}}}},
+		{"an argument that may be null", optionals(s.Field("Query.listed")), []bool{false, true, true, false}},
+		{"a path", s.Field("Product.mail").Rows, []policy.Rows{{"users", []policy.Term{{Column: "id", Value: ref(policy.Parent, "owner", "id")}}, nil}}},
 		{"a tag", s.Field("Query.products").Tags[0].String(), "shelf-{$args.in.region}"},
 		{"a tag of a type", s.Type("Product").Tags[0].String(), "p{$key.id}"},
 		{"key", s.Key("Product"), []string{"id"}},
@@ -61,6 +66,14 @@ func TestReadTellsWhatDirectivesSay(t *testing.T) {
 			t.Errorf("%s: got %#v, want %#v", test.name, test.got, test.want)
 		}
 	}
+}
+
+// optionals says of each condition of a field's rows whether it may be none.
+func optionals(t policy.Truth) (list []bool) {
+	for _, term := range t.Rows[0].Match {
+		list = append(list, term.Optional)
+	}
+	return list
 }
 
 func TestReadReportsEveryFault(t *testing.T) {

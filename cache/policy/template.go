@@ -115,6 +115,8 @@ func parseTemplate(text string) (t Template, err error) {
 type Term struct {
 	Column string
 	Value  Ref
+	// Optional says that the value is an argument that may be null, and then is no condition.
+	Optional bool
 }
 
 func (t Term) String() string { return t.Column + " = " + t.Value.String() }
@@ -136,7 +138,7 @@ func parseMatch(text string) (terms []Term, err error) {
 		if err != nil {
 			return nil, err
 		}
-		terms = append(terms, Term{column, ref})
+		terms = append(terms, Term{Column: column, Value: ref})
 	}
 	return terms, nil
 }

@@ -15,10 +15,13 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 	"github.com/uptrace/bun/migrate"
+
+	"fieldcache/cache/outbox"
 )
 
-// List returns all migrations. A next one gets the next number; one that has been released is never changed.
-func List() *migrate.Migrations {
+// List returns all migrations, for a schema whose values are made of rows. A next one gets the next number; one that has
+// been released is never changed.
+func List(rows []outbox.Rows) *migrate.Migrations {
 	list := migrate.NewMigrations()
 	add := func(name string, up func(context.Context, *schema) error) {
 		list.Add(migrate.Migration{
@@ -29,7 +32,7 @@ func List() *migrate.Migrations {
 		})
 	}
 	add(shopName, shop)
-	add(Outbox, outboxOfShop)
+	add(Outbox, outboxFor(rows))
 	return list
 }
 

@@ -3,16 +3,61 @@ package migrations
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
 	"fieldcache/cache/outbox"
 )
 
-// outboxOfShop is the outbox of writes with the triggers that fill it from the shop's tables. It is not
-// recorded: what it is made of says itself whose it is.
-func outboxOfShop(ctx context.Context, s *schema) error {
-	return placeOf(s.db).Install(ctx, querier(ctx, s.db), NotedTables())
+// outboxFor returns the migration that makes the outbox of writes, with the triggers that fill it from the tables of rows.
+// What it makes is not recorded: it says itself whose it is.
+func outboxFor(rows []outbox.Rows) func(context.Context, *schema) error {
+	return func(ctx context.Context, s *schema) error {
+		tables, err := Noted(ctx, s.db, rows)
+		if err != nil {
+			return err
+		}
+		return placeOf(s.db).Install(ctx, querier(ctx, s.db), tables)
+	}
+}
+
+// Noted returns the tables whose writes are to be noted, for what is cached of rows. One that is there and whose rows
+// cannot be told apart is an error.
+func Noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) ([]outbox.Table, error) {
+	tables, keyless, err := noted(ctx, db, rows)
+	if err == nil && len(keyless) > 0 {
+		err = fmt.Errorf("the tables %s have neither a primary key nor a unique index of columns that are NOT NULL, by which the writes of rows are noted", strings.Join(keyless, ", "))
+	}
+	return tables, err
+}
+
+// Describe returns what is known of the tables of rows.
+func Describe(ctx context.Context, db *bun.DB, rows []outbox.Rows) (map[string]outbox.TableInfo, error) {
+	var names []string
+	for _, r := range rows {
+		if !slices.Contains(names, r.Table) {
+			names = append(names, r.Table)
+		}
+	}
+	return placeOf(db).Describe(ctx, querier(ctx, db), names...)
+}
+
+// noted returns also the tables that are there and have no key.
+func noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) (tables []outbox.Table, keyless []string, err error) {
+	infos, err := Describe(ctx, db, rows)
+	if err != nil {
+		return nil, nil, err
+	}
+	for name, info := range infos {
+		if len(info.PrimaryKey) == 0 {
+			keyless = append(keyless, name)
+		}
+	}
+	slices.Sort(keyless)
+	return outbox.NotedTables(func(table string) (outbox.TableInfo, bool) { i, ok := infos[table]; return i, ok }, rows...), keyless, nil
 }
 
 // placeOf is the place of a database's outbox.
@@ -39,23 +84,10 @@ func querier(ctx context.Context, db *bun.DB) outbox.Querier {
 }
 
 // Differences are those of the outbox, its triggers included.
-func Differences(ctx context.Context, db *bun.DB) ([]outbox.Difference, error) {
-	return placeOf(db).Diff(ctx, querier(ctx, db), NotedTables())
-}
-
-// NotedTables says of the shop's tables which columns name keys and tags of the cache, and which are shown.
-func NotedTables() []outbox.Table {
-	id := []string{"id"}
-	return []outbox.Table{
-		{Name: "countries", PrimaryKey: []string{"code"}, Keys: []string{"code"}, Matter: []string{"name"}},
-		{Name: "users", PrimaryKey: id, Keys: id, Refers: []string{"country_code"},
-			Matter: []string{"name", "email", "bio", "country_code", "created_at", "updated_at"}},
-		{Name: "products", PrimaryKey: id, Keys: []string{"id", "category"},
-			Matter: []string{"name", "description", "category", "price_cents", "currency", "stock"}},
-		{Name: "reviews", PrimaryKey: id, Keys: []string{"id", "product_id", "author_id"},
-			Matter: []string{"product_id", "author_id", "rating", "body", "created_at"}},
-		{Name: "orders", PrimaryKey: id, Keys: []string{"id", "customer_id"}, Matter: []string{"customer_id", "created_at"}},
-		{Name: "order_lines", PrimaryKey: []string{"order_id", "line_no"}, Keys: []string{"order_id"}, Refers: []string{"product_id"},
-			Matter: []string{"product_id", "quantity", "unit_price_cents", "currency"}},
+func Differences(ctx context.Context, db *bun.DB, rows []outbox.Rows) ([]outbox.Difference, error) {
+	tables, _, err := noted(ctx, db, rows)
+	if err != nil {
+		return nil, err
 	}
+	return placeOf(db).Diff(ctx, querier(ctx, db), tables)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+
+	"fieldcache/cache/outbox"
 )
 
 // table is what a table must look like: it is created so, or one that is there is held against it.
@@ -139,13 +141,23 @@ var ErrShape = errors.New("the tables that are there are not of the shape that f
 
 func shapeError(faults []error) error { return fmt.Errorf("%w:\n%w", ErrShape, errors.Join(faults...)) }
 
-// Check returns an error that names all in which the shop's tables are not of the shape that is needed. A
-// table that is not there is no concern of it.
-func Check(ctx context.Context, db *bun.DB) error {
+// Check returns an error that names all in which the shop's tables are not of the shape that is needed, and all columns by
+// which rows are found and that the database compares in another way than keys are. A table that is not there is no concern
+// of it.
+func Check(ctx context.Context, db *bun.DB, rows []outbox.Rows) error {
 	faults, err := newSchema(db, shopName).faults(ctx, shopTables())
 	if err != nil {
 		return err
 	}
+	tables, _, err := noted(ctx, db, rows)
+	if err != nil {
+		return err
+	}
+	unequal, err := placeOf(db).Check(ctx, querier(ctx, db), tables)
+	if err != nil {
+		return err
+	}
+	faults = append(faults, unequal...)
 	if len(faults) > 0 {
 		return shapeError(faults)
 	}
@@ -171,8 +183,7 @@ func (s *schema) faults(ctx context.Context, tables []table) ([]error, error) {
 			faults = append(faults, fmt.Errorf("%s is a %s; needed is a table", t.name, kind))
 		}
 	}
-	unequal, err := placeOf(s.db).Check(ctx, querier(ctx, s.db), NotedTables())
-	return append(faults, unequal...), err
+	return faults, nil
 }
 
 // check returns everything in which the table that is there falls short.

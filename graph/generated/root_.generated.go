@@ -748,7 +748,10 @@ func newExecutionContext(
 }
 
 var sources = []*ast.Source{
-	{Name: "../schema/country.graphqls", Input: `type Country @cacheControl(maxAge: 86400) {
+	{Name: "../schema/country.graphqls", Input: `type Country
+  @cacheControl(maxAge: 86400)
+  @cacheRows(table: "countries", match: "code = {$key.code}", columns: ["name"])
+  @key(fields: "code") {
   "ISO 3166-1, two capital letters."
   code: ID!
   name: String!
@@ -756,11 +759,14 @@ var sources = []*ast.Source{
 
 extend type Query {
   "Every country, by code."
-  countries: [Country!]!
+  countries: [Country!]! @cacheRows(table: "countries", columns: [])
   country(code: ID!): Country
 }
 `, BuiltIn: false},
-	{Name: "../schema/order.graphqls", Input: `type Order @cacheControl(maxAge: 60, scope: PRIVATE) {
+	{Name: "../schema/order.graphqls", Input: `type Order
+  @cacheControl(maxAge: 60, scope: PRIVATE)
+  @cacheRows(table: "orders", match: "id = {$key.id}", columns: ["customer_id", "created_at"])
+  @cacheRows(table: "order_lines", match: "order_id = {$key.id}", columns: ["product_id", "quantity", "unit_price_cents", "currency"]) {
   id: ID!
   customer: User!
   lines: [OrderLine!]!
@@ -798,16 +804,23 @@ extend type Mutation {
   placeOrder(lines: [OrderLineInput!]!, customerId: ID): Order!
 }
 `, BuiltIn: false},
-	{Name: "../schema/product.graphqls", Input: `type Product @cacheControl(maxAge: 3600) {
+	{Name: "../schema/product.graphqls", Input: `type Product
+  @cacheControl(maxAge: 3600)
+  @cacheRows(table: "products", match: "id = {$key.id}", columns: ["name", "description", "category"]) {
   id: ID!
   name: String!
   description: String!
   category: String!
-  price: Money! @cacheControl(maxAge: 300)
-  stock: Int! @cacheControl(maxAge: 30)
+  price: Money!
+    @cacheControl(maxAge: 300)
+    @cacheRows(table: "products", match: "id = {$parent.id}", columns: ["price_cents", "currency"])
+  stock: Int! @cacheControl(maxAge: 30) @cacheRows(table: "products", match: "id = {$parent.id}", columns: ["stock"])
   "The mean of the ratings, rounded to two decimals; null without reviews."
-  averageRating: Float @cacheControl(maxAge: 300)
+  averageRating: Float
+    @cacheControl(maxAge: 300)
+    @cacheRows(table: "reviews", match: "product_id = {$parent.id}", columns: ["rating"])
   reviews(first: Int! = 10, after: String): ReviewConnection!
+    @cacheRows(table: "reviews", match: "product_id = {$parent.id}", columns: [])
 }
 
 type ProductConnection @cacheControl(maxAge: 300) {
@@ -819,6 +832,7 @@ type ProductConnection @cacheControl(maxAge: 300) {
 extend type Query {
   product(id: ID!): Product
   products(first: Int! = 20, after: String, category: String): ProductConnection!
+    @cacheRows(table: "products", match: "category = {$args.category}", columns: [])
 }
 
 "What is left out stays as it is."
@@ -834,7 +848,9 @@ extend type Mutation {
   setStock(productId: ID!, stock: Int!): Product!
 }
 `, BuiltIn: false},
-	{Name: "../schema/review.graphqls", Input: `type Review @cacheControl(maxAge: 300) {
+	{Name: "../schema/review.graphqls", Input: `type Review
+  @cacheControl(maxAge: 300)
+  @cacheRows(table: "reviews", match: "id = {$key.id}", columns: ["product_id", "author_id", "rating", "body", "created_at"]) {
   id: ID!
   "From 1 to 5."
   rating: Int!
@@ -870,12 +886,32 @@ directive @cacheControl(
   scope: CacheControlScope
   "The parent's age counts: the field adds no limit of its own."
   inheritMaxAge: Boolean
+  "For how many seconds after its end the value may be answered while it is refreshed in the background."
+  staleWhileRevalidate: Int
+  "For how many seconds after its end the value may be answered if its source fails."
+  staleIfError: Int
 ) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
 
 enum CacheControlScope {
   PUBLIC
   PRIVATE
 }
+
+"""
+The rows of the database that a value is made of: those of the table whose columns hold what match says, as
+` + "`" + `column = {$parent.field}` + "`" + `, several joined by commas. The value is evicted when such a row comes, goes, or changes in one of the
+columns; without columns, in any. On a type the rows are those of each object of it.
+"""
+directive @cacheRows(table: String!, match: String, columns: [String!]) repeatable on FIELD_DEFINITION | OBJECT
+
+"A name for what a value is made of that is no row; {$parent.field}, {$args.name} and {$key.field} stand for values."
+directive @cacheTag(format: String!) repeatable on FIELD_DEFINITION | OBJECT
+
+"What a mutation makes untrue that no row shows."
+directive @cacheEvict(tag: String, type: String, id: String) repeatable on FIELD_DEFINITION
+
+"What an object is known by, where that is not its id, as Apollo Federation writes it."
+directive @key(fields: String!) repeatable on OBJECT
 
 "A moment in UTC, as RFC 3339 writes it: 2026-03-01T12:00:00Z."
 scalar Time
@@ -905,12 +941,17 @@ union SearchResult = User | Product
 
 type Query {
   "The users and products whose name holds the text, in turn; case does not matter."
-  search(text: String!, first: Int! = 10): [SearchResult!]! @cacheControl(maxAge: 30)
+  search(text: String!, first: Int! = 10): [SearchResult!]!
+    @cacheControl(maxAge: 30)
+    @cacheRows(table: "users", columns: ["name"])
+    @cacheRows(table: "products", columns: ["name"])
 }
 
 type Mutation
 `, BuiltIn: false},
-	{Name: "../schema/user.graphqls", Input: `type User @cacheControl(maxAge: 60) {
+	{Name: "../schema/user.graphqls", Input: `type User
+  @cacheControl(maxAge: 60)
+  @cacheRows(table: "users", match: "id = {$key.id}", columns: ["name", "email", "bio", "country_code", "created_at", "updated_at"]) {
   id: ID!
   name: String!
   bio: String
@@ -918,8 +959,11 @@ type Mutation
   email: String @cacheControl(scope: PRIVATE)
   country: Country
   reviews(first: Int! = 10, after: String): ReviewConnection!
+    @cacheRows(table: "reviews", match: "author_id = {$parent.id}", columns: [])
   "Visible to the user themself only; null to everyone else."
-  orders(first: Int! = 10, after: String): OrderConnection @cacheControl(maxAge: 60, scope: PRIVATE)
+  orders(first: Int! = 10, after: String): OrderConnection
+    @cacheControl(maxAge: 60, scope: PRIVATE)
+    @cacheRows(table: "orders", match: "customer_id = {$parent.id}", columns: [])
   createdAt: Time!
   updatedAt: Time!
 }
@@ -932,7 +976,7 @@ type UserConnection @cacheControl(maxAge: 60) {
 
 extend type Query {
   user(id: ID!): User
-  users(first: Int! = 20, after: String): UserConnection!
+  users(first: Int! = 20, after: String): UserConnection! @cacheRows(table: "users", columns: [])
   "The signed-in user; null without credentials."
   me: User @cacheControl(maxAge: 60, scope: PRIVATE)
 }

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/term"
 
+	"fieldcache/cache/outbox"
 	"fieldcache/db"
 	"fieldcache/db/fixtures"
 	"fieldcache/internal/config"
@@ -22,14 +23,21 @@ import (
 	"fieldcache/internal/top"
 )
 
-// OpenDatabase opens the database that cfg names.
-func OpenDatabase(ctx context.Context, cfg config.Config) (*db.DB, error) {
-	return db.Open(ctx, db.Options{URL: cfg.DatabaseURL, MaxOpenConns: cfg.DatabaseMaxConns, ConnectTimeout: cfg.DatabaseTimeout})
+// OpenDatabase opens the database that cfg names. rows are those whose writes are noted.
+func OpenDatabase(ctx context.Context, cfg config.Config, rows []outbox.Rows) (*db.DB, error) {
+	return db.Open(ctx, db.Options{URL: cfg.DatabaseURL, Rows: rows, MaxOpenConns: cfg.DatabaseMaxConns, ConnectTimeout: cfg.DatabaseTimeout})
 }
 
 // withDatabase opens the database for one command.
-func withDatabase(ctx context.Context, cfg config.Config, do func(*db.DB) error) error {
-	d, err := OpenDatabase(ctx, cfg)
+func withDatabase(ctx context.Context, cfg config.Config, sys System, do func(*db.DB) error) error {
+	var rows []outbox.Rows
+	var err error
+	if sys.Rows != nil {
+		if rows, err = sys.Rows(); err != nil {
+			return err
+		}
+	}
+	d, err := OpenDatabase(ctx, cfg, rows)
 	if err != nil {
 		return err
 	}
@@ -69,7 +77,7 @@ func doServe(ctx context.Context, _ []string, cfg config.Config, sys System, log
 }
 
 func doMigrate(ctx context.Context, args []string, cfg config.Config, sys System, _ *slog.Logger) error {
-	return withDatabase(ctx, cfg, func(d *db.DB) error {
+	return withDatabase(ctx, cfg, sys, func(d *db.DB) error {
 		switch args[0] {
 		case "up":
 			applied, err := d.MigrateUp(ctx)
@@ -90,6 +98,9 @@ func doMigrate(ctx context.Context, args []string, cfg config.Config, sys System
 					at = "applied " + s.AppliedAt.Format(time.RFC3339)
 				}
 				fmt.Fprintf(sys.Stdout, "%s  %s\n", s.Name, at)
+				for _, l := range s.Lacks {
+					fmt.Fprintf(sys.Stdout, "    migrate up sets right: %s\n", l)
+				}
 			}
 			return err
 		}
@@ -107,7 +118,7 @@ func printMigrations(sys System, d *db.DB, done string, names []string, err erro
 }
 
 func doSeed(ctx context.Context, _ []string, cfg config.Config, sys System, _ *slog.Logger) error {
-	return withDatabase(ctx, cfg, func(d *db.DB) error {
+	return withDatabase(ctx, cfg, sys, func(d *db.DB) error {
 		if err := prepareSeed(ctx, d); err != nil {
 			return err
 		}

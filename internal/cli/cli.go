@@ -17,6 +17,7 @@ import (
 
 	"fieldcache/cache/apierror"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/outbox"
 	"fieldcache/internal/config"
 	"fieldcache/internal/serve"
 )
@@ -26,6 +27,8 @@ type System struct {
 	Stdout, Stderr io.Writer
 	Environ        []string // "NAME=value"
 	Signals        <-chan os.Signal
+	// Rows returns the rows of the database whose writes are to be noted. Nil: there are none.
+	Rows func() ([]outbox.Rows, error)
 	// Serve runs the server until ctx ends.
 	Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
 	// Explain tells how an operation over the server's schema is cached.

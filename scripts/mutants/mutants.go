@@ -205,4 +205,20 @@ var mutants = []mutant{
 		file: "cache/audit.go", old: "a.Anonymous(r); apart {", new: "a.Anonymous(r); apart && false {",
 		pkg: engine, red: []string{"TestAuditsOfOtherViewers"},
 	},
+	{
+		name: "match is ignored",
+		file: "cache/outbox/rows.go", old: "	base := g.set.base(g.table, ordered)\n", new: "	base := cache.AnyRow(g.table)\n",
+		pkg: rows, red: []string{"TestRowTagsNameWhatChanged"},
+	},
+	{
+		name: "what a row was is forgotten",
+		file: "cache/outbox/rows.go", old: "	if r.Was != nil {\n		s.all(u, t.name, was)\n	}\n", new: "",
+		pkg: rows, red: []string{"TestRowTagsNameWhatChanged"},
+	},
+	{
+		name: "columns are inverted",
+		file: "cache/outbox/rows.go", old: "		return slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(changed, c) })\n",
+		new: "		return !slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(changed, c) })\n",
+		pkg: rows, red: []string{"TestRowTagsNameWhatChanged"},
+	},
 }

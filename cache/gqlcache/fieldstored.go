@@ -1,0 +1,76 @@
+package gqlcache
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+	"fieldcache/cache/policy"
+)
+
+// planStored adds the rows that what kinds store is made of.
+func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
+	for _, k := range kinds {
+		if _, err := p.policies.Of(k.Coordinate()); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		p.stored[k.Coordinate()] = true
+		rows := p.truths.Type(k.MadeOf()).Rows
+		if strings.Contains(k.MadeOf(), ".") {
+			rows = p.truths.Field(k.MadeOf()).Rows
+		}
+		if len(rows) == 0 {
+			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it is made of: say @cacheRows", k.MadeOf()))
+		}
+		for _, r := range rows {
+			all, fewer := chosenRows(k.MadeOf(), r)
+			all.Own = r.Match == nil && !strings.Contains(k.MadeOf(), ".")
+			all.Stored = k
+			p.rows = append(p.rows, all)
+			if fewer != nil {
+				fewer.Stored = k
+				p.rows = append(p.rows, *fewer)
+			}
+		}
+	}
+	return faults
+}
+
+// isStored reports whether kinds store the values of a field, or all objects in them and the field says nothing of what
+// it is made of beside.
+func (p *FieldPlan) isStored(coordinate string, f *ast.FieldDefinition, own policy.Truth) bool {
+	if p.stored[coordinate] {
+		return true
+	}
+	named := p.schema.Types[f.Type.Name()]
+	if len(own.Rows)+len(own.Tags) > 0 || !policy.Composite(named) {
+		return false
+	}
+	for _, t := range p.schema.GetPossibleTypes(named) {
+		if !p.stored[t.Name] {
+			return false
+		}
+	}
+	return true
+}
+
+// chosenRows are the rows that a directive chooses, and those that it chooses if an argument that may be null is: then none
+// of such arguments is a condition. That is more than need be where there are several of them.
+func chosenRows(coordinate string, r policy.Rows) (all outbox.Rows, fewer *outbox.Rows) {
+	all = outbox.Rows{Of: coordinate, Table: r.Table, Columns: r.Columns}
+	left := all
+	for _, t := range r.Match {
+		all.Match = append(all.Match, t.Column)
+		if !t.Optional {
+			left.Match = append(left.Match, t.Column)
+		}
+	}
+	if len(left.Match) < len(all.Match) {
+		fewer = &left
+	}
+	return all, fewer
+}
