@@ -15,7 +15,6 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
-	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
@@ -114,11 +113,19 @@ func (s server) serve(ctx context.Context, cfg config.Config, log *slog.Logger) 
 
 // explain tells how an operation over the shop's schema is cached.
 func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation, error) {
-	plan, err := gqlcache.PlanFields(graph.NewSchema(nil, slog.Default()))
+	p, err := planShop(nil, slog.Default())
 	if err != nil {
 		return nil, err
 	}
-	return plan.Explain(document, o)
+	o.Stored = func(coordinate string) (string, bool) {
+		for _, kind := range p.kinds.Stored() {
+			if kind.Coordinate() == coordinate {
+				return kind.Form(), true
+			}
+		}
+		return "", false
+	}
+	return p.fields.Explain(document, o)
 }
 
 // newGateway connects the cache, the loaders and the resolvers to the handler of /graphql.
@@ -306,10 +313,7 @@ func planShop(d *db.DB, log *slog.Logger) (plan, error) {
 	if err != nil {
 		return plan{}, fmt.Errorf("the schema is not valid: %w", err)
 	}
-	kinds, err := dataloader.NewKinds(d, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
-	})
+	kinds, err := dataloader.NewKinds(d, policies.Of)
 	fields, err2 := gqlcache.PlanFields(schema, kinds.Stored()...)
 	if err := errors.Join(err, err2); err != nil {
 		return plan{}, fmt.Errorf("the schema is not valid: %w", err)

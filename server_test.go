@@ -110,7 +110,7 @@ func launchAs(t *testing.T, build builder, environ []string, args ...string) *pr
 	t.Helper()
 	p := &program{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), exit: make(chan int, 1)}
 	s := server{environ: environ, build: build, limit: p.memory.Store}
-	sys := cli.System{Stdout: p.stdout, Stderr: p.stderr, Environ: environ, Signals: p.signals, Serve: s.serve, Explain: explain}
+	sys := cli.System{Stdout: p.stdout, Stderr: p.stderr, Environ: environ, Signals: p.signals, Rows: cachedRows, Serve: s.serve, Explain: explain}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {

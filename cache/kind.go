@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 )
@@ -16,14 +16,15 @@ import (
 // wrong, so that all of it is reported at once. They are complete before the first thing is read, and not changed
 // afterwards.
 type Kinds struct {
-	maxAge func(coordinate string) (time.Duration, error)
+	policy func(coordinate string) (Policy, error)
 	all    []Stored
 	faults []error
 }
 
-// NewKinds returns no kinds yet. maxAge returns how long the values of a coordinate of the schema may be cached.
-func NewKinds(maxAge func(coordinate string) (time.Duration, error)) *Kinds {
-	return &Kinds{maxAge: maxAge}
+// NewKinds returns no kinds yet. policy returns for how long, and with which windows after, the values of a coordinate of the schema
+// may be cached.
+func NewKinds(policy func(coordinate string) (Policy, error)) *Kinds {
+	return &Kinds{policy: policy}
 }
 
 // All returns the kinds, or an error that names all that is wrong with them.
@@ -45,6 +46,10 @@ type Stored interface {
 	// Untrue names what becomes untrue when rows of a table come, go or change that hold these values in the columns
 	// by which the schema chooses rows.
 	Untrue(table string, values Columns) Eviction
+	// Form is [Kind.Form].
+	Form() string
+	// CountIn is [Kind.CountIn].
+	CountIn(c *Cache)
 	// Whole are the tags that all things of the kind have, by their types. They are evicted where nobody can say which
 	// rows changed.
 	Whole() []Tag
@@ -70,7 +75,8 @@ func (c Columns) Int(column string) (int64, bool) {
 // stored and how they are read; how long, and what evicts them, follows from the schema. It is safe for concurrent use.
 type Kind[K comparable, V any] struct {
 	o      KindOptions[K, V]
-	maxAge time.Duration
+	policy Policy
+	meter  *Meter
 	whole  []Tag
 	fixed  []Tag  // the tags of every thing
 	byKey  bool   // whether things that have a tag are evicted by their keys all the same
@@ -117,7 +123,7 @@ func newKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
 		s.fault(o.Of, "Match is required: its things are known by more than an integer or a text")
 	}
 	var err error
-	if k.maxAge, err = s.maxAge(o.Of); err != nil {
+	if k.policy, err = s.policy(o.Of); err != nil {
 		s.fault(o.Of, "%w", err)
 	}
 	for _, name := range o.Types {
@@ -240,10 +246,42 @@ func defaultMatch[K comparable]() func(Columns) (K, bool) {
 	return nil
 }
 
+// Form returns the form of the kind's keys, for people: user:<id>, {product:<id>}:reviews:….
+func (k *Kind[K, V]) Form() string {
+	const number, text = 8_000_000_000_000_000_017, "\u2063id"
+	var key K
+	v := reflect.ValueOf(&key).Elem()
+	if v.Kind() == reflect.Struct {
+		v = v.FieldByName("Owner")
+	}
+	if v.IsValid() && v.CanSet() {
+		switch v.Kind() {
+		case reflect.Int64:
+			v.SetInt(number)
+		case reflect.String:
+			v.SetString(text)
+		}
+	}
+	name, list := k.o.Name(key)
+	form := string(name)
+	if list != "" && form != string(list.Count()) {
+		form = strings.ReplaceAll(string(list)+":…", "=:", "=<value>:")
+	} else if at := strings.Index(form, ":list:"); at >= 0 {
+		form = form[:at] + ":list:…"
+	}
+	return strings.NewReplacer(strconv.Itoa(number), "<id>", escape(text), "<id>").Replace(form)
+}
+
+// CountIn has a cache count how the things of a kind are answered, by their coordinate. It is called before the first thing is read.
+func (k *Kind[K, V]) CountIn(c *Cache) { k.meter = c.Meter(k.o.Of) }
+
 // Request asks for a thing; see [Batch.Load].
 func (k *Kind[K, V]) Request(key K) Request {
 	name, list := k.o.Name(key)
-	r := Request{Item: Item{Key: name, Tags: k.fixed, MaxAge: k.maxAge}}
+	r := Request{Item: Item{
+		Key: name, Tags: k.fixed, MaxAge: k.policy.MaxAge, Meter: k.meter,
+		StaleWhileRevalidate: k.policy.StaleWhileRevalidate, StaleIfError: k.policy.StaleIfError,
+	}}
 	if list != "" {
 		r.Tags = append(append(make([]Tag, 0, 1+len(k.fixed)), list), k.fixed...)
 	}

@@ -28,7 +28,7 @@ type numbers struct {
 
 func newNumbers(name string, maxAge time.Duration) *numbers {
 	n := &numbers{}
-	kinds := cache.NewKinds(func(string) (time.Duration, error) { return maxAge, nil })
+	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return cache.Policy{MaxAge: maxAge}, nil })
 	n.Kind = cache.NewKind(kinds, cache.KindOptions[int, int]{
 		Of: "Number", Types: []string{"Number"}, Load: n.load,
 		Name: func(k int) (cache.Key, cache.Tag) { return cache.Entity(name, strconv.Itoa(k)), "" },
@@ -281,7 +281,7 @@ func TestCancelled(t *testing.T) {
 
 func TestKindsSayWhatIsUntrue(t *testing.T) {
 	t.Parallel()
-	kinds := cache.NewKinds(func(string) (time.Duration, error) { return time.Minute, nil })
+	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return cache.Policy{MaxAge: time.Minute}, nil })
 	type page struct{ owner, first int64 }
 	load := func(context.Context, []page) (map[page]int, cache.Snapshot, error) { return nil, cache.Snapshot{}, nil }
 	books := func(owner int64) cache.Tag {
@@ -347,7 +347,7 @@ func TestKindsSayWhatIsUntrue(t *testing.T) {
 
 func TestKindsReportAllFaults(t *testing.T) {
 	t.Parallel()
-	kinds := cache.NewKinds(func(c string) (time.Duration, error) { return 0, fmt.Errorf("there is no %s", c) })
+	kinds := cache.NewKinds(func(c string) (cache.Policy, error) { return cache.Policy{}, fmt.Errorf("there is no %s", c) })
 	cache.NewKind(kinds, cache.KindOptions[int, int]{Of: "A"})
 	cache.NewKind(kinds, cache.KindOptions[struct{ a, b int }, int]{Of: "B", Types: []string{"B"}})
 	_, err := kinds.All()
@@ -363,7 +363,7 @@ func TestPartsOfARow(t *testing.T) {
 	t.Parallel()
 	type row struct{ Name, Price string }
 	var asked []string
-	kinds := cache.NewKinds(func(string) (time.Duration, error) { return time.Minute, nil })
+	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return cache.Policy{MaxAge: time.Minute}, nil })
 	rows := cache.NewRow(kinds, cache.RowOptions[int64, *row]{
 		Types: []string{"Product"},
 		Key:   func(id int64) cache.Key { return cache.Entity("product", strconv.FormatInt(id, 10)) },

@@ -27,10 +27,10 @@ type Kinds struct {
 	stored    []cache.Stored
 }
 
-// NewKinds returns the kinds of things in d. How long each is cached comes from maxAge alone, which knows the schema's
+// NewKinds returns the kinds of things in d. How long each is cached comes from policy alone, which knows the schema's
 // coordinates; every coordinate that it does not know is reported.
-func NewKinds(d *db.DB, maxAge func(coordinate string) (time.Duration, error)) (*Kinds, error) {
-	all := cache.NewKinds(maxAge)
+func NewKinds(d *db.DB, policy func(coordinate string) (cache.Policy, error)) (*Kinds, error) {
+	all := cache.NewKinds(policy)
 	k := &Kinds{
 		users: newUsers(all, d), products: newProducts(all, d), reviews: newReviews(all, d),
 		orders: newOrders(all, d), countries: newCountries(all, d), search: newSearch(all, d), db: d,
@@ -58,6 +58,9 @@ type Factory struct {
 // notices from then on what is read of the kinds' database past the loaders.
 func New(c *cache.Cache, k *Kinds, untrue func(...outbox.Change) cache.Eviction) *Factory {
 	k.db.Watch().Forward(c.Watch())
+	for _, kind := range k.stored {
+		kind.CountIn(c)
+	}
 	return &Factory{Kinds: k, Patience: cache.DefaultPatience, cache: c, untrue: untrue}
 }
 

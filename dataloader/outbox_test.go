@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -42,10 +41,7 @@ func plan(t testing.TB) *gqlcache.FieldPlan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kinds, err := dataloader.NewKinds(nil, func(coordinate string) (time.Duration, error) {
-		p, err := policies.Of(coordinate)
-		return p.MaxAge, err
-	})
+	kinds, err := dataloader.NewKinds(nil, policies.Of)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"fieldcache/cache"
 	"fieldcache/cache/memstore"
@@ -334,7 +333,7 @@ func TestInternalFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.cache.Close() })
-	kinds, err := dataloader.NewKinds(nil, func(string) (time.Duration, error) { return 0, nil })
+	kinds, err := dataloader.NewKinds(nil, func(string) (cache.Policy, error) { return cache.Policy{}, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,10 +29,7 @@ func planOf(schema graphql.ExecutableSchema, d *db.DB) (p planned, err error) {
 	if p.policies, err = policy.ReadPolicies(schema.Schema()); err != nil {
 		return p, err
 	}
-	p.kinds, err = dataloader.NewKinds(d, func(coordinate string) (time.Duration, error) {
-		rule, err := p.policies.Of(coordinate)
-		return rule.MaxAge, err
-	})
+	p.kinds, err = dataloader.NewKinds(d, p.policies.Of)
 	if err != nil {
 		return p, err
 	}

@@ -199,14 +199,14 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 		t.Stored = "no"
 		return t
 	}
-	if fl == nil {
-		return e.unplanned(t)
-	}
-	if t.Objects != "" && !fl.follows && len(e.p.truths.Field(coordinate).Tags) == 0 {
+	if t.Objects != "" && (fl == nil || !fl.follows && len(e.p.truths.Field(coordinate).Tags) == 0) {
 		t.Stored = "loader"
 		t.MadeOf = madeOfTexts(policy.Truth{}, e.p.truths.Type(named))
 		t.Truth = truthOf(t.MadeOf, e.o.Observed)
 		return t
+	}
+	if fl == nil {
+		return e.unplanned(t)
 	}
 	t.Stored, t.Key = "field", e.key(fl, f)
 	own := e.p.truths.Field(coordinate)

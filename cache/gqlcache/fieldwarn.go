@@ -41,6 +41,16 @@ func (p *FieldPlan) positive(typeName string) bool {
 
 // returned reports whether a field that is cached may return an object of the type.
 func (p *FieldPlan) returned(def *ast.Definition) bool {
+	if p.stored[def.Name] {
+		return true
+	}
+	for _, of := range p.schema.Types {
+		for _, f := range of.Fields {
+			if p.stored[of.Name+"."+f.Name] && slices.Contains(p.schema.GetPossibleTypes(p.schema.Types[f.Type.Name()]), def) {
+				return true // a kind stores it
+			}
+		}
+	}
 	for _, fields := range p.fields {
 		for _, fl := range fields {
 			if slices.Contains(p.schema.GetPossibleTypes(p.schema.Types[fl.def.Type.Name()]), def) {

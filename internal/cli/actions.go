@@ -189,7 +189,7 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server refused (status %d): %s", response.StatusCode, answer.Error)
 	}
-	fmt.Fprintf(sys.Stdout, "evicted: %d keys that were there, %d types, %d tags", answer.Evicted, answer.Types, answer.Tags)
+	fmt.Fprintf(sys.Stdout, "evicted: %d cached keys, %d types, %d tags", answer.Evicted, answer.Types, answer.Tags)
 	if answer.Coordinates+answer.Rows > 0 {
 		fmt.Fprintf(sys.Stdout, ", %d coordinates, %d rows", answer.Coordinates, answer.Rows)
 	}
