@@ -9,11 +9,12 @@ import type { Store } from './cache/store.ts';
 export function newFetcher(url: string, store: Store, offer: Promise<Offer>): Fetcher {
   const introspect = createGraphiQLFetcher({ url, enableIncrementalDelivery: false });
   let id = 0;
-  return async (params, options) => {
-    if (params.operationName === 'IntrospectionQuery') {
-      const [schema, { policies }] = await Promise.all([introspect(params, options), offer]);
+  return async (asked, options) => {
+    if (asked.operationName === 'IntrospectionQuery') {
+      const [schema, { policies }] = await Promise.all([introspect(asked, options), offer]);
       return describePolicies(schema, policies);
     }
+    const params = named(asked);
     const { settings, open } = store.get();
     const own = new Headers((options?.headers ?? {}) as Record<string, string>);
     const headers: Record<string, string> = {};
@@ -45,6 +46,19 @@ export function newFetcher(url: string, store: Store, offer: Promise<Offer>): Fe
       store.end(runOf(known, params, response, result, failure));
     }
   };
+}
+
+/**
+ * Names the only operation of a document. The name that GraphiQL sends is read from the editor some time after the text
+ * changed: right after another tab was opened it is that of the operation there.
+ */
+function named(params: Parameters<Fetcher>[0]): Parameters<Fetcher>[0] {
+  try {
+    const operations = parse(params.query, { noLocation: true }).definitions.filter((d) => d.kind === 'OperationDefinition');
+    return operations.length === 1 ? { ...params, operationName: operations[0]?.name?.value ?? null } : params;
+  } catch {
+    return params; // The server says what is wrong with it.
+  }
 }
 
 function runOf(
