@@ -13,7 +13,7 @@ import (
 
 // Trace has each statement from now on traced: its kind, and not its text, which may hold values. It is called before the first
 // statement of a request.
-func (d *DB) Trace(trace cache.Trace) { d.bun.AddQueryHook(tracing{trace}) }
+func (d *DB) Trace(trace cache.Trace) { d.bun = d.bun.WithQueryHook(tracing{trace}) }
 
 type tracing struct{ trace cache.Trace }
 
