@@ -129,6 +129,35 @@ func inCategory(args *arguments, q *bun.SelectQuery, category *string) *bun.Sele
 	return q
 }
 
+// RelatedProducts returns for each product at most first others of its category, in ascending id order, all by one statement.
+func (d *DB) RelatedProducts(ctx context.Context, of []*Product, first int) ([][]*Product, error) {
+	categories := make([]string, 0, len(of))
+	for _, p := range of {
+		categories = append(categories, p.Category)
+	}
+	slices.Sort(categories)
+	args := d.arguments()
+	condition, values := isIn(args, "category", slices.Compact(categories))
+	ranked := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id", "name", "description", "category").
+		ColumnExpr("row_number() OVER (PARTITION BY category ORDER BY id) AS place").Where(condition, values...)
+	// One more than is wanted of each category, as the product itself is left out.
+	q := d.bun.NewSelect().TableExpr("(?) AS ranked", ranked).Column("id", "name", "description", "category").Where("place <= ?", args.add(first+1))
+	rows, _, err := read[ProductRow](ctx, args, "r.id", q)
+	if err != nil {
+		return nil, err
+	}
+	related := make([][]*Product, len(of))
+	for i, p := range of {
+		related[i] = []*Product{}
+		for _, r := range rows {
+			if r.Category == p.Category && r.ID != p.ID && len(related[i]) < first {
+				related[i] = append(related[i], r.Product())
+			}
+		}
+	}
+	return related, nil
+}
+
 // RatingsByProduct sums up the reviews of each product; one without reviews has a zero Rating.
 func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, cache.Snapshot, error) {
 	type sum struct {

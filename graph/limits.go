@@ -118,6 +118,7 @@ func complexity() (c generated.ComplexityRoot) {
 	c.Query.Countries = func(child int) int { return list(child, countries) }
 	c.User.Reviews = func(child, first int, _ *string) int { return page(child, first) }
 	c.User.Orders = func(child, first int, _ *string) int { return page(child, first) }
+	c.Product.RelatedProducts = func(child, first int) int { return page(child, first) }
 	c.Product.Reviews = func(child, first int, _ *string) int { return page(child, first) }
 	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
 	return c

@@ -76,6 +76,13 @@ func (r *productResolver) Reviews(ctx context.Context, obj *db.Product, first in
 	return reviews(ctx, db.ReviewList{ProductID: obj.ID}, first, after)
 }
 
+func (r *productResolver) RelatedProducts(ctx context.Context, objs []*db.Product, first int) ([][]*db.Product, error) {
+	if err := between("first", first, 1, maxFirst); err != nil {
+		return nil, err
+	}
+	return r.DB.RelatedProducts(ctx, objs, first)
+}
+
 func (r *productConnectionResolver) Nodes(ctx context.Context, obj *model.ProductConnection) ([]*db.Product, error) {
 	return dataloader.For(ctx).Products(ctx, obj.IDs)
 }

@@ -87,14 +87,15 @@ type ComplexityRoot struct {
 	}
 
 	Product struct {
-		AverageRating func(childComplexity int) int
-		Category      func(childComplexity int) int
-		Description   func(childComplexity int) int
-		ID            func(childComplexity int) int
-		Name          func(childComplexity int) int
-		Price         func(childComplexity int) int
-		Reviews       func(childComplexity int, first int, after *string) int
-		Stock         func(childComplexity int) int
+		AverageRating   func(childComplexity int) int
+		Category        func(childComplexity int) int
+		Description     func(childComplexity int) int
+		ID              func(childComplexity int) int
+		Name            func(childComplexity int) int
+		Price           func(childComplexity int) int
+		RelatedProducts func(childComplexity int, first int) int
+		Reviews         func(childComplexity int, first int, after *string) int
+		Stock           func(childComplexity int) int
 	}
 
 	ProductConnection struct {
@@ -401,6 +402,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Product.Price(childComplexity), true
+	case "Product.relatedProducts":
+		if e.ComplexityRoot.Product.RelatedProducts == nil {
+			break
+		}
+
+		args, err := ec.field_Product_relatedProducts_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Product.RelatedProducts(childComplexity, args["first"].(int)), true
 	case "Product.reviews":
 		if e.ComplexityRoot.Product.Reviews == nil {
 			break
@@ -821,6 +833,10 @@ extend type Mutation {
     @cacheRows(table: "reviews", match: "product_id = {$parent.id}", columns: ["rating"])
   reviews(first: Int! = 10, after: String): ReviewConnection!
     @cacheRows(table: "reviews", match: "product_id = {$parent.id}", columns: [])
+  "Other products of the same category, by id."
+  relatedProducts(first: Int! = 5): [Product!]!
+    @cacheControl(maxAge: 600)
+    @cacheRows(table: "products", match: "category = {$parent.category}", columns: ["category"])
 }
 
 type ProductConnection @cacheControl(maxAge: 300) {
@@ -1100,6 +1116,8 @@ func (ec *executionContext) childFields_Product(ctx context.Context, field graph
 		return ec.fieldContext_Product_averageRating(ctx, field)
 	case "reviews":
 		return ec.fieldContext_Product_reviews(ctx, field)
+	case "relatedProducts":
+		return ec.fieldContext_Product_relatedProducts(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Product", field.Name)
 }

@@ -1606,6 +1606,23 @@ func (ec *executionContext) marshalNSearchResult2fieldcacheᚋgraphᚋmodelᚐSe
 }
 
 func (ec *executionContext) marshalNSearchResult2ᚕfieldcacheᚋgraphᚋmodelᚐSearchResultᚄ(ctx context.Context, sel ast.SelectionSet, v []model.SearchResult) graphql.Marshaler {
+	{
+		var batchItemsProduct []*db.Product
+		batchIdxMapProduct := map[int]int{}
+		for i, item := range v {
+			switch concrete := item.(type) {
+			case db.Product:
+				batchIdxMapProduct[i] = len(batchItemsProduct)
+				batchItemsProduct = append(batchItemsProduct, &concrete)
+			case *db.Product:
+				batchIdxMapProduct[i] = len(batchItemsProduct)
+				batchItemsProduct = append(batchItemsProduct, concrete)
+			}
+		}
+		if len(batchItemsProduct) > 0 {
+			ctx = graphql.WithBatchParents(ctx, "Product", batchItemsProduct, batchIdxMapProduct)
+		}
+	}
 	ret := graphql.MarshalSliceConcurrently(ctx, len(v), 0, false, func(ctx context.Context, i int) graphql.Marshaler {
 		fc := graphql.GetFieldContext(ctx)
 		fc.Result = &v[i]
