@@ -3,6 +3,7 @@ package cache_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fieldcache/cache"
@@ -180,7 +181,10 @@ func TestSoftEvictions(t *testing.T) {
 				if r := q.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "new" || r.Revalidating {
 					t.Errorf("and then: %+v", r)
 				}
-				d.loaded(t, 3) // the other process takes it from the shared tier
+				// The other process takes it from the shared tier, or loads it itself: one load for each of them at most.
+				if n := d.asked(); n < 3 || n > 4 {
+					t.Errorf("%d loads, want 3 or 4", n)
+				}
 				if r := p.windowed(t, "user:2", 0, 0); r.Revalidating {
 					t.Errorf("another key: %+v", r)
 				}
@@ -294,6 +298,7 @@ func TestAuditsOfOtherViewers(t *testing.T) {
 					d.seed("user:1", "new")
 					ask()
 				}
+				synctest.Wait() // an audit may be about to tell
 				leaks, stale := p.Stats().AuditsLeaks.Load(), p.Stats().AuditsStale.Load()
 				switch {
 				case test.want == "" && leaks+stale+uint64(len(s.faults)) != 0,
