@@ -180,7 +180,9 @@ func TestWritesOfOthers(t *testing.T) {
 					if end == "ROLLBACK" {
 						want = ""
 					}
-					if got := evicted(news); got != want {
+					// Tags of rows are those of fields that no loader stores.
+					ofFields := func(tag string) bool { return strings.HasPrefix(tag, "{rows:") }
+					if got := strings.Join(slices.DeleteFunc(strings.Fields(evicted(news)), ofFields), " "); got != want {
 						t.Errorf("%s evicts %s,\nwant %s", end, got, want)
 					}
 					if s.Postgres() && len(news.Writes) > 1 {
