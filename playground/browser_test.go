@@ -3,6 +3,7 @@ package playground
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -51,6 +52,12 @@ func gateway(t *testing.T) (address string, sent *traffic) {
 	checking := sync.OnceFunc(func() { close(sent.checking) })
 	mux := http.NewServeMux()
 	mux.Handle("/", Handler())
+	mux.HandleFunc("GET /graphql/cache", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if _, err := io.WriteString(w, `{"debug": false, "policies": {}}`); err != nil {
+			t.Errorf("tell the playground what is offered: %v", err)
+		}
+	})
 	mux.HandleFunc("POST /graphql", func(w http.ResponseWriter, r *http.Request) {
 		var request struct{ Query, OperationName string }
 		if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
