@@ -20,6 +20,9 @@ SEED := $(or $(SEED),$(shell date +%s))
 # and Go's goroutines meet it through the packages around it, which are watched.
 RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false
 
+# Where gqlgen writes.
+GENERATED := graph internal/tracker examples
+
 .PHONY: help
 help:
 	@echo "make <target>, where the target is one of"
@@ -56,7 +59,9 @@ clients/node_modules/.package-lock.json: clients/package-lock.json
 .PHONY: generate
 generate: ## write generated code anew, and stubs of new resolvers
 	go tool gqlgen generate
-	cd internal/tracker && go tool gqlgen generate --config gqlgen.yml
+	@set -e; for config in internal/tracker/gqlgen.yml examples/*/gqlgen.yml; do \
+		(cd "$$(dirname "$$config")" && go tool gqlgen generate --config gqlgen.yml); \
+	done
 
 .PHONY: test
 test: ## the gate: get what is missing, then lint and every test with -race
@@ -75,8 +80,8 @@ check: playground clients check-generated lint examples ## the gate on a machine
 
 .PHONY: check-generated
 check-generated:
-	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && cp -R graph internal/tracker "$$before" && \
-	$(MAKE) --no-print-directory generate && { { diff -ru "$$before/graph" graph && diff -ru "$$before/tracker" internal/tracker; } || \
+	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && for dir in $(GENERATED); do mkdir -p "$$before/$$dir" && cp -R "$$dir/." "$$before/$$dir" || exit 1; done && \
+	$(MAKE) --no-print-directory generate && { { for dir in $(GENERATED); do diff -ru "$$before/$$dir" "$$dir" || exit 1; done; } || \
 	{ echo "Generated code was not up to date; it is now: look at the difference and commit it." >&2; exit 1; }; }
 
 .PHONY: quick

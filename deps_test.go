@@ -133,6 +133,57 @@ func TestImageHasThePackages(t *testing.T) {
 	}
 }
 
+// adopted are the modules that a project which imports gqlcache builds, beside gqlgen's own and this one. Each is argued for in
+// docs/decisions.md: whoever adds one asks all of those projects to build it.
+var adopted = []string{
+	"github.com/andybalholm/brotli",
+	"github.com/go-json-experiment/json",
+	"github.com/klauspost/compress",
+	"github.com/maypok86/otter/v2",
+	"github.com/prometheus/client_golang",
+	"github.com/redis/go-redis/v9",
+	"github.com/sony/gobreaker/v2",
+	"golang.org/x/sync",
+	"golang.org/x/time",
+	// What those need.
+	"github.com/beorn7/perks",
+	"github.com/cespare/xxhash/v2",
+	"github.com/munnerz/goautoneg",
+	"github.com/prometheus/client_model",
+	"github.com/prometheus/common",
+	"github.com/prometheus/procfs",
+	"go.uber.org/atomic",
+	"golang.org/x/sys",
+	"google.golang.org/protobuf",
+}
+
+func TestAdoptersBuildLittle(t *testing.T) {
+	modules := func(pkg string) []string {
+		out, err := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", pkg).Output()
+		if err != nil {
+			t.Fatalf("go list %s: %v", pkg, err)
+		}
+		list := strings.Fields(string(out))
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	allowed := append([]string{"fieldcache"}, adopted...)
+	for _, pkg := range []string{"graphql/handler", "graphql/handler/extension", "graphql/handler/transport"} {
+		allowed = append(allowed, modules("github.com/99designs/gqlgen/"+pkg)...)
+	}
+	built := modules("fieldcache/cache/gqlcache")
+	for _, m := range built {
+		if !slices.Contains(allowed, m) {
+			t.Errorf("a project that imports gqlcache builds %s", m)
+		}
+	}
+	for _, m := range adopted {
+		if !slices.Contains(built, m) {
+			t.Errorf("gqlcache does not need %s any longer: take it off the list", m)
+		}
+	}
+}
+
 func TestArrowsCatchesViolations(t *testing.T) {
 	tests := map[string]struct {
 		p    listed

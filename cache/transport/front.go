@@ -38,7 +38,7 @@ type FrontOptions struct {
 //
 // The handler behind it has to tell by [Tell] what it executed; what nobody told of is not stored.
 type Front struct {
-	*Handler
+	kept *Handler // which answers what is stored; it has no executor, and is no part of what a Front offers
 	next http.Handler
 	o    FrontOptions
 }
@@ -63,7 +63,7 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 		options.Log = slog.Default()
 	}
 	options.Computed = func(http.Header) bool { return false }
-	return &Front{next: next, o: o, Handler: &Handler{
+	return &Front{next: next, o: o, kept: &Handler{
 		o: options, compressor: answers.NewCompressor(), header: answers.NewHeader(),
 		identity: identity, varyOwn: strings.Join(identity, ", "),
 	}}, nil
@@ -129,22 +129,22 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.next.ServeHTTP(w, r)
 		return
 	}
-	in.asker = f.askerOf(r)
-	wish := f.wishOf(r.Header)
-	a := f.kept(in.question(), wish)
+	in.asker = f.kept.askerOf(r)
+	wish := f.kept.wishOf(r.Header)
+	a := f.kept.kept(in.question(), wish)
 	if a == nil {
-		a, in.made = f.awaitOther(r.Context(), in.question(), wish)
+		a, in.made = f.kept.awaitOther(r.Context(), in.question(), wish)
 		defer in.made()
 	}
 	if a != nil {
 		w.Header().Add("Vary", varies)
-		f.writeKept(w, r, in, a)
+		f.kept.writeKept(w, r, in, a)
 		return
 	}
 	if wish.only {
 		w.Header().Add("Vary", varies)
 		in.media = negotiateMedia(r.Header["Accept"])
-		f.refuse(w, in, notCached())
+		f.kept.refuse(w, in, notCached())
 		return
 	}
 	ctx := r.Context()
@@ -154,7 +154,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wish.bare {
 		ctx = cache.Unkept(ctx)
 	}
-	ctx, deps := f.Handler.o.Watch.Collect(ctx, operation.PlaceOf)
+	ctx, deps := f.kept.o.Watch.Collect(ctx, operation.PlaceOf)
 	x := &exchange{}
 	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone()}
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
@@ -180,7 +180,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		overall = policy.Overall{}
 	}
 	if overall.MaxAge > 0 && len(made.Unknown) > 0 {
-		f.tellUnknown(r.Context(), made)
+		f.kept.tellUnknown(r.Context(), made)
 		overall = policy.Overall{}
 	}
 	fresh := answers.Fresh{
@@ -188,10 +188,10 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: made,
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
-		fresh.Vary = f.varyOwn
+		fresh.Vary = f.kept.varyOwn
 	}
 	now := time.Now()
-	a := answers.NewAnswer(fresh, now).In(in.encoding, f.compressor)
+	a := answers.NewAnswer(fresh, now).In(in.encoding, f.kept.compressor)
 	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable()
 	if keep {
 		keep = f.o.Answers.Put(in.question(), a)
@@ -204,7 +204,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		return
 	}
 	header.Add("Vary", varies)
-	f.header.WriteMade(w, r, a, in.encoding, statusOf(made, keep, mutates || wish.nothing), now)
+	f.kept.header.WriteMade(w, r, a, in.encoding, statusOf(made, keep, mutates || wish.nothing), now)
 }
 
 // take reads a request that may be answered from the store. Whatever it does not take is as it came.
