@@ -1,39 +1,108 @@
 import { defineConfig, type Plugin } from 'vite';
 
-/** Parts of Monaco that no language here uses: a tenth of it. The words are in the paths of its editor.all.js. */
-const unused = [
-  'anchorSelect',
-  'codeAction',
-  'codelens',
-  'colorPicker',
-  'diffEditorBreadcrumbs',
-  'dropIntoEditor',
-  'fontZoom',
-  'inPlaceReplace',
-  'inlayHints',
-  'inlineCompletions',
-  'suggestInlineCompletions',
-  'inlineEdit',
-  'linkedEditing',
-  'parameterHints',
-  'rename',
-  'semanticTokens',
-  'stickyScroll',
-  'wordPartOperations',
-];
+/** Parts of Monaco that no language here uses, by words in the paths that these files of it import. */
+const unused: Record<string, string[]> = {
+  'editor/editor.all.js': [
+    'anchorSelect',
+    'codeAction',
+    'codelens',
+    'colorPicker',
+    'diffEditor.contribution',
+    'diffEditorBreadcrumbs',
+    'documentSymbols',
+    'dropIntoEditor',
+    'copyPasteContribution',
+    'fontZoom',
+    'gotoSymbol',
+    'inPlaceReplace',
+    'inlayHints',
+    'inlineCompletions',
+    'suggestInlineCompletions',
+    'inlineEdit',
+    'inlineProgress',
+    'linkedEditing',
+    'parameterHints',
+    'rename',
+    'sectionHeaders',
+    'semanticTokens',
+    'stickyScroll',
+    'wordPartOperations',
+  ],
+  'editor/edcore.main.js': ['inspectTokens', 'standaloneGotoSymbolQuickAccess', 'standaloneReferenceSearch'],
+};
 
+/** Editors that show differences, which Monaco's API names and nobody here makes: with them goes what computes differences. */
+const stubs: Record<string, string> = {
+  'browser/widget/diffEditor/diffEditorWidget.js': 'export class DiffEditorWidget {}',
+  'browser/widget/multiDiffEditor/multiDiffEditorWidget.js': 'export class MultiDiffEditorWidget {}',
+};
+
+const monaco = '/monaco-editor/esm/vs/';
+
+/** Leaves out a sixth of Monaco. */
 const lessMonaco: Plugin = {
   name: 'less-monaco',
-  transform(code, id) {
-    if (!id.endsWith('/monaco-editor/esm/vs/editor/editor.all.js')) return null;
-    const lines = code.split('\n');
-    for (const word of unused) if (!lines.some((line) => line.includes(word))) this.error(`Monaco has no ${word}: leave it out of the list`);
-    return { code: lines.filter((line) => !unused.some((word) => line.includes(word))).join('\n'), map: null };
+  load: {
+    filter: { id: /DiffEditorWidget\.js$/i },
+    handler: (id) => Object.entries(stubs).find(([path]) => id.endsWith(`${monaco}editor/${path}`))?.[1],
+  },
+  transform: {
+    filter: { id: /\/(editor\.all|edcore\.main)\.js$/ },
+    handler(code, id) {
+      const words = Object.entries(unused).find(([path]) => id.endsWith(monaco + path))?.[1];
+      if (words === undefined) return null;
+      const lines = code.split('\n');
+      for (const word of words) if (!lines.some((line) => line.includes(word))) this.error(`Monaco has no ${word}: leave it out of the list`);
+      return { code: lines.filter((line) => !words.some((word) => line.includes(word))).join('\n'), map: null };
+    },
+  },
+};
+
+/**
+ * Loads the documentation when it is first opened. GraphiQL names its component where it makes the plugin, and so would load it, with
+ * what shows Markdown and a searching menu, before the editor.
+ */
+const lazyDocs: Plugin = {
+  name: 'lazy-docs',
+  enforce: 'pre',
+  resolveId: {
+    filter: { id: /^\.\/components\/doc-explorer\.js$/ },
+    async handler(source, importer) {
+      if (!importer?.endsWith('/plugin-doc-explorer/dist/context.js')) return null;
+      const found = await this.resolve(source, importer, { skipSelf: true });
+      return found && `${found.id}?lazy`;
+    },
+  },
+  load: {
+    filter: { id: /\/doc-explorer\.js\?lazy$/ },
+    handler: (id) => `
+      import { createElement, lazy, Suspense } from 'react';
+      import { Spinner } from '@graphiql/react';
+      const Docs = lazy(() => import(${JSON.stringify(id.slice(0, -'?lazy'.length))}).then((m) => ({ default: m.DocExplorer })));
+      export const DocExplorer = () => createElement(Suspense, { fallback: createElement(Spinner) }, createElement(Docs));`,
+  },
+};
+
+/** Names the editor in the page, so that a browser fetches it along with what asks for it. */
+const editorFirst: Plugin = {
+  name: 'editor-first',
+  transformIndexHtml: {
+    order: 'post',
+    handler(html, { path, bundle }) {
+      if (path !== '/index.html' || bundle === undefined) return [];
+      const editor = Object.values(bundle).find((one) => one.type === 'chunk' && one.name === 'monaco-editor');
+      if (editor?.type !== 'chunk') throw new Error('the editor has no chunk of its own');
+      return [editor.fileName, ...editor.imports].filter((file) => !html.includes(file)).map((file) => ({
+        tag: 'link',
+        attrs: { rel: 'modulepreload', crossorigin: true, href: `./${file}` },
+        injectTo: 'head' as const,
+      }));
+    },
   },
 };
 
 export default defineConfig({
-  plugins: [lessMonaco],
+  plugins: [lessMonaco, lazyDocs, editorFirst],
   // Relative addresses, so that a reverse proxy may put the gateway under any path.
   base: './',
   build: {

@@ -14,14 +14,20 @@ import (
 // WaitReady waits until GraphiQL has its editors and has read the schema.
 func (p *Page) WaitReady() {
 	p.t.Helper()
-	p.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
-	// Monaco loads the rules by which it colours an operation when it first meets one.
-	p.Wait("colours", `new Set([...document.querySelectorAll('.graphiql-query-editor .view-line span')]
-		.map((word) => getComputedStyle(word).color)).size > 2`)
+	p.WaitColours()
 	// The documentation offers the root types as soon as there is a schema.
 	p.Click(`button[aria-label="Show Documentation Explorer"]`)
 	p.Wait("the schema", `document.querySelector('.graphiql-doc-explorer-content .graphiql-doc-explorer-root-type') !== null`)
 	p.Click(`button[aria-label="Hide Documentation Explorer"]`)
+}
+
+// WaitColours waits until GraphiQL has its editors and the operation has its colours.
+func (p *Page) WaitColours() {
+	p.t.Helper()
+	p.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
+	// Monaco loads the rules by which it colours an operation when it first meets one.
+	p.Wait("colours", `new Set([...document.querySelectorAll('.graphiql-query-editor .view-line span')]
+		.map((word) => getComputedStyle(word).color)).size > 2`)
 }
 
 // Tab changes to the tab of that title.

@@ -11,9 +11,9 @@ import '@fontsource/roboto/latin-500.css';
 import '@fontsource/fira-code/latin-400.css';
 import './playground.css';
 import { Playground } from './playground.tsx';
-import { deferJson } from './workers.ts';
+import { deferWorkers } from './workers.ts';
 
-deferJson();
+deferWorkers();
 
 createRoot(document.getElementById('root')!).render(
   <StrictMode>

@@ -3,20 +3,30 @@ type GetWorker = (id: string, label: string) => Promise<Worker> | Worker;
 /** The editors of variables and headers, with the tabs above them. */
 const jsonEditors = '.graphiql-editor-tools, .graphiql-editor-tool';
 
+/** The editor of operations. */
+const operations = '.graphiql-query-editor';
+
 /**
- * Starts the worker that checks JSON when somebody turns to what is JSON: variables or headers. Monaco would load it, a tenth
- * of the page, together with editors that are hidden at first.
+ * Starts workers when somebody turns to what they check: that of JSON at variables or headers, those of GraphQL and of editors at large at
+ * the operation. Monaco would load them, a third of the page, before anybody has typed.
  */
-export function deferJson(): void {
+export function deferWorkers(): void {
   const environment = (globalThis as unknown as { MonacoEnvironment: { getWorker: GetWorker } }).MonacoEnvironment;
   const { getWorker } = environment;
-  const asked = new Promise<void>((resolve) => {
+  const json = turnedTo(jsonEditors);
+  const graphql = turnedTo(operations);
+  environment.getWorker = (id, label) => (label === 'json' ? json : graphql).then(() => getWorker(id, label));
+}
+
+/** Resolves when the pointer or the focus first comes to what the selector finds. */
+function turnedTo(selector: string): Promise<void> {
+  const events = ['pointerover', 'pointerdown', 'focusin'];
+  return new Promise((resolve) => {
     const look = ({ target }: Event) => {
-      if (!(target instanceof Element) || target.closest(jsonEditors) === null) return;
-      for (const name of ['pointerdown', 'focusin']) document.removeEventListener(name, look);
+      if (!(target instanceof Element) || target.closest(selector) === null) return;
+      for (const name of events) document.removeEventListener(name, look);
       resolve();
     };
-    for (const name of ['pointerdown', 'focusin']) document.addEventListener(name, look);
+    for (const name of events) document.addEventListener(name, look);
   });
-  environment.getWorker = (id, label) => (label === 'json' ? asked.then(() => getWorker(id, label)) : getWorker(id, label));
 }
