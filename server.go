@@ -188,7 +188,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		DocumentBytes: share.documents, Watch: d.Watch(), Log: log,
 	}
 	if len(cfg.CORSOrigins) > 0 {
-		front.KeptVary = "Origin"
+		front.CachedVary = "Origin"
 	}
 
 	// Optional: the outbox. It reports writes as the database commits them, including those that bypass the gateways. Without it, memory is
@@ -295,7 +295,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
 	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
-	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeKept, &gqlcache.Orders{Cache: c, Schema: schema.Schema(), Fields: fields, Rows: rows, Database: aside.Bun().DB}, opened.close
+	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeCached, &gqlcache.Orders{Cache: c, Schema: schema.Schema(), Fields: fields, Rows: rows, Database: aside.Bun().DB}, opened.close
 	return gw, nil
 }
 

@@ -34,10 +34,10 @@ type Batch struct {
 	Patience time.Duration
 	// Observe is called, concurrently, with what is answered. Nil: nobody looks.
 	Observe Observer
-	// Fresh has everything read from its source; the caches are only filled.
-	Fresh bool
-	// Unkept has nothing put into the caches.
-	Unkept bool
+	// NoCache has everything read from its source; the caches are only filled.
+	NoCache bool
+	// NoStore has nothing put into the caches.
+	NoStore bool
 
 	cache *Cache
 
@@ -95,8 +95,8 @@ func (b *Batch) Expect(ctx context.Context, n int) {
 // Load answers the requests in their order.
 // An error says that ctx ended first.
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
-	if b.Unkept {
-		requests = unkept(requests)
+	if b.NoStore {
+		requests = notStored(requests)
 	}
 	if loadingOf(ctx) != nil {
 		return b.nested(ctx, requests)
@@ -107,7 +107,7 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 			return nil, err
 		}
 	}
-	DepsOf(ctx).read(requests, results)
+	CollectorOf(ctx).read(requests, results)
 	meter(requests, results)
 	if b.Observe != nil {
 		b.observe(ctx, requests, results)
@@ -120,7 +120,7 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 //
 //go:noinline
 func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error) {
-	results := b.cache.load(ctx, requests, b.Fresh)
+	results := b.cache.load(ctx, requests, b.NoCache)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -131,10 +131,10 @@ func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error
 	return results, nil
 }
 
-// unkept is requests whose answers are not kept.
+// notStored is requests whose answers are not kept.
 //
 //go:noinline
-func unkept(requests []Request) []Request {
+func notStored(requests []Request) []Request {
 	requests = slices.Clone(requests)
 	for i := range requests {
 		requests[i].MaxAge = 0
@@ -142,7 +142,7 @@ func unkept(requests []Request) []Request {
 	return requests
 }
 
-// observe is not inlined, as unkept: gqlgen loads each field on a goroutine of its own, whose stack has to grow for what
+// observe is not inlined, as notStored: gqlgen loads each field on a goroutine of its own, whose stack has to grow for what
 // [Batch.Load] takes of it.
 //
 //go:noinline
@@ -157,7 +157,7 @@ func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) 
 	now := time.Now()
 	for i := range requests {
 		r := &requests[i]
-		if !b.Fresh && !r.shadow() && b.cache.peek(&r.Item, now, &results[i]) {
+		if !b.NoCache && !r.shadow() && b.cache.peek(&r.Item, now, &results[i]) {
 			b.cache.hit(ctx, r, &results[i], now)
 			continue
 		}
@@ -245,7 +245,7 @@ func (b *Batch) dispatch(ctx context.Context) {
 		results[i].Err = errAbandoned
 	}
 	defer func() { b.finish(calls, results) }() // also when the load panics: nobody may wait for ever
-	copy(results, b.cache.load(ctx, requests, b.Fresh))
+	copy(results, b.cache.load(ctx, requests, b.NoCache))
 }
 
 // finish hands out the results and wakes who has all theirs. It counts them all before it wakes the

@@ -287,7 +287,7 @@ func TestAlso(t *testing.T) {
 	})
 }
 
-func TestMaxAgeZeroIsNotKept(t *testing.T) {
+func TestMaxAgeZeroIsNotStored(t *testing.T) {
 	t.Parallel()
 	tiers(t, func(t *testing.T, far *shared) {
 		c, s := openTiers(t, far), users("1")

@@ -8,142 +8,142 @@ import (
 	"time"
 )
 
-// Deps collects what an answer, or a part of one, is made of, while it is being made. It is safe for
-// concurrent use.
-type Deps struct {
-	parent *Deps
+// Collector collects the dependencies of a value while it is computed: those of a whole answer, or of a part of one.
+// It is safe for concurrent use.
+type Collector struct {
+	parent *Collector
 	began  time.Time // as precise as entries are
 
-	watch  *Watch // that of the whole operation; nil: nobody watches
-	strays uint64 // what it had seen at the beginning
+	watch  *Watch // that of the whole operation; nil: statements are not watched
+	strays uint64 // the watch's count at the beginning
 	where  func(context.Context) fmt.Stringer
-	known  bool // statements are a source's, or nothing that is kept is made of them
+	known  bool // statements are a source's, or nothing stored depends on them
 
 	mu     sync.Mutex
 	stamps []*Stamp
 	names  []string
 	tags   []Tag     // of the item that was noted last
-	until  time.Time // the earliest moment at which one of the values is as old as it may get
-	ends   time.Time // the earliest end of one of them
-	reason string    // why nothing may be kept of it; "" if it may
+	until  time.Time // the earliest moment at which a dependency reaches its max age
+	ends   time.Time // the earliest end of a dependency
+	reason string    // why the value must not be stored; "" if it may be
 	cached int
 	loaded int
 	stale  bool
-	// revalidating and passing are those of Made.
+	// revalidating and passing are those of Deps.
 	revalidating, passing bool
 
-	unknown []fmt.Stringer // where rows were read that no source knows, each place once
+	unknown []fmt.Stringer // where statements ran outside of a source, each place once
 }
 
-// Made is what something was made of.
-type Made struct {
-	// Stamp holds as long as nothing that it was made of is known to be untrue.
+// Deps is what a computed value depends on.
+type Deps struct {
+	// Stamp holds until one of the dependencies is evicted.
 	Stamp *Stamp
-	// Ends is when the first of its values ends; zero if it is made of none.
+	// Ends is when the first of them expires; zero if there are none.
 	Ends time.Time
-	// Until is when the first of its values is as old as its policy allows: an end that is not brought
-	// forward at random. Zero if it is made of none.
+	// Until is when the first of them reaches its max age, without the random part that Ends is earlier by. Zero if
+	// there are none.
 	Until time.Time
-	// Names are the keys and tags of its values, each once.
+	// Names are their keys and tags, each once.
 	Names []string
-	// Unkept says why nothing may be kept of it; "" if it may be.
-	Unkept string
-	// Cached and Loaded are how many of its values came from a cache and how many from their source.
+	// Unstorable says why the value must not be stored; "" if it may be.
+	Unstorable string
+	// Cached and Loaded are how many of them came from a cache and how many from their source.
 	Cached, Loaded int
-	// Stale says that a part of it may no longer be true.
+	// Stale reports whether one of them may be outdated, because its source failed.
 	Stale bool
-	// Revalidating says that a part has ended and is loaded anew.
+	// Revalidating reports whether one of them has expired and is loaded again in the background.
 	Revalidating bool
-	// Passing says that no cache on the way may keep it either: a part has ended, is in shadow mode, or is not trusted.
+	// Passing reports whether caches on the way must not store the value either: one of the dependencies has expired, is
+	// in shadow mode, or is not trusted.
 	Passing bool
-	// Unknown are the places at which rows were read that no source knows, a few of them. If there are
-	// any, nobody may keep what was made: not this process, and no cache on the way.
+	// Unknown are places at which statements ran outside of a source; at most a few are listed. If there are any,
+	// neither this process nor a cache on the way may store the value.
 	Unknown []fmt.Stringer
 }
 
-type depsKey struct{}
+type collectorKey struct{}
 
-// CollectDeps returns a context whose reads are collected, by the Deps it answers and by those that ctx
-// carried already.
-func CollectDeps(ctx context.Context) (context.Context, *Deps) {
-	d := &Deps{parent: DepsOf(ctx)}
+// Collect returns a context whose reads are collected, by the Collector it returns and by those of ctx.
+func Collect(ctx context.Context) (context.Context, *Collector) {
+	d := &Collector{parent: CollectorOf(ctx)}
 	if p := d.parent; p != nil {
 		d.watch, d.where = p.watch, p.where
 	}
 	return collect(ctx, d)
 }
 
-func collect(ctx context.Context, d *Deps) (context.Context, *Deps) {
-	d.began, d.strays = time.Now().Truncate(time.Millisecond), d.watch.seen()
-	return context.WithValue(ctx, depsKey{}, d), d
+func collect(ctx context.Context, c *Collector) (context.Context, *Collector) {
+	c.began, c.strays = time.Now().Truncate(time.Millisecond), c.watch.seen()
+	return context.WithValue(ctx, collectorKey{}, c), c
 }
 
-// DepsOf are the Deps that ctx carries; nil if it carries none.
-func DepsOf(ctx context.Context) *Deps {
-	d, _ := ctx.Value(depsKey{}).(*Deps)
+// CollectorOf returns the Collector of ctx; nil if it has none.
+func CollectorOf(ctx context.Context) *Collector {
+	d, _ := ctx.Value(collectorKey{}).(*Collector)
 	return d
 }
 
-// read notes results of a batch. d may be nil.
-func (d *Deps) read(requests []Request, results []Result) {
-	for ; d != nil; d = d.parent {
-		d.mu.Lock()
+// read adds the results of a batch. c may be nil.
+func (c *Collector) read(requests []Request, results []Result) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
 		for i := range requests {
-			d.note(&requests[i].Item, &results[i])
+			c.note(&requests[i].Item, &results[i])
 		}
-		d.mu.Unlock()
+		c.mu.Unlock()
 	}
 }
 
-// Hit notes that an item was answered from memory, for who asked [Cache.PeekSettled]. d may be nil.
-func (d *Deps) Hit(item Item, r Result) {
-	for ; d != nil; d = d.parent {
-		d.mu.Lock()
-		d.note(&item, &r)
-		d.mu.Unlock()
+// Hit adds an item that [Cache.PeekSettled] found in memory. c may be nil.
+func (c *Collector) Hit(item Item, r Result) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		c.note(&item, &r)
+		c.mu.Unlock()
 	}
 }
 
-func (d *Deps) note(item *Item, r *Result) {
-	d.names = append(d.names, string(item.Key))
-	if !sameTags(item.Tags, d.tags) { // things of one kind share theirs
-		d.tags = item.Tags
+func (c *Collector) note(item *Item, r *Result) {
+	c.names = append(c.names, string(item.Key))
+	if !sameTags(item.Tags, c.tags) { // items of one kind share theirs
+		c.tags = item.Tags
 		for _, t := range item.Tags {
-			d.names = append(d.names, string(t))
+			c.names = append(c.names, string(t))
 		}
 	}
 	for _, t := range r.Tags {
-		d.names = append(d.names, string(t))
+		c.names = append(c.names, string(t))
 	}
-	if r.Tier == SourceTier || !r.Loaded.Before(d.began) { // or loaded along with another part
-		d.loaded++
+	if r.Tier == SourceTier || !r.Loaded.Before(c.began) { // or loaded together with another item
+		c.loaded++
 	} else {
-		d.cached++
+		c.cached++
 	}
 	switch {
 	case r.Err != nil:
-		d.reason = "a read failed"
+		c.reason = "a read failed"
 		return
 	case r.Stale:
-		d.reason, d.stale = "a part may no longer be true", true
+		c.reason, c.stale = "a part may be outdated", true
 		return
 	case r.Revalidating:
-		d.reason, d.revalidating, d.passing = "a part has ended and is loaded anew", true, true
+		c.reason, c.revalidating, c.passing = "a part has expired and is loaded again", true, true
 		return
 	case r.Shadow:
-		d.reason, d.passing = "a part is in shadow mode", true
+		c.reason, c.passing = "a part is in shadow mode", true
 		return
 	case r.Stamp == nil:
-		d.reason = "a part is not kept: " + string(item.Key)
+		c.reason = "a part is not stored: " + string(item.Key)
 		return
 	}
-	d.stamps = append(d.stamps, r.Stamp)
+	c.stamps = append(c.stamps, r.Stamp)
 	age := item.MaxAge
 	if r.Value == nil {
 		age = min(age, AbsentMaxAge)
 	}
-	d.until = earlier(d.until, r.Loaded.Add(age))
-	d.ends = earlier(d.ends, r.Ends)
+	c.until = earlier(c.until, r.Loaded.Add(age))
+	c.ends = earlier(c.ends, r.Ends)
 }
 
 // sameTags reports whether two lists are one. Others that hold the same may be told apart.
@@ -151,77 +151,77 @@ func sameTags(a, b []Tag) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// Unknown are the places at which rows were read so far that no source knows, a few of them. d may be nil.
-func (d *Deps) Unknown() []fmt.Stringer {
-	if d == nil {
+// Unknown returns places at which statements ran outside of a source so far; at most a few. c may be nil.
+func (c *Collector) Unknown() []fmt.Stringer {
+	if c == nil {
 		return nil
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.unknown)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.unknown)
 }
 
-// isRead reports whether anything was noted.
-func (d *Deps) isRead() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.names) > 0
+// isRead reports whether anything was read.
+func (c *Collector) isRead() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.names) > 0
 }
 
-// Use notes that something made before was used as it is.
-func (d *Deps) Use(m Made) {
-	for ; d != nil; d = d.parent {
-		d.mu.Lock()
-		d.names = append(d.names, m.Names...)
-		if m.Unkept != "" {
-			d.reason = m.Unkept
+// Use adds the dependencies of a stored value that was used.
+func (c *Collector) Use(m Deps) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		c.names = append(c.names, m.Names...)
+		if m.Unstorable != "" {
+			c.reason = m.Unstorable
 		}
-		d.cached++
-		d.stamps = append(d.stamps, m.Stamp)
+		c.cached++
+		c.stamps = append(c.stamps, m.Stamp)
 		if !m.Ends.IsZero() {
-			d.until, d.ends = earlier(d.until, m.Until), earlier(d.ends, m.Ends)
+			c.until, c.ends = earlier(c.until, m.Until), earlier(c.ends, m.Ends)
 		}
-		d.mu.Unlock()
+		c.mu.Unlock()
 	}
 }
 
-// Unkeep says that nothing may be kept of what is being made.
-func (d *Deps) Unkeep(reason string) {
-	for ; d != nil; d = d.parent {
-		d.mu.Lock()
-		d.reason = reason
-		d.mu.Unlock()
+// NoStore keeps the value that is being computed out of this process's caches.
+func (c *Collector) NoStore(reason string) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		c.reason = reason
+		c.mu.Unlock()
 	}
 }
 
-// Distrust says that nothing may be kept of what is being made, here or by a cache on the way.
-func (d *Deps) Distrust(reason string) {
-	for ; d != nil; d = d.parent {
-		d.mu.Lock()
-		d.reason, d.passing = reason, true
-		d.mu.Unlock()
+// Distrust keeps the value that is being computed out of every cache, also of those on the way.
+func (c *Collector) Distrust(reason string) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		c.reason, c.passing = reason, true
+		c.mu.Unlock()
 	}
 }
 
-// Made answers what was collected so far.
-func (d *Deps) Made() Made {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.watch.seen() != d.strays {
-		d.reason = UnknownReason
-		d.addUnknown(nil)
+// Deps returns what was collected so far.
+func (c *Collector) Deps() Deps {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watch.seen() != c.strays {
+		c.reason = UnknownReason
+		c.addUnknown(nil)
 	}
-	slices.Sort(d.names)
-	d.names = slices.Compact(d.names)
-	return Made{
-		Stamp: Join(d.stamps...), Ends: d.ends, Until: d.until,
-		Names: slices.Clone(d.names), Unkept: d.reason, Cached: d.cached, Loaded: d.loaded, Stale: d.stale,
-		Revalidating: d.revalidating, Passing: d.passing,
-		Unknown: slices.Clone(d.unknown),
+	slices.Sort(c.names)
+	c.names = slices.Compact(c.names)
+	return Deps{
+		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
+		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
+		Revalidating: c.revalidating, Passing: c.passing,
+		Unknown: slices.Clone(c.unknown),
 	}
 }
 
-// earlier is the earlier of two moments, of which zero is none.
+// earlier returns the earlier of two moments; a zero one does not count.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -230,19 +230,19 @@ func earlier(a, b time.Time) time.Time {
 }
 
 type (
-	freshKey  struct{}
-	unkeptKey struct{}
+	noCacheKey struct{}
+	noStoreKey struct{}
 )
 
-// Fresh returns a context whose operation is to be read past the caches, which are only filled: see
-// [Batch.Fresh].
-func Fresh(ctx context.Context) context.Context { return context.WithValue(ctx, freshKey{}, true) }
+// NoCache returns a context whose operation reads everything from its source; the caches are only filled. See
+// [Batch.NoCache].
+func NoCache(ctx context.Context) context.Context { return context.WithValue(ctx, noCacheKey{}, true) }
 
-// IsFresh reports whether ctx was made by [Fresh].
-func IsFresh(ctx context.Context) bool { return ctx.Value(freshKey{}) != nil }
+// IsNoCache reports whether ctx comes from [NoCache].
+func IsNoCache(ctx context.Context) bool { return ctx.Value(noCacheKey{}) != nil }
 
-// Unkept returns a context of whose operation nothing is to be put into the caches: see [Batch.Unkept].
-func Unkept(ctx context.Context) context.Context { return context.WithValue(ctx, unkeptKey{}, true) }
+// NoStore returns a context whose operation puts nothing into the caches. See [Batch.NoStore].
+func NoStore(ctx context.Context) context.Context { return context.WithValue(ctx, noStoreKey{}, true) }
 
-// IsUnkept reports whether ctx was made by [Unkept].
-func IsUnkept(ctx context.Context) bool { return ctx.Value(unkeptKey{}) != nil }
+// IsNoStore reports whether ctx comes from [NoStore].
+func IsNoStore(ctx context.Context) bool { return ctx.Value(noStoreKey{}) != nil }

@@ -295,7 +295,7 @@ func TestUnkept(t *testing.T) {
 		c := openTiers(t, far)
 		for range 2 {
 			b := c.NewBatch()
-			b.Fresh, b.Unkept = true, true
+			b.NoCache, b.NoStore = true, true
 			got, err := b.Load(t.Context(), []cache.Request{s.request("product:7")})
 			if err != nil || got[0].Value != "lamp" || got[0].Stamp != nil {
 				t.Errorf("got %v, %v", got, err)

@@ -43,7 +43,7 @@ func (c *Cache) follow(ctx context.Context) {
 		c.every(ctx, claimEvery, c.claim)
 	})
 	if err == nil {
-		p.awaitKept(ctx, kept)
+		p.awaitRetained(ctx, kept)
 	}
 }
 
@@ -166,7 +166,7 @@ func (p *poller) start(ctx context.Context, news News) {
 	p.floors.horizon.Store(horizon)
 	p.Generations().EvictAll()
 	if p.shared != nil && news.More != nil {
-		p.done.Go(func() { p.learnKept(ctx, *news.More, horizon, kept) })
+		p.done.Go(func() { p.learnRetained(ctx, *news.More, horizon, kept) })
 	}
 }
 
@@ -266,10 +266,10 @@ func (p *poller) evictPolled(w Write, raise func()) {
 	p.events.tell(ByOutbox, w)
 }
 
-// learnKept reads the writes that were kept when this gateway began to poll, page by page, however many there
+// learnRetained reads the writes that were kept when this gateway began to poll, page by page, however many there
 // are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
 // of theirs. Where another horizon has taken its place, these writes do not matter any more.
-func (p *poller) learnKept(ctx context.Context, page Page, horizon *Snapshot, kept chan<- struct{}) {
+func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot, kept chan<- struct{}) {
 	defer close(kept)
 	var more Snapshot // what is not told
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
@@ -310,8 +310,8 @@ func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
 	return true
 }
 
-// awaitKept waits until the writes that are kept are known, for at most a lease.
-func (p *poller) awaitKept(ctx context.Context, kept <-chan struct{}) {
+// awaitRetained waits until the writes that are kept are known, for at most a lease.
+func (p *poller) awaitRetained(ctx context.Context, kept <-chan struct{}) {
 	t := time.NewTimer(p.lease)
 	defer t.Stop()
 	select {

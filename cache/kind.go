@@ -40,7 +40,7 @@ type Stored interface {
 	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
 	Coordinate() string
 	// MadeOf is the coordinate whose @cacheRows say which rows the values are made of.
-	MadeOf() string
+	RowsCoordinate() string
 	// Matches reports what is wrong with the columns by which the schema chooses rows.
 	Matches(columns []string) error
 	// Untrue names what becomes untrue when rows of a table come, go or change that hold these values in the columns
@@ -164,7 +164,7 @@ func NewCount[K comparable](s *Kinds, o CountOptions[K]) *Kind[K, int] {
 func (k *Kind[K, V]) Coordinate() string { return k.o.Of }
 
 // MadeOf implements [Stored].
-func (k *Kind[K, V]) MadeOf() string {
+func (k *Kind[K, V]) RowsCoordinate() string {
 	if k.o.Rows != "" {
 		return k.o.Rows
 	}

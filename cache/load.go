@@ -28,7 +28,7 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Result {
 	results := c.answer(ctx, requests, fresh)
 	if loadingOf(ctx) != nil {
-		DepsOf(ctx).read(requests, results) // the source's
+		CollectorOf(ctx).read(requests, results) // the source's
 	}
 	return results
 }

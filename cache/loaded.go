@@ -16,8 +16,8 @@ type Loaded struct {
 	Tags []Tag
 	// MaxAge is how long the value may be kept, if that is less than the item's. 0: it says nothing.
 	MaxAge time.Duration
-	// Made is what the value was made of through the cache, if that was collected for it alone.
-	Made *Made
+	// Deps is what the value was made of through the cache, if that was collected for it alone.
+	Deps *Deps
 	// Unstored says why the value may not be stored; "" if it may.
 	Unstored string
 	// Local says why the value may not leave this process; "" if it may.

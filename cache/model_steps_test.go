@@ -296,7 +296,7 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 		})
 	}
 	if gw.reading {
-		add("reads what is kept: gateway", g, func(n *state) string { w.readKept(n, g, r); return "" })
+		add("reads what is kept: gateway", g, func(n *state) string { w.readRetained(n, g, r); return "" })
 	}
 	for i := range uint8(len(w.writers)) {
 		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) { // in no world with two epochs
@@ -337,9 +337,9 @@ func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
 	p.after = 0 // it makes no difference any more
 }
 
-// readKept reads one of the writes that are kept, or finds that there are no more. Nothing in memory is from
+// readRetained reads one of the writes that are kept, or finds that there are no more. Nothing in memory is from
 // before the start.
-func (w world) readKept(n *state, g uint8, r rules) {
+func (w world) readRetained(n *state, g uint8, r rules) {
 	gw := &n.gw[g]
 	for i, t := range n.tx {
 		b := bit(i, gw.epoch)

@@ -35,10 +35,10 @@ func loadingOf(ctx context.Context) *loading {
 
 // enter begins a call of a source. turn says that it holds one of the turns. What the source reads through a cache is
 // collected, and its statements are known.
-func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Deps) {
+func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Collector) {
 	l := &loading{cache: c, depth: depth, turn: turn}
-	ctx, deps := collect(ctx, &Deps{known: true})
-	return context.WithValue(ctx, loadingKey{}, l), l, deps
+	ctx, collector := collect(ctx, &Collector{known: true})
+	return context.WithValue(ctx, loadingKey{}, l), l, collector
 }
 
 // end gives the turn back, if the call still holds it.
@@ -175,7 +175,7 @@ type loadContext struct {
 // Value implements [context.Context].
 func (c loadContext) Value(key any) any {
 	switch key.(type) {
-	case loadingKey, depsKey:
+	case loadingKey, collectorKey:
 		return c.Context.Value(key)
 	}
 	return c.caller.Value(key)

@@ -123,20 +123,20 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		r.Unstored = "its max age is 0"
 		return nil
 	}
-	made := &l.made
-	if own.Made != nil {
-		made = own.Made
+	deps := &l.deps
+	if own.Deps != nil {
+		deps = own.Deps
 	}
-	if r.Stale = made.Stale; r.Stale {
-		own.Unstored = cmp.Or(own.Unstored, "a part may no longer be true")
+	if r.Stale = deps.Stale; r.Stale {
+		own.Unstored = cmp.Or(own.Unstored, "a part may be outdated")
 	}
-	r.Revalidating = made.Revalidating
-	if r.Unstored = cmp.Or(own.Unstored, made.Unkept); r.Unstored != "" {
+	r.Revalidating = deps.Revalidating
+	if r.Unstored = cmp.Or(own.Unstored, deps.Unstorable); r.Unstored != "" {
 		return nil
 	}
 	stamp := f.stamp
-	if len(made.Names) > 0 {
-		stamp = Join(stamp, made.Stamp)
+	if len(deps.Names) > 0 {
+		stamp = Join(stamp, deps.Stamp)
 	}
 	if len(own.Tags) > 0 {
 		tags, ok := c.stampOf(own.Tags, l.seen)
@@ -154,7 +154,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if err != nil {
 		e = localEntry(l.values[i], l.started, maxAge, early, l.seen, stamp)
 	}
-	e.Ends, e.Tags = earlier(e.Ends, made.Ends), own.Tags
+	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
 	if !e.Absent() { // of which there may be any number
 		e.Keep = f.Keep()
 	}
@@ -165,14 +165,14 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 // unshared says why the shared tier is not filled with the value of the flight at i; "" if it is, now, or after a poll
 // where the entry has tags of its own.
 func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
-	own, made := &l.own[i], &l.made
-	if own.Made != nil {
-		made = own.Made
+	own, deps := &l.own[i], &l.deps
+	if own.Deps != nil {
+		deps = own.Deps
 	}
 	switch {
 	case own.Local != "":
 		return own.Local
-	case !f.names(made.Names):
+	case !f.names(deps.Names):
 		return "its tags do not name all that its source read through the cache"
 	case f.shared == nil:
 		return "the shared tier does not answer, or another load fills it"
@@ -238,7 +238,7 @@ type loaded struct {
 	started time.Time
 	values  []any
 	seen    Snapshot
-	made    Made     // of what the source read through a cache
+	deps    Deps     // of what the source read through a cache
 	own     []Loaded // what the source said of each value
 	// numberless is how many evictions there were, before the source was asked, of which no snapshot tells.
 	numberless uint64
@@ -276,7 +276,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	if err := c.loads.Acquire(ctx, 1); err != nil {
 		return loaded{}, errors.Join(err, context.Cause(ctx))
 	}
-	ctx, l, deps := c.enter(ctx, deepest(fs), true)
+	ctx, l, collector := c.enter(ctx, deepest(fs), true)
 	defer l.end()
 	c.fly(l, fs)
 	g.asked.Store(true)
@@ -292,9 +292,9 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	traced, end := c.begin(ctx, loadSpan, fs)
 	a.values, a.seen, err = askSource(traced, source, requests)
 	end(err)
-	if deps.isRead() {
+	if collector.isRead() {
 		// What came from a cache is as new as what was polled, not as what the source's statements saw.
-		a.made, a.seen = deps.Made(), Snapshot{}
+		a.deps, a.seen = collector.Deps(), Snapshot{}
 	}
 	if a.seen.IsZero() && polled != nil {
 		a.seen = c.unsaid(*polled)

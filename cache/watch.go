@@ -14,7 +14,7 @@ import (
 // it was given. The context says whose statement it is:
 //
 //   - that of a source's Load, or one made by [Unwatched]: it is known, and changes nothing;
-//   - that of something being made, see [CollectDeps]: that thing, and all that it is a part of, is not
+//   - that of something being made, see [Collect]: that thing, and all that it is a part of, is not
 //     stored;
 //   - any other: everything being made in this process while it runs is not stored, because anything
 //     may be waiting for its rows, such as a field whose loader has a context of its own.
@@ -56,7 +56,7 @@ func (w *Watch) Began(ctx context.Context) {
 	if w == nil {
 		return
 	}
-	if d := DepsOf(ctx); d != nil {
+	if d := CollectorOf(ctx); d != nil {
 		d.readUnknown(ctx)
 	} else {
 		w.stray()
@@ -66,7 +66,7 @@ func (w *Watch) Began(ctx context.Context) {
 // Ended reports that all rows of the statement were read. It matters for statements without an
 // operation's context: what began to be made while one ran may have been given its rows.
 func (w *Watch) Ended(ctx context.Context) {
-	if w != nil && DepsOf(ctx) == nil {
+	if w != nil && CollectorOf(ctx) == nil {
 		w.stray()
 	}
 }
@@ -79,23 +79,23 @@ func (w *Watch) seen() uint64 {
 	return w.strays.Load()
 }
 
-// Collect is [CollectDeps] for a whole operation, whose statements w notices. where, which may be nil,
+// Collect is [Collect] for a whole operation, whose statements w notices. where, which may be nil,
 // names what a context belongs to.
-func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Deps) {
-	return collect(ctx, &Deps{parent: DepsOf(ctx), watch: w, where: where})
+func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
+	return collect(ctx, &Collector{parent: CollectorOf(ctx), watch: w, where: where})
 }
 
 // CollectApart is [Watch.Collect] for what a source makes of one request alone: what ctx collects already
 // hears nothing of it. The source passes it on: see [Loaded].
-func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Deps) {
-	return collect(ctx, &Deps{watch: w, where: where})
+func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
+	return collect(ctx, &Collector{watch: w, where: where})
 }
 
 // Unwatched returns a context whose statements belong to nothing that is stored: those of a health check,
 // of a background job, of a session that is looked up before an operation begins. What is read through
 // the cache with it is collected as ever.
 func Unwatched(ctx context.Context) context.Context {
-	ctx, _ = collect(ctx, &Deps{parent: DepsOf(ctx), known: true})
+	ctx, _ = collect(ctx, &Collector{parent: CollectorOf(ctx), known: true})
 	return ctx
 }
 
@@ -106,26 +106,26 @@ const maxUnknown = 16
 const UnknownReason = "a statement ran outside of a source"
 
 // readUnknown notes that rows were read which no source knows.
-func (d *Deps) readUnknown(ctx context.Context) {
-	for ; d != nil && !d.known; d = d.parent {
+func (c *Collector) readUnknown(ctx context.Context) {
+	for ; c != nil && !c.known; c = c.parent {
 		var place fmt.Stringer
-		if d.where != nil {
-			place = d.where(ctx)
+		if c.where != nil {
+			place = c.where(ctx)
 		}
-		d.mu.Lock()
-		d.reason = UnknownReason
-		d.addUnknown(place)
-		d.mu.Unlock()
+		c.mu.Lock()
+		c.reason = UnknownReason
+		c.addUnknown(place)
+		c.mu.Unlock()
 	}
 }
 
 // addUnknown adds a place unless it is there. The caller holds mu.
-func (d *Deps) addUnknown(place fmt.Stringer) {
+func (c *Collector) addUnknown(place fmt.Stringer) {
 	if place == nil {
 		place = elsewhere{}
 	}
-	if len(d.unknown) < maxUnknown && !slices.ContainsFunc(d.unknown, func(p fmt.Stringer) bool { return p.String() == place.String() }) {
-		d.unknown = append(d.unknown, place)
+	if len(c.unknown) < maxUnknown && !slices.ContainsFunc(c.unknown, func(p fmt.Stringer) bool { return p.String() == place.String() }) {
+		c.unknown = append(c.unknown, place)
 	}
 }
 

@@ -213,7 +213,7 @@ func TestShadow(t *testing.T) {
 			t.Helper()
 			r := p.request("user:1")
 			r.Meter = p.Meter("User")
-			ctx, deps := cache.CollectDeps(t.Context())
+			ctx, collector := cache.Collect(t.Context())
 			if _, ok, _ := p.PeekSettled(r.Item); ok {
 				t.Error("it can be peeked at")
 			}
@@ -221,8 +221,8 @@ func TestShadow(t *testing.T) {
 			if err != nil || got[0].Value != want || got[0].Tier != cache.SourceTier || !got[0].Shadow {
 				t.Errorf("%+v, %v; want %q from the source", got[0], err, want)
 			}
-			if made := deps.Made(); made.Unkept == "" || !made.Passing {
-				t.Errorf("what is made of it may be kept: %+v", made)
+			if deps := collector.Deps(); deps.Unstorable == "" || !deps.Passing {
+				t.Errorf("an answer that depends on it may be stored: %+v", deps)
 			}
 			time.Sleep(5 * time.Second)
 			s, m := p.Stats(), p.Meter("User")

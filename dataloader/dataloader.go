@@ -78,7 +78,7 @@ type loadersKey struct{}
 func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
 	batch := f.cache.NewBatch()
 	batch.Patience, batch.Observe = f.Patience, observe
-	batch.Fresh, batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
+	batch.NoCache, batch.NoStore = cache.IsNoCache(ctx), cache.IsNoStore(ctx)
 	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 

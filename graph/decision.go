@@ -44,7 +44,7 @@ func (d *report) decide(ctx context.Context) *decision {
 	}
 	whole := d.Overall(ctx)
 	made := &decision{CacheControl: whole.Header}
-	if unknown := cache.DepsOf(ctx).Unknown(); len(unknown) > 0 {
+	if unknown := cache.CollectorOf(ctx).Unknown(); len(unknown) > 0 {
 		return &decision{CacheControl: "no-store", MaxAgeFrom: unknown[0].String()}
 	}
 	d.find(op.SelectionSet, map[string]bool{}, func(coordinate string, p cache.Policy) {

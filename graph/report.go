@@ -97,7 +97,7 @@ func (d *report) unknown(ctx context.Context) {
 	if d == nil || graphql.GetOperationContext(ctx).Operation.Operation != ast.Query {
 		return // what a mutation answers is kept in no case
 	}
-	for _, place := range cache.DepsOf(ctx).Unknown() {
+	for _, place := range cache.CollectorOf(ctx).Unknown() {
 		e := reportEntry{Path: ast.Path{}, Tier: "database", Status: "bypass", Coordinate: place.String(), Unstored: cache.UnknownReason}
 		if at, ok := place.(interface{ Path() ast.Path }); ok {
 			e.Path = at.Path()

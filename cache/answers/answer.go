@@ -28,8 +28,8 @@ const (
 // String is the coding's name in headers.
 func (e Encoding) String() string { return [Encodings]string{"identity", "gzip", "br", "zstd"}[e] }
 
-// Fresh is what an answer is made from.
-type Fresh struct {
+// Computed is what an answer is made from.
+type Computed struct {
 	Status int
 	// ContentType is the whole header.
 	ContentType string
@@ -37,8 +37,8 @@ type Fresh struct {
 	// MaxAge and Scope are what the policy of all its fields allows; 0 keeps it out of every cache.
 	MaxAge time.Duration
 	Scope  cache.Scope
-	// Made is what it was made of.
-	Made cache.Made
+	// Deps is what it was made of.
+	Deps cache.Deps
 	// Vary is the header's value.
 	Vary string
 	// TagHeader names the header that lists what the answer was made of, for caches on the way that purge
@@ -51,7 +51,7 @@ type Answer struct {
 	status   int
 	maxAge   time.Duration
 	scope    cache.Scope
-	made     cache.Made
+	deps     cache.Deps
 	ends     time.Time // when it may no longer be served from here
 	zero     time.Time // when its Age is 0
 	created  time.Time
@@ -75,26 +75,26 @@ type variant struct {
 const noStore = "no-store"
 
 // New makes an answer at a moment.
-func NewAnswer(f Fresh, now time.Time) *Answer {
+func NewAnswer(c Computed, now time.Time) *Answer {
 	a := &Answer{
-		status: f.Status, maxAge: f.MaxAge.Truncate(time.Second), scope: f.Scope, made: f.Made,
-		contentType: []string{f.ContentType}, vary: []string{f.Vary}, tagHeader: f.TagHeader,
+		status: c.Status, maxAge: c.MaxAge.Truncate(time.Second), scope: c.Scope, deps: c.Deps,
+		contentType: []string{c.ContentType}, vary: []string{c.Vary}, tagHeader: c.TagHeader,
 	}
-	if f.Made.Stale || f.Made.Passing || len(f.Made.Unknown) > 0 || f.Status != http.StatusOK || a.maxAge <= 0 {
+	if c.Deps.Stale || c.Deps.Passing || len(c.Deps.Unknown) > 0 || c.Status != http.StatusOK || a.maxAge <= 0 {
 		a.maxAge = 0
 	}
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}
 	end := now.Add(a.maxAge)
-	a.ends = earlier(end, a.made.Ends)
+	a.ends = earlier(end, a.deps.Ends)
 	a.created = now
-	a.zero = earlier(end, a.made.Until).Add(-a.maxAge)
-	a.variants[Identity] = newVariant(f.Body, Identity, a.maxAge > 0)
+	a.zero = earlier(end, a.deps.Until).Add(-a.maxAge)
+	a.variants[Identity] = newVariant(c.Body, Identity, a.maxAge > 0)
 	if a.tagHeader != "" && a.maxAge > 0 {
 		separator := byte(' ')
 		if a.tagHeader == "Cache-Tag" {
 			separator = ','
 		}
-		if list, all := tagList(f.Made.Names, separator); all {
+		if list, all := tagList(c.Deps.Names, separator); all {
 			a.tags = []string{list}
 		} else {
 			// A cache on the way that purges by tags would miss it by those that are left out.
@@ -182,7 +182,7 @@ func coarseness(name string) int {
 }
 
 // Storable reports whether the answer may be kept here.
-func (a *Answer) Storable() bool { return a.maxAge > 0 && a.made.Unkept == "" }
+func (a *Answer) Storable() bool { return a.maxAge > 0 && a.deps.Unstorable == "" }
 
 func (a *Answer) private() bool { return a.scope == cache.Private }
 
@@ -195,8 +195,8 @@ func (a *Answer) MaxAge() time.Duration { return a.maxAge }
 // Scope says whether the answer is for one viewer only.
 func (a *Answer) Scope() cache.Scope { return a.scope }
 
-// Made is what the answer was made of.
-func (a *Answer) Made() cache.Made { return a.made }
+// Deps is what the answer was made of.
+func (a *Answer) Deps() cache.Deps { return a.deps }
 
 // Has reports whether the answer is there in an encoding.
 func (a *Answer) Has(e Encoding) bool { return a.variants[e] != nil }

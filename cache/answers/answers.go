@@ -37,10 +37,10 @@ type Options struct {
 
 // Store keeps answers. It is safe for concurrent use.
 type Store struct {
-	cache   *cache.Cache
-	seed    maphash.Seed
-	entries *otter.Cache[uint64, *entry]
-	making  making
+	cache    *cache.Cache
+	seed     maphash.Seed
+	entries  *otter.Cache[uint64, *entry]
+	inFlight inFlight
 }
 
 // entry is an answer beside the question it answers.
@@ -83,13 +83,13 @@ func New(o Options) (*Store, error) {
 	entries, err := otter.New(&otter.Options[uint64, *entry]{
 		MaximumWeight: o.MaxBytes,
 		Weigher: func(_ uint64, e *entry) uint32 {
-			n := overhead + len(e.text) + len(e.viewer) + e.made.Stamp.Bytes()
+			n := overhead + len(e.text) + len(e.viewer) + e.deps.Stamp.Bytes()
 			for i, v := range e.variants {
 				if v != nil && (i == 0 || v != e.variants[Identity]) {
 					n += variantOverhead + len(v.body)
 				}
 			}
-			for _, name := range e.made.Names {
+			for _, name := range e.deps.Names {
 				n += nameOverhead + len(name)
 			}
 			for _, line := range e.tags {
@@ -117,7 +117,7 @@ func (s *Store) Get(q Question, now time.Time) *Answer {
 		return nil
 	}
 	e := s.candidate(q)
-	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.made.Stamp) || s.cache.Softened(e.made.Names, e.created) {
+	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.deps.Stamp) || s.cache.Softened(e.deps.Names, e.created) {
 		return nil
 	}
 	return e.Answer
@@ -146,8 +146,8 @@ func (s *Store) find(q Question, viewer string) *entry {
 
 // Put keeps an answer to a question if it may be kept. The answer is the store's from then on and must not
 // be changed.
-func (s *Store) Put(q Question, a *Answer) (kept bool) {
-	if !a.Storable() || !s.cache.Generations().Holds(a.made.Stamp) {
+func (s *Store) Put(q Question, a *Answer) (stored bool) {
+	if !a.Storable() || !s.cache.Generations().Holds(a.deps.Stamp) {
 		return false
 	}
 	viewer := ""

@@ -58,8 +58,8 @@ func open(t testing.TB) *fixture {
 }
 
 // made reads keys, each with the tag of its kind, and answers what was collected.
-func (f *fixture) made(t testing.TB, maxAge time.Duration, keys ...cache.Key) cache.Made {
-	ctx, deps := cache.CollectDeps(t.Context())
+func (f *fixture) deps(t testing.TB, maxAge time.Duration, keys ...cache.Key) cache.Deps {
+	ctx, collector := cache.Collect(t.Context())
 	var requests []cache.Request
 	for _, k := range keys {
 		item := cache.Item{Key: k, Tags: []cache.Tag{"{Thing}"}, MaxAge: maxAge}
@@ -74,13 +74,13 @@ func (f *fixture) made(t testing.TB, maxAge time.Duration, keys ...cache.Key) ca
 			t.Fatal(r.Err)
 		}
 	}
-	return deps.Made()
+	return collector.Deps()
 }
 
-func answer(body string, maxAge time.Duration, scope cache.Scope, m cache.Made) *answers.Answer {
-	return answers.NewAnswer(answers.Fresh{
+func answer(body string, maxAge time.Duration, scope cache.Scope, m cache.Deps) *answers.Answer {
+	return answers.NewAnswer(answers.Computed{
 		Status: http.StatusOK, ContentType: "application/json; charset=utf-8", Body: []byte(body),
-		MaxAge: maxAge, Scope: scope, Made: m, Vary: "Accept",
+		MaxAge: maxAge, Scope: scope, Deps: m, Vary: "Accept",
 	}, time.Now())
 }
 
@@ -102,7 +102,7 @@ func (f *fixture) want(t *testing.T, q answers.Question, body string) {
 func TestWhoGetsAnAnswer(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	m := f.made(t, time.Minute, "user:1")
+	m := f.deps(t, time.Minute, "user:1")
 	f.store.Put(question("public", "8"), answer("P", time.Minute, cache.Public, m))
 	f.store.Put(question("private", "8"), answer("8's", time.Minute, cache.Private, m))
 	f.store.Put(question("private", "9"), answer("9's", time.Minute, cache.Private, m))
@@ -133,8 +133,8 @@ func TestEvictionsReachAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := open(t)
-			f.store.Put(question("q", ""), answer("old", time.Minute, cache.Public, f.made(t, time.Minute, "user:1", "user:2")))
-			f.store.Put(question("other", ""), answer("true", time.Minute, cache.Public, f.made(t, time.Minute, "user:3")))
+			f.store.Put(question("q", ""), answer("old", time.Minute, cache.Public, f.deps(t, time.Minute, "user:1", "user:2")))
+			f.store.Put(question("other", ""), answer("true", time.Minute, cache.Public, f.deps(t, time.Minute, "user:3")))
 			if _, err := f.cache.EvictByHand(t.Context(), ev); err != nil {
 				t.Fatal(err)
 			}
@@ -150,7 +150,7 @@ func TestEvictionsReachAnswers(t *testing.T) {
 func TestPutAfterAnEviction(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	m := f.made(t, time.Minute, "user:1")
+	m := f.deps(t, time.Minute, "user:1")
 	if _, err := f.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,18 +160,18 @@ func TestPutAfterAnEviction(t *testing.T) {
 	f.want(t, question("q", ""), "")
 }
 
-func TestWhatIsNotKept(t *testing.T) {
+func TestAnswersThatAreNotStored(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	m := f.made(t, time.Minute, "user:1")
-	stale, unkept := m, f.made(t, 0, "user:2")
-	stale.Stale, stale.Unkept = true, "a part may no longer be true"
+	m := f.deps(t, time.Minute, "user:1")
+	stale, unstorable := m, f.deps(t, 0, "user:2")
+	stale.Stale, stale.Unstorable = true, "a part may be outdated"
 	for name, a := range map[string]*answers.Answer{
 		"no max age":          answer("a", 0, cache.Public, m),
-		"a part that is not":  answer("a", time.Minute, cache.Public, unkept),
+		"a part that is not":  answer("a", time.Minute, cache.Public, unstorable),
 		"what is stale":       answer("a", time.Minute, cache.Public, stale),
 		"less than a second":  answer("a", 999*time.Millisecond, cache.Public, m),
-		"another status":      answers.NewAnswer(answers.Fresh{Status: 400, Body: []byte("a"), MaxAge: time.Minute, Made: m}, time.Now()),
+		"another status":      answers.NewAnswer(answers.Computed{Status: 400, Body: []byte("a"), MaxAge: time.Minute, Deps: m}, time.Now()),
 		"a negative max age?": answer("a", -time.Second, cache.Public, m),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -194,7 +194,7 @@ func TestEnds(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := open(t)
-				f.store.Put(question("q", ""), answer("a", c.policy, cache.Public, f.made(t, c.part, "user:1")))
+				f.store.Put(question("q", ""), answer("a", c.policy, cache.Public, f.deps(t, c.part, "user:1")))
 				time.Sleep(c.least - time.Millisecond)
 				f.want(t, question("q", ""), "a")
 				time.Sleep(c.most - c.least + time.Millisecond)
@@ -209,9 +209,9 @@ func TestHeaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f, h := open(t), answers.NewHeader()
-		f.made(t, time.Minute, "user:1")
+		f.deps(t, time.Minute, "user:1")
 		time.Sleep(20 * time.Second)
-		a := answer("body", time.Minute, cache.Private, f.made(t, time.Minute, "user:1", "{user:1}:orders:count"))
+		a := answer("body", time.Minute, cache.Private, f.deps(t, time.Minute, "user:1", "{user:1}:orders:count"))
 		time.Sleep(5 * time.Second)
 		w := httptest.NewRecorder()
 		h.WriteHit(w, httptest.NewRequest(http.MethodPost, "/graphql", nil), a, answers.Identity, time.Now())
@@ -236,7 +236,7 @@ func TestHeaders(t *testing.T) {
 func TestNotModified(t *testing.T) {
 	t.Parallel()
 	f, h := open(t), answers.NewHeader()
-	m := f.made(t, time.Minute, "user:1")
+	m := f.deps(t, time.Minute, "user:1")
 	a := answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m).In(answers.Gzip, answers.NewCompressor())
 	other := answer("another body", time.Minute, cache.Public, m)
 	tag := func(a *answers.Answer, e answers.Encoding) string {
@@ -284,11 +284,11 @@ func TestNotModified(t *testing.T) {
 func TestTags(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	fresh := answers.Fresh{Status: 200, Body: []byte("x"), MaxAge: time.Minute,
-		Made: f.made(t, time.Minute, "user:1", "{user:1}:orders:count", "{users}:count")}
-	tags := func(fresh answers.Fresh) string {
+	fresh := answers.Computed{Status: 200, Body: []byte("x"), MaxAge: time.Minute,
+		Deps: f.deps(t, time.Minute, "user:1", "{user:1}:orders:count", "{users}:count")}
+	tags := func(fresh answers.Computed) string {
 		w := httptest.NewRecorder()
-		answers.NewHeader().WriteMade(w, httptest.NewRequest(http.MethodGet, "/", nil), answers.NewAnswer(fresh, time.Now()), answers.Identity, answers.Miss, time.Now())
+		answers.NewHeader().WriteComputed(w, httptest.NewRequest(http.MethodGet, "/", nil), answers.NewAnswer(fresh, time.Now()), answers.Identity, answers.Miss, time.Now())
 		return w.Header().Get(fresh.TagHeader)
 	}
 	for header, want := range map[string]string{
@@ -305,7 +305,7 @@ func TestTags(t *testing.T) {
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	f := open(t)
-	m := f.made(t, time.Minute, "user:1")
+	m := f.deps(t, time.Minute, "user:1")
 	body := strings.Repeat("x", 10_000)
 	for i := range 1000 {
 		f.store.Put(question(fmt.Sprint(i), ""), answer(body, time.Minute, cache.Public, m))
@@ -329,7 +329,7 @@ func BenchmarkHit(b *testing.B) {
 		keys = append(keys, cache.Key(fmt.Sprintf("product:%d", i)))
 	}
 	q := question(strings.Repeat("q", 200), "")
-	f.store.Put(q, answer(strings.Repeat("x", 2400), time.Hour, cache.Public, f.made(b, time.Hour, keys...)))
+	f.store.Put(q, answer(strings.Repeat("x", 2400), time.Hour, cache.Public, f.deps(b, time.Hour, keys...)))
 	r := httptest.NewRequest(http.MethodPost, "/graphql", nil)
 	w := discard{http.Header{}}
 	b.ReportAllocs()

@@ -55,16 +55,16 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 			}
 			empty := liveHeap()
 			for i := range bound * 2 / (500 + c.body + 50*c.names) {
-				var made cache.Made
+				var deps cache.Deps
 				var stamps []*cache.Stamp
 				for n := range c.names {
 					item := cache.Item{Key: cache.Key(fmt.Sprintf("thing:%d:%d", i, n)), Tags: []cache.Tag{"{Thing}"}}
 					stamps = append(stamps, engine.Generations().Stamp(item))
-					made.Names = append(made.Names, string(item.Key))
+					deps.Names = append(deps.Names, string(item.Key))
 				}
-				made.Stamp = cache.Join(stamps...)
+				deps.Stamp = cache.Join(stamps...)
 				body := strings.Repeat(fmt.Sprint(i, ","), 1+c.body/8)
-				a := NewAnswer(Fresh{Status: http.StatusOK, Body: []byte(body), MaxAge: time.Hour, Made: made, TagHeader: "Surrogate-Key"}, time.Now())
+				a := NewAnswer(Computed{Status: http.StatusOK, Body: []byte(body), MaxAge: time.Hour, Deps: deps, TagHeader: "Surrogate-Key"}, time.Now())
 				for _, e := range c.encodings {
 					a = a.In(e, compressor)
 				}

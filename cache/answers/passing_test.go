@@ -13,7 +13,7 @@ func TestPassingAnswersAreStoredByNobody(t *testing.T) {
 	f := open(t)
 	q := answers.Question{Kind: answers.Body, Text: []byte("q")}
 	for name, passing := range map[string]bool{"another": false, "one that passes": true} {
-		a := answers.NewAnswer(answers.Fresh{Status: 200, MaxAge: time.Minute, Made: cache.Made{Passing: passing, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
+		a := answers.NewAnswer(answers.Computed{Status: 200, MaxAge: time.Minute, Deps: cache.Deps{Passing: passing, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
 		if stored := f.store.Put(q, a); stored == passing || (a.MaxAge() == 0) != passing {
 			t.Errorf("%s: stored %v, for %v", name, stored, a.MaxAge())
 		}
@@ -24,7 +24,7 @@ func TestAnswersAreMadeAnewAfterASoftEviction(t *testing.T) {
 	f := open(t)
 	q := answers.Question{Kind: answers.Body, Text: []byte("q")}
 	put := func() {
-		a := answers.NewAnswer(answers.Fresh{Status: 200, MaxAge: time.Minute, Made: cache.Made{Names: []string{"user:1"}, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
+		a := answers.NewAnswer(answers.Computed{Status: 200, MaxAge: time.Minute, Deps: cache.Deps{Names: []string{"user:1"}, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
 		if !f.store.Put(q, a) {
 			t.Fatal("it is not stored")
 		}

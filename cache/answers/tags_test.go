@@ -19,9 +19,9 @@ func tagsOf(t *testing.T, header string, names []string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := time.Now()
-		answers.NewHeader().WriteMade(w, r, answers.NewAnswer(answers.Fresh{
+		answers.NewHeader().WriteComputed(w, r, answers.NewAnswer(answers.Computed{
 			Status: http.StatusOK, ContentType: "application/json", Body: []byte("{}"), MaxAge: time.Minute,
-			Made: cache.Made{Names: names}, TagHeader: header,
+			Deps: cache.Deps{Names: names}, TagHeader: header,
 		}, now), answers.Identity, answers.Miss, now)
 	}))
 	defer server.Close()
@@ -83,9 +83,9 @@ func TestFault35TagsThatDoNotFit(t *testing.T) {
 	for header, separator := range map[string]string{"Surrogate-Key": " ", "Cache-Tag": ",", "": ""} {
 		for _, names := range [][]string{nil, names[:1], names[:200], names, {strings.Repeat("ä", 700)}, {strings.Repeat("ä", 600), strings.Repeat("b", 600)}} {
 			now := time.Now()
-			a := answers.NewAnswer(answers.Fresh{
+			a := answers.NewAnswer(answers.Computed{
 				Status: http.StatusOK, ContentType: "application/json", Body: []byte("{}"), MaxAge: time.Minute,
-				Made: cache.Made{Names: names}, TagHeader: header,
+				Deps: cache.Deps{Names: names}, TagHeader: header,
 			}, now)
 			want := "max-age=60, public"
 			room := 0
@@ -97,7 +97,7 @@ func TestFault35TagsThatDoNotFit(t *testing.T) {
 			}
 			for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
 				w, r := httptest.NewRecorder(), httptest.NewRequest(method, "/", nil)
-				answers.NewHeader().WriteMade(w, r, a, answers.Identity, answers.Miss, now)
+				answers.NewHeader().WriteComputed(w, r, a, answers.Identity, answers.Miss, now)
 				if got := w.Header().Get("Cache-Control"); got != want {
 					t.Errorf("%s %s of %d names in %d bytes: Cache-Control: %s, want %s", method, header, len(names), room, got, want)
 				}

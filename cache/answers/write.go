@@ -68,8 +68,8 @@ func (h *Header) WriteHit(w http.ResponseWriter, r *http.Request, a *Answer, e E
 	h.write(w, header, r, a, e, now)
 }
 
-// WriteMade writes an answer that was made for this request.
-func (h *Header) WriteMade(w http.ResponseWriter, r *http.Request, a *Answer, e Encoding, s Status, now time.Time) {
+// WriteComputed writes an answer that was made for this request.
+func (h *Header) WriteComputed(w http.ResponseWriter, r *http.Request, a *Answer, e Encoding, s Status, now time.Time) {
 	header := w.Header()
 	header["Cache-Status"] = []string{string(s)}
 	h.write(w, header, r, a, e, now)

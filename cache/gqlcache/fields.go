@@ -233,7 +233,7 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 	}
 	run.batch = &run.own
 	f.o.Cache.PrepareBatch(run.batch)
-	run.batch.Fresh, run.batch.Unkept = cache.IsFresh(ctx), cache.IsUnkept(ctx)
+	run.batch.NoCache, run.batch.NoStore = cache.IsNoCache(ctx), cache.IsNoStore(ctx)
 	if f.count == nil || len(graphql.GetErrors(ctx)) > 0 { // it was refused: no field is resolved
 		return next(ctx)
 	}
@@ -289,12 +289,12 @@ func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation 
 	c := f.fields[fc.Object][fc.Field.Name]
 	if c == nil || c.passes.Load() || operation == ast.Subscription {
 		if f.strict && c == nil && fc.IsResolver && operation != ast.Subscription {
-			cache.DepsOf(ctx).Distrust("a field of it is not cached")
+			cache.CollectorOf(ctx).Distrust("a field of it is not cached")
 		}
 		return around(ctx, resolve)
 	}
 	if c.barred.Load() {
-		cache.DepsOf(ctx).Distrust("an audit found a fault of " + c.coordinate)
+		cache.CollectorOf(ctx).Distrust("an audit found a fault of " + c.coordinate)
 		return around(ctx, resolve)
 	}
 	return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
@@ -381,12 +381,12 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	*buffer = key
 	item, audit := c.item, false
 	item.Key = cache.Key(key)
-	if !run.batch.Fresh && !run.batch.Observed() {
+	if !run.batch.NoCache && !run.batch.Observed() {
 		var hit cache.Result
 		if hit, ok, audit = f.o.Cache.PeekSettled(item); ok {
-			if deps := cache.DepsOf(ctx); deps != nil {
+			if collector := cache.CollectorOf(ctx); collector != nil {
 				item.Tags, _ = c.appendTags(nil, parent, fc.Args, run.viewer)
-				deps.Hit(item, hit)
+				collector.Hit(item, hit)
 			}
 			return unbox(ctx, hit.Value), nil
 		}
@@ -428,7 +428,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 // pass resolves a field that has no key, or none for who asks.
 func (f *Fields) pass(ctx context.Context, resolve graphql.Resolver) (any, error) {
 	if f.strict {
-		cache.DepsOf(ctx).Distrust("a field of it is not cached")
+		cache.CollectorOf(ctx).Distrust("a field of it is not cached")
 	}
 	return resolve(ctx)
 }

@@ -99,7 +99,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		}
 	}()
 	call := g.calls[0]
-	ctx, deps := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), operation.PlaceOf)
+	ctx, collector := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), operation.PlaceOf)
 	said := new(words)
 	ctx = context.WithValue(ctx, wordsKey{}, said)
 	errorsBefore := len(graphql.GetErrors(call.ctx))
@@ -108,10 +108,10 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		fail(err)
 		return
 	}
-	made := deps.Made()
-	foreign := len(made.Unknown) > 0
-	if made.Unknown = nil; call.follows && made.Unkept == cache.UnknownReason {
-		made.Unkept = "" // its own statements are declared
+	deps := collector.Deps()
+	foreign := len(deps.Unknown) > 0
+	if deps.Unknown = nil; call.follows && deps.Unstorable == cache.UnknownReason {
+		deps.Unstorable = "" // its own statements are declared
 	}
 	unstored := ""
 	switch {
@@ -119,18 +119,18 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		unstored = "there were errors beside it"
 	case said.hinted:
 		unstored = "its resolver says itself how long it may be stored"
-	case len(made.Names) > 0 && !foreign && len(said.tags) == 0:
+	case len(deps.Names) > 0 && !foreign && len(said.tags) == 0:
 		call.passes.Store(true)
 		unstored = "its parts are cached by themselves"
 	default:
-		unstored = made.Unkept
+		unstored = deps.Unstorable
 	}
 	for i := range loaded {
 		if errs != nil && errs[i] != nil {
 			loaded[i].Err = errs[i]
 			continue
 		}
-		loaded[i].Made, loaded[i].Unstored = &made, unstored
+		loaded[i].Deps, loaded[i].Unstored = &deps, unstored
 		s.take(&loaded[i], call.cachedField, results[i], said.tags)
 	}
 }

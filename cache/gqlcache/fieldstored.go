@@ -19,16 +19,16 @@ func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 			continue
 		}
 		p.stored[k.Coordinate()] = true
-		rows := p.truths.Type(k.MadeOf()).Rows
-		if strings.Contains(k.MadeOf(), ".") {
-			rows = p.truths.Field(k.MadeOf()).Rows
+		rows := p.truths.Type(k.RowsCoordinate()).Rows
+		if strings.Contains(k.RowsCoordinate(), ".") {
+			rows = p.truths.Field(k.RowsCoordinate()).Rows
 		}
 		if len(rows) == 0 {
-			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it is made of: say @cacheRows", k.MadeOf()))
+			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it is made of: say @cacheRows", k.RowsCoordinate()))
 		}
 		for _, r := range rows {
-			all, fewer := chosenRows(k.MadeOf(), r)
-			all.Own = r.Match == nil && !strings.Contains(k.MadeOf(), ".")
+			all, fewer := chosenRows(k.RowsCoordinate(), r)
+			all.Own = r.Match == nil && !strings.Contains(k.RowsCoordinate(), ".")
 			all.Stored = k
 			p.rows = append(p.rows, all)
 			if fewer != nil {

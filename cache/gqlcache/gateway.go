@@ -95,7 +95,7 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 	later := &laterEvictions{}
 	if mutates {
 		// Its fields may see what is not committed, and must see what they wrote themselves.
-		ctx = context.WithValue(cache.Unkept(cache.Fresh(ctx)), laterKey{}, later)
+		ctx = context.WithValue(cache.NoStore(cache.NoCache(ctx)), laterKey{}, later)
 	}
 	responses := g.hints.InterceptOperation(ctx, func(ctx context.Context) graphql.ResponseHandler {
 		return g.fields.InterceptOperation(ctx, next)

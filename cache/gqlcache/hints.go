@@ -57,8 +57,8 @@ func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHa
 	oc := graphql.GetOperationContext(ctx)
 	c := &collector{hints: h}
 	c.plan = h.plans.Get(oc.Operation, func() *policy.Plan { return policy.NewPlan(h.schema, h.objects, oc.Operation) })
-	c.unkept = c.plan.Unkept || c.plan.Defers(oc.Variables)
-	if !c.unkept {
+	c.noStore = c.plan.NoStore || c.plan.Defers(oc.Variables)
+	if !c.noStore {
 		c.age.Store(int64(policy.Unlimited().Age))
 		alone := oc.ResolverMiddleware
 		oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
@@ -75,7 +75,7 @@ func (h *Hints) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	r := next(ctx)
 	if c := collectorOf(ctx); c != nil && r != nil {
 		c.answered = true
-		c.unkept = c.unkept || len(r.Errors) > 0 || r.HasNext != nil
+		c.noStore = c.noStore || len(r.Errors) > 0 || r.HasNext != nil
 	}
 	return r
 }

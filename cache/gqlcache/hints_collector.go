@@ -17,7 +17,7 @@ import (
 type collector struct {
 	hints    *Hints
 	plan     *policy.Plan
-	unkept   bool // the answer may not be kept, whatever was resolved
+	noStore  bool // the answer may not be kept, whatever was resolved
 	byRoot   bool // whether what root fields limit is told apart
 	answered bool
 
@@ -37,7 +37,7 @@ type collector struct {
 
 // Overall implements [policy.Teller].
 func (c *collector) Overall() policy.Overall {
-	if c.unkept || !c.answered {
+	if c.noStore || !c.answered {
 		return policy.Overall{}
 	}
 	return c.limit().Overall()

@@ -42,7 +42,7 @@ func say(ctx context.Context, do func(*said)) {
 	}
 	c := collectorOf(ctx)
 	fc := graphql.GetFieldContext(ctx)
-	if c == nil || c.unkept || fc == nil {
+	if c == nil || c.noStore || fc == nil {
 		return
 	}
 	c.mu.Lock()

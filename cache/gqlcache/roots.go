@@ -66,16 +66,16 @@ type rootsRun struct {
 
 // rootMade is a root field that was resolved.
 type rootMade struct {
-	alias string
-	text  []byte
-	body  []byte
-	deps  *cache.Deps
+	alias     string
+	text      []byte
+	body      []byte
+	collector *cache.Collector
 }
 
 // InterceptResponse keeps what was resolved, unless there was an error anywhere.
 func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	c := collectorOf(ctx)
-	if c == nil || c.unkept || r.single(ctx) {
+	if c == nil || c.noStore || r.single(ctx) {
 		return next(ctx)
 	}
 	if _, keep := transport.QuestionOf(ctx, answers.Question{}); !keep {
@@ -90,8 +90,8 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	now := time.Now()
 	for _, m := range run.made {
 		o := c.root(m.alias)
-		r.Answers.Put(rootQuestion(ctx, m.text), answers.NewAnswer(answers.Fresh{
-			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Made: m.deps.Made(),
+		r.Answers.Put(rootQuestion(ctx, m.text), answers.NewAnswer(answers.Computed{
+			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Deps: m.collector.Deps(),
 		}, now))
 	}
 	return response
@@ -124,10 +124,10 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	if text == nil {
 		return next(ctx)
 	}
-	if !cache.IsFresh(ctx) {
+	if !cache.IsNoCache(ctx) {
 		if a := r.Answers.Get(rootQuestion(ctx, text), time.Now()); a != nil {
 			run.collector.restrict(policy.Limit{Age: a.MaxAge(), Scope: a.Scope()})
-			cache.DepsOf(ctx).Use(a.Made())
+			cache.CollectorOf(ctx).Use(a.Deps())
 			if r.Of != nil {
 				if c := r.Of(ctx); c != nil {
 					c.Expect(ctx, -1)
@@ -136,10 +136,10 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 			return written(a.Body())
 		}
 	}
-	if cache.DepsOf(ctx) == nil { // no [transport.Handler] collects them
+	if cache.CollectorOf(ctx) == nil { // no [transport.Handler] collects them
 		ctx, _ = r.Answers.Watch().Collect(ctx, operation.PlaceOf)
 	}
-	ctx, deps := cache.CollectDeps(ctx)
+	ctx, collector := cache.Collect(ctx)
 	value := next(ctx)
 	if value == graphql.Null || value == graphql.RequiredNull {
 		return value // gqlgen knows it by its identity
@@ -148,7 +148,7 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	value.MarshalGQL(&b)
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	run.made = append(run.made, rootMade{field.Field.Alias, text, b.Bytes(), deps})
+	run.made = append(run.made, rootMade{field.Field.Alias, text, b.Bytes(), collector})
 	return written(b.Bytes())
 }
 

@@ -151,7 +151,7 @@ func TestFault10OneTransactionInPages(t *testing.T) {
 }
 
 // What is kept is read in pages by name; a page that touched too much tells the table.
-func TestFault28WhatIsKeptInPages(t *testing.T) {
+func TestFault28RetainedWritesInPages(t *testing.T) {
 	t.Parallel()
 	eachCrowded(t, func(c crowded) {
 		c.write("products", *manyRows/2)

@@ -45,7 +45,7 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 	}
 	var changes []Change
 	for _, r := range records {
-		if r.table == nil || *r.table == handmade {
+		if r.table == nil || *r.table == byHandTable {
 			continue
 		}
 		c := Change{Table: *r.table, Op: Op(*r.op)}

@@ -76,10 +76,10 @@ func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbo
 	return &Outbox{db: db, at: at, evictions: evictions}, nil
 }
 
-// handmade is the table of evictions that no write of data caused, and byHandOp their kind.
+// byHandTable is the table of evictions that no write of data caused, and byHandOp their kind.
 const (
-	handmade    = ""
-	byHandOp Op = "EVICT"
+	byHandTable    = ""
+	byHandOp    Op = "EVICT"
 )
 
 // record is a row of the table as the statements of this package read it.
@@ -97,7 +97,7 @@ func (o *Outbox) write(records []record) (w cache.Write, everything bool, unread
 	w.Xid = records[0].Xid
 	var changes []Change
 	for _, r := range records {
-		if r.Tbl == handmade {
+		if r.Tbl == byHandTable {
 			if r.Facts == nil {
 				everything = true
 			} else if ev, ok := readEviction([]byte(*r.Facts)); ok {
@@ -148,7 +148,7 @@ func (o *Outbox) Record(ctx context.Context, ev cache.Eviction) (epoch cache.Epo
 	if !o.at.postgres { // the sequence may not be written yet
 		number = "'" + sqliteEpoch + "/' || id"
 	}
-	n, err := one[Number](ctx, o.db, o.at.sql("INSERT INTO ?outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING ?3", handmade, string(facts), byHandOp, raw(number)))
+	n, err := one[Number](ctx, o.db, o.at.sql("INSERT INTO ?outbox (tbl, op, rows) VALUES (?0, ?2, ?1) RETURNING ?3", byHandTable, string(facts), byHandOp, raw(number)))
 	if err != nil {
 		return "", 0, fmt.Errorf("outbox: record an eviction: %w", err)
 	}

@@ -19,8 +19,8 @@ const (
 	// factsBytes bounds what the rows of a page say of what was touched, about. Of what is beyond it the table is
 	// told alone.
 	factsBytes = 1 << 20
-	// handmadeTold is how many evictions by hand a page tells of that does not tell every row.
-	handmadeTold = 100
+	// byHandTold is how many evictions by hand a page tells of that does not tell every row.
+	byHandTold = 100
 )
 
 // Poll implements [cache.Outbox].
@@ -171,7 +171,7 @@ func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache
 		"CASE WHEN o.told <= ?0 OR o.tbl = ?1 AND o.told <= 16 * ?0 THEN CAST(o.rows AS text) END AS facts "+
 		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 		"(SELECT o.*, sum(?size) OVER (ORDER BY o.?number, o.id) AS told FROM page AS o) AS o ON true ORDER BY o.?number, o.id",
-		factsBytes, handmade), (*polled).columns)
+		factsBytes, byHandTable), (*polled).columns)
 	if err != nil {
 		return news, err
 	}
@@ -230,7 +230,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 			"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
 			"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
 			"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
-			told, handmade, handmadeTold), (*summed).columns)
+			told, byHandTable, byHandTold), (*summed).columns)
 		return err
 	})
 	if err != nil {
@@ -247,7 +247,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	var changes []Change
 	for _, r := range rows {
 		news.Sum.Undone = news.Sum.Undone || r.Undone
-		if *r.Tbl != handmade {
+		if *r.Tbl != byHandTable {
 			c, unreadable := change(*r.Tbl, r.Op, r.Facts)
 			changes, news.Unreadable = append(changes, c), news.Unreadable+unreadable
 			continue

@@ -59,7 +59,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 			relayed.Writes += p.Writes
 			relayed.First = min(relayed.First, p.First)
 			switch {
-			case p.Tbl == handmade:
+			case p.Tbl == byHandTable:
 				named, unreadable := byHand(p.Facts)
 				ev.Add(named)
 				if p.Facts == nil || unreadable > 0 {
@@ -98,10 +98,10 @@ func (o *Outbox) take(ctx context.Context, tx Querier, due string, age float64, 
 	if o.at.postgres {
 		return query(ctx, tx, o.at.sql("WITH piece AS (SELECT o.xid, o.id "+due+" FOR UPDATE SKIP LOCKED), "+
 			"o AS (UPDATE ?outbox AS o SET done_at = ?now FROM piece AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*) "+
-			"SELECT "+pieceColumns+" FROM o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit), (*piece).columns)
+			"SELECT "+pieceColumns+" FROM o GROUP BY o.tbl, o.op", age, relayBytes, byHandTable, limit), (*piece).columns)
 	}
 	// Nobody else writes meanwhile. Rows that get due between the two statements come behind the others.
-	pieces, err = query(ctx, tx, o.at.sql("SELECT "+pieceColumns+" FROM (SELECT o.* "+due+") AS o GROUP BY o.tbl, o.op", age, relayBytes, handmade, limit), (*piece).columns)
+	pieces, err = query(ctx, tx, o.at.sql("SELECT "+pieceColumns+" FROM (SELECT o.* "+due+") AS o GROUP BY o.tbl, o.op", age, relayBytes, byHandTable, limit), (*piece).columns)
 	if err != nil || len(pieces) == 0 {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (o *Outbox) take(ctx context.Context, tx Querier, due string, age float64, 
 	for _, p := range pieces {
 		rows += p.Rows
 	}
-	return pieces, run(ctx, tx, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE id IN (SELECT o.id "+due+")", age, relayBytes, handmade, rows))
+	return pieces, run(ctx, tx, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE id IN (SELECT o.id "+due+")", age, relayBytes, byHandTable, rows))
 }
 
 // Backlog implements [cache.Outbox].

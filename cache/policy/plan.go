@@ -14,8 +14,8 @@ import (
 // rest is watched: it counts if it is resolved, which a null, an empty list, a variable in @skip or the type
 // of a value decides.
 type Plan struct {
-	// Unkept: the answer may not be kept, whatever it is.
-	Unkept bool
+	// NoStore: the answer may not be kept, whatever it is.
+	NoStore bool
 	// Roots are the root fields that are resolved in any case, by alias.
 	Roots map[string]*Field
 	// Static is what those limit.
@@ -58,7 +58,7 @@ func NewPlan(schema *ast.Schema, objects Objects, op *ast.OperationDefinition) *
 		plan: &Plan{Roots: map[string]*Field{}, Static: Unlimited(), Watched: map[*ast.Field][]*Field{}},
 	}
 	if op.Operation != ast.Query {
-		p.plan.Unkept = true
+		p.plan.NoStore = true
 		return p.plan
 	}
 	p.selection(op.SelectionSet, place{object: objects[schema.Query.Name], root: true, floor: Unlimited(), certain: true})

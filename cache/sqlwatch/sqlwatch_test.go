@@ -95,7 +95,7 @@ func TestEveryStatementIsNoticed(t *testing.T) {
 			d := sql.OpenDB(sqlwatch.Connector(plain{}, watch))
 			defer d.Close()
 			for _, own := range []bool{true, false} {
-				operation, deps := watch.Collect(t.Context(), nil)
+				operation, collector := watch.Collect(t.Context(), nil)
 				ctx := operation
 				if !own {
 					ctx = t.Context()
@@ -103,15 +103,15 @@ func TestEveryStatementIsNoticed(t *testing.T) {
 				if err := send(ctx, d); err != nil {
 					t.Fatal(err)
 				}
-				if made := deps.Made(); len(made.Unknown) != 1 || made.Unkept == "" {
-					t.Errorf("with the operation's context: %v; made: %+v", own, made)
+				if deps := collector.Deps(); len(deps.Unknown) != 1 || deps.Unstorable == "" {
+					t.Errorf("with the operation's context: %v; deps: %+v", own, deps)
 				}
-				_, deps = watch.Collect(t.Context(), nil)
+				_, collector = watch.Collect(t.Context(), nil)
 				if err := send(cache.Unwatched(ctx), d); err != nil {
 					t.Fatal(err)
 				}
-				if made := deps.Made(); len(made.Unknown) != 0 {
-					t.Errorf("unwatched: %+v", made)
+				if deps := collector.Deps(); len(deps.Unknown) != 0 {
+					t.Errorf("unwatched: %+v", deps)
 				}
 			}
 		})
@@ -128,7 +128,7 @@ func TestWhatBeganBeforeIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, deps := watch.Collect(t.Context(), nil)
+	_, collector := watch.Collect(t.Context(), nil)
 	for rows.Next() {
 		var n int
 		if err := rows.Scan(&n); err != nil {
@@ -138,7 +138,7 @@ func TestWhatBeganBeforeIsNoticed(t *testing.T) {
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if made := deps.Made(); len(made.Unknown) != 1 {
-		t.Errorf("made: %+v", made)
+	if deps := collector.Deps(); len(deps.Unknown) != 1 {
+		t.Errorf("deps: %+v", deps)
 	}
 }

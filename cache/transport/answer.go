@@ -21,17 +21,17 @@ import (
 
 // reply is the answers to a request, and what they were made of.
 type reply struct {
-	made  []answer
-	batch bool
-	deps  *cache.Deps
+	answers   []answer
+	batch     bool
+	collector *cache.Collector
 }
 
 // write sends the answers to a request: one, or those of a batch. What may be kept is kept.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
-	one := &reply.made[0]
-	if one.kept != nil {
-		h.o.Answers.Put(in.question(), one.kept)
-		h.writeKept(w, r, in, one.kept)
+	one := &reply.answers[0]
+	if one.cached != nil {
+		h.o.Answers.Put(in.question(), one.cached)
+		h.writeCached(w, r, in, one.cached)
 		return
 	}
 	buffer := h.buffers.Get().(*[]byte)
@@ -48,44 +48,44 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 		}
 	}
 	overall, mutates := reply.overall()
-	parts := reply.deps.Made()
-	if overall.MaxAge > 0 && len(parts.Unknown) > 0 {
-		h.tellUnknown(r.Context(), parts)
+	deps := reply.collector.Deps()
+	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
+		h.tellUnknown(r.Context(), deps)
 		overall = policy.Overall{}
 	}
-	fresh := answers.Fresh{
+	computed := answers.Computed{
 		Status: status, ContentType: in.media.contentType(), Body: body,
-		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: parts, TagHeader: h.o.TagHeader,
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Deps: deps, TagHeader: h.o.TagHeader,
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
-		fresh.Vary = h.varyOwn
+		computed.Vary = h.varyOwn
 	}
 	keep := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
 	if keep {
-		fresh.Body = bytes.Clone(body)
+		computed.Body = bytes.Clone(body)
 	}
 	now := time.Now()
-	a := answers.NewAnswer(fresh, now).In(in.encoding, h.compressor)
+	a := answers.NewAnswer(computed, now).In(in.encoding, h.compressor)
 	if keep {
 		keep = h.o.Answers.Put(in.question(), a)
 		if keep && one.meaning != nil {
 			h.o.Answers.Put(in.meant(one.meaning), a)
 		}
 	}
-	made := statusOf(fresh.Made, keep, mutates || wish.nothing)
+	source := statusOf(deps, keep, mutates || wish.nothing)
 	if f := one.refused; f != nil && f.cache != "" {
-		made = f.cache
+		source = f.cache
 	}
-	in.made() // not only when a slow client has read it
+	in.done() // not only when a slow client has read it
 	w.Header()["X-Content-Type-Options"] = noSniff
-	h.header.WriteMade(w, r, a, in.encoding, made, now)
+	h.header.WriteComputed(w, r, a, in.encoding, source, now)
 }
 
 // noSniff keeps browsers from guessing what an answer is.
 var noSniff = []string{"nosniff"}
 
-// writeKept writes an answer that was kept.
-func (h *Handler) writeKept(w http.ResponseWriter, r *http.Request, in request, a *answers.Answer) {
+// writeCached writes an answer that was kept.
+func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, in request, a *answers.Answer) {
 	if !a.Has(in.encoding) {
 		a = a.In(in.encoding, h.compressor)
 		h.o.Answers.Put(in.question(), a)
@@ -96,19 +96,19 @@ func (h *Handler) writeKept(w http.ResponseWriter, r *http.Request, in request, 
 }
 
 // statusOf tells how an answer was made.
-func statusOf(made cache.Made, kept, bypass bool) answers.Status {
+func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
 	switch {
-	case made.Stale:
+	case deps.Stale:
 		return answers.StaleAnswer
 	case bypass:
 		return answers.Bypass
-	case made.Revalidating && made.Loaded == 0:
+	case deps.Revalidating && deps.Loaded == 0:
 		return answers.Revalidating
-	case made.Revalidating:
+	case deps.Revalidating:
 		return answers.PartRevalidating
-	case made.Cached > 0 && kept:
+	case deps.Cached > 0 && kept:
 		return answers.PartStored
-	case made.Cached > 0:
+	case deps.Cached > 0:
 		return answers.Partial
 	case kept:
 		return answers.MissStored
@@ -119,8 +119,8 @@ func statusOf(made cache.Made, kept, bypass bool) answers.Status {
 // overall is how the whole reply may be kept: for the least of the ages, privately if a part is private, and
 // not at all if a part may not be. mutates says that nothing of it could ever be kept.
 func (r reply) overall() (o policy.Overall, mutates bool) {
-	for i := range r.made {
-		a := &r.made[i]
+	for i := range r.answers {
+		a := &r.answers[i]
 		one := policy.Overall{}
 		if a.refused == nil && len(a.Response.Errors) == 0 && len(a.Response.Extensions) == 0 {
 			one = policy.OverallOf(a.Context)
@@ -163,9 +163,9 @@ func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
 // appendReply writes the answers behind b: a batch's as a list.
 func (h *Handler) appendReply(b []byte, r reply) []byte {
 	if !r.batch {
-		return h.append(b, r.made[0])
+		return h.append(b, r.answers[0])
 	}
-	for i, a := range r.made {
+	for i, a := range r.answers {
 		if i == 0 {
 			b = append(b, '[')
 		} else {
@@ -216,16 +216,16 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 
 // status is that of the whole reply. A batch is answered by 200, unless all of it failed in the same way, or its client has gone.
 func (r reply) status(m media) int {
-	status := r.made[0].status(m)
+	status := r.answers[0].status(m)
 	if !r.batch {
 		return status
 	}
-	for _, a := range r.made {
+	for _, a := range r.answers {
 		if a.has(apierror.ClientClosed.Code) {
 			return apierror.ClientClosed.Status
 		}
 	}
-	for _, a := range r.made {
+	for _, a := range r.answers {
 		if status < http.StatusInternalServerError || a.status(m) != status {
 			return http.StatusOK
 		}

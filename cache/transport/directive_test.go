@@ -203,9 +203,9 @@ func TestIfNoneMatch(t *testing.T) {
 
 // What is answered in front of everything else says what it would have varied by behind it, and leaves
 // alone what it does not answer.
-func TestServeKept(t *testing.T) {
+func TestServeCached(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{KeptVary: "Origin"})
+	k := keep(t, transport.Options{CachedVary: "Origin"})
 	k.front = true
 	for _, in := range []request{post(hello), byGet("{ hello }")} {
 		k.send(t, in)

@@ -18,17 +18,17 @@ import (
 // execute answers all operations, in their order. Where all of them are queries they run at a time; as
 // soon as one is a mutation, they run one after the other.
 func (h *Handler) execute(ctx context.Context, list []params, in request, wish wish, header http.Header, read graphql.TraceTiming) []answer {
-	made := make([]answer, len(list))
+	computed := make([]answer, len(list))
 	ready := make([]*graphql.OperationContext, len(list)) // nil: answered already
 	atOnce := len(list) > 1
 	budget := h.validation.Budget()
 	for i := range list {
-		h.guard(ctx, &made[i], func() {
-			ready[i] = h.prepare(ctx, &made[i], &list[i], in.read, header, read, budget)
+		h.guard(ctx, &computed[i], func() {
+			ready[i] = h.prepare(ctx, &computed[i], &list[i], in.read, header, read, budget)
 		})
 		if ready[i] != nil && !in.batch {
-			if h.recall(&made[i], ready[i], in, wish); made[i].kept != nil || made[i].refused != nil {
-				return made
+			if h.recall(&computed[i], ready[i], in, wish); computed[i].cached != nil || computed[i].refused != nil {
+				return computed
 			}
 		}
 		if ready[i] != nil && ready[i].Operation.Operation != ast.Query {
@@ -40,7 +40,7 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 		if oc == nil {
 			continue
 		}
-		run := func() { h.guard(ctx, &made[i], func() { h.run(ctx, &made[i], oc) }) }
+		run := func() { h.guard(ctx, &computed[i], func() { h.run(ctx, &computed[i], oc) }) }
 		if atOnce {
 			running.Go(run)
 		} else {
@@ -48,7 +48,7 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 		}
 	}
 	running.Wait()
-	return made
+	return computed
 }
 
 // prepare finds, parses and checks an operation. It answers nil, and fills the answer, where there is nothing

@@ -38,7 +38,7 @@ type FrontOptions struct {
 //
 // The handler behind it has to tell by [Tell] what it executed; what nobody told of is not stored.
 type Front struct {
-	kept *Handler // which answers what is stored; it has no executor, and is no part of what a Front offers
+	stored *Handler // which answers what is stored; it has no executor, and is no part of what a Front offers
 	next http.Handler
 	o    FrontOptions
 }
@@ -63,7 +63,7 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 		options.Log = slog.Default()
 	}
 	options.Computed = func(http.Header) bool { return false }
-	return &Front{next: next, o: o, kept: &Handler{
+	return &Front{next: next, o: o, stored: &Handler{
 		o: options, compressor: answers.NewCompressor(), header: answers.NewHeader(),
 		identity: identity, varyOwn: strings.Join(identity, ", "),
 	}}, nil
@@ -129,32 +129,32 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.next.ServeHTTP(w, r)
 		return
 	}
-	in.asker = f.kept.askerOf(r)
-	wish := f.kept.wishOf(r.Header)
-	a := f.kept.kept(in.question(), wish)
+	in.asker = f.stored.askerOf(r)
+	wish := f.stored.wishOf(r.Header)
+	a := f.stored.lookUp(in.question(), wish)
 	if a == nil {
-		a, in.made = f.kept.awaitOther(r.Context(), in.question(), wish)
-		defer in.made()
+		a, in.done = f.stored.awaitOther(r.Context(), in.question(), wish)
+		defer in.done()
 	}
 	if a != nil {
 		w.Header().Add("Vary", varies)
-		f.kept.writeKept(w, r, in, a)
+		f.stored.writeCached(w, r, in, a)
 		return
 	}
 	if wish.only {
 		w.Header().Add("Vary", varies)
 		in.media = negotiateMedia(r.Header["Accept"])
-		f.kept.refuse(w, in, notCached())
+		f.stored.refuse(w, in, notCached())
 		return
 	}
 	ctx := r.Context()
 	if wish.fresh() {
-		ctx = cache.Fresh(ctx)
+		ctx = cache.NoCache(ctx)
 	}
 	if wish.bare {
-		ctx = cache.Unkept(ctx)
+		ctx = cache.NoStore(ctx)
 	}
-	ctx, deps := f.kept.o.Watch.Collect(ctx, operation.PlaceOf)
+	ctx, collector := f.stored.o.Watch.Collect(ctx, operation.PlaceOf)
 	x := &exchange{}
 	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone()}
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
@@ -165,11 +165,11 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if held.passed {
 		return
 	}
-	f.finish(w, r, in, wish, held, x, deps.Made(), mutates)
+	f.finish(w, r, in, wish, held, x, collector.Deps(), mutates)
 }
 
 // finish stores and writes a response that was held back.
-func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish wish, held *heldResponse, x *exchange, made cache.Made, mutates bool) {
+func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish wish, held *heldResponse, x *exchange, deps cache.Deps, mutates bool) {
 	header := w.Header()
 	if !held.isJSON(header) || header.Get("Cache-Control") != "" {
 		held.pass() // the handler behind knows what it wants
@@ -179,24 +179,24 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	if held.status != http.StatusOK {
 		overall = policy.Overall{}
 	}
-	if overall.MaxAge > 0 && len(made.Unknown) > 0 {
-		f.kept.tellUnknown(r.Context(), made)
+	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
+		f.stored.tellUnknown(r.Context(), deps)
 		overall = policy.Overall{}
 	}
-	fresh := answers.Fresh{
+	computed := answers.Computed{
 		Status: held.status, ContentType: header.Get("Content-Type"), Body: bytes.Clone(held.body.Bytes()),
-		MaxAge: overall.MaxAge, Scope: overall.Scope, Made: made,
+		MaxAge: overall.MaxAge, Scope: overall.Scope, Deps: deps,
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
-		fresh.Vary = f.kept.varyOwn
+		computed.Vary = f.stored.varyOwn
 	}
 	now := time.Now()
-	a := answers.NewAnswer(fresh, now).In(in.encoding, f.kept.compressor)
+	a := answers.NewAnswer(computed, now).In(in.encoding, f.stored.compressor)
 	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable()
 	if keep {
 		keep = f.o.Answers.Put(in.question(), a)
 	}
-	in.made()
+	in.done()
 	header.Del("Content-Length")
 	if held.status != http.StatusOK {
 		header.Set("Cache-Control", "no-store")
@@ -204,12 +204,12 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		return
 	}
 	header.Add("Vary", varies)
-	f.kept.header.WriteMade(w, r, a, in.encoding, statusOf(made, keep, mutates || wish.nothing), now)
+	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, keep, mutates || wish.nothing), now)
 }
 
 // take reads a request that may be answered from the store. Whatever it does not take is as it came.
 func (f *Front) take(r *http.Request) (in request, ok bool) {
-	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), made: func() {}}
+	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), done: func() {}}
 	accept := strings.Join(r.Header["Accept"], ",")
 	if r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/") {
 		return in, false

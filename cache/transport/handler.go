@@ -59,7 +59,7 @@ type Options struct {
 	// nothing private is stored or served. Default: nil, which tells no viewers apart, so that nothing private
 	// is ever stored.
 	Viewer func(context.Context) string
-	// IdentityHeaders name the headers that tell who asks. [Handler.ServeKept] does not answer a request that has
+	// IdentityHeaders name the headers that tell who asks. [Handler.ServeCached] does not answer a request that has
 	// one of them, and private answers vary by them. Default, where it is nil: Authorization and Cookie. Name
 	// every header that Viewer, the resolvers or what stands in front of them derive an identity from.
 	IdentityHeaders []string
@@ -71,9 +71,9 @@ type Options struct {
 	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
 	// Default: none is.
 	Computed func(http.Header) bool
-	// KeptVary names what the answers of [Handler.ServeKept] vary by besides: the headers that are looked at
+	// CachedVary names what the answers of [Handler.ServeCached] vary by besides: the headers that are looked at
 	// by what stands between it and the handler. Default: none.
-	KeptVary string
+	CachedVary string
 	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
 	// it: Surrogate-Key, whose names are separated by spaces, or Cache-Tag, by commas. In the names, whatever is
 	// no visible ASCII, and space, comma and % are percent-encoded. An answer whose names take more than 4 KiB has
@@ -98,7 +98,7 @@ type answer struct {
 
 	refused *refusal        // where it was not executed
 	meaning []byte          // the operation and its variables in one form; nil unless the answer may be kept
-	kept    *answers.Answer // what was kept for another request that means the same
+	cached  *answers.Answer // what was kept for another request that means the same
 }
 
 // Handler answers GraphQL over HTTP: POST, and queries by GET and HEAD. It speaks both media types, and
@@ -119,7 +119,7 @@ type Handler struct {
 	cookies    bool      // whether Cookie is one of them
 	rare       []string  // those that are neither Cookie nor Authorization
 	varyOwn    string    // what private answers vary by besides
-	keptVary   []string  // of what ServeKept answers
+	cachedVary []string  // of what ServeCached answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
 	told       sync.Map // of coordinates, see tellUnknown
@@ -155,9 +155,9 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	keptVary := []string{varies}
-	if o.KeptVary != "" {
-		keptVary = append(keptVary, o.KeptVary)
+	cachedVary := []string{varies}
+	if o.CachedVary != "" {
+		cachedVary = append(cachedVary, o.CachedVary)
 	}
 	registered := o.DocumentBytes / registeredPart
 	if o.MaxTokens == 0 {
@@ -179,7 +179,7 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 		cookies:    slices.Contains(identity, "Cookie"),
 		rare:       slices.DeleteFunc(slices.Clone(identity), func(name string) bool { return name == "Cookie" || name == "Authorization" }),
 		varyOwn:    strings.Join(identity, ", "),
-		keptVary:   keptVary,
+		cachedVary: cachedVary,
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 	}, nil
 }
@@ -192,7 +192,7 @@ type request struct {
 	media    media
 	encoding answers.Encoding
 	asker    asker
-	made     func() // tells that the answer was put, or will not be
+	done     func() // tells that the answer was put, or will not be
 	batch    bool   // known once it is decoded
 }
 
@@ -211,13 +211,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in.asker = h.askerOf(r)
 	wish := h.wishOf(r.Header)
-	a := h.kept(in.question(), wish)
+	a := h.lookUp(in.question(), wish)
 	if a == nil {
-		a, in.made = h.awaitOther(r.Context(), in.question(), wish)
-		defer in.made()
+		a, in.done = h.awaitOther(r.Context(), in.question(), wish)
+		defer in.done()
 	}
 	if a != nil {
-		h.writeKept(w, r, in, a)
+		h.writeCached(w, r, in, a)
 		return
 	}
 	began := graphql.Now()
@@ -246,20 +246,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	if wish.fresh() {
-		ctx = cache.Fresh(ctx)
+		ctx = cache.NoCache(ctx)
 	}
 	if wish.nothing {
-		ctx = context.WithValue(ctx, unkeptKey{}, true)
+		ctx = context.WithValue(ctx, noStoreKey{}, true)
 	}
 	if wish.bare {
-		ctx = cache.Unkept(ctx)
+		ctx = cache.NoStore(ctx)
 	}
 	ctx = context.WithValue(ctx, askerKey{}, in.asker)
-	ctx, deps := h.o.Watch.Collect(ctx, operation.PlaceOf)
+	ctx, collector := h.o.Watch.Collect(ctx, operation.PlaceOf)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch
-	made := h.execute(ctx, list, in, wish, r.Header, read)
-	h.write(w, r, in, wish, reply{made, batch, deps})
+	computed := h.execute(ctx, list, in, wish, r.Header, read)
+	h.write(w, r, in, wish, reply{computed, batch, collector})
 }
 
 const allowed = "GET, HEAD, POST, OPTIONS"
@@ -316,7 +316,7 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 		w.Header().Set("Connection", "close") // rather than read the rest to throw it away
 		return nil, refuse(apierror.BodyTooLarge, limit)
 	// The length is compared as well: a body of net/http that somebody has read to its early end, as
-	// ServeKept may, reads as ended from then on.
+	// ServeCached may, reads as ended from then on.
 	case err != io.EOF, r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
 		return nil, refuse(apierror.BrokenBody)
 	}

@@ -66,9 +66,9 @@ func (o *Options) check() (identity []string, err error) {
 			identity = append(identity, name)
 		}
 	}
-	for name := range strings.SplitSeq(o.KeptVary, ",") {
-		if o.KeptVary != "" && !isToken(strings.Trim(name, " \t")) {
-			fault("KeptVary: %q is no name of a header", name)
+	for name := range strings.SplitSeq(o.CachedVary, ",") {
+		if o.CachedVary != "" && !isToken(strings.Trim(name, " \t")) {
+			fault("CachedVary: %q is no name of a header", name)
 		}
 	}
 	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, o.TagHeader) {
@@ -103,7 +103,7 @@ func isToken(text string) bool {
 // is false where nothing of the operation is to be stored, or answered from what is stored.
 func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok bool) {
 	a, _ := ctx.Value(askerKey{}).(asker)
-	return a.question(q), ctx.Value(unkeptKey{}) == nil
+	return a.question(q), ctx.Value(noStoreKey{}) == nil
 }
 
 // CheckIdentityHeaders returns what is wrong with names for IdentityHeaders.

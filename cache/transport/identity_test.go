@@ -101,12 +101,12 @@ func TestFault02NewHandlerRefusesWhatCannotBeMeant(t *testing.T) {
 		"two names in one":       {transport.Options{IdentityHeaders: []string{"Authorization,Cookie"}}, `"Authorization,Cookie"`},
 		"any header":             {transport.Options{IdentityHeaders: []string{"*"}}, `"*"`},
 		"no header":              {transport.Options{IdentityHeaders: []string{""}}, `""`},
-		"a break in Vary":        {transport.Options{KeptVary: "Origin\r\nX: y"}, "KeptVary"},
+		"a break in Vary":        {transport.Options{CachedVary: "Origin\r\nX: y"}, "CachedVary"},
 		"any tag header":         {transport.Options{TagHeader: "Set-Cookie"}, "TagHeader"},
 		"less than nothing":      {transport.Options{MaxBodyBytes: -1}, "negative"},
 		"nothing trusted":        {transport.Options{TrustedOnly: true}, "TrustedOnly"},
 		"another text's hash":    {transport.Options{Trusted: transport.Trusted{strings.Repeat("0", 64): "{ a }"}}, "Trusted"},
-		"all faults are told":    {transport.Options{KeptVary: "(", TagHeader: "x", Timeout: -1}, "TagHeader"},
+		"all faults are told":    {transport.Options{CachedVary: "(", TagHeader: "x", Timeout: -1}, "TagHeader"},
 		"an executor is missing": {transport.Options{}, "executor"},
 	} {
 		with := exec
@@ -186,7 +186,7 @@ func TestFault03IdentityFromElsewhere(t *testing.T) {
 	}
 }
 
-func TestFault03ServeKeptStandsAside(t *testing.T) {
+func TestFault03ServeCachedStandsAside(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{IdentityHeaders: []string{"X-User"}})
 	k.send(t, byGet("{ hello }"))
@@ -202,7 +202,7 @@ func TestFault03ServeKeptStandsAside(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, get("query", "{ hello }"), nil)
 		change(r)
 		w := httptest.NewRecorder()
-		if served := k.ServeKept(w, r); served != (name == "nobody") {
+		if served := k.ServeCached(w, r); served != (name == "nobody") {
 			t.Errorf("%s: served %t: %s", name, served, w.Body)
 		}
 	}

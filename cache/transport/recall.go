@@ -65,9 +65,9 @@ func (h *Handler) wishOf(header http.Header) wish {
 // Parts may be as old as an answer: whoever sets an age or what must be left would get the same again.
 func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
 
-// unkeptKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
+// noStoreKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
 // other answers.
-type unkeptKey struct{}
+type noStoreKey struct{}
 
 // takes reports whether a kept answer is what the client wishes for.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
@@ -88,8 +88,8 @@ func (in *request) meant(meaning []byte) answers.Question {
 	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
-// kept is what is kept for a question, if the client takes it.
-func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
+// lookUp returns the cached answer to a question; nil if there is none, or none that the client takes.
+func (h *Handler) lookUp(q answers.Question, w wish) *answers.Answer {
 	if h.o.Answers == nil || w.anew || w.nothing {
 		return nil
 	}
@@ -104,15 +104,15 @@ func (h *Handler) kept(q answers.Question, w wish) *answers.Answer {
 const otherPatience = 50 * time.Millisecond
 
 // awaitOther waits for a request that computes the same answer already, and answers what that left behind, if it is
-// true and the client takes it. Otherwise the answer is to be computed, and made is to be called when it was.
-func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, made func()) {
+// true and the client takes it. Otherwise the answer is to be computed, and done is to be called when it was.
+func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
 	nobody := func() {}
 	if h.o.Answers == nil || w.fresh() || w.nothing || w.only {
 		return nil, nobody
 	}
-	made, other := h.o.Answers.Make(q)
-	if made != nil {
-		return nil, made
+	done, other := h.o.Answers.Begin(q)
+	if done != nil {
+		return nil, done
 	}
 	if other == nil {
 		return nil, nobody
@@ -127,12 +127,12 @@ func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a
 		case <-ctx.Done():
 			return nil, nobody
 		}
-		if a := h.kept(q, w); a != nil {
+		if a := h.lookUp(q, w); a != nil {
 			return a, nobody
 		}
 		// It was evicted meanwhile: the next one computes it anew.
-		if made, other = h.o.Answers.Make(q); made != nil {
-			return nil, made
+		if done, other = h.o.Answers.Begin(q); done != nil {
+			return nil, done
 		}
 		if other == nil {
 			return nil, nobody
@@ -148,10 +148,10 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
 		if meaning := h.meanings.of(oc); meaning != nil {
 			a.meaning = meaning
-			a.kept = h.kept(in.meant(meaning), w)
+			a.cached = h.lookUp(in.meant(meaning), w)
 		}
 	}
-	if a.kept == nil && w.only {
+	if a.cached == nil && w.only {
 		a.refuse(notCached())
 	}
 }
@@ -181,11 +181,11 @@ func (m *meanings) of(oc *graphql.OperationContext) []byte {
 	return append(meaning, variables...)
 }
 
-// ServeKept answers a request that needs no closer look from what is kept, and reports whether it did. It
+// ServeCached answers a request that needs no closer look from what is kept, and reports whether it did. It
 // costs about as much as writing the bytes, and may stand in front of everything else that a request
 // passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. It does not answer a request
 // that may be somebody's: one that has an identity header or a client certificate, or whose context has a viewer.
-func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
+func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
 	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
 		return false
 	}
@@ -210,15 +210,15 @@ func (h *Handler) ServeKept(w http.ResponseWriter, r *http.Request) bool {
 		in.body = append((*buffer)[:0], r.URL.RawQuery...)
 		*buffer = in.body
 	}
-	a := h.kept(in.question(), wish{maxAge: -1})
+	a := h.lookUp(in.question(), wish{maxAge: -1})
 	if a == nil {
 		if !in.read {
 			r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(in.body)))
 		}
 		return false
 	}
-	w.Header()["Vary"] = h.keptVary
-	h.writeKept(w, r, in, a)
+	w.Header()["Vary"] = h.cachedVary
+	h.writeCached(w, r, in, a)
 	return true
 }
 
@@ -257,5 +257,5 @@ func (h *Handler) plain(r *http.Request) bool {
 	return !certified(r)
 }
 
-// Kept is how many requests were answered from what was kept.
-func (h *Handler) Kept() uint64 { return h.hits.Load() }
+// Hits returns how many requests were answered from the store.
+func (h *Handler) Hits() uint64 { return h.hits.Load() }

@@ -104,7 +104,7 @@ func TestRecallByMeaning(t *testing.T) {
 }
 
 // A batch is kept for the least of its ages, privately if a part is private, and as a whole alone.
-func TestKeptBatches(t *testing.T) {
+func TestCachedBatches(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ body, control string }{
 		"the least age": {`[` + hello + `,{"query":"{ short }"}]`, "max-age=10, public"},

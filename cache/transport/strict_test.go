@@ -162,7 +162,7 @@ func TestFault21BodyThatBreaksOff(t *testing.T) {
 			t.Parallel()
 			s := serve(transport.Options{Answers: answerStore(t)})
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !front || !s.ServeKept(w, r) {
+				if !front || !s.ServeCached(w, r) {
 					s.ServeHTTP(w, r)
 				}
 			}))

@@ -7,8 +7,8 @@ import (
 )
 
 // tellUnknown logs, once for each coordinate, why a response is not stored that might have been.
-func (h *Handler) tellUnknown(ctx context.Context, made cache.Made) {
-	for _, place := range made.Unknown {
+func (h *Handler) tellUnknown(ctx context.Context, deps cache.Deps) {
+	for _, place := range deps.Unknown {
 		coordinate := place.String()
 		if _, told := h.told.LoadOrStore(coordinate, nil); told {
 			continue

@@ -73,12 +73,12 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	counter("unreadable_total", unreadable, prometheus.Labels{"of": "message"}, s.UnreadableNotices.Load)
 	counter("redis_faults_total", "Calls of Redis that failed.", nil, s.Faults.Load)
 	counter("redis_skipped_total", "Calls of Redis skipped while it was down.", nil, s.Skipped.Load)
-	counter("revalidating_total", "Values answered after their end, while they are loaded anew.", nil, s.Revalidating.Load)
-	counter("shadow_hits_total", "Values of shadow mode that a tier would have answered.", nil, s.ShadowHits.Load)
-	counter("shadow_differences_total", "Of those, values that were not what the source said, and that no write explains. It must stay 0.", nil, s.ShadowDifferences.Load)
+	counter("revalidating_total", "Expired values served while they are loaded again.", nil, s.Revalidating.Load)
+	counter("shadow_hits_total", "Values of shadow mode that a cache would have served.", nil, s.ShadowHits.Load)
+	counter("shadow_differences_total", "Of those, values that differed from the source without a write that explains it. Must be 0.", nil, s.ShadowDifferences.Load)
 	counter("audits_total", "Values that were read again from the database.", nil, s.Audits.Load)
-	counter("audits_stale_total", "Of those, values that were not what the database said. It must stay 0.", nil, s.AuditsStale.Load)
-	counter("audits_leaks_total", "Of those, public values that depend on who asks. It must stay 0.", nil, s.AuditsLeaks.Load)
+	counter("audits_stale_total", "Of those, values that differed from the database. Must be 0.", nil, s.AuditsStale.Load)
+	counter("audits_leaks_total", "Of those, public values that depend on the viewer. Must be 0.", nil, s.AuditsLeaks.Load)
 	gauge("outbox_lag_seconds", "Age of the oldest write in the outbox whose eviction Redis has not executed.", func() float64 { return s.Lag().Seconds() })
 	gauge("outbox_backlog", "Rows of the outbox whose evictions Redis has not executed; counted up to a million.", func() float64 { return float64(s.Backlog()) })
 	gauge("redis_sick", "1 while Redis is not used because it failed.", func() float64 {
@@ -124,17 +124,17 @@ func registerAdmissionMetrics(metrics prometheus.Registerer, a *transport.Admiss
 		}, func() float64 { return float64(a.Waiting()) }))
 }
 
-// registerAnswerMetrics shows what is kept of whole answers; kept may be nil.
-func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, kept *answers.Store) {
+// registerAnswerMetrics registers the metrics of whole answers; store may be nil.
+func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, store *answers.Store) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests served by a cached response.",
-	}, func() float64 { return float64(h.Kept()) }))
+	}, func() float64 { return float64(h.Hits()) }))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "document_bytes", Help: "Size of registered and parsed documents.",
 	}, func() float64 { return float64(h.DocumentBytes()) }))
-	if kept != nil {
+	if store != nil {
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "fieldcache", Name: "answer_bytes", Help: "Size of cached responses.",
-		}, func() float64 { return float64(kept.Bytes()) }))
+		}, func() float64 { return float64(store.Bytes()) }))
 	}
 }

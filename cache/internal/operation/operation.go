@@ -74,7 +74,7 @@ func UsedFragments(doc *ast.QueryDocument, set ast.SelectionSet) (used ast.Fragm
 }
 
 // Place is the field in whose resolver something was read that no source knows, as
-// [cache.Made.Unknown] has it.
+// [cache.Deps.Unknown] has it.
 type Place struct{ *graphql.FieldContext }
 
 // String is the field's coordinate.

@@ -37,7 +37,7 @@ type rewound struct{ *bytes.Reader }
 func (rewound) Close() error { return nil }
 
 // A kept answer costs its bytes: nothing is decoded, parsed or marshalled.
-func TestKeptAnswersAllocateLittle(t *testing.T) {
+func TestCachedAnswersAllocateLittle(t *testing.T) {
 	k := keep(t)
 	h := k.handler.(*transport.Handler)
 	for name, query := range operations {
@@ -54,7 +54,7 @@ func TestKeptAnswersAllocateLittle(t *testing.T) {
 			first := httptest.NewRecorder()
 			h.ServeHTTP(first, r)
 			w := &sink{header: http.Header{}}
-			hits := h.Kept()
+			hits := h.Hits()
 			runs := 0
 			allocations := testing.AllocsPerRun(1000, func() {
 				runs++
@@ -62,14 +62,14 @@ func TestKeptAnswersAllocateLittle(t *testing.T) {
 				w.written = 0
 				_, _ = body.Seek(0, io.SeekStart)
 				r.Body = body
-				if !h.ServeKept(w, r) {
+				if !h.ServeCached(w, r) {
 					t.Fatal("the answer was not kept")
 				}
 			})
 			if allocations > mostAllocations {
 				t.Errorf("%v allocations, at most %d are allowed", allocations, mostAllocations)
 			}
-			if got := h.Kept() - hits; got != uint64(runs) { //nolint:gosec // counted up from 0
+			if got := h.Hits() - hits; got != uint64(runs) { //nolint:gosec // counted up from 0
 				t.Errorf("%d hits in %d runs", got, runs)
 			}
 			if w.written != first.Body.Len() || w.written == 0 {

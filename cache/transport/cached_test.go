@@ -33,7 +33,7 @@ type keeper struct {
 	runs    atomic.Int64 // of mutations
 	made    atomic.Int64 // executions
 	slow    atomic.Int64 // how long a load takes, a time.Duration
-	front   bool         // whether ServeKept is asked first
+	front   bool         // whether ServeCached is asked first
 }
 
 const keeperSchema = `
@@ -87,7 +87,7 @@ type viewerKey struct{}
 func (k *keeper) exec(ctx context.Context) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	batch := k.cache.NewBatch()
-	batch.Fresh = cache.IsFresh(ctx)
+	batch.NoCache = cache.IsNoCache(ctx)
 	return func(ctx context.Context) *graphql.Response {
 		k.made.Add(1)
 		fields := graphql.CollectFields(oc, oc.Operation.SelectionSet, nil)
@@ -207,7 +207,7 @@ func (k *keeper) send(t testing.TB, in request) reply {
 		r.Header.Add(name, value)
 	}
 	w := httptest.NewRecorder()
-	if !k.front || !k.ServeKept(w, r) {
+	if !k.front || !k.ServeCached(w, r) {
 		k.ServeHTTP(w, r)
 	}
 	return reply{w.Code, w.Result().Header, w.Body.String()}
@@ -226,7 +226,7 @@ func (k *keeper) want(t testing.TB, in request, cacheStatus string) reply {
 const stored = "fieldcache; fwd=miss; stored"
 
 // The same question by the same way is answered from what is kept, with the same bytes.
-func TestKeptAnswers(t *testing.T) {
+func TestCachedAnswers(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]request{
 		"POST":           post(hello),
@@ -268,7 +268,7 @@ func TestKeptAnswers(t *testing.T) {
 }
 
 // What may not be kept is computed each time.
-func TestAnswersThatAreNotKept(t *testing.T) {
+func TestAnswersThatAreNotStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		request
@@ -319,7 +319,7 @@ func TestAnswersWithExtensions(t *testing.T) {
 }
 
 // Answers to different viewers are different where they are private, and the same where they are not.
-func TestKeptForWhom(t *testing.T) {
+func TestCachedForWhom(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
 	mine := post(`{"query":"{ alias: mine }"}`)
@@ -346,7 +346,7 @@ func TestKeptForWhom(t *testing.T) {
 }
 
 // Each media type and each encoding has its own bytes. A kept answer is compressed once.
-func TestKeptRepresentations(t *testing.T) {
+func TestCachedRepresentations(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
 	large := `{"query":"{ hello(name: \"` + strings.Repeat("many ", 1000) + `\") }"}`

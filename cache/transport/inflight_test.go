@@ -67,7 +67,7 @@ func TestOneComputesForMany(t *testing.T) {
 }
 
 // What was never kept may be nothing to keep: nobody waits for it.
-func TestNobodyWaitsForWhatWasNeverKept(t *testing.T) {
+func TestNobodyWaitsForAnAnswerThatWasNeverStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := keep(t, transport.Options{})

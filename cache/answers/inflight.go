@@ -1,0 +1,39 @@
+package answers
+
+import "sync"
+
+// inFlight is the answers that are being computed anew.
+type inFlight struct {
+	mu sync.Mutex
+	of map[uint64]chan struct{} // by the hash of their question, closed when they are computed
+}
+
+// Begin is called before an answer is computed that is no longer cached. If the same answer is being computed
+// already, other is closed when that is done: look again then. Otherwise the caller must call done once the answer is
+// put, or there is none to put; done may be called again. Begin returns nil, nil if no answer to q was ever cached: then
+// nothing says that this one will be.
+//
+// Who waited gets nothing from who computed: it looks the answer up as any other, and takes it if it holds then.
+func (s *Store) Begin(q Question) (done func(), other <-chan struct{}) {
+	e := s.candidate(q) // never another viewer's, so that nobody waits for an answer that is not for them
+	if e == nil {
+		return nil, nil
+	}
+	key := s.hash(q, e.viewer)
+	s.inFlight.mu.Lock()
+	defer s.inFlight.mu.Unlock()
+	if computed := s.inFlight.of[key]; computed != nil {
+		return nil, computed
+	}
+	if s.inFlight.of == nil {
+		s.inFlight.of = map[uint64]chan struct{}{}
+	}
+	computed := make(chan struct{})
+	s.inFlight.of[key] = computed
+	return sync.OnceFunc(func() {
+		s.inFlight.mu.Lock()
+		defer s.inFlight.mu.Unlock()
+		delete(s.inFlight.of, key)
+		close(computed)
+	}), nil
+}
