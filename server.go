@@ -245,13 +245,13 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 
 	// Optional: whole responses, as bytes.
 	if cfg.AnswerCache {
-		kept, err := answers.New(answers.Options{Cache: c, MaxBytes: share.answers})
+		store, err := answers.New(answers.Options{Cache: c, MaxBytes: share.answers})
 		if err != nil {
 			return nil, err
 		}
-		opened.add(func() error { kept.Close(); return nil })
-		extensions = append(extensions, &gqlcache.Roots{Answers: kept, Of: counter})
-		front.Answers, shown.Answers = kept, kept
+		opened.add(func() error { store.Close(); return nil })
+		extensions = append(extensions, &gqlcache.Roots{Answers: store, Of: counter})
+		front.Answers, shown.Answers = store, store
 	}
 
 	loaders := dataloader.New(c, shopPlan.kinds, rows.Evictions)

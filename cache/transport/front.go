@@ -39,8 +39,8 @@ type FrontOptions struct {
 // The handler behind it has to tell by [Tell] what it executed; what nobody told of is not stored.
 type Front struct {
 	stored *Handler // which answers what is stored; it has no executor, and is no part of what a Front offers
-	next http.Handler
-	o    FrontOptions
+	next   http.Handler
+	o      FrontOptions
 }
 
 // NewFront makes a front of next. Options that cannot be meant are an error.
