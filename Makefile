@@ -21,7 +21,7 @@ SEED := $(or $(SEED),$(shell date +%s))
 RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false
 
 # Where gqlgen writes.
-GENERATED := graph internal/tracker examples
+GENERATED := graph internal/tracker internal/shapes examples
 
 .PHONY: help
 help:
@@ -59,7 +59,7 @@ clients/node_modules/.package-lock.json: clients/package-lock.json
 .PHONY: generate
 generate: ## write generated code anew, and stubs of new resolvers
 	go tool gqlgen generate
-	@set -e; for config in internal/tracker/gqlgen.yml examples/*/gqlgen.yml; do \
+	@set -e; for config in internal/tracker/gqlgen.yml internal/shapes/*/gqlgen.yml examples/*/gqlgen.yml; do \
 		(cd "$$(dirname "$$config")" && go tool gqlgen generate --config gqlgen.yml); \
 	done
 

@@ -53,8 +53,14 @@ var arrows = map[string][]string{
 	"fieldcache/internal/fastpath":    {},
 	"fieldcache/internal/testservers": {},
 	"fieldcache/internal/tracker":     {},
-	"fieldcache/scripts/gotest":       {},
-	"fieldcache/scripts/mutants":      {},
+	// Projects that know nothing of the cache.
+	"fieldcache/internal/shapes":            {},
+	"fieldcache/internal/shapes/starwars":   {},
+	"fieldcache/internal/shapes/dataloader": {},
+	"fieldcache/internal/shapes/products":   {},
+	"fieldcache/internal/shapes/batches":    {},
+	"fieldcache/scripts/gotest":             {},
+	"fieldcache/scripts/mutants":            {},
 }
 
 // everything stands for all packages of ours.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 
@@ -109,12 +110,8 @@ func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bo
 		return append(b, "null"...), true
 	}
 	if typ.Elem != nil {
-		list, ok := v.([]any)
-		if !ok { // one value stands for a list of one
-			list = []any{v}
-		}
-		next := byte('[')
-		for _, e := range list {
+		next, ok := byte('['), true
+		for _, e := range elements(v) {
 			if b, ok = appendValue(append(b, next), schema, typ.Elem, e); !ok {
 				return b, false
 			}
@@ -135,6 +132,22 @@ func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bo
 		return appendScalar(b, v, def.Name == "Float")
 	}
 	return appendAny(b, v)
+}
+
+// elements are those of a list. One value stands for a list of one; of a variable's, gqlparser makes a slice of the value's own type.
+func elements(v any) []any {
+	if list, ok := v.([]any); ok {
+		return list
+	}
+	list := reflect.ValueOf(v)
+	if list.Kind() != reflect.Slice {
+		return []any{v}
+	}
+	all := make([]any, list.Len())
+	for i := range all {
+		all[i] = list.Index(i).Interface()
+	}
+	return all
 }
 
 // standard reports whether a type is an enum or one of GraphQL's own scalars.

@@ -75,7 +75,7 @@ func TestFieldKeysAreOneForOneMeaning(t *testing.T) {
 			{`query($f:Filter){list(filter:$f){id}}`, map[string]any{"f": map[string]any{"range": map[string]any{"to": 5}}}},
 			{`query($to:Int){list(filter:{range:{to:$to}}){id}}`, map[string]any{"to": 5}}},
 		{{`{list(filter:{sorts:UP}){id}}`, nil}, {`{list(filter:{sorts:[UP]}){id}}`, nil}},
-		{{`{list(ids:1){id}}`, nil}, {`{list(ids:["1"]){id}}`, nil}},
+		{{`{list(ids:1){id}}`, nil}, {`{list(ids:["1"]){id}}`, nil}, {`query($ids:[ID!]){list(ids:$ids){id}}`, map[string]any{"ids": "1"}}},
 		{{`{list(ratio:1){id}}`, nil}, {`{list(ratio:1.0){id}}`, nil}, {`query($r:Float){list(ratio:$r){id}}`, map[string]any{"r": 1}}},
 		{{`{list(any:{a:1,b:2}){id}}`, nil}, {`{list(any:{b:2,a:1}){id}}`, nil}},
 	} {

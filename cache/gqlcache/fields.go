@@ -407,6 +407,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		request.Tags, ok = c.appendTags(nil, parent, fc.Args, run.viewer)
 	}
 	if !ok {
+		c.tell(f.o.Log, "a field is not always cached", "its parent is not what its resolver takes, or holds nothing that names its rows")
 		return f.pass(ctx, resolve)
 	}
 	request.Source, request.Arg = f.source, call

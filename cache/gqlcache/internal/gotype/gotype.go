@@ -266,13 +266,17 @@ func (r *Resolver) call(ctx context.Context, parent reflect.Value, args map[stri
 }
 
 // Receiver is an object as the resolver takes it, made of what gqlgen has in its field context: the
-// elements of lists are pointed to there. It reports whether it could.
+// elements of lists are pointed to there, and of a value behind an interface gqlgen points to a copy. It reports whether it could.
 func (r *Resolver) Receiver(parent any) (reflect.Value, bool) {
 	v := reflect.ValueOf(parent)
 	for v.IsValid() && v.Type() != r.Parent {
 		switch k := v.Kind(); {
 		case v.CanAddr() && v.Addr().Type() == r.Parent:
 			return v.Addr(), true
+		case r.Parent.Kind() == reflect.Pointer && v.Type() == r.Parent.Elem():
+			p := reflect.New(v.Type())
+			p.Elem().Set(v)
+			return p, true
 		case (k == reflect.Pointer || k == reflect.Interface) && !v.IsNil():
 			v = v.Elem()
 		default:

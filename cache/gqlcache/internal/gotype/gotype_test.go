@@ -58,7 +58,7 @@ func TestResolversAreCalledWithTheirOwnTypes(t *testing.T) {
 		parent any
 	}{
 		{"the object", &issue}, {"a slot of a list", &[]*tracker.Issue{&issue}[0]}, {"an interface", any(&issue)},
-		{"a slot of a list of values", &[]tracker.Issue{issue}[0]},
+		{"a slot of a list of values", &[]tracker.Issue{issue}[0]}, {"a value behind an interface", issue},
 	} {
 		receiver, ok := score.Receiver(test.parent)
 		if !ok {

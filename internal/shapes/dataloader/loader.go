@@ -1,0 +1,69 @@
+package dataloader
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// loader reads by keys that several resolvers ask for, all that came within a wait by one call.
+type loader[V any] struct {
+	wait time.Duration
+	read func(ctx context.Context, keys []int) (map[int]V, error)
+
+	mu   sync.Mutex
+	open *loaderBatch[V]
+}
+
+type loaderBatch[V any] struct {
+	keys   []int
+	done   chan struct{}
+	values map[int]V
+	err    error
+}
+
+// load waits for the batch that the key is put into. The context of the first that asks is that of the statement.
+func (l *loader[V]) load(ctx context.Context, key int) (v V, ok bool, err error) {
+	l.mu.Lock()
+	b := l.open
+	if b == nil {
+		b = &loaderBatch[V]{done: make(chan struct{})}
+		l.open = b
+		time.AfterFunc(l.wait, func() {
+			l.mu.Lock()
+			l.open = nil
+			l.mu.Unlock()
+			b.values, b.err = l.read(ctx, b.keys)
+			close(b.done)
+		})
+	}
+	b.keys = append(b.keys, key)
+	l.mu.Unlock()
+	<-b.done
+	v, ok = b.values[key]
+	return v, ok, b.err
+}
+
+type loaders struct {
+	addresses loader[Address]
+	orders    loader[[]Order]
+	items     loader[[]Item]
+}
+
+type loadersKey struct{}
+
+// Loaders is the middleware that gives each request loaders of its own.
+func (r *Resolver) Loaders(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		wait := 250 * time.Microsecond
+		l := &loaders{
+			addresses: loader[Address]{wait: wait, read: r.addresses},
+			orders:    loader[[]Order]{wait: wait, read: r.orders},
+			items:     loader[[]Item]{wait: wait, read: r.items},
+		}
+		next.ServeHTTP(w, q.WithContext(context.WithValue(q.Context(), loadersKey{}, l)))
+	})
+}
+
+func loadersOf(ctx context.Context) *loaders { return ctx.Value(loadersKey{}).(*loaders) }

@@ -1,0 +1,24 @@
+// Package products is a subgraph of a federation: a router asks it for entities by their keys.
+package products
+
+// Manufacturer is a row of manufacturers.
+type Manufacturer struct {
+	ID   string
+	Name string
+}
+
+// IsEntity implements [fedruntime.Entity].
+func (Manufacturer) IsEntity() {}
+
+// Product is a row of products.
+type Product struct {
+	ID             string
+	ManufacturerID string
+	Upc            string
+	Name           string
+	Price          int
+	Weight         *int
+}
+
+// IsEntity implements [fedruntime.Entity].
+func (Product) IsEntity() {}
