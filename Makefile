@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
 # What `make run` starts, how long `make fuzz` tries each target (and how many scripts of requests), how long `make soak` each of its
-# two and how many rows of a backlog it writes, what `make bench` runs.
+# three and how many rows of a backlog it writes, what `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
 FUZZSCRIPTS ?= 1000000x
@@ -102,9 +102,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	done
 
 .PHONY: soak
-soak: ## for SOAK (10m) each: schedules from seeds against the engine, and three gateways under every fault in turn; then backlogs of BACKLOG (400000) rows
+soak: ## for SOAK (10m) each: schedules from seeds against the engine, three gateways under every fault in turn, the operator's page under load; then backlogs of BACKLOG (400000) rows
 	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAK) -v
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
+	SOAK=$(SOAK) go test -count=1 -timeout 0 -run TestOperatorsPageUnderLoad . -v
 	go test -count=1 -timeout 0 -run 'TestFault(10|27|28)' ./cache/outbox -rows $(BACKLOG) -v
 	BACKLOG=$(BACKLOG) go test -count=1 -timeout 0 -run 'TestFault(10|27|28)' . -v
 

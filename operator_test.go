@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,7 +47,7 @@ func TestOperatorsPage(t *testing.T) {
 	defer load.Wait()
 	defer close(stop)
 
-	page := browsertest.Open(t, p.admin, browsertest.Options{Dark: os.Getenv("DARK") != "", Width: 1280, Height: 1250})
+	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
 	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`)
 	page.Wait("figures", `document.querySelectorAll('#figures b').length === 6 && /[0-9]/.test(document.querySelector('#figures b').textContent)`)
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
@@ -73,13 +76,120 @@ func TestOperatorsPage(t *testing.T) {
 
 	page.Click("#filter")
 	page.Type("hand")
-	page.Wait("the filter", `document.querySelectorAll('#evictions .cause').length > 0 && document.querySelectorAll('#evictions .mutation').length === 0`)
+	page.Wait("the filter", `document.querySelectorAll('#evictions li:not([hidden]) .hand').length > 0 && document.querySelectorAll('#evictions li:not([hidden]) .mutation').length === 0`)
 	page.Click(`#coordinates th:first-child button`)
 	page.Wait("the order", `document.querySelector('#coordinates th:first-child').getAttribute('aria-sort') === 'ascending'`)
-	if file := os.Getenv("SCREENSHOT"); file != "" {
-		page.Screenshot(file)
+	page.Eval(`(document.querySelector('#filter').value = '', document.querySelector('#filter').dispatchEvent(new Event('input')), '')`)
+	page.Click("#key")
+	page.Type("\r") // it is read again, and shown below while axe looks
+	page.Wait("the entry", `document.querySelector('#entry pre') !== null`)
+	for _, look := range []struct {
+		name          string
+		dark          bool
+		width, height int
+	}{{"light", false, 1280, 1250}, {"dark", true, 1280, 1250}, {"narrow", false, 380, 800}, {"narrow and dark", true, 380, 800}} {
+		page.Scheme(look.dark)
+		page.Resize(look.width, look.height)
+		page.Wait("its size", fmt.Sprintf(`innerWidth === %d && [...document.querySelectorAll('#charts canvas')].every((c) => c.clientWidth < innerWidth)`, look.width))
+		for _, found := range page.Axe(axe(t)) {
+			t.Errorf("%s: %s", look.name, found)
+		}
+		if wide := page.Eval(`[...document.querySelectorAll('body *')].filter((e) => e.closest('.scroll') === null && e.getBoundingClientRect().right > innerWidth).map((e) => e.outerHTML.slice(0, 80)).join('\n')`); wide != "" {
+			t.Errorf("%s: wider than the window:\n%s", look.name, wide)
+		}
+		if dir := os.Getenv("SCREENSHOTS"); dir != "" {
+			page.Screenshot(filepath.Join(dir, "operator "+look.name+".png"))
+		}
 	}
 	if problems := page.Problems(); len(problems) > 0 {
 		t.Errorf("problems:\n%s", strings.Join(problems, "\n"))
+	}
+}
+
+// operatorLoad asks, writes, and evicts by hand, each by one client, until it is stopped: what the gateway can take.
+func operatorLoad(t *testing.T, p *program) (stop func()) {
+	t.Helper()
+	done := make(chan struct{})
+	var clients sync.WaitGroup
+	client := func(do func(n int)) {
+		clients.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+					do(n)
+				}
+			}
+		})
+	}
+	client(func(n int) {
+		p.query(t, fmt.Sprintf(`{ user(id: %d) { name country { name } reviews(first: 3) { nodes { rating product { name stock } } } } products(first: 5) { nodes { name stock averageRating } } }`, 1+n%40))
+	})
+	client(func(n int) {
+		p.query(t, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: "%d"}) { id } }`, 1+n%40, n))
+	})
+	client(func(n int) {
+		keys := []string{fmt.Sprintf("product:%d", 1+n%200)}
+		if n%20 == 0 {
+			for i := range 1000 {
+				keys = append(keys, fmt.Sprintf("{product:%d}:stock", 1000+i))
+			}
+		}
+		body, err := json.Marshal(map[string]any{"keys": keys})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if res, text := send(t, http.MethodPost, p.admin+"evict", string(body), "Content-Type: application/json"); res.StatusCode != http.StatusOK {
+			t.Errorf("evict: %d %s", res.StatusCode, text)
+		}
+	})
+	return func() {
+		close(done)
+		clients.Wait()
+	}
+}
+
+// The operator's page keeps to itself while the gateway is at work, and does not grow. SOAK says for how long it is looked at.
+func TestOperatorsPageUnderLoad(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	look := 8 * time.Second
+	if text := os.Getenv("SOAK"); text != "" {
+		var err error
+		if look, err = time.ParseDuration(text); err != nil {
+			t.Fatalf("SOAK: %v", err)
+		}
+	}
+	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s")
+	defer operatorLoad(t, p)()
+
+	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250, Timeout: look + 3*time.Minute})
+	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6 && /[1-9]/.test(document.querySelector('#figures b')?.textContent)`)
+	page.Wait("as many evictions as are listed", `document.querySelectorAll('#evictions li:not(.empty)').length === 200`)
+	before := page.Memory()
+	page.Eval(`(window.lookedFrom = performance.now(), '')`)
+	page.Wait("the time to pass", fmt.Sprintf(`performance.now() - window.lookedFrom > %d`, look.Milliseconds()))
+	after := page.Memory()
+	t.Logf("in %s the page went from %+v to %+v; %s", look, before, after, page.Eval(`document.querySelector('#skipped').textContent`))
+	// Each second adds a sample until five minutes are full, of some 3 kB; compiled code comes and goes.
+	if most := int64(1<<20) + int64(min(look, 5*time.Minute).Seconds())*4<<10; after.Bytes-before.Bytes > most {
+		t.Errorf("the page grew by %d bytes, want %d at most", after.Bytes-before.Bytes, most)
+	}
+	// 200 evictions have many names or few.
+	if after.Nodes > before.Nodes+4000 {
+		t.Errorf("the page had %d nodes and has %d", before.Nodes, after.Nodes)
+	}
+	if after.Listeners > before.Listeners+200 {
+		t.Errorf("the page had %d listeners and has %d", before.Listeners, after.Listeners)
+	}
+	if live := page.Eval(`document.querySelector('#live').textContent`); live != "live" {
+		t.Errorf("the page is %q, want live", live)
+	}
+	for _, problem := range page.Problems() {
+		t.Error(problem)
 	}
 }

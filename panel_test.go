@@ -44,6 +44,16 @@ func openPanel(t *testing.T, p *program) *panel {
 	return page
 }
 
+// axe is the text of axe-core.
+func axe(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("playground/node_modules/axe-core/axe.min.js")
+	if err != nil {
+		t.Fatalf("%v: run npm ci in playground/", err)
+	}
+	return string(text)
+}
+
 // edit writes into an editor: operation, variables or request-headers.
 func (p *panel) edit(editor, text string) {
 	p.t.Helper()
@@ -91,10 +101,6 @@ func TestPanelStory(t *testing.T) {
 	database, redisURL := shop(t), testservers.Redis(t)
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL, "REDIS_TIMEOUT=5s")
 	page, redis := openPanel(t, p), redisClient(t, redisURL)
-	axe, err := os.ReadFile("playground/node_modules/axe-core/axe.min.js")
-	if err != nil {
-		t.Fatalf("%v: run npm ci in playground/", err)
-	}
 
 	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
 	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit")
@@ -134,7 +140,7 @@ func TestPanelStory(t *testing.T) {
 	page.shows(page.run(), "An id is a whole number", "country:GB")
 	page.operation("Many", `query Many { products(first: 50) { nodes { name price { amount } stock averageRating } } }`)
 	page.shows(page.run(), "Parts 201", "×50", "each of the 50")
-	for _, found := range page.Axe(string(axe), ".monaco-editor", ".graphiql-tab") {
+	for _, found := range page.Axe(axe(t), ".monaco-editor", ".graphiql-tab") {
 		t.Error(found)
 	}
 	page.Click(`.cache-switch input[type="checkbox"]`) // the report is off

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
@@ -68,19 +67,10 @@ func Open(t testing.TB, address string, o Options) *Page {
 		}
 	})
 
-	scheme := "light"
-	if o.Dark {
-		scheme = "dark"
-	}
 	if err := chromedp.Do(p.ctx); err != nil {
 		t.Fatalf("start the browser: %v", err)
 	}
-	p.call("emulate "+scheme, func() error {
-		_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
-			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
-		})
-		return err
-	})
+	p.Scheme(o.Dark)
 	p.call("watch workers", func() error {
 		// They wait until they are watched, so that their first request is seen as well.
 		_, err := chromedp.Call(p.ctx, target.SetAutoAttach, target.SetAutoAttachParams{
@@ -94,9 +84,7 @@ func Open(t testing.TB, address string, o Options) *Page {
 		})
 		return err
 	})
-	p.call("set the size", func() error {
-		return chromedp.Do(p.ctx, chromedp.EmulateViewport(int64(o.Width), int64(o.Height)))
-	})
+	p.Resize(o.Width, o.Height)
 	p.call("open "+address, func() error { return chromedp.Do(p.ctx, chromedp.Navigate(address)) })
 	return p
 }

@@ -8,6 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/heapprofiler"
+	"github.com/chromedp/cdproto/memory"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -99,7 +104,7 @@ func (p *Page) Screenshot(name string) {
 func (p *Page) Axe(source string, exclude ...string) []string {
 	p.t.Helper()
 	p.Eval(source + "\n;''")
-	list, err := json.Marshal(exclude)
+	list, err := json.Marshal(append([]string{}, exclude...))
 	if err != nil {
 		p.t.Fatalf("exclude %q: %v", exclude, err)
 	}
@@ -117,4 +122,56 @@ func (p *Page) Axe(source string, exclude ...string) []string {
 		return nil
 	}
 	return strings.Split(found, "\n")
+}
+
+// Scheme changes between dark and light, as the settings of the machine do.
+func (p *Page) Scheme(dark bool) {
+	p.t.Helper()
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	p.call("emulate "+scheme, func() error {
+		_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
+}
+
+// Resize gives the window another size, in pixels.
+func (p *Page) Resize(width, height int) {
+	p.t.Helper()
+	p.call("set the size", func() error {
+		return chromedp.Do(p.ctx, chromedp.EmulateViewport(int64(width), int64(height)))
+	})
+}
+
+// Memory is what a page holds on to.
+type Memory struct {
+	Bytes     int64 // of JavaScript's heap
+	Nodes     int64 // of the document, and of what was taken out of it and is still referred to
+	Listeners int64
+}
+
+// Memory returns what the page holds on to, once its garbage is collected.
+func (p *Page) Memory() Memory {
+	p.t.Helper()
+	var held Memory
+	p.call("measure the memory", func() error {
+		if _, err := chromedp.Call(p.ctx, heapprofiler.CollectGarbage, cdp.Empty{}); err != nil {
+			return err
+		}
+		heap, err := chromedp.Call(p.ctx, runtime.GetHeapUsage, cdp.Empty{})
+		if err != nil {
+			return err
+		}
+		document, err := chromedp.Call(p.ctx, memory.GetDOMCounters, cdp.Empty{})
+		if err != nil {
+			return err
+		}
+		held = Memory{Bytes: int64(heap.UsedSize), Nodes: document.Nodes, Listeners: document.JsEventListeners}
+		return nil
+	})
+	return held
 }

@@ -15,6 +15,8 @@ interface Chart {
   title: string;
   stacked?: boolean;
   format: (n: number) => string;
+  /** The distances that its axis may have, where those of decimal numbers look odd. */
+  steps?: number[];
   lines: Line[];
 }
 
@@ -48,6 +50,7 @@ const charts: Chart[] = [
   {
     title: 'Memory',
     format: bytes,
+    steps: Array.from({ length: 40 }, (_, i) => 2 ** i),
     lines: [
       { label: 'values', color: '--hit', of: (s) => s.valueBytes },
       { label: 'responses', color: '--redis', of: (s) => s.responseBytes },
@@ -102,7 +105,7 @@ export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
           },
           axes: [
             { ...axis, size: 26, space: 90, values: (_u, ticks) => ticks.map(clock) },
-            { ...axis, size: 64, values: (_u, ticks) => ticks.map(chart.format) },
+            { ...axis, size: 64, incrs: chart.steps, values: (_u, ticks) => ticks.map(chart.format) },
           ],
           series: [
             {},

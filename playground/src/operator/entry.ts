@@ -1,4 +1,5 @@
-import { bytes, duration } from './model';
+import { seconds } from '../cache/model.ts';
+import { bytes } from './model';
 
 interface Held {
   tier: string;
@@ -75,11 +76,19 @@ function show(e: Held): Node {
     list.append(element('dt', name), value);
   };
   add('tier', e.tier === 'redis' ? 'Redis' : 'memory');
-  add('age', duration(Math.round(e.age)));
-  add('time left', e.ttl > 0 ? duration(Math.round(e.ttl)) : 'ended');
+  add('age', seconds(e.age));
+  add('time left', e.ttl > 0 ? seconds(e.ttl) : 'ended');
   add('size', bytes(e.bytes));
   add('tags', ...(e.tags.length ? e.tags.flatMap((t) => [element('code', t), ' ']) : ['none']));
   article.append(list);
-  article.append(e.hidden ? element('p', 'The value may be of one viewer only: it is not shown.', 'empty') : element('pre', JSON.stringify(e.value, null, 2)));
+  if (e.hidden) {
+    article.append(element('p', 'The value may be of one viewer only: it is not shown.', 'empty'));
+    return article;
+  }
+  const value = element('pre', JSON.stringify(e.value, null, 2));
+  value.tabIndex = 0; // so that it is scrolled by the keyboard as well
+  value.setAttribute('role', 'group');
+  value.setAttribute('aria-label', 'Value');
+  article.append(value);
   return article;
 }

@@ -1,24 +1,19 @@
 import './operator.css';
 import { drawCharts, window_ } from './charts';
 import { wireEntry } from './entry';
+import { listEvictions } from './evictions';
 import { count, healthOf, percent, sampleOf, type Counters, type Eviction, type Sample } from './model';
 import { drawTable } from './table';
 
 const find = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
 
-/** How many evictions the page lists. */
-const listed = 200;
-
 let before: Counters | undefined;
 let samples: Sample[] = [];
-let evictions: Eviction[] = [];
-let skipped = 0;
 let paused = false;
-let changed = false;
 
 const charts = drawCharts(find('#charts'));
 const table = drawTable(find<HTMLTableElement>('#coordinates'));
-const look = wireEntry();
+const evictions = listEvictions(wireEntry());
 
 function figures(counters: Counters, last: Sample | undefined) {
   const values = last ? last.memory + last.redis + last.database : 0;
@@ -56,53 +51,12 @@ function figures(counters: Counters, last: Sample | undefined) {
   );
 }
 
-function feed() {
-  const filter = find<HTMLInputElement>('#filter').value.trim().toLowerCase();
-  const matches = (e: Eviction) => filter === '' || [e.cause, ...e.keys, ...e.tags].some((t) => t.toLowerCase().includes(filter));
-  const items = evictions.filter(matches).map((e) => {
-    const item = document.createElement('li');
-    const time = document.createElement('time');
-    time.dateTime = e.when;
-    time.textContent = new Date(e.when).toLocaleTimeString(undefined, { hour12: false });
-    const cause = document.createElement('span');
-    cause.className = `cause ${e.cause}`;
-    cause.textContent = e.cause === 'loss' ? 'everything' : e.cause;
-    item.append(time, cause);
-    for (const key of e.keys) {
-      const button = document.createElement('button');
-      button.type = 'button';
-      button.textContent = key;
-      button.title = 'Look this key up';
-      button.addEventListener('click', () => look(key));
-      item.append(button);
-    }
-    for (const tag of e.tags) {
-      const name = document.createElement('code');
-      name.textContent = tag;
-      item.append(name);
-    }
-    if (e.more) item.append(` and ${e.more} more`);
-    return item;
-  });
-  if (items.length === 0) {
-    const item = document.createElement('li');
-    item.className = 'empty';
-    item.textContent = evictions.length ? 'None of the last evictions matches.' : 'No eviction yet. Each write shows here as it is evicted.';
-    items.push(item);
-  }
-  find('#evictions').replaceChildren(...items);
-  find('#skipped').textContent = skipped ? `${count(skipped)} more came too fast to be listed.` : '';
-}
-
 function show() {
   if (paused || !before) return;
   figures(before, samples.at(-1));
   charts(samples);
   table(before.coordinates, samples);
-  if (changed) {
-    changed = false;
-    feed();
-  }
+  evictions.show();
 }
 
 function live(text: string, state: string) {
@@ -120,20 +74,12 @@ events.addEventListener('counters', (event: MessageEvent<string>) => {
     const sample = sampleOf(before, now);
     samples = sample ? [...samples, sample].slice(-window_) : [];
   }
-  if (now.skipped > 0) {
-    skipped += now.skipped;
-    changed = true;
-  }
+  evictions.skip(now.skipped);
   before = now;
   show();
 });
-events.addEventListener('eviction', (event: MessageEvent<string>) => {
-  evictions.unshift(JSON.parse(event.data) as Eviction);
-  evictions.length = Math.min(evictions.length, listed);
-  changed = true;
-});
+events.addEventListener('eviction', (event: MessageEvent<string>) => evictions.add(JSON.parse(event.data) as Eviction));
 
-find('#filter').addEventListener('input', feed);
 find('#pause').addEventListener('click', (event) => {
   paused = !paused;
   const button = event.currentTarget as HTMLButtonElement;
@@ -141,4 +87,4 @@ find('#pause').addEventListener('click', (event) => {
   button.textContent = paused ? 'Go on' : 'Pause';
   show();
 });
-feed();
+evictions.show();
