@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 // promoted is a database with the contents of another, which goes on with the same numbers in an epoch of its own. It
@@ -235,7 +236,7 @@ func TestMayKeep(t *testing.T) {
 		"one before the first":     {"a", "", false},
 		"mixed":                    {cache.Snapshot{Epoch: "a"}.Then(cache.Snapshot{Epoch: "b"}).Epoch, "b", false},
 	} {
-		if got := cache.MayKeep(cache.Snapshot{Epoch: c.seen, Xmin: 5, Xmax: 5}, c.polls); got != c.want {
+		if got := protocol.MayKeep(cache.Snapshot{Epoch: c.seen, Xmin: 5, Xmax: 5}, c.polls); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -257,12 +258,12 @@ func TestThen(t *testing.T) {
 			t.Errorf("%s: the numbers are %v, not those of the first", name, got)
 		}
 		for _, e := range []cache.Epoch{"a", "b", ""} {
-			if want := c.same && e == "a"; cache.MayKeep(got, e) != want {
+			if want := c.same && e == "a"; protocol.MayKeep(got, e) != want {
 				t.Errorf("%s: what was read may be kept in %q: %v", name, e, !want)
 			}
 		}
 	}
-	if twice := first.Then(cache.Snapshot{Epoch: "b", Xmax: 9}).Then(first); cache.MayKeep(twice, "a") {
+	if twice := first.Then(cache.Snapshot{Epoch: "b", Xmax: 9}).Then(first); protocol.MayKeep(twice, "a") {
 		t.Error("a third statement makes good for the second")
 	}
 }

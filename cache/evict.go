@@ -7,6 +7,8 @@ import (
 	"iter"
 	"sync"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // errUntold says that an eviction was neither taken by the shared tier nor recorded for others to relay.
@@ -176,10 +178,10 @@ func (c *Cache) awaitRelay(ctx context.Context, xid uint64, committed time.Time)
 	for {
 		taken, err := c.isDone(ctx, xid)
 		since := time.Since(committed)
-		if MayAcknowledge(err == nil && taken, since, c.lease) || ctx.Err() != nil {
+		if protocol.MayAcknowledge(err == nil && taken, since, c.lease) || ctx.Err() != nil {
 			return
 		}
-		pause(ctx, min(c.lease/10, c.lease+ackMargin-since))
+		pause(ctx, min(c.lease/10, c.lease+protocol.AckMargin-since))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 // fakeRedis is a shared tier for tests that can be down, hang, lose everything, and come back with what it held
@@ -293,7 +294,7 @@ func (c *connection) Fill(ctx context.Context, fills []cache.Fill) (int, error) 
 			if !time.Now().Before(now.ends) {
 				now.token = ""
 			}
-			if !cache.MayFill(now.token, p.token) {
+			if !protocol.MayFill(now.token, p.token) {
 				continue
 			}
 			delete(c.held.fences, f.Item.Key)
@@ -315,21 +316,21 @@ func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
 	}
 	var dropped int
 	var steps []func()
-	for _, step := range cache.EvictionSteps {
+	for _, step := range protocol.EvictionSteps {
 		steps = append(steps, func() {
 			switch step {
-			case cache.UnlinkFences:
+			case protocol.UnlinkFences:
 				for _, k := range w.Keys {
 					delete(c.held.fences, k)
 				}
-			case cache.UnlinkKeys:
+			case protocol.UnlinkKeys:
 				for _, k := range w.Keys {
 					if _, ok := c.held.entries[k]; ok {
 						dropped++
 					}
 					delete(c.held.entries, k)
 				}
-			case cache.UnlinkGenerations:
+			case protocol.UnlinkGenerations:
 				for _, t := range w.Tags {
 					delete(c.held.generations, t)
 				}

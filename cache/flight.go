@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // errAbandoned is what remains of a load that ended without an answer.
@@ -78,7 +80,7 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *load
 	var own *party
 	for _, w := range wants {
 		if f := c.flights.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
-			MayJoin(trusted, c.Generations().Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
+			protocol.MayJoin(trusted, c.Generations().Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // somebody loads it anew already
 			}

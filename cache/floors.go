@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"sync/atomic"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // floors is what this process knows of writes: for the hash of each name its floor, and what is true of all
@@ -11,7 +13,7 @@ import (
 // should have forgotten, at whatever time, is found out. It is safe for concurrent use.
 type floors struct {
 	seed    maphash.Seed
-	table   [slots]atomic.Pointer[Floor]
+	table   [slots]atomic.Pointer[protocol.Floor]
 	polled  atomic.Pointer[Snapshot]  // the last poll's; nil before the first
 	horizon atomic.Pointer[Snapshot]  // nil: nothing was pruned before this process could read it
 	changed atomic.Pointer[time.Time] // when the last poll brought another epoch; nil: none did
@@ -25,16 +27,16 @@ func (f *floors) raise(w Write) {
 		return
 	}
 	polled := f.polled.Load()
-	f.each(w.Eviction, func(floor Floor) Floor { return floor.Raise(w.Xid, polled) })
+	f.each(w.Eviction, func(floor protocol.Floor) protocol.Floor { return floor.Raise(w.Xid, polled) })
 }
 
 // raiseTo notes writes that a snapshot saw.
 func (f *floors) raiseTo(ev Eviction, seen Snapshot) {
-	f.each(ev, func(floor Floor) Floor { return floor.RaiseTo(seen) })
+	f.each(ev, func(floor protocol.Floor) protocol.Floor { return floor.RaiseTo(seen) })
 }
 
 // each raises the floors of what an eviction names.
-func (f *floors) each(ev Eviction, raise func(Floor) Floor) {
+func (f *floors) each(ev Eviction, raise func(protocol.Floor) protocol.Floor) {
 	for _, k := range ev.Keys {
 		f.change(string(k), raise)
 	}
@@ -43,11 +45,11 @@ func (f *floors) each(ev Eviction, raise func(Floor) Floor) {
 	}
 }
 
-func (f *floors) change(name string, raise func(Floor) Floor) {
+func (f *floors) change(name string, raise func(protocol.Floor) protocol.Floor) {
 	slot := f.slot(name)
 	for {
 		old := f.table[slot].Load()
-		var floor Floor
+		var floor protocol.Floor
 		if old != nil {
 			floor = *old
 		}
@@ -62,9 +64,9 @@ func (f *floors) change(name string, raise func(Floor) Floor) {
 func (f *floors) has(k Key) bool { return f.table[f.slot(string(k))].Load() != nil }
 
 // judge decides whether a value of the item, read in the snapshot, may be served from the shared tier.
-func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
-	var some [4]Floor
-	k := Known{Trusted: trusted, Epoch: f.epoch(), Floors: some[:0]}
+func (f *floors) judge(item Item, seen Snapshot, trusted bool) protocol.Verdict {
+	var some [4]protocol.Floor
+	k := protocol.Known{Trusted: trusted, Epoch: f.epoch(), Floors: some[:0]}
 	if p := f.table[f.slot(string(item.Key))].Load(); p != nil {
 		k.Floors = append(k.Floors, *p)
 	}
@@ -76,7 +78,7 @@ func (f *floors) judge(item Item, seen Snapshot, trusted bool) Verdict {
 	if h := f.horizon.Load(); h != nil {
 		k.Horizon = *h
 	}
-	return Judge(seen, k)
+	return protocol.Judge(seen, k)
 }
 
 // epoch is that of the database as it was polled last.

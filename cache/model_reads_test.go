@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 var beginsAt = [gateways]string{"begins at gateway 0: reader", "begins at gateway 1: reader"}
@@ -32,7 +33,7 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 	case answered:
 		add("judges: reader", l, func(n *state) string {
 			me := &n.load[l]
-			if !me.got.there || w.judge(n.gw[g], me.got, n.trusted(g, r), r) != cache.Serve {
+			if !me.got.there || w.judge(n.gw[g], me.got, n.trusted(g, r), r) != protocol.Serve {
 				me.phase, me.got = missing, value{}
 				return ""
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 // code is the snapshot that a read takes now.
@@ -44,8 +45,8 @@ func (s *state) trusted(g uint8, r rules) bool {
 }
 
 // judge is the verdict on a value of the shared tier at a gateway.
-func (w world) judge(gw gateway, v value, trusted bool, r rules) cache.Verdict {
-	var key, tag cache.Floor
+func (w world) judge(gw gateway, v value, trusted bool, r rules) protocol.Verdict {
+	var key, tag protocol.Floor
 	for i, wr := range w.writers {
 		b := bit(i, gw.epoch)
 		switch x := xid(int(b)); {
@@ -56,7 +57,7 @@ func (w world) judge(gw gateway, v value, trusted bool, r rules) cache.Verdict {
 			key = r.raise(key, x)
 		}
 	}
-	known := cache.Known{Trusted: trusted, Epoch: epochs[gw.epoch], Floors: []cache.Floor{key, tag}}
+	known := protocol.Known{Trusted: trusted, Epoch: epochs[gw.epoch], Floors: []protocol.Floor{key, tag}}
 	switch {
 	case gw.reading && !r.trusts:
 		known.Horizon = gw.start.in(gw.epoch)
@@ -256,15 +257,15 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 func (w world) evict(n *state, r rules, i, step uint8) {
 	tag := w.writers[i].tag
 	switch r.steps[step] {
-	case cache.UnlinkFences:
+	case protocol.UnlinkFences:
 		if !tag {
 			n.redis.fence = 0
 		}
-	case cache.UnlinkKeys:
+	case protocol.UnlinkKeys:
 		if !tag {
 			n.redis.entry = value{}
 		}
-	case cache.UnlinkGenerations:
+	case protocol.UnlinkGenerations:
 		if tag {
 			n.redis.generation = 0
 		}

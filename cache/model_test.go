@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 // The model is the protocol without sockets, clocks and goroutines: one item with a key and a tag, gateways,
@@ -16,13 +17,13 @@ import (
 
 // rules are the decisions. A broken variant exchanges one of them.
 type rules struct {
-	judge   func(cache.Snapshot, cache.Known) cache.Verdict
-	raise   func(f cache.Floor, xid uint64) cache.Floor
+	judge   func(cache.Snapshot, protocol.Known) protocol.Verdict
+	raise   func(f protocol.Floor, xid uint64) protocol.Floor
 	trusted func(sincePollBegan, lease time.Duration) bool
 	join    func(trusted, holds, asked bool) bool
 	fill    func(fence, token string) bool
 	ack     func(taken bool, sinceCommit, lease time.Duration) bool
-	steps   []cache.Step
+	steps   []protocol.Step
 	// news says whether a poll brings a write: the question that an outbox asks its database.
 	news func(since cache.Snapshot, xid uint64) bool
 	// missed says whether writes may have been pruned before the gateway heard of them.
@@ -56,20 +57,20 @@ type rules struct {
 // sound are the rules of the product.
 func sound() rules {
 	return rules{
-		judge:   cache.Judge,
-		raise:   func(f cache.Floor, xid uint64) cache.Floor { return f.Raise(xid, nil) },
-		trusted: cache.Trusted,
-		join:    cache.MayJoin,
-		fill:    cache.MayFill,
-		ack:     cache.MayAcknowledge,
-		steps:   cache.EvictionSteps[:],
+		judge:   protocol.Judge,
+		raise:   func(f protocol.Floor, xid uint64) protocol.Floor { return f.Raise(xid, nil) },
+		trusted: protocol.Trusted,
+		join:    protocol.MayJoin,
+		fill:    protocol.MayFill,
+		ack:     protocol.MayAcknowledge,
+		steps:   protocol.EvictionSteps[:],
 		news:    func(since cache.Snapshot, xid uint64) bool { return !since.Sees(xid) },
 		missed:  func(since, horizon cache.Snapshot) bool { return !since.Covers(horizon) },
 		renewed: func(began uint8) uint8 { return began },
 		until:   func(first, _ code) code { return first },
 		pruned:  func(_, now uint8) uint8 { return now },
 		another: func(before, now uint8) bool { return before != now },
-		keeps:   cache.MayKeep,
+		keeps:   protocol.MayKeep,
 		since:   func(_, seen code) code { return seen },
 		floors:  func(uint8) uint8 { return 0 },
 		ours:    func(write, gateway uint8) bool { return write == gateway },
@@ -335,7 +336,7 @@ func (w world) untrue(s state, r rules) string {
 		if gw.memory != 0 && gw.memory-1 != s.version {
 			return fmt.Sprintf("gateway %d heard of every write and has an old value in memory", g)
 		}
-		if old && w.judge(gw, s.redis.entry, true, r) == cache.Serve {
+		if old && w.judge(gw, s.redis.entry, true, r) == protocol.Serve {
 			return fmt.Sprintf("gateway %d heard of every write and would serve an old value of the shared tier", g)
 		}
 	}

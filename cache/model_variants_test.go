@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 // variants are ways of getting the protocol wrong, each with the world in which that shows.
@@ -17,36 +18,36 @@ var variants = map[string]struct {
 		r.fill = func(_, token string) bool { return token != "" }
 	}},
 	"keys are unlinked before fences": {"fills beside writes", func(r *rules) {
-		r.steps = []cache.Step{cache.UnlinkKeys, cache.UnlinkFences, cache.UnlinkGenerations}
+		r.steps = []protocol.Step{protocol.UnlinkKeys, protocol.UnlinkFences, protocol.UnlinkGenerations}
 	}},
 	"generations are not evicted": {"a list beside writes", func(r *rules) {
-		r.steps = []cache.Step{cache.UnlinkFences, cache.UnlinkKeys}
+		r.steps = []protocol.Step{protocol.UnlinkFences, protocol.UnlinkKeys}
 	}},
 	"stamps and fences are taken after the read": {"fills beside writes", func(r *rules) { r.late = true }},
 	"no floors": {"an old dump", func(r *rules) {
-		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+		r.judge = func(s cache.Snapshot, k protocol.Known) protocol.Verdict {
 			k.Floors = nil
-			return cache.Judge(s, k)
+			return protocol.Judge(s, k)
 		}
 	}},
 	"only the floor of the key is looked at": {"an old dump of a list", func(r *rules) {
-		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+		r.judge = func(s cache.Snapshot, k protocol.Known) protocol.Verdict {
 			k.Floors = k.Floors[:1]
-			return cache.Judge(s, k)
+			return protocol.Judge(s, k)
 		}
 	}},
 	"a floor is the newest write instead of all": {"commits out of order", func(r *rules) {
-		r.raise = func(f cache.Floor, xid uint64) cache.Floor {
+		r.raise = func(f protocol.Floor, xid uint64) protocol.Floor {
 			for _, x := range f.Xids {
 				xid = max(xid, x)
 			}
-			return cache.Floor{Xids: []uint64{xid}}
+			return protocol.Floor{Xids: []uint64{xid}}
 		}
 	}},
 	"no horizon": {"a gateway that starts", func(r *rules) {
-		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+		r.judge = func(s cache.Snapshot, k protocol.Known) protocol.Verdict {
 			k.Horizon = cache.Snapshot{}
-			return cache.Judge(s, k)
+			return protocol.Judge(s, k)
 		}
 	}},
 	"the shared tier is used before the kept writes are read": {"a gateway that starts", func(r *rules) { r.trusts = true }},
@@ -60,7 +61,7 @@ var variants = map[string]struct {
 		r.join = func(_, _, _ bool) bool { return true }
 	}},
 	"who trusts nothing joins": {"two readers at a gateway beside it", func(r *rules) {
-		r.join = func(_, holds, asked bool) bool { return cache.MayJoin(true, holds, asked) }
+		r.join = func(_, holds, asked bool) bool { return protocol.MayJoin(true, holds, asked) }
 	}},
 	"no lease": {"a gateway beside it", func(r *rules) {
 		r.trusted = func(time.Duration, time.Duration) bool { return true }
@@ -75,9 +76,9 @@ var variants = map[string]struct {
 		r.news = func(since cache.Snapshot, xid uint64) bool { return xid >= since.Xmax }
 	}},
 	"values of another epoch are judged by numbers alone": {"a database that goes back", func(r *rules) {
-		r.judge = func(s cache.Snapshot, k cache.Known) cache.Verdict {
+		r.judge = func(s cache.Snapshot, k protocol.Known) protocol.Verdict {
 			s.Epoch, k.Horizon.Epoch = k.Epoch, k.Epoch
-			return cache.Judge(s, k)
+			return protocol.Judge(s, k)
 		}
 	}},
 	"a load of another epoch is kept": {"an old primary that still answers", func(r *rules) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // fromShared lands the flights whose values the shared tier holds. The rest comes back; fill says whether
@@ -156,11 +158,11 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 	}
 	if c.outbox != nil {
 		switch c.floors.judge(f.Item, e.Seen, trusted) {
-		case Serve:
-		case BelowFloor, PastHorizon:
+		case protocol.Serve:
+		case protocol.BelowFloor, protocol.PastHorizon:
 			c.stats.BelowFloor.Add(1)
 			return false
-		case OtherEpoch:
+		case protocol.OtherEpoch:
 			c.stats.Foreign.Add(1)
 			return false
 		default:

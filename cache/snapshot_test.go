@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 func FuzzParseSnapshot(f *testing.F) {
@@ -148,7 +149,7 @@ func TestFloors(t *testing.T) {
 	for seed := range uint64(300) {
 		d := newDatabase(seed)
 		d.next, d.newest = 1, 0
-		var floor cache.Floor
+		var floor protocol.Floor
 		var polled *cache.Snapshot
 		var raised []uint64
 		var all []cache.Snapshot
@@ -194,7 +195,7 @@ func TestFloors(t *testing.T) {
 // However often a name is written, its floor is small, once polls have told that the writes have ended.
 func TestAFloorStaysSmall(t *testing.T) {
 	t.Parallel()
-	var floor cache.Floor
+	var floor protocol.Floor
 	for x := uint64(1); x < 10_000; x++ {
 		polled := cache.SnapshotAfter(x - 1)
 		if floor = floor.Raise(x, &polled); len(floor.Xids) > 8 {
@@ -205,10 +206,10 @@ func TestAFloorStaysSmall(t *testing.T) {
 
 func TestTheZeroFloorAdmitsAll(t *testing.T) {
 	t.Parallel()
-	if !(cache.Floor{}).Admits(cache.Snapshot{}) {
+	if !(protocol.Floor{}).Admits(cache.Snapshot{}) {
 		t.Error("it does not")
 	}
-	if v := cache.Judge(cache.Snapshot{}, cache.Known{Trusted: true}); v != cache.Serve {
+	if v := protocol.Judge(cache.Snapshot{}, protocol.Known{Trusted: true}); v != protocol.Serve {
 		t.Errorf("verdict %d", v)
 	}
 }
@@ -217,16 +218,16 @@ func TestJudge(t *testing.T) {
 	t.Parallel()
 	saw := cache.SnapshotAfter(7)
 	for name, c := range map[string]struct {
-		known cache.Known
-		want  cache.Verdict
+		known protocol.Known
+		want  protocol.Verdict
 	}{
-		"who knows of nothing trusts nothing": {cache.Known{}, cache.Untrusted},
-		"a write that it saw":                 {cache.Known{Trusted: true, Floors: []cache.Floor{{Xids: []uint64{7}}}}, cache.Serve},
-		"a write that it did not see":         {cache.Known{Trusted: true, Floors: []cache.Floor{{Xids: []uint64{3}}, {Xids: []uint64{7, 8}}}}, cache.BelowFloor},
-		"a horizon that it covers":            {cache.Known{Trusted: true, Horizon: saw}, cache.Serve},
-		"a horizon beyond it":                 {cache.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, cache.PastHorizon},
+		"who knows of nothing trusts nothing": {protocol.Known{}, protocol.Untrusted},
+		"a write that it saw":                 {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{7}}}}, protocol.Serve},
+		"a write that it did not see":         {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{3}}, {Xids: []uint64{7, 8}}}}, protocol.BelowFloor},
+		"a horizon that it covers":            {protocol.Known{Trusted: true, Horizon: saw}, protocol.Serve},
+		"a horizon beyond it":                 {protocol.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, protocol.PastHorizon},
 	} {
-		if got := cache.Judge(saw, c.known); got != c.want {
+		if got := protocol.Judge(saw, c.known); got != c.want {
 			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
 		}
 	}

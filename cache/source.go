@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // fromSources loads what no tier holds and fills the tiers.
@@ -186,7 +188,7 @@ func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 
 // keeps reports whether what a load read may be kept.
 func (c *Cache) keeps(seen Snapshot) bool {
-	if c.outbox == nil || MayKeep(seen, c.floors.epoch()) {
+	if c.outbox == nil || protocol.MayKeep(seen, c.floors.epoch()) {
 		return true
 	}
 	if c.floors.polled.Load() != nil {
@@ -309,7 +311,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 // another epoch not a lease ago, connections to the old database may still be open, and it is none that is polled.
 func (c *Cache) unsaid(polled Snapshot) Snapshot {
 	if at := c.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
-		polled.Epoch = mixedEpoch
+		polled.Epoch = protocol.MixedEpoch
 	}
 	return polled
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // trust is when this gateway's last successful poll of the outbox began, by a clock that goes on while the
@@ -75,7 +77,7 @@ func (t *trust) holds(now time.Time) bool {
 		return true
 	}
 	began := t.began.Load()
-	return began >= 0 && Trusted(now.Sub(t.start)-time.Duration(began), t.lease)
+	return began >= 0 && protocol.Trusted(now.Sub(t.start)-time.Duration(began), t.lease)
 }
 
 // age is how long ago the last successful poll began; before the first, since the start.

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"fieldcache/cache"
+	"fieldcache/cache/internal/protocol"
 )
 
 const (
@@ -493,21 +494,21 @@ func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 
 func (s *Store) evict(ctx context.Context, w cache.Write) (int, error) {
 	dropped := make([]*redis.IntCmd, len(w.Keys))
-	take := func(p redis.Pipeliner, step cache.Step) {
+	take := func(p redis.Pipeliner, step protocol.Step) {
 		unlink := p.Unlink
 		if s.lacks.unlink.Load() {
 			unlink = p.Del
 		}
 		switch step {
-		case cache.UnlinkFences:
+		case protocol.UnlinkFences:
 			for _, k := range w.Keys {
 				unlink(ctx, s.fence(k))
 			}
-		case cache.UnlinkKeys:
+		case protocol.UnlinkKeys:
 			for i, k := range w.Keys {
 				dropped[i] = unlink(ctx, s.key(k))
 			}
-		case cache.UnlinkGenerations:
+		case protocol.UnlinkGenerations:
 			for _, t := range w.Tags {
 				unlink(ctx, s.generation(t))
 			}
@@ -528,17 +529,17 @@ func (s *Store) evict(ctx context.Context, w cache.Write) (int, error) {
 
 // takeSteps takes all steps of an eviction: in one pipeline, or in a Cluster in a round trip for each. A pipeline keeps its order at one node only, and of a slot that is moving some keys
 // are here, some there.
-func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, cache.Step)) error {
+func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, protocol.Step)) error {
 	if !s.cluster {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, step := range cache.EvictionSteps {
+			for _, step := range protocol.EvictionSteps {
 				take(p, step)
 			}
 			return nil
 		})
 		return err
 	}
-	for _, step := range cache.EvictionSteps {
+	for _, step := range protocol.EvictionSteps {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 			take(p, step)
 			return nil

@@ -25,7 +25,7 @@ var soon = []string{"-simulate=30s"}
 var mutants = []mutant{
 	{
 		name: "a fill does not look at its token",
-		file: "cache/protocol.go", old: `return token != "" && fence == token`, new: `return token != ""`,
+		file: "cache/internal/protocol/protocol.go", old: `return token != "" && fence == token`, new: `return token != ""`,
 		pkg: engine, red: []string{"TestModel/fills beside writes"}, gate: true,
 	},
 	{
@@ -35,12 +35,12 @@ var mutants = []mutant{
 	},
 	{
 		name: "keys are unlinked before fences",
-		file: "cache/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkKeys, UnlinkFences, UnlinkGenerations}",
+		file: "cache/internal/protocol/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkKeys, UnlinkFences, UnlinkGenerations}",
 		pkg: engine, red: []string{"TestModel/fills beside writes"}, gate: true,
 	},
 	{
 		name: "generations are not evicted",
-		file: "cache/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkFences, UnlinkKeys}",
+		file: "cache/internal/protocol/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkFences, UnlinkKeys}",
 		pkg: engine, red: []string{"TestModel/a list beside writes", "TestSimulation"}, args: soon,
 	},
 	{
@@ -50,7 +50,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "floors are not looked at",
-		file: "cache/protocol.go", old: "if !f.Admits(seen) {", new: "if !f.Admits(seen) && false {",
+		file: "cache/internal/protocol/protocol.go", old: "if !f.Admits(seen) {", new: "if !f.Admits(seen) && false {",
 		pkg: engine, red: []string{"TestModel/an old dump", "TestJudge", "TestAnOldDump"}, gate: true,
 	},
 	{
@@ -60,28 +60,28 @@ var mutants = []mutant{
 	},
 	{
 		name: "a floor is the newest write instead of all",
-		file: "cache/protocol.go", old: "		xids = append(xids, x)\n	}\n	raised :=",
+		file: "cache/internal/protocol/protocol.go", old: "		xids = append(xids, x)\n	}\n	raised :=",
 		new: "		xid = max(xid, x)\n	}\n	raised :=",
 		pkg: engine, red: []string{"TestModel/commits out of order", "TestFloors"},
 	},
 	{
 		name: "a floor is folded into a poll that did not see all",
-		file: "cache/protocol.go", old: "		if polled.Sees(x) {\n", new: "		if true {\n",
+		file: "cache/internal/protocol/protocol.go", old: "		if polled.Sees(x) {\n", new: "		if true {\n",
 		pkg: engine, red: []string{"TestFloors"},
 	},
 	{
 		name: "the horizon is not looked at",
-		file: "cache/protocol.go", old: "if !seen.Covers(k.Horizon) {", new: "if false {",
+		file: "cache/internal/protocol/protocol.go", old: "if !seen.Covers(k.Horizon) {", new: "if false {",
 		pkg: engine, red: []string{"TestModel/a gateway that starts", "TestJudge", "TestAnOldDump"},
 	},
 	{
 		name: "values of another epoch are judged by their numbers",
-		file: "cache/protocol.go", old: "	if seen.Epoch != k.Epoch {\n", new: "	if seen.Epoch = k.Epoch; false {\n",
+		file: "cache/internal/protocol/protocol.go", old: "	if seen.Epoch != k.Epoch {\n", new: "	if seen.Epoch = k.Epoch; false {\n",
 		pkg: engine, red: []string{"TestModel/a database that goes back", "TestSplitBrainForgetsWhatWasLost"},
 	},
 	{
 		name: "a load of another epoch is kept",
-		file: "cache/protocol.go", old: "{ return seen.Epoch == epoch }", new: "{ return true }",
+		file: "cache/internal/protocol/protocol.go", old: "{ return seen.Epoch == epoch }", new: "{ return true }",
 		pkg: engine, red: []string{"TestModel/an old primary that still answers", "TestMayKeep", "TestSplitBrainAnswersOfTheOldPrimaryAreNotCached"}, gate: true,
 	},
 	{
@@ -111,17 +111,17 @@ var mutants = []mutant{
 	},
 	{
 		name: "any load is joined",
-		file: "cache/protocol.go", old: "return !asked || trusted && holds", new: "return true",
+		file: "cache/internal/protocol/protocol.go", old: "return !asked || trusted && holds", new: "return true",
 		pkg: engine, red: []string{"TestModel/fills beside writes", "TestALoadFromBeforeAWriteIsNotJoined", "TestWhoTrustsNothingLoadsItself"}, gate: true,
 	},
 	{
 		name: "who trusts nothing joins",
-		file: "cache/protocol.go", old: "return !asked || trusted && holds", new: "return !asked || holds",
+		file: "cache/internal/protocol/protocol.go", old: "return !asked || trusted && holds", new: "return !asked || holds",
 		pkg: engine, red: []string{"TestModel/two readers at a gateway beside it", "TestWhoTrustsNothingLoadsItself"},
 	},
 	{
 		name: "there is no lease",
-		file: "cache/protocol.go", old: "{ return sincePollBegan < lease }", new: "{ return true }",
+		file: "cache/internal/protocol/protocol.go", old: "{ return sincePollBegan < lease }", new: "{ return true }",
 		pkg: engine, red: []string{"TestModel/a gateway beside it", "TestTheLeaseIsLostAndFound"}, gate: true,
 	},
 	{
@@ -141,7 +141,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "acknowledged at once without the shared tier",
-		file: "cache/protocol.go", old: "return taken || sinceCommit >= lease+ackMargin", new: "return true",
+		file: "cache/internal/protocol/protocol.go", old: "return taken || sinceCommit >= lease+AckMargin", new: "return true",
 		pkg: engine, red: []string{"TestModel/an eviction is not taken", "TestAcknowledgingWithoutTheSharedTier", "TestSimulation"}, args: soon,
 	},
 	{

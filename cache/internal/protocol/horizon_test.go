@@ -1,4 +1,4 @@
-package cache
+package protocol
 
 import (
 	"math/rand/v2"

@@ -1,9 +1,8 @@
-package cache
+// Package protocol holds the decisions of the cache's protocol as pure functions over small values. The
+// product, the model that searches all interleavings and the simulation run these very functions.
+package protocol
 
 import "time"
-
-// The decisions of the protocol, as pure functions over small values. The product, the model that searches
-// all interleavings and the simulation run these very functions.
 
 // Verdict says whether a value from the shared tier may be served.
 type Verdict uint8
@@ -150,13 +149,13 @@ const (
 // could put its old value between the unlinking of the key and that of its fence.
 var EvictionSteps = [...]Step{UnlinkFences, UnlinkKeys, UnlinkGenerations}
 
-// ackMargin is added to the lease where an acknowledgement waits for it: what clocks may differ by, and
+// AckMargin is added to the lease where an acknowledgement waits for it: what clocks may differ by, and
 // what lies between a look at the clock and the answer.
-const ackMargin = 50 * time.Millisecond
+const AckMargin = 50 * time.Millisecond
 
 // MayAcknowledge decides whether a committed write may be acknowledged: once the shared tier took its
 // eviction, from this gateway or another; or when every gateway either has polled the write or trusts its
 // caches no more.
 func MayAcknowledge(taken bool, sinceCommit, lease time.Duration) bool {
-	return taken || sinceCommit >= lease+ackMargin
+	return taken || sinceCommit >= lease+AckMargin
 }
