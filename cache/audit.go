@@ -50,12 +50,10 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	default:
 		return
 	}
-	c.flights.mu.Lock()
-	g := c.flights.begin(ctx)
-	c.flights.mu.Unlock()
+	g := c.flights.beginAlone(ctx)
 	go func(r Request, found Result) {
 		defer func() { <-c.auditor }()
-		defer c.end(g)
+		defer c.flights.end(g)
 		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().StampTags(found.Tags))
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()

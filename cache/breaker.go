@@ -60,38 +60,47 @@ func (b breaker) failed(err error) {
 	}
 }
 
+// sharedTier makes the calls of the shared tier: each within the timeout, and none for a while after one failed. It is
+// safe for concurrent use.
+type sharedTier struct {
+	store   Store
+	timeout time.Duration
+	breaker breaker
+	stats   *Stats
+	log     *slog.Logger
+}
+
 // refuses reports whether the shared tier is left alone because it refused a call. Once in a while it is probed: a
 // replica answers reads, and would be taken for well by the first of them.
-func (c *Cache) refuses(ctx context.Context) bool {
-	until := c.breaker.refusedUntil.Load()
+func (t *sharedTier) refuses(ctx context.Context) bool {
+	until := t.breaker.refusedUntil.Load()
 	if until == 0 {
 		return false
 	}
 	now := time.Now()
-	prober, ok := c.shared.(Prober)
+	prober, ok := t.store.(Prober)
 	if now.UnixNano() < until || !ok ||
-		!c.breaker.refusedUntil.CompareAndSwap(until, now.Add(refusalRest).UnixNano()) {
+		!t.breaker.refusedUntil.CompareAndSwap(until, now.Add(refusalRest).UnixNano()) {
 		return ok
 	}
-	tctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
-	if err := prober.Probe(tctx); err != nil {
-		c.breaker.cause.Store(&err)
+	if err := prober.Probe(ctx); err != nil {
+		t.breaker.cause.Store(&err)
 		return true
 	}
-	c.breaker.refusedUntil.Store(0)
+	t.breaker.refusedUntil.Store(0)
 	return false
 }
 
-// askShared makes a call of the shared tier, bounded in time, or fails at once while the tier is left
-// alone.
-func (c *Cache) askShared(ctx context.Context, call func(context.Context) error) error {
-	if c.refuses(ctx) {
-		c.stats.Skipped.Add(1)
+// ask makes a call of the shared tier, bounded in time, or fails at once while the tier is left alone.
+func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) error {
+	if t.refuses(ctx) {
+		t.stats.Skipped.Add(1)
 		return gobreaker.ErrOpenState
 	}
-	_, err := c.breaker.Execute(func() (struct{}, error) {
-		tctx, cancel := context.WithTimeout(ctx, c.timeout)
+	_, err := t.breaker.Execute(func() (struct{}, error) {
+		tctx, cancel := context.WithTimeout(ctx, t.timeout)
 		defer cancel()
 		err := call(tctx)
 		if err == nil {
@@ -100,27 +109,49 @@ func (c *Cache) askShared(ctx context.Context, call func(context.Context) error)
 		if ctx.Err() != nil {
 			return struct{}{}, errors.Join(errGaveUp, err)
 		}
-		c.stats.Faults.Add(1)
-		c.breaker.failed(err)
-		c.log.DebugContext(ctx, "a call of the shared cache failed", "error", err)
+		t.stats.Faults.Add(1)
+		t.breaker.failed(err)
+		t.log.DebugContext(ctx, "a call of the shared cache failed", "error", err)
 		return struct{}{}, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
-		c.stats.Skipped.Add(1)
+		t.stats.Skipped.Add(1)
 	}
 	return err
 }
 
-// Sick reports whether the shared tier is being left alone because it failed.
-func (c *Cache) Sick() bool { return c.Sickness() != nil }
+// evictAtOnce bounds the names that one call of the shared tier evicts, each of which costs it about two
+// commands: so a call fits its deadline, however many names there are.
+const evictAtOnce = 500
 
-// Sickness is why the shared tier is being left alone, nil if it is not.
-func (c *Cache) Sickness() error {
-	if c.breaker.refusedUntil.Load() == 0 && c.breaker.State() == gobreaker.StateClosed {
+// evict always tries: a tier that failed a moment ago may be well again, and others read it. What names
+// much is evicted in pieces; names do not depend on one another.
+func (t *sharedTier) evict(ctx context.Context, w Write) (dropped int, err error) {
+	for piece := range w.pieces(evictAtOnce) {
+		tctx, cancel := context.WithTimeout(ctx, t.timeout)
+		n, err := t.store.Evict(tctx, piece)
+		cancel()
+		if dropped += n; err != nil {
+			t.stats.Faults.Add(1)
+			return dropped, err
+		}
+	}
+	return dropped, nil
+}
+
+// sickness returns why the shared tier is left alone; nil if it is not. t may be nil.
+func (t *sharedTier) sickness() error {
+	if t == nil || t.breaker.refusedUntil.Load() == 0 && t.breaker.State() == gobreaker.StateClosed {
 		return nil
 	}
-	if cause := c.breaker.cause.Load(); cause != nil {
+	if cause := t.breaker.cause.Load(); cause != nil {
 		return *cause
 	}
 	return nil
 }
+
+// Sick reports whether the shared tier is not used for now because it failed.
+func (c *Cache) Sick() bool { return c.Sickness() != nil }
+
+// Sickness returns why the shared tier is not used for now; nil if it is.
+func (c *Cache) Sickness() error { return c.shared.sickness() }

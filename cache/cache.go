@@ -63,26 +63,17 @@ type Options struct {
 // Cache answers reads from its tiers and from the sources behind them. It is safe for concurrent use.
 type Cache struct {
 	memory       Memory
-	shared       Store
-	outbox       Outbox
+	shared       *sharedTier // nil: there is none
 	watch        *Watch
 	lease        time.Duration
-	timeout      time.Duration
 	staleIfError time.Duration
 	auditEvery   int
 	shadow       func(coordinate string) bool
-	reconnect    func()
 	trace        Trace
 	log          *slog.Logger
 
-	breaker  breaker
-	trust    *trust // nil without an outbox
-	floors   *floors
-	learning sync.RWMutex // held to forget floors and known, and shared to add to both
-	known    known
-	marks    marks
-	undone   undone
-	flights  flights
+	follower *follower   // knows of writes
+	flights  *flights    // the loads under way
 	hangs    atomic.Bool // whether a source was found not to answer since the lease was lost
 	began    time.Time
 	heard    atomic.Int64 // when a source answered last, in nanoseconds after began
@@ -90,21 +81,15 @@ type Cache struct {
 	absent   *rate.Limiter
 	auditor  chan struct{} // holds one while an audit is under way
 	judges   chan struct{} // holds one for each difference of shadow mode that is looked at
-	soft     soft
 	audits   *rate.Limiter
 	lacked   atomic.Uint32 // see noteLacked
-	doubts   *rate.Limiter // of connections to be made anew
-	rival    string        // the database whose entries were told of last; of the goroutine that claims
 	stats    Stats
 	events   events
 	meters   meters
 	late     late
-	catchUps chan *catchUp
-	// numberless is how many evictions there were of which no snapshot tells.
-	numberless atomic.Uint64
 
 	stop context.CancelFunc
-	done sync.WaitGroup // the goroutines that Close waits for
+	done sync.WaitGroup // the goroutine that fills late
 }
 
 // New makes a cache of its tiers. It polls the outbox once, for at most a lease; where that fails, nothing
@@ -136,27 +121,22 @@ func New(o Options) (*Cache, error) {
 	}
 	ctx, stop := context.WithCancel(Unwatched(context.Background()))
 	c := &Cache{
-		memory: o.Memory, shared: o.Shared, outbox: o.Outbox, watch: o.Watch,
-		lease: o.Lease, timeout: o.Timeout, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, reconnect: o.Reconnect, trace: o.Trace, log: o.Log,
-		breaker: newBreaker(o.Log), floors: newFloors(), loads: semaphore.NewWeighted(o.MaxLoads),
+		memory: o.Memory, watch: o.Watch, lease: o.Lease, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, trace: o.Trace, log: o.Log,
+		began: time.Now(), loads: semaphore.NewWeighted(o.MaxLoads),
 		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		judges: make(chan struct{}, maxJudged),
 		audits: rate.NewLimiter(rate.Every(auditPause), 1),
 		stop:   stop,
-		doubts: rate.NewLimiter(rate.Every(doubtPause), 1), began: time.Now(),
 	}
-	c.flights.ended.L = &c.flights.mu
-	if c.outbox != nil {
-		c.catchUps = make(chan *catchUp)
-		c.trust = newTrust(o.Lease)
-		c.follow(ctx)
+	if o.Shared != nil {
+		c.shared = &sharedTier{store: o.Shared, timeout: o.Timeout, breaker: newBreaker(o.Log), stats: &c.stats, log: o.Log}
 	}
-	if t, ok := c.shared.(Tagger); ok && c.outbox != nil {
+	c.flights = newFlights(c.Generations(), c.carry)
+	c.follower = newFollower(o, c.shared, &c.stats, &c.events)
+	c.follower.start(ctx)
+	if t, ok := o.Shared.(Tagger); ok && o.Outbox != nil {
 		c.late.added = make(chan struct{}, 1)
 		c.done.Go(func() { c.fillLate(ctx, t) })
-	}
-	if n, ok := c.shared.(Notifier); ok {
-		c.done.Go(func() { c.listen(ctx, n) })
 	}
 	return c, nil
 }
@@ -164,11 +144,12 @@ func New(o Options) (*Cache, error) {
 // Close ends what runs in the background, waits for it, and closes the tiers. The outbox is not closed.
 func (c *Cache) Close() error {
 	c.stop()
-	c.closeFlights()
+	c.flights.close()
+	c.follower.wait()
 	c.done.Wait()
 	err := c.memory.Close()
 	if c.shared != nil {
-		if e := c.shared.Close(); err == nil {
+		if e := c.shared.store.Close(); err == nil {
 			err = e
 		}
 	}
@@ -186,13 +167,13 @@ func (c *Cache) Generations() *Generations { return c.memory.Generations() }
 
 // Trusted reports whether what is cached may be served at a moment: whether this gateway heard of the
 // writes of others less than a lease ago.
-func (c *Cache) Trusted(now time.Time) bool { return c.trust.holds(now) }
+func (c *Cache) Trusted(now time.Time) bool { return c.follower.trust.holds(now) }
 
 // Silent reports whether the database is as good as away: nothing was heard of it for a lease, neither the answer
 // to a poll nor that of a source.
 func (c *Cache) Silent() bool {
 	now := time.Now()
-	return !c.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
+	return !c.follower.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
 }
 
 // Peek answers an item's value from memory if it is there. It costs no allocation.
@@ -209,7 +190,7 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	if item.shadow() || !c.peek(&item, now, &r) {
 		return r, false, false
 	}
-	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) || c.soft.since(r.Loaded) {
+	if audit = c.auditEvery > 0 && rand.IntN(c.auditEvery) == 0; audit || r.refreshes(now) || c.follower.soft.since(r.Loaded) {
 		return Result{}, false, audit
 	}
 	if item.Meter != nil {
@@ -220,7 +201,7 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 
 // peek puts an item's value into r, which is empty, if memory has it.
 func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
-	if item.MaxAge <= 0 || !c.trust.holds(now) {
+	if item.MaxAge <= 0 || !c.follower.trust.holds(now) {
 		return false
 	}
 	e := c.memory.Peek(item.Key, now)

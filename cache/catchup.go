@@ -17,15 +17,20 @@ type catchUp struct {
 // acknowledged: as [Cache.Evict] does for a write whose caller knows it. It is for mutations of code that
 // says nothing of what it writes: the outbox tells. Without an outbox it does nothing.
 func (c *Cache) CatchUp(ctx context.Context) error {
-	if c.outbox == nil {
+	if c.follower.outbox == nil {
 		return nil
 	}
+	return c.follower.catchUp(ctx)
+}
+
+// catchUp has the outbox polled, and evicts from the shared tier what is not done.
+func (f *follower) catchUp(ctx context.Context) error {
 	ctx = context.WithoutCancel(Unwatched(ctx)) // the commit is not undone by a client that hangs up
-	ctx, cancel := context.WithTimeout(ctx, 2*c.lease)
+	ctx, cancel := context.WithTimeout(ctx, 2*f.lease)
 	defer cancel()
 	u := &catchUp{done: make(chan struct{})}
 	select {
-	case c.catchUps <- u:
+	case f.catchUps <- u:
 	case <-ctx.Done():
 		return fmt.Errorf("cache: poll the outbox: %w", ctx.Err())
 	}
@@ -34,18 +39,18 @@ func (c *Cache) CatchUp(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("cache: poll the outbox: %w", ctx.Err())
 	}
-	if u.err != nil || c.shared == nil {
+	if u.err != nil || f.shared == nil {
 		return u.err
 	}
 	for _, w := range u.writes {
 		began := time.Now()
-		if _, err := c.evictShared(ctx, w); err == nil {
+		if _, err := f.shared.evict(ctx, w); err == nil {
 			if w.Xid != 0 {
-				c.marks.add(w.Xid)
+				f.marks.add(w.Xid)
 			}
 		} else if w.Xid != 0 {
-			c.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
-			c.awaitRelay(ctx, w.Xid, began)
+			f.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
+			f.awaitRelay(ctx, w.Xid, began)
 		}
 	}
 	return nil

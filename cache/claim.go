@@ -22,16 +22,16 @@ const claimEvery = time.Minute
 
 // claim tells when the shared tier holds another database's entries. They are never served, since they are of another
 // epoch, but the gateways of both overwrite each other's.
-func (c *Cache) claim(ctx context.Context) {
-	store, ok := c.shared.(Claimer)
+func (f *follower) claim(ctx context.Context) {
+	store, ok := f.shared.store.(Claimer)
 	if !ok {
 		return
 	}
-	identified, ok := c.outbox.(Identified)
+	identified, ok := f.outbox.(Identified)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.lease)
+	ctx, cancel := context.WithTimeout(ctx, f.lease)
 	defer cancel()
 	database, err := identified.Database(ctx)
 	var before string
@@ -40,10 +40,10 @@ func (c *Cache) claim(ctx context.Context) {
 	}
 	switch {
 	case err != nil:
-		c.log.DebugContext(ctx, "the shared cache was not claimed for the database", "error", err)
-	case before != "" && before != database && before != c.rival:
-		c.rival = before
-		c.log.Warn("Redis holds entries of another database, which are not served; give each database its own REDIS_PREFIX",
+		f.log.DebugContext(ctx, "the shared cache was not claimed for the database", "error", err)
+	case before != "" && before != database && before != f.rival:
+		f.rival = before
+		f.log.Warn("Redis holds entries of another database, which are not served; give each database its own REDIS_PREFIX",
 			"database", database, "other", before)
 	}
 }

@@ -65,7 +65,7 @@ func localEntry(value any, loaded time.Time, maxAge time.Duration, early float64
 // inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a
 // lease.
 func (c *Cache) inMemory(e *Entry) *Entry {
-	if c.shared == nil || c.outbox != nil {
+	if c.shared == nil || c.follower.outbox != nil {
 		return e
 	}
 	end := time.Now().Add(c.lease)

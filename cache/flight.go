@@ -57,30 +57,37 @@ type group struct {
 	timer    *time.Timer // ends the wait for its departure; nil: it does not wait
 }
 
-// flights are the loads under way, at most one for each key that readers may join.
+// flights are the loads under way, at most one for each key that readers may join. It decides who joins whose load, and
+// when a group of loads departs; what a group does then is for carry. It is safe for concurrent use.
 type flights struct {
-	mu     sync.Mutex
+	generations *Generations
+	carry       func(*group) // lands the flights of a group; those that it leaves are landed with an error
+
+	mu     sync.Mutex // guards what follows, and the fields of flights and groups that say so
 	byKey  map[Key]*flight
 	groups map[*group]struct{} // those that have not ended
 	next   *group              // waits for its departure, and takes more readers; nil: there is none
 	last   *group              // the last that departed; nil: it has ended
 	lastAt time.Time
 	closed bool
-	ended  sync.Cond // by mu: a group has ended; made by New
+	ended  sync.Cond // by mu: a group has ended
+}
+
+func newFlights(g *Generations, carry func(*group)) *flights {
+	f := &flights{generations: g, carry: carry, byKey: map[Key]*flight{}, groups: map[*group]struct{}{}}
+	f.ended.L = &f.mu
+	return f
 }
 
 // board finds for each want the flight that answers it: one under way that may be joined, or a new one, which sets
 // out by itself. The new ones are the reader's party, nil if there are none.
-func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *loading) *party {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
-	if c.flights.byKey == nil {
-		c.flights.byKey = map[Key]*flight{}
-	}
+func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *loading) *party {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var own *party
 	for _, w := range wants {
-		if f := c.flights.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
-			protocol.MayJoin(trusted, c.Generations().Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
+		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
+			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // somebody loads it anew already
 			}
@@ -89,81 +96,83 @@ func (c *Cache) board(ctx context.Context, wants []*want, trusted bool, in *load
 			}
 			f.group.waiting++
 			w.flight, w.joined = f, true
-			c.waitFor(in, f)
+			s.waitFor(in, f)
 			continue
 		}
 		if own == nil {
-			own = &party{group: c.flights.gather(ctx, trusted), done: make(chan struct{})}
+			own = &party{group: s.gather(ctx, trusted), done: make(chan struct{})}
 			own.group.waiting++
 		}
-		f := &flight{Request: w.Request, group: own.group, party: own, stamp: c.Generations().Stamp(w.Item), newerThan: w.newerThan}
+		f := &flight{Request: w.Request, group: own.group, party: own, stamp: s.generations.Stamp(w.Item), newerThan: w.newerThan, would: w.would}
 		f.result.Err = errAbandoned
-		if w.shadow() && trusted {
-			f.would = c.memory.Peek(w.Key, time.Now())
-		}
 		if in != nil {
 			f.depth = in.depth + 1
 		}
 		w.flight = f
-		c.waitFor(in, f)
+		s.waitFor(in, f)
 		own.open++
 		own.group.flights = append(own.group.flights, f)
 		if w.MaxAge > 0 {
-			c.flights.byKey[w.Key] = f
+			s.byKey[w.Key] = f
 		}
 	}
 	if own != nil {
-		c.launch(own.group)
+		s.launch(own.group)
 	}
 	return own
 }
 
 // gather answers the group that new flights are to be carried in. The caller holds mu.
-func (f *flights) gather(ctx context.Context, trusted bool) *group {
-	if g := f.next; g != nil && trusted && g.ctx.Err() == nil {
+func (s *flights) gather(ctx context.Context, trusted bool) *group {
+	if g := s.next; g != nil && trusted && g.ctx.Err() == nil {
 		return g
 	}
-	g := f.begin(ctx)
+	g := s.begin(ctx)
 	g.trusted = trusted
 	return g
 }
 
 // begin makes a group. The caller holds mu.
-func (f *flights) begin(ctx context.Context) *group {
+func (s *flights) begin(ctx context.Context) *group {
 	g := &group{}
 	g.ctx, g.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if f.closed {
+	if s.closed {
 		g.cancel()
 	}
-	if f.groups == nil {
-		f.groups = map[*group]struct{}{}
-	}
-	f.groups[g] = struct{}{}
+	s.groups[g] = struct{}{}
 	return g
+}
+
+// beginAlone makes a group of no flights, which whoever asks for it ends: for work in the background that close ends and
+// waits for.
+func (s *flights) beginAlone(ctx context.Context) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begin(ctx)
 }
 
 // launch lets a group depart, or wait for others while the last one is under way and departed just now. Who may
 // not use what is cached waits for nobody: what holds the others up may be what ails it. The caller holds mu.
-func (c *Cache) launch(g *group) {
+func (s *flights) launch(g *group) {
 	if g.departed || g.timer != nil {
 		return
 	}
-	if g.trusted && c.flights.last != nil && c.flights.next == nil {
-		if wait := pace - time.Since(c.flights.lastAt); wait > 0 {
-			c.flights.next = g
+	if g.trusted && s.last != nil && s.next == nil {
+		if wait := pace - time.Since(s.lastAt); wait > 0 {
+			s.next = g
 			g.timer = time.AfterFunc(wait, func() {
-				c.flights.mu.Lock()
-				defer c.flights.mu.Unlock()
-				c.depart(g)
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.depart(g)
 			})
 			return
 		}
 	}
-	c.depart(g)
+	s.depart(g)
 }
 
 // depart has a group carried. The caller holds mu.
-func (c *Cache) depart(g *group) {
+func (s *flights) depart(g *group) {
 	if g.departed {
 		return
 	}
@@ -171,55 +180,55 @@ func (c *Cache) depart(g *group) {
 	if g.timer != nil {
 		g.timer.Stop()
 	}
-	if c.flights.next == g {
-		c.flights.next = nil
+	if s.next == g {
+		s.next = nil
 	}
 	if g.trusted {
-		c.flights.last, c.flights.lastAt = g, time.Now()
+		s.last, s.lastAt = g, time.Now()
 	}
-	go c.run(g)
+	go s.run(g)
 }
 
 // end is called when a group has nothing more to do.
-func (c *Cache) end(g *group) {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
-	delete(c.flights.groups, g)
+func (s *flights) end(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.groups, g)
 	g.cancel()
-	if c.flights.last == g {
-		c.flights.last = nil
-		if next := c.flights.next; next != nil {
-			c.depart(next)
+	if s.last == g {
+		s.last = nil
+		if next := s.next; next != nil {
+			s.depart(next)
 		}
 	}
-	c.flights.ended.Broadcast()
+	s.ended.Broadcast()
 }
 
 // run carries a group's flights to their landing, on a goroutine of its own.
-func (c *Cache) run(g *group) {
-	defer c.end(g)
+func (s *flights) run(g *group) {
+	defer s.end(g)
 	defer func() {
 		var err error = errAbandoned
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
 		for _, f := range g.flights { // those that have not landed
-			c.land(f, Result{Err: err})
+			s.land(f, Result{Err: err})
 		}
 	}()
-	c.carry(g)
+	s.carry(g)
 }
 
 // land gives a flight its result and lets those go on who joined it. Only the first landing counts.
-func (c *Cache) land(f *flight, r Result) {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
+func (s *flights) land(f *flight, r Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if f.landed {
 		return
 	}
 	f.result, f.landed = r, true
-	if c.flights.byKey[f.Key] == f {
-		delete(c.flights.byKey, f.Key)
+	if s.byKey[f.Key] == f {
+		delete(s.byKey, f.Key)
 	}
 	if f.done != nil {
 		close(f.done)
@@ -232,18 +241,18 @@ func (c *Cache) land(f *flight, r Result) {
 }
 
 // unboard keeps later readers from joining flights.
-func (c *Cache) unboard(fs []*flight) {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
+func (s *flights) unboard(fs []*flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range fs {
-		if c.flights.byKey[f.Key] == f {
-			delete(c.flights.byKey, f.Key)
+		if s.byKey[f.Key] == f {
+			delete(s.byKey, f.Key)
 		}
 	}
 }
 
 // await waits for the flights of wants and answers whether all have landed; otherwise ctx has ended.
-func (c *Cache) await(ctx context.Context, wants []*want, own *party) bool {
+func (s *flights) await(ctx context.Context, wants []*want, own *party) bool {
 	all := true
 	wait := func(done <-chan struct{}) {
 		select {
@@ -259,40 +268,39 @@ func (c *Cache) await(ctx context.Context, wants []*want, own *party) bool {
 	}
 	if own != nil {
 		wait(own.done)
-		c.leave(own.group)
+		s.leave(own.group)
 	}
 	for _, w := range wants {
 		if w.joined {
 			wait(w.flight.done)
-			c.leave(w.flight.group)
+			s.leave(w.flight.group)
 		}
 	}
 	return all
 }
 
 // leave is called by each who waited for a group or for a flight of it. The last one to leave ends it.
-func (c *Cache) leave(g *group) {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
+func (s *flights) leave(g *group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if g.waiting--; g.waiting == 0 {
 		g.cancel()
 	}
 }
 
-// closeFlights ends all loads and waits for them.
-func (c *Cache) closeFlights() {
-	f := &c.flights
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.closed = true
-	if f.next != nil {
-		c.depart(f.next)
+// close ends all loads and waits for them.
+func (s *flights) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.next != nil {
+		s.depart(s.next)
 	}
-	for g := range f.groups {
+	for g := range s.groups {
 		g.cancel()
 	}
-	for len(f.groups) > 0 {
-		f.ended.Wait()
+	for len(s.groups) > 0 {
+		s.ended.Wait()
 	}
 }
 

@@ -3,7 +3,14 @@ package cache
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // The rhythm of following an outbox.
@@ -20,35 +27,95 @@ const (
 	doubtPause = time.Second
 )
 
+// follower knows of which writes this gateway has heard, and so what of the caches may be served. It hears of them from
+// the mutations that run here, from the messages of other gateways, and by polling the outbox; it has memory forget what
+// they make untrue, and has the shared tier forget what nobody else has it forget. Without an outbox it hears of what is
+// told to it. It is safe for concurrent use.
+type follower struct {
+	outbox    Outbox      // nil: there is none
+	shared    *sharedTier // nil: there is none
+	memory    Memory
+	lease     time.Duration
+	reconnect func()
+	stats     *Stats
+	events    *events
+	log       *slog.Logger
+
+	trust    *trust // nil without an outbox
+	floors   *floors
+	learning sync.RWMutex // held to forget floors and known, and shared to add to both
+	known    known
+	soft     soft
+	marks    marks
+	undone   undone
+	doubts   *rate.Limiter // of connections to be made anew
+	rival    string        // the database whose entries were told of last; of the goroutine that claims
+	catchUps chan *catchUp
+	// numberless is how many evictions there were of which no snapshot tells.
+	numberless atomic.Uint64
+
+	done sync.WaitGroup // the goroutines that wait waits for
+}
+
+// newFollower returns a follower that hears of nothing yet: see start.
+func newFollower(o Options, shared *sharedTier, stats *Stats, events *events) *follower {
+	f := &follower{
+		outbox: o.Outbox, shared: shared, memory: o.Memory, lease: o.Lease, reconnect: o.Reconnect,
+		stats: stats, events: events, log: o.Log,
+		floors: newFloors(), doubts: rate.NewLimiter(rate.Every(doubtPause), 1),
+	}
+	if f.outbox != nil {
+		f.catchUps = make(chan *catchUp)
+		f.trust = newTrust(o.Lease)
+	}
+	return f
+}
+
+// start begins to follow, until ctx ends. Where there is an outbox it polls once, and waits for at most a lease until the
+// writes that are kept are known.
+func (f *follower) start(ctx context.Context) {
+	if f.outbox != nil {
+		f.follow(ctx)
+	}
+	if f.shared != nil {
+		if n, ok := f.shared.store.(Notifier); ok {
+			f.done.Go(func() { f.listen(ctx, n) })
+		}
+	}
+}
+
+// wait waits for what start began, once its context has ended.
+func (f *follower) wait() { f.done.Wait() }
+
 // follow polls the outbox once, and begins what keeps this gateway and the shared tier informed from then
 // on. It waits for at most a lease until the writes that are kept are known.
-func (c *Cache) follow(ctx context.Context) {
-	p := &poller{Cache: c, kept: make(chan struct{})}
+func (f *follower) follow(ctx context.Context) {
+	p := &poller{follower: f, retained: make(chan struct{})}
 	err := p.poll(ctx)
 	if err != nil {
-		c.log.Warn("the outbox does not respond; no cached values are served until it does", "error", err)
+		f.log.Warn("the outbox does not respond; no cached values are served until it does", "error", err)
 	}
-	kept := p.kept
-	c.done.Go(func() { p.loop(ctx, err == nil) })
-	c.done.Go(func() { c.every(ctx, pruneEvery, c.prune) })
-	if c.shared == nil {
+	retained := p.retained
+	f.done.Go(func() { p.loop(ctx, err == nil) })
+	f.done.Go(func() { f.every(ctx, pruneEvery, f.prune) })
+	if f.shared == nil {
 		return
 	}
-	c.marks.added = make(chan struct{}, 1)
-	c.done.Go(func() { c.markLoop(ctx) })
-	r := newRelayer(c)
-	c.done.Go(func() { c.every(ctx, relayAfter, r.run) })
-	c.done.Go(func() {
-		c.claim(ctx)
-		c.every(ctx, claimEvery, c.claim)
+	f.marks.added = make(chan struct{}, 1)
+	f.done.Go(func() { f.markLoop(ctx) })
+	r := newRelayer(f)
+	f.done.Go(func() { f.every(ctx, relayAfter, r.run) })
+	f.done.Go(func() {
+		f.claim(ctx)
+		f.every(ctx, claimEvery, f.claim)
 	})
 	if err == nil {
-		p.awaitRetained(ctx, kept)
+		p.awaitRetained(ctx, retained)
 	}
 }
 
 // every calls do at each interval until ctx ends.
-func (c *Cache) every(ctx context.Context, interval time.Duration, do func(context.Context)) {
+func (f *follower) every(ctx context.Context, interval time.Duration, do func(context.Context)) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -61,285 +128,112 @@ func (c *Cache) every(ctx context.Context, interval time.Duration, do func(conte
 	}
 }
 
-// poller is how far the outbox is polled. One goroutine uses it.
-type poller struct {
-	*Cache
-	since  Snapshot  // all writes that it saw are known, or older than this gateway
-	page   Page      // the next page of a poll under way; else the zero Page
-	began  time.Time // the poll
-	detail Detail    // of a poll's first page
-	kept   chan struct{}
-	// undoneNow collects the writes that are not done, while somebody catches up; else nil.
-	undoneNow []Write
-}
-
-// loop polls until ctx ends, and logs when the lease is lost and found.
-func (p *poller) loop(ctx context.Context, trusted bool) {
-	var cause error
-	note := func(err error) {
-		if err != nil && ctx.Err() == nil {
-			cause = err
-			p.stats.PollFaults.Add(1)
-			if errors.Is(err, ErrStandby) {
-				p.doubt()
-			}
-		}
-	}
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case u := <-p.catchUps:
-			note(p.serve(ctx, u))
-		case <-tick.C:
-			note(p.poll(ctx))
-		}
-		switch holds := p.trust.holds(time.Now()); {
-		case trusted && !holds:
-			p.stats.LeaseLosses.Add(1)
-			p.log.Warn("the outbox did not respond for a lease; no cached values are served until it does", "error", cause)
-			trusted = false
-		case !trusted && holds:
-			p.log.Info("the outbox responds again; serving cached values")
-			trusted = true
-		}
-	}
-}
-
-// poll learns what was committed since the last poll and renews the lease, which counts from before the first
-// question. Each page has a lease's time; after an error the next poll goes on with the page that failed.
-func (p *poller) poll(ctx context.Context) error {
-	if p.page.Until.IsZero() {
-		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
-	}
-	for {
-		news, err := p.ask(ctx, p.page)
-		if err != nil {
-			if p.page.Until.IsZero() { // if it was too much, it is not the next time
-				p.detail = ByName
-			}
-			return err
-		}
-		p.detail = ByTransaction
-		another := !p.since.IsZero() && news.Snapshot.Epoch != p.since.Epoch
-		if another {
-			p.log.Warn("the database failed over, or was restarted, restored or replaced; evicted the whole cache",
-				"epoch", news.Snapshot.Epoch, "before", p.since.Epoch)
-			p.forgetAll(news.Snapshot)
-			p.doubt()
-			p.since, p.kept = Snapshot{}, make(chan struct{})
-		}
-		if p.since.IsZero() {
-			p.start(ctx, news)
-			news.More = nil
-		} else {
-			p.apply(news)
-		}
-		if news.More == nil {
-			p.finish(news)
-			return nil
-		}
-		p.page = *news.More
-	}
-}
-
-// ask asks for one page.
-func (p *poller) ask(ctx context.Context, page Page) (News, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.lease)
-	defer cancel()
-	news, err := p.outbox.Poll(ctx, page)
-	if n := news.Unreadable; err == nil && n > 0 && p.stats.Unreadable.Add(uint64(n)) == uint64(n) {
-		p.log.WarnContext(ctx, "rows of the outbox cannot be decoded; evicted their tables, or the whole cache if they name no table. "+
-			"Further ones are counted, not logged", "rows", n)
-	}
-	return news, err
-}
-
-// start is the first poll. What was put into memory before may be older than what is no longer told; what this
-// gateway loads from now on saw everything that was written before. Of the shared tier nothing older is
-// served until the writes that are kept are known.
-func (p *poller) start(ctx context.Context, news News) {
-	horizon, kept := &news.Snapshot, p.kept
-	p.floors.polled.Store(&news.Snapshot)
-	p.floors.horizon.Store(horizon)
-	p.Generations().EvictAll()
-	if p.shared != nil && news.More != nil {
-		p.done.Go(func() { p.learnRetained(ctx, *news.More, horizon, kept) })
-	}
-}
-
-// finish ends a poll whose pages are all read.
-func (p *poller) finish(news News) {
-	switch {
-	case p.since.IsZero():
-	case !p.since.Covers(news.Horizon):
-		p.log.Warn("writes were pruned before this gateway read them; evicted the whole cache")
-		p.stats.Forgotten.Add(1)
-		p.forget(news.Horizon)
-	}
-	p.floors.polled.Store(&news.Snapshot)
-	p.known.polled(news.Snapshot)
-	p.since, p.page = news.Snapshot, Page{}
-	p.trust.renew(p.began)
-}
-
-// forget forgets everything that need not have seen all that a snapshot saw.
-func (p *poller) forget(seen Snapshot) {
-	horizon := seen
-	if before := p.floors.horizon.Load(); before != nil {
-		horizon = before.Union(seen)
-	}
-	p.floors.horizon.Store(&horizon)
-	p.Generations().EvictAll()
-	p.events.tell(ByLoss, Write{})
-}
-
-// apply takes note of what a page brought.
-func (p *poller) apply(news News) {
-	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
-		p.log.Error("the database went back to an earlier state; evicted the whole cache")
-		p.forgetAll(news.Snapshot)
-	}
-	for _, w := range news.Writes {
-		w.Epoch = news.Snapshot.Epoch
-		if !w.Done && p.shared != nil {
-			p.undone.add(w.Xid, time.Now().Add(-w.Age))
-			p.caught(w.Write)
-		}
-		if w.Everything {
-			p.forget(news.Snapshot)
-		}
-		if w.Eviction = p.known.news(w.Write); w.Empty() {
-			continue
-		}
-		p.evictPolled(w.Write, func() { p.floors.raise(w.Write) })
-	}
-	if news.Sum.Undone && p.shared != nil {
-		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
-		p.caught(Write{Eviction: news.Sum.Eviction})
-	}
-	if news.Sum.Everything {
-		p.forget(news.Snapshot)
-	}
-	if !news.Sum.Empty() {
-		p.evictPolled(Write{Eviction: news.Sum.Eviction}, func() { p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen) })
-	}
-}
-
-// forgetAll forgets everything, since the database is not what it was when it became known. Nothing in the shared
-// tier is served that does not cover the snapshot. The order counts: whoever takes a stamp that holds knows the
-// new epoch, and does not keep what an old connection still answers.
-func (p *poller) forgetAll(seen Snapshot) {
-	p.stats.Forgotten.Add(1)
-	p.learning.Lock()
-	defer p.learning.Unlock()
-	now := time.Now()
-	p.floors.changed.Store(&now)
-	p.floors.polled.Store(&seen)
-	p.floors.reset(seen)
-	p.known.forget()
-	p.marks.forget()
-	p.undone.before(time.Now())
-	p.Generations().EvictAll()
-	p.events.tell(ByLoss, Write{})
-}
-
 // doubt is called where a statement was answered by a database that is not to be trusted.
-func (c *Cache) doubt() {
-	if c.doubts.Allow() {
-		c.reconnect()
+func (f *follower) doubt() {
+	if f.doubts.Allow() {
+		f.reconnect()
 	}
-}
-
-// evictPolled evicts what a poll told: floors first, then memory.
-func (p *poller) evictPolled(w Write, raise func()) {
-	p.stats.EvictedByOutbox.Add(w.size())
-	if w.Soft {
-		p.soft.add(w.Eviction)
-	} else {
-		raise()
-		p.stats.Floors.Add(w.size())
-		_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
-	}
-	p.events.tell(ByOutbox, w)
-}
-
-// learnRetained reads the writes that were kept when this gateway began to poll, page by page, however many there
-// are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
-// of theirs. Where another horizon has taken its place, these writes do not matter any more.
-func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot, kept chan<- struct{}) {
-	defer close(kept)
-	var more Snapshot // what is not told
-	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
-		news, err := p.ask(ctx, page)
-		if err != nil {
-			p.log.DebugContext(ctx, "the writes that are kept could not be read", "error", err)
-			pause(ctx, pollEvery)
-			continue
-		}
-		if !p.learnSum(news.Sum, horizon.Epoch) {
-			return
-		}
-		if news.Sum.Everything {
-			more = news.Sum.Seen
-		}
-		if news.More == nil {
-			pruned := news.Horizon.Union(more)
-			p.floors.horizon.CompareAndSwap(horizon, &pruned)
-			break
-		}
-		page = *news.More
-	}
-}
-
-// learnSum raises the floors of writes that are kept, unless they are of another epoch than is polled now.
-func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
-	p.learning.RLock()
-	defer p.learning.RUnlock()
-	if p.floors.epoch() != epoch || !sum.Seen.IsZero() && sum.Seen.Epoch != epoch {
-		return false
-	}
-	if sum.Soft {
-		p.soft.add(sum.Eviction)
-		return true
-	}
-	p.floors.raiseTo(sum.Eviction, sum.Seen)
-	p.stats.Floors.Add(sum.size())
-	return true
-}
-
-// awaitRetained waits until the writes that are kept are known, for at most a lease.
-func (p *poller) awaitRetained(ctx context.Context, kept <-chan struct{}) {
-	t := time.NewTimer(p.lease)
-	defer t.Stop()
-	select {
-	case <-kept:
-		return
-	case <-ctx.Done():
-		return
-	case <-t.C:
-	}
-	p.log.Info("the outbox holds many writes; older entries of Redis are not served until they are read")
-	p.done.Go(func() {
-		if <-kept; ctx.Err() != nil {
-			return
-		}
-		p.log.InfoContext(ctx, "read all writes of the outbox; serving entries of Redis")
-	})
 }
 
 // prune forgets what every gateway has long heard of. Without a shared tier nobody notes that anything is
 // done.
-func (c *Cache) prune(ctx context.Context) {
+func (f *follower) prune(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		pctx, cancel := context.WithTimeout(ctx, pruneEvery/6)
 		var err error
-		more, err = c.outbox.Prune(pctx, keepWrites, c.shared != nil)
+		more, err = f.outbox.Prune(pctx, keepWrites, f.shared != nil)
 		cancel()
 		if err != nil && !errors.Is(err, context.Canceled) {
-			c.log.DebugContext(ctx, "the outbox was not pruned", "error", err)
+			f.log.DebugContext(ctx, "the outbox was not pruned", "error", err)
 		}
+	}
+}
+
+// learn takes note of a write: floors first, so that no value of the shared tier that is older passes, then
+// memory and the loads under way, whose stamps end. Only then is it known: a poll in between must not pass
+// over it.
+//
+// A write of another epoch than was polled last has a number that says nothing here. The next poll tells
+// whether the database is another one now; until then nothing cached is served.
+func (f *follower) learn(w Write) (dropped int) {
+	f.learning.RLock()
+	defer f.learning.RUnlock()
+	if w.Soft {
+		f.soft.add(w.Eviction)
+		f.known.add(w)
+		return 0
+	}
+	if w.Xid == 0 || f.outbox == nil {
+		f.numberless.Add(1)
+	}
+	ours := w.Xid == 0 || w.Epoch == f.floors.epoch()
+	if ours {
+		f.floors.raise(w)
+		f.stats.Floors.Add(w.size())
+	} else {
+		f.trust.lose()
+		f.doubt()
+	}
+	dropped, _ = f.memory.Evict(context.Background(), w) // memory does not fail
+	if ours {
+		f.known.add(w)
+	}
+	return dropped
+}
+
+// taken notes that the shared tier took a write's eviction. A number of another epoch is not that of the
+// record in the outbox.
+func (f *follower) taken(w Write) {
+	f.learning.RLock()
+	defer f.learning.RUnlock()
+	if w.Epoch == f.floors.epoch() {
+		f.marks.add(w.Xid)
+	}
+}
+
+// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends.
+func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
+	for {
+		taken, err := f.isDone(ctx, xid)
+		since := time.Since(committed)
+		if protocol.MayAcknowledge(err == nil && taken, since, f.lease) || ctx.Err() != nil {
+			return
+		}
+		pause(ctx, min(f.lease/10, f.lease+protocol.AckMargin-since))
+	}
+}
+
+func (f *follower) isDone(ctx context.Context, xid uint64) (bool, error) {
+	tctx, cancel := context.WithTimeout(ctx, f.lease/4)
+	defer cancel()
+	return f.outbox.IsDone(tctx, xid)
+}
+
+// listen drops from memory what other gateways evict. It makes their writes visible here sooner than a poll
+// does.
+func (f *follower) listen(ctx context.Context, n Notifier) {
+	for ctx.Err() == nil {
+		err := n.Subscribe(ctx, func(w Write) {
+			if w.Xid != 0 && w.Epoch != f.floors.epoch() {
+				return // of another database, or of one that is to be polled first
+			}
+			if polled := f.floors.polled.Load(); w.Xid != 0 && polled != nil && polled.Sees(w.Xid) {
+				return
+			}
+			if w.Eviction = f.known.news(w); !w.Empty() {
+				f.stats.EvictedByNotice.Add(w.size())
+				f.learn(w)
+				f.events.tell(ByNotice, w)
+			}
+		}, func(err error) {
+			if f.stats.UnreadableNotices.Add(1) == 1 {
+				f.log.WarnContext(ctx, "ignored an eviction message that cannot be decoded; the next poll reads its writes from the outbox. "+
+					"Further ones are counted, not logged", "error", err)
+			}
+		})
+		if err != nil {
+			f.log.DebugContext(ctx, "not listening for evictions", "error", err)
+		}
+		pause(ctx, time.Second)
 	}
 }

@@ -11,6 +11,7 @@ type want struct {
 	at int // its place in the results
 	// newerThan is set to refresh: what ends no later is of no use.
 	newerThan time.Time
+	would     *Entry  // of shadow mode: what memory holds
 	flight    *flight // what answers it
 	joined    bool    // whether somebody else began the flight
 }
@@ -24,33 +25,37 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 	return c.load(ctx, requests, false)
 }
 
-// load is Load; with fresh no value is answered that a cache holds.
-func (c *Cache) load(ctx context.Context, requests []Request, fresh bool) []Result {
-	results := c.answer(ctx, requests, fresh)
+// load is Load; with noCache no value is answered that a cache holds.
+func (c *Cache) load(ctx context.Context, requests []Request, noCache bool) []Result {
+	results := c.answer(ctx, requests, noCache)
 	if loadingOf(ctx) != nil {
 		CollectorOf(ctx).read(requests, results) // the source's
 	}
 	return results
 }
 
-func (c *Cache) answer(ctx context.Context, requests []Request, fresh bool) []Result {
+func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []Result {
 	results := make([]Result, len(requests))
 	now := time.Now()
-	trusted := c.trust.holds(now)
+	trusted := c.follower.trust.holds(now)
 	var wants []*want
 	for i, r := range requests {
-		if !fresh && !r.shadow() && c.peek(&r.Item, now, &results[i]) {
+		if !noCache && !r.shadow() && c.peek(&r.Item, now, &results[i]) {
 			if results[i].Revalidating {
 				c.refresh(ctx, &r, &results[i])
 			}
 			continue
 		}
-		wants = append(wants, &want{Request: r, at: i})
+		w := &want{Request: r, at: i}
+		if trusted && !noCache && r.shadow() {
+			w.would = c.memory.Peek(r.Key, now)
+		}
+		wants = append(wants, w)
 	}
 	if len(wants) == 0 {
 		return results
 	}
-	if err := c.loadWants(ctx, wants, trusted && !fresh); err != nil {
+	if err := c.loadWants(ctx, wants, trusted && !noCache); err != nil {
 		for _, w := range wants {
 			results[w.at].Err = err
 		}
@@ -78,9 +83,9 @@ func (c *Cache) loadWants(ctx context.Context, wants []*want, trusted bool) erro
 		in.pause()
 		defer in.resume(ctx)
 	}
-	own := c.board(ctx, wants, trusted, in)
-	defer c.waited(in, wants)
-	if !c.await(ctx, wants, own) {
+	own := c.flights.board(ctx, wants, trusted, in)
+	defer c.flights.waited(in, wants)
+	if !c.flights.await(ctx, wants, own) {
 		return ctx.Err()
 	}
 	return nil

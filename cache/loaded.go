@@ -83,16 +83,16 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 			tags = append(tags, f.Entry.Tags...)
 		}
 		var generations map[Tag]string
-		err := c.askShared(ctx, func(ctx context.Context) (err error) {
+		err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
 			generations, err = tagger.Generations(ctx, tags)
 			return err
 		})
-		if err != nil || !c.trust.awaitPoll(ctx, time.Now()) {
+		if err != nil || !c.follower.trust.awaitPoll(ctx, time.Now()) {
 			continue
 		}
 		left := fills[:0]
 		for _, f := range fills {
-			if c.floors.admit(f.Entry.Tags, f.Entry.Seen) {
+			if c.follower.floors.admit(f.Entry.Tags, f.Entry.Seen) {
 				f.Generations = generations
 				left = append(left, f)
 			} else {
@@ -108,5 +108,5 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 func (c *Cache) stampOf(tags []Tag, seen Snapshot) (*Stamp, bool) {
 	// First the stamp: a write that is learned of afterwards ends it.
 	stamp := c.Generations().StampTags(tags)
-	return stamp, c.outbox == nil || c.floors.admit(tags, seen)
+	return stamp, c.follower.outbox == nil || c.follower.floors.admit(tags, seen)
 }

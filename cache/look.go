@@ -25,11 +25,14 @@ func (c *Cache) Look(ctx context.Context, key Key) (held []Held, err error) {
 	if e := c.memory.Peek(key, time.Now()); e != nil {
 		held = append(held, Held{MemoryTier, e})
 	}
-	looker, ok := c.shared.(Looker)
+	if c.shared == nil {
+		return held, nil
+	}
+	looker, ok := c.shared.store.(Looker)
 	if !ok {
 		return held, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.shared.timeout)
 	defer cancel()
 	e, err := looker.Look(ctx, key)
 	if e != nil {

@@ -14,24 +14,24 @@ const (
 
 // markLoop notes in the outbox what the shared tier took, many at a time. What cannot be noted is relayed
 // once more, which costs a load and harms nothing.
-func (c *Cache) markLoop(ctx context.Context) {
+func (f *follower) markLoop(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-c.marks.added:
+		case <-f.marks.added:
 		}
 		pause(ctx, markAfter)
-		epoch := c.floors.epoch() // before: a number of a later epoch is relayed once more
-		xids := c.marks.take()
-		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.lease)
-		err := c.outbox.Done(mctx, epoch, xids)
+		epoch := f.floors.epoch() // before: a number of a later epoch is relayed once more
+		xids := f.marks.take()
+		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.lease)
+		err := f.outbox.Done(mctx, epoch, xids)
 		cancel()
 		if err != nil {
-			c.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
+			f.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
 			continue
 		}
-		c.undone.remove(xids)
+		f.undone.remove(xids)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // maxDepth bounds how deep sources load from one another through a cache. What is deeper is a cycle as a
@@ -15,9 +17,10 @@ const maxDepth = 16
 // the source loads through a cache meanwhile is known to be nested. A call that waits for a nested one gives its
 // turn to others, so that any number of them may be nested in one another.
 type loading struct {
-	cache *Cache
-	depth int             // in how many others it is nested
-	waits map[*flight]int // how many nested loads wait for what; guarded by flights.mu
+	flights *flights // those of the cache that the source is of
+	turns   *semaphore.Weighted
+	depth   int             // in how many others it is nested
+	waits   map[*flight]int // how many nested loads wait for what; guarded by flights.mu
 
 	mu     sync.Mutex
 	turn   bool // whether it holds one of the cache's turns
@@ -36,7 +39,7 @@ func loadingOf(ctx context.Context) *loading {
 // enter begins a call of a source. turn says that it holds one of the turns. What the source reads through a cache is
 // collected, and its statements are known.
 func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Collector) {
-	l := &loading{cache: c, depth: depth, turn: turn}
+	l := &loading{flights: c.flights, turns: c.loads, depth: depth, turn: turn}
 	ctx, collector := collect(ctx, &Collector{known: true})
 	return context.WithValue(ctx, loadingKey{}, l), l, collector
 }
@@ -48,7 +51,7 @@ func (l *loading) end() {
 	l.ended = true
 	if l.turn {
 		l.turn = false
-		l.cache.loads.Release(1)
+		l.turns.Release(1)
 	}
 }
 
@@ -59,7 +62,7 @@ func (l *loading) pause() {
 	l.nested++
 	if l.turn {
 		l.turn = false
-		l.cache.loads.Release(1)
+		l.turns.Release(1)
 	}
 }
 
@@ -70,13 +73,13 @@ func (l *loading) resume(ctx context.Context) {
 	l.nested--
 	waits := l.nested > 0 || l.ended
 	l.mu.Unlock()
-	if waits || l.cache.loads.Acquire(ctx, 1) != nil {
+	if waits || l.turns.Acquire(ctx, 1) != nil {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.turn || l.ended || l.nested > 0 { // it has one, or needs none
-		l.cache.loads.Release(1)
+		l.turns.Release(1)
 		return
 	}
 	l.turn = true
@@ -91,7 +94,7 @@ func (l *loading) tooDeep(wants []*want) error {
 }
 
 // waitsFor reports whether a flight waits for l, by way of any number of nested loads. Who is nested in l must not
-// join it. The caller holds flights.mu of l's cache.
+// join it. The caller holds l.flights.mu.
 func (f *flight) waitsFor(l *loading) bool {
 	if f.loading == nil || l == nil {
 		return false
@@ -108,8 +111,8 @@ func (f *flight) waitsFor(l *loading) bool {
 }
 
 // waitFor notes what l waits for. The caller holds flights.mu; l may be nil, or another cache's.
-func (c *Cache) waitFor(l *loading, f *flight) {
-	if l == nil || l.cache != c {
+func (s *flights) waitFor(l *loading, f *flight) {
+	if l == nil || l.flights != s {
 		return
 	}
 	if l.waits == nil {
@@ -119,12 +122,12 @@ func (c *Cache) waitFor(l *loading, f *flight) {
 }
 
 // waited undoes waitFor for all wants.
-func (c *Cache) waited(l *loading, wants []*want) {
-	if l == nil || l.cache != c {
+func (s *flights) waited(l *loading, wants []*want) {
+	if l == nil || l.flights != s {
 		return
 	}
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, w := range wants {
 		if l.waits[w.flight]--; l.waits[w.flight] <= 0 {
 			delete(l.waits, w.flight)
@@ -133,9 +136,9 @@ func (c *Cache) waited(l *loading, wants []*want) {
 }
 
 // fly notes which call loads the flights.
-func (c *Cache) fly(l *loading, fs []*flight) {
-	c.flights.mu.Lock()
-	defer c.flights.mu.Unlock()
+func (s *flights) fly(l *loading, fs []*flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range fs {
 		f.loading = l
 	}

@@ -34,7 +34,7 @@ func (r *Result) refreshes(now time.Time) bool {
 // refresh loads an item anew unless somebody does already.
 func (c *Cache) refresh(ctx context.Context, r *Request, found *Result) {
 	// Nobody waits, and so nobody leaves: its group is carried to its end.
-	if c.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true, nil) != nil {
+	if c.flights.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true, nil) != nil {
 		c.stats.Refreshes.Add(1)
 	}
 }

@@ -38,7 +38,7 @@ const harmless Key = "probe"
 // shared tier takes another eviction, the row is set aside for a while, so that it does not hold up the others. One
 // goroutine uses it.
 type relayer struct {
-	*Cache
+	*follower
 	rows    int
 	aside   map[int64]*aside
 	taken   Eviction // a name that the shared tier took
@@ -57,8 +57,8 @@ type aside struct {
 	until    time.Time
 }
 
-func newRelayer(c *Cache) *relayer {
-	return &relayer{Cache: c, rows: relayRows, aside: map[int64]*aside{}, taken: Eviction{Keys: []Key{harmless}}}
+func newRelayer(f *follower) *relayer {
+	return &relayer{follower: f, rows: relayRows, aside: map[int64]*aside{}, taken: Eviction{Keys: []Key{harmless}}}
 }
 
 // run relays what is due.
@@ -119,11 +119,11 @@ func (r *relayer) countNow(ctx context.Context) {
 
 // relay relays a piece; failed reports whether it was the eviction that failed.
 func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, failed bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, r.lease+2*r.timeout)
+	ctx, cancel := context.WithTimeout(ctx, r.lease+2*r.shared.timeout)
 	defer cancel()
 	relayed, err = r.outbox.Relay(ctx, piece, func(ctx context.Context, ev Eviction) error {
 		// Who polls hears of it anyway.
-		_, err := r.evictShared(ctx, Write{Eviction: ev, Quiet: true})
+		_, err := r.shared.evict(ctx, Write{Eviction: ev, Quiet: true})
 		if failed = err != nil; !failed {
 			r.taken = ev.one()
 		}
@@ -165,7 +165,7 @@ func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err
 
 // tierIsWell reports whether the shared tier takes what it took before.
 func (r *relayer) tierIsWell(ctx context.Context) bool {
-	_, err := r.evictShared(ctx, Write{Eviction: r.taken, Quiet: true})
+	_, err := r.shared.evict(ctx, Write{Eviction: r.taken, Quiet: true})
 	return err == nil
 }
 

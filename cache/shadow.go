@@ -32,13 +32,11 @@ func (c *Cache) compare(ctx context.Context, f *flight, value any) {
 	default:
 		return
 	}
-	c.flights.mu.Lock()
-	g := c.flights.begin(ctx)
-	c.flights.mu.Unlock()
+	g := c.flights.beginAlone(ctx)
 	age := time.Since(f.would.Loaded)
 	go func() {
 		defer func() { <-c.judges }()
-		defer c.end(g)
+		defer c.flights.end(g)
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
 		pause(ctx, 2*c.lease)

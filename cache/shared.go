@@ -31,7 +31,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	}
 	now := time.Now()
 	// Looked at again: the answer may have been long on its way.
-	trusted := c.trust.holds(time.Now())
+	trusted := c.follower.trust.holds(time.Now())
 	fills := make([]Fill, 0, len(ask))
 	landed := make([]Result, 0, len(ask))
 	hit := ask[:0]
@@ -65,7 +65,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	c.stats.SharedHits.Add(uint64(len(hit)))
 	c.fillMemory(g.ctx, fills)
 	for i, f := range hit {
-		c.land(f, landed[i])
+		c.flights.land(f, landed[i])
 		if landed[i].Revalidating {
 			c.stats.Revalidating.Add(1)
 			c.refresh(g.ctx, &f.Request, &landed[i])
@@ -75,8 +75,8 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 }
 
 func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
-	err = c.askShared(ctx, func(ctx context.Context) (err error) {
-		entries, err = c.shared.Get(ctx, items(fs))
+	err = c.shared.ask(ctx, func(ctx context.Context) (err error) {
+		entries, err = c.shared.store.Get(ctx, items(fs))
 		return err
 	})
 	return entries, err
@@ -95,12 +95,12 @@ func found(entries []*Entry) (n int) {
 // getOrBegin asks the shared tier for what flights are about, and for tickets at once where most of it is likely
 // not there.
 func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
-	announcer, ok := c.shared.(Announcer)
+	announcer, ok := c.shared.store.(Announcer)
 	if !ok || !c.likelyMissing(fs) {
 		return c.getShared(ctx, fs)
 	}
 	var tickets []Ticket
-	err = c.askShared(ctx, func(ctx context.Context) (err error) {
+	err = c.shared.ask(ctx, func(ctx context.Context) (err error) {
 		entries, tickets, err = announcer.GetOrBegin(ctx, items(fs))
 		return err
 	})
@@ -125,7 +125,7 @@ func (c *Cache) likelyMissing(fs []*flight) bool {
 	asked, missing := 0, 0
 	for i := 0; i < len(fs); i += step {
 		asked++
-		if f := fs[i]; c.floors.has(f.Key) || c.memory.Ended(f.Key) != nil {
+		if f := fs[i]; c.follower.floors.has(f.Key) || c.memory.Ended(f.Key) != nil {
 			missing++
 		}
 	}
@@ -156,8 +156,8 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 		}
 		e.Stamp = Join(f.stamp, own)
 	}
-	if c.outbox != nil {
-		switch c.floors.judge(f.Item, e.Seen, trusted) {
+	if c.follower.outbox != nil {
+		switch c.follower.floors.judge(f.Item, e.Seen, trusted) {
 		case protocol.Serve:
 		case protocol.BelowFloor, protocol.PastHorizon:
 			c.stats.BelowFloor.Add(1)
@@ -191,8 +191,8 @@ func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
 		return
 	}
 	var tickets []Ticket
-	err := c.askShared(ctx, func(ctx context.Context) (err error) {
-		tickets, err = c.shared.Begin(ctx, items(ask))
+	err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
+		tickets, err = c.shared.store.Begin(ctx, items(ask))
 		return err
 	})
 	if err != nil {
@@ -210,8 +210,8 @@ func (c *Cache) fillShared(ctx context.Context, fills []Fill) {
 		return
 	}
 	stored := 0
-	err := c.askShared(ctx, func(ctx context.Context) (err error) {
-		stored, err = c.shared.Fill(ctx, fills)
+	err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.shared.store.Fill(ctx, fills)
 		return err
 	})
 	if err == nil {

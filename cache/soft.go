@@ -66,17 +66,17 @@ func (s *soft) named(name string, loaded time.Time) bool {
 
 // softened reports whether an entry of the item was evicted softly.
 func (c *Cache) softened(item *Item, e *Entry) bool {
-	if !c.soft.since(e.Loaded) {
+	if !c.follower.soft.since(e.Loaded) {
 		return false
 	}
-	c.soft.mu.RLock()
-	defer c.soft.mu.RUnlock()
-	if c.soft.named(string(item.Key), e.Loaded) {
+	c.follower.soft.mu.RLock()
+	defer c.follower.soft.mu.RUnlock()
+	if c.follower.soft.named(string(item.Key), e.Loaded) {
 		return true
 	}
 	for _, tags := range [][]Tag{item.Tags, e.Tags} {
 		for _, t := range tags {
-			if c.soft.named(string(t), e.Loaded) {
+			if c.follower.soft.named(string(t), e.Loaded) {
 				return true
 			}
 		}
@@ -87,13 +87,13 @@ func (c *Cache) softened(item *Item, e *Entry) bool {
 // Softened reports whether one of the names, which are keys and tags, was evicted softly after a moment: then what
 // was made of them before is to be made anew.
 func (c *Cache) Softened(names []string, made time.Time) bool {
-	if !c.soft.since(made) {
+	if !c.follower.soft.since(made) {
 		return false
 	}
-	c.soft.mu.RLock()
-	defer c.soft.mu.RUnlock()
+	c.follower.soft.mu.RLock()
+	defer c.follower.soft.mu.RUnlock()
 	for _, name := range names {
-		if c.soft.named(name, made) {
+		if c.follower.soft.named(name, made) {
 			return true
 		}
 	}
@@ -118,8 +118,8 @@ func (c *Cache) held(ctx context.Context, keys []Key) (n int) {
 	if len(ask) == 0 {
 		return n
 	}
-	_ = c.askShared(ctx, func(ctx context.Context) error {
-		entries, err := c.shared.Get(ctx, ask)
+	_ = c.shared.ask(ctx, func(ctx context.Context) error {
+		entries, err := c.shared.store.Get(ctx, ask)
 		for _, e := range entries {
 			if e != nil {
 				n++

@@ -61,7 +61,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	defer func() {
 		if p := recover(); p != nil { // this may be a goroutine on which nobody else would
 			for _, f := range fs {
-				c.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
+				c.flights.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
 			}
 		}
 	}()
@@ -107,7 +107,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	c.fillMemory(g.ctx, memory)
 	c.fillShared(g.ctx, shared)
 	for i, f := range fs {
-		c.land(f, results[i])
+		c.flights.land(f, results[i])
 		if f.would != nil {
 			c.compare(g.ctx, f, results[i].Value)
 		}
@@ -142,7 +142,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	}
 	if len(own.Tags) > 0 {
 		tags, ok := c.stampOf(own.Tags, l.seen)
-		if !ok || l.numberless != c.numberless.Load() {
+		if !ok || l.numberless != c.follower.numberless.Load() {
 			r.Unstored = "a write came in between"
 			return nil
 		}
@@ -188,11 +188,11 @@ func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 
 // keeps reports whether what a load read may be kept.
 func (c *Cache) keeps(seen Snapshot) bool {
-	if c.outbox == nil || protocol.MayKeep(seen, c.floors.epoch()) {
+	if c.follower.outbox == nil || protocol.MayKeep(seen, c.follower.floors.epoch()) {
 		return true
 	}
-	if c.floors.polled.Load() != nil {
-		c.doubt()
+	if c.follower.floors.polled.Load() != nil {
+		c.follower.doubt()
 	}
 	return false
 }
@@ -280,7 +280,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	}
 	ctx, l, collector := c.enter(ctx, deepest(fs), true)
 	defer l.end()
-	c.fly(l, fs)
+	c.flights.fly(l, fs)
 	g.asked.Store(true)
 	c.stats.Loads.Add(1)
 	c.stats.Misses.Add(uint64(len(fs)))
@@ -288,8 +288,8 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	for i, f := range fs {
 		requests[i] = f.Request
 	}
-	polled := c.floors.polled.Load()
-	a := loaded{started: time.Now(), numberless: c.numberless.Load()}
+	polled := c.follower.floors.polled.Load()
+	a := loaded{started: time.Now(), numberless: c.follower.numberless.Load()}
 	var err error
 	traced, end := c.begin(ctx, loadSpan, fs)
 	a.values, a.seen, err = askSource(traced, source, requests)
@@ -310,7 +310,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 // unsaid is the snapshot of a load whose source does not say it: the one polled before the load began. If a poll brought
 // another epoch not a lease ago, connections to the old database may still be open, and it is none that is polled.
 func (c *Cache) unsaid(polled Snapshot) Snapshot {
-	if at := c.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
+	if at := c.follower.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
 		polled.Epoch = protocol.MixedEpoch
 	}
 	return polled

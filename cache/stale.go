@@ -15,7 +15,7 @@ var ErrSlowSource = errors.New("cache: the source did not answer within the leas
 // landFailed lands flights whose source failed: with what the tiers had last, if that is allowed, or with
 // the error.
 func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
-	c.unboard(fs) // who comes now may have more luck
+	c.flights.unboard(fs) // who comes now may have more luck
 	stale := make([]*Entry, len(fs))
 	if ctx.Err() == nil {
 		c.findStale(ctx, fs, stale)
@@ -24,7 +24,7 @@ func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
 		if e := stale[i]; e != nil {
 			c.landStale(f, e)
 		} else {
-			c.land(f, Result{Err: err})
+			c.flights.land(f, Result{Err: err})
 		}
 	}
 }
@@ -38,7 +38,7 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 	r := entryResult(e, tier)
 	r.Stale, r.Stamp = true, nil // nothing may be made of it
 	c.stats.Stale.Add(1)
-	c.land(f, r)
+	c.flights.land(f, r)
 }
 
 // landSlow lands flights while their source is being asked, with what the tiers had last, once the database has been
@@ -46,12 +46,12 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 // a poll is enough, so that a query of many levels does not wait a lease for each of them. The source goes on for
 // readers for whom there is nothing at all. The function that landSlow returns ends it.
 func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
-	if c.trust == nil || !slices.ContainsFunc(fs, func(f *flight) bool { return c.staleFor(&f.Item) > 0 }) {
+	if c.follower.trust == nil || !slices.ContainsFunc(fs, func(f *flight) bool { return c.staleFor(&f.Item) > 0 }) {
 		return func() {}
 	}
 	now := time.Now()
 	s := silence{lease: c.lease, patience: c.lease, since: now, looked: now}
-	if c.trust.holds(now) {
+	if c.follower.trust.holds(now) {
 		c.hangs.Store(false)
 	} else if c.hangs.Load() {
 		s.patience = min(c.lease, pollEvery+c.lease/10)
@@ -62,7 +62,7 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	var timer *time.Timer
 	ended := false
 	look := func() {
-		if s.lasts(time.Now()) && !c.trust.holds(time.Now()) && g.ctx.Err() == nil {
+		if s.lasts(time.Now()) && !c.follower.trust.holds(time.Now()) && g.ctx.Err() == nil {
 			left = c.landWhatIsStale(g.ctx, &s, left)
 		}
 		mu.Lock()
@@ -117,10 +117,14 @@ func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (
 	began := time.Now()
 	c.findStale(ctx, fs, found)
 	// Looked at again: the shared tier, or a process that does not run, may have taken long.
-	if now := time.Now(); now.Sub(began) <= c.timeout+c.lease/4 {
+	quick := c.lease / 4
+	if c.shared != nil {
+		quick += c.shared.timeout
+	}
+	if now := time.Now(); now.Sub(began) <= quick {
 		s.looked = now
 	}
-	if !s.lasts(time.Now()) || c.trust.holds(time.Now()) {
+	if !s.lasts(time.Now()) || c.follower.trust.holds(time.Now()) {
 		return fs
 	}
 	answered := map[*party]bool{}
@@ -135,7 +139,7 @@ func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (
 		case e != nil:
 			c.landStale(f, e)
 		case answered[f.party]:
-			c.land(f, Result{Err: ErrSlowSource})
+			c.flights.land(f, Result{Err: ErrSlowSource})
 		default:
 			left = append(left, f)
 		}
@@ -155,7 +159,7 @@ func (c *Cache) staleFor(item *Item) time.Duration {
 // answered in the place of an error.
 func (c *Cache) staleAllowed(item *Item) bool {
 	window := c.staleFor(item)
-	return window > 0 && c.trust != nil && c.trust.age(time.Now()) <= window
+	return window > 0 && c.follower.trust != nil && c.follower.trust.age(time.Now()) <= window
 }
 
 // findStale looks for what the tiers had last, of those for whom there was nothing yet.

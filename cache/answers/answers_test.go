@@ -237,7 +237,11 @@ func TestNotModified(t *testing.T) {
 	t.Parallel()
 	f, h := open(t), answers.NewHeader()
 	m := f.deps(t, time.Minute, "user:1")
-	a := answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m).In(answers.Gzip, answers.NewCompressor())
+	compressor, err := answers.NewCompressor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m).In(answers.Gzip, compressor)
 	other := answer("another body", time.Minute, cache.Public, m)
 	tag := func(a *answers.Answer, e answers.Encoding) string {
 		w := httptest.NewRecorder()

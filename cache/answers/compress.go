@@ -2,6 +2,7 @@ package answers
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"sync"
 
@@ -29,18 +30,17 @@ type writer interface {
 	Reset(io.Writer)
 }
 
-// NewCompressor makes a compressor.
-func NewCompressor() *Compressor {
-	// Without a writer there is nothing that could fail at, nor a goroutine.
+// NewCompressor returns a Compressor. It starts no goroutine.
+func NewCompressor() (*Compressor, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault))
 	if err != nil {
-		panic(err)
+		return nil, fmt.Errorf("answers: zstd: %w", err)
 	}
 	return &Compressor{
 		zstd:   z,
 		gzip:   sync.Pool{New: func() any { return gzip.NewWriter(nil) }},
 		brotli: sync.Pool{New: func() any { return brotli.NewWriterLevel(nil, brotliLevel) }},
-	}
+	}, nil
 }
 
 // Compress returns the bytes in an encoding, or as they are, in which case it says Identity, if they are too

@@ -49,7 +49,10 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			compressor := NewCompressor()
+			compressor, err := NewCompressor()
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, e := range c.encodings { // what it keeps for the next answer is no part of this one
 				compressor.Compress(make([]byte, c.body+compressible), e)
 			}

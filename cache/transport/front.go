@@ -63,8 +63,12 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 		options.Log = slog.Default()
 	}
 	options.Computed = func(http.Header) bool { return false }
+	compressor, err := answers.NewCompressor()
+	if err != nil {
+		return nil, err
+	}
 	return &Front{next: next, o: o, stored: &Handler{
-		o: options, compressor: answers.NewCompressor(), header: answers.NewHeader(),
+		o: options, compressor: compressor, header: answers.NewHeader(),
 		identity: identity, varyOwn: strings.Join(identity, ", "),
 	}}, nil
 }

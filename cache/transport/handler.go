@@ -137,6 +137,10 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: options of a handler: %w", err)
 	}
+	compressor, err := answers.NewCompressor()
+	if err != nil {
+		return nil, err
+	}
 	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = 1 << 20
 	}
@@ -173,7 +177,7 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 		exec:       exec, o: o,
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents, registered),
 		parsed:     parsed,
-		compressor: answers.NewCompressor(),
+		compressor: compressor,
 		header:     answers.NewHeader(),
 		identity:   identity,
 		cookies:    slices.Contains(identity, "Cookie"),

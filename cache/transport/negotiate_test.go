@@ -145,7 +145,10 @@ func expand(t testing.TB, encoding, sent string) string {
 
 func TestCompress(t *testing.T) {
 	t.Parallel()
-	c := answers.NewCompressor()
+	c, err := answers.NewCompressor()
+	if err != nil {
+		t.Fatal(err)
+	}
 	compressible := bytes.Repeat([]byte("abcd"), 1000)
 	noise := make([]byte, 4000) // as good as random
 	for i, x := 0, uint32(1); i < len(noise); i++ {
@@ -172,7 +175,10 @@ func TestCompress(t *testing.T) {
 }
 
 func BenchmarkCompress(b *testing.B) {
-	c := answers.NewCompressor()
+	c, err := answers.NewCompressor()
+	if err != nil {
+		b.Fatal(err)
+	}
 	var text bytes.Buffer
 	for i := range 200 {
 		fmt.Fprintf(&text, `{"id":"%d","name":"Product %d","price":{"amount":"%d.99","currency":"EUR"}},`, i, i*7919, i*31%97)

@@ -106,7 +106,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "pruned writes are not missed",
-		file: "cache/follow.go", old: "case !p.since.Covers(news.Horizon):", new: "case false:",
+		file: "cache/poll.go", old: "case !p.since.Covers(news.Horizon):", new: "case false:",
 		pkg: engine, red: []string{"TestWritesArePrunedBeforeAGatewayHeard"},
 	},
 	{
@@ -126,7 +126,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "the lease counts from the end of a poll",
-		file: "cache/follow.go", old: "p.trust.renew(p.began)", new: "p.trust.renew(time.Now())",
+		file: "cache/poll.go", old: "p.trust.renew(p.began)", new: "p.trust.renew(time.Now())",
 		pkg: engine, red: []string{"TestTheLeaseCountsFromThePollsBeginning"},
 	},
 	{
@@ -136,7 +136,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an answer of the shared tier that was long on its way is trusted",
-		file: "cache/shared.go", old: "	trusted := c.trust.holds(time.Now())\n	fills :=", new: "	trusted := true\n	fills :=",
+		file: "cache/shared.go", old: "	trusted := c.follower.trust.holds(time.Now())\n	fills :=", new: "	trusted := true\n	fills :=",
 		pkg: engine, red: []string{"TestAnAnswerThatWasLongOnItsWay"},
 	},
 	{
@@ -146,28 +146,28 @@ var mutants = []mutant{
 	},
 	{
 		name: "one message tells all of a transaction",
-		file: "cache/evict.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	news := Eviction{Soft: w.Soft}\n",
+		file: "cache/known.go", old: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	news := Eviction{Soft: w.Soft}\n",
 		new: "	if len(names) == 0 {\n		return w.Eviction\n	}\n	news := Eviction{Soft: w.Soft}\n	if w.Xid != 0 {\n		return news\n	}\n",
 		pkg: engine, red: []string{"TestOnlyWhatIsKnownOfATransactionIsNoNews"},
 	},
 	{
 		name: "nobody relays",
-		file: "cache/follow.go", old: "	c.done.Go(func() { c.every(ctx, relayAfter, r.run) })\n", new: "	_ = r\n",
+		file: "cache/follow.go", old: "	f.done.Go(func() { f.every(ctx, relayAfter, r.run) })\n", new: "	_ = r\n",
 		pkg: engine, red: []string{"TestADeadGatewaysEvictionIsRelayed", "TestSimulation"}, args: soon,
 	},
 	{
 		name: "memory is kept at the first poll",
-		file: "cache/follow.go", old: "	p.floors.horizon.Store(horizon)\n	p.Generations().EvictAll()\n", new: "	p.floors.horizon.Store(horizon)\n",
+		file: "cache/poll.go", old: "	p.floors.horizon.Store(horizon)\n	p.memory.Generations().EvictAll()\n", new: "	p.floors.horizon.Store(horizon)\n",
 		pkg: engine, red: []string{"TestTheFirstPollComesLate"},
 	},
 	{
 		name: "the shared tier is used before the kept writes are known",
-		file: "cache/follow.go", old: "	horizon, kept := &news.Snapshot, p.kept\n", new: "	horizon, kept := &Snapshot{Epoch: news.Snapshot.Epoch}, p.kept\n",
+		file: "cache/poll.go", old: "	horizon, retained := &news.Snapshot, p.retained\n", new: "	horizon, retained := &Snapshot{Epoch: news.Snapshot.Epoch}, p.retained\n",
 		pkg: engine, red: []string{"TestFault28AGatewayStarts"},
 	},
 	{
 		name: "a poll counts before all its pages are read",
-		file: "cache/follow.go", old: "		if news.More == nil {\n			p.finish(news)\n", new: "		if true {\n			p.finish(news)\n",
+		file: "cache/poll.go", old: "		if news.More == nil {\n			p.finish(news)\n", new: "		if true {\n			p.finish(news)\n",
 		pkg: engine, red: []string{"TestSimulation", "TestFault10AManyRowTransaction"}, args: soon,
 	},
 	{

@@ -1,0 +1,269 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// poller is how far the outbox is polled. One goroutine uses it.
+type poller struct {
+	*follower
+	since    Snapshot  // all writes that it saw are known, or older than this gateway
+	page     Page      // the next page of a poll under way; else the zero Page
+	began    time.Time // the poll
+	detail   Detail    // of a poll's first page
+	retained chan struct{}
+	// undoneNow collects the writes that are not done, while somebody catches up; else nil.
+	undoneNow []Write
+}
+
+// loop polls until ctx ends, and logs when the lease is lost and found.
+func (p *poller) loop(ctx context.Context, trusted bool) {
+	var cause error
+	note := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			cause = err
+			p.stats.PollFaults.Add(1)
+			if errors.Is(err, ErrStandby) {
+				p.doubt()
+			}
+		}
+	}
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case u := <-p.catchUps:
+			note(p.serve(ctx, u))
+		case <-tick.C:
+			note(p.poll(ctx))
+		}
+		switch holds := p.trust.holds(time.Now()); {
+		case trusted && !holds:
+			p.stats.LeaseLosses.Add(1)
+			p.log.Warn("the outbox did not respond for a lease; no cached values are served until it does", "error", cause)
+			trusted = false
+		case !trusted && holds:
+			p.log.Info("the outbox responds again; serving cached values")
+			trusted = true
+		}
+	}
+}
+
+// poll learns what was committed since the last poll and renews the lease, which counts from before the first
+// question. Each page has a lease's time; after an error the next poll goes on with the page that failed.
+func (p *poller) poll(ctx context.Context) error {
+	if p.page.Until.IsZero() {
+		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
+	}
+	for {
+		news, err := p.ask(ctx, p.page)
+		if err != nil {
+			if p.page.Until.IsZero() { // if it was too much, it is not the next time
+				p.detail = ByName
+			}
+			return err
+		}
+		p.detail = ByTransaction
+		another := !p.since.IsZero() && news.Snapshot.Epoch != p.since.Epoch
+		if another {
+			p.log.Warn("the database failed over, or was restarted, restored or replaced; evicted the whole cache",
+				"epoch", news.Snapshot.Epoch, "before", p.since.Epoch)
+			p.forgetAll(news.Snapshot)
+			p.doubt()
+			p.since, p.retained = Snapshot{}, make(chan struct{})
+		}
+		if p.since.IsZero() {
+			p.start(ctx, news)
+			news.More = nil
+		} else {
+			p.apply(news)
+		}
+		if news.More == nil {
+			p.finish(news)
+			return nil
+		}
+		p.page = *news.More
+	}
+}
+
+// ask asks for one page.
+func (p *poller) ask(ctx context.Context, page Page) (News, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.lease)
+	defer cancel()
+	news, err := p.outbox.Poll(ctx, page)
+	if n := news.Unreadable; err == nil && n > 0 && p.stats.Unreadable.Add(uint64(n)) == uint64(n) {
+		p.log.WarnContext(ctx, "rows of the outbox cannot be decoded; evicted their tables, or the whole cache if they name no table. "+
+			"Further ones are counted, not logged", "rows", n)
+	}
+	return news, err
+}
+
+// start is the first poll. What was put into memory before may be older than what is no longer told; what this
+// gateway loads from now on saw everything that was written before. Of the shared tier nothing older is
+// served until the writes that are kept are known.
+func (p *poller) start(ctx context.Context, news News) {
+	horizon, retained := &news.Snapshot, p.retained
+	p.floors.polled.Store(&news.Snapshot)
+	p.floors.horizon.Store(horizon)
+	p.memory.Generations().EvictAll()
+	if p.shared != nil && news.More != nil {
+		p.done.Go(func() { p.learnRetained(ctx, *news.More, horizon, retained) })
+	}
+}
+
+// finish ends a poll whose pages are all read.
+func (p *poller) finish(news News) {
+	switch {
+	case p.since.IsZero():
+	case !p.since.Covers(news.Horizon):
+		p.log.Warn("writes were pruned before this gateway read them; evicted the whole cache")
+		p.stats.Forgotten.Add(1)
+		p.forget(news.Horizon)
+	}
+	p.floors.polled.Store(&news.Snapshot)
+	p.known.polled(news.Snapshot)
+	p.since, p.page = news.Snapshot, Page{}
+	p.trust.renew(p.began)
+}
+
+// forget forgets everything that need not have seen all that a snapshot saw.
+func (p *poller) forget(seen Snapshot) {
+	horizon := seen
+	if before := p.floors.horizon.Load(); before != nil {
+		horizon = before.Union(seen)
+	}
+	p.floors.horizon.Store(&horizon)
+	p.memory.Generations().EvictAll()
+	p.events.tell(ByLoss, Write{})
+}
+
+// apply takes note of what a page brought.
+func (p *poller) apply(news News) {
+	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
+		p.log.Error("the database went back to an earlier state; evicted the whole cache")
+		p.forgetAll(news.Snapshot)
+	}
+	for _, w := range news.Writes {
+		w.Epoch = news.Snapshot.Epoch
+		if !w.Done && p.shared != nil {
+			p.undone.add(w.Xid, time.Now().Add(-w.Age))
+			p.caught(w.Write)
+		}
+		if w.Everything {
+			p.forget(news.Snapshot)
+		}
+		if w.Eviction = p.known.news(w.Write); w.Empty() {
+			continue
+		}
+		p.evictPolled(w.Write, func() { p.floors.raise(w.Write) })
+	}
+	if news.Sum.Undone && p.shared != nil {
+		p.undone.add(news.Sum.Seen.Xmax-1, time.Now())
+		p.caught(Write{Eviction: news.Sum.Eviction})
+	}
+	if news.Sum.Everything {
+		p.forget(news.Snapshot)
+	}
+	if !news.Sum.Empty() {
+		p.evictPolled(Write{Eviction: news.Sum.Eviction}, func() { p.floors.raiseTo(news.Sum.Eviction, news.Sum.Seen) })
+	}
+}
+
+// forgetAll forgets everything, since the database is not what it was when it became known. Nothing in the shared
+// tier is served that does not cover the snapshot. The order counts: whoever takes a stamp that holds knows the
+// new epoch, and does not keep what an old connection still answers.
+func (p *poller) forgetAll(seen Snapshot) {
+	p.stats.Forgotten.Add(1)
+	p.learning.Lock()
+	defer p.learning.Unlock()
+	now := time.Now()
+	p.floors.changed.Store(&now)
+	p.floors.polled.Store(&seen)
+	p.floors.reset(seen)
+	p.known.forget()
+	p.marks.forget()
+	p.undone.before(time.Now())
+	p.memory.Generations().EvictAll()
+	p.events.tell(ByLoss, Write{})
+}
+
+// evictPolled evicts what a poll told: floors first, then memory.
+func (p *poller) evictPolled(w Write, raise func()) {
+	p.stats.EvictedByOutbox.Add(w.size())
+	if w.Soft {
+		p.soft.add(w.Eviction)
+	} else {
+		raise()
+		p.stats.Floors.Add(w.size())
+		_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
+	}
+	p.events.tell(ByOutbox, w)
+}
+
+// learnRetained reads the writes that were kept when this gateway began to poll, page by page, however many there
+// are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
+// of theirs. Where another horizon has taken its place, these writes do not matter any more.
+func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot, retained chan<- struct{}) {
+	defer close(retained)
+	var more Snapshot // what is not told
+	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
+		news, err := p.ask(ctx, page)
+		if err != nil {
+			p.log.DebugContext(ctx, "the writes that are kept could not be read", "error", err)
+			pause(ctx, pollEvery)
+			continue
+		}
+		if !p.learnSum(news.Sum, horizon.Epoch) {
+			return
+		}
+		if news.Sum.Everything {
+			more = news.Sum.Seen
+		}
+		if news.More == nil {
+			pruned := news.Horizon.Union(more)
+			p.floors.horizon.CompareAndSwap(horizon, &pruned)
+			break
+		}
+		page = *news.More
+	}
+}
+
+// learnSum raises the floors of writes that are retained, unless they are of another epoch than is polled now.
+func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
+	p.learning.RLock()
+	defer p.learning.RUnlock()
+	if p.floors.epoch() != epoch || !sum.Seen.IsZero() && sum.Seen.Epoch != epoch {
+		return false
+	}
+	if sum.Soft {
+		p.soft.add(sum.Eviction)
+		return true
+	}
+	p.floors.raiseTo(sum.Eviction, sum.Seen)
+	p.stats.Floors.Add(sum.size())
+	return true
+}
+
+// awaitRetained waits until the writes that are kept are known, for at most a lease.
+func (p *poller) awaitRetained(ctx context.Context, retained <-chan struct{}) {
+	t := time.NewTimer(p.lease)
+	defer t.Stop()
+	select {
+	case <-retained:
+		return
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	p.log.Info("the outbox holds many writes; older entries of Redis are not served until they are read")
+	p.done.Go(func() {
+		if <-retained; ctx.Err() != nil {
+			return
+		}
+		p.log.InfoContext(ctx, "read all writes of the outbox; serving entries of Redis")
+	})
+}
