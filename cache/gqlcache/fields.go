@@ -190,6 +190,8 @@ type fieldRun struct {
 	viewer string
 	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
 	begun  atomic.Bool // whether a response has it
+	// resolved says that a field of the operation was resolved, in whichever response.
+	resolved atomic.Bool
 }
 
 // runContext is a context that carries its run, in one allocation.
@@ -250,17 +252,26 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	if oc.Operation == nil {
 		return next(ctx)
 	}
-	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
+	around, operation, own := oc.ResolverMiddleware, oc.Operation.Operation, &runContext{Context: ctx}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
+		if !own.run.resolved.Load() {
+			own.run.resolved.Store(true)
+		}
 		if f.count == nil {
 			return f.field(ctx, graphql.GetFieldContext(ctx), operation, around, resolve)
 		}
 		return f.counted(ctx, operation, around, resolve)
 	}
 	if operation != ast.Subscription {
-		ctx = &runContext{Context: ctx}
+		ctx = own
 	}
 	return next(ctx)
+}
+
+// resolvedAny reports whether any field of an operation was resolved: an extension may answer by itself.
+func resolvedAny(ctx context.Context) bool {
+	run := runOf(ctx)
+	return run != nil && run.resolved.Load()
 }
 
 // counted is field, counted as [FieldCount] does.

@@ -108,7 +108,7 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 		}
 		if r != nil {
 			executed := transport.Executed{Mutation: mutates, Viewer: g.viewer(ctx)}
-			if len(r.Extensions) == 0 && len(r.Errors) == 0 {
+			if len(r.Extensions) == 0 && len(r.Errors) == 0 && resolvedAny(ctx) {
 				executed.Overall = policy.OverallOf(ctx)
 			}
 			transport.Tell(ctx, executed)

@@ -130,7 +130,7 @@ func (x *exchange) overall(a asker) policy.Overall {
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in, ok := f.take(r)
 	if !ok {
-		f.next.ServeHTTP(w, r)
+		f.passOn(w, r)
 		return
 	}
 	in.asker = f.stored.askerOf(r)
@@ -160,7 +160,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, collector := f.stored.o.Watch.Collect(ctx, operation.PlaceOf)
 	x := &exchange{}
-	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone()}
+	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone(), passing: in.done}
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
 	mutates := x.mutates()
 	if mutates && f.o.Written != nil {
@@ -170,6 +170,19 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.finish(w, r, in, wish, held, x, collector.Deps(), mutates)
+}
+
+// passOn has a request answered that is none of the front's business, with the ResponseWriter that came.
+func (f *Front) passOn(w http.ResponseWriter, r *http.Request) {
+	if f.o.Written == nil || r.Header.Get("Upgrade") != "" { // a websocket tells of operations for as long as it is open
+		f.next.ServeHTTP(w, r)
+		return
+	}
+	x := &exchange{}
+	f.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	if x.mutates() {
+		f.o.Written(r.Context())
+	}
 }
 
 // finish stores and writes a response that was held back.
@@ -196,7 +209,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	}
 	now := time.Now()
 	a := answers.NewAnswer(computed, now).In(in.encoding, f.stored.compressor)
-	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable()
+	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable() && dataAlone(computed.Body)
 	if keep {
 		keep = f.o.Answers.Put(in.question(), a)
 	}
@@ -211,15 +224,34 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, keep, mutates || wish.nothing), now)
 }
 
-// take reads a request that may be answered from the store. Whatever it does not take is as it came.
+// dataAlone reports whether a body has data and nothing else, so that it is what [Tell] told of: an error or an extension that
+// was put in afterwards is one request's.
+func dataAlone(body []byte) bool {
+	only := false
+	r := newJSONReader(body)
+	err := r.object(func(name string) error {
+		only = name == "data"
+		if !only {
+			return errKind
+		}
+		return r.SkipValue()
+	})
+	return only && err == nil && r.end() == nil
+}
+
+// take reads a request that may be answered from the store. Whatever it does not take is as it came. Clients that know several
+// transports name them all in each request: such a one is taken, and a handler that streams tells by Flush or its Content-Type.
 func (f *Front) take(r *http.Request) (in request, ok bool) {
 	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), done: func() {}}
 	accept := strings.Join(r.Header["Accept"], ",")
-	if r.Header.Get("Upgrade") != "" || strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/") {
+	streams := strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/")
+	if r.Header.Get("Upgrade") != "" || streams && !strings.Contains(accept, "application/json") && !strings.Contains(accept, "application/graphql-response+json") {
 		return in, false
 	}
 	var text bytes.Buffer
-	text.WriteString(r.Method + "\x00" + r.URL.Path + "\x00" + accept + "\x00")
+	// Middleware behind the front may tell origins apart by headers of the response, which a stored one does not have.
+	origin := strings.Join(r.Header["Origin"], ",")
+	text.WriteString(r.Method + "\x00" + r.URL.Path + "\x00" + accept + "\x00" + origin + "\x00")
 	switch r.Method {
 	case http.MethodGet:
 		if query := r.URL.Query(); !query.Has("query") && !query.Has("extensions") {

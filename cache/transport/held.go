@@ -16,7 +16,8 @@ type heldResponse struct {
 	status      int
 	body        bytes.Buffer
 	wroteHeader bool
-	passed      bool // nothing is held back any longer
+	passed      bool   // nothing is held back any longer
+	passing     func() // is called before
 }
 
 // WriteHeader implements [http.ResponseWriter]. What only informs, such as early hints, is sent at once.
@@ -26,6 +27,9 @@ func (h *heldResponse) WriteHeader(status int) {
 		h.ResponseWriter.WriteHeader(status)
 	case !h.wroteHeader:
 		h.status, h.wroteHeader = status, true
+		if header := h.Header(); header.Get("Content-Type") != "" && !jsonKind(header) {
+			h.pass() // it is not stored, and may be long
+		}
 	}
 }
 
@@ -34,9 +38,14 @@ func (h *heldResponse) Write(b []byte) (int, error) {
 	if h.passed {
 		return h.ResponseWriter.Write(b)
 	}
-	h.WriteHeader(http.StatusOK)
+	if h.WriteHeader(http.StatusOK); h.passed {
+		return h.ResponseWriter.Write(b)
+	}
 	return h.body.Write(b)
 }
+
+// Unwrap lets an [http.ResponseController] set deadlines and full duplex, which concern the connection.
+func (h *heldResponse) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
 // Flush implements [http.Flusher]: the response is a stream.
 func (h *heldResponse) Flush() {
@@ -49,6 +58,7 @@ func (h *heldResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err == nil {
 		h.passed = true
+		h.passing()
 	}
 	return c, rw, err
 }
@@ -59,6 +69,7 @@ func (h *heldResponse) pass() {
 		return
 	}
 	h.passed = true
+	h.passing()
 	if h.wroteHeader {
 		h.ResponseWriter.WriteHeader(h.status)
 	}
@@ -68,10 +79,12 @@ func (h *heldResponse) pass() {
 }
 
 // isJSON reports whether a whole response in JSON, in no other coding, is held back.
-func (h *heldResponse) isJSON(header http.Header) bool {
+func (h *heldResponse) isJSON(header http.Header) bool { return h.body.Len() > 0 && jsonKind(header) }
+
+// jsonKind reports whether headers announce JSON in no other coding.
+func jsonKind(header http.Header) bool {
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
-	return err == nil && h.body.Len() > 0 && header.Get("Content-Encoding") == "" &&
-		(kind == "application/json" || kind == "application/graphql-response+json")
+	return err == nil && header.Get("Content-Encoding") == "" && (kind == "application/json" || kind == "application/graphql-response+json")
 }
 
 // repeatable reports whether the response can be sent again with the headers that every stored response has.

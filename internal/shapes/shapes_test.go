@@ -229,8 +229,11 @@ func (b *syncBuffer) String() string {
 func (s shape) server(db *sql.DB, gateway *gqlcache.Gateway, schema graphql.ExecutableSchema, around func(http.Handler) http.Handler) http.Handler {
 	srv := handler.New(schema)
 	srv.AddTransport(transport.Websocket{})
+	srv.AddTransport(transport.Options{})
 	srv.AddTransport(transport.SSE{})
 	srv.AddTransport(transport.MultipartMixed{})
+	srv.AddTransport(transport.MultipartForm{})
+	srv.AddTransport(transport.UrlEncodedForm{})
 	srv.AddTransport(transport.GET{})
 	srv.AddTransport(transport.POST{})
 	srv.Use(extension.Introspection{})
@@ -248,6 +251,17 @@ func (s shape) server(db *sql.DB, gateway *gqlcache.Gateway, schema graphql.Exec
 		return srv
 	}
 	return around(srv)
+}
+
+// newServer is one without transports that stream.
+func newServer(schema graphql.ExecutableSchema, extensions ...graphql.HandlerExtension) *handler.Server {
+	srv := handler.New(schema)
+	srv.AddTransport(transport.GET{})
+	srv.AddTransport(transport.POST{})
+	for _, e := range extensions {
+		srv.Use(e)
+	}
+	return srv
 }
 
 // open is a process of a project with the cache, on a database.
@@ -374,7 +388,7 @@ func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 					t.Parallel()
 					database := func() *sql.DB {
 						if on == "SQLite and memory" {
-							return s.database(t, "sqlite", "file:"+t.TempDir()+"/shape.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_txlock=immediate")
+							return s.database(t, "sqlite", lite(t))
 						}
 						return s.database(t, "pgx", testservers.Postgres(t))
 					}

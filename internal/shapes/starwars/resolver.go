@@ -5,9 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/99designs/gqlgen/graphql"
 )
 
 // Tables creates what the project stores, and its first rows.
@@ -30,6 +33,23 @@ type Resolver struct {
 
 	mu        sync.Mutex
 	listeners map[Episode][]chan *Review
+}
+
+type txKey struct{}
+
+// WithTx returns a context whose mutations rename in a transaction, which somebody else commits.
+func WithTx(ctx context.Context, tx *sql.Tx) context.Context {
+	return context.WithValue(ctx, txKey{}, tx)
+}
+
+func (r *Resolver) in(ctx context.Context) interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+} {
+	if tx, ok := ctx.Value(txKey{}).(*sql.Tx); ok {
+		return tx
+	}
+	return r.DB
 }
 
 // Query implements [ResolverRoot].
@@ -65,7 +85,7 @@ type (
 
 // characters reads those that a condition names.
 func (r *Resolver) characters(ctx context.Context, where string, args ...any) ([]Character, error) {
-	rows, err := r.DB.QueryContext(ctx, "SELECT id, kind, name, episodes, height, mass, function FROM characters WHERE "+where+" ORDER BY id", args...)
+	rows, err := r.in(ctx).QueryContext(ctx, "SELECT id, kind, name, episodes, height, mass, function FROM characters WHERE "+where+" ORDER BY id", args...)
 	if err != nil {
 		return nil, err
 	}
@@ -293,10 +313,18 @@ func (r mutationResolver) Befriend(ctx context.Context, character, friend string
 }
 
 func (r mutationResolver) Rename(ctx context.Context, id, name string) (Character, error) {
-	if _, err := r.DB.ExecContext(ctx, "UPDATE characters SET name = $2 WHERE id = $1", id, name); err != nil {
+	if _, err := r.in(ctx).ExecContext(ctx, "UPDATE characters SET name = $2 WHERE id = $1", id, name); err != nil {
 		return nil, err
 	}
 	return r.character(ctx, id)
+}
+
+func (r mutationResolver) RenameByFile(ctx context.Context, id string, file graphql.Upload) (Character, error) {
+	name, err := io.ReadAll(file.File)
+	if err != nil {
+		return nil, err
+	}
+	return r.Rename(ctx, id, string(name))
 }
 
 func (r subscriptionResolver) ReviewAdded(ctx context.Context, episode Episode) (<-chan *Review, error) {
