@@ -133,9 +133,21 @@ func newKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
 		k.fixed = append(k.fixed, tag)
 	}
 	slices.Sort(k.fixed)
+	k.fixed = append(k.fixed, coordinates(o.Of, o.Rows)...)
 	k.fixed = append(k.fixed, k.whole...)
 	s.all = append(s.all, k)
 	return k
+}
+
+// coordinates are the tags of those names that are coordinates of fields. Things that a type's name stands for have the
+// type's tag already.
+func coordinates(names ...string) (tags []Tag) {
+	for _, name := range names {
+		if strings.Contains(name, ".") && !slices.Contains(tags, Coordinate(name)) {
+			tags = append(tags, Coordinate(name))
+		}
+	}
+	return tags
 }
 
 // CountOptions say what a kind of numbers is. All but Rows and Match are required.

@@ -43,7 +43,7 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 	exec.SetRecoverFunc(recovered)
 	o.Limits.closed = !o.Introspection
 	exec.Use(o.Limits)
-	exec.Use(extension.FixedComplexityLimit(o.MaxComplexity))
+	exec.Use(newComplexityLimit(o.MaxComplexity))
 	if o.Introspection {
 		exec.Use(extension.Introspection{})
 	}

@@ -2,10 +2,12 @@ package graph
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
+	"github.com/99designs/gqlgen/graphql/handler/extension"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
@@ -102,24 +104,65 @@ func (m *measure) set(set ast.SelectionSet, depth int) {
 // countries is about how many countries there are.
 const countries = 250
 
-// complexity says what fields cost that answer more than one thing: as many times what is asked of each.
+// complexity says what fields cost whose number of values no argument tells: [sizedLists] knows the others.
 func complexity() (c generated.ComplexityRoot) {
-	list := func(child, n int) int {
-		if child > math.MaxInt/n-1 {
-			return math.MaxInt
-		}
-		return 1 + child*n
-	}
-	// A page that is larger than allowed is refused when its turn comes.
-	page := func(child, first int) int { return list(child, min(max(first, 1), maxFirst)) }
-	c.Query.Users = func(child, first int, _ *string) int { return page(child, first) }
-	c.Query.Products = func(child, first int, _, _ *string) int { return page(child, first) }
-	c.Query.Search = func(child int, _ string, first int) int { return page(child, first) }
-	c.Query.Countries = func(child int) int { return list(child, countries) }
-	c.User.Reviews = func(child, first int, _ *string) int { return page(child, first) }
-	c.User.Orders = func(child, first int, _ *string) int { return page(child, first) }
-	c.Product.RelatedProducts = func(child, first int) int { return page(child, first) }
-	c.Product.Reviews = func(child, first int, _ *string) int { return page(child, first) }
+	c.Query.Countries = func(child int) int { return listComplexity(child, countries) }
 	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
 	return c
+}
+
+// complexityLimit refuses operations that cost more than a limit. A list costs as many times what is asked of each of its
+// values as it may have.
+type complexityLimit struct{ *extension.ComplexityLimit }
+
+func newComplexityLimit(limit int) complexityLimit {
+	return complexityLimit{extension.FixedComplexityLimit(limit)}
+}
+
+// Validate implements gqlgen's extension.
+func (c complexityLimit) Validate(schema graphql.ExecutableSchema) error {
+	return c.ComplexityLimit.Validate(sizedLists{schema})
+}
+
+// sizedLists is a schema whose fields with an argument "first" cost as many values as that asks for, unless the schema
+// itself says what a field costs.
+type sizedLists struct{ graphql.ExecutableSchema }
+
+// Complexity implements [graphql.ExecutableSchema].
+func (s sizedLists) Complexity(ctx context.Context, typeName, field string, child int, args map[string]any) (int, bool) {
+	if c, ok := s.ExecutableSchema.Complexity(ctx, typeName, field, child, args); ok {
+		return c, true
+	}
+	def := s.Schema().Types[typeName].Fields.ForName(field)
+	if def == nil { // __typename
+		return 0, false
+	}
+	if first := def.Arguments.ForName("first"); first == nil || first.Type.NamedType != "Int" {
+		return 0, false
+	}
+	// A page that is larger than allowed is refused when its turn comes.
+	return listComplexity(child, min(max(intOf(args["first"]), 1), maxFirst)), true
+}
+
+// intOf returns the number of an argument's value, and the largest one if it is none.
+func intOf(v any) int {
+	switch v := v.(type) {
+	case int:
+		return v
+	case int64:
+		return int(v)
+	case json.Number:
+		if n, err := v.Int64(); err == nil {
+			return int(n)
+		}
+	}
+	return math.MaxInt
+}
+
+// listComplexity is the complexity of a list of n values, of each of which child is asked.
+func listComplexity(child, n int) int {
+	if child > math.MaxInt/n-1 {
+		return math.MaxInt
+	}
+	return 1 + child*n
 }

@@ -45,12 +45,12 @@ func TestCacheDebug(t *testing.T) {
 		for i, want := range [][]string{
 			{
 				"[p] Query.product product:7 database miss public [{Product}]",
-				"[p stock] Product.stock {product:7}:stock memory hit public [{Product}]",
+				"[p stock] Product.stock {product:7}:stock memory hit public [{Product.stock} {Product}]",
 				"[user] Query.user user:42 database miss public [{User}]",
 			},
 			{
 				"[p] Query.product product:7 memory hit public [{Product}]",
-				"[p stock] Product.stock {product:7}:stock memory hit public [{Product}]",
+				"[p stock] Product.stock {product:7}:stock memory hit public [{Product.stock} {Product}]",
 				"[user] Query.user user:42 memory hit public [{User}]",
 			},
 		} {
@@ -62,7 +62,7 @@ func TestCacheDebug(t *testing.T) {
 		want := []string{
 			"[setStock] Mutation.setStock evicted [{product:7}:stock] []",
 			"[setStock] Mutation.setStock product:7 memory hit public [{Product}]",
-			"[setStock stock] Product.stock {product:7}:stock database miss public [{Product}]",
+			"[setStock stock] Product.stock {product:7}:stock database miss public [{Product.stock} {Product}]",
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("mutation:\n%s\nwant\n%s", lines(got), lines(want))
