@@ -82,6 +82,12 @@ func (p *panel) run() string {
 	p.Click(`.cache-header button`)
 	p.Wait("the response", `Number(document.querySelector('.cache-panel').dataset.run ?? 0) > window.ranBefore && document.querySelector('.cache-run:not(.pending)') !== null`)
 	p.Wait("its parts", `document.querySelector('.cache-tree') !== null || document.querySelector('.cache-panel').dataset.parts === '0'`)
+	return p.text()
+}
+
+// text is what the panel shows.
+func (p *panel) text() string {
+	p.t.Helper()
 	return p.Eval(`document.querySelector('.cache-panel').innerText`)
 }
 
@@ -102,12 +108,15 @@ func TestPanelStory(t *testing.T) {
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL, "REDIS_TIMEOUT=5s")
 	page, redis := openPanel(t, p), redisClient(t, redisURL)
 
+	loads := p.metric(t, "fieldcache_loads_total")
 	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
-	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit")
+	// What the panel counts from the report is what the gateway counts.
+	page.shows(page.text(), fmt.Sprintf("%.0f statements sent", p.metric(t, "fieldcache_loads_total")-loads))
+	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit", "no statement sent, 6 saved")
 	page.tab("Hit")
 	page.shows(page.run(), "from the cache", "customer")
 	page.tab("Evict")
-	page.shows(page.run(), "Evicted 1 key", "setStock wrote", "{product:7}:stock")
+	page.shows(page.run(), "Evicted 1 key", "setStock wrote", "{product:7}:stock", "stock of product:7")
 
 	page.tab("Psql")
 	page.run()
@@ -125,7 +134,7 @@ func TestPanelStory(t *testing.T) {
 			t.Fatal("a write by psql evicts nothing")
 		}
 	}
-	page.shows(page.run(), "3 of 4 parts from the cache", "evicted with", "s left", "The data changed.")
+	page.shows(page.run(), "3 of 4 parts from the cache", "evicted with", "s left", "The data changed.", "1 statement sent, 2 saved")
 
 	// By hand: the key, and all of a type.
 	page.Click(`.cache-evict[aria-label="Evict product:7"]`)
@@ -140,8 +149,12 @@ func TestPanelStory(t *testing.T) {
 	page.shows(page.run(), "An id is a whole number", "country:GB")
 	page.operation("Many", `query Many { products(first: 50) { nodes { name price { amount } stock averageRating } } }`)
 	page.shows(page.run(), "Parts 201", "×50", "each of the 50")
-	for _, found := range page.Axe(axe(t), ".monaco-editor", ".graphiql-tab") {
-		t.Error(found)
+	for _, dark := range []bool{false, true} {
+		page.Scheme(dark)
+		page.Wait("its colours", fmt.Sprintf(`(getComputedStyle(document.querySelector('.cache-title')).color.match(/\d+/)[0] > 128) === %t`, dark))
+		for _, found := range page.Axe(axe(t), ".monaco-editor", ".graphiql-tab") {
+			t.Errorf("dark is %t: %s", dark, found)
+		}
 	}
 	page.Click(`.cache-switch input[type="checkbox"]`) // the report is off
 	page.shows(page.run(), "The report is off", "Response headers")
@@ -188,6 +201,12 @@ func TestPanelPolicies(t *testing.T) {
 	page.Wait("the root fields", `[...document.querySelectorAll('.graphiql-doc-explorer-field-name')].some((a) => a.textContent === 'search')`)
 	page.Eval(`([...document.querySelectorAll('.graphiql-doc-explorer-field-name')].find((a) => a.textContent === 'search').click(), '')`)
 	page.Wait("the policy", `document.querySelector('.graphiql-doc-explorer').innerText.includes('Cache: 30 s, public')`)
+
+	page.operation("Pointed", "query Pointed {\n  product(id: 7) {\n    stock\n    missing\n  }\n}")
+	page.Click(`.graphiql-query-editor .view-lines`)
+	page.Wait("the schema to be known", `document.querySelector('.graphiql-query-editor .squiggly-error') !== null`)
+	page.Hover(`[...document.querySelectorAll('.graphiql-query-editor .view-line span span')].find((e) => e.textContent.trim() === 'stock')`)
+	page.Wait("the policy", `[...document.querySelectorAll('.monaco-hover')].some((e) => e.innerText.replaceAll('\u00a0', ' ').includes('Cache: 30 s, public, true by rows products'))`)
 }
 
 // The report tells what Cache-Control is without it, and which coordinate decided.

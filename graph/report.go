@@ -34,6 +34,7 @@ type reportEntry struct {
 	Status     string      `json:"status,omitempty"` // hit, miss, stale, swr, bypass or collapsed
 	Age        *int        `json:"age,omitempty"`    // seconds since it was read from the database
 	TTL        *int        `json:"ttl,omitempty"`    // seconds it may still be served from there
+	Loaded     int64       `json:"loaded,omitempty"` // when, in milliseconds since 1970: the same for all that one load brought
 	Scope      string      `json:"scope,omitempty"`
 	Tags       []cache.Tag `json:"tags,omitempty"`
 	Unstored   string      `json:"unstored,omitempty"` // why it was not stored everywhere
@@ -83,7 +84,7 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	now := time.Now()
 	if !r.Loaded.IsZero() {
 		age := int(max(now.Sub(r.Loaded), 0).Seconds()) // rounded down, as the header of that name
-		e.Age = &age
+		e.Age, e.Loaded = &age, r.Loaded.UnixMilli()
 	}
 	if !r.Ends.IsZero() {
 		ttl := int(math.Ceil(max(r.Ends.Sub(now), 0).Seconds())) // rounded up: what has a moment left does not show 0

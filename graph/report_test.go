@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 )
 
 // read and its answer's extensions.cache, one line for each entry.
@@ -17,6 +18,7 @@ func (s *shop) debug(t *testing.T, query string) (list []string) {
 				Coordinate, Key, Tier      string
 				Status, Scope, Unstored    string
 				Age, TTL                   *int
+				Loaded                     int64
 				Tags, Evicted, EvictedTags []string
 			}
 		}
@@ -31,6 +33,9 @@ func (s *shop) debug(t *testing.T, query string) (list []string) {
 		}
 		if e.Age == nil || *e.Age > 60 || e.TTL == nil || *e.TTL > 3600 {
 			t.Errorf("age and ttl of %v are %v and %v", e.Path, e.Age, e.TTL)
+		}
+		if since := time.Since(time.UnixMilli(e.Loaded)); since < 0 || since > time.Minute {
+			t.Errorf("%v was loaded %s ago", e.Path, since)
 		}
 		list = append(list, fmt.Sprint(e.Path, " ", e.Coordinate, " ", e.Key, " ", e.Tier, " ", e.Status, " ", e.Scope, " ", e.Tags))
 	}

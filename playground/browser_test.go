@@ -253,6 +253,9 @@ func TestPanel(t *testing.T) {
 			for _, found := range page.Axe(source, exclude...) {
 				t.Error(found)
 			}
+			if moved := page.Eval(`(document.querySelector('.cache-headers').scrollIntoView(), String(document.querySelector('.graphiql-container').scrollTop + scrollY))`); moved != "0" {
+				t.Errorf("what comes into view in the panel moves the whole page by %s pixels", moved)
+			}
 			if wide := page.Eval(`String(document.documentElement.scrollWidth > innerWidth)`); wide != "false" {
 				t.Error("the page is wider than its window")
 			}

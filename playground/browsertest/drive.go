@@ -59,6 +59,17 @@ func (p *Page) Click(selector string) {
 	})
 }
 
+// Hover moves the pointer to the middle of the element that the JavaScript expression gives.
+func (p *Page) Hover(expression string) {
+	p.t.Helper()
+	var x, y float64
+	place := p.Eval(`(({ left, top, width, height }) => (left + width / 2) + ' ' + (top + height / 2))((` + expression + `).getBoundingClientRect())`)
+	if _, err := fmt.Sscan(place, &x, &y); err != nil {
+		p.t.Fatalf("where %s is: %q: %v", expression, place, err)
+	}
+	p.call("hover over "+expression, func() error { return chromedp.Do(p.ctx, chromedp.MouseEvent(chromedp.MouseMoved, x, y)) })
+}
+
 // Type types text where the focus is.
 func (p *Page) Type(text string) {
 	p.t.Helper()

@@ -15,10 +15,10 @@ export async function readOffer(graphql: string): Promise<Offer> {
   }
 }
 
-/** What to evict: entries by key, or all of a type, as its tag names it. */
+/** What to evict: entries by key, or all of a type: its objects, its fields, and the fields that return them. */
 export interface Eviction {
   keys?: readonly string[];
-  tags?: readonly string[];
+  types?: readonly string[];
 }
 
 /** Evicts on behalf of a viewer, by their Authorization, and returns how many of the keys were there. */

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { diff } from './diff.ts';
 import { explain } from './headers.ts';
-import { bound, endsFirst, left, life, milliseconds, seconds, totals, tree, type Node } from './model.ts';
+import { keyMeaning, tagMeaning, typesOf } from './evicted.ts';
+import { bound, endsFirst, left, life, milliseconds, seconds, statements, totals, tree, type Node } from './model.ts';
 import { describePolicies, policyText } from './policies.ts';
 import { readReport, type Part } from './report.ts';
 import { comparable, type Run } from './run.ts';
@@ -49,17 +50,17 @@ test('a report is read', async (t) => {
   await t.test('parts', () => {
     const entry = {
       path: ['me', 'orders'], coordinate: 'User.orders', key: '{user:42}:orders:list:first=1', tier: 'redis', status: 'swr',
-      age: 1, ttl: 0, scope: 'private', tags: ['{Order}'], truth: 'rows', unstored: 'evicted meanwhile',
+      age: 1, ttl: 0, loaded: 1_700_000_000_000, scope: 'private', tags: ['{Order}'], truth: 'rows', unstored: 'evicted meanwhile',
     };
     assert.deepEqual(readReport({ cache: [entry] })?.parts, [entry]);
   });
   await t.test('what a row brought along was read as well', () => {
-    const row = { path: ['p'], key: 'product:7', tier: 'database', status: 'miss', age: 0 };
-    const stock = { path: ['p', 'stock'], key: '{product:7}:stock', tier: 'memory', status: 'hit', age: 0 };
+    const row = { path: ['p'], key: 'product:7', tier: 'database', status: 'miss', age: 0, loaded: 5 };
+    const stock = { path: ['p', 'stock'], key: '{product:7}:stock', tier: 'memory', status: 'hit', age: 0, loaded: 5 };
     const of = (...cache: object[]) => readReport({ cache })?.parts.map((p) => `${p.tier} ${p.status}`);
     assert.deepEqual(of(row, stock), ['database miss', 'database along']);
     assert.deepEqual(of({ ...row, tier: 'memory', status: 'hit' }, stock), ['memory hit', 'memory hit']);
-    assert.deepEqual(of(row, { ...stock, age: 3 }), ['database miss', 'memory hit']);
+    assert.deepEqual(of(row, { ...stock, loaded: 4 }), ['database miss', 'memory hit']);
   });
   await t.test('a mutation', () => {
     const report = readReport({
@@ -76,9 +77,8 @@ test('a report is read', async (t) => {
     assert.deepEqual(report?.parts.map(({ tier, status, path, age }) => [tier, status, path, age]), [['database', 'lukewarm', [], undefined]]);
   });
   await t.test('the policy of the whole', () => {
-    const report = readReport({ cache: [], cachePolicy: { cacheControl: 'max-age=30, public', maxAgeFrom: 'Product.stock', statements: 3 } });
+    const report = readReport({ cache: [], cachePolicy: { cacheControl: 'max-age=30, public', maxAgeFrom: 'Product.stock' } });
     assert.deepEqual(report?.decision, { cacheControl: 'max-age=30, public', maxAgeFrom: 'Product.stock', scopeFrom: undefined });
-    assert.equal(report?.statements, 3);
   });
 });
 
@@ -105,8 +105,45 @@ test('the tree follows the selection', () => {
 test('totals count parts, and keys once', () => {
   const all = totals([part(), part(), part({ key: 'b', tier: 'redis' }), part({ key: 'c', tier: 'database', status: 'miss', unstored: 'evicted meanwhile' })]);
   assert.deepEqual(all.from, { memory: 2, redis: 1, database: 1 });
-  assert.deepEqual([all.parts, all.keys, all.spared, all.unstored], [4, 3, 2, 1]);
+  assert.deepEqual([all.parts, all.keys, all.unstored], [4, 3, 1]);
   assert.equal(all.status.get('hit'), 3);
+});
+
+test('statements are counted by fields and sorts', async (t) => {
+  const list = part({ path: ['products'], key: '{products}:list:first=2', loaded: 1 });
+  const row = (i: number, change: Partial<Part> = {}) => part({ path: ['products', 'nodes', i], key: `product:${i}`, loaded: 1, ...change });
+  const stock = (i: number, change: Partial<Part> = {}) => part({ path: ['products', 'nodes', i, 'stock'], key: `{product:${i}}:stock`, loaded: 1, ...change });
+  const miss: Partial<Part> = { tier: 'database', status: 'miss', loaded: 9 };
+  const cases: [string, Part[], number, number][] = [
+    ['all of it cached: stocks came with their rows', [list, row(1), row(2), stock(1), stock(2)], 0, 2],
+    ['stocks that were read later', [list, row(1), row(2), stock(1, { loaded: 4 }), stock(2, { loaded: 4 })], 0, 3],
+    ['one row read anew', [list, row(1), row(2, miss), stock(1), stock(2, { ...miss, status: 'along' })], 1, 1],
+    ['stocks read anew, in one', [list, row(1), row(2), stock(1, miss), stock(2, miss)], 1, 2],
+    ['nothing cached', [part({ ...miss, path: ['user'] }), part({ ...miss, path: ['user', 'country'], key: 'country:TZ' })], 2, 0],
+    ['a load of somebody else', [part({ ...miss, status: 'collapsed' })], 0, 1],
+    ['what the response has read itself', [part(miss), part({ path: ['user', 'reviews', 'nodes', 0, 'author'], loaded: 9 })], 1, 0],
+  ];
+  for (const [name, parts, sent, saved] of cases) await t.test(name, () => assert.deepEqual(statements(parts), { sent, saved }));
+});
+
+test('evictions are explained', () => {
+  for (const [key, want] of Object.entries({
+    'user:42': 'the row',
+    '{product:7}:stock': 'stock of product:7',
+    '{user:42}:reviews:count': 'count of reviews of user:42',
+    '{user:42}:reviews:list:first=2': 'list of reviews of user:42',
+    '{product:7}:relatedProducts(first=5)[category=garden]': 'relatedProducts of product:7',
+  })) assert.equal(keyMeaning(key), want);
+  for (const [tag, want] of Object.entries({
+    '{Product}': 'whatever holds a Product',
+    '{Product.relatedProducts}': 'all of Product.relatedProducts',
+    '{product:7}:reviews': 'lists and counts of product:7’s reviews',
+    '{products}:name': 'lists made of the name of products',
+    '{rows:products}': 'what is made of rows of products',
+    '{rows:products:category=garden}': 'what is made of rows of products where category is garden',
+    'prices': 'whatever carries this tag',
+  })) assert.equal(tagMeaning(tag), want);
+  assert.deepEqual(typesOf(['{Product}', '{Product.relatedProducts}', '{rows:products}', '{countries}', '{Country}']), ['Country', 'Product']);
 });
 
 test('what bounds the whole', async (t) => {

@@ -1,3 +1,4 @@
+import { fieldOf } from './model.ts';
 import { cached, type Part, type Tier } from './report.ts';
 import type { Run } from './run.ts';
 
@@ -94,10 +95,6 @@ const wordsOf: Record<Reason, (left: number) => string> = {
   expired: () => 'expired',
   evicted: (left) => `evicted with ${left} s left`,
 };
-
-function fieldOf(part: Part): string {
-  return part.path.filter((step) => typeof step === 'string').join('.') || part.coordinate;
-}
 
 function idOf(part: Part): string {
   return `${part.path.join('.')} ${part.key}`;

@@ -1,4 +1,4 @@
-import { cached, isRecord, type Part, type Path, type Report, type Status, type Tier } from './report.ts';
+import { cached, isRecord, rowOf, type Part, type Path, type Report, type Status, type Tier } from './report.ts';
 
 /** A field of the selection, with the parts that were read for it, and the fields below. */
 export interface Node {
@@ -89,8 +89,6 @@ export interface Totals {
   /** Distinct keys. */
   keys: number;
   from: Record<Tier, number>;
-  /** Distinct keys that were not read from the database. */
-  spared: number;
   status: ReadonlyMap<Status, number>;
   /** Parts that were not stored in every tier. */
   unstored: number;
@@ -100,15 +98,52 @@ export function totals(parts: readonly Part[]): Totals {
   const from = { memory: 0, redis: 0, database: 0 };
   const status = new Map<Status, number>();
   const keys = new Set<string>();
-  const read = new Set<string>();
   for (const part of parts) {
     from[part.tier]++;
     status.set(part.status, (status.get(part.status) ?? 0) + 1);
     keys.add(part.key);
-    if (!cached(part)) read.add(part.key);
   }
   const unstored = parts.filter((part) => part.unstored !== undefined).length;
-  return { parts: parts.length, keys: keys.size, from, spared: keys.size - read.size, status, unstored };
+  return { parts: parts.length, keys: keys.size, from, status, unstored };
+}
+
+/** Statements, as the parts of a response tell of them. */
+export interface Statements {
+  sent: number;
+  /** Those that had brought what came from the cache. */
+  saved: number;
+}
+
+/**
+ * Counts statements: a field reads all that it lacks of one sort by one of them, and what is stored beside a row comes along with the row where
+ * both are of one load. What the response has read itself is not saved.
+ */
+export function statements(parts: readonly Part[]): Statements {
+  const sent = new Set<string>();
+  const saved = new Set<string>();
+  const loaded = new Map(parts.map((part) => [part.key, part.loaded]));
+  const joined = (part: Part) => part.status === 'collapsed';
+  const read = new Set(parts.filter((part) => !cached(part) && !joined(part)).map((part) => part.key));
+  for (const part of parts) {
+    const row = rowOf(part.key);
+    const beside = part.status === 'along' || (row !== undefined && part.loaded !== undefined && loaded.get(row) === part.loaded);
+    const id = `${fieldOf(part)} ${sortOf(part.key)}`;
+    if (cached(part) || joined(part)) {
+      if (!beside && !read.has(part.key)) saved.add(id);
+    } else if (!beside) sent.add(id);
+  }
+  return { sent: sent.size, saved: [...saved].filter((id) => !sent.has(id)).length };
+}
+
+/** The response keys from the root to a part's field: "products.nodes.price". */
+export function fieldOf(part: Part): string {
+  return part.path.filter((step) => typeof step === 'string').join('.') || part.coordinate;
+}
+
+/** The sort of thing that is stored under a key: "user" of user:42, "product:stock" of {product:7}:stock. */
+function sortOf(key: string): string {
+  const of = /^\{(\w+)[^}]*\}(:[a-z]\w*)?/i.exec(key);
+  return of === null ? key.replace(/:.*$/s, '') : `${of[1]}${of[2] ?? ''}`;
 }
 
 /** The part that ends first, and so bounds how long the response may be stored; null where nothing ends. */

@@ -15,6 +15,8 @@ export interface Part {
   status: Status;
   age?: number;
   ttl?: number;
+  /** When it was read from the database, in milliseconds since 1970: the same for all that one load brought. */
+  loaded?: number;
   scope: 'public' | 'private';
   tags: readonly string[];
   /** What is known of the value's truth: rows, observed, tags, or ttl. */
@@ -43,8 +45,6 @@ export interface Report {
   parts: readonly Part[];
   evicted: readonly Evicted[];
   decision?: Decision;
-  /** How many statements the operation sent to the database. */
-  statements?: number;
 }
 
 /** Reads the extensions of a response. Returns null where they hold no report: nobody asked for one. */
@@ -66,6 +66,7 @@ export function readReport(extensions: unknown): Report | null {
       status: text(entry.status),
       age: number(entry.age),
       ttl: number(entry.ttl),
+      loaded: number(entry.loaded),
       scope: entry.scope === 'private' ? 'private' : 'public',
       tags: list(entry.tags).map(text),
       truth: text(entry.truth) || undefined,
@@ -80,18 +81,21 @@ export function readReport(extensions: unknown): Report | null {
  * when the field asked. Whoever looks at the whole sees that it was read from the database for this very response.
  */
 function along(parts: readonly Part[]): (part: Part) => Part {
-  const read = new Set(parts.filter((part) => part.tier === 'database').map((part) => part.key));
+  const read = new Map(parts.filter((part) => part.tier === 'database').map((part) => [part.key, part.loaded]));
   return (part) => {
-    const row = /^\{(.+?)\}:/.exec(part.key)?.[1];
-    if (part.tier !== 'memory' || part.age !== 0 || row === undefined || !read.has(row)) return part;
-    return { ...part, tier: 'database', status: 'along' };
+    const row = part.tier === 'memory' && part.loaded !== undefined ? rowOf(part.key) : undefined;
+    return row !== undefined && read.get(row) === part.loaded ? { ...part, tier: 'database', status: 'along' } : part;
   };
 }
 
-function readPolicy(policy: unknown): Pick<Report, 'decision' | 'statements'> {
+/** The key of the row that something is stored beside: product:7 of `{product:7}:stock`. */
+export function rowOf(key: string): string | undefined {
+  return /^\{(.+?)\}:/.exec(key)?.[1];
+}
+
+function readPolicy(policy: unknown): Pick<Report, 'decision'> {
   if (!isRecord(policy)) return {};
   return {
-    statements: number(policy.statements),
     decision: {
       cacheControl: text(policy.cacheControl),
       maxAgeFrom: text(policy.maxAgeFrom) || undefined,

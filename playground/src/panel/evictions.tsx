@@ -1,3 +1,4 @@
+import { keyMeaning, tagMeaning } from '../cache/evicted.ts';
 import { pathText } from '../cache/model.ts';
 import type { Evicted } from '../cache/report.ts';
 
@@ -9,17 +10,17 @@ export function Evictions({ evicted }: { evicted: readonly Evicted[] }) {
       {evicted.map((one, i) => (
         <div key={i} className="cache-evicted">
           <p>
-            <code>{pathText(one.path) || one.coordinate}</code> wrote, and before this response was sent these were gone from memory and Redis:
+            <code>{pathText(one.path) || one.coordinate}</code> wrote. Before this response was sent, these were gone from memory and Redis:
           </p>
           <ul>
             {one.keys.map((key) => (
               <li key={key}>
-                <code>{key}</code> <span>holds the row</span>
+                <code>{key}</code> <span>{keyMeaning(key)}</span>
               </li>
             ))}
             {one.tags.map((tag) => (
               <li key={tag}>
-                <code>{tag}</code> <span>tag: every list and count that carries it</span>
+                <code>{tag}</code> <span>tag: {tagMeaning(tag)}</span>
               </li>
             ))}
           </ul>

@@ -1,6 +1,7 @@
 import { lazy, Suspense, use, useState } from 'react';
 import { Button, ButtonGroup, pick, useGraphiQL, useGraphiQLActions } from '@graphiql/react';
 import { diff } from '../cache/diff.ts';
+import { typesOf } from '../cache/evicted.ts';
 import { milliseconds, totals } from '../cache/model.ts';
 import type { Run } from '../cache/run.ts';
 import { evict, type Eviction } from '../offer.ts';
@@ -29,7 +30,7 @@ export default function Panel({ store, offer, url }: PanelProps) {
         const say = (text: string, keys: readonly string[]) => setSaid({ run: run?.id ?? 0, text, keys: [...evicted, ...keys] });
         try {
           await evict(url, what, run?.asker ?? '');
-          say(`Evicted ${name}. Run again to see it read anew.`, what.keys ?? keysWith(run, what.tags ?? []));
+          say(`Evicted ${name}. Run again to see it read anew.`, what.keys ?? keysOfTypes(run, what.types ?? []));
         } catch (error) {
           say(`Not evicted: ${error instanceof Error ? error.message : String(error)}`, []);
         }
@@ -73,9 +74,9 @@ export default function Panel({ store, offer, url }: PanelProps) {
   );
 }
 
-/** The keys of a run's parts that carry one of the tags. */
-function keysWith(run: Run | null, tags: readonly string[]): string[] {
-  return (run?.report?.parts ?? []).filter((part) => part.tags.some((tag) => tags.includes(tag))).map((part) => part.key);
+/** The keys of a run's parts that are of one of the types. */
+function keysOfTypes(run: Run | null, types: readonly string[]): string[] {
+  return (run?.report?.parts ?? []).filter((part) => typesOf(part.tags).some((type) => types.includes(type))).map((part) => part.key);
 }
 
 function spoken(run: Run): string {

@@ -1,6 +1,7 @@
 import { useMemo } from 'react';
 import { Button, Collection, Tree, TreeItem, TreeItemContent } from 'react-aria-components';
 import { ChevronDownIcon, TrashIcon } from '@graphiql/react';
+import { typesOf } from '../cache/evicted.ts';
 import { endsFirst, pathText, seconds, totals, tree, type Node } from '../cache/model.ts';
 import type { Offer } from '../cache/policies.ts';
 import type { Part } from '../cache/report.ts';
@@ -36,7 +37,7 @@ export default function Parts({ run, policies, evicted, evict }: Props) {
   const parts = run.report!.parts;
   const rows = useMemo(() => tree(parts, run.data).map(rowOf), [parts, run.data]);
   const open = useMemo(() => rows.flatMap(opened), [rows]);
-  const types = useMemo(() => typesOf(parts), [parts]);
+  const types = useMemo(() => typesOf(parts.flatMap((part) => part.tags)), [parts]);
   const render = (row: Row) => (
     <TreeItem key={row.id} id={row.id} textValue={spoken(row)} className="cache-row">
       <TreeItemContent>
@@ -75,7 +76,7 @@ export default function Parts({ run, policies, evicted, evict }: Props) {
         <p className="cache-types">
           Evict all of a type:{' '}
           {types.map((type) => (
-            <Button key={type} className="cache-chip" onPress={() => void evict({ tags: [`{${type}}`] }, `everything of ${type}`)} aria-label={`Evict everything of ${type}`}>
+            <Button key={type} className="cache-chip" onPress={() => void evict({ types: [type] }, `everything of ${type}`)} aria-label={`Evict everything of ${type}`}>
               {type}
             </Button>
           ))}
@@ -106,11 +107,23 @@ function One({ row, part, at, gone }: { row: Row; part: Part; at: number; gone: 
       </span>
       <span className="cache-marks">
         {part.scope === 'private' && <span className="cache-mark private">private</span>}
-        {part.truth !== undefined && <span className="cache-mark">{part.truth}</span>}
+        {part.truth !== undefined && <span className="cache-mark" title={truths[kindOfTruth(part.truth)]}>{part.truth}</span>}
       </span>
       {part.unstored !== undefined && <span className="cache-unstored">Not stored: {part.unstored}</span>}
     </span>
   );
+}
+
+/** What keeps a value true, by the first word of what the report says of it. */
+const truths: Record<string, string> = {
+  rows: 'Evicted when these rows change',
+  observed: 'Evicted when rows change that its statements were seen to read',
+  tags: 'Evicted when somebody evicts its tags',
+  ttl: 'Evicted by nothing: it only ends',
+};
+
+function kindOfTruth(truth: string): string {
+  return truth.split(/\W/, 1)[0]!;
 }
 
 function statusOf(part: Part): string {
@@ -180,18 +193,13 @@ function keysOf(parts: readonly Part[]): string[] {
   return [...new Set(parts.map((part) => part.key))].filter((key) => key !== '');
 }
 
-/** The types whose entries the response is made of, by their tags: "{Product}". */
-function typesOf(parts: readonly Part[]): string[] {
-  const tags = new Set(parts.flatMap((part) => part.tags));
-  return [...tags].flatMap((tag) => /^\{([A-Z]\w*)\}$/.exec(tag)?.[1] ?? []).sort();
-}
-
 function spoken(row: Row): string {
   if (row.part === null) return row.parts.length === 0 ? row.name : `${row.name}, ${plural(row.parts.length, 'part')}`;
-  const { key, tier, scope, unstored, ttl } = row.part;
+  const { key, tier, scope, truth, unstored, ttl } = row.part;
   const words = [row.name, key, `${statusOf(row.part)} from ${tierNames[tier]}`];
   if (ttl !== undefined) words.push(`${seconds(ttl)} left`);
   if (scope === 'private') words.push('private');
+  if (truth !== undefined) words.push(`true by ${truth}`);
   if (unstored !== undefined) words.push(`not stored: ${unstored}`);
   return words.join(', ');
 }

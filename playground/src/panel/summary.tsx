@@ -1,4 +1,4 @@
-import { milliseconds, totals, type Totals } from '../cache/model.ts';
+import { milliseconds, statements, totals, type Totals } from '../cache/model.ts';
 import type { Report, Tier } from '../cache/report.ts';
 import type { Run } from '../cache/run.ts';
 
@@ -10,8 +10,10 @@ export function Summary({ run }: { run: Run }) {
   const { report } = run;
   const all = totals(report?.parts ?? []);
   const facts = [milliseconds(run.took), run.status === 0 ? 'no response' : `HTTP ${run.status}`];
-  if (all.spared > 0) facts.push(`${plural(all.spared, 'read')} of the database spared`);
-  if (report?.statements !== undefined) facts.push(plural(report.statements, 'statement'));
+  if (all.parts > 0) {
+    const { sent, saved } = statements(report!.parts);
+    facts.push([sent > 0 ? `${plural(sent, 'statement')} sent` : 'no statement sent', saved > 0 && `${saved} saved`].filter(Boolean).join(', '));
+  }
   return (
     <div className="cache-summary">
       <p className="cache-sentence">{run.errors.length > 0 && all.parts === 0 ? 'The response has errors' : report === null ? 'No report' : sentence(report, all)}</p>
