@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/maphash"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -41,6 +42,7 @@ type Store struct {
 	seed     maphash.Seed
 	entries  *otter.Cache[uint64, *entry]
 	inFlight inFlight
+	lookups  [kinds]atomic.Uint64
 }
 
 // entry is an answer beside the question it answers.
@@ -61,6 +63,8 @@ const (
 	Body                    // a body that was posted
 	Meaning                 // the operation and its variables, in one form however they were written
 	Root                    // one root field of an operation, in such a form
+
+	kinds = iota + 1
 )
 
 // Question is what was asked. What is a different question differs in its kind or text, which is compared
@@ -110,18 +114,34 @@ func New(o Options) (*Store, error) {
 // Watch is what notices statements that no source of the cache sends.
 func (s *Store) Watch() *cache.Watch { return s.cache.Watch() }
 
-// Get answers what is kept for a question, nil if there is nothing that may be served at this moment. It
-// costs no allocation.
-func (s *Store) Get(q Question, now time.Time) *Answer {
-	if !s.cache.Trusted(now) {
-		return nil
-	}
-	e := s.candidate(q)
-	if e == nil || !now.Before(e.ends) || !s.cache.Generations().Holds(e.deps.Stamp) || s.cache.Softened(e.deps.Names, e.created) {
-		return nil
-	}
-	return e.Answer
+// Lookup is what a store holds for a question at one moment.
+type Lookup struct {
+	// Answer may be served at that moment; nil if there is none.
+	Answer *Answer
+
+	key     uint64 // of the entry that is there
+	present bool   // whether one is, which may have expired or been evicted
 }
+
+// Look looks an answer up. It costs no allocation.
+func (s *Store) Look(q Question, now time.Time) (l Lookup) {
+	s.lookups[q.Kind].Add(1)
+	e := s.candidate(q)
+	if e == nil {
+		return l
+	}
+	l.key, l.present = s.hash(q, e.viewer), true
+	if s.cache.Trusted(now) && now.Before(e.ends) && s.cache.Generations().Holds(e.deps.Stamp) && !s.cache.Softened(e.deps.Names, e.created) {
+		l.Answer = e.Answer
+	}
+	return l
+}
+
+// Get is [Store.Look] for who needs the answer alone.
+func (s *Store) Get(q Question, now time.Time) *Answer { return s.Look(q, now).Answer }
+
+// Lookups returns how often answers to questions of a kind were looked up.
+func (s *Store) Lookups(k Kind) uint64 { return s.lookups[k].Load() }
 
 // candidate returns the entry that q may be answered from, which may have expired or been evicted.
 func (s *Store) candidate(q Question) *entry {

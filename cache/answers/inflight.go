@@ -8,18 +8,17 @@ type inFlight struct {
 	of map[uint64]chan struct{} // by the hash of their question, closed when they are computed
 }
 
-// Begin is called before an answer is computed that is no longer cached. If the same answer is being computed
+// Begin is called with a look-up that found no answer, before one is computed. If the same answer is being computed
 // already, other is closed when that is done: look again then. Otherwise the caller must call done once the answer is
-// put, or there is none to put; done may be called again. Begin returns nil, nil if no answer to q was ever cached: then
+// put, or there is none to put; done may be called again. Begin returns nil, nil if no answer was ever cached: then
 // nothing says that this one will be.
 //
 // Who waited gets nothing from who computed: it looks the answer up as any other, and takes it if it holds then.
-func (s *Store) Begin(q Question) (done func(), other <-chan struct{}) {
-	e := s.candidate(q) // never another viewer's, so that nobody waits for an answer that is not for them
-	if e == nil {
+func (s *Store) Begin(l Lookup) (done func(), other <-chan struct{}) {
+	if !l.present { // another viewer's is none: nobody waits for an answer that is not for them
 		return nil, nil
 	}
-	key := s.hash(q, e.viewer)
+	key := l.key
 	s.inFlight.mu.Lock()
 	defer s.inFlight.mu.Unlock()
 	if computed := s.inFlight.of[key]; computed != nil {

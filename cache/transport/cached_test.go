@@ -28,6 +28,7 @@ import (
 type keeper struct {
 	*transport.Handler
 	cache   *cache.Cache
+	store   *answers.Store
 	version atomic.Int64
 	loads   atomic.Int64 // of values
 	runs    atomic.Int64 // of mutations
@@ -60,7 +61,7 @@ func keep(t testing.TB, o transport.Options) *keeper {
 func keepFor(t testing.TB, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
 	t.Helper()
 	s := newStore(t)
-	k := &keeper{cache: s.cache}
+	k := &keeper{cache: s.cache, store: s.Store}
 	o.Answers = s.Store
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: keeperSchema})
 	exec := executor.New(&graphql.ExecutableSchemaMock{

@@ -135,12 +135,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in.asker = f.stored.askerOf(r)
 	wish := f.stored.wishOf(r.Header)
-	a := f.stored.lookUp(in.question(), wish)
-	if a == nil {
-		a, in.done = f.stored.awaitOther(r.Context(), in.question(), wish)
-		defer in.done()
-	}
-	if a != nil {
+	a, done := f.stored.find(r.Context(), in.question(), wish)
+	defer done()
+	if in.done = done; a != nil {
 		w.Header().Add("Vary", varies)
 		f.stored.writeCached(w, r, in, a)
 		return

@@ -215,12 +215,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	in.asker = h.askerOf(r)
 	wish := h.wishOf(r.Header)
-	a := h.lookUp(in.question(), wish)
-	if a == nil {
-		a, in.done = h.awaitOther(r.Context(), in.question(), wish)
-		defer in.done()
-	}
-	if a != nil {
+	a, done := h.find(r.Context(), in.question(), wish)
+	defer done()
+	if in.done = done; a != nil {
 		h.writeCached(w, r, in, a)
 		return
 	}

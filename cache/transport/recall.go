@@ -88,55 +88,54 @@ func (in *request) meant(meaning []byte) answers.Question {
 	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
-// lookUp returns the cached answer to a question; nil if there is none, or none that the client takes.
-func (h *Handler) lookUp(q answers.Question, w wish) *answers.Answer {
+// lookUp looks an answer up; it is nil if there is none, or none that the client takes. Where the client takes none at
+// all the store is not asked.
+func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answers.Lookup) {
 	if h.o.Answers == nil || w.anew || w.nothing {
-		return nil
+		return nil, l
 	}
 	now := time.Now()
-	if a := h.o.Answers.Get(q, now); a != nil && w.takes(a, now) {
-		return a
+	l = h.o.Answers.Look(q, now)
+	if l.Answer != nil && w.takes(l.Answer, now) {
+		return l.Answer, l
 	}
-	return nil
+	return nil, l
 }
 
 // otherPatience is how long a request waits for another that computes the same answer: longer than most take.
 const otherPatience = 50 * time.Millisecond
 
-// awaitOther waits for a request that computes the same answer already, and answers what that left behind, if it is
-// true and the client takes it. Otherwise the answer is to be computed, and done is to be called when it was.
-func (h *Handler) awaitOther(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
+// find looks an answer up, and waits for a request that computes the same answer already. Without an answer the caller
+// computes it, and calls done when it is put, or there is none to put.
+func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
 	nobody := func() {}
-	if h.o.Answers == nil || w.fresh() || w.nothing || w.only {
-		return nil, nobody
+	a, last := h.lookUp(q, w)
+	if a != nil || h.o.Answers == nil || w.fresh() || w.nothing || w.only {
+		return a, nobody
 	}
-	done, other := h.o.Answers.Begin(q)
-	if done != nil {
-		return nil, done
-	}
-	if other == nil {
-		return nil, nobody
-	}
-	patience := time.NewTimer(otherPatience)
-	defer patience.Stop()
+	var patience <-chan time.Time
 	for {
-		select {
-		case <-other:
-		case <-patience.C:
-			return nil, nobody
-		case <-ctx.Done():
-			return nil, nobody
-		}
-		if a := h.lookUp(q, w); a != nil {
-			return a, nobody
-		}
-		// It was evicted meanwhile: the next one computes it anew.
-		if done, other = h.o.Answers.Begin(q); done != nil {
+		done, other := h.o.Answers.Begin(last)
+		if done != nil {
 			return nil, done
 		}
 		if other == nil {
 			return nil, nobody
 		}
+		if patience == nil {
+			patience = time.After(otherPatience)
+		}
+		select {
+		case <-other:
+		case <-patience:
+			return nil, nobody
+		case <-ctx.Done():
+			return nil, nobody
+		}
+		if a, last = h.lookUp(q, w); a != nil {
+			return a, nobody
+		}
+		// It was evicted meanwhile: the next one computes it anew.
 	}
 }
 
@@ -148,7 +147,7 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
 		if meaning := h.meanings.of(oc); meaning != nil {
 			a.meaning = meaning
-			a.cached = h.lookUp(in.meant(meaning), w)
+			a.cached, _ = h.lookUp(in.meant(meaning), w)
 		}
 	}
 	if a.cached == nil && w.only {
@@ -210,7 +209,7 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
 		in.body = append((*buffer)[:0], r.URL.RawQuery...)
 		*buffer = in.body
 	}
-	a := h.lookUp(in.question(), wish{maxAge: -1})
+	a, _ := h.lookUp(in.question(), wish{maxAge: -1})
 	if a == nil {
 		if !in.read {
 			r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(in.body)))

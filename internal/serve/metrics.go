@@ -136,5 +136,11 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, 
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "fieldcache", Name: "answer_bytes", Help: "Size of cached responses.",
 		}, func() float64 { return float64(store.Bytes()) }))
+		for form, kind := range map[string]answers.Kind{"url": answers.URL, "body": answers.Body, "meaning": answers.Meaning, "root": answers.Root} {
+			metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Namespace: "fieldcache", Name: "answer_lookups_total", ConstLabels: prometheus.Labels{"form": form},
+				Help: "Look-ups of cached responses, by the form of the question: as it was sent, or what it means.",
+			}, func() float64 { return float64(store.Lookups(kind)) }))
+		}
 	}
 }
