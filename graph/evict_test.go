@@ -3,7 +3,9 @@ package graph_test
 import (
 	"strings"
 	"testing"
+	"time"
 
+	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/graph"
 )
@@ -46,6 +48,53 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 					t.Errorf("%s: %s was not read again:\n%s", c.coordinate, word, lines(got))
 				}
 			}
+		}
+	})
+}
+
+// A kind's value that was evicted softly is answered once more; the answer says so, nothing downstream stores it, and one
+// statement reads it again.
+func TestASoftEvictionOfAKindShows(t *testing.T) {
+	t.Parallel()
+	backends(t, func(t *testing.T, s *shop) {
+		orders := &gqlcache.Orders{Cache: s.cache, Schema: graph.NewSchema(s.db, nil).Schema()}
+		const query = `{ product(id: 7) { stock } }`
+		s.ask(t, everyone, query)
+		was := s.ask(t, everyone, query).raw
+		if _, err := s.db.Bun().ExecContext(cache.Unwatched(t.Context()), "UPDATE products SET stock = 12345 WHERE id = 7"); err != nil {
+			t.Fatal(err)
+		}
+		s.sql()
+		if _, err := orders.Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Product.stock"}, Soft: true}); err != nil {
+			t.Fatal(err)
+		}
+		s.header.Set("Cache-Debug", "1")
+		list := s.debug(t, query)
+		if len(list) != 2 || !strings.Contains(list[1], "Product.stock {product:7}:stock memory swr") {
+			t.Errorf("the next reader is told:\n%s", lines(list))
+		}
+		s.header.Del("Cache-Debug")
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			now := s.ask(t, everyone, query).raw
+			if strings.Contains(now, "12345") {
+				break
+			}
+			if now != was || time.Now().After(deadline) {
+				t.Fatalf("the answer is %s", now)
+			}
+		}
+		if got := s.sql(); len(got) != 1 {
+			t.Errorf("read %d statements, want 1:\n%s", len(got), lines(got))
+		}
+		// A hard eviction after a soft one leaves nothing to answer once more.
+		for _, soft := range []bool{true, false} {
+			if _, err := orders.Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Product.stock"}, Soft: soft}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.header.Set("Cache-Debug", "1")
+		if list := s.debug(t, query); len(list) != 2 || !strings.Contains(list[1], "Product.stock {product:7}:stock database miss") {
+			t.Errorf("after a hard eviction:\n%s", lines(list))
 		}
 	})
 }

@@ -1,0 +1,166 @@
+package cache_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+)
+
+// pages is a kind of rows "user:1" of the fake database, as a gateway reads them.
+type pages struct {
+	*cache.Kind[int, string]
+	p *process
+}
+
+func (p *process) pages(policy cache.Policy) pages {
+	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return policy, nil })
+	name := func(id int) (cache.Key, cache.Tag) { return cache.Entity("user", strconv.Itoa(id)), "{users}" }
+	return pages{p: p, Kind: cache.NewKind(kinds, cache.KindOptions[int, string]{
+		Of: "Query.users", Types: []string{"User"}, Name: name,
+		Load: func(ctx context.Context, ids []int) (map[int]string, cache.Snapshot, error) {
+			requests := make([]cache.Request, len(ids))
+			for i, id := range ids {
+				requests[i].Key, _ = name(id)
+			}
+			values, seen, err := p.client.Load(ctx, requests)
+			if err != nil {
+				return nil, cache.Snapshot{}, err
+			}
+			found := map[int]string{}
+			for i, id := range ids {
+				if v, ok := values[i].(string); ok {
+					found[id] = v
+				}
+			}
+			return found, seen, nil
+		},
+	})}
+}
+
+// get reads page 1 as an operation of its own, with what is told of it.
+func (g pages) get(t *testing.T) (value string, told cache.Result, err error) {
+	t.Helper()
+	b := g.p.NewBatch()
+	b.Observe = func(_ context.Context, _ cache.Item, r cache.Result) { told = r }
+	value, err = g.Get(t.Context(), b, 1)
+	return value, told, err
+}
+
+// A kind's value that has expired is answered at once within its window, from either tier, and loaded again once.
+func TestStaleWhileRevalidateOfKinds(t *testing.T) {
+	policy := cache.Policy{MaxAge: time.Minute, StaleWhileRevalidate: 10 * time.Minute}
+	for name, from := range map[string]cache.Tier{"from memory": cache.MemoryTier, "from the shared tier": cache.SharedTier} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d, redis := newDatabase(1), newFakeRedis(1)
+				d.seed("user:1", "old")
+				p := begin(t, d, redis)
+				k := p.pages(policy)
+				_, first, err := k.get(t)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Until(first.Ends) + time.Minute)
+				if from == cache.SharedTier {
+					p = begin(t, d, redis)
+					k = p.pages(policy)
+				}
+				d.seed("user:1", "new") // which nothing tells
+				for i := range 20 {
+					v, told, err := k.get(t)
+					if err != nil || v != "old" || i == 0 && (!told.Revalidating || told.Tier != from) {
+						t.Fatalf("answer %d after the end: %q, %+v, %v", i, v, told, err)
+					}
+				}
+				time.Sleep(time.Second)
+				d.loaded(t, 2)
+				if v, told, err := k.get(t); err != nil || v != "new" || told.Revalidating || told.Tier != cache.MemoryTier {
+					t.Errorf("after the refresh: %q, %+v, %v", v, told, err)
+				}
+			})
+		})
+	}
+}
+
+// After an eviction no window brings a kind's old value back: neither while it is loaded again nor if its source fails.
+func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
+	policy := cache.Policy{MaxAge: time.Minute, StaleWhileRevalidate: 10 * time.Minute, StaleIfError: 10 * time.Minute}
+	for name, ev := range map[string]cache.Eviction{
+		"by its key":        {Keys: []cache.Key{"user:1"}},
+		"by its list":       {Tags: []cache.Tag{"{users}"}},
+		"by its type":       {Tags: []cache.Tag{cache.Type("User")}},
+		"by its coordinate": {Tags: []cache.Tag{cache.Coordinate("Query.users")}},
+	} {
+		for after, down := range map[string]bool{", its source answers": false, ", its source is down": true} {
+			t.Run(name+after, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					d, redis := newDatabase(1), newFakeRedis(1)
+					d.seed("user:1", "old")
+					p, other := begin(t, d, redis), begin(t, d, redis)
+					here, there := p.pages(policy), other.pages(policy)
+					_, first, err := here.get(t)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, _, err = there.get(t); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(time.Until(first.Ends) + time.Minute)
+					// The poll that tells the other gateway comes after.
+					if _, err := p.EvictByHand(t.Context(), ev); err != nil {
+						t.Fatal(err)
+					}
+					d.seed("user:1", "new")
+					time.Sleep(2 * time.Second)
+					d.setDown(down)
+					for gateway, k := range map[string]pages{"here": here, "there": there} {
+						v, told, err := k.get(t)
+						if down && (err == nil || told.Stale) || !down && (err != nil || v != "new" || told.Revalidating) {
+							t.Errorf("%s: %q, %+v, %v", gateway, v, told, err)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// A kind's value is answered in the place of an error for as long as the schema says, over the option.
+func TestStaleIfErrorOfKinds(t *testing.T) {
+	for name, c := range map[string]struct {
+		window, after time.Duration
+		stale         bool
+	}{
+		"within the window":     {time.Hour, 20 * time.Minute, true},
+		"behind the window":     {time.Hour, 61 * time.Minute, false},
+		"the option":            {0, 30 * time.Second, true},
+		"no window, the option": {-1, 30 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d, redis := newDatabase(1), newFakeRedis(1)
+				d.seed("user:1", "old")
+				p := begin(t, d, redis, func(o *cache.Options) { o.StaleIfError = time.Minute })
+				k := p.pages(cache.Policy{MaxAge: time.Minute, StaleIfError: c.window})
+				_, first, err := k.get(t)
+				if err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Until(first.Ends) + c.after)
+				d.setDown(true)
+				v, told, err := k.get(t)
+				if got := err == nil && v == "old" && told.Stale; got != c.stale {
+					t.Errorf("stale: %t, want %t: %q, %+v, %v", got, c.stale, v, told, err)
+				}
+				d.setDown(false)
+				time.Sleep(time.Second)
+				if v, told, err := k.get(t); err != nil || told.Stale || v != "old" {
+					t.Errorf("once the source answers again: %q, %+v, %v", v, told, err)
+				}
+			})
+		})
+	}
+}
