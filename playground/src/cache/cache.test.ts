@@ -212,6 +212,11 @@ test('runs are compared', async (t) => {
     assert.deepEqual([d.changes[0]?.why, d.changes[0]?.trend, d.dataChanged], ['evicted with 41 s left', 'worse', true]);
   });
   await t.test('expired', () => assert.equal(diff(run(of(part({ ttl: 5 }))), run({ ...of(miss), at: 1_006_000 })).changes[0]?.why, 'expired'));
+  await t.test('evicted, and read by somebody else', () => {
+    const d = diff(run(of(part({ ttl: 50, loaded: 1 }))), run({ ...of(part({ loaded: 2 })), at: 1_009_000 }));
+    assert.deepEqual(d.changes.map((c) => [c.why, c.trend]), [['evicted with 41 s left, and stored anew by somebody else', 'other']]);
+    assert.equal(diff(run(of(part({ loaded: 1 }))), run(of(part({ loaded: 1 })))).same, 1);
+  });
   await t.test('past the cache', () => assert.match(diff(run(of(part())), run({ ...of(miss), anew: true })).changes[0]?.why ?? '', /no-cache/));
   await t.test('the same', () => {
     const d = diff(run(of(part(), part({ key: 'b' }))), run(of(part())));

@@ -75,12 +75,15 @@ export function diff(before: Run, after: Run): Diff {
   };
 }
 
-type Reason = 'same' | 'new' | 'anew' | 'stored' | 'unstored' | 'expired' | 'evicted';
+type Reason = 'same' | 'new' | 'anew' | 'stored' | 'renewed' | 'unstored' | 'expired' | 'evicted';
 
 function reasonOf(was: Part | null, part: Part, elapsed: number, anew: boolean): Reason {
   if (was === null) return 'new';
   if (anew && !cached(part)) return cached(was) ? 'anew' : 'same';
-  if (cached(part)) return was.tier === part.tier ? 'same' : 'stored';
+  if (cached(part)) {
+    if (cached(was) && was.loaded !== part.loaded) return 'renewed';
+    return was.tier === part.tier ? 'same' : 'stored';
+  }
   if (was.ttl === undefined || was.unstored !== undefined) return 'unstored';
   // What the server says of a second is rounded up.
   return was.ttl - elapsed <= 1 ? 'expired' : 'evicted';
@@ -91,6 +94,7 @@ const wordsOf: Record<Reason, (left: number) => string> = {
   new: () => 'was not part of the response before',
   anew: () => 'read past the cache, as no-cache asks',
   stored: () => 'stored since the last run',
+  renewed: (left) => `${left > 1 ? `evicted with ${left} s left` : 'expired'}, and stored anew by somebody else`,
   unstored: () => 'had not been stored',
   expired: () => 'expired',
   evicted: (left) => `evicted with ${left} s left`,

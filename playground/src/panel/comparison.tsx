@@ -6,7 +6,7 @@ import { plural, tierNames } from './summary.tsx';
 export function Comparison({ diff, anew }: { diff: Diff; anew: boolean }) {
   const ratio = diff.before / diff.after;
   const rest = [
-    diff.same > 0 && `${plural(diff.same, 'part')} from the same tier as before`,
+    diff.same > 0 && `${plural(diff.same, 'part')} as before`,
     diff.gone > 0 && `${plural(diff.gone, 'part')} no longer there`,
   ].filter((words) => words !== false);
   return (
