@@ -12,10 +12,13 @@ import (
 	"testing"
 )
 
+// module is what go.mod calls this module.
+const module = "fieldcache"
+
 // arrows says which packages of ours each package may import. A package without
 // a row may not exist.
 var arrows = map[string][]string{
-	"fieldcache":                 {everything},
+	module:                       {everything},
 	"fieldcache/graph":           {"fieldcache/graph/generated", "fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/dataloader", "fieldcache/db", "fieldcache/cache", "fieldcache/cache/apierror"},
 	"fieldcache/graph/generated": {"fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/db"},
 	"fieldcache/graph/model":     {"fieldcache/graph/scalar", "fieldcache/db"},
@@ -174,7 +177,7 @@ func TestAdoptersBuildLittle(t *testing.T) {
 		slices.Sort(list)
 		return slices.Compact(list)
 	}
-	allowed := append([]string{"fieldcache"}, adopted...)
+	allowed := append([]string{module}, adopted...)
 	for _, pkg := range []string{"graphql/handler", "graphql/handler/extension", "graphql/handler/transport"} {
 		allowed = append(allowed, modules("github.com/99designs/gqlgen/"+pkg)...)
 	}
@@ -200,7 +203,7 @@ func TestArrowsCatchesViolations(t *testing.T) {
 			p: listed{ImportPath: "fieldcache/dataloader", Imports: []string{"context", "fieldcache/db"}},
 		},
 		"the program imports everything": {
-			p: listed{ImportPath: "fieldcache", Imports: []string{"fieldcache/graph", "fieldcache/cache/memstore"}},
+			p: listed{ImportPath: module, Imports: []string{"fieldcache/graph", "fieldcache/cache/memstore"}},
 		},
 		"an arrow that is not drawn": {
 			p:    listed{ImportPath: "fieldcache/cache", Imports: []string{"fieldcache/db"}},
@@ -211,8 +214,8 @@ func TestArrowsCatchesViolations(t *testing.T) {
 			want: "fieldcache/graph imports fieldcache/cache/redisstore: no such arrow",
 		},
 		"what is below the program does not import it": {
-			p:    listed{ImportPath: "fieldcache/internal/serve", Imports: []string{"fieldcache"}},
-			want: "fieldcache/internal/serve imports fieldcache: no such arrow",
+			p:    listed{ImportPath: "fieldcache/internal/serve", Imports: []string{module}},
+			want: "fieldcache/internal/serve imports " + module + ": no such arrow",
 		},
 		"a package without a row": {
 			p:    listed{ImportPath: "fieldcache/util"},
@@ -237,8 +240,8 @@ func TestArrowsCatchesViolations(t *testing.T) {
 			p: listed{ImportPath: "fieldcache/cache/redisstore", Deps: []string{"github.com/redis/go-redis/v9"}},
 		},
 		"what ships starts no test servers": {
-			p:    listed{ImportPath: "fieldcache", Deps: []string{"fieldcache/internal/testservers"}},
-			want: "fieldcache depends on fieldcache/internal/testservers",
+			p:    listed{ImportPath: module, Deps: []string{"fieldcache/internal/testservers"}},
+			want: module + " depends on fieldcache/internal/testservers",
 		},
 	}
 	for name, test := range tests {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,6 +39,15 @@ type site struct {
 	running []*exec.Cmd
 }
 
+// modulePath is the path of the module that this program is of, which is that of the gateway.
+func modulePath() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "."
+	}
+	return info.Main.Path
+}
+
 // newSite builds and starts what is to be measured. The site is to be closed even if there is an error.
 func newSite(ctx context.Context, s *settings) (*site, error) {
 	folder, err := os.MkdirTemp("", "fieldcache-bench-")
@@ -47,7 +57,7 @@ func newSite(ctx context.Context, s *settings) (*site, error) {
 	ctx, end := context.WithCancel(ctx)
 	at := &site{folder: folder, end: end}
 	if len(s.servers) > 0 {
-		build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, "fieldcache"), "fieldcache")
+		build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(folder, "fieldcache"), modulePath())
 		if text, err := build.CombinedOutput(); err != nil {
 			return at, fmt.Errorf("build fieldcache: %w\n%s", err, text)
 		}

@@ -14,6 +14,7 @@ type Claimer interface {
 
 // Identified is an [Outbox] whose database has a name that no other has, and that it keeps when it fails over.
 type Identified interface {
+	// Database returns the name, or why it cannot be known at present.
 	Database(ctx context.Context) (string, error)
 }
 

@@ -310,4 +310,5 @@ type PanicError struct {
 	Stack []byte
 }
 
+// Error says what the source panicked with.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic while loading: %v", e.Value) }

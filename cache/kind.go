@@ -39,7 +39,7 @@ func (s *Kinds) fault(of, format string, args ...any) {
 type Stored interface {
 	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
 	Coordinate() string
-	// MadeOf is the coordinate whose @cacheRows say which rows the values are made of.
+	// RowsCoordinate is the coordinate whose @cacheRows say which rows the values are made of.
 	RowsCoordinate() string
 	// Matches reports what is wrong with the columns by which the schema chooses rows.
 	Matches(columns []string) error
@@ -156,7 +156,8 @@ type CountOptions[K comparable] struct {
 	Types    []string                // likewise
 	List     func(K) Tag             // the tag of the list whose things are counted
 	Match    func(Columns) (K, bool) // as that of [KindOptions]
-	Load     func(context.Context, []K) (map[K]int, Snapshot, error)
+	// Load returns the numbers of lists, without those that are 0.
+	Load func(context.Context, []K) (map[K]int, Snapshot, error)
 }
 
 // NewCount adds to s a kind of how many things lists have. A number is evicted by its key when its list is.

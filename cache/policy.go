@@ -11,6 +11,7 @@ const (
 	Private              // the viewer it was computed for
 )
 
+// String returns "public" or "private", as Cache-Control has it.
 func (s Scope) String() string {
 	if s == Private {
 		return "private"

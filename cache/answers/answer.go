@@ -74,7 +74,7 @@ type variant struct {
 // noStore is the header of what no cache may keep.
 const noStore = "no-store"
 
-// New makes an answer at a moment.
+// NewAnswer makes an answer at a moment.
 func NewAnswer(c Computed, now time.Time) *Answer {
 	a := &Answer{
 		status: c.Status, maxAge: c.MaxAge.Truncate(time.Second), scope: c.Scope, deps: c.Deps,

@@ -19,6 +19,7 @@ type Difference struct {
 	absent bool // it is missing, disabled, or on another table: it is not one of another release
 }
 
+// String says what differs, in one line.
 func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
 
 // Fixable reports whether [Place.Install] can mend it.
@@ -238,6 +239,7 @@ type Left struct {
 	Why string
 }
 
+// String says what stayed and why, in one line.
 func (l Left) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.Name, l.Why) }
 
 // Remove takes back what Install created, found by what it is and not by any record: the triggers, wherever

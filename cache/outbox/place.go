@@ -17,7 +17,9 @@ import (
 // statement where the driver can do that, as a connection pooler in transaction mode needs it, and none depends on how
 // a driver writes placeholders.
 type Querier interface {
+	// ExecContext executes a statement, as [sql.DB.ExecContext].
 	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
+	// QueryContext returns the rows of a statement, as [sql.DB.QueryContext].
 	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
 }
 

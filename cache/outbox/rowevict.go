@@ -15,6 +15,7 @@ import (
 
 // Reader is a database that a row is read from, such as a [sql.DB].
 type Reader interface {
+	// QueryRowContext returns one row, as [sql.DB.QueryRowContext].
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 

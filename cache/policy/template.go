@@ -25,6 +25,7 @@ type Ref struct {
 	Path   []string // none for {$viewer}, and for {$result} of a scalar
 }
 
+// String returns the reference as a schema has it: {$parent.id}.
 func (r Ref) String() string {
 	return "{$" + strings.Join(append([]string{string(r.Origin)}, r.Path...), ".") + "}"
 }
@@ -72,6 +73,7 @@ type Template struct {
 	Refs  []Ref
 }
 
+// String returns the text as a schema has it.
 func (t Template) String() string {
 	var b strings.Builder
 	for i, text := range t.Texts {
@@ -119,6 +121,7 @@ type Term struct {
 	Optional bool
 }
 
+// String returns the condition as a schema has it: id = {$parent.id}.
 func (t Term) String() string { return t.Column + " = " + t.Value.String() }
 
 // parseMatch reads `column = {…}`, several joined by commas.

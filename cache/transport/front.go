@@ -20,7 +20,8 @@ import (
 
 // FrontOptions are what a [Front] takes. What they mean is told at [Options], which has them as well.
 type FrontOptions struct {
-	Answers         *answers.Store // required
+	// Answers is required; it and what follows are as in [Options].
+	Answers         *answers.Store
 	Viewer          func(context.Context) string
 	IdentityHeaders []string
 	Watch           *cache.Watch

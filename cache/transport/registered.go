@@ -18,7 +18,9 @@ import (
 // 64 lower case hexadecimal digits. A store that fails or takes too long has nothing, and takes nothing: the
 // client then sends the document again. It is safe for concurrent use.
 type Documents interface {
+	// Get returns the document of a hash. It reports whether there is one.
 	Get(ctx context.Context, hash string) (text string, ok bool)
+	// Put shares a document, for at least a day.
 	Put(ctx context.Context, hash, text string)
 }
 

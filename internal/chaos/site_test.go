@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -95,7 +96,11 @@ func open(t *testing.T, l layout) *site {
 	if l.redis == nil && l.sentinel == nil && l.cluster == nil {
 		l.redis = testservers.RedisServer(t)
 	}
-	s := &site{t: t, program: testservers.Build(t, "fieldcache"), layout: l, began: time.Now()}
+	module, ok := debug.ReadBuildInfo()
+	if !ok {
+		t.Fatal("a test that does not know its module")
+	}
+	s := &site{t: t, program: testservers.Build(t, module.Main.Path), layout: l, began: time.Now()}
 	s.history.Initial = map[string]int64{}
 	if l.postgres != nil {
 		s.postgres = l.postgres.URL()

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// copied is a copy of the tree without what nobody wrote.
+func copied(t *testing.T) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy")
+	root := filepath.Join("..", "..")
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		at, err := filepath.Rel(root, name)
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.IsDir() && e.Name() == "dist":
+			if err := os.MkdirAll(filepath.Join(to, at), 0o755); err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(to, at, ".gitkeep"), nil, 0o600)
+		case e.IsDir() && skipped(e.Name()):
+			return fs.SkipDir
+		case e.IsDir():
+			return os.MkdirAll(filepath.Join(to, at), 0o755)
+		case !e.Type().IsRegular() || strings.Contains(e.Name(), ".db"):
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, at), text, info.Mode().Perm())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// digests are the hashes of all files of a tree.
+func digests(t *testing.T, root string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := filepath.WalkDir(root, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		all[name] = fmt.Sprintf("%x", sha256.Sum256(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func run(t *testing.T, dir, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// A copy that was moved to a hosted path builds, and so do the examples in it; moved again, nothing changes.
+func TestTheTreeIsMoved(t *testing.T) {
+	t.Parallel()
+	root := copied(t)
+	const to = "example.com/some-team/field.cache"
+	rename := filepath.Join("scripts", "rename")
+	if out, err := run(t, root, "./"+rename, to); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	before := digests(t, root)
+	if out, err := run(t, root, "./"+rename, to); err != nil || !strings.Contains(out, "already") {
+		t.Errorf("a second time: %v\n%s", err, out)
+	}
+	for name, sum := range digests(t, root) {
+		if before[name] != sum {
+			t.Errorf("a second time changed %s", name)
+		}
+	}
+	left, err := newNames(root, "fieldcache", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range before {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := left.packages.FindIndex(text); at != nil && filepath.Dir(name) != filepath.Join(root, "scripts", "modpath") {
+			t.Errorf("%s still has %s", name, text[at[0]:min(at[1]+40, len(text))])
+		}
+		if strings.HasSuffix(name, "adopting.md") && (strings.Contains(string(text), "has no host") || !strings.Contains(string(text), "`go get "+to+"`")) {
+			t.Errorf("%s does not say how the module is got", name)
+		}
+	}
+	for _, c := range []struct{ dir, command string }{
+		{"", "go build ./..."}, {"", "go vet ./cache/... ./scripts/... ."}, {"examples/todo", "go vet ./..."}, {"examples/issues", "go vet ./..."},
+		{"examples/todo", "go mod tidy -diff"}, {"", "go test -run TestArrows ."}, {"", "gofmt -l cache graph examples"},
+	} {
+		words := strings.Fields(c.command)
+		if out, err := run(t, filepath.Join(root, c.dir), words[0], words[1:]...); err != nil || words[0] == "gofmt" && out != "" {
+			t.Errorf("%s in %q: %v\n%s", c.command, c.dir, err, out)
+		}
+	}
+}
+
+// A path that nobody could get is refused, and nothing is changed.
+func TestBadPathsAreRefused(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	text := "module fieldcache\n\ngo 1.26\n\nrequire github.com/jackc/pgx/v5 v5.12.0\n"
+	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for to, says := range map[string]string{
+		"":                             "malformed module path",
+		"fieldcache2":                  "missing dot in first path element",
+		"https://example.com/x":        "malformed module path",
+		"example.com/a b":              "malformed module path",
+		"example.com/x/":               "trailing slash",
+		"example.com//x":               "double slash",
+		"Example.com/x":                "malformed module path",
+		"example.com/x/v2":             "no first one yet",
+		"github.com/jackc/pgx/v5":      "",
+		"github.com/jackc/pgx/v5/sub":  "whose path it would share",
+		"github.com/jackc":             "whose path it would share",
+		"example.com/fieldcache@v1":    "malformed module path",
+		"example.com/x\nreplace a=> b": "malformed module path",
+	} {
+		if _, err := move(root, to); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want %q", to, err, says)
+		}
+	}
+	if now, err := os.ReadFile(filepath.Join(root, "go.mod")); err != nil || string(now) != text {
+		t.Errorf("go.mod was changed: %s, %v", now, err)
+	}
+}
+
+// Only the module's path is changed, not the product's name.
+func TestTheProductKeepsItsName(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for _, folder := range []string{"cache", "db"} {
+		if err := os.Mkdir(filepath.Join(root, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := newNames(root, "fieldcache", "example.com/x/y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for old, want := range map[string]string{
+		`go doc fieldcache/cache/gqlcache`:          `go doc example.com/x/y/cache/gqlcache`,
+		`[fieldcache/cache.Store], fieldcache/db`:   `[example.com/x/y/cache.Store], example.com/x/y/db`,
+		"module fieldcache\n":                       "module example.com/x/y\n",
+		"\tfieldcache v0.0.0\n":                     "\texample.com/x/y v0.0.0\n",
+		"replace fieldcache => ../..":               "replace example.com/x/y => ../..",
+		`grep '"fieldcache/' . -v '"fieldcache/db'`: `grep '"example.com/x/y/' . -v '"example.com/x/y/db'`,
+		`"fieldcache/cache","fieldcache/db"`:        `"example.com/x/y/cache","example.com/x/y/db"`,
+		`Cache-Status: fieldcache; hit`:             `Cache-Status: fieldcache; hit`,
+		`fieldcache_loads_total`:                    `fieldcache_loads_total`,
+		`fieldcache migrate up`:                     `fieldcache migrate up`,
+		`https://github.com/x/fieldcache/cache`:     `https://github.com/x/fieldcache/cache`,
+		`ENTRYPOINT ["fieldcache"]`:                 `ENTRYPOINT ["fieldcache"]`,
+		`the file fieldcache/dbase`:                 `the file fieldcache/dbase`,
+	} {
+		file := filepath.Join(root, "file.md")
+		if err := os.WriteFile(file, []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.replace(file); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%q became %q, %v, want %q", old, got, err, want)
+		}
+	}
+}
