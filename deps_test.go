@@ -64,6 +64,7 @@ var arrows = map[string][]string{
 	"fieldcache/internal/shapes/products":   {},
 	"fieldcache/internal/shapes/batches":    {},
 	"fieldcache/scripts/gotest":             {},
+	"fieldcache/scripts/modpath":            {},
 	"fieldcache/scripts/mutants":            {},
 }
 

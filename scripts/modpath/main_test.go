@@ -114,8 +114,8 @@ func TestTheTreeIsMoved(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ dir, command string }{
-		{"", "go build ./..."}, {"", "go vet ./cache/... ./scripts/... ."}, {"examples/todo", "go vet ./..."}, {"examples/issues", "go vet ./..."},
-		{"examples/todo", "go mod tidy -diff"}, {"", "go test -run TestArrows ."}, {"", "gofmt -l cache graph examples"},
+		{"", "go build ./..."}, {"", "go vet ./cache/..."}, {"examples/todo", "go vet ./..."}, {"examples/issues", "go vet ./..."},
+		{"examples/todo", "go mod tidy -diff"}, {"", "gofmt -l ."},
 	} {
 		words := strings.Fields(c.command)
 		if out, err := run(t, filepath.Join(root, c.dir), words[0], words[1:]...); err != nil || words[0] == "gofmt" && out != "" {
