@@ -106,7 +106,14 @@ export function healthOf(m: Counters['metrics']): Health[] {
   const unnoted = sum(m, 'fieldcache_tables_unnoted');
   list.push({ name: 'Triggers', text: unnoted ? `missing on ${unnoted} tables` : 'in place', state: unnoted ? 'bad' : 'good' });
   const stale = sum(m, 'fieldcache_audits_stale_total');
-  list.push({ name: 'Audits', text: `${count(sum(m, 'fieldcache_audits_total'))}, ${stale} stale`, state: stale ? 'bad' : 'good' });
+  const leaks = sum(m, 'fieldcache_audits_leaks_total');
+  list.push({
+    name: 'Audits',
+    text: [count(sum(m, 'fieldcache_audits_total')), `${count(stale)} stale`, leaks > 0 && `${count(leaks)} leaked`].filter(Boolean).join(', '),
+    state: stale > 0 || leaks > 0 ? 'bad' : 'good',
+  });
+  const lost = sum(m, 'fieldcache_lease_losses_total');
+  list.push({ name: 'Lease', text: lost > 0 ? `lost ${count(lost)} times` : 'held', state: lost > 0 ? 'warn' : 'good' });
   const waiting = sum(m, 'fieldcache_waiting');
   list.push({ name: 'Queue', text: waiting ? `${count(waiting)} wait` : 'empty', state: waiting > 100 ? 'warn' : 'good' });
   return list;
