@@ -41,8 +41,9 @@ var arrows = map[string][]string{
 	"fieldcache/cache/outbox":                      {"fieldcache/cache"},
 	"fieldcache/cache/redisstore":                  {"fieldcache/cache", "fieldcache/cache/internal/protocol"},
 	"fieldcache/cache/sqlwatch":                    {"fieldcache/cache"},
+	"fieldcache/cache/pgxwatch":                    {"fieldcache/cache"},
 	"fieldcache/cache/storetest":                   {"fieldcache/cache"},
-	"fieldcache/db":                                {"fieldcache/db/migrations", "fieldcache/cache", "fieldcache/cache/outbox", "fieldcache/cache/sqlwatch"},
+	"fieldcache/db":                                {"fieldcache/db/migrations", "fieldcache/cache", "fieldcache/cache/outbox", "fieldcache/cache/pgxwatch", "fieldcache/cache/sqlwatch"},
 	"fieldcache/db/migrations":                     {"fieldcache/cache/outbox"},
 	"fieldcache/db/fixtures":                       {"fieldcache/db"},
 	"fieldcache/playground":                        {},
@@ -85,7 +86,7 @@ var bans = []struct {
 	{packages: []string{"fieldcache/cache"},
 		imports: []string{"github.com/redis/go-redis/v9/...", "github.com/maypok86/otter/v2/..."}},
 	// Whoever uses the engine has a database layer of their own.
-	{packages: []string{"fieldcache/cache/..."}, imports: []string{"github.com/uptrace/bun/...", "github.com/jackc/pgx/v5/..."}},
+	{packages: []string{"fieldcache/cache/..."}, except: []string{"fieldcache/cache/pgxwatch"}, imports: []string{"github.com/uptrace/bun/...", "github.com/jackc/pgx/v5/..."}},
 	// Tests import it; a server that is shipped must not.
 	{packages: []string{"fieldcache/..."}, except: []string{"fieldcache/internal/testservers"},
 		imports: []string{"fieldcache/internal/testservers"}},

@@ -17,7 +17,9 @@ type Collector struct {
 	watch  *Watch // that of the whole operation; nil: statements are not watched
 	strays uint64 // the watch's count at the beginning
 	where  func(context.Context) fmt.Stringer
-	known  bool // statements are a source's, or nothing stored depends on them
+	// statements says since when statements are collected; nil: they keep the value from being stored.
+	statements *statementsSince
+	known      bool // statements are a source's, or nothing stored depends on them
 
 	mu     sync.Mutex
 	stamps []*Stamp
@@ -60,6 +62,8 @@ type Deps struct {
 	// Unknown are places at which statements ran outside of a source; at most a few are listed. If there are any,
 	// neither this process nor a cache on the way may store the value.
 	Unknown []fmt.Stringer
+	// Statements are the texts of those that the value may be made of: see [Watch.CollectStatements].
+	Statements []string
 }
 
 type collectorKey struct{}
@@ -207,7 +211,14 @@ func (c *Collector) Distrust(reason string) {
 func (c *Collector) Deps() Deps {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.watch.seen() != c.strays {
+	var statements []string
+	if c.statements != nil {
+		var all bool
+		if statements, all = c.statements.list(c.watch); !all {
+			c.reason = UnknownReason
+			c.addUnknown(nil)
+		}
+	} else if c.watch.seen() != c.strays {
 		c.reason = UnknownReason
 		c.addUnknown(nil)
 	}
@@ -217,7 +228,7 @@ func (c *Collector) Deps() Deps {
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
 		Revalidating: c.revalidating, Passing: c.passing,
-		Unknown: slices.Clone(c.unknown),
+		Unknown: slices.Clone(c.unknown), Statements: statements,
 	}
 }
 

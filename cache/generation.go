@@ -11,14 +11,15 @@ import (
 // slots is the size of the tables that are indexed by the hash of a name, a power of two.
 const slots = 1 << 18
 
-// Generations counts, for every name in this process, how often it was evicted: a fixed table of counters
+// Generations tells, of every name in this process, which of all evictions was its last one: a fixed table of numbers
 // that the hash of a name chooses from. Whatever is computed takes a [Stamp] of the names it depends on
-// before it reads anything, and is true for as long as the stamp holds. Evicting is one atomic addition for
+// before it reads anything, and is true for as long as the stamp holds. Evicting is two atomic operations for
 // each name, however many things depend on it; two names in one slot cost a needless load, never a wrong
 // answer. It is safe for concurrent use. 2 MiB.
 type Generations struct {
 	seed  maphash.Seed
 	epoch atomic.Uint64 // how often everything was evicted
+	clock atomic.Uint64 // how often a name was evicted
 	table [slots]atomic.Uint64
 }
 
@@ -82,11 +83,41 @@ func (g *Generations) Holds(s *Stamp) bool {
 // Evict ends every stamp of the eviction's names.
 func (g *Generations) Evict(ev Eviction) {
 	for _, k := range ev.Keys {
-		g.table[g.slot(string(k))].Add(1)
+		g.evict(g.slot(string(k)))
 	}
 	for _, t := range ev.Tags {
-		g.table[g.slot(string(t))].Add(1)
+		g.evict(g.slot(string(t)))
 	}
+}
+
+// evict gives a slot a number that is greater than all before.
+func (g *Generations) evict(slot uint32) {
+	for {
+		was := g.table[slot].Load()
+		if g.table[slot].CompareAndSwap(was, g.clock.Add(1)) {
+			return
+		}
+	}
+}
+
+// generationsAt is a moment of Generations.
+type generationsAt struct{ epoch, clock uint64 }
+
+func (g *Generations) now() generationsAt { return generationsAt{g.epoch.Load(), g.clock.Load()} }
+
+// quiet reports whether no eviction of a key or of tags began after a moment.
+func (g *Generations) quiet(at generationsAt, key Key, tags ...[]Tag) bool {
+	if at.epoch != g.epoch.Load() || g.mark(string(key)).generation > at.clock {
+		return false
+	}
+	for _, list := range tags {
+		for _, t := range list {
+			if g.mark(string(t)).generation > at.clock {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // EvictAll ends every stamp that depends on anything.

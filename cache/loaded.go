@@ -20,6 +20,8 @@ type Loaded struct {
 	Deps *Deps
 	// Unstored says why the value may not be stored; "" if it may.
 	Unstored string
+	// Since is when the first of what the value is made of may have been read. Nil: when the source was asked.
+	Since *Moment
 	// Local says why the value may not leave this process; "" if it may.
 	Local string
 }

@@ -136,25 +136,34 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if r.Unstored = cmp.Or(own.Unstored, deps.Unstorable); r.Unstored != "" {
 		return nil
 	}
-	stamp := f.stamp
+	stamp, seen := f.stamp, l.seen
 	if len(deps.Names) > 0 {
 		stamp = Join(stamp, deps.Stamp)
 	}
+	since := own.Since
+	if since != nil && since.polled != nil {
+		seen = c.unsaid(*since.polled)
+	}
 	if len(own.Tags) > 0 {
-		tags, ok := c.stampOf(own.Tags, l.seen)
-		if !ok || l.numberless != c.follower.numberless.Load() {
+		tags, ok := c.stampOf(own.Tags, seen)
+		if !ok || since == nil && l.numberless != c.follower.numberless.Load() {
 			r.Unstored = "a write came in between"
 			return nil
 		}
 		stamp = Join(stamp, tags)
 	}
-	e, err := newEntry(l.values[i], shapeOf(f.Request), l.started, maxAge, early, l.seen, stamp)
+	// All stamps are older than this look, and end with what comes later.
+	if since != nil && !c.Generations().quiet(since.generations, f.Key, f.Tags, own.Tags) {
+		r.Unstored = "a write came in between"
+		return nil
+	}
+	e, err := newEntry(l.values[i], shapeOf(f.Request), l.started, maxAge, early, seen, stamp)
 	if err != nil && own.Local == "" {
 		r.Err = err
 		return nil
 	}
 	if err != nil {
-		e = localEntry(l.values[i], l.started, maxAge, early, l.seen, stamp)
+		e = localEntry(l.values[i], l.started, maxAge, early, seen, stamp)
 	}
 	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
 	if !e.Absent() { // of which there may be any number

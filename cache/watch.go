@@ -10,7 +10,7 @@ import (
 // Watch notices statements that read the database outside of a [Source]. Nobody knows which rows such
 // a statement read, so nothing that may be made of them is stored.
 //
-// Whatever sends statements reports each of them by [Watch.Began] and [Watch.Ended], with the context
+// Whatever sends statements reports each of them by [Watch.Began] and [Watch.Ended], with its text and the context
 // it was given. The context says whose statement it is:
 //
 //   - that of a source's Load, or one made by [Unwatched]: it is known, and changes nothing;
@@ -22,8 +22,18 @@ import (
 // A statement that one operation sends under its own context and whose rows it hands to another is not
 // noticed for the other one: such sharing belongs into a Source. The zero value is ready to use; nil
 // notices nothing. A Watch is safe for concurrent use.
+//
+// Where a value is collected for by [Watch.CollectStatements], the statements that it may be made of are remembered by their texts
+// instead: all of its request so far, see [Cache.Begin], and all that ran meanwhile, whoever sent them; see
+// [Watch.RememberStatements].
 type Watch struct {
 	strays atomic.Uint64 // how many statements without an operation's context began or ended
+
+	observed   atomic.Bool  // whether statements are remembered
+	apartAlone atomic.Bool  // see RememberStatements
+	apart      statementLog // those without a request's context
+	all        statementLog
+
 	others atomic.Pointer[[]*Watch]
 }
 
@@ -51,11 +61,12 @@ func (w *Watch) stray() {
 	}
 }
 
-// Began reports that a statement with this context is about to be sent.
-func (w *Watch) Began(ctx context.Context) {
+// Began reports that a statement with this context is about to be sent. Its text may be "" where it is not known.
+func (w *Watch) Began(ctx context.Context, statement string) {
 	if w == nil {
 		return
 	}
+	w.remember(ctx, statement, (*statementLog).began)
 	if d := CollectorOf(ctx); d != nil {
 		d.readUnknown(ctx)
 	} else {
@@ -65,10 +76,46 @@ func (w *Watch) Began(ctx context.Context) {
 
 // Ended reports that all rows of the statement were read. It matters for statements without an
 // operation's context: what began to be made while one ran may have been given its rows.
-func (w *Watch) Ended(ctx context.Context) {
-	if w != nil && CollectorOf(ctx) == nil {
+func (w *Watch) Ended(ctx context.Context, statement string) {
+	if w == nil {
+		return
+	}
+	w.remember(ctx, statement, (*statementLog).ended)
+	if CollectorOf(ctx) == nil {
 		w.stray()
 	}
+}
+
+// RememberStatements has the texts of statements remembered from now on, for [Watch.CollectStatements]. loadersApart says that
+// no loader reads for two requests at once; then those of other requests do not count.
+func (w *Watch) RememberStatements(loadersApart bool) {
+	if w != nil {
+		w.apartAlone.Store(loadersApart)
+		w.observed.Store(true)
+	}
+}
+
+// remember notes the beginning or the end of a statement that no source sent.
+func (w *Watch) remember(ctx context.Context, statement string, note func(*statementLog, string)) {
+	if others := w.others.Load(); others != nil {
+		for _, other := range *others {
+			other.remember(ctx, statement, note)
+		}
+	}
+	if !w.observed.Load() {
+		return
+	}
+	for c := CollectorOf(ctx); c != nil; c = c.parent {
+		if c.known {
+			return
+		}
+	}
+	if l := statementsOf(ctx); l != nil {
+		note(l, statement)
+	} else {
+		note(&w.apart, statement)
+	}
+	note(&w.all, statement)
 }
 
 // seen answers what to compare with later, to find out whether there were strays in between.
@@ -91,6 +138,35 @@ func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fm
 	return collect(ctx, &Collector{watch: w, where: where})
 }
 
+// CollectStatements is [Watch.CollectApart] for what may be made of any statement that runs meanwhile: they are collected, see
+// [Deps], rather than keep the value from being stored.
+func (w *Watch) CollectStatements(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
+	c := &Collector{watch: w, where: where}
+	if w != nil {
+		c.statements = &statementsSince{
+			request: statementsOf(ctx), apart: w.apart.now(), all: w.all.now(),
+		}
+	}
+	return collect(ctx, c)
+}
+
+// statementsSince is where a collector began in the logs of statements.
+type statementsSince struct {
+	request    *statementLog // nil: none. All of it counts: loaders keep what they read
+	apart, all uint64
+}
+
+// list returns the statements that ran since, and reports whether all of them are known.
+func (s *statementsSince) list(w *Watch) ([]string, bool) {
+	list, known := s.request.since(nil, 0)
+	others, since := &w.all, s.all // a loader may read for several requests at once
+	if w.apartAlone.Load() {
+		others, since = &w.apart, s.apart
+	}
+	list, all := others.since(list, since)
+	return list, known && all
+}
+
 // Unwatched returns a context whose statements belong to nothing that is stored: those of a health check,
 // of a background job, of a session that is looked up before an operation begins. What is read through
 // the cache with it is collected as ever.
@@ -108,6 +184,9 @@ const UnknownReason = "a statement ran outside of a source"
 // readUnknown notes that rows were read which no source knows.
 func (c *Collector) readUnknown(ctx context.Context) {
 	for ; c != nil && !c.known; c = c.parent {
+		if c.statements != nil {
+			continue
+		}
 		var place fmt.Stringer
 		if c.where != nil {
 			place = c.where(ctx)

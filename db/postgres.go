@@ -19,6 +19,7 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"fieldcache/cache"
+	"fieldcache/cache/pgxwatch"
 )
 
 // cancelTimeout is how long the server may take to answer that a statement was cancelled, before the
@@ -66,7 +67,7 @@ func openPostgres(o Options) (*DB, error) {
 	params["datestyle"] = "ISO, MDY"
 
 	watch := new(cache.Watch)
-	config.Tracer = tracer{watch}
+	config.Tracer = pgxwatch.New(watch)
 	if config.ValidateConnect == nil { // the URL does not say what else would do
 		config.ValidateConnect = primaryAlone
 	}

@@ -29,6 +29,11 @@ type FieldsOptions struct {
 	Rows *outbox.RowTags
 	// Viewer tells who asks, "" for nobody. Nil: fields that are private are not cached.
 	Viewer func(context.Context) string
+	// Observer finds out what the statements read that resolvers send, or loaders for them, and that no directive declares; the
+	// Cache's Watch hears of them. Nil: what is made of such a statement is not stored.
+	Observer *outbox.Observer
+	// RequestLoaders says that no loader reads for two requests at once: see [Options].
+	RequestLoaders bool
 	// CatchUp has the outbox asked after each field of a mutation what it wrote. False: the resolvers evict
 	// what they write by themselves.
 	CatchUp bool
@@ -96,6 +101,9 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	}
 	f := &Fields{o: o, fields: map[string]map[string]*cachedField{}}
 	f.source = &fieldSource{f}
+	if o.Observer != nil {
+		o.Cache.Watch().RememberStatements(o.RequestLoaders)
+	}
 	if o.Batch == nil {
 		f.count = new(FieldCount)
 	}
@@ -252,7 +260,11 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	if oc.Operation == nil {
 		return next(ctx)
 	}
-	around, operation, own := oc.ResolverMiddleware, oc.Operation.Operation, &runContext{Context: ctx}
+	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
+	if operation != ast.Subscription {
+		ctx = f.o.Cache.Begin(ctx)
+	}
+	own := &runContext{Context: ctx}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
 		if !own.run.resolved.Load() {
 			own.run.resolved.Store(true)

@@ -24,6 +24,7 @@ import (
 	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
+	"fieldcache/cache/pgxwatch"
 	"fieldcache/cache/policy"
 	"fieldcache/cache/redisstore"
 	"fieldcache/internal/testservers"
@@ -73,18 +74,6 @@ type siteOptions struct {
 	shared func(*redisstore.Store) cache.Store
 }
 
-// statements has the cache notice what resolvers send to the database.
-type statements struct{ watch *cache.Watch }
-
-func (s *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
-	s.watch.Began(ctx)
-	return ctx
-}
-
-func (s *statements) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryEndData) {
-	s.watch.Ended(ctx)
-}
-
 func newTrackerSite(t testing.TB) *trackerSite {
 	return openTrackerSite(t, testservers.Postgres(t), "", nil)
 }
@@ -107,7 +96,7 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	direct := stdlib.OpenDB(*config)
 	direct.SetMaxOpenConns(4)
 	s.closing(direct.Close)
-	config.Tracer = &statements{watch: watch}
+	config.Tracer = pgxwatch.New(watch)
 	s.db = direct
 	traced := stdlib.OpenDB(*config)
 	traced.SetMaxOpenConns(8)

@@ -99,7 +99,12 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		}
 	}()
 	call := g.calls[0]
-	ctx, collector := s.f.o.Cache.Watch().CollectApart(cache.LoadContext(ctx, call.ctx), operation.PlaceOf)
+	ctx = cache.LoadContext(ctx, call.ctx)
+	collect, observed := s.f.o.Cache.Watch().CollectApart, s.f.o.Observer != nil && !call.follows
+	if observed {
+		collect = s.f.o.Cache.Watch().CollectStatements
+	}
+	ctx, collector := collect(ctx, operation.PlaceOf)
 	said := new(words)
 	ctx = context.WithValue(ctx, wordsKey{}, said)
 	errorsBefore := len(graphql.GetErrors(call.ctx))
@@ -113,6 +118,12 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	if deps.Unknown = nil; call.follows && deps.Unstorable == cache.UnknownReason {
 		deps.Unstorable = "" // its own statements are declared
 	}
+	if observed && len(deps.Statements) > 0 && deps.Unstorable == "" {
+		tags, unknown := s.f.o.Observer.Observe(ctx, deps.Statements)
+		deps.Unstorable = unknown
+		said.tags = append(said.tags, tags...)
+	}
+	since := cache.BeganAt(call.ctx)
 	unstored := ""
 	switch {
 	case len(graphql.GetErrors(call.ctx)) != errorsBefore:
@@ -130,7 +141,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 			loaded[i].Err = errs[i]
 			continue
 		}
-		loaded[i].Deps, loaded[i].Unstored = &deps, unstored
+		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since
 		s.take(&loaded[i], call.cachedField, results[i], said.tags)
 	}
 }

@@ -156,6 +156,16 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // Use the Gateway; middleware that finds out who asks may stand before the handler or behind it, and one that sets
 // headers of its own, such as CORS, before it: a response with further headers is not stored.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
+	inner := next
+	if inner != nil && g.o.Watch != nil {
+		// What middleware behind this handler reads may be what a field returns.
+		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Upgrade") == "" {
+				r = r.WithContext(g.cache.Begin(r.Context()))
+			}
+			inner.ServeHTTP(w, r)
+		})
+	}
 	front, err := transport.NewFront(next, transport.FrontOptions{
 		Answers: g.answers, Viewer: g.o.Viewer, IdentityHeaders: g.o.IdentityHeaders, Watch: g.cache.Watch(), Log: g.o.Log,
 		Written: g.catchUp,

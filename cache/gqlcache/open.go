@@ -52,9 +52,13 @@ type Options struct {
 	// IdentityHeaders name every header that tells who asks. A request with one of them whose viewer is not known gets
 	// nothing that was cached for nobody, and private responses vary by them. Default: Authorization and Cookie.
 	IdentityHeaders []string
-	// Watch is what a driver or tracer reports the resolvers' statements to: what is made of a statement that no directive
-	// declares is not stored. Default: one that nobody reports to.
+	// Watch is what a driver or tracer reports the resolvers' statements to, such as package sqlwatch or pgxwatch. With Database,
+	// a field that declares no rows is then evicted by every write to the tables that were read for it. What is made of a
+	// statement of which nobody can tell what it reads is not stored. Default: one that nobody reports to.
 	Watch *cache.Watch
+	// RequestLoaders says that every request has dataloaders of its own, as gqlgen's documentation has it. Then a field is not
+	// evicted by writes to tables that only other requests read while it was resolved. It matters with Watch alone.
+	RequestLoaders bool
 	// Log hears about faults and about ages that have no effect. Default: slog.Default().
 	Log *slog.Logger
 	// Metrics is where counters are registered. Nil: nowhere.
@@ -121,14 +125,14 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 	g.closing(func() error { g.answers.Close(); return nil })
 	fields := FieldsOptions{Cache: g.cache, Plan: plan, Viewer: o.Viewer, Log: o.Log}
 	if db != nil {
-		fields.Rows = db.rows
+		fields.Rows, fields.Observer, fields.RequestLoaders = db.rows, db.observer, o.RequestLoaders
 	}
 	if g.fields, err = NewFields(fields); err != nil {
 		return nil, err
 	}
 	g.fields.strict = db != nil
 	if db != nil {
-		g.closing(db.watch(o.Log))
+		g.closing(db.watch())
 	}
 	if o.Metrics != nil {
 		if err := register(o.Metrics, g.cache); err != nil {
@@ -168,9 +172,11 @@ func (o *Options) check() error {
 
 // database is the one whose writes are followed.
 type database struct {
-	db    *sql.DB
-	place outbox.Place
-	rows  *outbox.RowTags
+	db       *sql.DB
+	place    outbox.Place
+	rows     *outbox.RowTags
+	looks    *outbox.Watch
+	observer *outbox.Observer // nil: nobody reports statements
 }
 
 // openDatabase finds out what is to be noted of the database, and installs or verifies what notes it.
@@ -182,16 +188,8 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	if err := writable(ctx, o.Database, place); err != nil {
 		return nil, err
 	}
-	var names []string
-	for _, r := range plan.Rows() {
-		names = append(names, r.Table)
-	}
-	slices.Sort(names)
-	found, err := place.Describe(ctx, o.Database, slices.Compact(names)...)
-	if err != nil {
-		return nil, fmt.Errorf("the database: %w", err)
-	}
-	rows, err := outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, plan.Rows()...)
+	declared := plan.Rows()
+	rows, err := tagsOf(ctx, o.Database, place, declared)
 	if err != nil {
 		return nil, err
 	}
@@ -199,11 +197,49 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	if err = errors.Join(append(faults, err)...); err != nil {
 		return nil, fmt.Errorf("the database: %w", err)
 	}
-	d := &database{o.Database, place, rows}
-	if o.Migrate == Verify {
-		return d, d.verify(ctx)
+	if o.Watch != nil {
+		observed, err := place.Observed(ctx, o.Database, rows.Tables())
+		if err != nil {
+			return nil, fmt.Errorf("the database: %w", err)
+		}
+		for _, t := range rows.Tables() {
+			observed = append(observed, outbox.Any(t.Name))
+		}
+		if rows, err = tagsOf(ctx, o.Database, place, slices.Concat(declared, observed)); err != nil {
+			return nil, err
+		}
+		rows = rows.Observed()
 	}
-	return d, d.install(ctx)
+	d := &database{db: o.Database, place: place, rows: rows}
+	if o.Migrate == Verify {
+		err = d.verify(ctx)
+	} else {
+		err = d.install(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	d.looks = outbox.NewWatch(d.db, d.place, d.rows.Tables(), o.Log)
+	if o.Watch != nil {
+		d.observer = outbox.NewObserver(outbox.ObserverOptions{
+			Database: d.db, Place: d.place, Tables: d.rows.Tables(), Install: o.Migrate == Install, Followed: d.looks.Add, Log: o.Log,
+		})
+	}
+	return d, nil
+}
+
+// tagsOf describes the tables of rows and names the rows' tags.
+func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, rows []outbox.Rows) (*outbox.RowTags, error) {
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.Table)
+	}
+	slices.Sort(names)
+	found, err := place.Describe(ctx, db, slices.Compact(names)...)
+	if err != nil {
+		return nil, fmt.Errorf("the database: %w", err)
+	}
+	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, rows...)
 }
 
 // writable refuses a database that cannot be written to here.
@@ -256,12 +292,12 @@ func (d *database) verify(ctx context.Context) error {
 }
 
 // watch looks at the tables and their triggers until what it returns is called.
-func (d *database) watch(log *slog.Logger) (end func() error) {
+func (d *database) watch() (end func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		outbox.NewWatch(d.db, d.place, d.rows.Tables(), log).Run(ctx)
+		d.looks.Run(ctx)
 	}()
 	return func() error {
 		cancel()

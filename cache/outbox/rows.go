@@ -42,7 +42,17 @@ type TableInfo struct {
 //
 // The number of tags that a change names is bounded by the columns of its table, not by how many
 // things are made of it: columns that only ever count together share a tag.
-type RowTags struct{ tables map[string]*tableTags }
+type RowTags struct {
+	tables map[string]*tableTags
+	others bool // see Observed
+}
+
+// Observed has changes of tables that nothing was declared to be made of make untrue what an [Observer] found to be made of
+// them, in this process or another. It returns p and is called before p is used.
+func (p *RowTags) Observed() *RowTags {
+	p.others = true
+	return p
+}
 
 type tableTags struct {
 	name  string
@@ -350,6 +360,8 @@ func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	for _, c := range changes {
 		t := p.tables[c.Table]
 		switch {
+		case t == nil && p.others:
+			u.add(anyTags(c.Table)...)
 		case t == nil:
 		case c.Rows == nil || slices.ContainsFunc(c.Rows, t.isNobody):
 			u.add(t.whole...)

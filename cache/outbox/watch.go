@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,9 @@ const InstallLock = 0x6669656c64 // any number, the same for all gateways
 type Watch struct {
 	db     *sql.DB
 	at     Place
-	tables []Table
 	log    *slog.Logger
+	mu     sync.Mutex
+	tables []Table
 
 	changes atomic.Uint64
 	unnoted atomic.Int64
@@ -40,6 +42,19 @@ func NewWatch(db *sql.DB, at Place, tables []Table, log *slog.Logger) *Watch {
 		log = slog.Default()
 	}
 	return &Watch{db: db, at: at, tables: tables, log: log, told: map[string]string{}}
+}
+
+// Add has one more table looked at. It is safe for concurrent use.
+func (w *Watch) Add(t Table) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tables = append(slices.Clone(w.tables), t)
+}
+
+func (w *Watch) all() []Table {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.tables
 }
 
 // Changes returns how many changes of tables were found.
@@ -74,18 +89,19 @@ func (w *Watch) Run(ctx context.Context) {
 func (w *Watch) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(cache.Unwatched(ctx), 10*time.Second)
 	defer cancel()
-	now, err := w.at.identities(ctx, w.db, w.tables)
+	tables := w.all()
+	now, err := w.at.identities(ctx, w.db, tables)
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(now, func(i identity) bool { return !i.settled() }) {
 		w.unnoted.Store(0)
-		w.tell(nil)
+		w.tell(tables, nil)
 		return nil
 	}
 	var changed []changedTable
 	err = w.at.inTx(ctx, w.db, func(ctx context.Context, tx Querier) error {
-		changed, err = w.mend(ctx, tx)
+		changed, err = w.mend(ctx, tx, tables)
 		return err
 	})
 	if err != nil {
@@ -101,12 +117,12 @@ func (w *Watch) Look(ctx context.Context) error {
 		}
 	}
 	w.unnoted.Store(unnoted)
-	w.tell(changed)
+	w.tell(tables, changed)
 	return nil
 }
 
 // mend brings triggers up that are missing, as far as this role may, and settles what changed.
-func (w *Watch) mend(ctx context.Context, tx Querier) ([]changedTable, error) {
+func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changedTable, error) {
 	if w.at.postgres {
 		// Who waits for a lock on a table holds up all that come later.
 		for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
@@ -115,7 +131,7 @@ func (w *Watch) mend(ctx context.Context, tx Querier) ([]changedTable, error) {
 			}
 		}
 	}
-	differences, err := w.at.Diff(ctx, tx, w.tables)
+	differences, err := w.at.Diff(ctx, tx, tables)
 	if err != nil {
 		return nil, err
 	}
@@ -135,12 +151,12 @@ func (w *Watch) mend(ctx context.Context, tx Querier) ([]changedTable, error) {
 			}
 		}
 	}
-	return w.at.settle(ctx, tx, w.tables, differences, true)
+	return w.at.settle(ctx, tx, tables, differences, true)
 }
 
 // tell logs what was not told before.
-func (w *Watch) tell(changed []changedTable) {
-	for _, t := range w.tables {
+func (w *Watch) tell(tables []Table, changed []changedTable) {
+	for _, t := range tables {
 		i := slices.IndexFunc(changed, func(c changedTable) bool { return c.Name == t.Name })
 		if i < 0 {
 			if w.told[t.Name] != "" {

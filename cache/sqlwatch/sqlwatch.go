@@ -92,7 +92,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err != nil {
 		return nil, err
 	}
-	return &stmt{inner, c}, nil
+	return &stmt{inner, c, query}, nil
 }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -100,8 +100,8 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if !ok {
 		return nil, driver.ErrSkip // it is prepared, then
 	}
-	c.watch.Began(ctx)
-	defer c.watch.Ended(ctx)
+	c.watch.Began(ctx, query)
+	defer c.watch.Ended(ctx, query)
 	return e.ExecContext(ctx, query, args)
 }
 
@@ -110,24 +110,25 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if !ok {
 		return nil, driver.ErrSkip
 	}
-	return c.query(ctx, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) })
+	return c.query(ctx, query, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) })
 }
 
 // query reports a statement that has rows.
-func (c *conn) query(ctx context.Context, send func() (driver.Rows, error)) (driver.Rows, error) {
-	c.watch.Began(ctx)
+func (c *conn) query(ctx context.Context, query string, send func() (driver.Rows, error)) (driver.Rows, error) {
+	c.watch.Began(ctx, query)
 	rows, err := send()
 	if err != nil {
-		c.watch.Ended(ctx)
+		c.watch.Ended(ctx, query)
 		return nil, err
 	}
-	return watched(rows, sync.OnceFunc(func() { c.watch.Ended(ctx) })), nil
+	return watched(rows, sync.OnceFunc(func() { c.watch.Ended(ctx, query) })), nil
 }
 
 // stmt is a prepared statement.
 type stmt struct {
 	driver.Stmt
 	conn *conn
+	text string
 }
 
 func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
@@ -138,8 +139,8 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	s.conn.watch.Began(ctx)
-	defer s.conn.watch.Ended(ctx)
+	s.conn.watch.Began(ctx, s.text)
+	defer s.conn.watch.Ended(ctx, s.text)
 	if e, ok := s.Stmt.(driver.StmtExecContext); ok {
 		return e.ExecContext(ctx, args)
 	}
@@ -151,7 +152,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.conn.query(ctx, func() (driver.Rows, error) {
+	return s.conn.query(ctx, s.text, func() (driver.Rows, error) {
 		if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
 			return q.QueryContext(ctx, args)
 		}

@@ -1,0 +1,355 @@
+package outbox
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
+
+	"fieldcache/cache"
+)
+
+// Any names every row of a table, whatever changes in it.
+func Any(table string) Rows { return Rows{Of: table, Table: table} }
+
+// anyTags are the tags of what is made of any row of a table.
+func anyTags(table string) []cache.Tag {
+	return []cache.Tag{cache.Rows(table), cache.AnyRow(table).Of("*")}
+}
+
+// ObserverOptions are what [NewObserver] needs.
+type ObserverOptions struct {
+	Database *sql.DB // required: where the statements run
+	Place    Place
+	// Tables are those whose writes are noted already, whatever changes in them.
+	Tables []Table
+	// Install says that triggers may be created on other tables once a statement was seen to read them.
+	Install bool
+	// Followed is called with each table whose triggers were created. May be nil.
+	Followed func(Table)
+	Log      *slog.Logger // default: slog.Default()
+}
+
+// Observer finds out which tables statements read: it asks the database, once for each text. It is safe for concurrent use.
+type Observer struct {
+	o ObserverOptions
+
+	asking    sync.Mutex // one question at a time: they are few
+	questions singleflight.Group
+	rate      *rate.Limiter
+
+	mu     sync.Mutex
+	known  map[string]*readTables
+	tables map[string]bool // those whose writes are noted
+	failed map[string]time.Time
+	poison string // why no statement can be told any more; "" as long as they can
+	logged map[string]bool
+}
+
+// readTables is what a statement reads.
+type readTables struct {
+	tables  []string
+	unknown string // why nobody can tell; "" if tables are all
+	asked   time.Time
+	views   bool // what it reads depends on the definitions of views or functions
+}
+
+const (
+	// maxObserved bounds the texts that are remembered.
+	maxObserved = 5000
+	// A text is asked about again, since tables, views and functions may be replaced.
+	askAgain      = time.Minute
+	askAgainViews = 10 * time.Second // by way of a view or a function, or where the database could not tell
+	// Whoever writes values into texts has ever new ones. They are not asked about without end.
+	askRate, askBurst = 20, 200
+	// answerWithin bounds how long a value waits for an answer, and askWithin how long the question goes on for those that
+	// come later.
+	answerWithin = 150 * time.Millisecond
+	askWithin    = 5 * time.Second
+)
+
+// NewObserver returns an Observer.
+func NewObserver(o ObserverOptions) *Observer {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	ob := &Observer{o: o, rate: rate.NewLimiter(askRate, askBurst), known: map[string]*readTables{}, tables: map[string]bool{}, failed: map[string]time.Time{}, logged: map[string]bool{}}
+	for _, t := range o.Tables {
+		ob.tables[t.Name] = true
+	}
+	return ob
+}
+
+// Observe returns the tags of what statements read, each once. unknown says why that is not known of one of them, or why
+// writes to a table that one of them reads are not noted; then nothing that may be made of them can be stored. It takes less than a microsecond for a
+// text that is known, and otherwise a few round trips to the database.
+func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cache.Tag, unknown string) {
+	for _, s := range statements {
+		s = uncommented(s)
+		r := o.lookUp(s)
+		if r == nil {
+			if why := o.answer(ctx, s, func(ctx context.Context) string { o.ask(ctx, s); return "" }); why != "" {
+				return nil, why
+			}
+			if r = o.lookUp(s); r == nil {
+				return nil, "the database was not asked what a statement reads"
+			}
+		}
+		if r.unknown != "" {
+			return nil, r.unknown
+		}
+		for _, table := range r.tables {
+			if !o.follows(table) {
+				if why := o.answer(ctx, "\x00"+table, func(ctx context.Context) string { return o.follow(ctx, table) }); why != "" {
+					return nil, why
+				}
+			}
+			for _, tag := range anyTags(table) {
+				if !slices.Contains(tags, tag) {
+					tags = append(tags, tag)
+				}
+			}
+		}
+	}
+	return tags, ""
+}
+
+// answer waits for what a question says that goes on by itself; several that are the same are one.
+func (o *Observer) answer(ctx context.Context, name string, question func(context.Context) string) string {
+	detached := cache.Unwatched(context.WithoutCancel(ctx))
+	said := o.questions.DoChan(name, func() (any, error) {
+		ctx, cancel := context.WithTimeout(detached, askWithin)
+		defer cancel()
+		return question(ctx), nil
+	})
+	late := time.NewTimer(answerWithin)
+	defer late.Stop()
+	select {
+	case r := <-said:
+		return r.Val.(string)
+	case <-late.C:
+		return "the database was not asked in time what a statement reads"
+	}
+}
+
+func (o *Observer) follows(table string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tables[table]
+}
+
+// uncommented is a statement without the comment that it begins or ends with: tracing libraries write there what is another one
+// each time.
+func uncommented(statement string) string {
+	if !strings.Contains(statement, "/*") {
+		return statement
+	}
+	text := strings.TrimSpace(statement)
+	if rest, ok := strings.CutPrefix(text, "/*"); ok {
+		if _, after, ok := strings.Cut(rest, "*/"); ok {
+			text = after
+		}
+	}
+	if rest, ok := strings.CutSuffix(text, "*/"); ok {
+		if i := strings.LastIndex(rest, "/*"); i >= 0 {
+			text = rest[:i]
+		}
+	}
+	return text
+}
+
+// lookUp is what is known of a text; nil if it is to be asked about.
+func (o *Observer) lookUp(statement string) *readTables {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.poison != "" {
+		return &readTables{unknown: o.poison}
+	}
+	r := o.known[statement]
+	if r == nil {
+		return nil
+	}
+	again := askAgain
+	if r.views || r.unknown != "" {
+		again = askAgainViews
+	}
+	if time.Since(r.asked) > again {
+		return nil
+	}
+	return r
+}
+
+// ask asks the database about a text.
+func (o *Observer) ask(ctx context.Context, statement string) {
+	o.asking.Lock()
+	defer o.asking.Unlock()
+	r := &readTables{}
+	if unknown, nothing, poison := judge(statement); poison != "" {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.poison = poison
+		o.log(poison, statement)
+		return
+	} else if unknown != "" {
+		r.unknown = unknown
+	} else if !nothing {
+		if !o.rate.Allow() {
+			return
+		}
+		read := readPostgres
+		if !o.o.Place.postgres {
+			read = readSQLite
+		}
+		var err error
+		if r, err = read(ctx, o.o.Database, statement); err != nil {
+			r = &readTables{unknown: "the database cannot tell what a statement reads: " + firstLine(err)}
+		}
+	}
+	r.asked = time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.known) >= maxObserved {
+		for any := range o.known { // whichever comes first, at random
+			delete(o.known, any)
+			break
+		}
+	}
+	o.known[statement] = r
+	if r.unknown != "" {
+		o.log(r.unknown, statement)
+	}
+}
+
+// log logs once for each reason. The caller holds mu.
+func (o *Observer) log(why, statement string) {
+	if len(o.logged) < maxObserved && !o.logged[why] {
+		o.logged[why] = true
+		o.o.Log.Warn("what is made of a statement is not stored", "because", why, "statement", fmt.Sprintf("%.200s", statement))
+	}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// follow has a table's writes noted. It returns why what was read of it may not be stored; "" if it may.
+func (o *Observer) follow(ctx context.Context, table string) string {
+	o.mu.Lock()
+	failed := o.failed[table]
+	o.mu.Unlock()
+	if time.Since(failed) < askAgainViews {
+		return "writes to table " + table + " are not noted"
+	}
+	o.asking.Lock()
+	defer o.asking.Unlock()
+	if o.follows(table) {
+		return "writes to table " + table + " were not noted before"
+	}
+	t, err := o.extend(ctx, table)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		o.failed[table] = time.Now()
+		why := "writes to table " + table + " are not noted"
+		if !o.logged[why] {
+			o.logged[why] = true
+			o.o.Log.Warn("what is made of a table's rows is not stored: its writes are not noted", "table", table, "because", err)
+		}
+		return why
+	}
+	o.tables[table] = true
+	o.o.Log.Info("a statement reads a table: its writes are noted from now on", "table", table)
+	if o.o.Followed != nil {
+		o.o.Followed(t)
+	}
+	return "writes to table " + table + " were not noted before"
+}
+
+// errNotInstalled says that the triggers are not there and that they may not be created.
+var errNotInstalled = errors.New("it has no triggers, and none may be created: declare its rows, or allow to install")
+
+// extend creates the triggers of a table beside those that are there, or finds that they are there.
+func (o *Observer) extend(ctx context.Context, table string) (t Table, err error) {
+	found, err := o.o.Place.Describe(ctx, o.o.Database, table)
+	if err != nil {
+		return t, err
+	}
+	if t, err = anyOf(table, found[table]); err != nil {
+		return t, err
+	}
+	err = o.o.Place.inTx(ctx, o.o.Database, func(ctx context.Context, tx Querier) error {
+		if o.o.Place.postgres && o.o.Install {
+			// Who waits for a lock on a table holds up all that come later.
+			for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
+				if err := run(ctx, tx, s); err != nil {
+					return err
+				}
+			}
+		}
+		differences, err := o.o.Place.diffTriggers(ctx, tx, []Table{t})
+		if err != nil {
+			return err
+		}
+		// Triggers of other tables are no concern of this one.
+		differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.Table != table })
+		for _, d := range differences {
+			switch {
+			case !d.Fixable():
+				return errors.New(d.String())
+			case d.Minor:
+			case !o.o.Install:
+				return errNotInstalled
+			}
+			if o.o.Install {
+				for _, statement := range d.fix {
+					if err := run(ctx, tx, statement); err != nil {
+						return fmt.Errorf("%v: %w", d, err)
+					}
+				}
+			}
+		}
+		if !o.o.Install {
+			return nil
+		}
+		_, err = o.o.Place.settle(ctx, tx, []Table{t}, differences, true)
+		return err
+	})
+	return t, err
+}
+
+// anyOf is a table of which every change of every row is noted.
+func anyOf(name string, info TableInfo) (Table, error) {
+	tags, err := NewRowTags(func(string) (TableInfo, bool) { return info, info.Columns != nil }, Any(name))
+	if err != nil {
+		return Table{}, err
+	}
+	return tags.Tables()[0], nil
+}
+
+// Observed returns the tables of which every change of every row is noted although nothing was declared to be made of them,
+// by an [Observer] of this gateway or of another: those that triggers stand on and that declared does not name.
+func (p Place) Observed(ctx context.Context, db Querier, declared []Table) ([]Rows, error) {
+	there, err := p.triggers(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("outbox: look up the triggers: %w", err)
+	}
+	var list []Rows
+	for _, f := range there {
+		name := f.notes(p)
+		if !f.Ours || name == "" || slices.ContainsFunc(declared, func(t Table) bool { return t.Name == name }) ||
+			slices.ContainsFunc(list, func(r Rows) bool { return r.Table == name }) {
+			continue
+		}
+		list = append(list, Any(name))
+	}
+	return list, nil
+}

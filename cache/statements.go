@@ -1,0 +1,143 @@
+package cache
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// maxStatements bounds how many different statements a log remembers.
+const maxStatements = 2000
+
+// statementLog remembers which statements ran since when. Its zero value is empty.
+type statementLog struct {
+	mu   sync.Mutex
+	seq  uint64 // counts beginnings and ends
+	lost uint64 // the last beginning or end of a statement that is not in ran
+	ran  map[string]*ranStatement
+}
+
+type ranStatement struct {
+	last    uint64 // its last beginning or end
+	running int
+}
+
+// began notes a statement's beginning. "" is one whose text nobody knows.
+func (l *statementLog) began(statement string) { l.note(statement, 1) }
+
+// ended notes a statement's end.
+func (l *statementLog) ended(statement string) { l.note(statement, -1) }
+
+func (l *statementLog) note(statement string, running int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seq++
+	if statement == "" {
+		l.lost = l.seq
+		return
+	}
+	s := l.ran[statement]
+	if s == nil {
+		if l.ran == nil {
+			l.ran = map[string]*ranStatement{}
+		}
+		if len(l.ran) >= maxStatements {
+			l.shrink()
+		}
+		s = &ranStatement{}
+		l.ran[statement] = s
+	}
+	s.last, s.running = l.seq, max(s.running+running, 0)
+}
+
+// shrink forgets what does not run. The caller holds mu.
+func (l *statementLog) shrink() {
+	for text, s := range l.ran {
+		if s.running == 0 {
+			l.lost = max(l.lost, s.last)
+			delete(l.ran, text)
+		}
+	}
+	if len(l.ran) >= maxStatements {
+		l.lost = l.seq
+		clear(l.ran)
+	}
+}
+
+// now returns what to ask since for later.
+func (l *statementLog) now() uint64 {
+	if l == nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seq
+}
+
+// since adds the statements that began, ran or ended after a moment, and reports whether there are no others.
+func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
+	if l == nil {
+		return list, true
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.seq == moment && len(l.ran) == 0 {
+		return list, l.lost <= moment
+	}
+	for text, s := range l.ran {
+		if (s.last > moment || s.running > 0) && !slices.Contains(list, text) {
+			list = append(list, text)
+		}
+	}
+	return list, l.lost <= moment
+}
+
+// Moment is when something began: a request, for one.
+type Moment struct {
+	generations generationsAt
+	polled      *Snapshot // nil: no outbox was polled
+}
+
+type requestKey struct{}
+
+// request is what is remembered of a request while it is answered.
+type request struct {
+	began      Moment
+	statements statementLog
+}
+
+// Begin returns a context for all that is read to answer one request, unless ctx is one already. Loaders keep what they read for
+// as long as a request takes, and read for several fields at once: so what a source makes of rows that it did not ask for
+// by statements of its own may be as old as the request, see [Loaded], and made of every statement of it, see
+// [Watch.CollectStatements].
+func (c *Cache) Begin(ctx context.Context) context.Context {
+	if requestOf(ctx) != nil {
+		return ctx
+	}
+	r := &request{began: Moment{generations: c.Generations().now()}}
+	if c.follower.outbox != nil {
+		r.began.polled = c.follower.floors.polled.Load()
+	}
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// BeganAt returns when the request of a context began; nil if [Cache.Begin] was not called.
+func BeganAt(ctx context.Context) *Moment {
+	if r := requestOf(ctx); r != nil {
+		return &r.began
+	}
+	return nil
+}
+
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	return r
+}
+
+// statementsOf is the log of a context's request; nil if it has none.
+func statementsOf(ctx context.Context) *statementLog {
+	if r := requestOf(ctx); r != nil {
+		return &r.statements
+	}
+	return nil
+}
