@@ -98,10 +98,11 @@ type Moment struct {
 	polled      *Snapshot // nil: no outbox was polled
 }
 
-type requestKey struct{}
+type runKey struct{}
 
-// request is what is remembered of a request while it is answered.
-type request struct {
+// Run is what is remembered of a request while it is answered: when it began, and its statements. Its zero value is that of
+// nothing: see [Cache.BeginIn].
+type Run struct {
 	began      Moment
 	statements statementLog
 }
@@ -111,32 +112,41 @@ type request struct {
 // by statements of its own may be as old as the request, see [Loaded], and made of every statement of it, see
 // [Watch.CollectStatements].
 func (c *Cache) Begin(ctx context.Context) context.Context {
-	if requestOf(ctx) != nil {
+	if runOf(ctx) != nil {
 		return ctx
 	}
-	r := &request{began: Moment{generations: c.Generations().now()}}
+	r := new(Run)
+	c.BeginIn(r)
+	return context.WithValue(ctx, runKey{}, r)
+}
+
+// BeginIn is [Cache.Begin] for a context of the caller's own: its Value returns r for the key that [IsRunKey] reports.
+func (c *Cache) BeginIn(r *Run) {
+	r.began = Moment{generations: c.Generations().now()}
 	if c.follower.outbox != nil {
 		r.began.polled = c.follower.floors.polled.Load()
 	}
-	return context.WithValue(ctx, requestKey{}, r)
 }
+
+// IsRunKey reports whether a key of a context is that of a [Run].
+func IsRunKey(key any) bool { return key == runKey{} }
 
 // BeganAt returns when the request of a context began; nil if [Cache.Begin] was not called.
 func BeganAt(ctx context.Context) *Moment {
-	if r := requestOf(ctx); r != nil {
+	if r := runOf(ctx); r != nil {
 		return &r.began
 	}
 	return nil
 }
 
-func requestOf(ctx context.Context) *request {
-	r, _ := ctx.Value(requestKey{}).(*request)
+func runOf(ctx context.Context) *Run {
+	r, _ := ctx.Value(runKey{}).(*Run)
 	return r
 }
 
 // statementsOf is the log of a context's request; nil if it has none.
 func statementsOf(ctx context.Context) *statementLog {
-	if r := requestOf(ctx); r != nil {
+	if r := runOf(ctx); r != nil {
 		return &r.statements
 	}
 	return nil

@@ -200,6 +200,8 @@ type fieldRun struct {
 	begun  atomic.Bool // whether a response has it
 	// resolved says that a field of the operation was resolved, in whichever response.
 	resolved atomic.Bool
+	begins   bool // whether it is a request of its own, which began at began
+	began    cache.Run
 }
 
 // runContext is a context that carries its run, in one allocation.
@@ -212,6 +214,9 @@ type runContext struct {
 func (c *runContext) Value(key any) any {
 	if key == (fieldRunKey{}) {
 		return &c.run
+	}
+	if c.run.begins && cache.IsRunKey(key) {
+		return &c.run.began
 	}
 	return c.Context.Value(key)
 }
@@ -261,10 +266,11 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 		return next(ctx)
 	}
 	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
-	if operation != ast.Subscription {
-		ctx = f.o.Cache.Begin(ctx)
-	}
 	own := &runContext{Context: ctx}
+	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
+		own.run.begins = true
+		f.o.Cache.BeginIn(&own.run.began)
+	}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
 		if !own.run.resolved.Load() {
 			own.run.resolved.Store(true)
