@@ -64,7 +64,7 @@ check 'go vet' go vet ./...
 check 'staticcheck' go tool staticcheck ./...
 check 'govulncheck' vulnerabilities
 if command -v shellcheck >/dev/null; then
-	check 'shellcheck' shellcheck scripts/*.sh .ci/run
+	check 'shellcheck' shellcheck scripts/*.sh scripts/rename .ci/run
 else
 	unchecked 'scripts: shellcheck is not installed'
 fi

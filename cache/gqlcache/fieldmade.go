@@ -1,6 +1,7 @@
 package gqlcache
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,6 +57,41 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 			}
 		}
 	}
+}
+
+// numbersForNames tells of enums that are numbers in Go and are compared with a column of text: the database then holds their names, or
+// whatever else a resolver makes of the number, and no row would be found by it.
+func (p *FieldPlan) numbersForNames(tables map[string]outbox.TableInfo) (faults []error) {
+	for object, fields := range p.fields {
+		for _, fl := range fields {
+			for _, rows := range p.truths.Field(fl.coordinate).Rows {
+				for _, term := range rows.Match {
+					ref := term.Value
+					if len(ref.Path) != 1 || tables[rows.Table].Columns[term.Column] != outbox.Text {
+						continue
+					}
+					var of *ast.Type
+					var typ reflect.Type
+					switch name := ref.Path[0]; ref.Origin {
+					case policy.Args:
+						if a := fl.def.Arguments.ForName(name); a != nil {
+							of, typ = a.Type, fl.resolver.Arg(name)
+						}
+					case policy.Parent:
+						if f := p.schema.Types[object].Fields.ForName(name); f != nil {
+							of, typ = f.Type, p.types.Field(object, name)
+						}
+					}
+					if of != nil && p.schema.Types[of.Name()].Kind == ast.Enum && gotype.Number(typ) {
+						faults = append(faults, fmt.Errorf("%s: %v is a number in Go, a %v, and the column %s.%s holds text: give the type a method Value, as database/sql/driver.Valuer has it, that returns what the column holds",
+							fl.coordinate, ref, typ, rows.Table, term.Column))
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return faults
 }
 
 // alsoKeys adds the parent's attributes to the key by which its own rows and tags are found.

@@ -189,7 +189,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 		return nil, err
 	}
 	declared := plan.Rows()
-	rows, err := tagsOf(ctx, o.Database, place, declared)
+	rows, err := tagsOf(ctx, o.Database, place, plan, declared)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 		for _, t := range rows.Tables() {
 			observed = append(observed, outbox.Any(t.Name))
 		}
-		if rows, err = tagsOf(ctx, o.Database, place, slices.Concat(declared, observed)); err != nil {
+		if rows, err = tagsOf(ctx, o.Database, place, plan, slices.Concat(declared, observed)); err != nil {
 			return nil, err
 		}
 		rows = rows.Observed()
@@ -229,7 +229,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 }
 
 // tagsOf describes the tables of rows and names the rows' tags.
-func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, rows []outbox.Rows) (*outbox.RowTags, error) {
+func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, plan *FieldPlan, rows []outbox.Rows) (*outbox.RowTags, error) {
 	var names []string
 	for _, r := range rows {
 		names = append(names, r.Table)
@@ -238,6 +238,9 @@ func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, rows []outbox.R
 	found, err := place.Describe(ctx, db, slices.Compact(names)...)
 	if err != nil {
 		return nil, fmt.Errorf("the database: %w", err)
+	}
+	if err := errors.Join(plan.numbersForNames(found)...); err != nil {
+		return nil, err
 	}
 	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, rows...)
 }

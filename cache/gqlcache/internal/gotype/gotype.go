@@ -4,8 +4,10 @@ package gotype
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -212,6 +214,40 @@ func (t *Types) Attribute(typeName, name string) bool {
 	}
 	_, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == fold(name) })
 	return ok
+}
+
+// Arg returns the Go type of an argument, nil if there is none of that name.
+func (r *Resolver) Arg(name string) reflect.Type {
+	if i := slices.Index(r.names, name); i >= 0 {
+		return r.args[i]
+	}
+	return nil
+}
+
+// Field returns the Go type of a field of an object type's values, nil if it is not known.
+func (t *Types) Field(typeName, name string) reflect.Type {
+	typ := t.objects[typeName]
+	if typ == nil || typ.Kind() != reflect.Struct {
+		return nil
+	}
+	f, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == fold(name) })
+	if !ok {
+		return nil
+	}
+	return f.Type
+}
+
+var valuerType = reflect.TypeFor[driver.Valuer]()
+
+// Number reports whether values of a type go to a database as numbers.
+func Number(typ reflect.Type) bool {
+	for typ != nil && typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
+	if typ == nil || typ.Implements(valuerType) || reflect.PointerTo(typ).Implements(valuerType) {
+		return false
+	}
+	return reflect.Int <= typ.Kind() && typ.Kind() <= reflect.Uint64
 }
 
 // Call calls the resolver for one object, with the arguments as gqlgen has them in its field context. parent is ignored
