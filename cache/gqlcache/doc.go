@@ -21,7 +21,8 @@
 // models and loaders stay as they are. [Open] tells every fault of the directives at once. Without [Gateway.Handler],
 // field caching and evictions work alone; the order of Use does not matter.
 //
-// A resolver may say more of its value by [SetHint], [Restrict] and [Tag]; [Gateway.Evict] evicts what no table shows.
+// A resolver may say more of its value by [SetHint], [Restrict] and [Tag]; [Gateway.Evict] evicts what no table shows. [Uninstall]
+// takes back what [Open] installed in a database.
 //
 // The parts that a Gateway is made of can be put together in another way: [PlanFields] and [NewFields] are the field
 // cache, [Hints] finds out how long a response may be cached, [Roots] keeps root fields as bytes, [FieldCount] tells
