@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,7 @@ const observedTables = `
 	CREATE VIEW seen AS SELECT id, body FROM notes WHERE id > 0;
 	CREATE VIEW twice AS SELECT s.id, s.body || s.body AS body FROM seen AS s;`
 
-func observe(t *testing.T, url string, motto func(context.Context, *observer) (string, error), change func(*gqlcache.Options)) *observer {
+func observe(t *testing.T, url string, motto func(context.Context, *observer) (string, error), change func(*gqlcache.Options), behind ...func(*observer, http.Handler) http.Handler) *observer {
 	t.Helper()
 	o := &observer{trackerSite: &trackerSite{t: t, log: &syncBuffer{}}}
 	t.Cleanup(o.close)
@@ -73,7 +74,11 @@ func observe(t *testing.T, url string, motto func(context.Context, *observer) (s
 		t.Fatal(err)
 	}
 	o.closing(gateway.Close)
-	o.url = listen(t, gateway.Handler(newServer(schema, gateway)))
+	var server http.Handler = newServer(schema, gateway)
+	for _, b := range behind {
+		server = b(o, server)
+	}
+	o.url = listen(t, gateway.Handler(server))
 	return o
 }
 
@@ -322,6 +327,38 @@ func TestObservedLoaders(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a loader keeps for its request may be older than a write that was evicted before the field began: it is not stored.
+func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
+	type keptKey struct{}
+	var write atomic.Bool
+	o := observe(t, testservers.Postgres(t), func(ctx context.Context, _ *observer) (string, error) {
+		return ctx.Value(keptKey{}).(string), nil
+	}, nil, func(o *observer, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			kept, err := read(r.Context(), o.watched, `SELECT title FROM issues WHERE id = $1`, bug)
+			if err != nil {
+				t.Error(err)
+			}
+			if write.CompareAndSwap(true, false) { // which is evicted when it is answered
+				post(t, o.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:"written"){id}}`, bug))
+			}
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keptKey{}, kept)))
+		})
+	})
+	o.seed()
+	o.stored()
+	for range 5 {
+		o.exec(`UPDATE issues SET title = 'before' WHERE id = $1`, bug)
+		o.eventually("the write does not evict", func() bool { return strings.Contains(o.motto(), "before") })
+		o.exec(`UPDATE issues SET title = 'read' WHERE id = $1`, bug) // so that the next request is a miss
+		write.Store(true)
+		o.eventually("it was no miss", func() bool { o.motto(); return !write.Load() })
+		if body := o.motto(); !strings.Contains(body, "written") {
+			t.Fatalf("after the write was answered: %s", body)
+		}
 	}
 }
 
