@@ -28,7 +28,7 @@ func anyTags(table string) []cache.Tag {
 // ObserverOptions are what [NewObserver] needs.
 type ObserverOptions struct {
 	Database *sql.DB // required: where the statements run
-	Place    Place
+	Place    Place   // required: of the outbox there
 	// Tables are those whose writes are noted already, whatever changes in them.
 	Tables []Table
 	// Install says that triggers may be created on other tables once a statement was seen to read them.
