@@ -274,6 +274,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 				p, _ := policies.Of(coordinate) // gqlgen executes what the schema has
 				return p
 			},
+			Truth: func(coordinate string) string { return string(shopPlan.fields.Truth(coordinate)) },
 			Overall: func(ctx context.Context) graph.Overall {
 				o := policy.OverallOf(ctx)
 				return graph.Overall{Header: o.Header(), MaxAge: o.MaxAge, Scope: o.Scope}

@@ -14,6 +14,9 @@ import (
 type Debug struct {
 	// Policy is what the schema says of a coordinate that it has.
 	Policy func(coordinate string) cache.Policy
+	// Truth is what is known of how long a value is true that is cached for a coordinate or a type: rows, observed, tags or ttl. nil: nobody
+	// knows.
+	Truth func(coordinate string) string
 	// Overall is how the whole response may be stored, had it no report, once it was made. nil: nobody knows.
 	Overall func(context.Context) Overall
 }

@@ -177,7 +177,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 				t.Error(err)
 			}
 			return p
-		}},
+		}, Truth: func(coordinate string) string { return string(plan.fields.Truth(coordinate)) }},
 		Extensions: []graphql.HandlerExtension{&gqlcache.FieldCount{
 			Of: func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) },
 		}, fields},

@@ -37,6 +37,7 @@ type reportEntry struct {
 	Loaded     int64       `json:"loaded,omitempty"` // when, in milliseconds since 1970: the same for all that one load brought
 	Scope      string      `json:"scope,omitempty"`
 	Tags       []cache.Tag `json:"tags,omitempty"`
+	Truth      string      `json:"truth,omitempty"`    // rows, observed, tags or ttl
 	Unstored   string      `json:"unstored,omitempty"` // why it was not stored everywhere
 
 	Evicted     []cache.Key `json:"evicted,omitempty"`
@@ -61,6 +62,9 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	e := d.entry(ctx)
 	e.Key, e.Tags, e.Unstored = item.Key, item.Tags, r.Unstored
 	e.Scope = d.Policy(e.Coordinate).Scope.String()
+	if item.Meter != nil && d.Truth != nil {
+		e.Truth = d.Truth(item.Meter.Coordinate)
+	}
 	switch {
 	case r.Tier == cache.MemoryTier:
 		e.Tier, e.Status = "memory", "hit"

@@ -17,6 +17,7 @@ func (s *shop) debug(t *testing.T, query string) (list []string) {
 				Path                       []any
 				Coordinate, Key, Tier      string
 				Status, Scope, Unstored    string
+				Truth                      string
 				Age, TTL                   *int
 				Loaded                     int64
 				Tags, Evicted, EvictedTags []string
@@ -36,6 +37,9 @@ func (s *shop) debug(t *testing.T, query string) (list []string) {
 		}
 		if since := time.Since(time.UnixMilli(e.Loaded)); since < 0 || since > time.Minute {
 			t.Errorf("%v was loaded %s ago", e.Path, since)
+		}
+		if e.Key != "" && e.Truth != "rows" { // the shop's schema declares all
+			t.Errorf("%v is true by %q", e.Path, e.Truth)
 		}
 		list = append(list, fmt.Sprint(e.Path, " ", e.Coordinate, " ", e.Key, " ", e.Tier, " ", e.Status, " ", e.Scope, " ", e.Tags))
 	}

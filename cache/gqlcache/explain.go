@@ -286,6 +286,22 @@ func truthOf(madeOf []string, observed bool) Truth {
 	return TruthTTL
 }
 
+// Truth is what the schema says of how long a value is true that is cached under a coordinate ("Product.price") or for a type
+// ("Product"). Whether a field that declares nothing is observed only its statements tell.
+func (p *FieldPlan) Truth(coordinate string) Truth {
+	typeName, field, isField := strings.Cut(coordinate, ".")
+	if !isField {
+		return truthOf(madeOfTexts(p.truths.Type(typeName), policy.Truth{}), false)
+	}
+	texts := madeOfTexts(p.truths.Field(coordinate), p.truths.Type(typeName))
+	if def := p.schema.Types[typeName]; len(texts) == 0 && def != nil {
+		if f := def.Fields.ForName(field); f != nil {
+			texts = madeOfTexts(p.truths.Type(f.Type.Name()), policy.Truth{})
+		}
+	}
+	return truthOf(texts, false)
+}
+
 // key writes the form of a field's key.
 func (e *explainer) key(fl *plannedField, f *ast.Field) string {
 	k := fl.keys
