@@ -117,14 +117,7 @@ func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation,
 	if err != nil {
 		return nil, err
 	}
-	o.Stored = func(coordinate string) (string, bool) {
-		for _, kind := range p.kinds.Stored() {
-			if kind.Coordinate() == coordinate {
-				return kind.Form(), true
-			}
-		}
-		return "", false
-	}
+	o.Stored = p.stored
 	return p.fields.Explain(document, o)
 }
 
@@ -185,7 +178,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		MaxBodyBytes: int(cfg.MaxBodyBytes), MaxBatch: cfg.MaxBatch, MaxTokens: cfg.MaxTokens, Timeout: cfg.RequestTimeout,
 		HideSchema: !cfg.Introspection, Trusted: trusted, TrustedOnly: cfg.TrustedOnly,
 		Viewer: viewerName, IdentityHeaders: identityHeaders(cfg), TagHeader: cfg.TagHeader,
-		DocumentBytes: share.documents, Watch: d.Watch(), Log: log,
+		DocumentBytes: share.documents, Watch: d.Watch(), Log: log, Named: serve.NameOperation,
 	}
 	if len(cfg.CORSOrigins) > 0 {
 		front.CachedVary = "Origin"
@@ -268,6 +261,9 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 		MaxComplexity: cfg.MaxComplexity, Introspection: cfg.Introspection,
 		Extensions: extensions,
 	}
+	if gw.Coordinates, err = shopPlan.fields.ExplainCoordinates(gqlcache.ExplainOptions{Stored: shopPlan.stored}); err != nil {
+		return nil, err
+	}
 	if cfg.CacheDebug {
 		shop.Debug = &graph.Debug{
 			Policy: func(coordinate string) cache.Policy {
@@ -280,7 +276,6 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 				return graph.Overall{Header: o.Header(), MaxAge: o.MaxAge, Scope: o.Scope}
 			},
 		}
-		gw.Coordinates = serve.Coordinates(schema.Schema(), policies.Of)
 		front.Computed = func(h http.Header) bool { return h.Get(graph.DebugHeader) == "1" }
 	}
 	front.Admission, err = transport.NewAdmission(transport.AdmissionOptions{
@@ -305,6 +300,16 @@ type plan struct {
 	policies *policy.Policies
 	kinds    *dataloader.Kinds
 	fields   *gqlcache.FieldPlan
+}
+
+// stored returns the form of the keys under which the loaders store a coordinate.
+func (p plan) stored(coordinate string) (key string, ok bool) {
+	for _, kind := range p.kinds.Stored() {
+		if kind.Coordinate() == coordinate {
+			return kind.Form(), true
+		}
+	}
+	return "", false
 }
 
 // planShop reads the schema. What contradicts itself is an error, all of it at once.

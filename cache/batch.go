@@ -109,6 +109,7 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 	}
 	CollectorOf(ctx).read(requests, results)
 	meter(requests, results)
+	b.cache.sample(requests, results)
 	if b.Observe != nil {
 		b.observe(ctx, requests, results)
 	}

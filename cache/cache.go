@@ -85,6 +85,7 @@ type Cache struct {
 	lacked   atomic.Uint32 // see noteLacked
 	stats    Stats
 	events   events
+	sampled  atomic.Pointer[hitSample] // nil: nobody wants to know which keys are hit
 	meters   meters
 	late     late
 
@@ -195,6 +196,9 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	}
 	if item.Meter != nil {
 		item.Meter.Memory.Add(1)
+	}
+	if s := c.sampled.Load(); s != nil {
+		s.tellOne(item.Key)
 	}
 	return r, true, false
 }

@@ -30,6 +30,7 @@ type Collector struct {
 	reason string    // why the value must not be stored; "" if it may be
 	cached int
 	loaded int
+	asked  []asked // the coordinates of what was read, each once
 	stale  bool
 	// revalidating and passing are those of Deps.
 	revalidating, passing bool
@@ -52,6 +53,10 @@ type Deps struct {
 	Unstorable string
 	// Cached and Loaded are how many of them came from a cache and how many from their source.
 	Cached, Loaded int
+	// Asked are the coordinates of the values, each once; of Saved of them no value came from its source. A coordinate's values
+	// take a statement at least where they are not cached.
+	Asked []*Meter
+	Saved int
 	// Stale reports whether one of them may be outdated, because its source failed.
 	Stale bool
 	// Revalidating reports whether one of them has expired and is loaded again in the background.
@@ -64,6 +69,12 @@ type Deps struct {
 	Unknown []fmt.Stringer
 	// Statements are the texts of those that the value may be made of: see [Watch.CollectStatements].
 	Statements []string
+}
+
+// asked is a coordinate of which values were read.
+type asked struct {
+	meter  *Meter
+	loaded bool // one of its values came from the source
 }
 
 type collectorKey struct{}
@@ -119,10 +130,14 @@ func (c *Collector) note(item *Item, r *Result) {
 	for _, t := range r.Tags {
 		c.names = append(c.names, string(t))
 	}
-	if r.Tier == SourceTier || !r.Loaded.Before(c.began) { // or loaded together with another item
+	loaded := r.Tier == SourceTier || !r.Loaded.Before(c.began) // or loaded together with another item
+	if loaded {
 		c.loaded++
 	} else {
 		c.cached++
+	}
+	if item.Meter != nil {
+		c.ask(item.Meter, loaded)
 	}
 	switch {
 	case r.Err != nil:
@@ -148,6 +163,17 @@ func (c *Collector) note(item *Item, r *Result) {
 	}
 	c.until = earlier(c.until, r.Loaded.Add(age))
 	c.ends = earlier(c.ends, r.Ends)
+}
+
+// ask notes that a value of a coordinate was read.
+func (c *Collector) ask(m *Meter, loaded bool) {
+	for i := len(c.asked) - 1; i >= 0; i-- { // most often the last
+		if a := &c.asked[i]; a.meter == m {
+			a.loaded = a.loaded || loaded
+			return
+		}
+	}
+	c.asked = append(c.asked, asked{m, loaded})
 }
 
 // sameTags reports whether two lists are one. Others that hold the same may be told apart.
@@ -181,6 +207,9 @@ func (c *Collector) Use(m Deps) {
 			c.reason = m.Unstorable
 		}
 		c.cached++
+		for _, meter := range m.Asked {
+			c.ask(meter, false)
+		}
 		c.stamps = append(c.stamps, m.Stamp)
 		if !m.Ends.IsZero() {
 			c.until, c.ends = earlier(c.until, m.Until), earlier(c.ends, m.Ends)
@@ -224,7 +253,15 @@ func (c *Collector) Deps() Deps {
 	}
 	slices.Sort(c.names)
 	c.names = slices.Compact(c.names)
+	meters, saved := make([]*Meter, len(c.asked)), 0
+	for i, a := range c.asked {
+		meters[i] = a.meter
+		if !a.loaded {
+			saved++
+		}
+	}
 	return Deps{
+		Asked: meters, Saved: saved,
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
 		Revalidating: c.revalidating, Passing: c.passing,

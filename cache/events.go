@@ -2,6 +2,7 @@ package cache
 
 import (
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -175,5 +176,41 @@ func meter(requests []Request, results []Result) {
 		if m := requests[i].Meter; m != nil {
 			m.count(&requests[i].Item, &results[i])
 		}
+	}
+}
+
+// SampleHits has tell called with the key of one of every so many values that memory or the shared tier answers, drawn at random, until
+// it is called again; a nil tell ends it. tell is called concurrently and must be fast: readers wait for it.
+func (c *Cache) SampleHits(every int, tell func(Key)) {
+	if tell == nil {
+		c.sampled.Store(nil)
+		return
+	}
+	c.sampled.Store(&hitSample{max(every, 1), tell})
+}
+
+// hitSample is what [Cache.SampleHits] was called with.
+type hitSample struct {
+	every int
+	tell  func(Key)
+}
+
+// sample tells of some of the hits among results, if anybody wants to know.
+func (c *Cache) sample(requests []Request, results []Result) {
+	s := c.sampled.Load()
+	if s == nil {
+		return
+	}
+	for i := range results {
+		if t := results[i].Tier; t == MemoryTier || t == SharedTier {
+			s.tellOne(requests[i].Key)
+		}
+	}
+}
+
+// tellOne tells of a hit if it is drawn.
+func (s *hitSample) tellOne(key Key) {
+	if rand.IntN(s.every) == 0 {
+		s.tell(key)
 	}
 }

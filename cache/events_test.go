@@ -107,3 +107,82 @@ func TestMeters(t *testing.T) {
 		t.Errorf("the meters are %v", names)
 	}
 }
+
+// One of so many hits is told of, of whatever tier, and no miss; nobody is told once it ends.
+func TestHitsAreSampled(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		d.seed("user:1", "v")
+		d.seed("user:2", "v")
+		p := begin(t, d, newFakeRedis(1))
+		told := map[cache.Key]int{}
+		p.SampleHits(1, func(k cache.Key) { told[k]++ })
+		for range 10 {
+			if _, err := p.NewBatch().Load(t.Context(), []cache.Request{p.request("user:1"), p.request("user:2")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if told["user:1"] != 9 || told["user:2"] != 9 || len(told) != 2 {
+			t.Errorf("of 10 reads of which the first is a miss %v are told of", told)
+		}
+		p.SampleHits(10, func(k cache.Key) { told[k]++ })
+		for range 10_000 {
+			if _, ok, _ := p.PeekSettled(p.request("user:1").Item); !ok {
+				t.Fatal("it is not cached")
+			}
+		}
+		if n := told["user:1"] - 9; n < 700 || n > 1300 {
+			t.Errorf("of 10000 hits %d are told of, want about a tenth", n)
+		}
+		p.SampleHits(0, nil)
+		before := told["user:1"]
+		p.PeekSettled(p.request("user:1").Item)
+		if told["user:1"] != before {
+			t.Error("nobody wants to know any more, and is told")
+		}
+	})
+}
+
+// Of what a response asked for, the coordinates of which nothing was loaded are counted as saved.
+func TestCoordinatesSaved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := newDatabase(1)
+		p := begin(t, d, newFakeRedis(1))
+		users, products := p.Meter("User"), p.Meter("Product")
+		load := func(keys map[cache.Key]*cache.Meter) cache.Deps {
+			ctx, collector := cache.Collect(t.Context())
+			var requests []cache.Request
+			for k, m := range keys {
+				d.seed(k, "v")
+				r := p.request(k)
+				r.Meter = m
+				requests = append(requests, r)
+			}
+			if _, err := p.NewBatch().Load(ctx, requests); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second) // what the next one finds is older than it is
+			return collector.Deps()
+		}
+		for _, c := range []struct {
+			keys         map[cache.Key]*cache.Meter
+			asked, saved int
+		}{
+			{map[cache.Key]*cache.Meter{"user:1": users, "user:2": users}, 1, 0},
+			{map[cache.Key]*cache.Meter{"user:1": users, "user:2": users, "product:1": products}, 2, 1},
+			{map[cache.Key]*cache.Meter{"user:1": users, "product:1": products}, 2, 2},
+			{map[cache.Key]*cache.Meter{"user:1": users, "user:3": users}, 1, 0},
+			{map[cache.Key]*cache.Meter{"user:1": nil}, 0, 0},
+		} {
+			deps := load(c.keys)
+			if len(deps.Asked) != c.asked || deps.Saved != c.saved {
+				t.Errorf("of %v %d coordinates are asked and %d saved, want %d and %d", c.keys, len(deps.Asked), deps.Saved, c.asked, c.saved)
+			}
+			ctx, again := cache.Collect(t.Context())
+			cache.CollectorOf(ctx).Use(deps)
+			if d := again.Deps(); len(d.Asked) != c.asked || d.Saved != c.asked {
+				t.Errorf("of a part that is kept whole %d coordinates are asked and %d saved, want %d", len(d.Asked), d.Saved, c.asked)
+			}
+		}
+	})
+}

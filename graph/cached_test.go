@@ -62,7 +62,7 @@ func TestCachedAnswersAllocateLittle(t *testing.T) {
 				w.written = 0
 				_, _ = body.Seek(0, io.SeekStart)
 				r.Body = body
-				if !h.ServeCached(w, r) {
+				if _, served := h.ServeCached(w, r); !served {
 					t.Fatal("the answer was not kept")
 				}
 			})

@@ -44,6 +44,8 @@ type Computed struct {
 	// TagHeader names the header that lists what the answer was made of, for caches on the way that purge
 	// by it; "" for none. Where the names take more than 4 KiB the answer is written without it, as private.
 	TagHeader string
+	// Operation is the name of the operation if its document is trusted, else "".
+	Operation string
 }
 
 // Answer is the answer to a request, ready to be written. It is never changed once made.
@@ -59,6 +61,7 @@ type Answer struct {
 
 	contentType, cacheControl, vary []string
 	tagHeader                       string
+	operation                       string
 	tags                            []string
 }
 
@@ -78,7 +81,7 @@ const noStore = "no-store"
 func NewAnswer(c Computed, now time.Time) *Answer {
 	a := &Answer{
 		status: c.Status, maxAge: c.MaxAge.Truncate(time.Second), scope: c.Scope, deps: c.Deps,
-		contentType: []string{c.ContentType}, vary: []string{c.Vary}, tagHeader: c.TagHeader,
+		contentType: []string{c.ContentType}, vary: []string{c.Vary}, tagHeader: c.TagHeader, operation: c.Operation,
 	}
 	if c.Deps.Stale || c.Deps.Passing || len(c.Deps.Unknown) > 0 || c.Status != http.StatusOK || a.maxAge <= 0 {
 		a.maxAge = 0
@@ -194,6 +197,22 @@ func (a *Answer) MaxAge() time.Duration { return a.maxAge }
 
 // Scope says whether the answer is for one viewer only.
 func (a *Answer) Scope() cache.Scope { return a.scope }
+
+// Operation is what [Computed] said.
+func (a *Answer) Operation() string { return a.operation }
+
+// Statements is how many statements the answer takes at least where nothing is cached: one for each coordinate that was asked for.
+func (a *Answer) Statements() int { return len(a.deps.Asked) }
+
+// As is the answer to an operation that means the same and has another name.
+func (a *Answer) As(operation string) *Answer {
+	if a.operation == operation {
+		return a
+	}
+	other := *a
+	other.operation = operation
+	return &other
+}
 
 // Deps is what the answer was made of.
 func (a *Answer) Deps() cache.Deps { return a.deps }

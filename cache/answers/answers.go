@@ -43,6 +43,8 @@ type Store struct {
 	entries  *otter.Cache[uint64, *entry]
 	inFlight inFlight
 	lookups  [kinds]atomic.Uint64
+
+	overflowed atomic.Uint64
 }
 
 // entry is an answer beside the question it answers.
@@ -84,6 +86,7 @@ func New(o Options) (*Store, error) {
 	if o.MaxBytes == 0 || o.Cache == nil {
 		return nil, fmt.Errorf("answers: a cache and a positive bound are required")
 	}
+	s := &Store{cache: o.Cache, seed: maphash.MakeSeed()}
 	entries, err := otter.New(&otter.Options[uint64, *entry]{
 		MaximumWeight: o.MaxBytes,
 		Weigher: func(_ uint64, e *entry) uint32 {
@@ -104,11 +107,17 @@ func New(o Options) (*Store, error) {
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[uint64, *entry]) time.Duration {
 			return max(time.Until(e.Value.ends), 0)
 		}),
+		OnAtomicDeletion: func(e otter.DeletionEvent[uint64, *entry]) {
+			if e.Cause == otter.CauseOverflow {
+				s.overflowed.Add(1)
+			}
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("answers: %w", err)
 	}
-	return &Store{cache: o.Cache, seed: maphash.MakeSeed(), entries: entries}, nil
+	s.entries = entries
+	return s, nil
 }
 
 // Watch is what notices statements that no source of the cache sends.
@@ -194,6 +203,12 @@ func (s *Store) Bytes() uint64 {
 	s.entries.CleanUp()
 	return s.entries.WeightedSize()
 }
+
+// Len is about how many answers there are. One may be there several times, for questions that mean the same.
+func (s *Store) Len() int { return s.entries.EstimatedSize() }
+
+// Overflowed returns how many answers were dropped so far, or not admitted, because the store was full.
+func (s *Store) Overflowed() uint64 { return s.overflowed.Load() }
 
 // Close drops everything and ends the goroutines of the store.
 func (s *Store) Close() {

@@ -38,7 +38,8 @@ type Explanation struct {
 
 // FieldExplanation tells how a field is cached.
 type FieldExplanation struct {
-	Path       string `json:"path"` // user.reviews.nodes; of a field of an abstract type's object node<Issue>.title
+	// Path is user.reviews.nodes, or of a field of an abstract type's object node<Issue>.title. [FieldPlan.ExplainCoordinates] has none.
+	Path       string `json:"path,omitempty"`
 	Coordinate string `json:"coordinate"`
 	// Stored says where its value is: "field", it is cached by itself; "loader", by the project's own source; "parent", it is a
 	// part of its parent's value; "no", it is resolved each time.
@@ -49,7 +50,9 @@ type FieldExplanation struct {
 	Objects string `json:"objects,omitempty"`
 	MaxAge  *int64 `json:"maxAge"` // seconds; null: as long as its parent
 	Scope   string `json:"scope"`  // public or private
-	Truth   Truth  `json:"truth,omitempty"`
+	// AgeBy is the coordinate whose @cacheControl says the age: the field's own, or the type's that it returns; "" if none does.
+	AgeBy string `json:"ageBy,omitempty"`
+	Truth Truth  `json:"truth,omitempty"`
 	// MadeOf are the rows and tags whose change makes it untrue.
 	MadeOf []string `json:"madeOf,omitempty"`
 	// Note says why it is not stored, or what is wrong.
@@ -99,6 +102,59 @@ func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, er
 		e.told.CacheControl, e.told.MaxAgeBy, e.told.ScopeBy = policy.Overall{}.Header(), "", ""
 	}
 	return e.told, nil
+}
+
+// ExplainCoordinates tells how each field and each object type of the schema is cached, by its coordinate, as [FieldPlan.Explain] does of
+// those of an operation: arguments stand in keys as variables of their names. Of the options only Stored and Observed count.
+func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplanation, error) {
+	objects, err := policy.ReadObjects(p.schema)
+	if err != nil {
+		return nil, err
+	}
+	o.Variables = nil
+	e := &explainer{p: p, o: o, objects: objects}
+	all := map[string]FieldExplanation{}
+	for name, object := range objects {
+		if strings.HasPrefix(name, "__") {
+			continue
+		}
+		def := p.schema.Types[name]
+		for _, f := range def.Fields {
+			if strings.HasPrefix(f.Name, "__") {
+				continue
+			}
+			asked := &ast.Field{Name: f.Name, Alias: f.Name, Definition: f, ObjectDefinition: def}
+			for _, a := range f.Arguments {
+				asked.Arguments = append(asked.Arguments, &ast.Argument{Name: a.Name, Value: &ast.Value{Kind: ast.Variable, Raw: a.Name}})
+			}
+			root := def == p.schema.Query || def == p.schema.Mutation || def == p.schema.Subscription
+			all[name+"."+f.Name] = e.explain(asked, object.Field(f.Name), name+"."+f.Name, "", root)
+		}
+		all[name] = e.object(def)
+	}
+	return all, nil
+}
+
+// object tells how the objects of a type are cached.
+func (e *explainer) object(def *ast.Definition) FieldExplanation {
+	rule, _ := e.p.policies.Of(def.Name) // the schema has it
+	t := FieldExplanation{Coordinate: def.Name, Stored: "parent", Scope: rule.Scope.String(), MadeOf: madeOfTexts(policy.Truth{}, e.p.truths.Type(def.Name))}
+	if saysAge(def.Directives) {
+		t.AgeBy, t.MaxAge = def.Name, new(int64(rule.MaxAge/time.Second))
+	}
+	if e.o.Stored != nil && rule.MaxAge > 0 {
+		if key, ok := e.o.Stored(def.Name); ok {
+			t.Stored, t.Key = "loader", key
+		}
+	}
+	t.Truth = truthOf(t.MadeOf, e.o.Observed)
+	return t
+}
+
+// saysAge reports whether a @cacheControl among the directives has a maxAge.
+func saysAge(list ast.DirectiveList) bool {
+	d := list.ForName("cacheControl")
+	return d != nil && d.Arguments.ForName("maxAge") != nil
 }
 
 // standing is where a selection stands.
@@ -185,6 +241,11 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 		t.MaxAge = new(int64(rule.MaxAge / time.Second))
 	}
 	named := f.Definition.Type.Name()
+	if saysAge(f.Definition.Directives) {
+		t.AgeBy = coordinate
+	} else if def := e.p.schema.Types[named]; !inherits && def != nil && saysAge(def.Directives) {
+		t.AgeBy = named
+	}
 	if e.o.Stored != nil && rule.MaxAge > 0 {
 		t.Objects, _ = e.o.Stored(named)
 		if key, ok := e.o.Stored(coordinate); ok {

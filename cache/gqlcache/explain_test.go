@@ -2,6 +2,7 @@ package gqlcache_test
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -137,5 +138,39 @@ func TestExplainRefuses(t *testing.T) {
 		if _, err := plan.Explain(c.document, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q in it", name, err, c.want)
 		}
+	}
+}
+
+// What is told of each coordinate is what is told of it in an operation.
+func TestExplainCoordinates(t *testing.T) {
+	t.Parallel()
+	plan := trackerPlan(t)
+	o := gqlcache.ExplainOptions{Observed: true, Stored: func(coordinate string) (string, bool) { return "account:<id>", coordinate == "Account" }}
+	all, err := plan.ExplainCoordinates(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := plan.Explain(`query ($id: ID!, $first: Int) {
+		issue(id: $id) { title author { handle } comments(first: $first) { body } }
+		me { handle secret }
+		feed(first: $first) { ... on Issue { title } }
+	}`, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(e.Fields) < 10 {
+		t.Fatalf("%d fields are told of", len(e.Fields))
+	}
+	for _, f := range e.Fields {
+		f.Path = ""
+		if got := all[f.Coordinate]; !reflect.DeepEqual(got, f) {
+			t.Errorf("%s by itself is\n%+v, in an operation\n%+v", f.Coordinate, got, f)
+		}
+	}
+	if got := all["Issue.comments"]; got.AgeBy != "Issue.comments" || *got.MaxAge != 60 {
+		t.Errorf("the age of Issue.comments is %v, as %q says", *got.MaxAge, got.AgeBy)
+	}
+	if got := all["Account"]; got.Truth == "" || got.Path != "" || got.Coordinate != "Account" {
+		t.Errorf("of a type is told %+v", got)
 	}
 }

@@ -8,24 +8,36 @@ import (
 	"fieldcache/cache"
 )
 
-// fieldRequests describes the one metric that has a label for each coordinate; the schema bounds them.
-var fieldRequests = prometheus.NewDesc("fieldcache_field_requests_total",
-	"Values of fields, by how they were answered.", []string{"coordinate", "result"}, nil)
+// FieldRequests is the name of the metric of [NewFieldRequests].
+const FieldRequests = "fieldcache_field_requests_total"
 
-// collector of a cache's counters by coordinate.
-type meterCollector struct{ cache *cache.Cache }
+// NewFieldRequests returns the metric fieldcache_field_requests_total{coordinate,result} of a cache's meters: how many values fields and
+// loaders asked for, by what became of it. The schema bounds the coordinates; the results are hit, miss, collapsed, stale, swr, bypass
+// and error.
+func NewFieldRequests(meters func() []*cache.Meter) prometheus.Collector {
+	return &fieldRequests{meters, prometheus.NewDesc(FieldRequests,
+		"Values that fields and loaders asked the cache for, by what became of it.", []string{"coordinate", "result"}, nil)}
+}
+
+type fieldRequests struct {
+	meters func() []*cache.Meter
+	desc   *prometheus.Desc
+}
 
 // Describe implements [prometheus.Collector].
-func (meterCollector) Describe(ch chan<- *prometheus.Desc) { ch <- fieldRequests }
+func (f *fieldRequests) Describe(ch chan<- *prometheus.Desc) { ch <- f.desc }
 
 // Collect implements [prometheus.Collector].
-func (c meterCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, m := range c.cache.Meters() {
-		for result, n := range map[string]uint64{
-			"memory": m.Memory.Load(), "redis": m.Shared.Load(), "miss": m.Missed.Load(), "collapsed": m.Joined.Load(),
-			"stale": m.Stale.Load(), "swr": m.Revalidating.Load(), "bypass": m.Bypassed.Load(), "error": m.Failed.Load(),
+func (f *fieldRequests) Collect(ch chan<- prometheus.Metric) {
+	for _, m := range f.meters() {
+		for _, of := range []struct {
+			result string
+			n      uint64
+		}{
+			{"hit", m.Hits()}, {"miss", m.Missed.Load()}, {"collapsed", m.Joined.Load()}, {"stale", m.Stale.Load()},
+			{"swr", m.Revalidating.Load()}, {"bypass", m.Bypassed.Load()}, {"error", m.Failed.Load()},
 		} {
-			ch <- prometheus.MustNewConstMetric(fieldRequests, prometheus.CounterValue, float64(n), m.Coordinate, result)
+			ch <- prometheus.MustNewConstMetric(f.desc, prometheus.CounterValue, float64(of.n), m.Coordinate, of.result)
 		}
 	}
 }
@@ -33,7 +45,7 @@ func (c meterCollector) Collect(ch chan<- prometheus.Metric) {
 // register shows the counters of a cache.
 func register(metrics prometheus.Registerer, c *cache.Cache) error {
 	stats := c.Stats()
-	list := []prometheus.Collector{meterCollector{c}}
+	list := []prometheus.Collector{NewFieldRequests(c.Meters)}
 	for name, counter := range map[string]struct {
 		help  string
 		value func() uint64

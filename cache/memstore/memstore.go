@@ -8,6 +8,8 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -31,6 +33,7 @@ type Options struct {
 type Store struct {
 	generations *cache.Generations
 	entries     *otter.Cache[cache.Key, *cache.Entry]
+	overflowed  atomic.Uint64
 }
 
 var _ cache.Memory = (*Store)(nil)
@@ -40,6 +43,7 @@ func New(o Options) (*Store, error) {
 	if o.MaxBytes == 0 {
 		return nil, fmt.Errorf("memstore: the bound must be positive")
 	}
+	s := &Store{generations: cache.NewGenerations()}
 	entries, err := otter.New(&otter.Options[cache.Key, *cache.Entry]{
 		MaximumWeight: o.MaxBytes,
 		Weigher: func(k cache.Key, e *cache.Entry) uint32 {
@@ -48,11 +52,17 @@ func New(o Options) (*Store, error) {
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cache.Key, *cache.Entry]) time.Duration {
 			return max(time.Until(e.Value.Ends)+max(o.Keep, e.Value.Keep), 0)
 		}),
+		OnAtomicDeletion: func(e otter.DeletionEvent[cache.Key, *cache.Entry]) {
+			if e.Cause == otter.CauseOverflow {
+				s.overflowed.Add(1)
+			}
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("memstore: %w", err)
 	}
-	return &Store{generations: cache.NewGenerations(), entries: entries}, nil
+	s.entries = entries
+	return s, nil
 }
 
 // Generations is the table that the stamps of entries are of.
@@ -133,6 +143,38 @@ func (s *Store) Evict(_ context.Context, w cache.Write) (dropped int, err error)
 func (s *Store) Bytes() uint64 {
 	s.entries.CleanUp()
 	return s.entries.WeightedSize()
+}
+
+// Len is about how many entries there are.
+func (s *Store) Len() int { return s.entries.EstimatedSize() }
+
+// Overflowed returns how many entries were dropped so far, or not admitted, because the tier was full.
+func (s *Store) Overflowed() uint64 { return s.overflowed.Load() }
+
+// Ending is an entry's key and its end.
+type Ending struct {
+	Key  cache.Key
+	Ends time.Time
+}
+
+// Soonest returns the n entries that expire next, the first one first, of those that may be served. It looks at bound entries at most,
+// whichever they are, and returns at how many it looked.
+func (s *Store) Soonest(n, bound int) (next []Ending, looked int) {
+	now := time.Now()
+	for key, e := range s.entries.All() {
+		if looked == bound {
+			break
+		}
+		looked++
+		if !now.Before(e.Ends) || !s.generations.Holds(e.Stamp) {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(next, e.Ends, func(e Ending, end time.Time) int { return e.Ends.Compare(end) })
+		if at < n {
+			next = slices.Insert(next[:min(len(next), n-1)], at, Ending{key, e.Ends})
+		}
+	}
+	return next, looked
 }
 
 // Close drops everything and ends the goroutines of the tier.

@@ -94,3 +94,44 @@ func BenchmarkPeek(b *testing.B) {
 		}
 	}
 }
+
+func TestSoonest(t *testing.T) {
+	t.Parallel()
+	s := open(t, 1<<20)
+	for i := range 100 {
+		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), Tags: []cache.Tag{cache.Tag(fmt.Sprint("{", i%2, "}"))}, MaxAge: time.Duration(1000-i) * time.Second}, `"x"`)
+	}
+	if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Tags: []cache.Tag{"{1}"}}}); err != nil {
+		t.Fatal(err)
+	}
+	next, looked := s.Soonest(3, 1000)
+	if looked != 100 || len(next) != 3 || next[0].Key != "user:98" || next[1].Key != "user:96" || next[2].Key != "user:94" {
+		t.Errorf("of %d entries these end next: %v", looked, next)
+	}
+	if _, looked := s.Soonest(3, 10); looked != 10 {
+		t.Errorf("it looks at %d entries, the bound is 10", looked)
+	}
+	if n := s.Len(); n != 100 {
+		t.Errorf("there are %d entries, want 100", n)
+	}
+}
+
+func TestOverflowed(t *testing.T) {
+	t.Parallel()
+	s := open(t, 100<<10)
+	for i := range 2000 {
+		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), MaxAge: time.Hour}, `"x"`)
+	}
+	s.Bytes()                                                                   // drops what is over
+	if n, left := s.Overflowed(), s.Len(); n+uint64(left) != 2000 || n < 1000 { //nolint:gosec // a count
+		t.Errorf("of 2000 entries %d are there and %d were dropped for room", left, n)
+	}
+	if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1999"}}}); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Overflowed()
+	s.Bytes()
+	if s.Overflowed() != before {
+		t.Error("an eviction counts as want of room")
+	}
+}

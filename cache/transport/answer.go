@@ -29,6 +29,9 @@ type reply struct {
 // write sends the answers to a request: one, or those of a batch. What may be kept is kept.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
 	one := &reply.answers[0]
+	if !reply.batch {
+		h.tellName(r.Context(), one.name)
+	}
 	if one.cached != nil {
 		h.o.Answers.Put(in.question(), one.cached)
 		h.writeCached(w, r, in, one.cached)
@@ -49,6 +52,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	}
 	overall, mutates := reply.overall()
 	deps := reply.collector.Deps()
+	h.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
 		h.tellUnknown(r.Context(), deps)
 		overall = policy.Overall{}
@@ -56,6 +60,9 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	computed := answers.Computed{
 		Status: status, ContentType: in.media.contentType(), Body: body,
 		MaxAge: overall.MaxAge, Scope: overall.Scope, Deps: deps, TagHeader: h.o.TagHeader,
+	}
+	if !reply.batch {
+		computed.Operation = one.name
 	}
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
 		computed.Vary = h.varyOwn
@@ -91,6 +98,7 @@ func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, in request
 		h.o.Answers.Put(in.question(), a)
 	}
 	h.hits.Add(1)
+	h.saved.Add(uint64(a.Statements())) //nolint:gosec // a count
 	w.Header()["X-Content-Type-Options"] = noSniff
 	h.header.WriteHit(w, r, a, in.encoding, time.Now())
 }

@@ -93,6 +93,9 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 		return nil
 	}
 	oc.Stats.Parsing = parsing
+	if h.o.Named != nil && oc.Operation.Name != "" && h.documents.trusts(text) {
+		a.name = oc.Operation.Name
+	}
 	if hash != "" {
 		h.documents.register(ctx, hash, text)
 	}

@@ -79,6 +79,9 @@ type Options struct {
 	// no visible ASCII, and space, comma and % are percent-encoded. An answer whose names take more than 4 KiB has
 	// no such header, and is private to caches on the way. Default: none.
 	TagHeader string
+	// Named is called before the response to an operation of a trusted document is written, with the operation's name and the request's
+	// context; not for [Handler.ServeCached], which returns it. Nil: nobody wants to know.
+	Named func(ctx context.Context, operation string)
 }
 
 // What is kept of documents.
@@ -95,6 +98,8 @@ type answer struct {
 	// Context is the operation's, with all that its interceptors put in.
 	Context  context.Context
 	Response *graphql.Response
+
+	name string // of the operation, if its document is trusted
 
 	refused *refusal        // where it was not executed
 	meaning []byte          // the operation and its variables in one form; nil unless the answer may be kept
@@ -122,6 +127,7 @@ type Handler struct {
 	cachedVary []string  // of what ServeCached answers
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
+	saved      atomic.Uint64
 	told       sync.Map // of coordinates, see tellUnknown
 }
 
@@ -218,6 +224,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, done := h.find(r.Context(), in.question(), wish)
 	defer done()
 	if in.done = done; a != nil {
+		h.tellName(r.Context(), a.Operation())
 		h.writeCached(w, r, in, a)
 		return
 	}

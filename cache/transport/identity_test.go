@@ -202,7 +202,7 @@ func TestFault03ServeCachedStandsAside(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, get("query", "{ hello }"), nil)
 		change(r)
 		w := httptest.NewRecorder()
-		if served := k.ServeCached(w, r); served != (name == "nobody") {
+		if _, served := k.ServeCached(w, r); served != (name == "nobody") {
 			t.Errorf("%s: served %t: %s", name, served, w.Body)
 		}
 	}

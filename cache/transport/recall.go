@@ -147,7 +147,9 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
 		if meaning := h.meanings.of(oc); meaning != nil {
 			a.meaning = meaning
-			a.cached, _ = h.lookUp(in.meant(meaning), w)
+			if a.cached, _ = h.lookUp(in.meant(meaning), w); a.cached != nil {
+				a.cached = a.cached.As(a.name)
+			}
 		}
 	}
 	if a.cached == nil && w.only {
@@ -180,17 +182,18 @@ func (m *meanings) of(oc *graphql.OperationContext) []byte {
 	return append(meaning, variables...)
 }
 
-// ServeCached answers a request that needs no closer look from what is kept, and reports whether it did. It
-// costs about as much as writing the bytes, and may stand in front of everything else that a request
-// passes; what it does not answer goes on to [Handler.ServeHTTP] as it came. It does not answer a request
-// that may be somebody's: one that has an identity header or a client certificate, or whose context has a viewer.
-func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
+// ServeCached answers a request that needs no closer look from what is kept, and reports whether it did, and the
+// name of the operation if its document is trusted. It costs about as much as writing the bytes, and may stand in
+// front of everything else that a request passes; what it does not answer goes on to [Handler.ServeHTTP] as it came.
+// It does not answer a request that may be somebody's: one that has an identity header or a client certificate, or
+// whose context has a viewer.
+func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation string, served bool) {
 	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
-		return false
+		return "", false
 	}
 	in := request{asker: asker{nobody: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	if in.media == noMedia {
-		return false
+		return "", false
 	}
 	buffer := h.buffers.Get().(*[]byte)
 	defer h.put(buffer)
@@ -202,7 +205,7 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
 		in.body = (*buffer)[:n]
 		if n, err := io.ReadFull(r.Body, in.body); err != nil {
 			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(bytes.Clone(in.body[:n])), r.Body))
-			return false
+			return "", false
 		}
 	} else {
 		in.read = true
@@ -214,11 +217,11 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) bool {
 		if !in.read {
 			r.Body = io.NopCloser(bytes.NewReader(bytes.Clone(in.body)))
 		}
-		return false
+		return "", false
 	}
 	w.Header()["Vary"] = h.cachedVary
 	h.writeCached(w, r, in, a)
-	return true
+	return a.Operation(), true
 }
 
 // varies is what every answer varies by.
@@ -255,6 +258,17 @@ func (h *Handler) plain(r *http.Request) bool {
 	}
 	return !certified(r)
 }
+
+// tellName tells the name of an operation whose document is trusted.
+func (h *Handler) tellName(ctx context.Context, name string) {
+	if name != "" && h.o.Named != nil {
+		h.o.Named(ctx, name)
+	}
+}
+
+// StatementsSaved returns how many statements the cache has saved at least: of each response, the coordinates of which every value came
+// from memory, from Redis, or as a part of the cached response. Each would have taken one statement or more.
+func (h *Handler) StatementsSaved() uint64 { return h.saved.Load() }
 
 // Hits returns how many requests were answered from the store.
 func (h *Handler) Hits() uint64 { return h.hits.Load() }

@@ -81,6 +81,15 @@ func (d *documents) find(ctx context.Context, p *params) (text, register string,
 	return p.Query, hash, nil
 }
 
+// trusts reports whether the text is that of a trusted document, however it was named.
+func (d *documents) trusts(text string) bool {
+	if len(d.trusted) == 0 {
+		return false
+	}
+	_, ok := d.trusted[hashOf(text)]
+	return ok
+}
+
 // findTrusted takes a trusted document whichever way it is named.
 func (d *documents) findTrusted(query, hash string) (text, register string, _ *refusal) {
 	if query != "" {

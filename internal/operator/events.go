@@ -11,6 +11,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 )
 
 // maxNames bounds how many keys and tags of one eviction are sent.
@@ -131,7 +132,7 @@ func (p *operator) metrics() map[string]*float64 {
 	for _, f := range families {
 		name := f.GetName()
 		// That of each coordinate is sent by itself.
-		if !strings.HasPrefix(name, "fieldcache_") && !strings.HasPrefix(name, "process_") || name == fieldRequests {
+		if !strings.HasPrefix(name, "fieldcache_") && !strings.HasPrefix(name, "process_") || name == gqlcache.FieldRequests {
 			continue
 		}
 		for _, m := range f.GetMetric() {

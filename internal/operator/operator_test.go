@@ -19,6 +19,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/internal/operator"
 )
@@ -55,7 +56,7 @@ func open(t *testing.T, change func(*operator.Options)) site {
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(operator.NewCollector(c.Meters))
+	metrics.MustRegister(gqlcache.NewFieldRequests(c.Meters))
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "fieldcache_loads_total"})
 	counter.Add(7)
 	metrics.MustRegister(counter)

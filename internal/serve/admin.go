@@ -70,7 +70,7 @@ func (a admin) handler() http.Handler {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 	})
 	mux.HandleFunc("GET /readyz", a.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics, EnableOpenMetrics: true}))
 	mux.HandleFunc("POST /evict", a.evict)
 	// Without pprof.Cmdline: flags may hold secrets.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -9,12 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/vektah/gqlparser/v2"
-	"github.com/vektah/gqlparser/v2/ast"
-
-	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
 	"fieldcache/graph"
 	"fieldcache/internal/config"
@@ -43,7 +38,7 @@ func TestDesk(t *testing.T) {
 		answer  string // a part of it
 		evicts  bool
 	}{
-		"what the schema says":     {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"maxAge":30,"scope":"public"}}}`},
+		"what the schema says":     {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"coordinate":"Product.stock","stored":"field","maxAge":30,"scope":"public","truth":"rows"}}}`},
 		"without CACHE_DEBUG":      {cfg: config.Config{}, method: "GET", status: 200, answer: `{"debug":false,"policies":{}}`},
 		"an eviction":              {cfg: open, method: "POST", body: body, status: 200, answer: `"evicted":1`, evicts: true},
 		"without CACHE_DEBUG, too": {cfg: config.Config{}, method: "POST", body: body, status: 405, answer: "CACHE_DEBUG is off"},
@@ -62,7 +57,9 @@ func TestDesk(t *testing.T) {
 			t.Parallel()
 			evicted := &evictions{}
 			o := Options{Config: tt.cfg, Log: slog.New(slog.DiscardHandler), Gateway: &Gateway{
-				Evictor: evicted, Coordinates: map[string]Coordinate{"Product.stock": {MaxAge: 30, Scope: "public"}},
+				Evictor: evicted, Coordinates: map[string]gqlcache.FieldExplanation{
+					"Product.stock": {Coordinate: "Product.stock", MaxAge: new(int64(30)), Scope: "public", Stored: "field", Truth: gqlcache.TruthRows},
+				},
 			}}
 			r := httptest.NewRequest(tt.method, "/graphql/cache", strings.NewReader(tt.body))
 			r.Header.Set("Content-Type", "application/json")
@@ -86,33 +83,5 @@ func TestDesk(t *testing.T) {
 				t.Errorf("evicted %v, want %v", evicted, want)
 			}
 		})
-	}
-}
-
-func TestCoordinates(t *testing.T) {
-	t.Parallel()
-	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `
-		directive @cacheRows(table: String!, match: String, columns: [String!]) repeatable on FIELD_DEFINITION | OBJECT
-		directive @cacheTag(format: String!) repeatable on FIELD_DEFINITION | OBJECT
-		type Query { product(id: ID!): Product now: Int }
-		type Mutation { touch: Int }
-		type Product @cacheRows(table: "products", match: "id = {$key.id}") {
-			id: ID!
-			rate: Float @cacheRows(table: "reviews") @cacheTag(format: "rates")
-		}`})
-	got := Coordinates(schema, func(coordinate string) (cache.Policy, error) {
-		if coordinate == "Query.now" {
-			return cache.Policy{}, nil
-		}
-		return cache.Policy{MaxAge: time.Minute, Scope: cache.Private}, nil
-	})
-	want := map[string]Coordinate{
-		"Query.product": {60, "private", "rows products(id = {$key.id})"},
-		"Query.now":     {0, "public", ""},
-		"Product.id":    {60, "private", "rows products(id = {$key.id})"},
-		"Product.rate":  {60, "private", "rows reviews, tag rates"},
-	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -80,9 +80,14 @@ func (h *hosts) wrap(log *slog.Logger, next http.Handler) http.Handler {
 }
 
 // cached keeps the fast path from serving requests for other hosts.
-func (h *hosts) cached(serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+func (h *hosts) cached(serve serveCached) serveCached {
 	if h == nil {
 		return serve
 	}
-	return func(w http.ResponseWriter, r *http.Request) bool { return h.allow(r.Host) && serve(w, r) }
+	return func(w http.ResponseWriter, r *http.Request) (operation string, served bool) {
+		if !h.allow(r.Host) {
+			return "", false
+		}
+		return serve(w, r)
+	}
 }

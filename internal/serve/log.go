@@ -11,10 +11,10 @@ import (
 	"os"
 	"regexp"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/felixge/httpsnoop"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/term"
 
@@ -42,8 +42,8 @@ func isTerminal(w io.Writer) bool {
 type contextHandler struct{ slog.Handler }
 
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
-	if id := requestID(ctx); id != "" {
-		r.AddAttrs(slog.String("request_id", id))
+	if of := requestOf(ctx); of != nil {
+		r.AddAttrs(slog.String("request_id", of.id))
 	}
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
@@ -64,49 +64,55 @@ const requestIDHeader = "X-Request-Id"
 // safeID matches the ids of clients that are used as they are.
 var safeID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-type requestIDKey struct{}
+type requestKey struct{}
 
-// requestID is the id of the request that ctx belongs to; "" outside of requests.
-func requestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
+// request is what is known of the request that a context belongs to.
+type request struct {
+	id        string
+	operation atomic.Pointer[string] // nil: none was named
 }
 
-// newRequestMetric measures requests on the public port.
-func newRequestMetric(reg prometheus.Registerer) *prometheus.HistogramVec {
-	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "fieldcache_http_request_duration_seconds",
-		Help:    "Time to answer a request on the public port, by status code.",
-		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
-	}, []string{"code"})
-	reg.MustRegister(seconds)
-	return seconds
+// requestOf is the request that ctx belongs to; nil outside of requests.
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	return r
+}
+
+// NameOperation says which operation of a trusted document a request executes, whose latency is measured by its name. Outside of requests of the
+// public port it does nothing.
+func NameOperation(ctx context.Context, name string) {
+	if r := requestOf(ctx); r != nil {
+		r.operation.Store(&name)
+	}
 }
 
 // cachedOnly serves and measures cached responses, unless each request is to be logged: then it serves none. It adds no request id,
 // because nothing is logged under it.
-func cachedOnly(log *slog.Logger, seconds *prometheus.HistogramVec, serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
-	ok := seconds.WithLabelValues("200")
+func cachedOnly(log *slog.Logger, latency *latency, serve serveCached) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		began := time.Now()
-		if r.URL.Path != "/graphql" || log.Enabled(r.Context(), slog.LevelDebug) || !serve(w, r) {
+		if r.URL.Path != "/graphql" || log.Enabled(r.Context(), slog.LevelDebug) {
 			return false
 		}
-		ok.Observe(time.Since(began).Seconds())
-		return true
+		operation, served := serve(w, r)
+		if served {
+			latency.hit(operation, time.Since(began))
+		}
+		return served
 	}
 }
 
 // withRequestLog gives each request its id, recovers panics, and logs and measures each request: faults of the server as errors,
 // faults of the client at info, such as an only-if-cached request that misses, the rest at debug.
-func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next http.Handler) http.Handler {
+func withRequestLog(log *slog.Logger, latency *latency, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
 		if !safeID.MatchString(id) {
 			id = rand.Text()
 		}
 		w.Header().Set(requestIDHeader, id)
-		ctx := context.WithValue(r.Context(), requestIDKey{}, id)
+		of := &request{id: id}
+		ctx := context.WithValue(r.Context(), requestKey{}, of)
 
 		var m httpsnoop.Metrics // its Code stays 0 until a header is written
 		m.CaptureMetrics(w, func(w http.ResponseWriter) {
@@ -122,7 +128,7 @@ func withRequestLog(log *slog.Logger, seconds *prometheus.HistogramVec, next htt
 		if code == 0 {
 			code = http.StatusOK
 		}
-		seconds.WithLabelValues(fmt.Sprint(code)).Observe(m.Duration.Seconds())
+		latency.request(ctx, r.URL.Path, code, w.Header().Get("Cache-Status"), m.Duration)
 		level := slog.LevelDebug
 		switch {
 		case w.Header().Get("Cache-Status") == string(answers.Overloaded):

@@ -2,15 +2,16 @@ package serve
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 	"fieldcache/cache/outbox"
 	"fieldcache/cache/transport"
-	"fieldcache/internal/operator"
 )
 
 // Sources are the parts of a gateway that have metrics.
@@ -29,7 +30,7 @@ func RegisterMetrics(metrics prometheus.Registerer, of Sources) {
 	if of.Watch != nil {
 		registerWatchMetrics(metrics, of.Watch)
 	}
-	metrics.MustRegister(operator.NewCollector(of.Cache.Meters))
+	metrics.MustRegister(gqlcache.NewFieldRequests(of.Cache.Meters))
 	registerAdmissionMetrics(metrics, of.Admission)
 	registerAnswerMetrics(metrics, of.Handler, of.Answers)
 }
@@ -99,6 +100,14 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		}))
 	}
 	gauge("memory_bytes", "Size of the entries in memory.", func() float64 { return float64(memory.Bytes()) })
+	gauge("memory_entries", "Entries in memory.", func() float64 { return float64(memory.Len()) })
+	counter("memory_overflows_total", "Entries in memory dropped or not admitted because MEMORY_BYTES is used up.", nil, memory.Overflowed)
+	gauge("lease_held", "1 while this gateway hears of the writes of others, so that what is cached may be served.", func() float64 {
+		if c.Trusted(time.Now()) {
+			return 1
+		}
+		return 0
+	})
 }
 
 // registerWatchMetrics shows whether the database notes writes.
@@ -129,6 +138,10 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, 
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests served by a cached response.",
 	}, func() float64 { return float64(h.Hits()) }))
+	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Namespace: "fieldcache", Name: "statements_saved_total",
+		Help: "Statements that the cache has saved, at least: of each response, the coordinates of which no value came from the database.",
+	}, func() float64 { return float64(h.StatementsSaved()) }))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "document_bytes", Help: "Size of registered and parsed documents.",
 	}, func() float64 { return float64(h.DocumentBytes()) }))
@@ -142,5 +155,11 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, 
 				Help: "Look-ups of cached responses, by the form of the question: as it was sent, or what it means.",
 			}, func() float64 { return float64(store.Lookups(kind)) }))
 		}
+		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Namespace: "fieldcache", Name: "answer_entries", Help: "Cached responses, each counted for every form of the request that it answers.",
+		}, func() float64 { return float64(store.Len()) }))
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Namespace: "fieldcache", Name: "answer_overflows_total", Help: "Cached responses dropped or not admitted because MEMORY_BYTES is used up.",
+		}, func() float64 { return float64(store.Overflowed()) }))
 	}
 }

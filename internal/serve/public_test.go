@@ -103,8 +103,8 @@ func TestPublicCORS(t *testing.T) {
 func TestRequestID(t *testing.T) {
 	t.Parallel()
 	var seen string
-	h := withRequestLog(slog.New(slog.DiscardHandler), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		seen = requestID(r.Context())
+	h := withRequestLog(slog.New(slog.DiscardHandler), newLatency(prometheus.NewRegistry()), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		seen = requestOf(r.Context()).id
 	}))
 	tests := []struct {
 		name, given string
@@ -164,7 +164,7 @@ func TestRequestLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			log := &bytes.Buffer{}
-			h := withRequestLog(NewLogger(log, cfg), newRequestMetric(prometheus.NewRegistry()), tt.handle)
+			h := withRequestLog(NewLogger(log, cfg), newLatency(prometheus.NewRegistry()), tt.handle)
 			r := httptest.NewRequest(http.MethodGet, "/graphql?query=secret", nil)
 			r.Header.Set(requestIDHeader, "the-id")
 			w := httptest.NewRecorder()
@@ -189,7 +189,7 @@ func TestRequestLog(t *testing.T) {
 func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	t.Parallel()
 	log := &bytes.Buffer{}
-	server := httptest.NewServer(withRequestLog(NewLogger(log, config.Config{}), newRequestMetric(prometheus.NewRegistry()), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	server := httptest.NewServer(withRequestLog(NewLogger(log, config.Config{}), newLatency(prometheus.NewRegistry()), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "half")
 		http.NewResponseController(w).Flush()
 		panic("in the middle")

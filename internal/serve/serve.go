@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/internal/config"
 	"fieldcache/internal/fastpath"
 	"fieldcache/internal/operator"
@@ -27,16 +28,20 @@ import (
 // Gateway serves GraphQL through the cache.
 type Gateway struct {
 	http.Handler // of /graphql
-	// ServeCached serves a request to /graphql from cached responses and reports whether it did. Nil: it never does.
-	ServeCached func(http.ResponseWriter, *http.Request) bool
+	// ServeCached serves a request to /graphql from cached responses and reports whether it did, and the name of the operation if its
+	// document is trusted. Nil: it never does.
+	ServeCached serveCached
 	Evictor     Evictor                     // of POST /evict
 	Ping        func(context.Context) error // reports whether the database responds, on a connection that requests do not use
 	Redis       func(context.Context) error // reports whether Redis responds; nil without Redis
 	Shown       *Shown                      // what the operator's page shows; nil: there is none
 	// Coordinates say how the schema's fields are cached, for the playground where CACHE_DEBUG is on.
-	Coordinates map[string]Coordinate
+	Coordinates map[string]gqlcache.FieldExplanation
 	Close       func() error // closes the gateway, once no request is in flight
 }
+
+// serveCached is [Gateway.ServeCached].
+type serveCached = func(http.ResponseWriter, *http.Request) (operation string, served bool)
 
 // Shown is what the operator's page shows of a gateway.
 type Shown struct {
@@ -157,15 +162,15 @@ func Handler(ctx context.Context, o Options) http.Handler {
 
 // public returns the handler of the public port, and the fast path in front of it; nil if there are no cached responses.
 func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
-	allowed, seconds := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newRequestMetric(o.Metrics)
+	allowed, latency := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newLatency(o.Metrics)
 	auth := newAuthenticator(ctx, o.Config, o.Log)
 	routes := newPublicHandler(o.Config, auth.wrap(o.Gateway), auth.wrap(o.desk()))
-	next = o.Traces.wrap(withRequestLog(o.Log, seconds, allowed.wrap(o.Log, routes)))
+	next = o.Traces.wrap(withRequestLog(o.Log, latency, allowed.wrap(o.Log, routes)))
 	if o.Gateway.ServeCached == nil {
 		return next, nil
 	}
 	return next, fastpath.New(fastpath.Options{
-		Serve: o.Traces.unsampled(cachedOnly(o.Log, seconds, allowed.cached(o.Gateway.ServeCached))), Next: next,
+		Serve: o.Traces.unsampled(cachedOnly(o.Log, latency, allowed.cached(o.Gateway.ServeCached))), Next: next,
 		IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
 	})
 }

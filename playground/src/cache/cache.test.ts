@@ -259,5 +259,10 @@ test('policies are put behind descriptions', () => {
   describePolicies(result, { 'Product.stock': { maxAge: 30, scope: 'public', truth: 'rows' } });
   assert.deepEqual(result.data.__schema.types[0]?.fields?.map((f) => f.description), ['How many.\n\n**Cache:** 30 s, public, true by rows', null]);
   assert.equal(policyText({ maxAge: 0, scope: 'public' }), '**Cache:** not cached');
+  assert.equal(policyText({ maxAge: null, scope: 'public', truth: 'ttl' }), '**Cache:** as long as its parent, public, true by ttl');
+  assert.equal(
+    policyText({ maxAge: 60, scope: 'private', truth: 'rows', madeOf: ['rows users: name'], key: '{user:<id>}:name', ageBy: 'User.name' }),
+    '**Cache:** 60 s, private, true by rows users: name, key `{user:<id>}:name`, age by User.name',
+  );
   assert.equal(describePolicies({ errors: [] }, {}).errors.length, 0);
 });

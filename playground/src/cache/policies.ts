@@ -1,11 +1,18 @@
 import { seconds } from './model.ts';
 import { isRecord } from './report.ts';
 
-/** What the schema says about the caching of a coordinate: "Product.stock". Ages are in seconds. */
+/** How a coordinate is cached, "Product.stock", as `fieldcache explain` tells it. Ages are in seconds. */
 export interface Policy {
-  maxAge: number;
+  /** null: as long as its parent. */
+  maxAge: number | null;
   scope: 'public' | 'private';
   truth?: string;
+  /** The rows and tags whose change makes it untrue. */
+  madeOf?: readonly string[];
+  /** The form of the key that it is stored under. */
+  key?: string;
+  /** The coordinate whose @cacheControl says the age. */
+  ageBy?: string;
 }
 
 /** What the server offers to this page, at graphql/cache. */
@@ -19,8 +26,12 @@ export const nothingOffered: Offer = { debug: false, policies: {} };
 
 /** A policy in a line of Markdown. */
 export function policyText(p: Policy): string {
-  const age = p.maxAge > 0 ? `${seconds(p.maxAge)}, ${p.scope}` : 'not cached';
-  return `**Cache:** ${age}` + (p.truth === undefined ? '' : `, true by ${p.truth}`);
+  const parts = p.maxAge === 0 ? ['not cached'] : [p.maxAge === null ? 'as long as its parent' : seconds(p.maxAge), p.scope];
+  const truth = p.madeOf?.length ? p.madeOf.join(', ') : p.truth;
+  if (p.maxAge !== 0 && truth !== undefined) parts.push(`true by ${truth}`);
+  if (p.key !== undefined) parts.push(`key \`${p.key}\``);
+  if (p.ageBy !== undefined) parts.push(`age by ${p.ageBy}`);
+  return `**Cache:** ${parts.join(', ')}`;
 }
 
 /**

@@ -20,7 +20,7 @@ export function Lasting({ run, report, policies }: { run: Run; report: Report; p
         {stored ? (
           b.field !== undefined && (
             <>
-              <code>{b.field}</code> decides it{policy !== undefined && `: ${seconds(policy.maxAge)}`}. Raise <code>maxAge</code> there, or on its type, to
+              <code>{b.field}</code> decides it{typeof policy?.maxAge === 'number' && `: ${seconds(policy.maxAge)}`}. Raise <code>maxAge</code> there, or on its type, to
               keep the whole longer.
             </>
           )
