@@ -109,7 +109,7 @@ func TestPanelStory(t *testing.T) {
 	page, redis := openPanel(t, p), redisClient(t, redisURL)
 
 	loads := p.metric(t, "fieldcache_loads_total")
-	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
+	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "rows users(id = 42)", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
 	// What the panel counts from the report is what the gateway counts.
 	page.shows(page.text(), fmt.Sprintf("%.0f statements sent", p.metric(t, "fieldcache_loads_total")-loads))
 	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit", "no statement sent, 6 saved")

@@ -4,7 +4,7 @@ import { diff } from './diff.ts';
 import { explain } from './headers.ts';
 import { keyMeaning, tagMeaning, typesOf } from './evicted.ts';
 import { bound, endsFirst, left, life, milliseconds, seconds, statements, totals, tree, type Node } from './model.ts';
-import { describePolicies, policyText } from './policies.ts';
+import { describePolicies, policyText, truthText } from './policies.ts';
 import { readReport, type Part } from './report.ts';
 import { comparable, type Run } from './run.ts';
 import { Store } from './store.ts';
@@ -252,6 +252,15 @@ test('the store remembers the run before', () => {
   store.show(true);
   assert.equal(told, before);
   assert.equal(store.get().open, true);
+});
+
+test('the rows that a part is made of', () => {
+  const of = (truth: string | undefined, key: string, rows?: string) => truthText(part({ truth, key }), rows === undefined ? undefined : { maxAge: 30, scope: 'public', truth: rows });
+  assert.equal(of('rows', 'product:7', 'rows products(id = {$key.id})'), 'rows products(id = 7)');
+  assert.equal(of('rows', '{product:7}:stock', 'rows products(id = {$parent.id})'), 'rows products(id = 7)');
+  assert.equal(of('rows', '{product:7}:relatedProducts(first=5)[category=garden]', 'rows products(category = {$parent.category})'), 'rows products(category = {$parent.category})');
+  assert.equal(of('rows', '{products}:list:first=7', 'rows products'), 'rows products');
+  assert.deepEqual([of('ttl', 'a:1', 'rows b'), of('rows', 'a:1'), of(undefined, 'a:1', 'rows b')], ['ttl', 'rows', '']);
 });
 
 test('policies are put behind descriptions', () => {

@@ -1,5 +1,5 @@
 import { seconds } from './model.ts';
-import { isRecord } from './report.ts';
+import { isRecord, type Part } from './report.ts';
 
 /** How a coordinate is cached, "Product.stock", as `fieldcache explain` tells it. Ages are in seconds. */
 export interface Policy {
@@ -49,4 +49,14 @@ export function describePolicies<Result>(result: Result, policies: Offer['polici
     }
   }
   return result;
+}
+
+/**
+ * What keeps a part true: where the schema says of which rows it is made, these rows, with what its key tells of them: "rows products(id = 7)".
+ * Empty where the report does not say.
+ */
+export function truthText({ truth, key }: Part, policy: Policy | undefined): string {
+  if (truth !== 'rows' || policy?.truth === undefined) return truth ?? '';
+  const id = /^\{?[a-z]\w*:([^}:@]+)/i.exec(key)?.[1];
+  return id === undefined ? policy.truth : policy.truth.replace(/\{\$key\.\w+\}|\{\$parent\.id\}/g, id);
 }

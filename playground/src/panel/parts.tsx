@@ -3,7 +3,7 @@ import { Button, Collection, Tree, TreeItem, TreeItemContent } from 'react-aria-
 import { ChevronDownIcon, TrashIcon } from '@graphiql/react';
 import { typesOf } from '../cache/evicted.ts';
 import { endsFirst, pathText, seconds, totals, tree, type Node } from '../cache/model.ts';
-import type { Offer } from '../cache/policies.ts';
+import { truthText, type Offer } from '../cache/policies.ts';
 import type { Part } from '../cache/report.ts';
 import type { Run } from '../cache/run.ts';
 import type { Eviction } from '../offer.ts';
@@ -48,7 +48,7 @@ export default function Parts({ run, policies, evicted, evict }: Props) {
         ) : (
           <span className="cache-chevron" />
         )}
-        {row.part === null ? <Field row={row} at={run.at} /> : <One row={row} part={row.part} at={run.at} gone={evicted.includes(row.part.key)} />}
+        {row.part === null ? <Field row={row} at={run.at} /> : <One row={row} part={row.part} truth={truthText(row.part, policies[row.part.coordinate])} at={run.at} gone={evicted.includes(row.part.key)} />}
         {evict !== undefined && row.parts.length > 0 && (
           <Button
             className="cache-evict"
@@ -86,7 +86,7 @@ export default function Parts({ run, policies, evicted, evict }: Props) {
   );
 }
 
-function One({ row, part, at, gone }: { row: Row; part: Part; at: number; gone: boolean }) {
+function One({ row, part, truth, at, gone }: { row: Row; part: Part; truth: string; at: number; gone: boolean }) {
   return (
     <span className="cache-cells" data-gone={gone || undefined}>
       <span className="cache-name">{row.name}</span>
@@ -107,7 +107,11 @@ function One({ row, part, at, gone }: { row: Row; part: Part; at: number; gone: 
       </span>
       <span className="cache-marks">
         {part.scope === 'private' && <span className="cache-mark private">private</span>}
-        {part.truth !== undefined && <span className="cache-mark" title={truths[kindOfTruth(part.truth)]}>{part.truth}</span>}
+        {truth !== '' && (
+          <span className="cache-mark" title={truths[truth.split(/\W/, 1)[0]!]}>
+            {truth}
+          </span>
+        )}
       </span>
       {part.unstored !== undefined && <span className="cache-unstored">Not stored: {part.unstored}</span>}
     </span>
@@ -121,10 +125,6 @@ const truths: Record<string, string> = {
   tags: 'Evicted when somebody evicts its tags',
   ttl: 'Evicted by nothing: it only ends',
 };
-
-function kindOfTruth(truth: string): string {
-  return truth.split(/\W/, 1)[0]!;
-}
 
 function statusOf(part: Part): string {
   return part.status === 'along' ? 'read along' : part.status;
