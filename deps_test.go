@@ -35,6 +35,7 @@ var arrows = map[string][]string{
 	"fieldcache/cache/transport/internal/document": {"fieldcache/cache/apierror", "fieldcache/cache/internal/operation"},
 	"fieldcache/cache/internal/operation":          {},
 	"fieldcache/cache/internal/protocol":           {},
+	"fieldcache/cache/internal/schematest":         {},
 	"fieldcache/cache/gqlcache/internal/gotype":    {"fieldcache/cache"},
 	"fieldcache/cache/policy":                      {"fieldcache/cache"},
 	"fieldcache/cache/memstore":                    {"fieldcache/cache"},

@@ -9,27 +9,15 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/99designs/gqlgen/graphql/handler/extension"
-	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/internal/schematest"
 	"fieldcache/cache/policy"
 )
 
-const directive = `
-	directive @cacheControl(maxAge: Int, scope: CacheControlScope, inheritMaxAge: Boolean) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
-	enum CacheControlScope { PUBLIC PRIVATE }
-`
-
-func schema(t testing.TB, text string) *ast.Schema {
-	t.Helper()
-	s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: directive + text})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
+var schema = schematest.Load
 
 // world answers operations over any schema, by the same functions of gqlgen that generated code calls for
 // each object, field and list.

@@ -16,6 +16,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/internal/schematest"
 	"fieldcache/cache/policy"
 )
 
@@ -349,7 +350,7 @@ func TestHintsRefuseContradictions(t *testing.T) {
 		`type Query { x: Int @cacheControl(maxAge: 99999999999) }`:                                                   "Query.x: @cacheControl(maxAge: 99999999999)",
 		`type Query { x: Int @cacheControl(inheritMaxAge: "true") }`:                                                 `Query.x: @cacheControl(inheritMaxAge: "true")`,
 	} {
-		s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: directive + text})
+		s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: schematest.Directive + text})
 		if err == nil {
 			w := world{schema: s}
 			err = (&gqlcache.Hints{}).Validate(w.executable())

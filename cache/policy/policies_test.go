@@ -5,26 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vektah/gqlparser/v2"
-	"github.com/vektah/gqlparser/v2/ast"
-
 	"fieldcache/cache"
+	"fieldcache/cache/internal/schematest"
 	"fieldcache/cache/policy"
 )
 
-const directive = `
-	directive @cacheControl(maxAge: Int, scope: CacheControlScope, inheritMaxAge: Boolean) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
-	enum CacheControlScope { PUBLIC PRIVATE }
-`
-
-func schema(t testing.TB, text string) *ast.Schema {
-	t.Helper()
-	s, err := gqlparser.LoadSchema(&ast.Source{Name: "test", Input: directive + text})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
+var schema = schematest.Load
 
 func TestReadPolicies(t *testing.T) {
 	t.Parallel()
