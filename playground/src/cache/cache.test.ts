@@ -255,7 +255,7 @@ test('the store remembers the run before', () => {
 });
 
 test('the rows that a part is made of', () => {
-  const of = (truth: string | undefined, key: string, rows?: string) => truthText(part({ truth, key }), rows === undefined ? undefined : { maxAge: 30, scope: 'public', truth: rows });
+  const of = (truth: string | undefined, key: string, rows?: string) => truthText(part({ truth, key }), rows === undefined ? undefined : { maxAge: 30, scope: 'public', truth: 'rows', madeOf: [`${rows}: name`] });
   assert.equal(of('rows', 'product:7', 'rows products(id = {$key.id})'), 'rows products(id = 7)');
   assert.equal(of('rows', '{product:7}:stock', 'rows products(id = {$parent.id})'), 'rows products(id = 7)');
   assert.equal(of('rows', '{product:7}:relatedProducts(first=5)[category=garden]', 'rows products(category = {$parent.category})'), 'rows products(category = {$parent.category})');
@@ -271,7 +271,7 @@ test('policies are put behind descriptions', () => {
   assert.equal(policyText({ maxAge: null, scope: 'public', truth: 'ttl' }), '**Cache:** as long as its parent, public, true by ttl');
   assert.equal(
     policyText({ maxAge: 60, scope: 'private', truth: 'rows', madeOf: ['rows users: name'], key: '{user:<id>}:name', ageBy: 'User.name' }),
-    '**Cache:** 60 s, private, true by rows users: name, key `{user:<id>}:name`, age by User.name',
+    '**Cache:** 1 min, private, true by rows users: name, key `{user:<id>}:name`, age by User.name',
   );
   assert.equal(describePolicies({ errors: [] }, {}).errors.length, 0);
 });

@@ -56,7 +56,9 @@ export function describePolicies<Result>(result: Result, policies: Offer['polici
  * Empty where the report does not say.
  */
 export function truthText({ truth, key }: Part, policy: Policy | undefined): string {
-  if (truth !== 'rows' || policy?.truth === undefined) return truth ?? '';
+  // Columns follow a colon: the documentation tells of them.
+  const rows = (policy?.madeOf ?? []).filter((made) => made.startsWith('rows ')).map((made) => made.replace(/: [^:]*$/, ''));
+  if (truth !== 'rows' || rows.length === 0) return truth ?? '';
   const id = /^\{?[a-z]\w*:([^}:@]+)/i.exec(key)?.[1];
-  return id === undefined ? policy.truth : policy.truth.replace(/\{\$key\.\w+\}|\{\$parent\.id\}/g, id);
+  return [...new Set(rows)].map((one) => (id === undefined ? one : one.replace(/\{\$key\.\w+\}|\{\$parent\.id\}/g, id))).join(', ');
 }
