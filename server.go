@@ -290,7 +290,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	}
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
-	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of)}
+	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of), Memory: memory}
 	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeCached, &gqlcache.Orders{Cache: c, Schema: schema.Schema(), Fields: fields, Rows: rows, Database: aside.Bun().DB}, opened.close
 	return gw, nil
 }

@@ -32,7 +32,16 @@ type counters struct {
 	When        time.Time           `json:"when"`
 	Coordinates []coordinate        `json:"coordinates"`
 	Metrics     map[string]*float64 `json:"metrics"` // by name and labels, as /metrics has them; null for what is no number
+	Top         []hitKey            `json:"top"`     // keys that memory and Redis answer most, sampled since somebody looks
+	Soonest     []ending            `json:"soonest"` // entries of memory that expire next, of Looked that were looked at
+	Looked      int                 `json:"looked"`
 	Skipped     uint64              `json:"skipped"` // evictions since the last ones that were not sent, as too many came
+}
+
+// ending is an entry that expires in so many seconds.
+type ending struct {
+	Key cache.Key `json:"key"`
+	TTL float64   `json:"ttl"`
 }
 
 // coordinate is how the values of a coordinate were answered since the start.
@@ -53,6 +62,7 @@ type coordinate struct {
 func (p *operator) events(w http.ResponseWriter, r *http.Request) {
 	watcher := p.Cache.WatchEvictions(p.MaxEvents)
 	defer watcher.Close()
+	defer p.hits.look(p.Cache)()
 	stream := &stream{w: w, control: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -92,7 +102,14 @@ func shorten(e cache.Event) eviction {
 }
 
 func (p *operator) sendCounters(s *stream, skipped uint64) {
-	c := counters{When: time.Now().UTC(), Coordinates: []coordinate{}, Skipped: skipped, Metrics: p.metrics()}
+	c := counters{When: time.Now().UTC(), Coordinates: []coordinate{}, Skipped: skipped, Metrics: p.metrics(), Top: p.hits.top(), Soonest: []ending{}}
+	if p.Soonest != nil {
+		next, looked := p.Soonest(listedKeys, soonestBound)
+		c.Looked = looked
+		for _, e := range next {
+			c.Soonest = append(c.Soonest, ending{e.Key, e.Ends.Sub(c.When).Seconds()})
+		}
+	}
 	for _, m := range p.Cache.Meters() {
 		one := coordinate{
 			Coordinate: m.Coordinate, Memory: m.Memory.Load(), Redis: m.Shared.Load(), Misses: m.Missed.Load(), Collapsed: m.Joined.Load(),

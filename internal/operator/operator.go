@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/memstore"
 )
 
 // Cache is what is looked at; [*cache.Cache] is one.
@@ -22,6 +23,7 @@ type Cache interface {
 	WatchEvictions(buffer int) *cache.Watcher
 	Meters() []*cache.Meter
 	Look(ctx context.Context, key cache.Key) ([]cache.Held, error)
+	SampleHits(every int, tell func(cache.Key))
 }
 
 // Options are what [New] makes the page of.
@@ -35,6 +37,8 @@ type Options struct {
 	// Private reports whether what is stored under a key may be of one viewer only: then its value is not shown.
 	// Nil: no value is shown.
 	Private func(cache.Key) bool
+	// Soonest returns up to n entries of memory that expire next, of bound that it looks at. Nil: they are not shown.
+	Soonest func(n, bound int) (next []memstore.Ending, looked int)
 	// Interval is how often counters are sent. Default: a second.
 	Interval time.Duration
 	// MaxEvents is how many evictions are sent to one client in an interval; the others are counted. Default: 200.
@@ -42,7 +46,10 @@ type Options struct {
 	Log       *slog.Logger // Default: slog.Default().
 }
 
-type operator struct{ Options }
+type operator struct {
+	Options
+	hits hits
+}
 
 // New returns the handler of GET /, GET /cache/events and GET /cache/entry. It refuses options without what is required.
 func New(o Options) (http.Handler, error) {
@@ -58,7 +65,7 @@ func New(o Options) (http.Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	p := &operator{o}
+	p := &operator{Options: o}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cache/events", p.events)
 	mux.HandleFunc("GET /cache/entry", p.entry)

@@ -61,7 +61,7 @@ func open(t *testing.T, change func(*operator.Options)) site {
 	counter.Add(7)
 	metrics.MustRegister(counter)
 	o := operator.Options{
-		Cache: c, Metrics: metrics, Interval: 20 * time.Millisecond, MaxEvents: 5, Log: slog.New(slog.DiscardHandler),
+		Cache: c, Metrics: metrics, Soonest: memory.Soonest, Interval: 20 * time.Millisecond, MaxEvents: 5, Log: slog.New(slog.DiscardHandler),
 		Page:    http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "the page") }),
 		Private: func(k cache.Key) bool { return strings.Contains(string(k), "@") },
 		Policy: func(coordinate string) (cache.Policy, error) {
@@ -259,5 +259,48 @@ func TestPrivateKeys(t *testing.T) {
 		if got := private(key); got != want {
 			t.Errorf("that %s is private is %t, want %t", key, got, want)
 		}
+	}
+}
+
+// The keys that are hit most are sampled while somebody looks, in a sketch that is bounded; what expires next is told as well.
+func TestTopKeysAndSoonest(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	s.load(t, "user:1", "Ann")
+	s.load(t, "user:2", "Ben")
+	next := s.listen(t)
+	if c := next("counters"); len(c["top"].([]any)) != 0 {
+		t.Errorf("before anybody looked %v were hit", c["top"])
+	}
+	for range 3200 {
+		s.load(t, "user:1", "Ann")
+	}
+	s.load(t, "user:2", "Ben")
+	var c map[string]any
+	for c = next("counters"); len(c["top"].([]any)) == 0; c = next("counters") { // until the test's own end, where none comes
+	}
+	if top := c["top"].([]any)[0].(map[string]any); top["key"] != "user:1" || top["hits"].(float64) < 1600 || top["hits"].(float64) > 6400 {
+		t.Errorf("of 3200 hits these are told: %v", c["top"])
+	}
+	soonest := c["soonest"].([]any)
+	if len(soonest) != 2 || c["looked"] != 2.0 || soonest[0].(map[string]any)["ttl"].(float64) > soonest[1].(map[string]any)["ttl"].(float64) {
+		t.Errorf("what expires next is %v, of %v", soonest, c["looked"])
+	}
+}
+
+// A page that is open is sent no more than its bound, however many evictions come: here ten thousand.
+func TestTenThousandEvictionsAreSampled(t *testing.T) {
+	t.Parallel()
+	const all, bound = 10_000, 200
+	s := open(t, func(o *operator.Options) { o.Interval, o.MaxEvents = time.Hour, bound })
+	next := s.listen(t)
+	next("counters")
+	for i := range all {
+		if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{cache.Entity("user", fmt.Sprint(i))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range bound {
+		next("eviction")
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/memstore"
 	"fieldcache/internal/config"
 	"fieldcache/internal/fastpath"
 	"fieldcache/internal/operator"
@@ -48,6 +49,7 @@ type Shown struct {
 	Cache   operator.Cache
 	Policy  func(coordinate string) (cache.Policy, error)
 	Private func(cache.Key) bool // whether a key's value is not to be shown
+	Memory  *memstore.Store      // whose entries that expire next are shown
 }
 
 // Options configure [Ports.Serve].
@@ -183,7 +185,7 @@ func (o Options) private(draining func() bool) (http.Handler, error) {
 	if shown := o.Gateway.Shown; shown != nil {
 		var err error
 		a.page, err = operator.New(operator.Options{
-			Cache: shown.Cache, Policy: shown.Policy, Private: shown.Private, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
+			Cache: shown.Cache, Policy: shown.Policy, Private: shown.Private, Soonest: shown.Memory.Soonest, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
 		})
 		if err != nil {
 			return nil, err

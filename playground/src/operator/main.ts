@@ -2,7 +2,7 @@ import './operator.css';
 import { drawCharts, window_ } from './charts';
 import { wireEntry } from './entry';
 import { listEvictions } from './evictions';
-import { count, healthOf, percent, sampleOf, type Counters, type Eviction, type Sample } from './model';
+import { count, healthOf, percent, sampleOf, type Counters, sum, type Eviction, type Sample } from './model';
 import { drawTable } from './table';
 
 const find = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
@@ -23,7 +23,7 @@ function figures(counters: Counters, last: Sample | undefined) {
     ['Cached values', values && last ? percent((last.memory + last.redis) / values) : '', 'of what was executed'],
     ['Loads', last ? count(last.database) : '', 'values per second'],
     ['Evictions', last ? count(Object.values(last.evictions).reduce((a, b) => a + b, 0)) : '', 'keys and tags per second'],
-    ['Coordinates', count(counters.coordinates.length), 'cached'],
+    ['Statements saved', count(sum(counters.metrics, 'fieldcache_statements_saved_total')), 'at least, since the start'],
   ];
   find('#figures').replaceChildren(
     ...shown.map(([name, value, unit]) => {
@@ -51,11 +51,27 @@ function figures(counters: Counters, last: Sample | undefined) {
   );
 }
 
+/** Fills a list of keys; each is text, as it is drawn anew each second. */
+function keys(selector: string, rows: [key: string, text: string][]) {
+  find(selector).replaceChildren(
+    ...rows.map(([key, text]) => {
+      const item = document.createElement('li');
+      const name = document.createElement('code');
+      name.textContent = key;
+      item.append(name, ` ${text}`);
+      return item;
+    }),
+  );
+}
+
 function show() {
   if (paused || !before) return;
   figures(before, samples.at(-1));
   charts(samples);
   table(before.coordinates, samples);
+  keys('#top', before.top.map((k) => [k.key, `about ${count(k.hits)}`]));
+  keys('#soonest', before.soonest.map((k) => [k.key, `${Math.max(0, Math.round(k.ttl))} s`]));
+  find('#looked').textContent = `Of ${count(before.looked)} entries of memory that were looked at, 10k at most.`;
   evictions.show();
 }
 

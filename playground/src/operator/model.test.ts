@@ -7,7 +7,7 @@ const coordinate = (change: Partial<Coordinate> = {}): Coordinate => ({
 });
 
 const counters = (seconds: number, metrics: Counters['metrics'], ...coordinates: Coordinate[]): Counters => ({
-  when: new Date(1_800_000_000_000 + 1000 * seconds).toISOString(), coordinates, metrics, skipped: 0,
+  when: new Date(1_800_000_000_000 + 1000 * seconds).toISOString(), coordinates, metrics, skipped: 0, top: [], soonest: [], looked: 0,
 });
 
 test('metrics are summed over their labels', () => {
@@ -45,7 +45,7 @@ test('what needed no load', () => {
 
 test('health is told in words', () => {
   const words = (m: Counters['metrics']) => Object.fromEntries(healthOf(m).map((h) => [h.name, `${h.state}: ${h.text}`]));
-  assert.deepEqual(words({ fieldcache_audits_total: 1200 }), {
+  assert.deepEqual(words({ fieldcache_audits_total: 1200, fieldcache_lease_held: 1 }), {
     Redis: 'good: well', Outbox: 'good: no backlog', Triggers: 'good: in place', Audits: 'good: 1.2k, 0 stale', Lease: 'good: held', Queue: 'good: empty',
   });
   assert.deepEqual(words({
@@ -53,7 +53,7 @@ test('health is told in words', () => {
     fieldcache_audits_total: 9, fieldcache_audits_stale_total: 1, fieldcache_audits_leaks_total: 2, fieldcache_lease_losses_total: 3, fieldcache_waiting: 7,
   }), {
     Redis: 'bad: left alone', Outbox: 'bad: 1 row waits, 12.0 s', Triggers: 'bad: missing on 2 tables', Audits: 'bad: 9, 1 stale, 2 leaked',
-    Lease: 'warn: lost 3 times', Queue: 'good: 7 wait',
+    Lease: 'bad: not held, lost 3 times', Queue: 'good: 7 wait',
   });
 });
 

@@ -18,6 +18,11 @@ export interface Counters {
   coordinates: Coordinate[];
   metrics: Record<string, number | null>;
   skipped: number;
+  /** The keys that memory and Redis answer most, sampled since the page is open. */
+  top: { key: string; hits: number }[];
+  /** The entries of memory that expire next, of so many that were looked at; ttl in seconds. */
+  soonest: { key: string; ttl: number }[];
+  looked: number;
 }
 
 export interface Eviction {
@@ -113,7 +118,8 @@ export function healthOf(m: Counters['metrics']): Health[] {
     state: stale > 0 || leaks > 0 ? 'bad' : 'good',
   });
   const lost = sum(m, 'fieldcache_lease_losses_total');
-  list.push({ name: 'Lease', text: lost > 0 ? `lost ${count(lost)} times` : 'held', state: lost > 0 ? 'warn' : 'good' });
+  const lease = sum(m, 'fieldcache_lease_held') > 0;
+  list.push({ name: 'Lease', text: [lease ? 'held' : 'not held', lost > 0 && `lost ${count(lost)} times`].filter(Boolean).join(', '), state: !lease ? 'bad' : lost > 0 ? 'warn' : 'good' });
   const waiting = sum(m, 'fieldcache_waiting');
   list.push({ name: 'Queue', text: waiting ? `${count(waiting)} wait` : 'empty', state: waiting > 100 ? 'warn' : 'good' });
   return list;
