@@ -112,7 +112,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 		f.fields[object] = map[string]*cachedField{}
 		for name, planned := range fields {
 			if planned.private && o.Viewer == nil {
-				o.Log.Warn("a private field is not cached: nobody tells viewers apart", "field", planned.coordinate)
+				o.Log.Warn("a private field is not cached: no Viewer is set", "field", planned.coordinate)
 				continue
 			}
 			c, err := f.bind(planned)
@@ -338,12 +338,12 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 		later.add(ev)
 	} else if !ev.Empty() {
 		if _, err := f.o.Cache.EvictByHand(ctx, ev); err != nil {
-			f.o.Log.WarnContext(ctx, "what a mutation made untrue is evicted late", "field", fc.Field.Name, "error", err)
+			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "field", fc.Field.Name, "error", err)
 		}
 	}
 	if f.o.CatchUp {
 		if err := f.o.Cache.CatchUp(ctx); err != nil {
-			f.o.Log.WarnContext(ctx, "what a mutation wrote is evicted late", "field", fc.Field.Name, "error", err)
+			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "field", fc.Field.Name, "error", err)
 		}
 	}
 	if run := runOf(ctx); run != nil && run.batch != nil {

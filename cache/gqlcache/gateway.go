@@ -138,7 +138,7 @@ func (g *Gateway) viewer(ctx context.Context) string {
 func (g *Gateway) evictLater(ctx context.Context, later *laterEvictions) {
 	if ev := later.take(); !ev.Empty() {
 		if err := g.Evict(context.WithoutCancel(ctx), ev); err != nil {
-			g.o.Log.WarnContext(ctx, "what a mutation made untrue is evicted late", "error", err)
+			g.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "error", err)
 		}
 	}
 }
@@ -146,7 +146,7 @@ func (g *Gateway) evictLater(ctx context.Context, later *laterEvictions) {
 // catchUp evicts what was committed until now.
 func (g *Gateway) catchUp(ctx context.Context) {
 	if err := g.cache.CatchUp(ctx); err != nil {
-		g.o.Log.WarnContext(ctx, "what a mutation wrote is evicted late", "error", err)
+		g.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "error", err)
 	}
 }
 
