@@ -38,12 +38,12 @@ type Config struct {
 	RedisPrefix         string        `env:"REDIS_PREFIX" help:"prefix of every key in Redis" allowed:"up to 64 letters, digits and the characters . _ : / -"`
 	RedisTimeout        time.Duration `env:"REDIS_TIMEOUT" envDefault:"150ms" min:"1ms" max:"10s" help:"timeout of each Redis command"`
 	RedisMaxConns       int           `env:"REDIS_MAX_CONNS" envDefault:"40" min:"1" max:"10000" help:"size of the connection pool of each Redis server"`
-	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"upper bound of all that is cached in memory: values, responses and documents"`
+	MemoryBytes         Bytes         `env:"MEMORY_BYTES" envDefault:"256MiB" min:"1MiB" max:"1TiB" help:"maximum size of everything cached in memory: values, responses and documents"`
 	AnswerCache         bool          `env:"ANSWER_CACHE" envDefault:"true" help:"cache whole responses in memory"`
 	TagHeader           string        `env:"TAG_HEADER" help:"response header that lists the tags of the response, for a CDN that purges by tags; empty: no header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long to serve cached values as stale while the database does not respond; 0s: never"`
 	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"verify one in N cache hits against the database, at most one a second; 0: never"`
-	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country) that are answered from their sources, while the cache is filled and compared, comma separated; none: no shadow mode" allowed:"names of the schema; * for all"`
+	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country) in shadow mode, comma separated: values come from the source, and the cache is filled and compared; empty: none" allowed:"names of the schema; * for all"`
 
 	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"secret that verifies HS256 tokens" allowed:"at least 32 bytes, without JWT_JWKS_URL"`
 	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"URL of the key set (JWKS) that verifies RS256, PS256, ES256 or EdDSA tokens" allowed:"an http:// or https:// URL, without JWT_SECRET"`
@@ -83,11 +83,11 @@ type Config struct {
 	TokenRole string        `env:"TOKEN_ROLE" cmd:"token" help:"role of the user" allowed:"admin, or empty"`
 	TokenTTL  time.Duration `env:"TOKEN_TTL" cmd:"token" envDefault:"1h" min:"1s" max:"87600h" help:"lifetime of the token"`
 
-	EvictType       []string `env:"EVICT_TYPE" cmd:"evict" help:"types whose entries are all evicted, comma separated, such as Product"`
-	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries are evicted, comma separated"`
-	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields all of whose values go, comma separated: Product.reviews; one that an audit barred is cached again"`
-	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"rows of the database; what is made of them goes, comma separated: reviews:9"`
-	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"whether what is named is answered once more, to its next reader, while it is loaded anew"`
+	EvictType       []string `env:"EVICT_TYPE" cmd:"evict" help:"types whose entries to evict, comma separated, such as Product"`
+	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries to evict, comma separated"`
+	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields whose entries to evict, comma separated, such as Product.reviews; a field that an audit barred is cached again"`
+	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"database rows whose dependent entries to evict, comma separated, such as reviews:9"`
+	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"mark the entries as stale instead: the next request gets the stale value and starts a refresh"`
 
 	WarmVariables string `env:"WARM_VARIABLES" cmd:"warm" help:"variables of every operation; empty: those of the JSON file beside each document" allowed:"a JSON object, or a list of objects"`
 	WarmToken     string `env:"WARM_TOKEN" cmd:"warm" kind:"secret" help:"token of the user whose responses are cached; empty: public responses"`
