@@ -53,7 +53,7 @@ func TestComplexityFollowsFromFirst(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			doc, errs := gqlparser.LoadQuery(schema, c.query)
+			doc, errs := gqlparser.LoadQueryWithRules(schema, c.query, nil)
 			if len(errs) > 0 {
 				t.Fatal(errs)
 			}
