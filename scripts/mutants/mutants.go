@@ -45,7 +45,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "memory does not evict by tag",
-		file: "cache/generation.go", old: "	for _, t := range ev.Tags {\n		g.table[g.slot(string(t))].Add(1)\n	}\n", new: "",
+		file: "cache/generation.go", old: "	for _, t := range ev.Tags {\n		g.evict(g.slot(string(t)))\n	}\n", new: "",
 		pkg: engine, red: []string{"TestHistories", "TestSimulation"}, args: soon,
 	},
 	{
