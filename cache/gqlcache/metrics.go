@@ -59,6 +59,11 @@ func register(metrics prometheus.Registerer, c *cache.Cache) error {
 		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help},
 			func() float64 { return float64(counter.value()) }))
 	}
+	for tier, hits := range map[string]func() uint64{"memory": stats.MemoryHits.Load, "redis": stats.SharedHits.Load} {
+		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "fieldcache_hits_total", Help: "Values answered from a tier.", ConstLabels: prometheus.Labels{"tier": tier},
+		}, func() float64 { return float64(hits()) }))
+	}
 	for i, m := range list {
 		if err := metrics.Register(m); err != nil {
 			for _, earlier := range list[:i] {

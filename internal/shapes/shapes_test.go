@@ -359,8 +359,8 @@ func (p *project) missed(queries []string) string {
 	return ""
 }
 
-// counted is how many values of fields were answered in a way.
-func (p *project) counted(result string) (n int) {
+// counted is how many values were answered from a tier.
+func (p *project) counted(tier string) (n int) {
 	families, err := p.metrics.Gather()
 	if err != nil {
 		p.t.Fatal(err)
@@ -368,7 +368,7 @@ func (p *project) counted(result string) (n int) {
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if f.GetName() == "fieldcache_field_requests_total" && l.GetName() == "result" && l.GetValue() == result {
+				if f.GetName() == "fieldcache_hits_total" && l.GetName() == "tier" && l.GetValue() == tier {
 					n += int(m.GetCounter().GetValue())
 				}
 			}
