@@ -99,6 +99,7 @@ func TestState(t *testing.T) {
 			t.Errorf("by %v they are %s, want %s", o, got, want)
 		}
 	}
+	s.order = byName
 	if r := s.rows(); r[1].rate != 10 || r[1].share() != 1 {
 		t.Errorf("B is asked %v times a second, %v of them hits", r[1].rate, r[1].share())
 	}

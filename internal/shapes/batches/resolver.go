@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -42,7 +43,7 @@ func (t Transactions) InterceptResponse(ctx context.Context, next graphql.Respon
 		return graphql.ErrorResponse(ctx, "a transaction cannot be begun: %v", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // it is committed, or whatever failed is told already
-	r := next(context.WithValue(ctx, txKey{}, tx))
+	r := next(context.WithValue(ctx, txKey{}, &transaction{Tx: tx}))
 	if len(r.Errors) > 0 || len(graphql.GetErrors(ctx)) > 0 {
 		return r
 	}
@@ -54,6 +55,12 @@ func (t Transactions) InterceptResponse(ctx context.Context, next graphql.Respon
 
 type txKey struct{}
 
+// transaction is used by resolvers that run side by side, while a connection has the rows of one statement at a time.
+type transaction struct {
+	*sql.Tx
+	mu sync.Mutex
+}
+
 // querier is a database, or a transaction of one.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -63,11 +70,13 @@ type querier interface {
 // Resolver resolves the schema from a database, in the transaction of a mutation.
 type Resolver struct{ DB *sql.DB }
 
-func (r *Resolver) in(ctx context.Context) querier {
-	if tx, ok := ctx.Value(txKey{}).(*sql.Tx); ok {
-		return tx
+// in returns what a context's statements are sent to, and what ends their turn.
+func (r *Resolver) in(ctx context.Context) (to querier, done func()) {
+	if tx, ok := ctx.Value(txKey{}).(*transaction); ok {
+		tx.mu.Lock()
+		return tx, tx.mu.Unlock
 	}
-	return r.DB
+	return r.DB, func() {}
 }
 
 // Query implements [ResolverRoot].
@@ -95,7 +104,9 @@ type (
 
 // each calls scan for each row.
 func (r *Resolver) each(ctx context.Context, scan func(func(...any) error) error, query string, args ...any) error {
-	rows, err := r.in(ctx).QueryContext(ctx, query, args...)
+	to, done := r.in(ctx)
+	defer done()
+	rows, err := to.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -299,7 +310,9 @@ func (r writerResolver) Notes(ctx context.Context, objs []*Writer) ([][]*Note, e
 }
 
 func (r mutationResolver) exec(ctx context.Context, query string, args ...any) error {
-	_, err := r.in(ctx).ExecContext(ctx, query, args...)
+	to, done := r.in(ctx)
+	defer done()
+	_, err := to.ExecContext(ctx, query, args...)
 	return err
 }
 
