@@ -9,7 +9,5 @@ const (
 	PrunedAtOnce      = prunedAtOnce
 )
 
-// RowsOf is the statement that reads the rows of a page.
-func (o *Outbox) RowsOf(p cache.Page) string {
-	return o.at.sql(o.rowsOf(p, rowsByTransaction))
-}
+// Statement is the statement that reads a page by transaction.
+func (o *Outbox) Statement(p cache.Page) string { return o.byTransaction(p) }

@@ -142,8 +142,12 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 			underWay = append(underWay, strconv.FormatUint(x, 10))
 		}
 	}
-	later := fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.xid >= '%d'::xid8 AND (o.xid, o.id) > ('%d'::xid8, %d)%s",
-		max(p.Since.Xmax, p.After.Xid), p.After.Xid, p.After.ID, until) + order
+	// One of the two bounds implies the other. Given both, PostgreSQL 15 begins at the lower one and reads the index from there.
+	from := fmt.Sprintf("(o.xid, o.id) > ('%d'::xid8, %d)", p.After.Xid, p.After.ID)
+	if p.After.Xid < p.Since.Xmax {
+		from = fmt.Sprintf("o.xid >= '%d'::xid8", p.Since.Xmax)
+	}
+	later := "SELECT " + columns + " FROM ?outbox AS o WHERE o.op <> 'OWED' AND " + from + until + order
 	if len(underWay) == 0 {
 		return later
 	}
@@ -165,13 +169,18 @@ func (p *polled) columns() []any {
 	return append(p.head.columns(), orZero(&p.Xid), orZero(&p.ID), orZero(&p.Tbl), orZero(&p.Op), orZero(&p.Age), &p.Done, &p.Facts)
 }
 
-func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache.News, err error) {
-	rows, err := query(ctx, o.db, o.at.sql("WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
+// byTransaction is the statement that reads a page by transaction.
+func (o *Outbox) byTransaction(p cache.Page) string {
+	return o.at.sql("WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
 		"SELECT s.*, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
 		"CASE WHEN o.told <= ?0 OR o.tbl = ?1 AND o.told <= 16 * ?0 THEN CAST(o.rows AS text) END AS facts "+
 		"FROM (SELECT "+headColumns+") AS s LEFT JOIN "+
 		"(SELECT o.*, sum(?size) OVER (ORDER BY o.?number, o.id) AS told FROM page AS o) AS o ON true ORDER BY o.?number, o.id",
-		factsBytes, byHandTable), (*polled).columns)
+		factsBytes, byHandTable)
+}
+
+func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache.News, err error) {
+	rows, err := query(ctx, o.db, o.byTransaction(p), (*polled).columns)
 	if err != nil {
 		return news, err
 	}
