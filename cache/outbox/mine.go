@@ -1,12 +1,14 @@
 package outbox
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Mark is a moment before the writes of a transaction; see [Place.Mine].
@@ -70,15 +72,17 @@ func ChangeOf(table string, op Op, was, is string) (Change, error) {
 		return Change{}, fmt.Errorf("outbox: read a row of %s: %w", table, err)
 	}
 	if r.Was != nil && r.Is != nil {
-		both := maps.Clone(r.Was)
-		maps.Copy(both, r.Is)
-		for _, column := range slices.Sorted(maps.Keys(both)) {
-			before, had := r.Was[column]
-			after, has := r.Is[column]
-			if before != after || had != has {
+		for column, before := range r.Was {
+			if after, has := r.Is[column]; before != after || !has {
 				r.Changed = append(r.Changed, column)
 			}
 		}
+		for column := range r.Is {
+			if _, had := r.Was[column]; !had {
+				r.Changed = append(r.Changed, column)
+			}
+		}
+		slices.Sort(r.Changed)
 	}
 	return Change{Table: table, Op: op, Rows: []Row{r}}, nil
 }
@@ -88,23 +92,39 @@ func valuesOf(row string) (Values, error) {
 	if row == "" {
 		return nil, nil
 	}
-	var columns map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(row), &columns); err != nil {
+	d := jsontext.NewDecoder(strings.NewReader(row))
+	if t, err := d.ReadToken(); err != nil {
+		return nil, err
+	} else if t.Kind() != jsontext.KindBeginObject {
+		return nil, errors.New("it is no object")
+	}
+	values := Values{}
+	for d.PeekKind() != jsontext.KindEndObject {
+		t, err := d.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		name := t.String()
+		switch d.PeekKind() {
+		case jsontext.KindNull:
+			err = d.SkipValue()
+		case jsontext.KindBeginObject, jsontext.KindBeginArray, jsontext.KindNumber:
+			var v jsontext.Value
+			v, err = d.ReadValue()
+			values[name] = string(v)
+		default:
+			t, err = d.ReadToken()
+			values[name] = t.String()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
 		return nil, err
 	}
-	values := make(Values, len(columns))
-	for name, value := range columns {
-		switch {
-		case bytes.Equal(value, []byte("null")):
-		case value[0] == '"':
-			var text string
-			if err := json.Unmarshal(value, &text); err != nil {
-				return nil, err
-			}
-			values[name] = text
-		default:
-			values[name] = string(value)
-		}
+	if t, err := d.ReadToken(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%v behind the object", t)
 	}
 	return values, nil
 }

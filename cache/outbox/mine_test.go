@@ -93,3 +93,14 @@ func TestMine(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkChangeOf(b *testing.B) {
+	was := `{"id": 7, "bio": "Likes long walks.", "name": "Ann", "email": "ann@example.com", "created_at": "2026-01-02T03:04:05.678+00:00", "updated_at": "2026-01-02T03:04:05.678+00:00", "country_code": "DE"}`
+	is := `{"id": 7, "bio": "Likes short walks.", "name": "Ann", "email": "ann@example.com", "created_at": "2026-01-02T03:04:05.678+00:00", "updated_at": "2026-02-02T03:04:05.678+00:00", "country_code": null}`
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := outbox.ChangeOf("users", outbox.Update, was, is); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
