@@ -50,6 +50,9 @@ func move(root, to string) (said string, err error) {
 	if from == to {
 		return "the module is " + to + " already", nil
 	}
+	if err := findHostless(root); err != nil {
+		return "", err
+	}
 	names, err := newNames(root, from, to)
 	if err != nil {
 		return "", err
@@ -120,8 +123,23 @@ type names struct {
 
 // hostless are sentences of docs/adopting.md about a path without a host, and what is right of one with a host.
 var hostless = map[string]string{
-	"The module's name has no host: `replace fieldcache => ../fieldcache` in go.mod.": "`go get MODULE`",
-	" The module's name has no host: use it by `replace`, or copy `cache/`.":          "",
+	"The module's name has no host: `go mod edit -replace fieldcache=../fieldcache`": "`go get MODULE`",
+	" The module's name has no host: use it by `replace`, or copy `cache/`.":         "",
+}
+
+// findHostless returns an error if a document no longer has one of those sentences: its new wording would be left as it is.
+func findHostless(root string) error {
+	file := filepath.Join(root, "docs", "adopting.md")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	for sentence := range hostless {
+		if !bytes.Contains(text, []byte(sentence)) {
+			err = errors.Join(err, fmt.Errorf("%s does not have this sentence any longer, bring hostless in scripts/modpath up to date: %s", file, sentence))
+		}
+	}
+	return err
 }
 
 func newNames(root, from, to string) (*names, error) {

@@ -124,6 +124,38 @@ func TestTheTreeIsMoved(t *testing.T) {
 	}
 }
 
+// The document has the sentences that the move replaces; without one of them nothing is moved.
+func TestSentencesAboutTheHostAreFound(t *testing.T) {
+	t.Parallel()
+	if err := findHostless(filepath.Join("..", "..")); err != nil {
+		t.Error(err)
+	}
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "docs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{
+		filepath.Join(root, "go.mod"):              "module fieldcache\n\ngo 1.26\n",
+		filepath.Join(root, "docs", "adopting.md"): "The module's name has no host: use `replace`.\n",
+	}
+	for file, text := range files {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := move(root, "example.com/x")
+	for sentence := range hostless {
+		if err == nil || !strings.Contains(err.Error(), "adopting.md does not have this sentence") || !strings.Contains(err.Error(), sentence) {
+			t.Errorf("the error does not name %q: %v", sentence, err)
+		}
+	}
+	for file, text := range files {
+		if now, err := os.ReadFile(file); err != nil || string(now) != text {
+			t.Errorf("%s was changed: %s, %v", file, now, err)
+		}
+	}
+}
+
 // A path that nobody could get is refused, and nothing is changed.
 func TestBadPathsAreRefused(t *testing.T) {
 	t.Parallel()
