@@ -191,12 +191,23 @@ func (f *follower) taken(w Write) {
 	}
 }
 
-// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends.
+// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends. It counts,
+// and logs, which of its two reasons it had.
 func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
 	for {
 		taken, err := f.isDone(ctx, xid)
+		taken = taken && err == nil
 		since := time.Since(committed)
-		if protocol.MayAcknowledge(err == nil && taken, since, f.lease) || ctx.Err() != nil {
+		if protocol.MayAcknowledge(taken, since, f.lease) {
+			by, count := "lease", &f.stats.ByLease
+			if taken {
+				by, count = "relay", &f.stats.ByRelay
+			}
+			count.Add(1)
+			f.log.DebugContext(ctx, "acknowledged a write that the shared tier did not take", "by", by, "transaction", xid, "after", since)
+			return
+		}
+		if ctx.Err() != nil {
 			return
 		}
 		pause(ctx, min(f.lease/10, f.lease+protocol.AckMargin-since))

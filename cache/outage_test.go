@@ -57,9 +57,10 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 	for name, c := range map[string]struct {
 		alone       bool
 		least, most time.Duration
+		by          [2]uint64 // by a relay, by the lease
 	}{
-		"nobody reaches it":       {true, time.Second, 1300 * time.Millisecond},
-		"another gateway does so": {false, 200 * time.Millisecond, 900 * time.Millisecond},
+		"nobody reaches it":       {true, time.Second, 1300 * time.Millisecond, [2]uint64{0, 1}},
+		"another gateway does so": {false, 200 * time.Millisecond, 900 * time.Millisecond, [2]uint64{1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -73,6 +74,9 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 				writer.write(t, set("user:1", "new"))
 				if took := time.Since(began); took < c.least || took > c.most {
 					t.Errorf("acknowledged after %v, want %v to %v", took, c.least, c.most)
+				}
+				if stats := writer.Stats(); [2]uint64{stats.ByRelay.Load(), stats.ByLease.Load()} != c.by {
+					t.Errorf("acknowledged %d by a relay, %d by the lease; want %v", stats.ByRelay.Load(), stats.ByLease.Load(), c.by)
 				}
 				other.reads(t, "user:1", "new", cache.SourceTier)
 				writer.reads(t, "user:1", "new", cache.SourceTier)

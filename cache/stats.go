@@ -33,6 +33,8 @@ type Stats struct {
 	Forgotten       atomic.Uint64 // times that everything was evicted, because writes were missed
 
 	Relayed           atomic.Uint64 // writes whose evictions were relayed, other gateways' and own
+	ByRelay           atomic.Uint64 // writes that the shared tier did not take, acknowledged since a relay evicted them
+	ByLease           atomic.Uint64 // and acknowledged since no gateway serves what it cached before them: a lease had passed
 	LeaseLosses       atomic.Uint64 // times that others' writes were not heard of for a lease
 	PollFaults        atomic.Uint64 // polls of the outbox that failed
 	Unreadable        atomic.Uint64 // rows of the outbox that could not be read; their tables were evicted

@@ -59,6 +59,12 @@ func register(metrics prometheus.Registerer, c *cache.Cache) error {
 		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help},
 			func() float64 { return float64(counter.value()) }))
 	}
+	for by, count := range map[string]func() uint64{"relay": stats.ByRelay.Load, "lease": stats.ByLease.Load} {
+		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "fieldcache_late_acknowledgements_total", Help: "Mutations whose evictions Redis did not take in time, by what allowed their answers.",
+			ConstLabels: prometheus.Labels{"by": by},
+		}, func() float64 { return float64(count()) }))
+	}
 	for tier, hits := range map[string]func() uint64{"memory": stats.MemoryHits.Load, "redis": stats.SharedHits.Load} {
 		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "fieldcache_hits_total", Help: "Values answered from a tier.", ConstLabels: prometheus.Labels{"tier": tier},

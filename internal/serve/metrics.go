@@ -67,6 +67,9 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	}
 	counter("forgotten_total", "Evictions of the whole cache, because writes were missed.", nil, s.Forgotten.Load)
 	counter("relayed_total", "Writes whose evictions this gateway sent to Redis from the outbox.", nil, s.Relayed.Load)
+	const late = "Mutations whose evictions Redis did not take in time, by what allowed their answers: another relay, or a lease after the commit."
+	counter("late_acknowledgements_total", late, prometheus.Labels{"by": "relay"}, s.ByRelay.Load)
+	counter("late_acknowledgements_total", late, prometheus.Labels{"by": "lease"}, s.ByLease.Load)
 	counter("lease_losses_total", "Leases lost, because polls of the outbox failed or took too long.", nil, s.LeaseLosses.Load)
 	counter("poll_faults_total", "Polls of the outbox that failed.", nil, s.PollFaults.Load)
 	const unreadable = "Rows of the outbox and messages of Redis that cannot be decoded. The tables of such rows are evicted; such messages are ignored."
