@@ -40,9 +40,17 @@ func main() {
 // open takes a URL of PostgreSQL or the name of a file.
 func open(url string) (*sql.DB, error) {
 	if strings.HasPrefix(url, "postgres") {
-		return sql.Open("pgx", url)
+		return sql.Open("pgx", source(url))
 	}
-	return sql.Open("sqlite", "file:"+url+"?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)")
+	return sql.Open("sqlite", source(url))
+}
+
+// source is what the driver calls a URL or file.
+func source(url string) string {
+	if strings.HasPrefix(url, "postgres") {
+		return url
+	}
+	return "file:" + url + "?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)"
 }
 
 // newMux serves the issues of a database, whose tables it creates where they are missing.

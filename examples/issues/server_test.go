@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -10,14 +11,21 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"issues/graph"
 
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/cache/sqlwatch"
+
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
 )
 
 var queries = []string{
@@ -32,52 +40,110 @@ var viewers = []string{"", "ada", "grace"}
 
 // After each of many random writes, by GraphQL and by SQL, everybody is answered as without the cache.
 func TestRandomWrites(t *testing.T) {
-	for name, db := range databases(t) {
+	t.Parallel()
+	for name, url := range databases(t) {
 		t.Run(name, func(t *testing.T) {
+			db := opened(t, url)
 			cached, plain := servers(t, db)
-			random := rand.New(rand.NewPCG(1, 2))
-			hits := 0
-			for step := range 60 {
-				viewer, issue, text := viewers[1+random.IntN(2)], 1+random.IntN(3), fmt.Sprintf("text %d", step)
-				byGraphQL := step%3 != 0
-				switch step % 3 {
-				case 0:
-					exec(t, db, "UPDATE authors SET name = $1, email = $2 WHERE id = $3", text, text, viewer)
-				case 1:
-					ask(t, cached, viewer, fmt.Sprintf(`mutation{setTitle(id:"%d",title:%q){title author{name}}}`, issue, text))
-				case 2:
-					ask(t, cached, viewer, fmt.Sprintf(`mutation{addComment(issue:"%d",body:%q){body author{name}}}`, issue, text))
-				}
-				for range 2 {
-					for _, query := range queries {
-						for _, viewer := range viewers {
-							want, _ := ask(t, plain, viewer, query)
-							got, status := ask(t, cached, viewer, query)
-							for end := time.Now().Add(30 * time.Second); got != want && !byGraphQL && time.Now().Before(end); {
-								got, status = ask(t, cached, viewer, query) // a write past GraphQL is seen soon
-							}
-							if got != want {
-								t.Fatalf("step %d: %s by %q: %s: %s, want %s", step, query, viewer, status, got, want)
-							}
-							if strings.Contains(status, "; hit") {
-								hits++
-							}
-						}
+			randomWrites(t, db, cached, plain)
+		})
+	}
+}
+
+// So they are where the schema declares no rows, and the database tells what each field read.
+func TestRandomWritesObserved(t *testing.T) {
+	t.Parallel()
+	for name, url := range databases(t) {
+		t.Run(name, func(t *testing.T) {
+			db := opened(t, url)
+			_, plain := servers(t, db)
+			watch := new(cache.Watch)
+			watched := sql.OpenDB(sqlwatch.Connector(connector{db.Driver(), source(url)}, watch))
+			resolver := &graph.Resolver{DB: watched}
+			schema := graph.NewExecutableSchema(graph.Config{Resolvers: resolver, Schema: withoutRows(t)})
+			fc, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: watched, Viewer: graph.ViewerOf, Watch: watch})
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := newServer(schema, resolver)
+			srv.Use(fc)
+			randomWrites(t, db, signedIn(fc.Handler(srv)), plain)
+		})
+	}
+}
+
+// connector opens connections of a driver that has no connector of its own.
+type connector struct {
+	driver driver.Driver
+	source string
+}
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.source) }
+func (c connector) Driver() driver.Driver                        { return c.driver }
+
+// withoutRows is the schema without what it says of rows.
+func withoutRows(t *testing.T) *ast.Schema {
+	t.Helper()
+	read := func(name string) *ast.Source {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &ast.Source{Name: name, Input: string(text)}
+	}
+	directives, types := read("../../cache/gqlcache/directives.graphqls"), read("graph/schema.graphqls")
+	types.Input = regexp.MustCompile(` @cacheRows\([^)]*\)`).ReplaceAllString(types.Input, "")
+	schema, err := gqlparser.LoadSchema(directives, types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func randomWrites(t *testing.T, db *sql.DB, cached, plain http.Handler) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(1, 2))
+	hits := 0
+	for step := range 60 {
+		viewer, issue, text := viewers[1+random.IntN(2)], 1+random.IntN(3), fmt.Sprintf("text %d", step)
+		byGraphQL := step%3 != 0
+		switch step % 3 {
+		case 0:
+			exec(t, db, "UPDATE authors SET name = $1, email = $2 WHERE id = $3", text, text, viewer)
+		case 1:
+			ask(t, cached, viewer, fmt.Sprintf(`mutation{setTitle(id:"%d",title:%q){title author{name}}}`, issue, text))
+		case 2:
+			ask(t, cached, viewer, fmt.Sprintf(`mutation{addComment(issue:"%d",body:%q){body author{name}}}`, issue, text))
+		}
+		for range 2 {
+			for _, query := range queries {
+				for _, viewer := range viewers {
+					want, _ := ask(t, plain, viewer, query)
+					got, status := ask(t, cached, viewer, query)
+					for end := time.Now().Add(30 * time.Second); got != want && !byGraphQL && time.Now().Before(end); {
+						got, status = ask(t, cached, viewer, query) // a write past GraphQL is seen soon
+					}
+					if got != want {
+						t.Fatalf("step %d: %s by %q: %s: %s, want %s", step, query, viewer, status, got, want)
+					}
+					if strings.Contains(status, "; hit") {
+						hits++
 					}
 				}
 			}
-			if hits < 100 {
-				t.Errorf("only %d responses were hits", hits)
-			}
-		})
+		}
+	}
+	if hits < 100 {
+		t.Errorf("only %d responses were hits", hits)
 	}
 }
 
 // gqlgen's websocket transport works behind the cache's handler.
 func TestSubscription(t *testing.T) {
-	for name, db := range databases(t) {
+	t.Parallel()
+	for name, url := range databases(t) {
 		t.Run(name, func(t *testing.T) {
-			cached, _ := servers(t, db)
+			cached, _ := servers(t, opened(t, url))
 			server := httptest.NewServer(cached)
 			defer server.Close()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -133,7 +199,7 @@ func TestSubscription(t *testing.T) {
 }
 
 func BenchmarkSimilar(b *testing.B) {
-	db := databases(b)["sqlite"]
+	db := opened(b, databases(b)["sqlite"])
 	cached, plain := servers(b, db)
 	for i := range 200 {
 		exec(b, db, "INSERT INTO issues VALUES ($1, $2, 'ada')", fmt.Sprintf("n%d", i), fmt.Sprintf("Something squeaks in house %d", i))
@@ -148,36 +214,34 @@ func BenchmarkSimilar(b *testing.B) {
 	}
 }
 
-// databases are an embedded one and, where DATABASE_URL names one, a schema of its own in a PostgreSQL.
-func databases(t testing.TB) map[string]*sql.DB {
+// databases are the addresses of an embedded one and, where DATABASE_URL names one, of a schema of its own in a PostgreSQL.
+func databases(t testing.TB) map[string]string {
 	t.Helper()
-	found := map[string]*sql.DB{}
-	add := func(name, url string) {
-		db, err := open(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found[name] = db
-	}
-	add("sqlite", t.TempDir()+"/issues.db")
+	found := map[string]string{"sqlite": t.TempDir() + "/issues.db"}
 	if postgres := os.Getenv("DATABASE_URL"); postgres != "" {
 		u, err := url.Parse(postgres)
 		if err != nil {
 			t.Fatal(err)
 		}
-		admin, err := open(postgres)
-		if err != nil {
-			t.Fatal(err)
-		}
+		admin := opened(t, postgres)
 		schema := strings.ToLower(t.Name())
 		exec(t, admin, "DROP SCHEMA IF EXISTS "+schema+" CASCADE")
 		exec(t, admin, "CREATE SCHEMA "+schema)
 		q := u.Query()
 		q.Set("search_path", schema)
 		u.RawQuery = q.Encode()
-		add("postgres", u.String())
+		found["postgres"] = u.String()
 	}
 	return found
+}
+
+func opened(t testing.TB, url string) *sql.DB {
+	t.Helper()
+	db, err := open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 // servers returns this server, and gqlgen's alone.
