@@ -94,7 +94,7 @@ func (f *front) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 
 var shopTable = regexp.MustCompile(`FROM "(users|products|reviews|orders|order_lines|countries)"`)
 
-// reads answers the statements since it was last called that read the shop.
+// reads returns the statements since it was last called that read the shop.
 func (f *front) reads() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,7 +116,7 @@ func (f *front) send(t testing.TB, method, target, body string, headers ...strin
 	return w.Result(), w.Body.String()
 }
 
-// ask asks by POST and answers Cache-Status as well.
+// ask asks by POST and returns Cache-Status as well.
 func (f *front) ask(t testing.TB, query string, headers ...string) (body, status string) {
 	t.Helper()
 	r, body := f.send(t, http.MethodPost, "/graphql", fmt.Sprintf(`{"query":%q}`, query), append(headers, "Content-Type: application/json")...)
@@ -133,7 +133,7 @@ func (f *front) change(t testing.TB, mutation string, headers ...string) string 
 	return body
 }
 
-// keeps asks until the answer is kept, and answers it.
+// keeps asks until the answer is cached, and returns it.
 func (f *front) keeps(t *testing.T, query string) (body string) {
 	t.Helper()
 	eventually(t, "kept is the answer to "+query, func() bool {

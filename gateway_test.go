@@ -53,7 +53,7 @@ func openShop(url string) error {
 	return err
 }
 
-// query asks a program and answers what stands under "data"; errors end the test.
+// query asks a program and returns what stands under "data"; errors end the test.
 func (p *program) query(t *testing.T, query string) string {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})

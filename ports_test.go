@@ -149,7 +149,7 @@ func TestFault19AllowedHosts(t *testing.T) {
 	}
 }
 
-// node runs a script of clients/ against a server, and answers what it printed.
+// node runs a script of clients/ against a server, and returns what it printed.
 func node(t *testing.T, script, url string) string {
 	t.Helper()
 	if _, err := os.Stat("clients/node_modules"); err != nil {

@@ -21,7 +21,7 @@ import (
 // choices is where a random run takes its decisions from. When they are used up, the run ends.
 type choices struct{ left []byte }
 
-// of answers a number below n, which is at most 256.
+// of returns a number below n, which is at most 256.
 func (c *choices) of(n int) int {
 	if len(c.left) == 0 {
 		return 0

@@ -20,7 +20,7 @@ type operation struct {
 	name, about string
 	writes      bool
 	reads       []string // bodies; all of them are asked for before it is measured
-	// draw answers the next body. It is called concurrently, each time with the caller's own dice.
+	// draw returns the next body. It is called concurrently, each time with the caller's own dice.
 	draw func(*rand.Rand) string
 }
 
@@ -75,7 +75,7 @@ func body(text string, variables map[string]any) string {
 	return string(b)
 }
 
-// zipf answers a rank from 1 to n for a number from 0 to 1: rank k as often as 1/k of rank 1.
+// zipf returns a rank from 1 to n for a number from 0 to 1: rank k as often as 1/k of rank 1.
 func zipf(n int) func(float64) int {
 	sums := make([]float64, n)
 	sum := 0.0

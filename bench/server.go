@@ -47,7 +47,7 @@ func otherServer(text string) (server, error) {
 // plain is a client that asks as the load does: for what is not compressed.
 var plain = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}}
 
-// ask sends a body and answers what comes back, which must be an answer without errors.
+// ask sends a body and returns what comes back, which must be an answer without errors.
 func (s server) ask(ctx context.Context, body string) (fixed, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), strings.NewReader(body))
 	if err != nil {
@@ -90,7 +90,7 @@ func warm(ctx context.Context, s server, op operation) error {
 	return g.Wait()
 }
 
-// hit answers what a gateway writes when it has the answer.
+// hit returns what a gateway writes when it has the answer.
 func (s server) hit(ctx context.Context, body string) (fixed, error) {
 	const tries = 3
 	var status string

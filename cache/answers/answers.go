@@ -164,7 +164,7 @@ func (s *Store) candidate(q Question) *entry {
 	return e
 }
 
-// find answers the entry for exactly this question and viewer.
+// find returns the entry for exactly this question and viewer.
 func (s *Store) find(q Question, viewer string) *entry {
 	e, ok := s.entries.GetIfPresent(s.hash(q, viewer))
 	if !ok || e.kind != q.Kind || e.media != q.Media || e.viewer != viewer || !bytes.Equal(e.text, q.Text) {

@@ -68,7 +68,7 @@ func New(o Options) (*Store, error) {
 // Generations is the table that the stamps of entries are of.
 func (s *Store) Generations() *cache.Generations { return s.generations }
 
-// Peek answers the entry of a key, nil where there is none that may be served.
+// Peek returns the entry of a key, nil where there is none that may be served.
 func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
 	e := s.Ended(key)
 	if e == nil || !now.Before(e.Ends) {
@@ -77,7 +77,7 @@ func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
 	return e
 }
 
-// Ended answers the entry of a key, also one that ended, unless it was evicted.
+// Ended returns the entry of a key, also one that ended, unless it was evicted.
 func (s *Store) Ended(key cache.Key) *cache.Entry {
 	e, ok := s.entries.GetIfPresent(key)
 	if !ok || !s.generations.Holds(e.Stamp) {
@@ -86,7 +86,7 @@ func (s *Store) Ended(key cache.Key) *cache.Entry {
 	return e
 }
 
-// Get answers the entries of items. It never fails.
+// Get returns the entries of items. It never fails.
 func (s *Store) Get(_ context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	entries := make([]*cache.Entry, len(items))
 	now := time.Now()

@@ -276,7 +276,7 @@ func TestClusterFailover(t *testing.T) {
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 }
 
-// works answers nil when the store takes and answers a value.
+// works returns nil when the store takes and answers a value.
 func works(ctx context.Context, s cache.Store) error {
 	if _, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{stock.Key}, Tags: user.Tags}}); err != nil {
 		return err

@@ -178,7 +178,7 @@ func split(text []byte) (v stored, ok bool) {
 	return v, err1 == nil && err2 == nil && len(rest) == 0
 }
 
-// splitTags reads an object of plain strings as [encode] writes it, and answers what follows it.
+// splitTags reads an object of plain strings as [encode] writes it, and returns what follows it.
 func splitTags(text []byte) (tags map[cache.Tag]string, rest []byte, ok bool) {
 	next := []byte{'{', '"'}
 	tags = map[cache.Tag]string{}

@@ -146,7 +146,7 @@ func everyKeyEnds(t *testing.T, d deployment) {
 	}
 }
 
-// eventually polls until holds answers nil.
+// eventually polls until holds returns nil.
 func eventually(t *testing.T, holds func(context.Context) error) {
 	t.Helper()
 	const patience = 30 * time.Second

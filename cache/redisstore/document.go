@@ -13,7 +13,7 @@ const documentAge = 24 * time.Hour
 
 func (s *Store) document(hash string) string { return s.prefix + "apq:" + hash }
 
-// Document answers a document that a client registered with some gateway, by its SHA-256 in hexadecimal. A fault
+// Document returns a document that a client registered with some gateway, by its SHA-256 in hexadecimal. A fault
 // is a miss, as is a text that has another hash, and a call takes no longer than the timeout.
 func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

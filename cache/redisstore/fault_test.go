@@ -231,7 +231,7 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	}
 }
 
-// deafTo answers the address of a proxy before a server that passes no more on from a connection after
+// deafTo returns the address of a proxy before a server that passes no more on from a connection after
 // it has seen a word.
 func deafTo(t *testing.T, word, server string) string {
 	t.Helper()

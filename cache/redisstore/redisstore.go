@@ -223,7 +223,7 @@ func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *
 	return true
 }
 
-// mget answers the values of the names, nil for what is not there or is not a string.
+// mget returns the values of the names, nil for what is not there or is not a string.
 func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	values := make([]*string, len(names))
 	if !s.cluster {

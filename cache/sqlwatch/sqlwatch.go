@@ -15,7 +15,7 @@ import (
 )
 
 // Connector is c, whose connections report their statements to w. Whoever takes a connection out of
-// [database/sql.Conn.Raw] gets one of this package: its method Unwrap answers the driver's own.
+// [database/sql.Conn.Raw] gets one of this package: its method Unwrap returns the driver's own.
 func Connector(c driver.Connector, w *cache.Watch) driver.Connector { return connector{c, w} }
 
 type connector struct {

@@ -51,7 +51,7 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 	return computed
 }
 
-// prepare finds, parses and checks an operation. It answers nil, and fills the answer, where there is nothing
+// prepare finds, parses and checks an operation. It returns nil, and fills the answer, where there is nothing
 // to execute.
 func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming, b *document.Budget) *graphql.OperationContext {
 	a.Context = ctx

@@ -29,7 +29,7 @@ import (
 type service struct {
 	*transport.Handler
 	exec *executor.Executor
-	// field answers a root field: JSON, or an error.
+	// field resolves a root field: JSON, or an error.
 	field func(ctx context.Context, name string, args map[string]any) (string, error)
 
 	mu  sync.Mutex

@@ -56,7 +56,7 @@ func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *d
 	}
 }
 
-// find answers the text of the document that p means, and the hash to register it under once it is known to
+// find returns the text of the document that p means, and the hash to register it under once it is known to
 // be valid; "" where there is nothing to register.
 func (d *documents) find(ctx context.Context, p *params) (text, register string, _ *refusal) {
 	if p.DocumentID != "" {

@@ -48,7 +48,7 @@ func (v Violation) String() string {
 	return b.String()
 }
 
-// Check answers the reads that saw something older than what was known long enough before they began, or
+// Check returns the reads that saw something older than what was known long enough before they began, or
 // something that nobody had begun to write before they ended.
 func Check(h *History, b Bounds) []Violation {
 	writes := map[string][]Write{}
@@ -118,7 +118,7 @@ func sawWithin(saw []Span, low, high int64) bool {
 	return false
 }
 
-// CheckCalls answers the calls that failed or took too long without an excuse.
+// CheckCalls returns the calls that failed or took too long without an excuse.
 func CheckCalls(h *History, b Bounds) []Call {
 	var found []Call
 	for _, c := range h.Calls {
@@ -135,7 +135,7 @@ func CheckCalls(h *History, b Bounds) []Call {
 	return found
 }
 
-// Queries answers how long the queries took that had no excuse to be slow, longest first, and apart from them those
+// Queries returns how long the queries took that had no excuse to be slow, longest first, and apart from them those
 // that began while all was calm.
 func (h *History) Queries() (took, calm []time.Duration) {
 	for _, c := range h.Calls {

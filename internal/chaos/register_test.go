@@ -116,7 +116,7 @@ func (p *pens) born(user int) {
 	p.newest = max(p.newest, user)
 }
 
-// victim takes a created user to delete, once there are enough of them, or answers 0.
+// victim takes a created user to delete, once there are enough of them, or returns 0.
 func (p *pens) victim(rnd *rand.Rand) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -85,7 +85,7 @@ func clientOf(t testing.TB, s *Server) *redis.Client {
 	return c
 }
 
-// await polls until holds answers nil, and fails the test when patience is over.
+// await polls until holds returns nil, and fails the test when patience is over.
 func await(t testing.TB, holds func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -21,7 +21,7 @@ type Memo[T, V any] struct {
 	of sync.Map // of V by weak.Pointer[T]
 }
 
-// Get answers a thing's value, and makes it if need be.
+// Get returns a thing's value, and makes it if need be.
 func (m *Memo[T, V]) Get(thing *T, build func() V) V {
 	key := weak.Make(thing)
 	if kept, ok := m.of.Load(key); ok {
