@@ -4,10 +4,12 @@ import (
 	"context"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/uptrace/bun"
 
+	"fieldcache/cache"
 	"fieldcache/cache/outbox"
 	"fieldcache/db"
 	"fieldcache/internal/testservers"
@@ -50,6 +52,38 @@ func TestDescribe(t *testing.T) {
 		}, outbox.TableInfo{PrimaryKey: []string{"b", "a"}, Columns: map[string]outbox.Kind{
 			"a": outbox.Integer, "b": outbox.Text, "c": outbox.Unmatched, "d": outbox.Unmatched, "e": outbox.Text, "f": outbox.Unmatched,
 		}}},
+		{"PostgreSQL, a unique index for a key", postgresDB, []string{
+			"CREATE TABLE places (a int UNIQUE)", "CREATE TABLE people (id int PRIMARY KEY)",
+			"CREATE TABLE things (a int, b text NOT NULL, c int NOT NULL, d int NOT NULL, e int NOT NULL REFERENCES people ON DELETE CASCADE)",
+			"ALTER TABLE things ADD FOREIGN KEY (e) REFERENCES places (a)",
+			"CREATE UNIQUE INDEX ON things (a)",                // may be NULL
+			"CREATE UNIQUE INDEX ON things (c) WHERE c > 0",    // of some rows
+			"CREATE UNIQUE INDEX ON things (lower(b))",         // of an expression
+			"ALTER TABLE things ADD UNIQUE (d) DEFERRABLE",     // not true within a transaction
+			"CREATE UNIQUE INDEX ON things (c, b, d)",          // longer than need be
+			"CREATE UNIQUE INDEX ON things (c, b) INCLUDE (a)", // this one
+			"CREATE INDEX ON things (e)",                       // not unique
+		}, outbox.TableInfo{PrimaryKey: []string{"c", "b"}, Columns: map[string]outbox.Kind{
+			"a": outbox.Integer, "b": outbox.Text, "c": outbox.Integer, "d": outbox.Integer, "e": outbox.Integer,
+		}, Refers: map[string][]string{"e": {"people", "places"}}}},
+		{"PostgreSQL, no key", postgresDB, []string{
+			"CREATE TABLE things (a int UNIQUE, b int NOT NULL)", "CREATE UNIQUE INDEX ON things (b) WHERE b > 0",
+		}, outbox.TableInfo{Columns: map[string]outbox.Kind{"a": outbox.Integer, "b": outbox.Integer}}},
+		{"SQLite, a unique index for a key", sqliteDB, []string{
+			"CREATE TABLE people (id integer PRIMARY KEY)",
+			"CREATE TABLE things (a int, b text NOT NULL, c int NOT NULL, d int NOT NULL, e int NOT NULL REFERENCES people ON DELETE CASCADE)",
+			"CREATE UNIQUE INDEX may_be_null ON things (a)",
+			"CREATE UNIQUE INDEX of_some_rows ON things (c) WHERE c > 0",
+			"CREATE UNIQUE INDEX of_an_expression ON things (lower(b))",
+			"CREATE UNIQUE INDEX longer ON things (c, b, d)",
+			"CREATE UNIQUE INDEX this_one ON things (c, b)",
+			"CREATE INDEX not_unique ON things (e)",
+		}, outbox.TableInfo{PrimaryKey: []string{"c", "b"}, Columns: map[string]outbox.Kind{
+			"a": outbox.Integer, "b": outbox.Text, "c": outbox.Integer, "d": outbox.Integer, "e": outbox.Integer,
+		}, Refers: map[string][]string{"e": {"people"}}}},
+		{"SQLite, no key", sqliteDB, []string{
+			"CREATE TABLE things (a int UNIQUE, b int NOT NULL)", "CREATE UNIQUE INDEX of_some_rows ON things (b) WHERE b > 0",
+		}, outbox.TableInfo{Columns: map[string]outbox.Kind{"a": outbox.Integer, "b": outbox.Integer}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			db := test.db(t)
@@ -70,5 +104,110 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("got %+v, want %+v", found, test.want)
 			}
 		})
+	}
+}
+
+// TestWritesOfRowsWithoutAPrimaryKey has rows that are known by a unique index go with the row that they refer to.
+func TestWritesOfRowsWithoutAPrimaryKey(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b box) {
+		b.exec(t, "CREATE TABLE lines (thing bigint NOT NULL REFERENCES things ON DELETE CASCADE, no int NOT NULL, body text, UNIQUE (no, thing))")
+		found, err := b.at.Describe(t.Context(), b.db, "things", "lines")
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := outbox.Rows{Table: "lines", Own: true, Columns: []string{"body"}}
+		list := outbox.Rows{Table: "lines", Match: []string{"thing"}, Columns: []string{}}
+		tags, err := outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok },
+			own, list, outbox.Rows{Table: "things", Own: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.at.Install(t.Context(), b.db, tags.Tables()); err != nil {
+			t.Fatal(err)
+		}
+		o, err := outbox.New(b.db.DB, b.at, tags.Evictions)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Outbox = o
+		b.exec(t, "INSERT INTO things VALUES (1, 'a', NULL), (2, 'b', NULL)")
+		b.exec(t, "INSERT INTO lines VALUES (1, 1, 'x'), (2, 1, 'y')")
+		since := b.poll(t, beginning).Snapshot
+		of := func(r outbox.Rows, values ...string) []cache.Tag {
+			list, ok := tags.Of(r).Append(nil, values...)
+			if !ok {
+				t.Fatalf("%v of %v has no tags", values, r)
+			}
+			return list
+		}
+		for _, c := range []struct {
+			write     string
+			untrue    [][]cache.Tag
+			untouched [][]cache.Tag
+		}{
+			{"UPDATE lines SET body = 'z' WHERE thing = 1", [][]cache.Tag{of(own, "1", "1")}, [][]cache.Tag{of(own, "1", "2"), of(list, "1"), of(list, "2")}},
+			{"DELETE FROM things WHERE id = 2", [][]cache.Tag{of(own, "1", "2"), of(list, "2")}, [][]cache.Tag{of(own, "1", "1"), of(list, "1")}},
+		} {
+			b.exec(t, c.write)
+			news := b.poll(t, since)
+			since = news.Snapshot
+			evicts := func(tags []cache.Tag) bool {
+				return slices.ContainsFunc(news.Writes, func(w cache.Pending) bool {
+					return slices.ContainsFunc(w.Tags, func(g cache.Tag) bool { return slices.Contains(tags, g) })
+				})
+			}
+			for _, tags := range c.untrue {
+				if !evicts(tags) {
+					t.Errorf("%s evicts nothing of %v, but %s", c.write, tags, what(news))
+				}
+			}
+			for _, tags := range c.untouched {
+				if evicts(tags) {
+					t.Errorf("%s evicts of %v: %s", c.write, tags, what(news))
+				}
+			}
+		}
+	})
+}
+
+// TestColumnsThatReferAreChecked names a column whose equal texts would let a row go with a parent of another name.
+func TestColumnsThatReferAreChecked(t *testing.T) {
+	t.Parallel()
+	b := open(t, "sqlite://"+filepath.Join(t.TempDir(), "refers.db"))
+	b.exec(t, "CREATE TABLE owners (name text PRIMARY KEY)")
+	b.exec(t, "CREATE TABLE others (name text PRIMARY KEY)")
+	b.exec(t, `CREATE TABLE pets (id int PRIMARY KEY, owner text COLLATE NOCASE REFERENCES owners ON DELETE CASCADE,
+		other text COLLATE NOCASE REFERENCES others)`)
+	found, err := b.at.Describe(t.Context(), b.db, "owners", "pets", "others")
+	if err != nil {
+		t.Fatal(err)
+	}
+	catalog := func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }
+	pets := outbox.Rows{Table: "pets", Own: true}
+	for _, c := range []struct {
+		name string
+		rows []outbox.Rows
+		want []string // columns
+	}{
+		{"no table that it refers to is noted", []outbox.Rows{pets}, nil},
+		{"one is", []outbox.Rows{pets, {Table: "owners", Own: true}}, []string{"owner"}},
+		{"both are", []outbox.Rows{pets, {Table: "owners", Own: true}, {Table: "others", Own: true}}, []string{"other", "owner"}},
+	} {
+		tags, err := outbox.NewRowTags(catalog, c.rows...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refers []string
+		for _, table := range tags.Tables() {
+			refers = append(refers, table.Refers...)
+		}
+		faults, err := b.at.Check(t.Context(), b.db, tags.Tables())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(refers, c.want) || len(faults) != len(c.want) {
+			t.Errorf("%s: %v refer, want %v; faults: %v", c.name, refers, c.want, faults)
+		}
 	}
 }
