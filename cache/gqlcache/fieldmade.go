@@ -184,6 +184,12 @@ func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) 
 		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)
 	}
 	if m.fewer != nil {
+		// A resolver may still choose rows by the columns that are no conditions: by those of the other arguments, or by NULL.
+		for _, t := range r.Match {
+			if t.Optional && m.fewer.Columns != nil && !slices.Contains(m.fewer.Columns, t.Column) {
+				m.fewer.Columns = append(slices.Clip(m.fewer.Columns), t.Column)
+			}
+		}
 		p.addRows(*m.fewer)
 	}
 	if r.Match == nil && len(key) > 0 {

@@ -171,6 +171,8 @@ func (m *fieldModel) query() string {
 		fmt.Sprintf(`{issues(filter:{state:%s,label:%s}){title}}`, m.one("OPEN", "CLOSED", "null"), m.one(`"bug"`, "null")),
 		fmt.Sprintf(`{feed(first:%d){__typename ... on Issue{title mentions} ... on Comment{body mine}}}`, 1+m.IntN(12)),
 		fmt.Sprintf(`{a:node(id:%q){id __typename} b:node(id:%q){id ... on Account{handle secret}}}`, id, m.one(ann, bob)),
+		fmt.Sprintf(`{assigned(project:%q,author:%s,state:%s){title} written(author:%s)}`, m.one("core", "heart", "docs"),
+			m.one("null", `"`+ann+`"`, `"`+bob+`"`), m.one("OPEN", "CLOSED", "null"), m.one("null", `"`+ann+`"`)),
 		fmt.Sprintf(`{grid(size:%d) me{handle secret}}`, m.IntN(4)),
 	)
 }

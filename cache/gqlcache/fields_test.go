@@ -336,6 +336,48 @@ func TestMutationsEvictBeforeTheyAnswer(t *testing.T) {
 	}
 }
 
+// TestArgumentsThatMayBeNull has rows match an argument that is null or left out: it stands for any row or for rows with
+// NULL, and a write that gives such a field another value evicts it either way.
+func TestArgumentsThatMayBeNull(t *testing.T) {
+	s := newTrackerSite(t)
+	s.seed()
+	var queries []string
+	for _, author := range []string{"", "author:null", fmt.Sprintf("author:%q", ann), fmt.Sprintf("author:%q", bob)} {
+		for _, state := range []string{"", "state:null", "state:OPEN", "state:CLOSED"} {
+			queries = append(queries, fmt.Sprintf(`{assigned(project:"core",%s %s){number}}`, author, state))
+		}
+		queries = append(queries, strings.ReplaceAll(fmt.Sprintf(`{written(%s)}`, author), "()", ""))
+	}
+	for _, write := range []string{
+		"SELECT 1",
+		`UPDATE issues SET author_id = NULL WHERE number = 1`,
+		fmt.Sprintf(`UPDATE issues SET author_id = '%s' WHERE number = 2`, bob),
+		fmt.Sprintf(`UPDATE issues SET author_id = '%s' WHERE number = 2`, ann),
+		`UPDATE issues SET state = 'CLOSED' WHERE number = 2`,
+		`UPDATE issues SET state = 'OPEN', author_id = NULL WHERE number = 2`,
+		`UPDATE issues SET project_key = 'docs' WHERE number = 2`,
+		`INSERT INTO issues (project_key, number, title) VALUES ('core', 3, 'of nobody')`,
+		`DELETE FROM issues WHERE number = 1`,
+	} {
+		s.exec(write)
+		if err := s.cache.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range queries {
+			if got, want := ask(t, s.cached, "", q), ask(t, s.plain, "", q); got != want {
+				t.Errorf("after %s: %s is %s, want %s", write, q, got, want)
+			}
+		}
+		for _, q := range queries {
+			s.eventually(q+": asked of the database although nothing changed", func() bool {
+				loads := s.cache.Stats().Loads.Load()
+				ask(t, s.cached, "", q)
+				return s.cache.Stats().Loads.Load() == loads
+			})
+		}
+	}
+}
+
 func TestMutationsEvictByName(t *testing.T) {
 	s := newTrackerSite(t)
 	drawn := func() uint64 {

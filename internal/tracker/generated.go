@@ -101,16 +101,18 @@ type ComplexityRoot struct {
 	}
 
 	Query struct {
-		Account func(childComplexity int, handle string) int
-		Feed    func(childComplexity int, first int) int
-		Grid    func(childComplexity int, size int) int
-		Issue   func(childComplexity int, id string) int
-		Issues  func(childComplexity int, filter IssueFilter) int
-		Me      func(childComplexity int) int
-		Motto   func(childComplexity int) int
-		Node    func(childComplexity int, id string) int
-		Project func(childComplexity int, key string) int
-		Ticks   func(childComplexity int) int
+		Account  func(childComplexity int, handle string) int
+		Assigned func(childComplexity int, project string, author *string, state *IssueState) int
+		Feed     func(childComplexity int, first int) int
+		Grid     func(childComplexity int, size int) int
+		Issue    func(childComplexity int, id string) int
+		Issues   func(childComplexity int, filter IssueFilter) int
+		Me       func(childComplexity int) int
+		Motto    func(childComplexity int) int
+		Node     func(childComplexity int, id string) int
+		Project  func(childComplexity int, key string) int
+		Ticks    func(childComplexity int) int
+		Written  func(childComplexity int, author *string) int
 	}
 }
 
@@ -156,6 +158,8 @@ type QueryResolver interface {
 	Project(ctx context.Context, key string) (*Project, error)
 	Issue(ctx context.Context, id string) (*Issue, error)
 	Issues(ctx context.Context, filter IssueFilter) ([]*Issue, error)
+	Assigned(ctx context.Context, project string, author *string, state *IssueState) ([]*Issue, error)
+	Written(ctx context.Context, author *string) (int, error)
 	Feed(ctx context.Context, first int) ([]FeedItem, error)
 	Node(ctx context.Context, id string) (Node, error)
 	Grid(ctx context.Context, size int) ([][]int, error)
@@ -456,6 +460,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Account(childComplexity, args["handle"].(string)), true
+	case "Query.assigned":
+		if e.ComplexityRoot.Query.Assigned == nil {
+			break
+		}
+
+		args, err := ec.field_Query_assigned_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Assigned(childComplexity, args["project"].(string), args["author"].(*string), args["state"].(*IssueState)), true
 	case "Query.feed":
 		if e.ComplexityRoot.Query.Feed == nil {
 			break
@@ -541,6 +556,17 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Query.Ticks(childComplexity), true
+	case "Query.written":
+		if e.ComplexityRoot.Query.Written == nil {
+			break
+		}
+
+		args, err := ec.field_Query_written_args(ctx, rawArgs)
+		if err != nil {
+			return 0, false
+		}
+
+		return e.ComplexityRoot.Query.Written(childComplexity, args["author"].(*string)), true
 
 	}
 	return 0, false
@@ -1027,6 +1053,36 @@ func (ec *executionContext) field_Query_account_args(ctx context.Context, rawArg
 	return args, nil
 }
 
+func (ec *executionContext) field_Query_assigned_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "project",
+		func(ctx context.Context, v any) (string, error) {
+			return ec.unmarshalNID2string(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["project"] = arg0
+	arg1, err := graphql.ProcessArgField(ctx, rawArgs, "author",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["author"] = arg1
+	arg2, err := graphql.ProcessArgField(ctx, rawArgs, "state",
+		func(ctx context.Context, v any) (*IssueState, error) {
+			return ec.unmarshalOIssueState2ᚖfieldcacheᚋinternalᚋtrackerᚐIssueState(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["state"] = arg2
+	return args, nil
+}
+
 func (ec *executionContext) field_Query_feed_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
 	var err error
 	args := map[string]any{}
@@ -1108,6 +1164,20 @@ func (ec *executionContext) field_Query_project_args(ctx context.Context, rawArg
 		return nil, err
 	}
 	args["key"] = arg0
+	return args, nil
+}
+
+func (ec *executionContext) field_Query_written_args(ctx context.Context, rawArgs map[string]any) (map[string]any, error) {
+	var err error
+	args := map[string]any{}
+	arg0, err := graphql.ProcessArgField(ctx, rawArgs, "author",
+		func(ctx context.Context, v any) (*string, error) {
+			return ec.unmarshalOID2ᚖstring(ctx, v)
+		})
+	if err != nil {
+		return nil, err
+	}
+	args["author"] = arg0
 	return args, nil
 }
 
@@ -2433,6 +2503,94 @@ func (ec *executionContext) fieldContext_Query_issues(ctx context.Context, field
 	}()
 	ctx = graphql.WithFieldContext(ctx, fc)
 	if fc.Args, err = ec.field_Query_issues_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_assigned(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_assigned(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Assigned(ctx, fc.Args["project"].(string), fc.Args["author"].(*string), fc.Args["state"].(*IssueState))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v []*Issue) graphql.Marshaler {
+			return ec.marshalNIssue2ᚕᚖfieldcacheᚋinternalᚋtrackerᚐIssueᚄ(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_assigned(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.childFields_Issue(ctx, field)
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_assigned_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
+		ec.Error(ctx, err)
+		return fc, err
+	}
+	return fc, nil
+}
+
+func (ec *executionContext) _Query_written(ctx context.Context, field graphql.CollectedField) (ret graphql.Marshaler) {
+	return graphql.ResolveField(
+		ctx,
+		ec.OperationContext,
+		field,
+		func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return ec.fieldContext_Query_written(ctx, field)
+		},
+		func(ctx context.Context) (any, error) {
+			fc := graphql.GetFieldContext(ctx)
+			return ec.Resolvers.Query().Written(ctx, fc.Args["author"].(*string))
+		},
+		nil,
+		func(ctx context.Context, selections ast.SelectionSet, v int) graphql.Marshaler {
+			return ec.marshalNInt2int(ctx, selections, v)
+		},
+		true,
+		true,
+	)
+}
+func (ec *executionContext) fieldContext_Query_written(ctx context.Context, field graphql.CollectedField) (fc *graphql.FieldContext, err error) {
+	fc = &graphql.FieldContext{
+		Object:     "Query",
+		Field:      field,
+		IsMethod:   true,
+		IsResolver: true,
+		Child: func(ctx context.Context, field graphql.CollectedField) (*graphql.FieldContext, error) {
+			return nil, errors.New("field of type Int does not have child fields")
+		},
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = ec.Recover(ctx, r)
+			ec.Error(ctx, err)
+		}
+	}()
+	ctx = graphql.WithFieldContext(ctx, fc)
+	if fc.Args, err = ec.field_Query_written_args(ctx, field.ArgumentMap(ec.Variables)); err != nil {
 		ec.Error(ctx, err)
 		return fc, err
 	}
@@ -4375,6 +4533,18 @@ func (ec *executionContext) _Query(ctx context.Context, sel ast.SelectionSet) gr
 				true, true,
 				func(ctx context.Context) graphql.Marshaler {
 					return ec._Query_issues(ctx, field)
+				})
+		case "assigned":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_assigned(ctx, field)
+				})
+		case "written":
+			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,
+				true, true,
+				func(ctx context.Context) graphql.Marshaler {
+					return ec._Query_written(ctx, field)
 				})
 		case "feed":
 			out.ResolveRootConcurrently(innerCtx, ec.OperationContext, i,

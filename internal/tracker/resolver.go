@@ -284,6 +284,15 @@ func (r queryResolver) Issues(ctx context.Context, filter IssueFilter) ([]*Issue
 		filter.Project, filter.State, filter.Label)
 }
 
+func (r queryResolver) Assigned(ctx context.Context, project string, author *string, state *IssueState) ([]*Issue, error) {
+	return many(ctx, r.DB, scanIssue, issueColumns+`WHERE project_key = $1 AND ($2::uuid IS NULL OR author_id = $2)
+		AND ($3::issue_state IS NULL OR state = $3) ORDER BY number`, project, author, state)
+}
+
+func (r queryResolver) Written(ctx context.Context, author *string) (int, error) {
+	return r.number(ctx, "SELECT count(*) FROM issues WHERE author_id IS NOT DISTINCT FROM $1", author)
+}
+
 func (r queryResolver) Feed(ctx context.Context, first int) ([]FeedItem, error) {
 	issues, err := many(ctx, r.DB, scanIssue, issueColumns+"ORDER BY id LIMIT $1", first)
 	if err != nil {
