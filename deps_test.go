@@ -54,7 +54,7 @@ var arrows = map[string][]string{
 	"fieldcache/internal/cli":                      {"fieldcache/internal/config", "fieldcache/internal/serve", "fieldcache/cache/apierror", "fieldcache/db", "fieldcache/db/fixtures", "fieldcache/internal/top", "fieldcache/cache/gqlcache", "fieldcache/cache/outbox"},
 	"fieldcache/internal/serve": {"fieldcache/internal/config", "fieldcache/internal/fastpath", "fieldcache/internal/operator", "fieldcache/graph", "fieldcache/playground",
 		"fieldcache/cache", "fieldcache/cache/answers", "fieldcache/cache/apierror", "fieldcache/cache/gqlcache", "fieldcache/cache/policy", "fieldcache/cache/transport", "fieldcache/cache/memstore", "fieldcache/cache/outbox"},
-	"fieldcache/internal/operator":    {"fieldcache/cache", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore"},
+	"fieldcache/internal/operator":    {"fieldcache/cache", "fieldcache/cache/gqlcache", "fieldcache/cache/memstore", "fieldcache/cache/redisstore"},
 	"fieldcache/internal/top":         {},
 	"fieldcache/internal/fastpath":    {},
 	"fieldcache/internal/testservers": {},

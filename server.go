@@ -206,6 +206,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	}
 	engine.Memory, shown.Memory = memory, memory
 	tiers := closers{memory.Close}
+	var sampler operator.Sampler
 
 	// Optional: Redis, the tier that gateways share.
 	if len(cfg.RedisURL) > 0 {
@@ -222,7 +223,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 			return nil, errors.Join(err, tiers.close())
 		}
 		tiers.add(shared.Close)
-		engine.Shared, gw.Redis = shared, shared.Probe
+		engine.Shared, gw.Redis, sampler = shared, shared.Probe, shared
 		front.Documents = sharedDocuments{shared, func() bool { return c.Sick() }}
 	}
 
@@ -290,7 +291,9 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	}
 	shown.Cache, shown.Admission, shown.Handler = c, front.Admission, h
 	serve.RegisterMetrics(metrics, shown)
-	gw.Shown = &serve.Shown{Cache: c, Policy: policies.Of, Private: operator.PrivateKeys(schema.Schema(), policies.Of), Memory: memory}
+	gw.Shown = &serve.Shown{
+		Cache: c, Policy: policies.Of, Truth: shopPlan.fields.Truth, Private: operator.PrivateKeys(schema.Schema(), policies.Of), Redis: sampler, Memory: memory,
+	}
 	gw.Handler, gw.ServeCached, gw.Evictor, gw.Close = h, h.ServeCached, &gqlcache.Orders{Cache: c, Schema: schema.Schema(), Fields: fields, Rows: rows, Database: aside.Bun().DB}, opened.close
 	return gw, nil
 }

@@ -26,6 +26,7 @@ func TestCluster(t *testing.T) {
 	t.Run("slots on their way are served", func(t *testing.T) { openSlotsAreServed(t, d, c) })
 	t.Run("a fill goes to one node at a time", func(t *testing.T) { fillsGoToOneNodeAtATime(t, d, c) })
 	t.Run("an eviction's order holds while a slot moves", func(t *testing.T) { evictionsKeepTheirOrder(t, d, c) })
+	t.Run("a sample asks every node", func(t *testing.T) { sampleAsksEveryNode(t, d) })
 	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 

@@ -35,7 +35,9 @@ type counters struct {
 	Top         []hitKey            `json:"top"`     // keys that memory and Redis answer most, sampled since somebody looks
 	Soonest     []ending            `json:"soonest"` // entries of memory that expire next, of Looked that were looked at
 	Looked      int                 `json:"looked"`
-	Skipped     uint64              `json:"skipped"` // evictions since the last ones that were not sent, as too many came
+	Outcomes    []outcome           `json:"outcomes"` // latency of requests to /graphql
+	Redis       *redisState         `json:"redis"`    // null without Redis
+	Skipped     uint64              `json:"skipped"`  // evictions since the last ones that were not sent, as too many came
 }
 
 // ending is an entry that expires in so many seconds.
@@ -49,13 +51,15 @@ type coordinate struct {
 	Coordinate string   `json:"coordinate"`
 	MaxAge     *float64 `json:"maxAge,omitempty"` // seconds
 	Scope      string   `json:"scope,omitempty"`
-	Memory     uint64   `json:"memory"`
-	Redis      uint64   `json:"redis"`
-	Misses     uint64   `json:"misses"`
-	Collapsed  uint64   `json:"collapsed"`
-	Stale      uint64   `json:"stale"`
-	Bypassed   uint64   `json:"bypassed"`
-	Failed     uint64   `json:"failed"`
+	// Truth is rows, observed or tags; ttl where nothing but its age makes a value untrue.
+	Truth     gqlcache.Truth `json:"truth,omitempty"`
+	Memory    uint64         `json:"memory"`
+	Redis     uint64         `json:"redis"`
+	Misses    uint64         `json:"misses"`
+	Collapsed uint64         `json:"collapsed"`
+	Stale     uint64         `json:"stale"`
+	Bypassed  uint64         `json:"bypassed"`
+	Failed    uint64         `json:"failed"`
 }
 
 // events sends server-sent events until the client is gone: each eviction as it comes, up to a bound, and counters at an interval.
@@ -63,6 +67,7 @@ func (p *operator) events(w http.ResponseWriter, r *http.Request) {
 	watcher := p.Cache.WatchEvictions(p.MaxEvents)
 	defer watcher.Close()
 	defer p.hits.look(p.Cache)()
+	defer p.redis.look()()
 	stream := &stream{w: w, control: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
@@ -102,7 +107,8 @@ func shorten(e cache.Event) eviction {
 }
 
 func (p *operator) sendCounters(s *stream, skipped uint64) {
-	c := counters{When: time.Now().UTC(), Coordinates: []coordinate{}, Skipped: skipped, Metrics: p.metrics(), Top: p.hits.top(), Soonest: []ending{}}
+	c := counters{When: time.Now().UTC(), Coordinates: []coordinate{}, Skipped: skipped, Top: p.hits.top(), Soonest: []ending{}, Redis: p.redis.state()}
+	c.Metrics, c.Outcomes = p.metrics()
 	if p.Soonest != nil {
 		next, looked := p.Soonest(listedKeys, soonestBound)
 		c.Looked = looked
@@ -120,14 +126,17 @@ func (p *operator) sendCounters(s *stream, skipped uint64) {
 				one.MaxAge, one.Scope = new(policy.MaxAge.Seconds()), policy.Scope.String()
 			}
 		}
+		if p.Truth != nil {
+			one.Truth = p.Truth(m.Coordinate)
+		}
 		c.Coordinates = append(c.Coordinates, one)
 	}
 	s.send("counters", c)
 }
 
-// metrics are the server's counters and gauges, and of histograms the count and the sum.
-func (p *operator) metrics() map[string]*float64 {
-	values := map[string]*float64{}
+// metrics are the server's counters and gauges, of histograms the count and the sum, and the latency by outcome.
+func (p *operator) metrics() (values map[string]*float64, by []outcome) {
+	values = map[string]*float64{}
 	families, err := p.Metrics.Gather()
 	if err != nil {
 		p.Log.Warn("some metrics cannot be gathered", "error", err)
@@ -152,6 +161,9 @@ func (p *operator) metrics() map[string]*float64 {
 		if !strings.HasPrefix(name, "fieldcache_") && !strings.HasPrefix(name, "process_") || name == gqlcache.FieldRequests {
 			continue
 		}
+		if name == operations {
+			by = outcomes(f)
+		}
 		for _, m := range f.GetMetric() {
 			switch f.GetType() {
 			case dto.MetricType_COUNTER:
@@ -164,7 +176,10 @@ func (p *operator) metrics() map[string]*float64 {
 			}
 		}
 	}
-	return values
+	if by == nil {
+		by = []outcome{}
+	}
+	return values, by
 }
 
 // stream writes server-sent events, until one cannot be written.

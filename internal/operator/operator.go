@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
 	"fieldcache/cache/memstore"
 )
 
@@ -24,6 +25,7 @@ type Cache interface {
 	Meters() []*cache.Meter
 	Look(ctx context.Context, key cache.Key) ([]cache.Held, error)
 	SampleHits(every int, tell func(cache.Key))
+	Sickness() error // why the shared tier is left alone; nil if it is not
 }
 
 // Options are what [New] makes the page of.
@@ -34,11 +36,17 @@ type Options struct {
 	Page http.Handler
 	// Policy returns how long values of a coordinate are cached, and for whom. Nil: it is not shown.
 	Policy func(coordinate string) (cache.Policy, error)
+	// Truth returns what makes values of a coordinate untrue beside their age. Nil: it is not shown.
+	Truth func(coordinate string) gqlcache.Truth
 	// Private reports whether what is stored under a key may be of one viewer only: then its value is not shown.
 	// Nil: no value is shown.
 	Private func(cache.Key) bool
 	// Soonest returns up to n entries of memory that expire next, of bound that it looks at. Nil: they are not shown.
 	Soonest func(n, bound int) (next []memstore.Ending, looked int)
+	// Redis is the shared tier, which is sampled while somebody looks. Nil: there is none.
+	Redis Sampler
+	// SampleRedis is how often it is sampled at most, however many look. Default: 10 seconds.
+	SampleRedis time.Duration
 	// Interval is how often counters are sent. Default: a second.
 	Interval time.Duration
 	// MaxEvents is how many evictions are sent to one client in an interval; the others are counted. Default: 200.
@@ -48,7 +56,8 @@ type Options struct {
 
 type operator struct {
 	Options
-	hits hits
+	hits  hits
+	redis redis
 }
 
 // New returns the handler of GET /, GET /cache/events and GET /cache/entry. It refuses options without what is required.
@@ -59,13 +68,16 @@ func New(o Options) (http.Handler, error) {
 	if o.Interval <= 0 {
 		o.Interval = time.Second
 	}
+	if o.SampleRedis <= 0 {
+		o.SampleRedis = 10 * time.Second
+	}
 	if o.MaxEvents <= 0 {
 		o.MaxEvents = 200
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	p := &operator{Options: o}
+	p := &operator{Options: o, redis: redis{of: o.Redis, every: o.SampleRedis, sickness: o.Cache.Sickness}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cache/events", p.events)
 	mux.HandleFunc("GET /cache/entry", p.entry)

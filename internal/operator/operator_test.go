@@ -70,6 +70,7 @@ func open(t *testing.T, change func(*operator.Options)) site {
 			}
 			return cache.Policy{MaxAge: time.Minute}, nil
 		},
+		Truth: func(string) gqlcache.Truth { return gqlcache.TruthTTL },
 	}
 	if change != nil {
 		change(&o)
@@ -143,7 +144,7 @@ func TestEvents(t *testing.T) {
 
 	c := next("counters")
 	users := c["coordinates"].([]any)[0].(map[string]any)
-	for name, want := range map[string]any{"coordinate": "User", "memory": 1.0, "misses": 1.0, "redis": 0.0, "maxAge": 60.0, "scope": "public"} {
+	for name, want := range map[string]any{"coordinate": "User", "memory": 1.0, "misses": 1.0, "redis": 0.0, "maxAge": 60.0, "scope": "public", "truth": "ttl"} {
 		if users[name] != want {
 			t.Errorf("%s of the coordinate is %v, want %v", name, users[name], want)
 		}

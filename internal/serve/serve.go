@@ -48,7 +48,9 @@ type serveCached = func(http.ResponseWriter, *http.Request) (operation string, s
 type Shown struct {
 	Cache   operator.Cache
 	Policy  func(coordinate string) (cache.Policy, error)
+	Truth   func(coordinate string) gqlcache.Truth
 	Private func(cache.Key) bool // whether a key's value is not to be shown
+	Redis   operator.Sampler     // nil without Redis
 	Memory  *memstore.Store      // whose entries that expire next are shown
 }
 
@@ -185,7 +187,7 @@ func (o Options) private(draining func() bool) (http.Handler, error) {
 	if shown := o.Gateway.Shown; shown != nil {
 		var err error
 		a.page, err = operator.New(operator.Options{
-			Cache: shown.Cache, Policy: shown.Policy, Private: shown.Private, Soonest: shown.Memory.Soonest, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
+			Cache: shown.Cache, Policy: shown.Policy, Truth: shown.Truth, Private: shown.Private, Soonest: shown.Memory.Soonest, Redis: shown.Redis, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
 		})
 		if err != nil {
 			return nil, err

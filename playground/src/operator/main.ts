@@ -4,6 +4,7 @@ import { wireEntry } from './entry';
 import { listEvictions } from './evictions';
 import { count, healthOf, percent, sampleOf, type Counters, sum, type Eviction, type Sample } from './model';
 import { drawTable } from './table';
+import { showTiers } from './tiers';
 
 const find = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
 
@@ -69,6 +70,7 @@ function show() {
   figures(before, samples.at(-1));
   charts(samples);
   table(before.coordinates, samples);
+  showTiers(before, samples);
   keys('#top', before.top.map((k) => [k.key, `about ${count(k.hits)}`]));
   keys('#soonest', before.soonest.map((k) => [k.key, `${Math.max(0, Math.round(k.ttl))} s`]));
   find('#looked').textContent = `Of ${count(before.looked)} entries of memory that were looked at, 10k at most.`;

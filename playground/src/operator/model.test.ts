@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asked, bytes, count, duration, healthOf, hitShare, percent, sampleOf, sum, type Coordinate, type Counters } from './model.ts';
+import { asked, bytes, count, duration, healthOf, hitShare, latencies, latency, percent, quantile, sampleOf, sum, tiersOf, type Coordinate, type Counters } from './model.ts';
 
 const coordinate = (change: Partial<Coordinate> = {}): Coordinate => ({
   coordinate: 'Product.stock', memory: 0, redis: 0, misses: 0, collapsed: 0, stale: 0, bypassed: 0, failed: 0, ...change,
 });
 
 const counters = (seconds: number, metrics: Counters['metrics'], ...coordinates: Coordinate[]): Counters => ({
-  when: new Date(1_800_000_000_000 + 1000 * seconds).toISOString(), coordinates, metrics, skipped: 0, top: [], soonest: [], looked: 0,
+  when: new Date(1_800_000_000_000 + 1000 * seconds).toISOString(), coordinates, metrics, skipped: 0, top: [], soonest: [], looked: 0, outcomes: [], redis: null,
 });
 
 test('metrics are summed over their labels', () => {
@@ -62,4 +62,44 @@ test('numbers are short', () => {
   assert.deepEqual([0, 512, 1536, 20 * 1024 * 1024].map(bytes), ['0 B', '512 B', '1.5 KiB', '20 MiB']);
   assert.deepEqual([undefined, 0, 0.5, 0.995, 1].map(percent), ['', '0 %', '50 %', '99.5 %', '100 %']);
   assert.deepEqual([undefined, 0.5, 30, 90, 300, 3600, 86_400].map(duration), ['', '0.5 s', '30 s', '90 s', '5 min', '1 h', '1 d']);
+});
+
+test('quantiles are estimated within a bucket', () => {
+  const buckets = [{ le: 0.1, count: 10 }, { le: 0.2, count: 10 }, { le: 0.4, count: 20 }];
+  const of = (share: number) => quantile(share, { count: 40, buckets });
+  assert.deepEqual([of(0.125), of(0.25), of(0.375), of(0.5), of(0.75)].map((s) => s?.toFixed(3)), ['0.050', '0.100', '0.300', '0.400', 'Infinity']);
+  assert.equal(quantile(0.5, { count: 0, buckets }), undefined);
+  assert.deepEqual([undefined, 0.0005, 0.042, 1.25, Infinity].map(latency), ['', '0.50 ms', '42 ms', '1.3 s', '> 6.6 s']);
+});
+
+test('latency is that of what came since', () => {
+  const at = (second: number, hits: number, executed: number): Counters => ({
+    ...counters(second, {}),
+    outcomes: [
+      { outcome: 'executed', count: executed, sum: executed * 0.02, buckets: [{ le: 0.01, count: 0 }, { le: 0.03, count: executed }] },
+      { outcome: 'hit', count: hits, sum: hits * 0.001, buckets: [{ le: 0.01, count: hits }, { le: 0.03, count: hits }] },
+    ],
+  });
+  const all = [at(0, 1000, 0), at(1, 1100, 10), at(2, 1180, 20)];
+  const samples = [sampleOf(all[0]!, all[1]!)!, sampleOf(all[1]!, all[2]!)!];
+  assert.deepEqual(latencies(all[2]!, []), []);
+  const [executed, hit] = latencies(all[2]!, samples);
+  assert.deepEqual([executed?.outcome, executed?.rate, executed?.share, executed?.p50?.toFixed(3), executed?.mean?.toFixed(3)], ['executed', 10, 0.1, '0.020', '0.020']);
+  assert.deepEqual([hit?.outcome, hit?.rate, hit?.share, hit?.p50?.toFixed(3)], ['hit', 90, 0.9, '0.005']);
+});
+
+test('tiers show what they hold and how often they had it', () => {
+  const at = (second: number): Counters => counters(second, {
+    'fieldcache_http_request_duration_seconds_count{code="200"}': 10 * second, fieldcache_answer_hits_total: 4 * second, 'fieldcache_hits_total{tier="memory"}': 5 * second,
+    'fieldcache_hits_total{tier="redis"}': 3 * second, fieldcache_misses_total: 2 * second, fieldcache_answer_entries: 7, fieldcache_memory_entries: 9, fieldcache_memory_bytes: 2048,
+    fieldcache_memory_overflows_total: 3,
+  });
+  const samples = [sampleOf(at(1), at(2))!];
+  assert.deepEqual(tiersOf(at(2), samples), [
+    { name: 'Responses in memory', entries: 7, bytes: 0, evicted: 0, share: 0.4 },
+    { name: 'Values in memory', entries: 9, bytes: 2048, evicted: 3, share: 0.5 },
+  ]);
+  const redis = { sample: { when: '', bytes: 4096, maxBytes: 0, evicted: 1, keys: 12, drawn: 12, kinds: [] } };
+  assert.deepEqual(tiersOf({ ...at(2), redis }, samples)[2], { name: 'Redis', entries: 12, bytes: 4096, evicted: 1, share: 0.6 });
+  assert.deepEqual(tiersOf({ ...at(2), redis: { sample: null } }, [])[2], { name: 'Redis', entries: undefined, bytes: undefined, evicted: undefined, share: undefined });
 });

@@ -4,6 +4,8 @@ export interface Coordinate {
   coordinate: string;
   maxAge?: number; // seconds
   scope?: string;
+  /** What makes its values untrue beside their age: rows, observed, tags; ttl: nothing does. */
+  truth?: string;
   memory: number;
   redis: number;
   misses: number;
@@ -23,6 +25,32 @@ export interface Counters {
   /** The entries of memory that expire next, of so many that were looked at; ttl in seconds. */
   soonest: { key: string; ttl: number }[];
   looked: number;
+  /** The latency of requests to /graphql since the start, by outcome. */
+  outcomes: Outcome[];
+  redis: RedisState | null;
+}
+
+export interface Outcome {
+  outcome: string;
+  count: number;
+  sum: number; // seconds
+  buckets: { le: number; count: number }[];
+}
+
+export interface RedisState {
+  sick?: string; // why it is left alone
+  error?: string; // why it could not be sampled
+  sample: RedisSample | null;
+}
+
+export interface RedisSample {
+  when: string;
+  bytes: number; // 0: not known
+  maxBytes: number; // 0: no bound
+  evicted: number; // for want of memory
+  keys: number;
+  drawn: number;
+  kinds: { kind: string; keys: number; bytes: number }[] | null; // estimated
 }
 
 export interface Eviction {
@@ -54,6 +82,7 @@ export function sum(m: Counters['metrics'], name: string, label = ''): number {
 /** A second of the page's charts: everything is per second, but what is a level. */
 export interface Sample {
   at: number; // seconds since 1970
+  from: number; // when it began, likewise
   requests: number;
   responseHits: number; // requests answered by a whole cached response
   memory: number;
@@ -65,6 +94,7 @@ export interface Sample {
   responseBytes: number;
   cpu: number; // cores
   loads: Map<string, number>; // values asked for, by coordinate
+  outcomes: Outcome[]; // before it
 }
 
 export const causes = ['mutation', 'outbox', 'notice', 'hand'];
@@ -81,6 +111,7 @@ export function sampleOf(before: Counters, now: Counters): Sample | undefined {
   const old = new Map(before.coordinates.map((c) => [c.coordinate, asked(c)]));
   return {
     at: Date.parse(now.when) / 1000,
+    from: Date.parse(before.when) / 1000,
     requests,
     responseHits: grew('fieldcache_answer_hits_total'),
     memory: grew('fieldcache_hits_total', 'tier="memory"'),
@@ -92,7 +123,95 @@ export function sampleOf(before: Counters, now: Counters): Sample | undefined {
     responseBytes: sum(now.metrics, 'fieldcache_answer_bytes'),
     cpu: grew('process_cpu_seconds_total'),
     loads: new Map(now.coordinates.map((c) => [c.coordinate, (asked(c) - (old.get(c.coordinate) ?? 0)) / seconds])),
+    outcomes: before.outcomes,
   };
+}
+
+/** How many samples are the last minute. */
+export const minute = 60;
+
+/**
+ * The time in seconds that a share of requests took at most, estimated from a histogram as Prometheus does: within a bucket they are spread
+ * evenly. Infinity: longer than the last bucket; undefined: there are no requests.
+ */
+export function quantile(share: number, o: Pick<Outcome, 'count' | 'buckets'>): number | undefined {
+  if (o.count <= 0) return undefined;
+  const rank = share * o.count;
+  let [below, passed] = [0, 0];
+  for (const b of o.buckets) {
+    if (b.count >= rank && b.count > passed) return below + ((b.le - below) * (rank - passed)) / (b.count - passed);
+    [below, passed] = [b.le, b.count];
+  }
+  return Infinity;
+}
+
+export interface Latency {
+  outcome: string;
+  rate: number; // requests per second
+  share: number; // of all requests
+  mean?: number; // seconds, as what follows
+  p50?: number;
+  p95?: number;
+  p99?: number;
+}
+
+/** The latency of each outcome in the last minute, or since the page was opened. */
+export function latencies(now: Counters, samples: Sample[]): Latency[] {
+  const first = samples.slice(-minute)[0];
+  if (first === undefined) return [];
+  const seconds = Date.parse(now.when) / 1000 - first.from;
+  const grew = now.outcomes.map((o) => {
+    const old = first.outcomes.find((b) => b.outcome === o.outcome);
+    return {
+      outcome: o.outcome,
+      count: o.count - (old?.count ?? 0),
+      sum: o.sum - (old?.sum ?? 0),
+      buckets: o.buckets.map((b, i) => ({ le: b.le, count: b.count - (old?.buckets[i]?.count ?? 0) })),
+    };
+  });
+  const all = grew.reduce((n, o) => n + o.count, 0);
+  return grew.map((o) => ({
+    outcome: o.outcome,
+    rate: o.count / seconds,
+    share: all > 0 ? o.count / all : 0,
+    mean: o.count > 0 ? o.sum / o.count : undefined,
+    p50: quantile(0.5, o),
+    p95: quantile(0.95, o),
+    p99: quantile(0.99, o),
+  }));
+}
+
+export interface Tier {
+  name: string;
+  entries?: number;
+  bytes?: number;
+  evicted?: number; // by size, since the start
+  share?: number; // of what it was asked for in the last minute
+}
+
+/** The tiers, in the order in which they are asked. */
+export function tiersOf(now: Counters, samples: Sample[]): Tier[] {
+  const last = samples.slice(-minute);
+  const total = (of: (s: Sample) => number) => last.reduce((n, s) => n + of(s), 0);
+  const share = (hits: number, of: number) => (of > 0 ? hits / of : undefined);
+  const [requests, responses] = [total((s) => s.requests), total((s) => s.responseHits)];
+  const [memory, redis, database] = [total((s) => s.memory), total((s) => s.redis), total((s) => s.database)];
+  const metric = (name: string) => sum(now.metrics, name);
+  const list: Tier[] = [
+    {
+      name: 'Responses in memory', entries: metric('fieldcache_answer_entries'), bytes: metric('fieldcache_answer_bytes'),
+      evicted: metric('fieldcache_answer_overflows_total'), share: share(responses, requests),
+    },
+    {
+      name: 'Values in memory', entries: metric('fieldcache_memory_entries'), bytes: metric('fieldcache_memory_bytes'),
+      evicted: metric('fieldcache_memory_overflows_total'), share: share(memory, memory + redis + database),
+    },
+  ];
+  if (now.redis) {
+    const of = now.redis.sample;
+    list.push({ name: 'Redis', entries: of?.keys, bytes: of?.bytes || undefined, evicted: of?.bytes ? of.evicted : undefined, share: share(redis, redis + database) });
+  }
+  return list;
 }
 
 export interface Health {
@@ -140,6 +259,14 @@ export function bytes(n: number): string {
   let i = 0;
   for (; n >= 1024 && i < units.length - 1; i++) n /= 1024;
   return `${n.toFixed(n < 10 && i > 0 ? 1 : 0)} ${units[i]}`;
+}
+
+/** A latency in seconds; more than a histogram tells is more than its last bucket. */
+export function latency(seconds: number | undefined): string {
+  if (seconds === undefined) return '';
+  if (seconds === Infinity) return '> 6.6 s';
+  const ms = 1000 * seconds;
+  return ms >= 1000 ? `${seconds.toFixed(1)} s` : `${ms.toFixed(ms < 10 ? 2 : 0)} ms`;
 }
 
 export function duration(seconds: number | undefined): string {

@@ -12,6 +12,7 @@ const columns: Column[] = [
   { name: 'Coordinate', by: (c) => c.coordinate, show: (c) => code(c.coordinate) },
   { name: 'Age', title: 'How long its values are cached', number: true, by: (c) => c.maxAge ?? -1, show: (c) => duration(c.maxAge) },
   { name: 'Scope', by: (c) => c.scope ?? '', show: (c) => c.scope ?? '' },
+  { name: 'Truth', title: 'What makes its values untrue beside their age', by: (c) => (c.truth === 'ttl' ? '' : (c.truth ?? '~')), show: (c) => truth(c.truth) },
   { name: 'Asked/s', number: true, by: (_, rate) => rate, show: (_, rate) => count(rate) },
   { name: 'Last minute', by: (_, rate) => rate, show: () => '' },
   { name: 'No load', title: 'The share of values that needed no load', number: true, by: (c) => hitShare(c) ?? -1, show: (c) => bar(hitShare(c)) },
@@ -29,6 +30,15 @@ const sparkline = columns.findIndex((c) => c.name === 'Last minute');
 function code(text: string): Node {
   const node = document.createElement('code');
   node.textContent = text;
+  return node;
+}
+
+/** A mark where a write changes nothing before the age is over. */
+function truth(of: string | undefined): string | Node {
+  if (of !== 'ttl') return of ?? '';
+  const node = document.createElement('span');
+  node.className = 'ttl-only';
+  node.textContent = 'ttl only';
   return node;
 }
 

@@ -1,0 +1,76 @@
+package operator_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"fieldcache/cache"
+	"fieldcache/cache/gqlcache"
+	"fieldcache/internal/operator"
+	"fieldcache/playground"
+	"fieldcache/playground/browsertest"
+)
+
+// The page shows what the events tell: how long what is cached stays true, how the tiers and Redis do, and what requests took.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	var c *sick
+	s := open(t, func(o *operator.Options) {
+		metrics := prometheus.NewRegistry()
+		gauge := func(name string, v float64) {
+			g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name})
+			g.Set(v)
+			metrics.MustRegister(g)
+		}
+		gauge("fieldcache_memory_entries", 4321)
+		gauge("fieldcache_memory_bytes", 5<<20)
+		gauge("fieldcache_memory_overflows_total", 17)
+		took := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fieldcache_operation_duration_seconds", Buckets: []float64{0.1, 1}}, []string{"operation", "outcome"})
+		metrics.MustRegister(took)
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "fieldcache_requests_seen_total"}, func() float64 {
+			took.WithLabelValues("other", "hit").Observe(0.05) // one for each event
+			return 0
+		}))
+		c = &sick{Cache: o.Cache}
+		o.Cache, o.Metrics, o.Page, o.Redis = c, metrics, playground.Operator(), &sampled{}
+		o.Truth = func(coordinate string) gqlcache.Truth {
+			return map[string]gqlcache.Truth{"Motto": gqlcache.TruthTTL, "Feed": gqlcache.TruthObserved, "Grid": gqlcache.TruthTags}[coordinate]
+		}
+	})
+	for _, name := range []string{"Grid", "Motto", "Feed"} {
+		s.cache.Meter(name).Missed.Add(1)
+	}
+	page := browsertest.Open(t, s.URL+"/", browsertest.Options{Width: 1280, Height: 1250})
+	order := `[...document.querySelectorAll('#coordinates tbody th')].map((e) => e.textContent).join(' ')`
+	page.Wait("the coordinates", order+` === 'Motto Grid Feed'`)
+	page.Eval(`([...document.querySelectorAll('#coordinates thead button')].find((b) => b.textContent === 'Truth').id = 'truth', '')`)
+	page.Click("#truth")
+	page.Wait("those of time alone first, then by name", order+` === 'Motto Feed Grid'`)
+	page.Click("#truth")
+	page.Wait("those of time alone last", order+` === 'Grid Feed Motto'`)
+	if got := page.Eval(`[...document.querySelectorAll('#coordinates .ttl-only')].map((e) => e.closest('tr').querySelector('th').textContent + ': ' + e.textContent).join()`); got != "Motto: ttl only" {
+		t.Errorf("marked are %q", got)
+	}
+	if got := page.Eval(`document.querySelector('#truths').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "ttl only by no write") {
+		t.Errorf("the legend is %q", got)
+	}
+	if got := page.Eval(`document.querySelector('#tiers').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "Values in memory 4.3k 5.0 MiB 17") {
+		t.Errorf("the tiers are %q", got)
+	}
+	page.Wait("the sample of Redis", `/Sampled .* ago: 3 keys drawn at random of 12\./.test(document.querySelector('#redis-sampled').textContent)`)
+	page.Wait("its kinds", `document.querySelector('#kinds tbody').innerText.replace(/\s+/g, ' ').trim() === 'user 12 100 B'`)
+	page.Wait("that it is well", `document.querySelector('#redis-state').textContent === 'Well'`)
+	why := errors.Join(cache.ErrRefused, errors.New("READONLY <b>replica</b>"))
+	c.reason.Store(&why)
+	page.Wait("why it is left alone, as text", `document.querySelector('#redis-state.bad')?.textContent === 'Left alone: refused\nREADONLY <b>replica</b>'`)
+	page.Wait("the latency of hits", `/^hit\s+[0-9.]+\s+100 %\s+50 ms\s+50 ms\s+95 ms\s+99 ms/.test(document.querySelector('#outcomes tbody').innerText)`)
+	for _, problem := range page.Problems() {
+		t.Error(problem)
+	}
+}

@@ -1,0 +1,142 @@
+package operator_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fieldcache/cache"
+	"fieldcache/cache/redisstore"
+	"fieldcache/internal/operator"
+)
+
+// sampled is a Redis that counts how often it is sampled.
+type sampled struct {
+	times atomic.Int32
+	fault error
+	began chan struct{} // nil: a sample is there at once; else it tells that one began, which never ends by itself
+}
+
+func (s *sampled) Sample(ctx context.Context) (redisstore.Sample, error) {
+	s.times.Add(1)
+	if s.began != nil {
+		s.began <- struct{}{}
+		<-ctx.Done()
+		return redisstore.Sample{}, ctx.Err()
+	}
+	return redisstore.Sample{Bytes: 4096, Keys: 12, Drawn: 3, Kinds: []redisstore.SampledKind{{Kind: "user", Keys: 12, Bytes: 100}}}, s.fault
+}
+
+// sick is a cache whose shared tier is left alone while there is a reason.
+type sick struct {
+	operator.Cache
+	reason atomic.Pointer[error]
+}
+
+func (s *sick) Sickness() error {
+	if why := s.reason.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+func TestRedisIsSampledWhileSomebodyLooks(t *testing.T) {
+	t.Parallel()
+	of := &sampled{}
+	s := open(t, func(o *operator.Options) { o.Redis, o.SampleRedis = of, time.Hour })
+	if n := of.times.Load(); n != 0 {
+		t.Errorf("it was sampled %d times before anybody looked", n)
+	}
+	first, second := s.listen(t), s.listen(t)
+	for _, next := range []func(string) map[string]any{first, second} {
+		redis := next("counters")["redis"].(map[string]any)
+		for redis["sample"] == nil { // until the test's own end
+			redis = next("counters")["redis"].(map[string]any)
+		}
+		got := redis["sample"].(map[string]any)
+		kind := got["kinds"].([]any)[0].(map[string]any)
+		if got["keys"] != 12.0 || got["drawn"] != 3.0 || got["bytes"] != 4096.0 || kind["kind"] != "user" || kind["keys"] != 12.0 || redis["sick"] != nil || redis["error"] != nil {
+			t.Errorf("Redis is %v", redis)
+		}
+	}
+	if n := of.times.Load(); n != 1 {
+		t.Errorf("two who look for less than an hour have it sampled %d times, want once", n)
+	}
+}
+
+// A sample that was begun for somebody who is gone is given up, and the next one is not due before its time.
+func TestRedisIsLeftInPeaceOnceNobodyLooks(t *testing.T) {
+	t.Parallel()
+	of := &sampled{began: make(chan struct{}, 2)}
+	ended := make(chan struct{}, 2)
+	s := open(t, func(o *operator.Options) { o.Redis, o.SampleRedis = of, time.Hour })
+	page := s.Config.Handler
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		page.ServeHTTP(w, r)
+		ended <- struct{}{}
+	})
+	for i := range 2 {
+		ctx, leave := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/cache/events", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			<-of.began
+		} else if _, err := io.ReadFull(res.Body, make([]byte, 1000)); err != nil { // some events
+			t.Error(err)
+		}
+		leave()
+		_ = res.Body.Close()
+		<-ended // which waits for the sample
+	}
+	if n := of.times.Load(); n != 1 {
+		t.Errorf("it was sampled %d times, want once", n)
+	}
+}
+
+func TestSickRedis(t *testing.T) {
+	t.Parallel()
+	of := &sampled{}
+	var c *sick
+	s := open(t, func(o *operator.Options) {
+		c = &sick{Cache: o.Cache}
+		o.Cache, o.Redis, o.SampleRedis = c, of, time.Millisecond
+	})
+	why := errors.Join(cache.ErrRefused, errors.New("READONLY You can't write against a read only replica"))
+	c.reason.Store(&why)
+	next := s.listen(t)
+	for range 3 {
+		if redis := next("counters")["redis"].(map[string]any); redis["sick"] != why.Error() || redis["sample"] != nil {
+			t.Errorf("a sick Redis is %v", redis)
+		}
+	}
+	if n := of.times.Load(); n != 0 {
+		t.Errorf("a sick Redis is sampled %d times", n)
+	}
+	c.reason.Store(nil)
+	for next("counters")["redis"].(map[string]any)["sample"] == nil { // until the test's own end
+	}
+}
+
+func TestRedisThatCannotBeSampled(t *testing.T) {
+	t.Parallel()
+	s := open(t, func(o *operator.Options) { o.Redis = &sampled{fault: errors.New("NOPERM randomkey")} })
+	next := s.listen(t)
+	for redis := next("counters")["redis"].(map[string]any); redis["error"] != "NOPERM randomkey"; redis = next("counters")["redis"].(map[string]any) {
+		if redis["error"] != nil || redis["sample"] != nil {
+			t.Fatalf("it is %v", redis)
+		}
+	}
+	if c := open(t, nil).listen(t)("counters"); c["redis"] != nil {
+		t.Errorf("without Redis it is %v", c["redis"])
+	}
+}
