@@ -41,6 +41,8 @@ type version struct {
 	value     string // "": no such row
 	committed time.Time
 	xid       uint64
+	epoch     cache.Epoch
+	lost      time.Time // when a standby that lacks it was promoted; zero: it is there
 }
 
 // record is a row of the outbox.
@@ -76,6 +78,14 @@ func (d *database) begin() uint64 {
 	return xid
 }
 
+// beginIn is begin, and tells in which epoch.
+func (d *database) beginIn() (cache.Epoch, uint64) {
+	d.mu.Lock()
+	epoch := d.epoch
+	d.mu.Unlock()
+	return epoch, d.begin()
+}
+
 // commit answers what the transaction made untrue.
 func (d *database) commit(xid uint64, w write) cache.Write {
 	d.mu.Lock()
@@ -83,7 +93,7 @@ func (d *database) commit(xid uint64, w write) cache.Write {
 	began := d.underWay[xid]
 	d.end(xid)
 	for k, v := range w.rows {
-		d.history[k] = append(d.history[k], version{v, time.Now(), xid})
+		d.history[k] = append(d.history[k], version{value: v, committed: time.Now(), xid: xid, epoch: d.epoch})
 	}
 	all := cache.Write{Xid: xid, Epoch: d.epoch}
 	for _, ev := range w.evictions {
@@ -130,10 +140,65 @@ func (d *database) snapshot() cache.Snapshot {
 
 // row is the value of a row now. The caller holds mu.
 func (d *database) row(k cache.Key) string {
-	if h := d.history[k]; len(h) > 0 {
-		return h[len(h)-1].value
+	for _, v := range slices.Backward(d.history[k]) {
+		if v.lost.IsZero() {
+			return v.value
+		}
 	}
 	return ""
+}
+
+// commitIn is commit of a transaction that began in an epoch. It reports whether the database is still in it.
+func (d *database) commitIn(epoch cache.Epoch, xid uint64, w write) (cache.Write, bool) {
+	d.mu.Lock()
+	same := d.epoch == epoch
+	d.mu.Unlock()
+	if !same {
+		return cache.Write{}, false
+	}
+	return d.commit(xid, w), true
+}
+
+// failover promotes a standby that lacks what was committed in the last time. What was under way is gone, and the numbers
+// that were lost are given again.
+func (d *database) failover(epoch cache.Epoch, lacks time.Duration) (lost int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, versions := range d.history {
+		for i := range versions {
+			if v := &versions[i]; v.lost.IsZero() && v.committed.After(now.Add(-lacks)) {
+				v.lost = now
+				lost++
+			}
+		}
+	}
+	// Transactions commit in any order: what has a number above a lost one, and was committed before it, stays.
+	gone := func(xid uint64) bool {
+		for _, versions := range d.history {
+			if slices.ContainsFunc(versions, func(v version) bool { return v.xid == xid && v.epoch == d.epoch && v.lost.Equal(now) }) {
+				return true
+			}
+		}
+		return false
+	}
+	d.outbox = slices.DeleteFunc(d.outbox, func(r *record) bool { return gone(r.Xid) })
+	d.next = 100
+	for _, versions := range d.history {
+		for _, v := range versions {
+			if v.lost.IsZero() {
+				d.next = max(d.next, v.xid+1)
+			}
+		}
+	}
+	for _, r := range d.outbox {
+		d.next = max(d.next, r.Xid+1)
+	}
+	d.epoch, d.newest = epoch, d.next-1
+	clear(d.underWay)
+	d.horizon.Xmax = min(d.horizon.Xmax, d.next)
+	d.horizon.Xmin, d.horizon.Xip, d.horizon.Epoch = min(d.horizon.Xmin, d.horizon.Xmax), nil, epoch
+	return lost
 }
 
 // versions are all that a row had.

@@ -84,7 +84,8 @@ type simulation struct {
 	redis    *fakeRedis
 	gateways [3]*process
 	starts   int
-	strict   bool // no stale answers
+	strict   bool          // no stale answers
+	fails    time.Duration // when the database fails over; 0: never
 	writes   int
 	open     sync.WaitGroup // reads and writes under way
 	reads    atomic.Uint64
@@ -96,6 +97,8 @@ type simulation struct {
 	isDown   bool
 	dead     map[*process]bool
 	restored bool
+
+	failedOver bool // and commits were lost
 }
 
 // ack says that a version of a row was acknowledged by a gateway.
@@ -127,8 +130,17 @@ func (s *simulation) run() {
 	for i := range s.gateways {
 		s.start(i)
 	}
+	if s.random.IntN(2) == 0 {
+		s.fails = s.upTo(simulatedTime)
+	}
 	for time.Since(s.began) < simulatedTime {
 		time.Sleep(s.upTo(120 * time.Millisecond))
+		if s.fails > 0 && time.Since(s.began) > s.fails {
+			lacks := min(s.upTo(2*time.Second), time.Since(s.began)) // the first rows stay
+			s.failedOver = s.failedOver || s.database.failover("promoted", lacks) > 0
+			s.tell("the database fails over to a standby that lacks the last %v", lacks)
+			s.fails = 0
+		}
 		s.event()
 	}
 	s.heal()
@@ -257,12 +269,16 @@ func (s *simulation) write(i int, direct bool) {
 	}
 	n := s.writes
 	s.open.Go(func() {
-		xid := s.database.begin()
+		epoch, xid := s.database.beginIn()
 		time.Sleep(holds)
 		if !direct {
 			p.gate.pass()
 		}
-		all := s.database.commit(xid, w)
+		all, committed := s.database.commitIn(epoch, xid, w)
+		if !committed {
+			s.tell("write %d is gone with its connection", n)
+			return
+		}
 		s.tell("write %d of %v commits with xid %d (gateway %d, around it %v, dies %v)", n, all.Eviction, xid, i, direct, dies)
 		if direct || dies {
 			return
@@ -271,15 +287,15 @@ func (s *simulation) write(i int, direct bool) {
 		if _, err := p.Evict(s.t.Context(), all); err != nil {
 			s.t.Errorf("write %d: %v", n, err)
 		}
-		s.acknowledge(p, xid, w)
+		s.acknowledge(p, epoch, xid, w)
 		s.tell("write %d is acknowledged", n)
 	})
 }
 
-func (s *simulation) acknowledge(p *process, xid uint64, w write) {
+func (s *simulation) acknowledge(p *process, epoch cache.Epoch, xid uint64, w write) {
 	for k := range w.rows {
 		for v, version := range s.database.versions(k) {
-			if version.xid == xid {
+			if version.xid == xid && version.epoch == epoch {
 				s.mu.Lock()
 				s.acks = append(s.acks, ack{k, v, p, time.Now()})
 				s.mu.Unlock()
