@@ -9,6 +9,9 @@ import (
 // listed is how many evictions are remembered.
 const listed = 100
 
+// window is over how many events latency is told: about a minute.
+const window = 60
+
 // order says by what the coordinates are sorted.
 type order int
 
@@ -17,10 +20,11 @@ const (
 	byRate
 	byShare
 	byName
+	byTruth
 	orders // how many there are
 )
 
-func (o order) String() string { return [...]string{"loads", "asked/s", "hits", "name"}[o] }
+func (o order) String() string { return [...]string{"loads", "asked/s", "hits", "name", "truth"}[o] }
 
 // state is what is shown. Nothing in it knows the terminal.
 type state struct {
@@ -31,6 +35,7 @@ type state struct {
 	now       Counters
 	evictions []Eviction // the newest first
 	skipped   uint64
+	outcomes  [][]Outcome // of the last events, the oldest first: latency is told of what came since
 	order     order
 	paused    bool
 }
@@ -45,6 +50,8 @@ func (s *state) take(event any) {
 			return
 		}
 		s.before, s.now = s.now, e
+		s.outcomes = append(s.outcomes, e.Outcomes)
+		s.outcomes = s.outcomes[max(0, len(s.outcomes)-window-1):]
 	case Eviction:
 		s.evictions = slices.Insert(s.evictions, 0, e)
 		s.evictions = s.evictions[:min(len(s.evictions), listed)]
@@ -57,7 +64,7 @@ func (s *state) lost(why error) {
 	if why != nil {
 		s.problem = why.Error()
 	}
-	s.before, s.now = Counters{}, Counters{} // another one begins with other counts
+	s.before, s.now, s.outcomes = Counters{}, Counters{}, nil // another one begins with other counts
 }
 
 // seconds is how far apart the last two events are; 0 until there are two.
@@ -109,10 +116,35 @@ func (s *state) rows() []row {
 			by = cmp.Compare(b.rate, a.rate)
 		case byShare:
 			by = cmp.Compare(a.share(), b.share())
+		case byTruth: // what no write evicts first
+			by = cmp.Or(-boolean(a.Truth == "ttl", b.Truth == "ttl"), cmp.Compare(a.Truth, b.Truth))
 		}
 		return cmp.Or(by, cmp.Compare(a.Coordinate.Coordinate, b.Coordinate.Coordinate))
 	})
 	return rows
+}
+
+// latencies are those of each outcome of the last minute, or since the first event.
+func (s *state) latencies() []Outcome {
+	if len(s.outcomes) < 2 {
+		return nil
+	}
+	var of []Outcome
+	for _, o := range s.now.Outcomes {
+		of = append(of, o.since(s.outcomes[0]))
+	}
+	return of
+}
+
+// boolean compares as [cmp.Compare] does: false is less than true.
+func boolean(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // age is for how long the server has run, as far as it says.

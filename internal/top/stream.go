@@ -6,7 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +18,7 @@ type Coordinate struct {
 	Coordinate string   `json:"coordinate"`
 	MaxAge     *float64 `json:"maxAge"` // seconds
 	Scope      string   `json:"scope"`
+	Truth      string   `json:"truth"` // rows, observed, tags; ttl: no write makes its values untrue
 	Memory     uint64   `json:"memory"`
 	Redis      uint64   `json:"redis"`
 	Misses     uint64   `json:"misses"`
@@ -46,7 +49,67 @@ type Counters struct {
 	When        time.Time           `json:"when"`
 	Coordinates []Coordinate        `json:"coordinates"`
 	Metrics     map[string]*float64 `json:"metrics"`
+	Outcomes    []Outcome           `json:"outcomes"`
+	Redis       *Redis              `json:"redis"` // nil without Redis
 	Skipped     uint64              `json:"skipped"`
+}
+
+// Outcome is how long requests of one outcome took since the server's start.
+type Outcome struct {
+	Outcome string   `json:"outcome"`
+	Count   uint64   `json:"count"`
+	Buckets []Bucket `json:"buckets"`
+}
+
+// Bucket is how many requests took so many seconds at most.
+type Bucket struct {
+	AtMost float64 `json:"le"`
+	Count  uint64  `json:"count"`
+}
+
+// since returns what came after before.
+func (o Outcome) since(before []Outcome) Outcome {
+	i := slices.IndexFunc(before, func(b Outcome) bool { return b.Outcome == o.Outcome })
+	if i < 0 || before[i].Count > o.Count || len(before[i].Buckets) != len(o.Buckets) {
+		return o
+	}
+	grew := Outcome{o.Outcome, o.Count - before[i].Count, slices.Clone(o.Buckets)}
+	for at, b := range before[i].Buckets {
+		grew.Buckets[at].Count -= b.Count
+	}
+	return grew
+}
+
+// quantile estimates how long a share of the requests took at most, as Prometheus does: within a bucket they are spread evenly. It is
+// infinite beyond the last bucket, and not a number where there are no requests.
+func (o Outcome) quantile(share float64) float64 {
+	if o.Count == 0 {
+		return math.NaN()
+	}
+	rank := share * float64(o.Count)
+	below, passed := 0.0, 0.0
+	for _, b := range o.Buckets {
+		if n := float64(b.Count); n >= rank && n > passed {
+			return below + (b.AtMost-below)*(rank-passed)/(n-passed)
+		}
+		below, passed = b.AtMost, float64(b.Count)
+	}
+	return math.Inf(1)
+}
+
+// Redis is how Redis does.
+type Redis struct {
+	Sick   string `json:"sick"`  // why it is left alone
+	Error  string `json:"error"` // why it could not be sampled
+	Sample *struct {
+		Bytes float64 `json:"bytes"`
+		Keys  float64 `json:"keys"`
+		Drawn int     `json:"drawn"`
+		Kinds []struct {
+			Kind string  `json:"kind"`
+			Keys float64 `json:"keys"`
+		} `json:"kinds"`
+	} `json:"sample"`
 }
 
 // sum adds up a metric over those of its labels that contain a text.

@@ -12,14 +12,16 @@ import (
 	"time"
 )
 
-func counters(second int, loads, hits uint64) string {
+func counters(second int, loads, hits uint64, sick string) string {
 	return fmt.Sprintf(`{"when":"2026-01-02T03:04:%02dZ","skipped":0,"coordinates":[
-		{"coordinate":"Product","maxAge":3600,"scope":"public","memory":%d,"misses":%d},
-		{"coordinate":"User.orders","maxAge":60,"scope":"private","memory":10,"misses":900},
+		{"coordinate":"Product","maxAge":3600,"scope":"public","truth":"rows","memory":%d,"misses":%d},
+		{"coordinate":"User.orders","maxAge":60,"scope":"private","truth":"ttl","memory":10,"misses":900},
 		{"coordinate":"Country","memory":0,"misses":0}],
-		"metrics":{"fieldcache_http_request_duration_seconds_count{code=\"200\"}":%d,"fieldcache_answer_hits_total":%d,
-		"fieldcache_redis_sick":1,"process_start_time_seconds":1767323000,"fieldcache_memory_bytes":3145728,"nothing":null}}`,
-		second, hits, loads, 100*second, 50*second)
+		"redis":{"sick":%q,"sample":{"bytes":2097152,"keys":200,"drawn":100,"kinds":[{"kind":"user","keys":150},{"kind":"{product}:price","keys":50}]}},
+		"outcomes":[{"outcome":"executed","count":%d,"buckets":[{"le":0.01,"count":0},{"le":0.03,"count":%d}]},{"outcome":"hit","count":0,"buckets":[]}],
+		"metrics":{"fieldcache_memory_entries":1234,"fieldcache_memory_overflows_total":7,"fieldcache_http_request_duration_seconds_count{code=\"200\"}":%d,"fieldcache_answer_hits_total":%d,
+		"process_start_time_seconds":1767323000,"fieldcache_memory_bytes":3145728,"nothing":null}}`,
+		second, hits, loads, sick, 10*second, 10*second, 100*second, 50*second)
 }
 
 // serve sends events, each of a type and data on one line.
@@ -43,14 +45,14 @@ const anEviction = `{"when":"2026-01-02T03:04:05Z","cause":"outbox","keys":["{pr
 
 func TestOnce(t *testing.T) {
 	t.Parallel()
-	address := serve(t, [2]string{"counters", counters(1, 5, 5)}, [2]string{"eviction", anEviction}, [2]string{"later", "?"}, [2]string{"counters", counters(3, 5, 95)})
+	address := serve(t, [2]string{"counters", counters(1, 5, 5, "")}, [2]string{"eviction", anEviction}, [2]string{"later", "?"}, [2]string{"counters", counters(3, 5, 95, "refused\nREADONLY")})
 	var out bytes.Buffer
 	if err := Run(t.Context(), Options{Address: address, Out: &out, Once: true}); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"requests", "100", "50.0 %", "left alone", "3 MiB", "outbox", "{product:7}:stock {users} and 3 more",
-		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45",
+		"requests", "100", "50.0 %", "left alone: refused READONLY", "1.2k entries      3 MiB       7 evicted by size", "executed 20ms/29ms/30ms  hit -/-/-", "outbox", "{product:7}:stock {users} and 3 more",
+		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45", "ttl only",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it lacks %q:\n%s", want, &out)
@@ -68,7 +70,7 @@ func TestOnceFails(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{
 		"nobody":     "127.0.0.1:1",
-		"too little": serve(t, [2]string{"counters", counters(1, 5, 5)}),
+		"too little": serve(t, [2]string{"counters", counters(1, 5, 5, "")}),
 		"no JSON":    serve(t, [2]string{"counters", "{"}),
 		"another server": func() string {
 			s := httptest.NewServer(http.NotFoundHandler())
@@ -91,8 +93,8 @@ func TestState(t *testing.T) {
 	}
 	now := time.Now()
 	s.take(Counters{When: now, Coordinates: []Coordinate{{Coordinate: "B", Memory: 10}, {Coordinate: "A", Misses: 5}}})
-	s.take(Counters{When: now.Add(2 * time.Second), Skipped: 4, Coordinates: []Coordinate{{Coordinate: "B", Memory: 30}, {Coordinate: "A", Misses: 6}}})
-	for o, want := range map[order]string{byLoads: "A B", byRate: "B A", byShare: "A B", byName: "A B"} {
+	s.take(Counters{When: now.Add(2 * time.Second), Skipped: 4, Coordinates: []Coordinate{{Coordinate: "B", Truth: "ttl", Memory: 30}, {Coordinate: "A", Truth: "rows", Misses: 6}}})
+	for o, want := range map[order]string{byLoads: "A B", byRate: "B A", byShare: "A B", byName: "A B", byTruth: "B A"} {
 		s.order = o
 		rows := s.rows()
 		if got := rows[0].Coordinate.Coordinate + " " + rows[1].Coordinate.Coordinate; got != want {
@@ -125,6 +127,34 @@ func TestState(t *testing.T) {
 	}
 }
 
+// On 80 columns there is room for what costs and what is never evicted.
+func TestEightyColumns(t *testing.T) {
+	t.Parallel()
+	s := &state{address: "x"}
+	for _, text := range []string{counters(1, 5, 5, ""), counters(2, 5, 95, "")} {
+		if err := hand[Counters](text, s.take); err != nil {
+			t.Fatal(err)
+		}
+	}
+	screen := plain(s.render(80, 24))
+	for _, want := range []string{
+		"requests 100/s  cached 50.0 %  values: memory 0/s  Redis 0/s  database 0/s\n",
+		"coordinate (by loads)               truth    age asked/s    hits   loads  stale \n",
+		"User.orders                      ttl only     1m       0   1.1 %     900      0\n",
+		"Product                              rows     1h      90  95.0 %       5      0\n",
+		"Redis      well  hits -  2 MiB  200 keys, sampled: user 75.0 % {product}:price 2",
+		"latency    p50/p95/p99  executed 20ms/29ms/30ms  hit -/-/-\n",
+		"values        1.2k entries      3 MiB       7 evicted by size  hits -",
+	} {
+		if !strings.Contains(screen, want) {
+			t.Errorf("it lacks %q:\n%s", want, screen)
+		}
+	}
+	if wide := plain(s.render(140, 24)); !strings.Contains(wide, "scope  memory   Redis  failed") {
+		t.Errorf("a wide terminal lacks the other columns:\n%s", wide)
+	}
+}
+
 // plain is text without the sequences that colour it.
 func plain(s string) string {
 	var b strings.Builder
@@ -145,7 +175,7 @@ func TestScreenEndsByItsKey(t *testing.T) {
 	in, keys := io.Pipe()
 	go func() { _, _ = keys.Write([]byte("q")) }()
 	var out bytes.Buffer
-	if err := Run(t.Context(), Options{Address: serve(t, [2]string{"counters", counters(1, 5, 5)}), In: in, Out: &out}); err != nil {
+	if err := Run(t.Context(), Options{Address: serve(t, [2]string{"counters", counters(1, 5, 5, "")}), In: in, Out: &out}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,7 +3,6 @@ package top
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"charm.land/lipgloss/v2"
 )
@@ -33,26 +32,22 @@ func (s *state) render(width, height int) string {
 	requests, hits := s.rate("fieldcache_http_request_duration_seconds_count", ""), s.rate("fieldcache_answer_hits_total", "")
 	memory, redis := s.rate("fieldcache_hits_total", `tier="memory"`), s.rate("fieldcache_hits_total", `tier="redis"`)
 	misses := s.rate("fieldcache_misses_total", "")
-	add("requests %s/s  cached responses %s  values: memory %s/s  Redis %s/s  database %s/s", bold.Render(count(requests)), bold.Render(share(hits, requests)),
+	add("requests %s/s  cached %s  values: memory %s/s  Redis %s/s  database %s/s", bold.Render(count(requests)), bold.Render(share(hits, requests)),
 		bold.Render(count(memory)), bold.Render(count(redis)), bold.Render(count(misses)))
-	add("evictions %s/s  outbox %s  Redis %s  triggers %s  stale audits %s  waiting %s  memory %s", bold.Render(count(s.rate("fieldcache_evictions_total", ""))),
-		s.level("fieldcache_outbox_backlog", "no backlog", "%.0f rows wait"), s.level("fieldcache_redis_sick", "well", "left alone"),
-		s.level("fieldcache_tables_unnoted", "in place", "missing on %.0f tables"), s.level("fieldcache_audits_stale_total", "0", "%.0f"),
-		count(s.now.sum("fieldcache_waiting", "")), size(s.now.sum("fieldcache_memory_bytes", "")+s.now.sum("fieldcache_answer_bytes", "")))
+	add("evictions %s/s  outbox %s  triggers %s  stale audits %s  waiting %s", bold.Render(count(s.rate("fieldcache_evictions_total", ""))),
+		s.level("fieldcache_outbox_backlog", "no backlog", "%.0f rows wait"), s.level("fieldcache_tables_unnoted", "in place", "missing on %.0f tables"),
+		s.level("fieldcache_audits_stale_total", "0", "%.0f"), count(s.now.sum("fieldcache_waiting", "")))
+	for _, line := range s.tiers(hits, requests, memory, redis, misses) {
+		add("%s", line)
+	}
 	add("")
 
-	const form = "%-34s %7s %8s %9s %7s %9s %9s %9s %7s %7s"
-	add("%s", head.Render(pad(fmt.Sprintf(form, "coordinate (by "+s.order.String()+")", "age", "scope", "asked/s", "hits", "memory", "Redis", "loads", "stale", "failed"), width)))
 	rows := s.rows()
+	shown := columnsIn(width)
+	add("%s", head.Render(pad(heading(shown, s.order), width)))
 	room := max(3, (height-len(lines)-3)*2/3)
 	for _, r := range rows[:min(len(rows), room)] {
-		age := ""
-		if r.MaxAge != nil {
-			age = (time.Duration(*r.MaxAge) * time.Second).String()
-			age = strings.TrimSuffix(strings.TrimSuffix(age, "0s"), "0m")
-		}
-		add(form, cut(r.Coordinate.Coordinate, 34), age, r.Scope, count(r.rate), share(float64(r.Memory+r.Redis+r.Collapsed), float64(r.asked())),
-			count(float64(r.Memory)), count(float64(r.Redis)), count(float64(r.loads())), count(float64(r.Stale)), count(float64(r.Failed)))
+		add("%s", cells(shown, r))
 	}
 	switch {
 	case len(rows) > room:

@@ -1,0 +1,79 @@
+package top
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// column is one of the table of coordinates.
+type column struct {
+	name  string
+	width int
+	text  func(r row) string
+}
+
+// columns are what is shown of a coordinate, behind its name, that of most use first: on a narrow terminal the last ones are left out.
+var columns = []column{
+	{"truth", 8, func(r row) string { return truth(r.Truth) }},
+	{"age", 6, func(r row) string { return age(r.MaxAge) }},
+	{"asked/s", 7, func(r row) string { return count(r.rate) }},
+	{"hits", 7, func(r row) string { return share(float64(r.Memory+r.Redis+r.Collapsed), float64(r.asked())) }},
+	{"loads", 7, func(r row) string { return count(float64(r.loads())) }},
+	{"stale", 6, func(r row) string { return count(float64(r.Stale)) }},
+	{"scope", 8, func(r row) string { return r.Scope }},
+	{"memory", 7, func(r row) string { return count(float64(r.Memory)) }},
+	{"Redis", 7, func(r row) string { return count(float64(r.Redis)) }},
+	{"failed", 7, func(r row) string { return count(float64(r.Failed)) }},
+}
+
+// nameWidth is that of the coordinates.
+const nameWidth = 32
+
+// columnsIn returns those that fit into a width.
+func columnsIn(width int) []column {
+	for i, c := range columns {
+		if width -= 1 + c.width; width < nameWidth {
+			return columns[:i]
+		}
+	}
+	return columns
+}
+
+func heading(shown []column, by order) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-*s", nameWidth, "coordinate (by "+by.String()+")")
+	for _, c := range shown {
+		fmt.Fprintf(&b, " %*s", c.width, c.name)
+	}
+	return b.String()
+}
+
+func cells(shown []column, r row) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-*s", nameWidth, cut(r.Coordinate.Coordinate, nameWidth))
+	for _, c := range shown {
+		text := fmt.Sprintf(" %*s", c.width, c.text(r))
+		if c.name == "truth" && r.Truth == "ttl" {
+			text = warm.Render(text)
+		}
+		b.WriteString(text)
+	}
+	return b.String()
+}
+
+// truth is what makes values untrue beside their age.
+func truth(of string) string {
+	if of == "ttl" {
+		return "ttl only"
+	}
+	return of
+}
+
+func age(seconds *float64) string {
+	if seconds == nil {
+		return ""
+	}
+	text := (time.Duration(*seconds) * time.Second).String()
+	return strings.TrimSuffix(strings.TrimSuffix(text, "0s"), "0m")
+}

@@ -1,0 +1,72 @@
+package top
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// tiers are a line for each tier and one for the latency by outcome, of the rates at which requests and values were answered.
+func (s *state) tiers(hits, requests, memory, redis, misses float64) []string {
+	held := func(name, of string, share string) string {
+		return fmt.Sprintf("%-10s %7s entries  %9s  %6s evicted by size  hits %s", name, count(s.now.sum("fieldcache_"+of+"_entries", "")),
+			size(s.now.sum("fieldcache_"+of+"_bytes", "")), count(s.now.sum("fieldcache_"+of+"_overflows_total", "")), bold.Render(share))
+	}
+	lines := []string{
+		held("responses", "answer", share(hits, requests)),
+		held("values", "memory", share(memory, memory+redis+misses)),
+		"Redis      " + s.redis(share(redis, redis+misses)),
+	}
+	if of := s.latencies(); len(of) > 0 {
+		var parts []string
+		for _, o := range of {
+			parts = append(parts, fmt.Sprintf("%s %s/%s/%s", o.Outcome, latency(o.quantile(0.5)), latency(o.quantile(0.95)), latency(o.quantile(0.99))))
+		}
+		lines = append(lines, "latency    p50/p95/p99  "+strings.Join(parts, "  "))
+	}
+	return lines
+}
+
+// redis is how Redis does, with the kinds of keys that there are most of.
+func (s *state) redis(hits string) string {
+	r := s.now.Redis
+	switch {
+	case r == nil:
+		return faint.Render("none")
+	case r.Sick != "":
+		return bad.Render("left alone: " + strings.Join(strings.Fields(r.Sick), " "))
+	}
+	text := good.Render("well") + "  hits " + bold.Render(hits)
+	switch {
+	case r.Sample != nil:
+		if r.Sample.Bytes > 0 {
+			text += "  " + size(r.Sample.Bytes)
+		}
+		text += fmt.Sprintf("  %s keys", count(r.Sample.Keys))
+		if kinds := r.Sample.Kinds; len(kinds) > 0 {
+			text += ", sampled:"
+			for _, k := range kinds[:min(len(kinds), 3)] {
+				text += fmt.Sprintf(" %s %s", k.Kind, share(k.Keys, r.Sample.Keys))
+			}
+		}
+	case r.Error != "":
+		text += "  " + warm.Render("it cannot be sampled: "+strings.Join(strings.Fields(r.Error), " "))
+	}
+	return text
+}
+
+// latency shows seconds.
+func latency(seconds float64) string {
+	switch ms := 1000 * seconds; {
+	case math.IsNaN(seconds):
+		return "-"
+	case math.IsInf(seconds, 1):
+		return ">6.6s"
+	case ms >= 1000:
+		return fmt.Sprintf("%.1fs", seconds)
+	case ms >= 10:
+		return fmt.Sprintf("%.0fms", ms)
+	default:
+		return fmt.Sprintf("%.2fms", ms)
+	}
+}
