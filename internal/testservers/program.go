@@ -17,7 +17,7 @@ import (
 )
 
 // Build builds a program of this module, once for each process of tests, and returns the file. It has
-// the race detector if the test has it.
+// the race detector if the test has it, in the same packages.
 func Build(t testing.TB, pkg string) string {
 	t.Helper()
 	shared.mu.Lock()
@@ -45,8 +45,12 @@ func buildProgram(pkg string) (string, error) {
 	}
 	file := filepath.Join(dir, filepath.Base(pkg))
 	args := []string{"build", "-ldflags=-s -w", "-o", file}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings { // as the test was built, so that what it is made of is compiled already
+			if slices.Contains([]string{"-race", "-gcflags"}, s.Key) {
+				args = append(args, s.Key+"="+s.Value)
+			}
+		}
 	}
 	if out, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, out)

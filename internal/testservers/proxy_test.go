@@ -2,9 +2,11 @@ package testservers
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"net/url"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -184,8 +186,25 @@ func TestBuild(t *testing.T) {
 	if again := Build(t, "fieldcache/scripts/gotest"); again != file {
 		t.Errorf("built twice: %s and %s", file, again)
 	}
+	built, err := buildinfo.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, ok := debug.ReadBuildInfo(); !ok || settings(built) != settings(own) {
+		t.Errorf("it was built with %q, the test with %q", settings(built), settings(own))
+	}
 	out, err := exec.Command(file, "-run", "^$", "fieldcache/graph/scalar").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "fieldcache/graph/scalar") {
 		t.Errorf("it says %s, %v", out, err)
 	}
+}
+
+// settings are those by which a program is compiled.
+func settings(info *debug.BuildInfo) (all string) {
+	for _, s := range info.Settings {
+		if s.Key == "-race" || s.Key == "-gcflags" {
+			all += s.Key + "=" + s.Value + " "
+		}
+	}
+	return all
 }
