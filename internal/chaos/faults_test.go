@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	soak = flag.Duration("soak", 0, "how long TestFaults takes about, all faults together; 0: one round of each")
+	soak = flag.Duration("soak", 0, "how long TestFaults takes about, all faults together; 0: each once")
 	seed = flag.Uint64("seed", 0, "of the workload in TestFaults; 0: another one each time")
 )
 
@@ -44,8 +44,14 @@ type fault struct {
 	once bool
 }
 
-// length is how long clients are at work in a round; it ends with the fault that began before.
+// length is how long faults begin in a round of a soak. Otherwise a round has one.
 const length = 3 * time.Second
+
+// What clients do at least in a round, on however busy a machine.
+const (
+	leastReads  = 1000
+	leastWrites = 100
+)
 
 // breath is the time between two faults.
 const breath = 500 * time.Millisecond
@@ -77,13 +83,12 @@ func (f fault) round(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	w := s.work(seed)
 	began := time.Now()
-	for happened := false; ; happened = true {
-		s.calm(t.Context())
-		if time.Since(began) > length || f.once && happened {
-			break
-		}
+	s.calm(t.Context())
+	for again := true; again; again = *soak > 0 && !f.once && time.Since(began) < length {
 		f.happen(t.Context(), s, rnd)
+		s.calm(t.Context())
 	}
+	s.eventually("clients have done enough", s.worked)
 	s.pass(t.Context(), lease) // after the fault it is as it was before
 	w.stop()
 	s.judge(f.calm)
@@ -118,6 +123,16 @@ func (s *site) judge(calm bool) {
 		s.t.Errorf("of 100 queries more than one took longer than %v, and %v in calm times: %s", got, needed, quantiles(took))
 	}
 	s.report()
+}
+
+// worked returns an error as long as too little was read or written to judge by.
+func (s *site) worked(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, w := len(s.history.Reads), len(s.history.Writes); r < leastReads || w < leastWrites {
+		return fmt.Errorf("%d reads and %d writes", r, w)
+	}
+	return nil
 }
 
 // calm lets some time pass in which nothing is wrong.

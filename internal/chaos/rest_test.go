@@ -32,8 +32,8 @@ func (s *site) atRest() {
 	// which puts it right, unless the machine was so busy that Redis missed its deadline: then another one does.
 	var wrong []string
 	for range 3 {
-		s.noLoadUnderWay()
 		newcomer := s.add()
+		s.noLoadUnderWay()
 		diff(s, "gateway "+newcomer.name+", which has just started,", s.answers(newcomer), want)
 		s.readStoredCategories(newcomer)
 		if wrong = s.storedUnlikeRows(); len(wrong) == 0 {

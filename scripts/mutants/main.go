@@ -113,7 +113,7 @@ func (m mutant) try(ctx context.Context) error {
 		return err
 	}
 	args := []string{"test", "-overlay", list, "-vet=off", "-count=1", "-timeout=3m", "-run", pattern(m.red), m.pkg}
-	out, err := exec.CommandContext(ctx, "go", append(args, m.args...)...).CombinedOutput() //nolint:gosec // our own table
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput() //nolint:gosec // our own table
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

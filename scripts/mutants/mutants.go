@@ -7,7 +7,6 @@ type mutant struct {
 	old, new string // what is in the file once, and what takes its place
 	pkg      string
 	red      []string // the tests that must fail, each of them; of some the part that is to be run
-	args     []string // more of go test's
 	gate     bool     // whether it is among the few that are tried at every change
 }
 
@@ -18,9 +17,6 @@ const (
 	fields = "./cache/gqlcache"
 	gotype = "./cache/gqlcache/internal/gotype"
 )
-
-// soon makes a simulation that finds nothing end.
-var soon = []string{"-simulate=30s"}
 
 var mutants = []mutant{
 	{
@@ -41,12 +37,12 @@ var mutants = []mutant{
 	{
 		name: "generations are not evicted",
 		file: "cache/internal/protocol/protocol.go", old: "{UnlinkFences, UnlinkKeys, UnlinkGenerations}", new: "{UnlinkFences, UnlinkKeys}",
-		pkg: engine, red: []string{"TestModel/a list beside writes", "TestSimulation"}, args: soon,
+		pkg: engine, red: []string{"TestModel/a list beside writes", "TestSimulation"},
 	},
 	{
 		name: "memory does not evict by tag",
 		file: "cache/generation.go", old: "	for _, t := range ev.Tags {\n		g.evict(g.slot(string(t)))\n	}\n", new: "",
-		pkg: engine, red: []string{"TestHistories", "TestSimulation"}, args: soon,
+		pkg: engine, red: []string{"TestHistories", "TestSimulation"},
 	},
 	{
 		name: "floors are not looked at",
@@ -132,7 +128,7 @@ var mutants = []mutant{
 	{
 		name: "stamps are taken after the read",
 		file: "cache/source.go", old: "	early := rand.Float64() * jitter\n", new: "	early := rand.Float64() * jitter\n	for _, f := range fs {\n		f.stamp = c.Generations().Stamp(f.Item)\n	}\n",
-		pkg: engine, red: []string{"TestSimulation", "TestALoadDuringAnEviction"}, args: soon,
+		pkg: engine, red: []string{"TestSimulation", "TestALoadDuringAnEviction"},
 	},
 	{
 		name: "an answer of the shared tier that was long on its way is trusted",
@@ -142,7 +138,7 @@ var mutants = []mutant{
 	{
 		name: "acknowledged at once without the shared tier",
 		file: "cache/internal/protocol/protocol.go", old: "return taken || sinceCommit >= lease+AckMargin", new: "return true",
-		pkg: engine, red: []string{"TestModel/an eviction is not taken", "TestAcknowledgingWithoutTheSharedTier", "TestSimulation"}, args: soon,
+		pkg: engine, red: []string{"TestModel/an eviction is not taken", "TestAcknowledgingWithoutTheSharedTier", "TestSimulation"},
 	},
 	{
 		name: "one message tells all of a transaction",
@@ -153,7 +149,7 @@ var mutants = []mutant{
 	{
 		name: "nobody relays",
 		file: "cache/follow.go", old: "	f.done.Go(func() { f.every(ctx, relayAfter, r.run) })\n", new: "	_ = r\n",
-		pkg: engine, red: []string{"TestADeadGatewaysEvictionIsRelayed", "TestSimulation"}, args: soon,
+		pkg: engine, red: []string{"TestADeadGatewaysEvictionIsRelayed", "TestSimulation"},
 	},
 	{
 		name: "memory is kept at the first poll",
@@ -168,7 +164,7 @@ var mutants = []mutant{
 	{
 		name: "a poll counts before all its pages are read",
 		file: "cache/poll.go", old: "		if news.More == nil {\n			p.finish(news)\n", new: "		if true {\n			p.finish(news)\n",
-		pkg: engine, red: []string{"TestSimulation", "TestFault10AManyRowTransaction"}, args: soon,
+		pkg: engine, red: []string{"TestSimulation", "TestFault10AManyRowTransaction"},
 	},
 	{
 		name: "a stale answer is not marked",
