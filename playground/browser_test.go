@@ -188,8 +188,8 @@ func TestFirstLoad(t *testing.T) {
 	}
 }
 
-// TestModel runs the tests of what the panel shows, which need no browser.
-func TestModel(t *testing.T) {
+// TestPanelsModel runs the tests of what the panel shows, which need no browser.
+func TestPanelsModel(t *testing.T) {
 	t.Parallel()
 	needBuild(t)
 	if output, err := exec.Command("npm", "test").CombinedOutput(); err != nil {

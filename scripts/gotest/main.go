@@ -1,5 +1,5 @@
 // Command gotest runs go test with the arguments it is given and prints what
-// plain go test would. Beyond that it fails when a test was skipped: a check
+// plain go test would. Beyond that it fails when a test was skipped, or a package ran none that matches: a check
 // that did not take place must not look like one that passed. Where much was printed, what failing tests said of
 // it comes once more at the end, in a few lines.
 package main
@@ -28,15 +28,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 		os.Exit(1)
 	}
-	skipped, failures, err := report(events, os.Stdout)
+	untested, failures, err := report(events, os.Stdout)
 	os.Stdout.WriteString(failures)
 	if err = errors.Join(err, cmd.Wait()); err != nil {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 	}
-	if len(skipped) > 0 {
-		fmt.Fprintf(os.Stderr, "gotest: FAIL: a skipped test proves nothing: %s\n", strings.Join(skipped, ", "))
+	if len(untested) > 0 {
+		fmt.Fprintf(os.Stderr, "gotest: FAIL: a test that was skipped, or that no name matches, proves nothing: %s\n", strings.Join(untested, ", "))
 	}
-	if err != nil || len(skipped) > 0 {
+	if err != nil || len(untested) > 0 {
 		os.Exit(1)
 	}
 }
@@ -56,9 +56,9 @@ var said = regexp.MustCompile(`^\s*\w+_test\.go:\d+: `)
 const most = 6
 
 // report prints the packages' results and the output of tests that did not
-// pass, and returns the tests that were skipped and what is to come in the end: the last lines that failed
-// tests said, if they had printed more.
-func report(events io.Reader, w io.Writer) (skipped []string, failures string, err error) {
+// pass, and returns the tests that were skipped, with the packages that have no test of the name that was asked for,
+// and what is to come in the end: the last lines that failed tests said, if they had printed more.
+func report(events io.Reader, w io.Writer) (untested []string, failures string, err error) {
 	var summary strings.Builder
 	type test struct{ pkg, name string }
 	output := map[test]*strings.Builder{} // of the tests that have not ended
@@ -71,9 +71,9 @@ func report(events io.Reader, w io.Writer) (skipped []string, failures string, e
 	for d := json.NewDecoder(events); ; {
 		var e event
 		if err := d.Decode(&e); err == io.EOF {
-			return skipped, summary.String(), nil
+			return untested, summary.String(), nil
 		} else if err != nil {
-			return skipped, summary.String(), fmt.Errorf("read the output of go test -json: %w", err)
+			return untested, summary.String(), fmt.Errorf("read the output of go test -json: %w", err)
 		}
 		t := test{e.Package, e.Test}
 		switch {
@@ -86,11 +86,14 @@ func report(events io.Reader, w io.Writer) (skipped []string, failures string, e
 			}
 			output[t].WriteString(e.Output)
 		case e.Action == "output" && e.Output != "PASS\n":
+			if strings.HasSuffix(e.Output, "[no tests to run]\n") {
+				untested = append(untested, e.Package)
+			}
 			io.WriteString(w, e.Output)
 		case e.Action == "pass":
 			delete(output, t)
 		case e.Action == "skip" && e.Test != "": // without a test: a package that has none
-			skipped = append(skipped, e.Package+"."+e.Test)
+			untested = append(untested, e.Package+"."+e.Test)
 			tell(t)
 		case e.Action == "fail" && e.Test != "":
 			if b := output[t]; b != nil {

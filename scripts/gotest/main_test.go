@@ -6,7 +6,7 @@ import (
 )
 
 func TestReport(t *testing.T) {
-	tests := map[string]struct{ events, printed, skipped string }{
+	tests := map[string]struct{ events, printed, untested string }{
 		"a pass is silent but for the package's line": {
 			events: `{"Action":"run","Package":"p","Test":"TestA"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
@@ -30,8 +30,16 @@ func TestReport(t *testing.T) {
 				{"Action":"skip","Package":"p","Test":"TestA/x"}
 				{"Action":"output","Package":"q","Output":"?   \tq\t[no test files]\n"}
 				{"Action":"skip","Package":"q"}`,
-			printed: "no browser\n?   \tq\t[no test files]\n",
-			skipped: "p.TestA/x",
+			printed:  "no browser\n?   \tq\t[no test files]\n",
+			untested: "p.TestA/x",
+		},
+		"a package in which no test has the name is named": {
+			events: `{"Action":"output","Package":"p","Output":"testing: warning: no tests to run\n"}
+				{"Action":"output","Package":"p","Output":"PASS\n"}
+				{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s [no tests to run]\n"}
+				{"Action":"pass","Package":"p"}`,
+			printed:  "testing: warning: no tests to run\nok  \tp\t0.1s [no tests to run]\n",
+			untested: "p",
 		},
 		"a test that a panic ended tells its output": {
 			events: `{"Action":"output","Package":"p","Test":"TestB","Output":"panic: oh\n"}
@@ -50,15 +58,15 @@ func TestReport(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			var printed strings.Builder
-			skipped, _, err := report(strings.NewReader(test.events), &printed)
+			untested, _, err := report(strings.NewReader(test.events), &printed)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if got := printed.String(); got != test.printed {
 				t.Errorf("printed %q, want %q", got, test.printed)
 			}
-			if got := strings.Join(skipped, " "); got != test.skipped {
-				t.Errorf("skipped %q, want %q", got, test.skipped)
+			if got := strings.Join(untested, " "); got != test.untested {
+				t.Errorf("untested %q, want %q", got, test.untested)
 			}
 		})
 	}
