@@ -65,18 +65,28 @@ func (c *rowCount) AfterQuery(ctx context.Context, e *bun.QueryEvent) {
 // quickStock is the shop's schema but that stock is true for a second.
 func quickStock(t *testing.T) *ast.Schema {
 	t.Helper()
+	return schemaWith(t, "stock: Int! @cacheControl(maxAge: 30)", "stock: Int! @cacheControl(maxAge: 1)")
+}
+
+// schemaWith is the shop's schema with a part of its text replaced.
+func schemaWith(t *testing.T, old, text string) *ast.Schema {
+	t.Helper()
 	files, err := fs.Glob(os.DirFS("schema"), "*.graphqls")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var sources []*ast.Source
+	replaced := 0
 	for _, name := range files {
-		text, err := os.ReadFile(path.Join("schema", name))
+		file, err := os.ReadFile(path.Join("schema", name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		sources = append(sources, &ast.Source{Name: name, Input: strings.Replace(string(text),
-			"stock: Int! @cacheControl(maxAge: 30)", "stock: Int! @cacheControl(maxAge: 1)", 1)})
+		replaced += strings.Count(string(file), old)
+		sources = append(sources, &ast.Source{Name: name, Input: strings.Replace(string(file), old, text, 1)})
+	}
+	if replaced != 1 {
+		t.Fatalf("%q is %d times in the schema", old, replaced)
 	}
 	schema, err := gqlparser.LoadSchema(sources...)
 	if err != nil {

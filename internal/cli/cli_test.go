@@ -6,13 +6,25 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"fieldcache/cache/outbox"
+	"fieldcache/internal/testservers"
 )
+
+func TestMain(m *testing.M) { testservers.Main(m) }
 
 // finish runs a command to its end and returns what it wrote.
 func finish(t *testing.T, environ []string, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
+	return finishWith(t, System{Environ: environ}, want, args...)
+}
+
+// finishWith is finish on a system of the test's own.
+func finishWith(t *testing.T, sys System, want int, args ...string) (stdout, stderr string) {
+	t.Helper()
 	var out, log strings.Builder
-	if code := Run(t.Context(), args, System{Stdout: &out, Stderr: &log, Environ: environ}); code != want {
+	sys.Stdout, sys.Stderr = &out, &log
+	if code := Run(t.Context(), args, sys); code != want {
 		t.Errorf("%q: exit code %d, want %d; it said:\n%s", args, code, want, &log)
 	}
 	return out.String(), log.String()
@@ -110,4 +122,58 @@ func TestCommandMigrateAndSeed(t *testing.T) {
 	step("30 users, 20 products, 40 reviews and 10 orders", "seed", "--users", "30", "--products", "20", "--reviews", "40", "--orders", "10", "--seed", "7")
 	step("reverted 0002_outbox, 0001_shop", "migrate", "down")
 	step("nothing to do", "migrate", "down")
+}
+
+// A release whose schema is made of more rows, of other columns, or of fewer rows needs other triggers: status says which,
+// and up brings them.
+func TestCommandMigrateStatusAfterASchemaChange(t *testing.T) {
+	t.Parallel()
+	for name, url := range map[string]string{"PostgreSQL": testservers.Postgres(t), "SQLite": "sqlite://" + t.TempDir() + "/shop.db"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			on := func(op, table string) string { return "trigger cache_outbox_" + table + "_" + op + " " }
+			if name == "PostgreSQL" {
+				on = func(op, table string) string { return "trigger cache_outbox_" + op + " ON " + table + " " }
+			}
+			reviews := outbox.Rows{Table: "reviews", Match: []string{"product_id"}, Columns: []string{"rating"}}
+			users := outbox.Rows{Table: "users", Own: true}
+			status := func(rows []outbox.Rows, want ...string) {
+				t.Helper()
+				sys := System{Environ: []string{"DATABASE_URL=" + url}, Rows: func() ([]outbox.Rows, error) { return rows, nil }}
+				stdout, _ := finishWith(t, sys, 0, "migrate", "status")
+				for _, w := range want {
+					if !strings.Contains(stdout, "\n    migrate up sets right: "+w) {
+						t.Errorf("status of %v:\n%swant %q", rows, stdout, w)
+					}
+				}
+				if len(want) == 0 && strings.Contains(stdout, "sets right") {
+					t.Errorf("status of %v before anything changed:\n%s", rows, stdout)
+				}
+			}
+			up := func(rows []outbox.Rows, want string) {
+				t.Helper()
+				sys := System{Environ: []string{"DATABASE_URL=" + url}, Rows: func() ([]outbox.Rows, error) { return rows, nil }}
+				if stdout, _ := finishWith(t, sys, 0, "migrate", "up"); !strings.Contains(stdout, want) {
+					t.Errorf("up of %v:\n%swant %q", rows, stdout, want)
+				}
+				status(rows)
+			}
+			first := []outbox.Rows{reviews}
+			up(first, "applied 0001_shop, 0002_outbox")
+
+			more := []outbox.Rows{reviews, users}
+			status(more, on("insert", "users")+"is missing", on("update", "users")+"is missing", on("delete", "users")+"is missing")
+			up(more, "applied 0002_outbox")
+
+			reviews.Columns = []string{"rating", "author_id"}
+			others := []outbox.Rows{reviews, users}
+			status(others, on("update", "reviews")+"is of another release, or was changed")
+			up(others, "applied 0002_outbox")
+
+			fewer := []outbox.Rows{reviews}
+			status(fewer, on("update", "users")+"is no longer needed")
+			up(fewer, "applied 0002_outbox")
+			up(fewer, "nothing to do")
+		})
+	}
 }
