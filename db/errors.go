@@ -117,7 +117,9 @@ func Rejected(err error) bool {
 		return true
 	}
 	var connect *pgconn.ConnectError
-	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
+	// pgx calls a connection closed, and the statement not sent, also where it ended while COMMIT's answer was waited for.
+	unsent := pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
+	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || unsent
 }
 
 // translate turns what a driver says into an [Error] where it is a refusal, and returns every other error as

@@ -99,8 +99,10 @@ func (d *DB) updateRow(ctx context.Context, table string, id int64, columns []st
 
 // writeRow runs a write of one row and one statement. likely is what it does as far as that is known beforehand.
 func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *returned, likely []outbox.Change, write func(context.Context, bun.IDB) error) (Commit, error) {
-	if !d.Postgres() {
-		return d.change(ctx, func(ctx context.Context, tx bun.Tx) error { return write(ctx, tx) })
+	// By the simple protocol a statement whose answer is lost is taken for one that was not sent, and database/sql sends it
+	// again. It does not within a transaction.
+	if !d.Postgres() || d.pooler.simple {
+		return d.change(ctx, func(ctx context.Context, tx bun.Tx) error { *r = returned{}; return write(ctx, tx) })
 	}
 	err := d.again(ctx, Rejected, func(ctx context.Context) error {
 		*r = returned{}

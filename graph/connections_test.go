@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -141,5 +142,72 @@ func TestFault15DatabaseAway(t *testing.T) {
 	// What does not need the database is answered.
 	if w := s.post(t, "{__typename user(id: 1) {name}}"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "UNAVAILABLE") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// with is a database's URL with further options.
+func with(t *testing.T, text, options string) string {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.RawQuery = strings.Trim(u.RawQuery+"&"+options, "&")
+	return u.String()
+}
+
+// TestUncertainCommitsEvict cuts the connection while a write commits: whoever sent it is told that nobody knows whether it
+// was made, it is not made twice, and what it may have changed is read again.
+func TestUncertainCommitsEvict(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		held     string // what the request has whose answer is cut off
+		options  string // of the database's URL
+		mutation string
+		query    string
+		want     string // after the mutation
+	}{
+		"one statement": {"none saw this", "",
+			`mutation { updateProduct(id: 7, input: {description: "none saw this"}) { id } }`,
+			`{ product(id: 7) { description } }`, `{"data":{"product":{"description":"none saw this"}}}`},
+		"one statement by the simple protocol": {"commit", "default_query_exec_mode=simple_protocol",
+			`mutation { updateProduct(id: 7, input: {description: "none saw this"}) { id } }`,
+			`{ product(id: 7) { description } }`, `{"data":{"product":{"description":"none saw this"}}}`},
+		"a transaction that adds a row": {"commit", "",
+			`mutation { addReview(productId: 7, rating: 1, body: "none saw this", authorId: 1) { id } }`,
+			`{ user(id: 1) { reviews(first: 50) { totalCount } } }`, ""},
+		"a transaction": {"commit", "", `mutation { deleteUser(id: 5) }`, `{ user(id: 5) { name } }`, `{"data":{"user":null}}`},
+		"a transaction that counts": {"commit", "",
+			`mutation { placeOrder(customerId: 1, lines: [{productId: 7, quantity: 3}]) { id } }`,
+			`{ product(id: 7) { stock } }`, `{"data":{"product":{"stock":247}}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := seeded(t, "demo", fixtures.Demo)
+			proxy := testservers.NewProxy(t, database)
+			s, direct := open(t, with(t, proxy.URL(), c.options), ""), open(t, database, "")
+			before := s.post(t, c.query).Body.String()
+			s.sql()
+			if again := s.post(t, c.query).Body.String(); again != before || len(s.sql()) > 0 {
+				t.Fatalf("nothing was cached: %s, then %s", before, again)
+			}
+			hold := proxy.HoldAnswer(c.held)
+			ended := make(chan *httptest.ResponseRecorder, 1)
+			go func() { ended <- s.post(t, c.mutation) }()
+			select {
+			case <-hold.Caught(): // the server has committed
+			case w := <-ended:
+				t.Fatalf("nothing was held back: %s", w.Body)
+			}
+			proxy.Drop()
+			w := <-ended
+			if body := w.Body.String(); !strings.Contains(body, `"code":"UNAVAILABLE"`) || !strings.Contains(body, `"uncertain":true`) {
+				t.Errorf("who wrote is told %d %s", w.Code, body)
+			}
+			want := direct.post(t, c.query).Body.String()
+			if got := s.post(t, c.query).Body.String(); got != want || got == before || c.want != "" && got != c.want {
+				t.Errorf("before: %s, after: %s, want %s %s", before, got, want, c.want)
+			}
+		})
 	}
 }
