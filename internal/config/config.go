@@ -43,7 +43,7 @@ type Config struct {
 	TagHeader           string        `env:"TAG_HEADER" help:"response header that lists the tags of the response, for a CDN that purges by tags; empty: no header" allowed:"Surrogate-Key or Cache-Tag"`
 	StaleIfError        time.Duration `env:"STALE_IF_ERROR" envDefault:"60s" min:"0s" max:"1h" help:"how long to serve cached values as stale while the database does not respond; 0s: never"`
 	CacheAudit          int           `env:"CACHE_AUDIT" envDefault:"1000" min:"0" max:"1000000000" help:"verify one in N cache hits against the database, at most one a second; 0: never"`
-	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country) in shadow mode, comma separated: values come from the source, and the cache is filled and compared; empty: none" allowed:"names of the schema; * for all"`
+	CacheShadow         []string      `env:"CACHE_SHADOW" help:"coordinates (Product.reviews) and types (Country: every field that returns it) in shadow mode, comma separated: values come from the source, and the cache is filled and compared; empty: none" allowed:"names of the schema; * for all"`
 
 	JWTSecret   string `env:"JWT_SECRET" cmd:"serve,token" kind:"secret" help:"secret that verifies HS256 tokens" allowed:"at least 32 bytes, without JWT_JWKS_URL"`
 	JWTJWKSURL  string `env:"JWT_JWKS_URL" kind:"url" help:"URL of the key set (JWKS) that verifies RS256, PS256, ES256 or EdDSA tokens" allowed:"an http:// or https:// URL, without JWT_SECRET"`
@@ -87,7 +87,7 @@ type Config struct {
 	EvictTag        []string `env:"EVICT_TAG" cmd:"evict" help:"tags whose entries to evict, comma separated"`
 	EvictCoordinate []string `env:"EVICT_COORDINATE" cmd:"evict" help:"fields whose entries to evict, comma separated, such as Product.reviews; a field that an audit barred is cached again"`
 	EvictRow        []string `env:"EVICT_ROW" cmd:"evict" help:"database rows whose dependent entries to evict, comma separated, such as reviews:9"`
-	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"mark the entries as stale instead: the next request gets the stale value and starts a refresh"`
+	EvictSoft       bool     `env:"EVICT_SOFT" cmd:"evict" envDefault:"false" help:"mark the entries as stale instead: the next request starts a refresh, and requests get the stale value until it has ended"`
 
 	WarmVariables string `env:"WARM_VARIABLES" cmd:"warm" help:"variables of every operation; empty: those of the JSON file beside each document" allowed:"a JSON object, or a list of objects"`
 	WarmToken     string `env:"WARM_TOKEN" cmd:"warm" kind:"secret" help:"token of the user whose responses are cached; empty: public responses"`
