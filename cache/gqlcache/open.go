@@ -188,7 +188,7 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	if err := writable(ctx, o.Database, place); err != nil {
 		return nil, err
 	}
-	declared := plan.Rows()
+	declared := plan.noted()
 	rows, err := tagsOf(ctx, o.Database, place, plan, declared)
 	if err != nil {
 		return nil, err

@@ -53,21 +53,23 @@ type describedColumn struct {
 	Refers string // the tables that it refers to, as a foreign key or a part of one, with U+0001 in between
 }
 
-// describePostgres takes for a table's key the primary key, or where there is none a unique index of columns that cannot
-// be NULL.
+// keyIndex is the SQL of the index that is a table's key: the primary key, or where there is none a unique index of columns that
+// cannot be NULL. ?0 is the table's id.
+const keyIndex = `SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
+				WHERE i.indrelid = ?0 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+					AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
+						LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+						WHERE k.place <= i.indnkeyatts AND a.attnotnull IS NOT TRUE)
+				ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1`
+
+// describePostgres takes for a table's key the columns of keyIndex.
 func describePostgres(ctx context.Context, db Querier, table string) (columns []describedColumn, err error) {
 	return query(ctx, db, strings.ReplaceAll(`WITH RECURSIVE typed AS (
 			SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS type, a.attcollation AS collation
 			FROM pg_attribute AS a WHERE a.attrelid = to_regclass(quote_ident(?0)) AND a.attnum > 0 AND NOT a.attisdropped
 			UNION ALL SELECT d.attrelid, d.attnum, d.attname, t.typbasetype, d.collation
 			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd'),
-		key AS (SELECT k.attnum, k.place FROM (
-				SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
-				WHERE i.indrelid = to_regclass(quote_ident(?0)) AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
-					AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
-						LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-						WHERE k.place <= i.indnkeyatts AND a.attnotnull IS NOT TRUE)
-				ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1) AS i,
+		key AS (SELECT k.attnum, k.place FROM (`+strings.ReplaceAll(keyIndex, "?0", "to_regclass(quote_ident(?0))")+`) AS i,
 			unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place) WHERE k.place <= i.indnkeyatts)
 		SELECT d.attname AS name, t.typname AS type, t.typtype = 'e' AS enum,
 			EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic) AS fold,

@@ -68,38 +68,48 @@ const (
 	onTruncate = 1 << 5
 )
 
+// statementKind is a kind of statement that PostgreSQL's triggers note.
+type statementKind struct {
+	op       Op
+	kind     int
+	old, new string // the names of its transition tables
+}
+
+var statementKinds = [...]statementKind{
+	{Insert, onInsert, "", "cache_new"}, {Update, onUpdate, "cache_old", "cache_new"},
+	{Delete, onDelete, "cache_old", ""}, {Truncate, onTruncate, "", ""},
+}
+
+// referencing is the clause of the transition tables, with a space in front.
+func (k statementKind) referencing() string {
+	clause := ""
+	if k.old != "" {
+		clause += " OLD TABLE AS " + k.old
+	}
+	if k.new != "" {
+		clause += " NEW TABLE AS " + k.new
+	}
+	if clause != "" {
+		clause = " REFERENCING" + clause
+	}
+	return clause
+}
+
 // statementTriggers returns PostgreSQL's triggers on a relation: the table itself, or one that shares rows with
 // it. They fire once for a statement.
 func (p Place) statementTriggers(t Table, relation string) []trigger {
 	args := []string{array(t.PrimaryKey), array(t.Keys), array(t.Matter), t.Name}
+	literals := make([]string, len(args))
+	for i, a := range args {
+		literals[i] = p.literal(a)
+	}
 	var list []trigger
-	for _, w := range []struct {
-		op       Op
-		kind     int
-		old, new string
-	}{
-		{Insert, onInsert, "", "cache_new"}, {Update, onUpdate, "cache_old", "cache_new"},
-		{Delete, onDelete, "cache_old", ""}, {Truncate, onTruncate, "", ""},
-	} {
-		referencing := ""
-		if w.old != "" {
-			referencing += " OLD TABLE AS " + w.old
-		}
-		if w.new != "" {
-			referencing += " NEW TABLE AS " + w.new
-		}
-		if referencing != "" {
-			referencing = " REFERENCING" + referencing
-		}
-		literals := make([]string, len(args))
-		for i, a := range args {
-			literals[i] = p.literal(a)
-		}
+	for _, w := range statementKinds {
 		name := quoted(p.triggerName(w.op))
 		list = append(list, trigger{
 			name: name, on: relation, args: args, kind: w.kind, old: w.old, new: w.new,
 			create: fmt.Sprintf("CREATE TRIGGER %s AFTER %s ON %s%s FOR EACH STATEMENT EXECUTE FUNCTION %s(%s)",
-				name, w.op, relation, referencing, p.named("cache_outbox_note"), strings.Join(literals, ", ")),
+				name, w.op, relation, w.referencing(), p.named("cache_outbox_note"), strings.Join(literals, ", ")),
 			enable:  fmt.Sprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s", relation, name),
 			deletes: fmt.Sprintf("DROP TRIGGER %s ON %s", name, relation),
 		})

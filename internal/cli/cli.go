@@ -125,7 +125,15 @@ func newRootCommand(sys System) *cobra.Command {
 		"Tells for each field of an operation, from the schema alone: its age and scope, whether and under which key it is cached, what its value is made of, "+
 			"and which field decides the response's Cache-Control.", cobra.ExactArgs(1), doExplain)
 	explain.Example = "  fieldcache explain '{ user(id: 42) { name reviews { nodes { rating } } } }'\n  fieldcache explain --variables '{\"id\": \"7\"}' product.graphql"
-	root.AddCommand(serving, migrate, seed, token, evict, live, warm, explain,
+	outbox := newCommand(sys, "outbox", "outbox sql [file.graphqls ...]", "Print the SQL that installs the outbox of a gqlgen project",
+		"Prints the SQL that gqlcache.Open runs to record the writes of a project's tables, from its GraphQL schema, for the project's own migrations tool. "+
+			"Open with Migrate: gqlcache.Verify then finds all that it needs. It may be run again after a change of the schema. For PostgreSQL no database is asked: "+
+			"the SQL is one statement, which finds out primary keys and columns when it runs. For SQLite the columns are those of the file in DATABASE_URL, which is only read.",
+		func(cmd *cobra.Command, args []string) error { return oneOf("sql")(cmd, args[:min(len(args), 1)]) }, doOutbox)
+	outbox.Example = "  fieldcache outbox sql graph/*.graphqls > migrations/0007_outbox.up.sql\n" +
+		"  fieldcache outbox sql --down > migrations/0007_outbox.down.sql\n" +
+		"  fieldcache outbox sql --schema schema.graphqls --dialect sqlite --database-url sqlite://app.db"
+	root.AddCommand(serving, migrate, seed, token, evict, live, warm, explain, outbox,
 		&cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "fieldcache", version()) },

@@ -174,6 +174,18 @@ func (c checker) rules(command string, cfg Config) {
 		if sameAddr(cfg.ListenAddr, cfg.AdminAddr) {
 			c.fail("ADMIN_ADDR", "the port is already used by LISTEN_ADDR=%q", cfg.ListenAddr)
 		}
+	case "outbox":
+		switch {
+		case !slices.Contains([]string{"postgres", "sqlite"}, cfg.OutboxDialect):
+			c.fail("OUTBOX_DIALECT", "unknown")
+		case cfg.OutboxDialect == "sqlite" && !strings.HasPrefix(cfg.DatabaseURL, "sqlite://"):
+			c.fail("DATABASE_URL", "needed is the SQLite file whose tables the triggers are for, as sqlite://path")
+		case cfg.OutboxDialect == "sqlite" && cfg.OutboxIn != "":
+			c.fail("OUTBOX_IN", "SQLite has no schemas")
+		}
+		if len(cfg.OutboxTable) > 0 && !cfg.OutboxWatch {
+			c.fail("OUTBOX_TABLE", "without OUTBOX_WATCH nothing is made of them")
+		}
 	case "token":
 		if cfg.JWTSecret == "" {
 			c.fail("JWT_SECRET", "required: it signs the token")

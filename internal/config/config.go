@@ -25,7 +25,7 @@ type Config struct {
 	ListenAddr string `env:"LISTEN_ADDR" cmd:"serve,warm" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 chooses a free port"`
 	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, other than LISTEN_ADDR; port 0 chooses a free port"`
 
-	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed" kind:"url" envDefault:"sqlite://fieldcache.db" help:"URL of the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
+	DatabaseURL         string        `env:"DATABASE_URL" cmd:"serve,migrate,seed,outbox" kind:"url" envDefault:"sqlite://fieldcache.db" help:"URL of the database" allowed:"postgres://user:password@host:port/name, sqlite://path or sqlite::memory:"`
 	DatabaseReplicaURLs []string      `env:"DATABASE_REPLICA_URLS" kind:"url" help:"read replicas, comma separated" allowed:"postgres:// URLs, together with a PostgreSQL DATABASE_URL"`
 	DatabaseMaxConns    int           `env:"DATABASE_MAX_CONNS" cmd:"serve,migrate,seed" envDefault:"16" min:"1" max:"10000" help:"size of each connection pool"`
 	DatabaseTimeout     time.Duration `env:"DATABASE_TIMEOUT" cmd:"serve,migrate,seed" envDefault:"5s" min:"10ms" max:"10m" help:"timeout of connecting to the database"`
@@ -95,6 +95,13 @@ type Config struct {
 	ExplainVariables string `env:"EXPLAIN_VARIABLES" cmd:"explain" help:"values of the operation's variables; empty: keys show the variables' names" allowed:"a JSON object"`
 	ExplainOperation string `env:"EXPLAIN_OPERATION" cmd:"explain" help:"name of the operation, if the document has several"`
 	ExplainJSON      bool   `env:"EXPLAIN_JSON" cmd:"explain" envDefault:"false" help:"print JSON instead of a table"`
+
+	OutboxSchema  []string `env:"OUTBOX_SCHEMA" cmd:"outbox" help:"files of the GraphQL schema, comma separated" allowed:"paths; * matches names"`
+	OutboxDialect string   `env:"OUTBOX_DIALECT" cmd:"outbox" envDefault:"postgres" help:"kind of the database; for sqlite, DATABASE_URL names one that has the tables" allowed:"postgres or sqlite"`
+	OutboxIn      string   `env:"OUTBOX_IN" cmd:"outbox" help:"PostgreSQL schema of the outbox, as Options.Schema; empty: the current one" allowed:"a name, without OUTBOX_DIALECT=sqlite"`
+	OutboxDown    bool     `env:"OUTBOX_DOWN" cmd:"outbox" envDefault:"false" help:"print what removes the outbox"`
+	OutboxWatch   bool     `env:"OUTBOX_WATCH" cmd:"outbox" envDefault:"false" help:"record changes of every column, as Options.Watch needs it"`
+	OutboxTable   []string `env:"OUTBOX_TABLE" cmd:"outbox" help:"further tables whose writes to record, comma separated" allowed:"names of tables, with OUTBOX_WATCH"`
 }
 
 // Bytes is a size. It is written as a whole number with an optional unit: 1048576, 64KiB, 1.5MB.
@@ -217,7 +224,7 @@ func Load(command string, environ []string, set map[string]string) (cfg Config, 
 	if values["CACHE_DEBUG"] == "" {
 		cfg.CacheDebug = cfg.Playground
 	}
-	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.AllowedHosts, &cfg.IdentityHeaders, &cfg.EvictType, &cfg.EvictTag, &cfg.EvictCoordinate, &cfg.EvictRow, &cfg.CacheShadow} {
+	for _, list := range []*[]string{&cfg.DatabaseReplicaURLs, &cfg.RedisURL, &cfg.CORSOrigins, &cfg.AllowedHosts, &cfg.IdentityHeaders, &cfg.EvictType, &cfg.EvictTag, &cfg.EvictCoordinate, &cfg.EvictRow, &cfg.CacheShadow, &cfg.OutboxSchema, &cfg.OutboxTable} {
 		for i, item := range *list {
 			(*list)[i] = strings.TrimSpace(item)
 		}

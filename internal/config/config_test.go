@@ -28,6 +28,7 @@ func TestConfigDefaults(t *testing.T) {
 		MaxDepth: 15, MaxAliases: 30, MaxTokens: 2000, MaxComplexity: 10000, MaxBatch: 10, MaxBodyBytes: 1 << 20,
 		RequestTimeout: 10 * time.Second, ShutdownTimeout: 10 * time.Second,
 		SeedUsers: 10000, SeedProducts: 10000, SeedReviews: 100000, SeedOrders: 20000, SeedSeed: 1, TokenTTL: time.Hour,
+		OutboxDialect: "postgres",
 	}
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("defaults:\n got %+v\nwant %+v", cfg, want)

@@ -1,0 +1,284 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// InstallSQL returns what [Place.Install] does for the tables of rows, as text for a tool that runs migrations. It may be run
+// again, after rows changed as well: triggers are made anew. For PostgreSQL it is one statement, which finds out primary keys,
+// columns and partitions when it runs, and fails with all that it misses; db is not used and may be nil. For SQLite, whose
+// triggers name columns, they are those of db, and what is missing there is an error; it belongs into one transaction.
+func (p Place) InstallSQL(ctx context.Context, db Querier, rows ...Rows) (string, error) {
+	if p.postgres {
+		return p.do(p.installBlock(rows)), nil
+	}
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.Table)
+	}
+	slices.Sort(names)
+	found, err := p.Describe(ctx, db, slices.Compact(names)...)
+	if err != nil {
+		return "", err
+	}
+	tags, err := NewRowTags(func(table string) (TableInfo, bool) { i, ok := found[table]; return i, ok }, rows...)
+	if err != nil {
+		return "", err
+	}
+	differences, err := p.Diff(ctx, db, tags.Tables())
+	if err != nil {
+		return "", err
+	}
+	var faults []error
+	for _, d := range differences {
+		if !d.Fixable() {
+			faults = append(faults, errors.New(d.String()))
+		}
+	}
+	there, err := p.triggers(ctx, db)
+	if err = errors.Join(append(faults, err)...); err != nil {
+		return "", fmt.Errorf("outbox: %w", err)
+	}
+	var statements []string
+	for _, o := range p.Objects() {
+		create := "CREATE " + strings.ToUpper(o.Kind) + " "
+		statements = append(statements, strings.Replace(o.Create, create, create+"IF NOT EXISTS ", 1))
+	}
+	var drops, creates []string
+	for _, f := range there {
+		if f.Ours {
+			drops = append(drops, "DROP TRIGGER IF EXISTS "+ident(f.Name))
+		}
+	}
+	for _, t := range tags.Tables() {
+		for _, w := range t.rowTriggers() {
+			drops = append(drops, "DROP TRIGGER IF EXISTS "+ident(w.name))
+			creates = append(creates, w.create)
+		}
+	}
+	statements = append(append(statements, unique(drops)...), creates...)
+	return strings.Join(statements, ";\n") + ";\n", nil
+}
+
+// RemoveSQL returns what [Place.Remove] does, as text for a tool that runs migrations. For PostgreSQL it is one statement, and db may
+// be nil; for SQLite the triggers are those of db.
+func (p Place) RemoveSQL(ctx context.Context, db Querier) (string, error) {
+	if p.postgres {
+		return p.do(p.removeBlock()), nil
+	}
+	there, err := p.triggers(ctx, db)
+	if err != nil {
+		return "", fmt.Errorf("outbox: look up the triggers: %w", err)
+	}
+	var statements []string
+	for _, f := range there {
+		if f.Ours {
+			statements = append(statements, "DROP TRIGGER IF EXISTS "+ident(f.Name))
+		}
+	}
+	for _, o := range slices.Backward(p.Objects()) {
+		if o.Kind != "table" {
+			continue
+		}
+		there, ours, err := p.ownTable(ctx, db, o.Name)
+		if err != nil {
+			return "", fmt.Errorf("outbox: %w", err)
+		}
+		if ours || !there {
+			statements = append(statements, "DROP TABLE IF EXISTS "+o.Name)
+		}
+	}
+	return strings.Join(statements, ";\n") + ";\n", nil
+}
+
+// do makes a statement of a block of PL/pgSQL.
+func (p Place) do(block string) string {
+	tag := "$fieldcache$"
+	for n := 1; strings.Contains(block, tag); n++ { // a table's name may be anything
+		tag = "$fieldcache" + strconv.Itoa(n) + "$"
+	}
+	return "DO " + tag + block + tag + ";\n"
+}
+
+// declared is what [NotedTables] would make of rows, before anybody looked at their table.
+type declared struct {
+	own     bool // whether rows are chosen by the primary key
+	all     bool // whether every column matters
+	match   map[string]bool
+	columns map[string]bool
+}
+
+func declaredTables(rows []Rows) map[string]*declared {
+	tables := map[string]*declared{}
+	for _, r := range rows {
+		t := tables[r.Table]
+		if t == nil {
+			t = &declared{match: map[string]bool{}, columns: map[string]bool{}}
+			tables[r.Table] = t
+		}
+		t.own, t.all = t.own || r.Own, t.all || r.Columns == nil
+		if !r.Own {
+			for _, c := range r.Match {
+				t.match[c] = true
+			}
+		}
+		for _, c := range r.Columns {
+			t.columns[c] = true
+		}
+	}
+	return tables
+}
+
+// placeholder stands for the name of the schema where only the database knows it.
+const placeholder = "@schema@"
+
+func (p Place) installBlock(rows []Rows) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+DECLARE
+	home text;
+	fault text;
+	faults text;
+	seen record;
+	act record;
+BEGIN
+	-- As a gateway does that installs triggers by itself.
+	PERFORM pg_advisory_xact_lock(%d);
+`, InstallLock)
+	if p.schema != "" {
+		fmt.Fprintf(&b, "\tIF to_regnamespace(%s) IS NULL THEN\n\t\tCREATE SCHEMA %s;\n\tEND IF;\n", p.literal(ident(p.schema)), ident(p.schema))
+	}
+	for _, o := range p.objects(placeholder) {
+		name := p.literal(p.named(o.Name))
+		switch o.Kind {
+		case "table":
+			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NULL THEN\n\t\t%s;\n\tELSIF %s THEN\n\t\tRAISE EXCEPTION 'table %% is another one, which stands in the way: rename it', %[1]s;\n\tEND IF;\n",
+				name, strings.ReplaceAll(o.Create, "\n", "\n\t\t"), p.foreign(o.Name))
+		case "index":
+			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NULL THEN\n\t\t%s;\n\tEND IF;\n", name, o.Create)
+		}
+	}
+	note := p.literal(p.named("cache_outbox_note") + "()")
+	home := p.literal(ident(p.schema))
+	if p.schema == "" {
+		home = "(SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('cache_outbox'))"
+	}
+	fmt.Fprintf(&b, `	home := %[1]s;
+	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%[2]s) AND strpos(f.prosrc, '%[3]s') = 0) THEN
+		RAISE EXCEPTION 'function %% is another one, which stands in the way: rename it', %[2]s;
+	END IF;
+	EXECUTE replace($create$%[4]s$create$, '%[5]s', home);
+	-- What notes the writes of each table.
+	FOR seen IN SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(%[2]s) AND NOT t.tgisinternal LOOP
+		EXECUTE format('DROP TRIGGER %%I ON %%s', seen.name, seen.relation);
+	END LOOP;
+`, home, note, noteMark, p.noteFunction(placeholder), placeholder)
+	tables := declaredTables(rows)
+	names := slices.Sorted(maps.Keys(tables))
+	if len(names) == 0 {
+		return b.String() + "END\n"
+	}
+	noted := make([]Table, len(names))
+	lines := make([]string, len(names))
+	for i, name := range names {
+		t := tables[name]
+		noted[i].Name = name
+		columns := "NULL"
+		if !t.all {
+			columns = p.literal(array(slices.Sorted(maps.Keys(t.columns))))
+		}
+		lines[i] = fmt.Sprintf("(%d, %t, %s::text[], %s::text[])", i+1, t.own, p.literal(array(slices.Sorted(maps.Keys(t.match)))), columns)
+	}
+	described := strings.TrimSpace(relationsOf(noted)) + `,
+	-- Whether the primary key chooses rows, which other columns do, and which matter; NULL: all.
+	declared (ord, own, match, matter) AS (VALUES
+		` + strings.Join(lines, ",\n\t\t") + `),
+	there AS (SELECT n.ord, n.name, n.oid, d.own, d.match, d.matter,
+			ARRAY(SELECT a.attname::text FROM (` + strings.ReplaceAll(keyIndex, "?0", "n.oid") + `) AS i,
+				unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place) JOIN pg_attribute AS a ON a.attrelid = n.oid AND a.attnum = k.attnum
+				WHERE k.place <= i.indnkeyatts ORDER BY k.place) AS pk,
+			ARRAY(SELECT a.attname::text FROM pg_attribute AS a WHERE a.attrelid = n.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+		FROM noted AS n JOIN declared AS d USING (ord))`
+	fmt.Fprintf(&b, `	FOR seen IN %s
+		SELECT c.oid::regclass AS relation, pg_has_role(c.relowner, 'USAGE') AS owned, t.name, t.pk = '{}' AS keyless,
+			c.relkind NOT IN ('r', 'p') AS view,
+			ARRAY(SELECT c FROM unnest(t.match || t.matter) AS c WHERE c <> ALL (t.columns)) AS missing,
+			%s AS pk,
+			%s AS keys,
+			%s AS matter
+		FROM there AS t LEFT JOIN relations AS p USING (ord) LEFT JOIN pg_class AS c ON c.oid = p.oid ORDER BY t.ord, c.oid LOOP
+		fault := CASE WHEN seen.relation IS NULL THEN format('the database has no table %%I', seen.name)
+			WHEN seen.view THEN format('%%s is a view or a foreign table, whose writes no trigger notes', seen.relation)
+			WHEN seen.missing <> '{}' THEN format('table %%I has no column %%s', seen.name, array_to_string(seen.missing, ', '))
+			WHEN seen.keyless THEN format('table %%I has no primary key', seen.name) END;
+		IF fault IS NOT NULL THEN
+			faults := concat_ws('; ', faults, fault);
+			CONTINUE;
+		END IF;
+		FOR act IN VALUES
+`, described,
+		arrayText("SELECT c, place FROM unnest(t.pk) WITH ORDINALITY AS u (c, place)", "place"),
+		arrayText("SELECT DISTINCT c FROM unnest(t.pk || t.match) AS c", `c COLLATE "C"`),
+		arrayText("SELECT DISTINCT c FROM unnest(t.match || CASE WHEN t.own THEN t.pk ELSE '{}' END || coalesce(t.matter, t.columns)) AS c", `c COLLATE "C"`))
+	for i, w := range statementKinds {
+		end := ","
+		if i == len(statementKinds)-1 {
+			end = " LOOP"
+		}
+		fmt.Fprintf(&b, "\t\t\t(%s, '%s', '%s')%s\n", p.literal(quoted(p.triggerName(w.op))), w.op, w.referencing(), end)
+	}
+	fmt.Fprintf(&b, `			EXECUTE format('CREATE TRIGGER %%s AFTER %%s ON %%s%%s FOR EACH STATEMENT EXECUTE FUNCTION %%s(%%L, %%L, %%L, %%L)',
+				act.column1, act.column2, seen.relation, act.column3, %s, seen.pk, seen.keys, seen.matter, seen.name);
+			-- Also for writes that a session applies in the role of a replica, which only the owner may say.
+			IF seen.owned THEN
+				EXECUTE format('ALTER TABLE ONLY %%s ENABLE ALWAYS TRIGGER %%s', seen.relation, act.column1);
+			END IF;
+		END LOOP;
+	END LOOP;
+	IF faults IS NOT NULL THEN
+		RAISE EXCEPTION 'writes cannot be noted: %%', faults;
+	END IF;
+END
+`, p.literal(p.named("cache_outbox_note")))
+	return b.String()
+}
+
+// arrayText is the SQL of the names that a query returns as c, written as [array] does.
+func arrayText(query, order string) string {
+	return "(SELECT '{' || coalesce(string_agg(chr(34) || replace(replace(c, chr(92), chr(92) || chr(92)), chr(34), chr(92) || chr(34)) || chr(34), ',' ORDER BY " +
+		order + "), '') || '}' FROM (" + query + ") AS q)"
+}
+
+// foreign is the SQL of whether a table is another one than the outbox's of this name.
+func (p Place) foreign(name string) string {
+	columns := make([]string, len(ownColumns[name]))
+	for i, c := range ownColumns[name] {
+		columns[i] = literal(c)
+	}
+	return fmt.Sprintf("(SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = to_regclass(%s) AND NOT a.attisdropped AND a.attname IN (%s)) < %d",
+		p.literal(p.named(name)), strings.Join(columns, ", "), len(columns))
+}
+
+func (p Place) removeBlock() string {
+	var b strings.Builder
+	note := p.named("cache_outbox_note") + "()"
+	fmt.Fprintf(&b, `
+BEGIN
+	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%s) AND strpos(f.prosrc, '%s') > 0) THEN
+		DROP FUNCTION %s CASCADE; -- with the triggers that call it
+	END IF;
+`, p.literal(note), noteMark, note)
+	for _, o := range slices.Backward(p.objects("")) {
+		if o.Kind == "table" {
+			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NOT NULL AND NOT %s THEN\n\t\tDROP TABLE %s;\n\tEND IF;\n",
+				p.literal(p.named(o.Name)), p.foreign(o.Name), p.named(o.Name))
+		}
+	}
+	return b.String() + "END\n"
+}
