@@ -174,10 +174,13 @@ func (p *program) hits(t *testing.T, query string) (hit bool, text string) {
 func TestFault10ATransactionOfManyUpdates(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
+	// Many rows: an update reads all versions that its own transaction has made of its row.
+	const users = 10_000
+	psql(t, database, fmt.Sprintf("INSERT INTO users (id, name, email) SELECT i, 'Many', 'many' || i || '@example.com' FROM generate_series(100001, %d) AS i; DELETE FROM cache_outbox", 100_000+users))
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
 	const read = `{ product(id: 7) { name stock } user(id: 42) { name } }`
 	p.query(t, read)
-	psql(t, database, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP UPDATE products SET stock = 100000 + i WHERE id = 1 + i %% 50; END LOOP; END $$`, backlog(t)-1)+
+	psql(t, database, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP UPDATE users SET bio = i WHERE id = 100001 + i %% %d; END LOOP; END $$`, backlog(t)-1, users)+
 		"; UPDATE products SET stock = 777 WHERE id = 7")
 	began := time.Now()
 	eventually(t, "a hit with what is new", func() bool {
