@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,17 +109,22 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 		f.count = new(FieldCount)
 	}
 	var faults []error
+	var unseen, unfollowed []string // coordinates
 	for object, fields := range o.Plan.fields {
 		f.fields[object] = map[string]*cachedField{}
 		for name, planned := range fields {
 			if planned.private && o.Viewer == nil {
-				o.Log.Warn("a private field is not cached: no Viewer is set", "field", planned.coordinate)
+				unseen = append(unseen, planned.coordinate)
+				continue
+			}
+			if o.Rows == nil && planned.ofRows() {
+				unfollowed = append(unfollowed, planned.coordinate)
 				continue
 			}
 			c, err := f.bind(planned)
 			if err != nil {
 				faults = append(faults, err)
-			} else if c != nil {
+			} else {
 				c.item = cache.Item{
 					MaxAge: c.maxAge, StaleWhileRevalidate: c.revalidate, StaleIfError: c.ifError, Meter: o.Cache.Meter(c.coordinate),
 				}
@@ -126,10 +132,29 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			}
 		}
 	}
+	for because, fields := range map[string][]string{
+		"private fields are not cached: no Viewer is set":                           unseen,
+		"fields are not cached: they are made of rows, and no database is followed": unfollowed,
+	} {
+		if len(fields) > 0 {
+			slices.Sort(fields)
+			o.Log.Warn(because, "fields", fields)
+		}
+	}
 	return f, errors.Join(faults...)
 }
 
-// bind finds the tags of a field's rows; nil, nil if they are not followed.
+// ofRows reports whether the field's value, or an object in it, is made of rows.
+func (fl *plannedField) ofRows() bool {
+	for _, h := range fl.held {
+		if len(h.made) > 0 {
+			return true
+		}
+	}
+	return len(fl.made) > 0
+}
+
+// bind finds the tags of a field's rows.
 func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 	c := &cachedField{plannedField: p, objects: map[string]boundHeld{}}
 	rows := func(list []madeOf) (bound []boundRows, err error) {
@@ -145,16 +170,6 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 			bound = append(bound, b)
 		}
 		return bound, nil
-	}
-	if f.o.Rows == nil {
-		madeOfRows := len(p.made) > 0
-		for _, h := range p.held {
-			madeOfRows = madeOfRows || len(h.made) > 0
-		}
-		if madeOfRows {
-			f.o.Log.Warn("a field is not cached: it is made of rows, and no database is followed", "field", p.coordinate)
-			return nil, nil
-		}
 	}
 	var err error
 	if c.rows, err = rows(p.made); err != nil {

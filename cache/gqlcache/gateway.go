@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -31,6 +33,9 @@ type Gateway struct {
 	hints   *Hints
 	fields  *Fields
 
+	used  atomic.Bool // whether a server uses it
+	early atomic.Bool // whether its handler served before one did
+
 	closes []func() error // the newest part last
 	once   sync.Once
 	closed error
@@ -45,13 +50,30 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*Gateway) ExtensionName() string { return "fieldcache" }
 
-// Validate implements gqlgen's extension: it refuses another schema than the one that was opened.
+// Validate implements gqlgen's extension, whose Use panics with its error: it refuses another schema than the one that was opened,
+// one that another open Gateway is used with, and a server that has served without the Gateway.
 func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	if es.Schema() != g.plan.schema {
 		return errors.New("gqlcache: this Gateway was opened for another schema: give Open the schema that the server has")
 	}
-	return errors.Join(g.hints.Validate(es), g.fields.Validate(es))
+	if g.early.Load() {
+		return errors.New("gqlcache: the server has served already: call its Use before it serves, since gqlgen changes it without a lock")
+	}
+	if err := errors.Join(g.hints.Validate(es), g.fields.Validate(es)); err != nil {
+		return err
+	}
+	if reflect.TypeOf(es).Comparable() { // as gqlgen makes it
+		if first, _ := inUse.LoadOrStore(es, g); first != g {
+			return errors.New("gqlcache: another Gateway is used with this schema: Use one for all servers of a schema, or Close the other one first")
+		}
+	}
+	g.used.Store(true)
+	return nil
 }
+
+// inUse has the Gateway of each executable schema that a server uses one with. gqlgen shows an extension nothing of the server but its
+// schema, so that this alone tells of a second one.
+var inUse sync.Map // of graphql.ExecutableSchema, to *Gateway
 
 type gatewayKey struct{}
 
@@ -84,7 +106,7 @@ func (l *laterEvictions) take() cache.Eviction {
 func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	if first, _ := ctx.Value(gatewayKey{}).(*Gateway); first != nil {
-		g.o.Log.ErrorContext(ctx, "a server uses two Gateways: only the first one caches")
+		g.o.Log.ErrorContext(ctx, "a server uses a Gateway twice, or one beside a closed one: only the first one caches")
 		return next(ctx)
 	}
 	ctx = context.WithValue(ctx, gatewayKey{}, g)
@@ -156,11 +178,13 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // Use the Gateway; middleware that finds out who asks may stand before the handler or behind it, and one that sets
 // headers of its own, such as CORS, before it: a response with further headers is not stored.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
-	inner := next
-	if inner != nil && g.o.Watch != nil {
-		// What middleware behind this handler reads may be what a field returns.
+	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Upgrade") == "" {
+			if !g.used.Load() && !g.early.Swap(true) {
+				g.o.Log.ErrorContext(r.Context(), "nothing is cached: the server behind Handler does not Use the Gateway")
+			}
+			if g.o.Watch != nil && r.Header.Get("Upgrade") == "" {
+				// What middleware behind this handler reads may be what a field returns.
 				r = r.WithContext(g.cache.Begin(r.Context()))
 			}
 			inner.ServeHTTP(w, r)
@@ -191,6 +215,12 @@ func (g *Gateway) Warnings() []string { return g.plan.Warnings() }
 // way. The server must not serve any longer. Later calls return what the first one did.
 func (g *Gateway) Close() error {
 	g.once.Do(func() {
+		inUse.Range(func(es, of any) bool {
+			if of == g {
+				inUse.Delete(es)
+			}
+			return true
+		})
 		var errs []error
 		for i := len(g.closes) - 1; i >= 0; i-- {
 			errs = append(errs, g.closes[i]())

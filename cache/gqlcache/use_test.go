@@ -1,0 +1,138 @@
+package gqlcache_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/handler"
+
+	"fieldcache/cache/gqlcache"
+	"fieldcache/internal/tracker"
+)
+
+// used is what Use of a server panics with, "" if it does not.
+func used(server *handler.Server, g *gqlcache.Gateway) (fault string) {
+	defer func() {
+		if v := recover(); v != nil {
+			fault = fmt.Sprint(v)
+		}
+	}()
+	server.Use(g)
+	return ""
+}
+
+// A Gateway that could not do its work is refused when the server is put together.
+func TestUseRefuses(t *testing.T) {
+	t.Parallel()
+	project := func() graphql.ExecutableSchema {
+		return tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	}
+	open := func(t *testing.T, schema graphql.ExecutableSchema) *gqlcache.Gateway {
+		t.Helper()
+		g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := g.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return g
+	}
+	says := func(t *testing.T, got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("Use panics with %q, want %q", got, want)
+		}
+	}
+	t.Run("two Gateways in one server", func(t *testing.T) {
+		schema := project()
+		server, second := newServer(schema, open(t, schema)), open(t, schema)
+		says(t, used(server, second), "another Gateway is used with this schema")
+	})
+	t.Run("two Gateways in two servers of a schema", func(t *testing.T) {
+		schema := project()
+		newServer(schema, open(t, schema))
+		says(t, used(newServer(schema), open(t, schema)), "another Gateway is used with this schema")
+	})
+	t.Run("one Gateway in two servers", func(t *testing.T) {
+		schema := project()
+		g := open(t, schema)
+		newServer(schema, g)
+		says(t, used(newServer(schema), g), "")
+	})
+	t.Run("the second after the first was closed", func(t *testing.T) {
+		schema := project()
+		first := open(t, schema)
+		newServer(schema, first)
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+		says(t, used(newServer(schema), open(t, schema)), "")
+	})
+	t.Run("two projects in one process", func(t *testing.T) {
+		one, other := project(), project()
+		newServer(one, open(t, one))
+		says(t, used(newServer(other), open(t, other)), "")
+	})
+	t.Run("after it served", func(t *testing.T) {
+		schema := project()
+		g, server := open(t, schema), newServer(schema)
+		post(t, listen(t, g.Handler(server)), `{motto}`)
+		says(t, used(server, g), "the server has served already")
+	})
+}
+
+// Whoever forgets to Use the Gateway behind its handler is told once.
+func TestHandlerWithoutUse(t *testing.T) {
+	t.Parallel()
+	schema, log := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}), &syncBuffer{}
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	url := listen(t, g.Handler(newServer(schema)))
+	post(t, url, `{motto}`)
+	post(t, url, `{motto}`)
+	if n := strings.Count(log.String(), "does not Use the Gateway"); n != 1 {
+		t.Errorf("told %d times: %s", n, log)
+	}
+}
+
+// Without a database or a viewer one line tells of all fields that are not cached for it.
+func TestOneWarningForAllFields(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	for says, fields := range map[string][]string{
+		"made of rows, and no database is followed": {"Query.issues", "Issue.author", "Project.openCount"},
+		"no Viewer is set":                          {"Account.secret", "Query.me"},
+	} {
+		var found []string
+		for _, line := range lines {
+			if strings.Contains(line, says) {
+				found = append(found, line)
+			}
+		}
+		if len(found) != 1 {
+			t.Errorf("%d lines say %s:\n%s", len(found), says, log)
+			continue
+		}
+		for _, f := range fields {
+			if !strings.Contains(found[0], f) {
+				t.Errorf("%s does not name %s", found[0], f)
+			}
+		}
+	}
+}
