@@ -10,24 +10,24 @@ import (
 // asked.
 const auditPause = time.Second
 
-// Fault is what an audit found of a value.
+// Fault is what an audit found wrong with a value.
 type Fault string
 
 // The faults.
 const (
-	// Outdated is a value that is not what the source says, although no write was heard of that explains it: something
-	// that it is made of was forgotten.
+	// Outdated is a value that differs from the source although no known write explains it: a dependency was forgotten.
 	Outdated Fault = "outdated"
-	// Leaked is a value that depends on who asks, although who asks is not a part of its key.
+	// Leaked is a value that depends on the viewer, although the viewer is not a part of its key.
 	Leaked Fault = "leaked"
 )
 
-// Auditor is a [Source] that can be asked as somebody else would ask. Its values are also audited when they are loaded.
+// Auditor is a [Source] that can be asked on behalf of somebody else. Its values are also audited
+// when they are loaded.
 type Auditor interface {
 	Source
-	// Anonymous returns r as nobody would ask it, and false where who asks is a part of the question.
+	// Anonymous returns r as an anonymous viewer would ask it, and false if the viewer is a part of the request.
 	Anonymous(r Request) (Request, bool)
-	// Found is told of a fault.
+	// Found is called with each fault.
 	Found(r Request, fault Fault)
 }
 

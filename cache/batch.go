@@ -8,35 +8,33 @@ import (
 	"time"
 )
 
-// DefaultPatience is long beside what fields take that do no work of their own, and short beside what a
-// person notices.
+// DefaultPatience is long enough for trivial resolvers to finish, and too short to notice.
 const DefaultPatience = 5 * time.Millisecond
 
-// Observer is told of everything that a [Batch] answered. ctx is that of the field that asked.
+// Observer is called with everything that a [Batch] returned. ctx is that of the field that asked.
 type Observer func(ctx context.Context, item Item, result Result)
 
-// Batch collects what the fields of one operation ask for, from whatever source, so that the cache is
-// asked once for all of it. One is made for each response: one for a query, one for each event of a
+// Batch collects what the fields of one operation ask for, from whatever source, so that the cache
+// is asked once for all of it. Make one for each response: one for a query, one for each event of a
 // subscription. It is safe for concurrent use.
 //
-// What was asked before is not asked again until [Batch.Forget], unless that was a lease ago or was evicted
-// since: so a batch that lives for too long is slower, and not wrong for longer than a lease.
+// A batch does not ask twice for the same item until [Batch.Forget], unless the first time was a
+// lease ago or the item was evicted since. A batch that lives too long is therefore slower, and
+// stale for no longer than a lease.
 //
-// A batch sets out when the last field that could still join it waits for an answer. Who executes the
-// operation tells by [Batch.Expect] how many fields are about to be resolved; a field that waits does
-// not count, and counts again once it is answered. So a batch is complete by counting, not by waiting
-// some time and hoping. Where the count is too high, because a field is slow for reasons of its own or
-// failed before it began, patience ends the wait; where it is too low, or nobody counts, batches are
-// smaller, and as right.
+// A batch loads when the last field that could still join it waits for a result. Whoever executes
+// the operation reports by [Batch.Expect] how many fields are about to be resolved. A field that
+// waits does not count, and counts again once it has its result. If the count is too high, because
+// a field is slow for other reasons or failed before it began, patience ends the wait. If it is too
+// low, or nobody counts, batches are smaller, and as correct.
 type Batch struct {
-	// Patience is how long a batch waits at most for fields that were said to come. Default:
-	// DefaultPatience.
+	// Patience is how long a batch waits at most for announced fields. Default: DefaultPatience.
 	Patience time.Duration
-	// Observe is called, concurrently, with what is answered. Nil: nobody looks.
+	// Observe is called, concurrently, with each result. May be nil.
 	Observe Observer
-	// NoCache has everything read from its source; the caches are only filled.
+	// NoCache makes everything be read from its source; the caches are only filled.
 	NoCache bool
-	// NoStore has nothing put into the caches.
+	// NoStore stores nothing in the caches.
 	NoStore bool
 
 	cache *Cache
@@ -70,30 +68,29 @@ type waiter struct {
 	ready chan struct{}
 }
 
-// NewBatch makes the batch of a response. With gqlgen, make it in AroundResponses: AroundOperations is called
-// once for all events of a subscription.
+// NewBatch returns the batch of a response. With gqlgen, call it in AroundResponses:
+// AroundOperations is called once for all events of a subscription.
 func (c *Cache) NewBatch() *Batch {
 	b := new(Batch)
 	c.PrepareBatch(b)
 	return b
 }
 
-// PrepareBatch makes a zero Batch that of a response, as [Cache.NewBatch] does, without an allocation.
+// PrepareBatch makes a zero Batch one of c, as [Cache.NewBatch] does, without an allocation.
 func (c *Cache) PrepareBatch(b *Batch) { b.Patience, b.cache = DefaultPatience, c }
 
-// Observed reports whether somebody looks at what is loaded.
+// Observed reports whether there is an observer.
 func (b *Batch) Observed() bool { return b.Observe != nil }
 
-// Expect says that n more fields, or -n fewer, may ask for something. Whoever ends the last one loads
-// the batch that waits for it.
+// Expect reports that n more fields, or -n fewer, may ask for something. The call that ends the
+// last of them loads the batch that waits for it.
 func (b *Batch) Expect(ctx context.Context, n int) {
 	if b.running.Add(int64(n)) <= 0 && n < 0 {
 		b.dispatch(ctx)
 	}
 }
 
-// Load answers the requests in their order.
-// An error says that ctx ended first.
+// Load returns the results of the requests, in their order. It returns an error if ctx ends first.
 func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) {
 	if b.NoStore {
 		requests = notStored(requests)
@@ -271,7 +268,7 @@ func (b *Batch) finish(calls []*call, results []Result) {
 	}
 }
 
-// Forget makes later loads ask again. Loads under way answer those who asked before.
+// Forget makes later loads ask again. Loads in flight still serve those who asked before.
 func (b *Batch) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

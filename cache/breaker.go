@@ -150,8 +150,8 @@ func (t *sharedTier) sickness() error {
 	return nil
 }
 
-// Sick reports whether the shared tier is not used for now because it failed.
+// Sick reports whether the shared tier is out of use at present because it failed.
 func (c *Cache) Sick() bool { return c.Sickness() != nil }
 
-// Sickness returns why the shared tier is not used for now; nil if it is.
+// Sickness returns why the shared tier is out of use at present, or nil if it is in use.
 func (c *Cache) Sickness() error { return c.shared.sickness() }

@@ -21,46 +21,46 @@ const (
 	defaultMaxLoads = 16
 )
 
-// Options are what a [Cache] is made of.
+// Options are the options of a [Cache].
 type Options struct {
 	// Memory is the tier in this process. Required.
 	Memory Memory
 	// Shared is the tier that all processes share. Nil: there is none.
 	Shared Store
-	// Outbox is the database's own record of writes. Nil: there is none; then writes of other processes
-	// are seen in memory only after a lease, those that go around the gateways only when an entry ends,
-	// and an eviction that Shared does not take is lost.
+	// Outbox is the record of writes in the database. Nil: there is none. Then memory shows writes of other processes
+	// only after a lease, entries that other programs made stale are served until they expire, and an eviction that
+	// Shared does not execute is lost.
 	Outbox Outbox
-	// Watch notices statements that no Source sends: that of the database that the sources read. Default: one
-	// that nobody reports to.
+	// Watch notices statements that no Source sends to the database that the sources read. Default: one that nobody
+	// reports to.
 	Watch *Watch
-	// Lease is how long what is cached may be served after the last successful poll of the outbox began;
-	// without an outbox, how long memory may be trusted beside Shared. Another process's write may be
-	// seen that much later. Default: 1 s.
+	// Lease is for how long cached values may be served after the last successful poll of the outbox began; without an
+	// outbox, for how long memory may be trusted beside Shared. A write of another process may be seen that much later.
+	// Default: 1 s.
 	Lease time.Duration
 	// Timeout bounds each call of the shared tier. Default: 150 ms.
 	Timeout time.Duration
 	// MaxLoads is how many calls of sources may be under way at a time; others wait. Default: 16.
 	MaxLoads int64
-	// StaleIfError is how long, after the database was last heard of, a value is answered that may no
-	// longer be true, if its source fails. Such a result is marked. 0: never. An item may say otherwise.
+	// StaleIfError is for how long, after the database last responded, a possibly stale value is served if its source
+	// fails. Such a result is marked. 0: never. An item may override it.
 	StaleIfError time.Duration
-	// Audit is the share of hits, one in so many and one a second at most, whose value is read again to see
-	// whether it is still what the source says. Default: none.
+	// Audit compares one in so many hits, at most one a second, with the source. Default: none.
 	Audit int
 	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources, whatever the tiers hold,
 	// which is only filled and compared. See [Stats.ShadowHits]. It is asked once for each [Meter]. Nil: none is.
 	Shadow func(coordinate string) bool
-	// Reconnect is called where the database turns out to be another one than connections were made to, or
-	// one that must not be trusted: it should close them, once they are idle. It must not block. May be nil.
+	// Reconnect is called when the database turns out not to be the one that connections were made to, or must not be
+	// trusted. It should close connections once they are idle. It must not block. May be nil.
 	Reconnect func()
-	// Trace traces round trips to the shared tier and calls of sources. Nil: nobody does.
+	// Trace traces round trips to the shared tier and calls of sources. May be nil.
 	Trace Trace
-	// Log hears about faults, once a change of state. Default: slog.Default().
+	// Log receives faults, one line for each change of state. Default: slog.Default().
 	Log *slog.Logger
 }
 
-// Cache answers reads from its tiers and from the sources behind them. It is safe for concurrent use.
+// Cache serves reads from its tiers and from the sources behind them. It is safe for concurrent
+// use.
 type Cache struct {
 	memory       Memory
 	shared       *sharedTier // nil: there is none
@@ -93,8 +93,9 @@ type Cache struct {
 	done sync.WaitGroup // the goroutine that fills late
 }
 
-// New makes a cache of its tiers. It polls the outbox once, for at most a lease; where that fails, nothing
-// cached is served until a later poll succeeds. It fails on options that can't be right. [Cache.Close] ends it.
+// New returns a cache over the tiers of o. It polls the outbox once, for at most a lease. If that
+// fails, nothing cached is served until a later poll succeeds. New returns an error for options
+// that cannot work. [Cache.Close] ends the cache.
 func New(o Options) (*Cache, error) {
 	switch {
 	case o.Memory == nil:
@@ -142,7 +143,8 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Close ends what runs in the background, waits for it, and closes the tiers. The outbox is not closed.
+// Close stops what runs in the background, waits for it, and closes the tiers. It does not close
+// the outbox.
 func (c *Cache) Close() error {
 	c.stop()
 	c.flights.close()
@@ -157,35 +159,35 @@ func (c *Cache) Close() error {
 	return err
 }
 
-// Stats are the cache's counters.
+// Stats returns the counters of the cache.
 func (c *Cache) Stats() *Stats { return &c.stats }
 
-// Watch is what notices statements that no source sends.
+// Watch returns the watch that notices statements that no source sends.
 func (c *Cache) Watch() *Watch { return c.watch }
 
-// Generations is the table that the stamps of results are of.
+// Generations returns the table that the stamps of results refer to.
 func (c *Cache) Generations() *Generations { return c.memory.Generations() }
 
-// Trusted reports whether what is cached may be served at a moment: whether this gateway heard of the
-// writes of others less than a lease ago.
+// Trusted reports whether cached values may be served at a moment: whether this gateway learned of
+// the writes of others less than a lease ago.
 func (c *Cache) Trusted(now time.Time) bool { return c.follower.trust.holds(now) }
 
-// Silent reports whether the database is as good as away: nothing was heard of it for a lease, neither the answer
-// to a poll nor that of a source.
+// Silent reports whether the database is as good as gone: neither a poll nor a source returned for
+// a lease.
 func (c *Cache) Silent() bool {
 	now := time.Now()
 	return !c.follower.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
 }
 
-// Peek answers an item's value from memory if it is there. It costs no allocation.
+// Peek returns the value of an item from memory, if it is there. It does not allocate.
 func (c *Cache) Peek(item Item) (r Result, ok bool) {
 	ok = c.peek(&item, time.Now(), &r)
 	return r, ok
 }
 
-// PeekSettled is Peek where nothing else follows from a hit: it reports false for a value that is to be
-// refreshed or audited, which [Batch.Load] does. audit says that it was chosen for an audit: see
-// [Request].
+// PeekSettled is Peek for hits that need nothing else: it reports false for a value that is to be
+// refreshed or audited, which [Batch.Load] does. audit reports whether the value was chosen for an
+// audit: see [Request].
 func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	now := time.Now()
 	if item.shadow() || !c.peek(&item, now, &r) {
@@ -227,26 +229,25 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	return true
 }
 
-// ErrRow is the error of a source that cannot read one of the things that it was asked for, because of what
-// the database holds of it.
+// ErrRow is the error of a source that cannot read one of the requested items because of what the
+// database holds for it.
 var ErrRow = errors.New("a row cannot be read")
 
-// Source is where the values of some items come from. Its methods may be called concurrently.
+// Source reads the values of items. Its methods may be called concurrently.
 type Source interface {
-	// Load reads what the requests ask for and answers in their order, nil for what is not there, with a
-	// snapshot that every statement of it saw: that of the first one. A source that cannot tell answers the
-	// zero Snapshot: what was polled before the load began is then known to have been seen, and no more. It
-	// is called once for everything that a batch lacks of this source. ctx may carry what the caller's context carries, but others may
-	// be given what is read for one caller: it must not depend on who asks. An error that is about one of the
-	// things read wraps [ErrRow]: the requests are then loaded in smaller parts, so that only those fail
-	// that cannot be read. A value may be a *[Loaded].
+	// Load reads the values of the requests and returns them in their order, nil for what does not exist, with a
+	// snapshot that every statement of the load saw: that of the first one. A source that cannot tell returns the zero
+	// Snapshot: then only what was polled before the load began is known to have been seen. It is called once for
+	// everything that a batch lacks of this source. ctx may have the values of the caller's context, but what is read for
+	// one caller may be given to others: it must not depend on the caller. An error about one of the items wraps
+	// [ErrRow]: the requests are then loaded in smaller parts, so that only those fail that cannot be read. A value may
+	// be a *[Loaded].
 	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 
-	// Also names what the statement that reads the request reads besides; it is cached along.
+	// Also returns what the statement for the request reads in addition. It is cached as well.
 	Also(request Request) []Request
 
-	// Decode turns the JSON of a value, as encoding/json wrote it, into the value. It is not called
-	// for absent rows.
+	// Decode decodes a value from JSON that encoding/json wrote. It is not called for absent rows.
 	Decode(request Request, data []byte) (any, error)
 }
 
@@ -255,11 +256,11 @@ type Request struct {
 	Item
 	Source Source
 	Arg    any // what the source knows the item by
-	// Audit has a hit in memory audited, unless one was a moment ago.
+	// Audit makes a hit in memory be audited, unless another one was a moment ago.
 	Audit bool
 }
 
-// Result is the answer to a [Request].
+// Result is the result of a [Request].
 type Result struct {
 	Value any // nil: there is no such thing
 	Err   error

@@ -13,9 +13,10 @@ type catchUp struct {
 	done   chan struct{}
 }
 
-// CatchUp evicts what was written until now, by whomever, from every tier, and returns when it may be
-// acknowledged: as [Cache.Evict] does for a write whose caller knows it. It is for mutations of code that
-// says nothing of what it writes: the outbox tells. Without an outbox it does nothing.
+// CatchUp evicts what was written until now, by anyone, from every tier, and returns when the
+// writes may be acknowledged, as [Cache.Evict] does for a write that the caller knows. It is for
+// mutations of code that does not report what it writes: the outbox has it. Without an outbox it
+// does nothing.
 func (c *Cache) CatchUp(ctx context.Context) error {
 	if c.follower.outbox == nil {
 		return nil

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Claimer is a [Store] that gateways of several databases may share by mistake.
+// Claimer is a [Store] that gateways of different databases may share by mistake.
 type Claimer interface {
-	// Claim notes that entries of a database are kept in the store, and answers whose were noted before: "" if
-	// nobody's.
+	// Claim records that the store has entries of a database, and returns the database that was recorded before, "" if
+	// there was none.
 	Claim(ctx context.Context, database string) (before string, err error)
 }
 
-// Identified is an [Outbox] whose database has a name that no other has, and that it keeps when it fails over.
+// Identified is an [Outbox] whose database has a unique name, which it keeps when it fails over.
 type Identified interface {
 	// Database returns the name, or why it cannot be known at present.
 	Database(ctx context.Context) (string, error)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Collector collects the dependencies of a value while it is computed: those of a whole answer, or of a part of one.
-// It is safe for concurrent use.
+// Collector collects the dependencies of a value while it is computed: of a whole response, or of a
+// part of one. It is safe for concurrent use.
 type Collector struct {
 	parent *Collector
 	began  time.Time // as precise as entries are
@@ -79,7 +79,8 @@ type asked struct {
 
 type collectorKey struct{}
 
-// Collect returns a context whose reads are collected, by the Collector it returns and by those of ctx.
+// Collect returns a context whose reads are collected, by the returned Collector and by those of
+// ctx.
 func Collect(ctx context.Context) (context.Context, *Collector) {
 	d := &Collector{parent: CollectorOf(ctx)}
 	if p := d.parent; p != nil {
@@ -93,7 +94,7 @@ func collect(ctx context.Context, c *Collector) (context.Context, *Collector) {
 	return context.WithValue(ctx, collectorKey{}, c), c
 }
 
-// CollectorOf returns the Collector of ctx; nil if it has none.
+// CollectorOf returns the Collector of ctx, or nil if it has none.
 func CollectorOf(ctx context.Context) *Collector {
 	d, _ := ctx.Value(collectorKey{}).(*Collector)
 	return d
@@ -218,7 +219,7 @@ func (c *Collector) Use(m Deps) {
 	}
 }
 
-// NoStore keeps the value that is being computed out of this process's caches.
+// NoStore keeps the value that is being computed out of the caches of this process.
 func (c *Collector) NoStore(reason string) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -227,7 +228,7 @@ func (c *Collector) NoStore(reason string) {
 	}
 }
 
-// Distrust keeps the value that is being computed out of every cache, also of those on the way.
+// Distrust keeps the value that is being computed out of every cache, including those downstream.
 func (c *Collector) Distrust(reason string) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -282,14 +283,14 @@ type (
 	noStoreKey struct{}
 )
 
-// NoCache returns a context whose operation reads everything from its source; the caches are only filled. See
-// [Batch.NoCache].
+// NoCache returns a context whose operation reads everything from its source. The caches are only
+// filled. See [Batch.NoCache].
 func NoCache(ctx context.Context) context.Context { return context.WithValue(ctx, noCacheKey{}, true) }
 
 // IsNoCache reports whether ctx comes from [NoCache].
 func IsNoCache(ctx context.Context) bool { return ctx.Value(noCacheKey{}) != nil }
 
-// NoStore returns a context whose operation puts nothing into the caches. See [Batch.NoStore].
+// NoStore returns a context whose operation stores nothing in the caches. See [Batch.NoStore].
 func NoStore(ctx context.Context) context.Context { return context.WithValue(ctx, noStoreKey{}, true) }
 
 // IsNoStore reports whether ctx comes from [NoStore].

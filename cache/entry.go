@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// AbsentMaxAge bounds how long it is remembered that a row is not there.
+// AbsentMaxAge limits for how long the absence of a row is cached.
 const AbsentMaxAge = 10 * time.Second
 
 // maxAbsent bounds how many absent rows a gateway puts into the shared tier in AbsentMaxAge, so that
@@ -41,9 +41,9 @@ const (
 	rounding  = 100 * time.Millisecond
 )
 
-// Current reports whether an entry that a tier holds for the item may be answered at a moment: it began in the past,
-// has not ended before the item's Keep, and is kept no longer than the item may be, however old the release was that put
-// it in.
+// Current reports whether an entry that a tier holds for the item may be served at a moment: it was
+// loaded in the past, it did not end more than the Keep of the item ago, and it does not live
+// longer than the item may, whichever release stored it.
 func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Cause says how a [Cache] learned that something is untrue.
+// Cause is how a [Cache] learned of an eviction.
 type Cause string
 
 // The causes.
@@ -21,7 +21,7 @@ const (
 	ByLoss     Cause = "loss"     // writes were missed: everything was evicted
 )
 
-// Event is an eviction that a [Cache] carried out. It names nothing where everything was evicted.
+// Event is an eviction that a [Cache] carried out. It names nothing if everything was evicted.
 type Event struct {
 	At    time.Time
 	Cause Cause
@@ -37,15 +37,15 @@ type events struct {
 	watchers map[*Watcher]struct{}
 }
 
-// Watcher is told of evictions from [Cache.WatchEvictions] until Close.
+// Watcher receives the evictions of [Cache.WatchEvictions] until Close.
 type Watcher struct {
 	events *events
 	c      chan Event
 	missed atomic.Uint64
 }
 
-// WatchEvictions tells of each eviction from now on, in no certain order. Whoever is slower than evictions come loses those
-// that do not fit into the buffer, which [Watcher.Missed] counts: evictions wait for nobody.
+// WatchEvictions reports each eviction from now on, in no particular order. Evictions wait for
+// nobody: those that do not fit into the buffer are lost, and [Watcher.Missed] counts them.
 func (c *Cache) WatchEvictions(buffer int) *Watcher {
 	w := &Watcher{events: &c.events, c: make(chan Event, max(buffer, 1))}
 	w.events.mu.Lock()
@@ -58,13 +58,13 @@ func (c *Cache) WatchEvictions(buffer int) *Watcher {
 	return w
 }
 
-// C is where the events come from. It is not closed.
+// C returns the channel of events. It is not closed.
 func (w *Watcher) C() <-chan Event { return w.c }
 
 // Missed returns how many events did not fit into the buffer so far.
 func (w *Watcher) Missed() uint64 { return w.missed.Load() }
 
-// Close ends the watch. It may be called more than once.
+// Close stops the watcher. It may be called more than once.
 func (w *Watcher) Close() {
 	w.events.mu.Lock()
 	defer w.events.mu.Unlock()
@@ -88,21 +88,22 @@ func (e *events) tell(cause Cause, w Write) {
 	}
 }
 
-// Meter counts how the values of a coordinate were answered. Its methods are safe for concurrent use.
+// Meter counts the requests for the values of a coordinate by how they were served. Its methods are
+// safe for concurrent use.
 type Meter struct {
 	Coordinate string // of the schema: "User", "Product.price"
 
 	shadow bool // see Options.Shadow
 
 	Memory, Shared atomic.Uint64 // hits
-	Missed         atomic.Uint64 // asked of the source
-	Joined         atomic.Uint64 // answered by a load that another reader began
-	Stale          atomic.Uint64 // answered although they may no longer be true
-	Revalidating   atomic.Uint64 // answered after their end, while they are loaded anew
-	Shadow         atomic.Uint64 // asked of the source in shadow mode, where a tier would have answered
-	Differences    atomic.Uint64 // of those, not what the source said
-	Bypassed       atomic.Uint64 // asked of the source since they may not be kept
-	Failed         atomic.Uint64 // not answered
+	Missed         atomic.Uint64 // loaded from the source
+	Joined         atomic.Uint64 // served by a load that another reader began
+	Stale          atomic.Uint64 // served although possibly stale
+	Revalidating   atomic.Uint64 // served after they expired, while they are loaded again
+	Shadow         atomic.Uint64 // loaded from the source in shadow mode, where a tier had a value
+	Differences    atomic.Uint64 // of those, different from the source
+	Bypassed       atomic.Uint64 // loaded from the source since they must not be cached
+	Failed         atomic.Uint64 // failed
 }
 
 // name is the coordinate, "" where nobody counts.
@@ -144,7 +145,8 @@ type meters struct {
 	of map[string]*Meter
 }
 
-// Meter returns the meter of a coordinate, the same one at each call. A source puts it into its items.
+// Meter returns the meter of a coordinate, the same one for each call. Sources put it into their
+// items.
 func (c *Cache) Meter(coordinate string) *Meter {
 	c.meters.mu.Lock()
 	defer c.meters.mu.Unlock()
@@ -179,8 +181,9 @@ func meter(requests []Request, results []Result) {
 	}
 }
 
-// SampleHits has tell called with the key of one of every so many values that memory or the shared tier answers, drawn at random, until
-// it is called again; a nil tell ends it. tell is called concurrently and must be fast: readers wait for it.
+// SampleHits calls tell with the key of about one in every hits that memory or the shared tier
+// serves, drawn at random, until it is called again. A nil tell ends sampling. tell is called
+// concurrently and must be fast, since readers wait for it.
 func (c *Cache) SampleHits(every int, tell func(Key)) {
 	if tell == nil {
 		c.sampled.Store(nil)

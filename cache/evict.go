@@ -11,14 +11,15 @@ import (
 // errUntold says that an eviction was neither taken by the shared tier nor recorded for others to relay.
 var errUntold = errors.New("cache: the shared tier did not take an eviction")
 
-// Evict makes what a write made untrue vanish from every tier, for every later reader, and answers how many
-// of its keys the shared tier held, or memory where there is none. It is called after the commit and before
-// the write is acknowledged; it does not end early when ctx does, since the commit is not undone by a
-// client that hangs up.
+// Evict evicts what a write changed from every tier, for every later reader. It returns how many of
+// the keys the shared tier held, or memory if there is no shared tier. Call it after the commit and
+// before the write is acknowledged. It does not stop early when ctx ends, since the commit stands
+// even if the client hangs up.
 //
-// Where the shared tier does not take the eviction, and the write is in the outbox, Evict returns once some
-// gateway relayed it, or once every gateway knows of it or serves nothing cached: a lease after the
-// commit. It waits no longer when ctx ends. Without an outbox the eviction is lost, and that is an error.
+// If the shared tier does not execute the eviction, and the write is in the outbox, Evict returns
+// once some gateway relayed it, or once every gateway knows of it or serves nothing cached: a lease
+// after the commit. It stops waiting when ctx ends. Without an outbox the eviction is lost, and
+// Evict returns an error.
 func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	if w.Empty() {
 		return 0, nil
@@ -30,7 +31,8 @@ func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	return c.evict(ctx, w, committed)
 }
 
-// EvictByHand evicts what nobody wrote. It is recorded in the outbox, so that every gateway hears of it.
+// EvictByHand evicts entries without a database write. It records the eviction in the outbox, so
+// that every gateway executes it.
 func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err error) {
 	if ev.Empty() {
 		return 0, nil

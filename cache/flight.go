@@ -304,11 +304,11 @@ func (s *flights) close() {
 	}
 }
 
-// PanicError is what a load ends with whose source panicked.
+// PanicError is the error of a load whose source panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-// Error says what the source panicked with.
+// Error returns the value that the source panicked with, as text.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic while loading: %v", e.Value) }

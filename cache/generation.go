@@ -11,11 +11,12 @@ import (
 // slots is the size of the tables that are indexed by the hash of a name, a power of two.
 const slots = 1 << 18
 
-// Generations tells, of every name in this process, which of all evictions was its last one: a fixed table of numbers
-// that the hash of a name chooses from. Whatever is computed takes a [Stamp] of the names it depends on
-// before it reads anything, and is true for as long as the stamp holds. Evicting is two atomic operations for
-// each name, however many things depend on it; two names in one slot cost a needless load, never a wrong
-// answer. It is safe for concurrent use. 2 MiB.
+// Generations holds, for every name in this process, the number of its last eviction, in a fixed
+// table that is indexed by the hash of the name. A computed value takes a [Stamp] of the names that
+// it depends on before it reads anything, and is valid for as long as the stamp holds. An eviction
+// takes two atomic operations for each name, however many values depend on it. Two names in one
+// slot cost an unnecessary load, never a stale value. It is safe for concurrent use and takes 2
+// MiB.
 type Generations struct {
 	seed  maphash.Seed
 	epoch atomic.Uint64 // how often everything was evicted
@@ -23,7 +24,7 @@ type Generations struct {
 	table [slots]atomic.Uint64
 }
 
-// NewGenerations makes a table in which nothing was evicted yet.
+// NewGenerations returns a table without evictions.
 func NewGenerations() *Generations { return &Generations{seed: maphash.MakeSeed()} }
 
 // Stamp remembers the generations of some names at one moment. It is never changed once made.
@@ -40,7 +41,7 @@ type mark struct {
 	generation uint64
 }
 
-// Stamp is the stamp of an item's key and tags now.
+// Stamp returns the stamp of the key and tags of an item now.
 func (g *Generations) Stamp(item Item) *Stamp {
 	s := &Stamp{g.epoch.Load(), make([]mark, 0, 1+len(item.Tags))}
 	s.marks = append(s.marks, g.mark(string(item.Key)))
@@ -50,7 +51,7 @@ func (g *Generations) Stamp(item Item) *Stamp {
 	return s
 }
 
-// StampTags is the stamp of tags alone.
+// StampTags returns the stamp of tags alone.
 func (g *Generations) StampTags(tags []Tag) *Stamp {
 	s := &Stamp{g.epoch.Load(), make([]mark, 0, len(tags))}
 	for _, t := range tags {
@@ -67,7 +68,7 @@ func (g *Generations) mark(name string) mark {
 // Bytes is what the stamp takes.
 func (s *Stamp) Bytes() int { return 48 + 16*len(s.marks) }
 
-// Holds reports whether none of the stamp's names was evicted since it was taken.
+// Holds reports whether none of the names of the stamp was evicted since it was taken.
 func (g *Generations) Holds(s *Stamp) bool {
 	if s.epoch != g.epoch.Load() && s.epoch != always {
 		return false
@@ -80,7 +81,7 @@ func (g *Generations) Holds(s *Stamp) bool {
 	return true
 }
 
-// Evict ends every stamp of the eviction's names.
+// Evict ends every stamp of the names of ev.
 func (g *Generations) Evict(ev Eviction) {
 	for _, k := range ev.Keys {
 		g.evict(g.slot(string(k)))

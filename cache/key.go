@@ -13,30 +13,31 @@ type Key string
 // or {product:7}:reviews, or a type such as {User}.
 type Tag string
 
-// Entity is the key of the row of a kind with this id.
+// Entity returns the key of the row of a kind with this id.
 func Entity(kind, id string) Key { return Key(escape(kind) + ":" + escape(id)) }
 
-// Part is the key of a part of an entity that has a time to live of its own. A part and a collection
+// Part returns the key of a part of an entity that has its own maximum age. A part and a collection
 // of one entity need different names.
 func (k Key) Part(name string) Key { return Key("{" + string(k) + "}:" + escapeName(name)) }
 
-// Collection is the tag of a list that belongs to an entity.
+// Collection returns the tag of a list that belongs to an entity.
 func (k Key) Collection(name string) Tag { return Tag("{" + string(k) + "}:" + escapeName(name)) }
 
-// All is the tag of the list of everything called name: users, products.
+// All returns the tag of the list of everything called name: users, products.
 func All(name string) Tag { return Tag("{" + escape(name) + "}") }
 
-// Type is the tag of everything that is made of a type's rows. Type names are capitalised, so that they
-// differ from the names of collections.
+// Type returns the tag of everything that is made of rows of a type. Names of types are
+// capitalised, so that they differ from names of collections.
 func Type(name string) Tag { return Tag("{" + escape(name) + "}") }
 
-// Coordinate is the tag of everything that a field of a schema, such as "Product.reviews", was resolved to.
+// Coordinate returns the tag of all values of a field of a schema, such as "Product.reviews".
 func Coordinate(name string) Tag { return Tag("{" + escape(name) + "}") }
 
-// Where is the tag of the part of a collection in which a field has this value, which may be any text.
+// Where returns the tag of the part of a collection whose field has this value, which may be any
+// text.
 func (t Tag) Where(field, value string) Tag { return t + Tag(":"+escape(field)+"="+escape(value)) }
 
-// List is the key of what one set of arguments selects from a collection. The arguments come in pairs
+// List returns the key of what one set of arguments selects from a collection. Arguments are pairs
 // of name and value, always in the same order; values may be any text.
 func (t Tag) List(args ...string) Key {
 	var b strings.Builder
@@ -55,7 +56,7 @@ func (t Tag) List(args ...string) Key {
 	return Key(b.String())
 }
 
-// Count is the key of the number of things in a collection.
+// Count returns the key of the size of a collection.
 func (t Tag) Count() Key { return Key(t) + ":count" }
 
 // Fence is the name under which the token of a load of k is kept. A plain key is put in braces, so that
@@ -67,7 +68,7 @@ func (k Key) Fence() string {
 	return "{" + string(k) + "}:g"
 }
 
-// Generation is the name under which the generation of t is kept.
+// Generation returns the name under which the generation of t is stored.
 func (t Tag) Generation() string { return string(t) + ":g" }
 
 // escapeName is escape for the name of a part or a collection. It leaves out g, which fences and generations are

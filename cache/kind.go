@@ -12,30 +12,29 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// Kinds are the kinds of cached things of a project. [NewKind], [NewCount] and [NewPart] add to them and collect what is
-// wrong, so that all of it is reported at once. They are complete before the first thing is read, and not changed
-// afterwards.
+// Kinds are the kinds of cached things of a project. [NewKind], [NewCount] and [NewPart] add to
+// them and collect faults, so that all are reported at once. Add all kinds before the first read.
 type Kinds struct {
 	policy func(coordinate string) (Policy, error)
 	all    []Stored
 	faults []error
 }
 
-// NewKinds returns no kinds yet. policy returns for how long, and with which windows after, the values of a coordinate of the schema
-// may be cached.
+// NewKinds returns an empty set of kinds. policy returns for how long, and with which windows after
+// that, the values of a coordinate of the schema may be cached.
 func NewKinds(policy func(coordinate string) (Policy, error)) *Kinds {
 	return &Kinds{policy: policy}
 }
 
-// All returns the kinds, or an error that names all that is wrong with them.
+// All returns the kinds, or an error with all faults.
 func (s *Kinds) All() ([]Stored, error) { return s.all, errors.Join(s.faults...) }
 
 func (s *Kinds) fault(of, format string, args ...any) {
 	s.faults = append(s.faults, fmt.Errorf("cache: kind of %s: %w", of, fmt.Errorf(format, args...)))
 }
 
-// Stored is a [Kind] of any things. It says which of the schema's values it stores, and what a change of rows makes
-// untrue of them.
+// Stored is a [Kind] of any things. It names the values of the schema that it stores, and which of
+// them a change of rows evicts.
 type Stored interface {
 	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
 	Coordinate() string
@@ -55,24 +54,25 @@ type Stored interface {
 	Whole() []Tag
 }
 
-// Columns are values of columns, as text; [Null] stands for NULL. A column is left out if the argument that it is
-// compared with may be null, and is: then it is no condition.
+// Columns are values of columns, as text; [Null] stands for NULL. A column is missing if it is
+// compared with an argument that may be null, and is null: then it is no condition.
 type Columns map[string]string
 
-// Text returns a column's value. It reports whether there is one.
+// Text returns the value of a column, and reports whether there is one.
 func (c Columns) Text(column string) (string, bool) {
 	v, ok := c[column]
 	return v, ok && v != Null
 }
 
-// Int returns the value of a column of integers. It reports whether there is one.
+// Int returns the value of an integer column, and reports whether there is one.
 func (c Columns) Int(column string) (int64, bool) {
 	n, err := strconv.ParseInt(c[column], 10, 64)
 	return n, err == nil
 }
 
-// Kind is one sort of cached things: users by id, pages of a product's reviews. It says once where its things are
-// stored and how they are read; how long, and what evicts them, follows from the schema. It is safe for concurrent use.
+// Kind is a kind of cached things: users by id, pages of the reviews of a product. It defines under
+// which keys its things are stored and how they are read. For how long, and what evicts them,
+// follows from the schema. It is safe for concurrent use.
 type Kind[K comparable, V any] struct {
 	o      KindOptions[K, V]
 	policy Policy
@@ -84,7 +84,7 @@ type Kind[K comparable, V any] struct {
 	part   int    // of the source's rows
 }
 
-// KindOptions say what a [Kind] is. Of, Types, Name and Load are required.
+// KindOptions are the options of a [Kind]. Of, Types, Name and Load are required.
 type KindOptions[K comparable, V any] struct {
 	// Of is the coordinate of the schema that says how long a thing may be cached, and of which rows it is made.
 	Of string
@@ -150,7 +150,7 @@ func coordinates(names ...string) (tags []Tag) {
 	return tags
 }
 
-// CountOptions say what a kind of numbers is. All but Rows and Match are required.
+// CountOptions are the options of a kind of sizes. All but Rows and Match are required.
 type CountOptions[K comparable] struct {
 	Of, Rows string                  // as those of [KindOptions]
 	Types    []string                // likewise
@@ -160,7 +160,8 @@ type CountOptions[K comparable] struct {
 	Load func(context.Context, []K) (map[K]int, Snapshot, error)
 }
 
-// NewCount adds to s a kind of how many things lists have. A number is evicted by its key when its list is.
+// NewCount adds to s a kind of the sizes of lists. A size is evicted by its key when its list is
+// evicted.
 func NewCount[K comparable](s *Kinds, o CountOptions[K]) *Kind[K, int] {
 	k := NewKind(s, KindOptions[K, int]{
 		Of: o.Of, Rows: o.Rows, Types: o.Types, Match: o.Match, Load: o.Load,
@@ -176,7 +177,7 @@ func NewCount[K comparable](s *Kinds, o CountOptions[K]) *Kind[K, int] {
 // Coordinate implements [Stored].
 func (k *Kind[K, V]) Coordinate() string { return k.o.Of }
 
-// MadeOf implements [Stored].
+// RowsCoordinate implements [Stored].
 func (k *Kind[K, V]) RowsCoordinate() string {
 	if k.o.Rows != "" {
 		return k.o.Rows
@@ -199,7 +200,8 @@ func (k *Kind[K, V]) Matches(columns []string) error {
 	return nil
 }
 
-// Untrue implements [Stored]. Where no thing can be made of values that are all known, anything may be untrue.
+// Untrue implements [Stored]. If all values are known and Match finds no thing, everything is
+// evicted.
 func (k *Kind[K, V]) Untrue(table string, values Columns) (ev Eviction) {
 	if tag, ok := k.o.Any[table]; ok {
 		ev.Tags = []Tag{tag}
@@ -259,7 +261,7 @@ func defaultMatch[K comparable]() func(Columns) (K, bool) {
 	return nil
 }
 
-// Form returns the form of the kind's keys, for people: user:<id>, {product:<id>}:reviews:….
+// Form returns the form of the keys of the kind, for display: user:<id>, {product:<id>}:reviews:….
 func (k *Kind[K, V]) Form() string {
 	const number, text = 8_000_000_000_000_000_017, "\u2063id"
 	var key K
@@ -285,10 +287,11 @@ func (k *Kind[K, V]) Form() string {
 	return strings.NewReplacer(strconv.Itoa(number), "<id>", escape(text), "<id>").Replace(form)
 }
 
-// CountIn has a cache count how the things of a kind are answered, by their coordinate. It is called before the first thing is read.
+// CountIn makes a cache count the requests for things of a kind, by their coordinate. Call it
+// before the first read.
 func (k *Kind[K, V]) CountIn(c *Cache) { k.meter = c.Meter(k.o.Of) }
 
-// Request asks for a thing; see [Batch.Load].
+// Request returns the request for a thing; see [Batch.Load].
 func (k *Kind[K, V]) Request(key K) Request {
 	name, list := k.o.Name(key)
 	r := Request{Item: Item{
@@ -312,7 +315,7 @@ func (k *Kind[K, V]) Request(key K) Request {
 //go:noinline
 func (k *Kind[K, V]) alone(key K) []Request { return []Request{k.Request(key)} }
 
-// Get reads one thing; the zero value where there is none.
+// Get reads a thing. It returns the zero value if there is none.
 func (k *Kind[K, V]) Get(ctx context.Context, b *Batch, key K) (V, error) {
 	var zero V
 	results, err := b.Load(ctx, k.alone(key))
@@ -325,8 +328,8 @@ func (k *Kind[K, V]) Get(ctx context.Context, b *Batch, key K) (V, error) {
 	return results[0].Value.(V), nil
 }
 
-// Many reads things in one batch, in the order of their keys and without those that are not there: a list
-// may have been read just before one of its things went.
+// Many reads things in one batch. It returns them in the order of their keys, without those that do
+// not exist: a list may have been read just before one of its things was deleted.
 func (k *Kind[K, V]) Many(ctx context.Context, b *Batch, keys []K) ([]V, error) {
 	requests := make([]Request, len(keys))
 	for i, key := range keys {
@@ -390,7 +393,7 @@ func decode[V any](data []byte) (any, error) {
 
 var strictly = json.RejectUnknownMembers(true)
 
-// OneByOne makes the Load of a kind that has few things, which are read one by one.
+// OneByOne returns a Load for a kind with few things, which reads them one by one.
 func OneByOne[K comparable, V any](load func(context.Context, K) (V, Snapshot, error)) func(context.Context, []K) (map[K]V, Snapshot, error) {
 	return func(ctx context.Context, keys []K) (map[K]V, Snapshot, error) {
 		found := make(map[K]V, len(keys))

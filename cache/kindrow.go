@@ -2,15 +2,15 @@ package cache
 
 import "context"
 
-// Row is a sort of rows whose parts are cached for different times: a product with its price and its stock. Each part
-// is a [Kind], made by [NewPart]; one statement reads all that is asked of all of them.
+// Row is a kind of rows whose parts are cached for different times: a product with its price and
+// its stock. Each part is a [Kind], made by [NewPart]. One statement reads all requested parts.
 type Row[K comparable, R any] struct {
 	o     RowOptions[K, R]
 	kinds *Kinds
 	parts []rowPart[K, R]
 }
 
-// RowOptions say what a [Row] is. All but Match are required.
+// RowOptions are the options of a [Row]. All but Match are required.
 type RowOptions[K comparable, R any] struct {
 	// Types and Match are those of [KindOptions].
 	Types []string
@@ -26,7 +26,7 @@ func NewRow[K comparable, R any](s *Kinds, o RowOptions[K, R]) *Row[K, R] {
 	return &Row[K, R]{o: o, kinds: s}
 }
 
-// PartOptions say what a part of a row is. Of and Value are required.
+// PartOptions are the options of a part of a row. Of and Value are required.
 type PartOptions[R, V any] struct {
 	// Of is that of [KindOptions].
 	Of string
@@ -52,7 +52,7 @@ type partOf[K comparable] struct {
 	part int
 }
 
-// NewPart adds a part to a row, and the kind of it to the row's kinds.
+// NewPart adds a part to a row, and its kind to the kinds of the row.
 func NewPart[K comparable, R, V any](row *Row[K, R], o PartOptions[R, V]) *Kind[K, V] {
 	name := func(key K) (Key, Tag) { return row.o.Key(key), "" }
 	if o.Name != "" {

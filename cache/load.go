@@ -16,11 +16,12 @@ type want struct {
 	joined    bool    // whether somebody else began the flight
 }
 
-// Load answers each request, in order: from memory, from the shared tier, or from the request's
-// source. It asks the shared tier once and each source at most once; what another reader is loading
-// already is waited for and not loaded again. While another load that began just now is under way it waits for its end, for
-// at most a millisecond, and shares its round trips with whoever comes meanwhile. No two requests may have the same key. The values are shared
-// with other readers and must not be changed. Where ctx ends before they are there the results say so.
+// Load returns the results of the requests, in their order: from memory, from the shared tier, or
+// from the source of the request. It asks the shared tier once and each source at most once. It
+// waits for loads of other readers that are in flight instead of loading the same again. If another
+// load began just now, Load waits for its end, for at most a millisecond, and shares its round
+// trips with other readers. No two requests may have the same key. Values are shared with other
+// readers and must not be changed. If ctx ends first, the results have its error.
 func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 	return c.load(ctx, requests, false)
 }

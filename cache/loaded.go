@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Loaded is a value with what is known of it only once it was read. A [Source] may return it in the place
-// of the value. It is not kept itself.
+// Loaded is a value with properties that are known only after the read. A [Source] may return it in
+// place of the value. The Loaded itself is not cached.
 type Loaded struct {
 	Value any
-	// Err is what this request alone failed with.
+	// Err is the error of this request alone.
 	Err error
 	// Tags name what makes the value untrue beside the item's own tags, such as the rows that it holds.
 	Tags []Tag
-	// MaxAge is how long the value may be kept, if that is less than the item's. 0: it says nothing.
+	// MaxAge is for how long the value may be cached, if that is less than the MaxAge of the item. 0: not set.
 	MaxAge time.Duration
 	// Deps is what the value was made of through the cache, if that was collected for it alone.
 	Deps *Deps
@@ -22,7 +22,7 @@ type Loaded struct {
 	Unstored string
 	// Since is when the first of what the value is made of may have been read. Nil: when the source was asked.
 	Since *Moment
-	// Local says why the value may not leave this process; "" if it may.
+	// Local says why the value must not leave this process; "" if it may.
 	Local string
 }
 

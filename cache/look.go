@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Looker is a [Store] whose entries can be looked at by people.
+// Looker is a [Store] whose entries can be inspected.
 type Looker interface {
 	// Look returns the entry of a key as it is stored, whether or not it may be served, nil if there is none. Its tags are
 	// all that it was stored under, those of its item included.
@@ -19,8 +19,9 @@ type Held struct {
 	*Entry
 }
 
-// Look returns what the tiers hold under a key, memory first. It is for people who look at the cache: what it returns may be about
-// to be refused to a reader. An error says that the shared tier could not be asked.
+// Look returns what the tiers hold under a key, memory first. It is for inspection: a returned
+// entry may be one that readers no longer get. It returns an error if the shared tier could not be
+// asked.
 func (c *Cache) Look(ctx context.Context, key Key) (held []Held, err error) {
 	if e := c.memory.Peek(key, time.Now()); e != nil {
 		held = append(held, Held{MemoryTier, e})

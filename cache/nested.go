@@ -162,10 +162,10 @@ func (f *flight) names(all []string) bool {
 	return true
 }
 
-// LoadContext returns a context that ends with load, which a [Source] was given, belongs to that load as
-// far as the cache is concerned, and holds the values of another one: that of the caller whose request
-// is being loaded. Loads of several callers are carried together, so load holds the values of any of
-// them.
+// LoadContext returns a context for nested loads of a [Source]. It ends with load, which the source
+// was given, belongs to that load as far as the cache is concerned, and has the values of caller,
+// whose request is being loaded. Loads of several callers are carried out together, so load has the
+// values of any of them.
 func LoadContext(load, caller context.Context) context.Context {
 	return loadContext{load, caller}
 }

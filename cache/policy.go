@@ -2,7 +2,7 @@ package cache
 
 import "time"
 
-// Scope says who may share a value.
+// Scope is who may share a value.
 type Scope uint8
 
 // The two scopes.
@@ -19,7 +19,7 @@ func (s Scope) String() string {
 	return "public"
 }
 
-// Policy is how long a coordinate's value may be kept, and by whom.
+// Policy is for how long the values of a coordinate may be cached, and for whom.
 type Policy struct {
 	MaxAge time.Duration // 0: not at all
 	Scope  Scope

@@ -2,19 +2,19 @@ package cache
 
 import "strings"
 
-// Rows is the tag of everything that is made of rows of a table: it becomes untrue when nobody can
-// say which rows were written.
+// Rows returns the tag of everything that is made of rows of a table. It is evicted when it is not
+// known which rows were written.
 func Rows(table string) Tag { return Tag("{rows:" + escape(table) + "}") }
 
-// AnyRow is the tag of everything that depends on every row of a table.
+// AnyRow returns the tag of everything that depends on every row of a table.
 func AnyRow(table string) Tag { return Rows(table) + ":any" }
 
 // Null is the text that stands for SQL's NULL in [RowsWhere], which no value is written as.
 const Null = "\x00null"
 
-// RowsWhere is the tag of what is made of the rows of a table whose columns hold these values, which
-// may be any text or [Null]. There are as many values as columns, and columns are in ascending order:
-// {rows:reviews:product_id=7}.
+// RowsWhere returns the tag of what is made of the rows of a table whose columns hold these values,
+// which may be any text or [Null]. There are as many values as columns, and columns are in
+// ascending order: {rows:reviews:product_id=7}.
 func RowsWhere(table string, columns, values []string) Tag {
 	var b strings.Builder
 	b.WriteString("{rows:")
@@ -38,10 +38,10 @@ func RowsWhere(table string, columns, values []string) Tag {
 	return Tag(b.String())
 }
 
-// Of is the tag of some columns of the rows that t names, of all of them for "*".
+// Of returns the tag of some columns of the rows that t names, or of all columns for "*".
 func (t Tag) Of(columns string) Tag { return t + Tag(":"+columns) }
 
-// Named is the tag of something that a schema gives a name of its own, which may be any text.
+// Named returns the tag of a name that a schema chose, which may be any text.
 func Named(name string) Tag { return Tag("{tag:" + escapeTagName(name) + "}") }
 
 // escapeTagName percent-encodes what could be mistaken for the punctuation of a tag or of a list of tags. A

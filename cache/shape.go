@@ -27,7 +27,8 @@ func shapeOf(r Request) string {
 // shapes are those of types that were asked for.
 var shapes sync.Map // of reflect.Type: string
 
-// ShapeOf names what encoding/json makes of a type: its members with their names and types, and theirs.
+// ShapeOf describes what encoding/json makes of a type: its members with their names and types,
+// recursively.
 func ShapeOf[V any]() string {
 	t := reflect.TypeFor[V]()
 	if s, ok := shapes.Load(t); ok {

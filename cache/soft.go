@@ -84,8 +84,8 @@ func (c *Cache) softened(item *Item, e *Entry) bool {
 	return false
 }
 
-// Softened reports whether one of the names, which are keys and tags, was evicted softly after a moment: then what
-// was made of them before is to be made anew.
+// Softened reports whether one of the names, which are keys and tags, was softly evicted after a
+// moment. What was made of them before has to be made again.
 func (c *Cache) Softened(names []string, made time.Time) bool {
 	if !c.follower.soft.since(made) {
 		return false

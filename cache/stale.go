@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// ErrSlowSource is the error of a value that no tier had when its source did not answer, while other values of
-// the same batch are answered stale.
+// ErrSlowSource is the error of a value that no tier had when its source did not respond, while
+// other values of the same batch are served stale.
 var ErrSlowSource = errors.New("cache: the source did not answer within the lease")
 
 // landFailed lands flights whose source failed: with what the tiers had last, if that is allowed, or with

@@ -92,7 +92,7 @@ func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
 	return list, l.lost <= moment
 }
 
-// Moment is when something began: a request, for one.
+// Moment is when something began, such as a request.
 type Moment struct {
 	generations generationsAt
 	polled      *Snapshot // nil: no outbox was polled
@@ -131,7 +131,7 @@ func (c *Cache) BeginIn(r *Run) {
 // IsRunKey reports whether a key of a context is that of a [Run].
 func IsRunKey(key any) bool { return key == runKey{} }
 
-// BeganAt returns when the request of a context began; nil if [Cache.Begin] was not called.
+// BeganAt returns when the request of a context began, or nil if [Cache.Begin] was not called.
 func BeganAt(ctx context.Context) *Moment {
 	if r := runOf(ctx); r != nil {
 		return &r.began

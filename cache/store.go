@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Item is one thing to read.
+// Item is a thing to read.
 type Item struct {
 	Key    Key
 	Tags   []Tag         // what makes it untrue beside an eviction of the key itself; not changed by anyone
@@ -22,11 +22,11 @@ type Item struct {
 // shadow reports whether the item's coordinate is in shadow mode.
 func (i *Item) shadow() bool { return i.Meter != nil && i.Meter.shadow }
 
-// Keep is for how long after its end a tier keeps the item's entry.
+// Keep returns for how long after its end a tier keeps the entry of the item.
 func (i *Item) Keep() time.Duration { return max(i.StaleWhileRevalidate, i.StaleIfError, 0) }
 
-// Entry is a value that a tier keeps. Entries and what they point to are shared by every reader and
-// never changed once made.
+// Entry is a value in a tier. Entries and what they point to are shared by all readers and never
+// changed.
 type Entry struct {
 	Data   []byte        // the value as JSON; "null" for a row that is not there
 	Shape  string        // what its source's values are made of: see [Shaper]
@@ -39,14 +39,14 @@ type Entry struct {
 	Stamp  *Stamp        // taken before it was loaded; in the memory tier only
 }
 
-// Absent reports whether the entry says that there is no such row.
+// Absent reports whether the entry records that there is no such row.
 func (e *Entry) Absent() bool { return string(e.Data) == "null" }
 
-// Ticket is what lets a load fill a tier. Only the tier that gave it knows what is in it; nil fills
+// Ticket lets a load fill a tier. Only the tier that issued it knows its content; nil fills
 // nothing.
 type Ticket any
 
-// Fill is one entry to put into a tier.
+// Fill is an entry to put into a tier.
 type Fill struct {
 	Item   Item
 	Ticket Ticket
@@ -59,14 +59,14 @@ type Fill struct {
 type Eviction struct {
 	Keys []Key `json:"keys,omitempty"`
 	Tags []Tag `json:"tags,omitempty"`
-	// Soft has what is named answered as it is until it was loaded anew, which its next reader begins.
+	// Soft serves the named values as they are until they are loaded again. Their next reader starts the load.
 	Soft bool `json:"soft,omitempty"`
 }
 
 // Empty reports whether e names nothing.
 func (e Eviction) Empty() bool { return len(e.Keys) == 0 && len(e.Tags) == 0 }
 
-// Add puts what other names to what e names. Both are soft only if each is.
+// Add adds the names of other to e. The result is soft only if both are.
 func (e *Eviction) Add(other Eviction) {
 	switch {
 	case other.Empty():
@@ -80,42 +80,42 @@ func (e *Eviction) Add(other Eviction) {
 	e.Tags = append(e.Tags, other.Tags...)
 }
 
-// Store is one tier. It is safe for concurrent use. The order in which it is used is the protocol:
-// Get; Begin for what was missing; only then is the source read; Fill with what the source said.
+// Store is one tier. It is safe for concurrent use. It is used in the order of the protocol: Get;
+// Begin for what was missing; only then is the source read; Fill with what the source returned.
 type Store interface {
-	// Get answers the entries of items, in their order, nil where there is none that may be served:
-	// never stored, ended, or evicted by its key or by one of its tags. One that ended may be answered for as long
-	// as its item says ([Item.Keep]). Items carry the tags they carried when they were filled. An error means that nothing is known of any item.
+	// Get returns the entries of items, in their order, nil for each that may not be served: never stored, expired, or
+	// evicted by its key or by one of its tags. An expired one may be returned for as long as [Item.Keep] of its item
+	// says. Items have the tags that they had when they were filled. An error means that nothing is known of any item.
 	Get(ctx context.Context, items []Item) ([]*Entry, error)
 
-	// Begin announces a load of items that Get did not find and answers a ticket for each, nil for
-	// those that are being loaded by somebody else.
+	// Begin announces a load of items that Get did not find, and returns a ticket for each, nil for those that somebody
+	// else is loading.
 	Begin(ctx context.Context, items []Item) ([]Ticket, error)
 
-	// Fill puts the entries in, except those whose key or one of whose tags was evicted since their
-	// ticket was given, and answers how many it took. A ticket fills once.
+	// Fill stores the entries, except those whose key or one of whose tags was evicted since their ticket was issued. It
+	// returns how many it stored. A ticket fills once.
 	Fill(ctx context.Context, fills []Fill) (stored int, err error)
 
-	// Evict makes every entry of the write's keys and with its tags vanish and voids the tickets given
-	// for them, in the order of [EvictionSteps]. When it returns without an error, no later Get answers
-	// what was there before. It answers how many of the keys were there. Of a soft eviction it only tells others.
+	// Evict removes every entry with one of the keys or tags of the write and voids the tickets issued for them, in the
+	// order of [EvictionSteps]. When it returns without an error, no later Get returns what was there before. It returns
+	// how many of the keys were there. A soft eviction it only passes on to others.
 	Evict(ctx context.Context, w Write) (dropped int, err error)
 
-	// Close frees what the tier holds. Nothing else may be called after it.
+	// Close releases what the tier holds. No other method may be called after it.
 	Close() error
 }
 
-// ErrRefused is wrapped by the errors of a [Store] that answered and would not do what it was asked: it has not the
-// right, is a replica, or is something else than was thought.
+// ErrRefused is wrapped by the errors of a [Store] that responded and refused the operation: this
+// client has no permission, the store is a replica, or it is not what it was thought to be.
 var ErrRefused = errors.New("refused")
 
-// Prober is a [Store] that can say whether it does all that it has to do.
+// Prober is a [Store] that can test whether it supports all required operations.
 type Prober interface {
-	// Probe fails with the first error of an announcement, a fill, a look and an eviction.
+	// Probe tries an announcement, a fill, a read and an eviction, and returns the first error.
 	Probe(ctx context.Context) error
 }
 
-// Tagger is a [Store] that keeps entries with tags of their own, beside those of their items.
+// Tagger is a [Store] that stores entries with tags of their own, beside those of their items.
 type Tagger interface {
 	// Generations returns the generation of each tag, and makes those that are not there. An eviction of
 	// a tag ends its generation.
@@ -129,25 +129,25 @@ type Announcer interface {
 	GetOrBegin(ctx context.Context, items []Item) ([]*Entry, []Ticket, error)
 }
 
-// Memory is the tier in this process. Its methods neither block nor fail. Its tickets are the stamps of
-// items, of type *[Stamp].
+// Memory is the tier in this process. Its methods neither block nor fail. Its tickets are the
+// stamps of items, of type *[Stamp].
 type Memory interface {
 	Store
 
 	// Peek is Get for one item, by its key, at a moment, without an allocation.
 	Peek(key Key, now time.Time) *Entry
 
-	// Ended is the entry of a key also if it ended, not long ago; nil if it was evicted.
+	// Ended returns the entry of a key, even if it expired not long ago; nil if it was evicted.
 	Ended(key Key) *Entry
 
-	// Generations is the table that the stamps are of.
+	// Generations returns the table that the stamps refer to.
 	Generations() *Generations
 }
 
-// Notifier is a [Store] that tells other processes what was evicted through it.
+// Notifier is a [Store] that notifies other processes of the evictions that it executed.
 type Notifier interface {
-	// Subscribe calls heard for each write whose eviction another process published, until ctx ends.
-	// Messages may be lost: a subscriber must be right without them, if later.
-	// unreadable is called for each message that cannot be read, which is ignored: polls make up for it.
+	// Subscribe calls heard for each write whose eviction another process published, until ctx ends. Messages may be
+	// lost: a subscriber must be correct without them, if later. unreadable is called for each message that cannot be
+	// read. The message is ignored, and polls make up for it.
 	Subscribe(ctx context.Context, heard func(Write), unreadable func(error)) error
 }

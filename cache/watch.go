@@ -37,7 +37,7 @@ type Watch struct {
 	others atomic.Pointer[[]*Watch]
 }
 
-// Forward has another Watch notice as well what this one does.
+// Forward makes another Watch notice what this one does.
 func (w *Watch) Forward(to *Watch) {
 	for w != nil && to != w {
 		old := w.others.Load()
@@ -126,8 +126,8 @@ func (w *Watch) seen() uint64 {
 	return w.strays.Load()
 }
 
-// Collect is [Collect] for a whole operation, whose statements w notices. where, which may be nil,
-// names what a context belongs to.
+// Collect is [Collect] for a whole operation whose statements w notices. where, which may be nil,
+// names the place that a context belongs to.
 func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
 	return collect(ctx, &Collector{parent: CollectorOf(ctx), watch: w, where: where})
 }
@@ -167,9 +167,9 @@ func (s *statementsSince) list(w *Watch) ([]string, bool) {
 	return list, known && all
 }
 
-// Unwatched returns a context whose statements belong to nothing that is stored: those of a health check,
-// of a background job, of a session that is looked up before an operation begins. What is read through
-// the cache with it is collected as ever.
+// Unwatched returns a context whose statements belong to nothing that is stored: those of a health
+// check, of a background job, of a session that is looked up before an operation begins. What is
+// read through the cache with it is collected as usual.
 func Unwatched(ctx context.Context) context.Context {
 	ctx, _ = collect(ctx, &Collector{parent: CollectorOf(ctx), known: true})
 	return ctx
@@ -178,7 +178,7 @@ func Unwatched(ctx context.Context) context.Context {
 // maxUnknown bounds how many places are remembered at which something unknown was read.
 const maxUnknown = 16
 
-// UnknownReason says why something that was made of unknown rows is not stored.
+// UnknownReason is the reason for which a value is not stored that is made of unknown rows.
 const UnknownReason = "a statement ran outside of a source"
 
 // readUnknown notes that rows were read which no source knows.
