@@ -167,6 +167,11 @@ var mutants = []mutant{
 		pkg: engine, red: []string{"TestSimulation", "TestFault10AManyRowTransaction"},
 	},
 	{
+		name: "a failover is not noticed",
+		file: "cache/poll.go", old: "another := !p.since.IsZero() && news.Snapshot.Epoch != p.since.Epoch", new: "another := false",
+		pkg: engine, red: []string{"TestSimulation"},
+	},
+	{
 		name: "a stale answer is not marked",
 		file: "cache/stale.go", old: "r.Stale, r.Stamp = true, nil", new: "r.Stale, r.Stamp = false, nil",
 		pkg: engine, red: []string{"TestStaleIfError"},
