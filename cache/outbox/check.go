@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Check returns all columns whose values name keys, and that the database compares in another way than keys are
-// compared: two values that it takes for equal have two names, so that a change of one would not evict what is
-// cached under the other. Each error names table and column, the reason and the remedy. Columns that are not there
-// are no concern of it.
+// Check returns an error for each column whose values name keys but are compared differently by the
+// database than keys are. Two values that the database takes for equal have two names, so that a
+// change of one would not evict what is cached under the other. Each error names table and column,
+// the reason and the remedy. Check ignores missing columns.
 func (p Place) Check(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	if len(tables) == 0 {
 		return nil, nil

@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Describe returns what has to be known of tables before their rows can be named. A table that is not
-// there is left out.
+// Describe returns the keys and columns of tables. It omits tables that do not exist.
 func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[string]TableInfo, error) {
 	found := make(map[string]TableInfo, len(tables))
 	for _, table := range tables {

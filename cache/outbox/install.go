@@ -7,26 +7,26 @@ import (
 	"slices"
 )
 
-// Difference is something in which a database is not as its outbox needs it.
+// Difference is something missing or wrong in a database, as far as its outbox is concerned.
 type Difference struct {
 	Object
 	Table string // the noted table that it concerns; "" for the outbox's own objects
 	Why   string // "is missing"
-	// Minor reports that a [Watch] copes with it, by mending it or by evicting the table again and again: a
-	// partition without a trigger, or a trigger that does not fire in the role of a replica.
+	// Minor says that a [Watch] handles it, by repairing it or by evicting the table at every check: a partition without
+	// a trigger, or a trigger that does not fire in the role of a replica.
 	Minor  bool
 	fix    []string
 	absent bool // it is missing, disabled, or on another table: it is not one of another release
 }
 
-// String says what differs, in one line.
+// String returns the difference in one line.
 func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
 
-// Fixable reports whether [Place.Install] can mend it.
+// Fixable reports whether [Place.Install] can repair it.
 func (d Difference) Fixable() bool { return d.fix != nil }
 
-// Diff returns all in which the database is not as noting the writes of these tables needs it, in the order in
-// which it must be mended. It changes nothing.
+// Diff returns all differences between the database and what recording the writes of these tables
+// needs, in the order in which to repair them. It changes nothing.
 func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
 	own, err := p.diffOwn(ctx, db)
 	if err != nil {
@@ -188,9 +188,10 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 	return d, true
 }
 
-// Install creates and mends what noting the writes of the tables needs, and takes triggers away from tables
-// that are no longer noted. Writes to a table whose triggers were not in place may have gone unnoticed: all that
-// is cached of it is evicted. db is a transaction. What cannot be mended is an error, which names all of it.
+// Install creates and repairs what recording the writes of the tables needs, and removes triggers
+// from tables that are no longer recorded. Writes to a table whose triggers were not in place may
+// be missing from the record: everything cached of the table is evicted. db is a transaction.
+// Install returns an error that names everything it cannot repair.
 func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 	existed, _, err := p.ownTable(ctx, db, "cache_outbox")
 	if err != nil {
@@ -233,19 +234,20 @@ func attempt(ctx context.Context, db Querier, statements ...string) error {
 	return run(ctx, db, "RELEASE SAVEPOINT fieldcache_attempt")
 }
 
-// Left is an object that stayed, and why.
+// Left is an object that was not removed, and why.
 type Left struct {
 	Object
 	Why string
 }
 
-// String says what stayed and why, in one line.
+// String returns the object and the reason in one line.
 func (l Left) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.Name, l.Why) }
 
-// Remove takes back what Install created, found by what it is and not by any record: the triggers, wherever
-// they are now, the function and the outbox's tables. It returns whether there was any of it, and what it left
-// because it only has the name. What this role may not drop is an error that names all of it; then db, a
-// transaction, is to be rolled back.
+// Remove removes what Install created: the triggers, wherever they are now, the function and the
+// tables of the outbox. It recognizes them by their definition, not by any record. It reports
+// whether there were any, and returns the objects that it left because only their name matches. If
+// this role may not drop an object, Remove returns an error that names all such objects; then roll
+// db, a transaction, back.
 func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Left, err error) {
 	there, err := p.triggers(ctx, db)
 	if err != nil {

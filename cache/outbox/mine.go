@@ -14,8 +14,8 @@ import (
 // Mark is a moment before the writes of a transaction; see [Place.Mine].
 type Mark int64
 
-// Mark returns the mark of a transaction that has written nothing yet. On SQLite the transaction must be a writer
-// already, as by BEGIN IMMEDIATE. On PostgreSQL it sends no statement.
+// Mark returns the mark of a transaction that has not written yet. On SQLite the transaction must
+// be a writer already, as by BEGIN IMMEDIATE. On PostgreSQL it sends no statement.
 func (p Place) Mark(ctx context.Context, tx Querier) (Mark, error) {
 	if p.postgres {
 		return 0, nil
@@ -27,8 +27,9 @@ func (p Place) Mark(ctx context.Context, tx Querier) (Mark, error) {
 	return m, nil
 }
 
-// Mine returns what a transaction has written since a mark, as others are told of it once it is committed, and its number:
-// for a gateway that evicts before it answers what it wrote itself.
+// Mine returns what a transaction has written since a mark, as others will read it once the
+// transaction is committed, and the number of the transaction. It is for a gateway that evicts its
+// own writes before it responds.
 func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Change, error) {
 	type record struct {
 		number Number
@@ -59,9 +60,9 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 	return records[0].number, changes, nil
 }
 
-// ChangeOf returns the change of one row, from what it was and what it is: JSON objects of its columns, as PostgreSQL's
-// to_jsonb writes them; empty for a row that is new, or gone. It is for a statement that returns them, as one with
-// RETURNING does, and so costs no other statement.
+// ChangeOf returns the change of one row, from the row before and after: JSON objects of its
+// columns, as PostgreSQL's to_jsonb writes them; empty for a row that is new, or deleted. It is for
+// a statement that returns both, as one with RETURNING does, and so costs no other statement.
 func ChangeOf(table string, op Op, was, is string) (Change, error) {
 	r := Row{}
 	var err error

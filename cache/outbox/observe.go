@@ -17,7 +17,7 @@ import (
 	"fieldcache/cache"
 )
 
-// Any names every row of a table, whatever changes in it.
+// Any selects every row of a table, whatever changes in it.
 func Any(table string) Rows { return Rows{Of: table, Table: table} }
 
 // anyTags are the tags of what is made of any row of a table.
@@ -25,20 +25,21 @@ func anyTags(table string) []cache.Tag {
 	return []cache.Tag{cache.Rows(table), cache.AnyRow(table).Of("*")}
 }
 
-// ObserverOptions are what [NewObserver] needs.
+// ObserverOptions are the options of [NewObserver].
 type ObserverOptions struct {
 	Database *sql.DB // required: where the statements run
 	Place    Place   // required: of the outbox there
-	// Tables are those whose writes are noted already, whatever changes in them.
+	// Tables are those whose writes are recorded already, whatever changes in them.
 	Tables []Table
-	// Install says that triggers may be created on other tables once a statement was seen to read them.
+	// Install permits creating triggers on other tables that a statement was seen to read.
 	Install bool
 	// Followed is called with each table whose triggers were created. May be nil.
 	Followed func(Table)
 	Log      *slog.Logger // default: slog.Default()
 }
 
-// Observer finds out which tables statements read: it asks the database, once for each text. It is safe for concurrent use.
+// Observer determines which tables statements read. It asks the database once for each text. It is
+// safe for concurrent use.
 type Observer struct {
 	o ObserverOptions
 
@@ -88,9 +89,10 @@ func NewObserver(o ObserverOptions) *Observer {
 	return ob
 }
 
-// Observe returns the tags of what statements read, each once. unknown says why that is not known of one of them, or why
-// writes to a table that one of them reads are not noted; then nothing that may be made of them can be stored. It takes less than a microsecond for a
-// text that is known, and otherwise a few round trips to the database.
+// Observe returns the tags of what statements read, each once. unknown says why this is not known
+// for one of them, or why writes to a table that one of them reads are not recorded; then nothing
+// that may be made of them can be stored. Observe takes less than a microsecond for a known text,
+// and otherwise a few round trips to the database.
 func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cache.Tag, unknown string) {
 	for _, s := range statements {
 		s = uncommented(s)
@@ -335,8 +337,9 @@ func anyOf(name string, info TableInfo) (Table, error) {
 	return tags.Tables()[0], nil
 }
 
-// Observed returns the tables of which every change of every row is noted although nothing was declared to be made of them,
-// by an [Observer] of this gateway or of another: those that triggers stand on and that declared does not name.
+// Observed returns the tables that have triggers and are not among declared. Every change of every
+// row of them is recorded, because an [Observer] of this gateway or of another found statements
+// that read them.
 func (p Place) Observed(ctx context.Context, db Querier, declared []Table) ([]Rows, error) {
 	there, err := p.triggers(ctx, db)
 	if err != nil {

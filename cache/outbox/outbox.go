@@ -1,11 +1,13 @@
-// Package outbox keeps the record of writes, [cache.Outbox], in the database that is written to: in a table
-// that triggers fill. Whoever writes, by whatever client, by a cascade or by hand, leaves in the same transaction
-// what was touched; so the record is there if and only if the transaction committed.
+// Package outbox keeps the record of writes, [cache.Outbox], in the database that is written to: in
+// a table that triggers fill. Every write, by whatever client, by a cascade or by hand, records in
+// its own transaction which rows it touched. So the record exists if and only if the transaction
+// committed.
 //
-// It knows no schema but its own, and needs database/sql alone: [Find] asks a database of which kind it is, [Place.Install]
-// creates what is missing, and a function given to [New] says which keys and tags a [Change] makes untrue. PostgreSQL from 13
-// on and SQLite are served, by any driver. On SQLite, where transactions have no numbers and commit one after the other, the id of the
-// newest row that a transaction left stands for its number.
+// The package knows no schema but its own, and needs database/sql alone: [Find] detects the kind of
+// a database, [Place.Install] creates what is missing, and a function given to [New] returns the
+// keys and tags that a [Change] evicts. PostgreSQL from 13 on and SQLite are supported, by any
+// driver. On SQLite, where transactions have no numbers and commit one after the other, the id of
+// the newest row that a transaction recorded stands for its number.
 package outbox
 
 import (
@@ -18,16 +20,16 @@ import (
 	"fieldcache/cache"
 )
 
-// MaxRows is how many touched rows of one statement are noted one by one. Of more it is noted only
-// that they may be any.
+// MaxRows is how many touched rows of one statement are recorded one by one. A statement that
+// touches more is recorded as one that may have touched any row.
 const MaxRows = 1000
 
 // Change is what one statement did to one table.
 type Change struct {
 	Table string
 	Op    Op
-	// Rows are the rows that were touched, in no particular order. Nil: any row of the table may have been,
-	// because the statement was TRUNCATE or touched more than [MaxRows].
+	// Rows are the touched rows, in no particular order. Nil: any row of the table may have been touched, because the
+	// statement was TRUNCATE or touched more than [MaxRows].
 	Rows []Row
 }
 
@@ -42,17 +44,17 @@ const (
 	Truncate Op = "TRUNCATE"
 )
 
-// Row is a row before and after it was touched.
+// Row is a row before and after a write.
 type Row struct {
 	Was     Values   `json:"was,omitempty"`     // nil: the row is new
 	Is      Values   `json:"is,omitempty"`      // nil: the row is gone
-	Changed []string `json:"changed,omitempty"` // of a row that was and is: the columns, of those that matter, with another value
+	Changed []string `json:"changed,omitempty"` // of an updated row: those of the columns that matter that have another value
 }
 
-// Values are those of the columns that name keys, as text. A column that is NULL is left out.
+// Values are the values of the columns that name keys, as text. Columns that are NULL are omitted.
 type Values map[string]string
 
-// Outbox is the record in one database.
+// Outbox is the record of writes in one database.
 type Outbox struct {
 	db        *sql.DB
 	at        Place
@@ -64,11 +66,11 @@ var (
 	_ cache.Identified = (*Outbox)(nil)
 )
 
-// New returns the outbox of a database that has what [Place.Objects] names. evictions says what changes made untrue. Both are
-// required.
+// New returns the outbox of a database that has the objects of [Place.Objects]. evictions returns
+// what changes evict. Both are required.
 //
-// The pool of db should be one that nothing else uses up: a gateway that cannot poll because requests hold
-// all connections would have to distrust what it has cached, and send even more requests.
+// db should be a pool that nothing else exhausts. A gateway that cannot poll because requests hold
+// all connections must distrust its caches, and sends even more requests.
 func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbox, error) {
 	if db == nil || evictions == nil {
 		return nil, errors.New("outbox: a database and what its changes evict are required")

@@ -11,11 +11,11 @@ import (
 	"fieldcache/cache"
 )
 
-// Querier sends statements: a [*sql.DB], a [*sql.Tx] or a [*sql.Conn], of whatever driver.
+// Querier sends statements: a *[sql.DB], a *[sql.Tx] or a *[sql.Conn], of any driver.
 //
-// Values stand in the text of this package's statements, never beside it. So each is one round trip without a prepared
-// statement where the driver can do that, as a connection pooler in transaction mode needs it, and none depends on how
-// a driver writes placeholders.
+// Values are part of the text of this package's statements, not arguments. So each statement is one
+// round trip without a prepared statement if the driver supports that, as a connection pooler in
+// transaction mode needs it, and none depends on how a driver writes placeholders.
 type Querier interface {
 	// ExecContext executes a statement, as [sql.DB.ExecContext].
 	ExecContext(ctx context.Context, statement string, args ...any) (sql.Result, error)
@@ -23,26 +23,26 @@ type Querier interface {
 	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
 }
 
-// Place is where an outbox is: in a database of one of two kinds, and on PostgreSQL in a schema of it. The zero value is
-// that of SQLite.
+// Place is the place of an outbox: a database of one of two kinds, and on PostgreSQL a schema in
+// it. The zero value is SQLite.
 type Place struct {
 	postgres bool
 	schema   string // "": where the search path leads to
 }
 
-// PostgreSQL is the place of an outbox in a PostgreSQL database. Two applications that share a database each need a schema
-// of their own for their outboxes, whether they share tables or not. With no schema the outbox is where the search path finds
-// one, or else in the current schema.
+// PostgreSQL returns the place of an outbox in a PostgreSQL database. Applications that share a
+// database each need a schema of their own for their outboxes, whether they share tables or not.
+// Without a schema the outbox is where the search path finds one, else in the current schema.
 func PostgreSQL(schema string) Place { return Place{true, schema} }
 
-// SQLite is the place of an outbox in a SQLite database.
+// SQLite returns the place of an outbox in a SQLite database.
 func SQLite() Place { return Place{} }
 
 // oldest is PostgreSQL 13, the first with pg_current_snapshot.
 const oldest = 13_00_00
 
-// Find asks a database of which kind it is. What is neither PostgreSQL from 13 on nor SQLite is an error, and so is a schema on
-// SQLite, which has none.
+// Find detects the kind of a database. It returns an error for a database that is neither SQLite
+// nor PostgreSQL from 13 on, and for a schema on SQLite, which has none.
 func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 	version, err := one[string](ctx, db, "SELECT version()")
 	if err != nil || !strings.HasPrefix(version, "PostgreSQL") {
@@ -69,7 +69,7 @@ func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 	return PostgreSQL(schema), nil
 }
 
-// Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
+// Postgres reports whether the database is PostgreSQL. Otherwise it is SQLite.
 func (p Place) Postgres() bool { return p.postgres }
 
 // named is the SQL of the name of one of the outbox's own tables, or of its function.
@@ -80,8 +80,9 @@ func (p Place) named(name string) string {
 	return ident(p.schema) + "." + name
 }
 
-// Seen is the SQL expression of the snapshot that the statement around it reads in, and of the database's epoch
-// as the server that runs it knows it, in the form that [fieldcache/cache.ParseSnapshot] reads.
+// Seen returns an SQL expression for the snapshot of the statement around it, and for the epoch of
+// the database as the server that runs it knows it, in the form that
+// [fieldcache/cache.ParseSnapshot] reads.
 func (p Place) Seen() string {
 	if p.postgres {
 		return p.inEpoch("pg_current_snapshot()::text")
@@ -97,10 +98,10 @@ func (p Place) inEpoch(number string) string {
 	return "(SELECT " + p.epoch() + " || '/' || " + number + ")"
 }
 
-// Xid is the SQL expression of the number of the transaction that it is evaluated in, and of the database's
-// epoch, in the form that [Number] scans. On PostgreSQL it may stand anywhere, as in RETURNING. On SQLite it
-// belongs into a statement of its own after the transaction's last write, since triggers run after RETURNING;
-// there it is 0 if nothing was ever noted.
+// Xid returns an SQL expression for the number of the transaction that evaluates it, and for the
+// epoch of the database, in the form that [Number] scans. On PostgreSQL it may be used anywhere, as
+// in RETURNING. On SQLite it belongs into a statement of its own after the last write of the
+// transaction, since triggers run after RETURNING; there it is 0 if nothing was ever recorded.
 func (p Place) Xid() string {
 	if p.postgres {
 		return p.inEpoch("pg_current_xact_id()::text")
@@ -108,7 +109,7 @@ func (p Place) Xid() string {
 	return "(SELECT '" + sqliteEpoch + "/' || coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'cache_outbox')"
 }
 
-// Number is a transaction's number as [Place.Xid] tells it.
+// Number is the number of a transaction, as [Place.Xid] returns it.
 type Number struct {
 	Epoch cache.Epoch
 	Xid   uint64 // 0 if it is not known

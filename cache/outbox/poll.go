@@ -25,9 +25,9 @@ const (
 
 // Poll implements [cache.Outbox].
 //
-// What is new is told by snapshots. The ids of rows are no cursor: a transaction may get a lower one and commit
-// after another, whose row was read already. Only within one poll, whose pages ask for what is visible in one
-// and the same snapshot, does a page begin behind the row where the one before it ended.
+// Snapshots tell what is new. The ids of rows are no cursor: a transaction may get a lower id and
+// commit after another one whose row was already read. Only within one poll, whose pages read in
+// one snapshot, does a page begin after the last row of the page before.
 func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err error) {
 	news, err = o.poll(ctx, p)
 	if errors.Is(err, errAhead) {

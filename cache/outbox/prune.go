@@ -35,7 +35,7 @@ type gone struct {
 	Seen string
 }
 
-// Prune implements [cache.Outbox]. Of two that prune at the same time one waits for the other.
+// Prune implements [cache.Outbox]. If two gateways prune at the same time, one waits for the other.
 func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (more bool, err error) {
 	err = o.at.inTx(ctx, o.db, func(ctx context.Context, tx Querier) error {
 		err := run(ctx, tx, o.at.sql("INSERT INTO ?horizon (one, snapshot) VALUES (true, ?0) ON CONFLICT (one) DO NOTHING", cache.Snapshot{}.String()))

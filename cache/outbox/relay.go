@@ -28,8 +28,9 @@ func (p *piece) columns() []any { return []any{&p.Tbl, &p.Op, &p.Rows, &p.Writes
 const pieceColumns = "o.tbl, o.op, count(*) AS rows, count(DISTINCT o.?number) AS writes, min(o.id) AS first, " +
 	"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?1 OR o.tbl = ?2 THEN ?all END AS facts"
 
-// Relay implements [cache.Outbox]. The age is that of the transaction's beginning, since a database does not
-// keep when one committed: a long one may be relayed while its own gateway still evicts, which does no harm.
+// Relay implements [cache.Outbox]. The age of a write counts from the start of its transaction,
+// since a database does not record when it committed. A long transaction may be relayed while its
+// own gateway still evicts, which does no harm.
 func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Context, cache.Eviction) error) (relayed cache.Relayed, err error) {
 	due := "FROM ?outbox AS o WHERE o.done_at IS NULL AND ?age >= ?0"
 	if len(p.Except) > 0 {

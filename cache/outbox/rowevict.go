@@ -13,19 +13,19 @@ import (
 	"fieldcache/cache"
 )
 
-// Reader is a database that a row is read from, such as a [sql.DB].
+// Reader reads a row from a database, such as a [sql.DB].
 type Reader interface {
 	// QueryRowContext returns one row, as [sql.DB.QueryRowContext].
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// ErrNoRow is wrapped by errors that say why a name can be none of a row.
+// ErrNoRow is wrapped by errors that say why a name cannot be the name of a row.
 var ErrNoRow = errors.New("this names no row")
 
-// Row names what is made of one row, whatever its columns hold: reviews:9, or members:org=1&user=2 where the primary key
-// has several columns: values are then percent-encoded as in a URL. The row is read, since other
-// columns than those of its key may choose what it is a part of; of a row that is not there everything counts that is
-// made of its table.
+// Row returns the eviction of everything that is made of one row: reviews:9, or
+// members:org=1&user=2 if the primary key has several columns; values are then percent-encoded as
+// in a URL. Row reads the row, since other columns than those of its key may select what it is a
+// part of. For a row that does not exist it returns the eviction of everything made of its table.
 func (p *RowTags) Row(ctx context.Context, db Reader, name string) (cache.Eviction, error) {
 	table, key, ok := strings.Cut(name, ":")
 	t := p.tables[table]

@@ -10,45 +10,44 @@ import (
 	"fieldcache/cache"
 )
 
-// Rows names rows of the database that something is made of: those of Table whose Match columns hold
-// certain values.
+// Rows selects rows of the database that something is made of: those of Table whose Match columns
+// hold certain values.
 type Rows struct {
-	// Of is what is made of them, for messages: a coordinate of a schema.
+	// Of names what is made of them, for messages: a coordinate of a schema.
 	Of    string
 	Table string
-	// Match are the columns that choose the rows. None: every row of the table counts.
+	// Match are the columns that select the rows. None: every row of the table counts.
 	Match []string
-	// Own says that the row is the one with a certain primary key, whose columns stand for Match.
+	// Own selects the row with a certain primary key. Its columns are used for Match.
 	Own bool
-	// Columns are the columns whose change makes the thing untrue. Nil: any column. A row that matches,
-	// before or after a write, also counts when it comes or goes or when a column of Match changes.
+	// Columns are the columns whose change evicts the value. Nil: any column. A row that matches before or after a write
+	// also counts when it is inserted or deleted, or when a column of Match changes.
 	Columns []string
-	// Stored is the kind that what is made of the rows is stored by, under keys and tags of its own. Nil: its tags are
-	// those of [RowTags].
+	// Stored is the kind that stores the value, under keys and tags of its own. Nil: the value has the tags of [RowTags].
 	Stored cache.Stored
 }
 
-// TableInfo is what has to be known of a table before its rows can be named.
+// TableInfo describes a table as far as its rows and their tags are concerned.
 type TableInfo struct {
-	// PrimaryKey is the primary key, or another one of columns that cannot be NULL.
+	// PrimaryKey is the primary key, or the columns of a unique index that cannot be NULL.
 	PrimaryKey []string
 	Columns    map[string]Kind
-	// Refers has for each column that is a foreign key, or a part of one, the tables that it refers to.
+	// Refers maps each column that is a foreign key, or a part of one, to the tables that it refers to.
 	Refers map[string][]string
 }
 
-// RowTags names the tags of rows: those that a value gets which is made of them, and those that a
-// change makes untrue. It is made by [NewRowTags] and safe for concurrent use.
+// RowTags returns the tags of rows: those of a value that is made of them, and those that a change
+// evicts. It is made by [NewRowTags] and safe for concurrent use.
 //
-// The number of tags that a change names is bounded by the columns of its table, not by how many
-// things are made of it: columns that only ever count together share a tag.
+// The number of tags that a change evicts is bounded by the columns of its table, not by how many
+// values are made of it: columns that always count together share a tag.
 type RowTags struct {
 	tables map[string]*tableTags
 	others bool // see Observed
 }
 
-// Observed has changes of tables that nothing was declared to be made of make untrue what an [Observer] found to be made of
-// them, in this process or another. It returns p and is called before p is used.
+// Observed makes changes of tables without declarations evict the values that an [Observer], in
+// this process or another, found to be made of them. It returns p. Call it before p is used.
 func (p *RowTags) Observed() *RowTags {
 	p.others = true
 	return p
@@ -78,8 +77,8 @@ type class struct {
 	columns []string
 }
 
-// NewRowTags compiles what rows things are made of. Every table or column that is not there, and
-// every column of Match whose equality no tag can follow, is reported, all at once.
+// NewRowTags compiles the rows that values are made of. It returns one error for all missing tables
+// and columns and for all columns of Match whose equality no tag can represent.
 func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*RowTags, error) {
 	p, faults := compileRows(catalog, all)
 	if len(faults) > 0 {
@@ -88,8 +87,8 @@ func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*Row
 	return p, nil
 }
 
-// NotedTables are the tables whose writes are to be noted for these rows, by name, also where a table or a column is not
-// there. Of a table that is not there nothing but the name is known.
+// NotedTables returns the tables whose writes have to be recorded for these rows, by name, even if
+// a table or a column does not exist. Of a missing table only the name is set.
 func NotedTables(catalog func(table string) (TableInfo, bool), all ...Rows) []Table {
 	p, _ := compileRows(catalog, all)
 	tables := p.Tables()
@@ -168,7 +167,7 @@ func (p *RowTags) add(catalog func(string) (TableInfo, bool), r Rows) (faults []
 			return []error{fmt.Errorf("the database has no table %q", r.Table)}
 		}
 		if len(info.PrimaryKey) == 0 {
-			return []error{fmt.Errorf("table %q has no primary key", r.Table)}
+			return []error{fmt.Errorf("table %q has no primary key, and no unique index of columns that are NOT NULL", r.Table)}
 		}
 		t = &tableTags{name: r.Table, info: info}
 		p.tables[r.Table] = t
@@ -251,7 +250,7 @@ func (s *matchSet) classify() {
 	slices.SortFunc(s.classes, func(a, b class) int { return strings.Compare(a.name, b.name) })
 }
 
-// Tables are the tables whose writes are to be noted, by name.
+// Tables returns the tables whose writes have to be recorded, by name.
 func (p *RowTags) Tables() []Table {
 	var tables []Table
 	for _, name := range slices.Sorted(maps.Keys(p.tables)) {
@@ -289,7 +288,7 @@ func (p *RowTags) Tables() []Table {
 	return tables
 }
 
-// RowTag names the tags of one [Rows].
+// RowTag returns the tags of one [Rows].
 type RowTag struct {
 	table string
 	set   *matchSet
@@ -298,7 +297,7 @@ type RowTag struct {
 	parts []string // what is added to the tag of the matching rows; none: nothing
 }
 
-// Of compiles r, which is one of those given to [NewRowTags].
+// Of compiles r, which must be one of those given to [NewRowTags].
 func (p *RowTags) Of(r Rows) *RowTag {
 	t := p.tables[r.Table]
 	g := &RowTag{table: t.name, set: t.set(t.match(r))}
@@ -316,12 +315,12 @@ func (p *RowTags) Of(r Rows) *RowTag {
 	return g
 }
 
-// Len returns the number of values that choose the rows.
+// Len returns the number of values that select the rows.
 func (g *RowTag) Len() int { return len(g.kinds) }
 
-// Append adds the tags of what is made of the rows whose Match columns hold values, which are texts
-// or [cache.Null], in the order of Match. It reports whether it could: a value that is none of its
-// column's type names no row.
+// Append appends the tags of what is made of the rows whose Match columns hold values, which are
+// texts or [cache.Null], in the order of Match. It reports false for a value that is not of the
+// type of its column, and so names no row.
 func (g *RowTag) Append(tags []cache.Tag, values ...string) ([]cache.Tag, bool) {
 	ordered := make([]string, len(values))
 	for i, v := range values {
@@ -353,8 +352,8 @@ func (s *matchSet) base(table string, values []string) cache.Tag {
 	return cache.RowsWhere(table, s.columns, values)
 }
 
-// Evictions names what changes made untrue, each tag once. A table that nothing is made of makes
-// nothing untrue.
+// Evictions returns what changes evict, each tag once. Changes of a table that nothing is made of
+// evict nothing.
 func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	u := untrue{named: map[any]bool{}}
 	for _, c := range changes {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Kind is how a column's values are compared: two texts of one value have the same canonical text.
+// Kind is how values of a column are compared: equal values have the same canonical text.
 type Kind uint8
 
 // The kinds of columns.

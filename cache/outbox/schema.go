@@ -2,16 +2,16 @@ package outbox
 
 import "strings"
 
-// Object is something that must be in a database for its outbox to work. No statement of one ends in a
-// semicolon, and each needs those before it.
+// Object is something that must exist in a database for its outbox to work. Its statement does not
+// end in a semicolon, and needs the objects before it.
 type Object struct {
 	Kind   string // table, index, function or trigger
 	Name   string // as DROP takes it behind the kind
 	Create string // the statement
 }
 
-// Objects are the outbox's own tables, index and function. On PostgreSQL without a schema they are for one that is first in the
-// search path and called public.
+// Objects returns the tables, index and function of the outbox. On PostgreSQL without a schema they
+// are for a schema that is first in the search path and called public.
 func (p Place) Objects() []Object {
 	if p.schema == "" {
 		return p.objects("public")

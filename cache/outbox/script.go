@@ -10,10 +10,12 @@ import (
 	"strings"
 )
 
-// InstallSQL returns what [Place.Install] does for the tables of rows, as text for a tool that runs migrations. It may be run
-// again, after rows changed as well: triggers are made anew. For PostgreSQL it is one statement, which finds out primary keys,
-// columns and partitions when it runs, and fails with all that it misses; db is not used and may be nil. For SQLite, whose
-// triggers name columns, they are those of db, and what is missing there is an error; it belongs into one transaction.
+// InstallSQL returns the statements of [Place.Install] for the tables of rows, as text for a
+// migration tool. They may be run again, also after rows changed: triggers are recreated. For
+// PostgreSQL it is one statement, which looks up primary keys, columns and partitions when it runs,
+// and fails with everything that is missing; db is not used and may be nil. For SQLite, whose
+// triggers name columns, the columns are those of db, and InstallSQL returns an error for missing
+// ones; the statements belong into one transaction.
 func (p Place) InstallSQL(ctx context.Context, db Querier, rows ...Rows) (string, error) {
 	if p.postgres {
 		return p.do(p.installBlock(rows)), nil
@@ -66,8 +68,8 @@ func (p Place) InstallSQL(ctx context.Context, db Querier, rows ...Rows) (string
 	return strings.Join(statements, ";\n") + ";\n", nil
 }
 
-// RemoveSQL returns what [Place.Remove] does, as text for a tool that runs migrations. For PostgreSQL it is one statement, and db may
-// be nil; for SQLite the triggers are those of db.
+// RemoveSQL returns the statements of [Place.Remove], as text for a migration tool. For PostgreSQL
+// it is one statement, and db may be nil. For SQLite the triggers are those of db.
 func (p Place) RemoveSQL(ctx context.Context, db Querier) (string, error) {
 	if p.postgres {
 		return p.do(p.removeBlock()), nil

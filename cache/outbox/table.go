@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// Table is a table whose writes are noted. Names are those of the database, whatever characters they hold.
+// Table is a table whose writes are recorded. Names are those of the database, with whatever
+// characters.
 type Table struct {
 	Name       string // PostgreSQL finds it by its search path
 	PrimaryKey []string
 	// Keys are the columns whose values name keys and tags.
 	Keys []string
-	// Refers are columns whose values are keys of other tables, and that name no key of this one's rows. They
-	// are checked as Keys are, and not noted.
+	// Refers are columns whose values are keys of other tables and do not name keys of this table's rows. They are
+	// checked like Keys, and not recorded.
 	Refers []string
-	// Matter are the columns whose change makes something untrue. An UPDATE that changes none leaves nothing.
+	// Matter are the columns whose change evicts something. An UPDATE that changes none of them is not recorded.
 	Matter []string
 }
 

@@ -20,10 +20,11 @@ const lookEvery = 2 * time.Second
 // InstallLock is the key of the advisory lock that whoever changes triggers holds on PostgreSQL.
 const InstallLock = 0x6669656c64 // any number, the same for all gateways
 
-// Watch looks periodically whether the noted tables and their triggers are what they were. A partition that is
-// attached or detached, rows that ALTER TABLE rewrote, a table that took another one's name, a trigger that was
-// disabled or is gone: all that is cached of the table is evicted, for all gateways, by a record of the outbox;
-// triggers are mended if this role may. While writes to a table cannot be noted, it is evicted at every look.
+// Watch checks periodically whether the recorded tables and their triggers are still the same. It
+// looks for a partition that was attached or detached, rows that ALTER TABLE rewrote, a table that
+// took the name of another one, and a trigger that was disabled or dropped. It then evicts
+// everything cached of the table, on all gateways, by a record in the outbox, and repairs triggers
+// if this role may. While writes to a table cannot be recorded, every check evicts the table.
 type Watch struct {
 	db     *sql.DB
 	at     Place
@@ -36,7 +37,7 @@ type Watch struct {
 	told    map[string]string // what was last told of each table; only Look uses it
 }
 
-// NewWatch returns a watch of the tables of a database where [Place.Install] was done.
+// NewWatch returns a watch of the tables of a database in which [Place.Install] has run.
 func NewWatch(db *sql.DB, at Place, tables []Table, log *slog.Logger) *Watch {
 	if log == nil {
 		log = slog.Default()
@@ -44,7 +45,7 @@ func NewWatch(db *sql.DB, at Place, tables []Table, log *slog.Logger) *Watch {
 	return &Watch{db: db, at: at, tables: tables, log: log, told: map[string]string{}}
 }
 
-// Add has one more table looked at. It is safe for concurrent use.
+// Add adds a table. It is safe for concurrent use.
 func (w *Watch) Add(t Table) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,10 +61,10 @@ func (w *Watch) all() []Table {
 // Changes returns how many changes of tables were found.
 func (w *Watch) Changes() uint64 { return w.changes.Load() }
 
-// Unnoted returns of how many tables writes are not noted, as of the last look.
+// Unnoted returns the number of tables whose writes are not recorded, as of the last check.
 func (w *Watch) Unnoted() int64 { return w.unnoted.Load() }
 
-// Run looks until ctx ends.
+// Run checks the tables periodically until ctx ends.
 func (w *Watch) Run(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -85,7 +86,7 @@ func (w *Watch) Run(ctx context.Context) {
 	}
 }
 
-// Look looks once. It is not safe for concurrent use.
+// Look checks the tables once. It is not safe for concurrent use.
 func (w *Watch) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(cache.Unwatched(ctx), 10*time.Second)
 	defer cancel()
