@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -193,6 +196,82 @@ func TestOperatorsPageUnderLoad(t *testing.T) {
 	}
 	if live := page.Eval(`document.querySelector('#live').textContent`); live != "live" {
 		t.Errorf("the page is %q, want live", live)
+	}
+	for _, problem := range page.Problems() {
+		t.Error(problem)
+	}
+}
+
+// Ten thousand evictions, as fast as they can be ordered, are sampled for the page, which says so and does not grow. Each of them is
+// sent or counted; a poll of the outbox that tells of them again is one more.
+func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	const (
+		first, all = 1000, 10_000 // the first ones fill the list
+		listed     = 200
+		workers    = 8
+	)
+	p := startAs(t, newGateway, "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s", "LOG_LEVEL=info")
+	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
+	t.Cleanup(client.CloseIdleConnections)
+	evict := func(n int) {
+		var at atomic.Int64
+		var clients sync.WaitGroup
+		for range workers {
+			clients.Go(func() {
+				for i := at.Add(1); i <= int64(n); i = at.Add(1) {
+					response, err := client.Post(p.admin+"evict", "application/json", strings.NewReader(fmt.Sprintf(`{"keys":["user:%d","{user:%d}:reviews:count"]}`, i, i)))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					_, err = io.Copy(io.Discard, response.Body)
+					if err := errors.Join(err, response.Body.Close()); err != nil || response.StatusCode != http.StatusOK {
+						t.Errorf("evict: %s, %v", response.Status, err)
+						return
+					}
+				}
+			})
+		}
+		clients.Wait()
+	}
+
+	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250, Timeout: 3 * time.Minute})
+	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6 && /[0-9]/.test(document.querySelector('#figures b')?.textContent)`)
+	// Somebody else who looks, and counts.
+	page.Eval(`(() => {
+		const events = new EventSource('cache/events');
+		window.counted = { sent: 0, most: 0, skipped: 0, seconds: 0 };
+		let second = 0;
+		events.addEventListener('eviction', () => { counted.sent++; counted.most = Math.max(counted.most, ++second); });
+		events.addEventListener('counters', (e) => { counted.skipped += JSON.parse(e.data).skipped; counted.seconds++; second = 0; });
+		return '';
+	})()`)
+	page.Wait("who else looks", `counted.seconds > 0`)
+	evict(first)
+	page.Wait("the first ones", fmt.Sprintf(`counted.sent + counted.skipped >= %d && document.querySelectorAll('#evictions li:not(.empty)').length === %d`, first, listed))
+	page.Eval(`(document.querySelector('#evictions li button').focus(), '')`)
+	before := page.Memory()
+	evict(all)
+	page.Wait("all of them", fmt.Sprintf(`counted.sent + counted.skipped >= %d`, first+all))
+	page.Wait("that the page says how many it has left out", `/^Sampled: [0-9.]+k more came too fast to be listed\.$/.test(document.querySelector('#skipped').textContent)`)
+	after := page.Memory()
+	t.Logf("the page went from %+v to %+v; %s %s", before, after, page.Eval(`JSON.stringify(counted)`), page.Eval(`document.querySelector('#skipped').textContent`))
+	if page.Eval(`String(counted.most <= 200)`) != "true" {
+		t.Errorf("%s evictions were sent between two events of counters, want 200 at most", page.Eval(`String(counted.most)`))
+	}
+	if n := page.Eval(`String(document.querySelectorAll('#evictions li:not(.empty)').length)`); n != fmt.Sprint(listed) {
+		t.Errorf("%s evictions are listed, want %d", n, listed)
+	}
+	if page.Eval(`String(document.activeElement?.closest('#evictions') !== null)`) != "true" {
+		t.Errorf("the focus was at an eviction that is not listed any more, and is at %s", page.Eval(`document.activeElement.outerHTML.slice(0, 80)`))
+	}
+	// Each second adds a sample to the charts, of some 3 kB; compiled code comes and goes.
+	if after.Bytes > before.Bytes+2<<20 || after.Nodes > before.Nodes+4000 || after.Listeners > before.Listeners+200 {
+		t.Errorf("the page held %+v and holds %+v", before, after)
 	}
 	for _, problem := range page.Problems() {
 		t.Error(problem)

@@ -34,6 +34,7 @@ export function listEvictions(look: (key: string) => void): { add(e: Eviction): 
       const kept = new Set(evictions);
       for (const [e, item] of items) {
         if (kept.has(e)) continue;
+        if (item.contains(document.activeElement)) list.focus({ preventScroll: true }); // else the next Tab would begin at the page's start
         item.remove();
         items.delete(e);
       }
@@ -49,7 +50,7 @@ export function listEvictions(look: (key: string) => void): { add(e: Eviction): 
       empty.textContent = items.size > 0 ? 'None of the last evictions matches.' : 'No eviction yet. Each write shows here as it is evicted.';
       list.append(empty);
     }
-    missed.textContent = skipped > 0 ? `${count(skipped)} more came too fast to be listed.` : '';
+    missed.textContent = skipped > 0 ? `Sampled: ${count(skipped)} more came too fast to be listed.` : '';
   };
 
   list.addEventListener('click', ({ target }) => {
