@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
@@ -247,18 +248,41 @@ func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, plan *FieldPlan
 
 // writable refuses a database that cannot be written to here.
 func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
-	query := "SELECT query_only FROM pragma_query_only"
-	if place.Postgres() {
-		query = "SELECT CASE WHEN pg_is_in_recovery() THEN 2 WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END"
+	readOnly := errors.New("the database: it is read-only: give the one that is written to, by a role that may")
+	if !place.Postgres() {
+		conn, err := db.Conn(ctx)
+		if err != nil {
+			return fmt.Errorf("the database: %w", err)
+		}
+		defer func() { _ = conn.Close() }() // it only goes back to the pool
+		var only bool
+		if err := conn.QueryRowContext(ctx, "SELECT query_only FROM pragma_query_only").Scan(&only); err != nil {
+			return fmt.Errorf("the database: %w", err)
+		}
+		if only {
+			return readOnly
+		}
+		// How a file was opened is nowhere to be read, and BEGIN IMMEDIATE succeeds in any.
+		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+			return nil //nolint:nilerr // another process writes; installing waits for it
+		}
+		_, err = conn.ExecContext(ctx, "CREATE TABLE cache_attempt (one)")
+		if _, undo := conn.ExecContext(ctx, "ROLLBACK"); undo != nil {
+			return fmt.Errorf("the database: %w", undo)
+		}
+		if err != nil && strings.Contains(err.Error(), "readonly") {
+			return fmt.Errorf("%w (%w)", readOnly, err)
+		}
+		return nil
 	}
 	var state int
-	if err := db.QueryRowContext(ctx, query).Scan(&state); err != nil {
+	err := db.QueryRowContext(ctx, "SELECT CASE WHEN pg_is_in_recovery() THEN 2 WHEN current_setting('transaction_read_only') = 'on' THEN 1 ELSE 0 END").Scan(&state)
+	switch {
+	case err != nil:
 		return fmt.Errorf("the database: %w", err)
-	}
-	switch state {
-	case 1:
-		return errors.New("the database: it is read-only: give the one that is written to, by a role that may")
-	case 2:
+	case state == 1:
+		return readOnly
+	case state == 2:
 		return errors.New("the database: it is a replica: give the primary, which is written to")
 	}
 	return nil
@@ -285,7 +309,14 @@ func (d *database) verify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the database: %w", err)
 	}
+	lacking, err := d.place.MissingRights(ctx, d.db, differences, false)
+	if err != nil {
+		return fmt.Errorf("the database: %w", err)
+	}
 	var faults []error
+	for _, fault := range lacking {
+		faults = append(faults, fmt.Errorf("the database: %w", fault))
+	}
 	for _, difference := range differences {
 		if !difference.Minor {
 			faults = append(faults, fmt.Errorf("the database: %s", difference))

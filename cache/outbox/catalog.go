@@ -167,18 +167,42 @@ var ownColumns = map[string][]string{
 	"cache_tables":  {"tbl", "identity"},
 }
 
-// ownTable says of one of the outbox's own tables whether it is there, and whether it is what it should be.
-func (p Place) ownTable(ctx context.Context, db Querier, name string) (there, ours bool, err error) {
+// columnsOf returns the columns of one of the outbox's own tables; none if it is not there.
+func (p Place) columnsOf(ctx context.Context, db Querier, name string) ([]string, error) {
 	statement := "SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = to_regclass(" + p.literal(p.named(name)) + ") AND a.attnum > 0 AND NOT a.attisdropped"
 	if !p.postgres {
 		statement = "SELECT name FROM pragma_table_info(" + literal(name) + ")"
 	}
 	columns, err := column[string](ctx, db, statement)
 	if err != nil {
-		return false, false, fmt.Errorf("look up %s: %w", name, err)
+		return nil, fmt.Errorf("look up %s: %w", name, err)
 	}
-	ours = !slices.ContainsFunc(ownColumns[name], func(c string) bool { return !slices.Contains(columns, c) })
-	return len(columns) > 0, ours, nil
+	return columns, nil
+}
+
+// isOwn reports whether a table with these columns is the outbox's of this name, of whatever release.
+func isOwn(name string, columns []string) bool {
+	return !slices.ContainsFunc(ownColumns[name], func(c string) bool { return !slices.Contains(columns, c) })
+}
+
+// lacking are the columns of one of the outbox's own tables that this release needs and that are not there.
+func (p Place) lacking(name string, columns []string) (lacks []string) {
+	needed := map[string][]string{"cache_outbox": {"id", "created_at"}, "cache_horizon": {"one"}}[name]
+	if p.postgres && name == "cache_outbox" {
+		needed = append(needed, "xid")
+	}
+	for _, c := range needed {
+		if !slices.Contains(columns, c) {
+			lacks = append(lacks, c)
+		}
+	}
+	return lacks
+}
+
+// ownTable says of one of the outbox's own tables whether it is there, and whether it is what it should be.
+func (p Place) ownTable(ctx context.Context, db Querier, name string) (there, ours bool, err error) {
+	columns, err := p.columnsOf(ctx, db, name)
+	return len(columns) > 0, isOwn(name, columns), err
 }
 
 // hasIndex reports whether there is an index of this name.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Difference is something missing or wrong in a database, as far as its outbox is concerned.
@@ -28,6 +29,10 @@ func (d Difference) Fixable() bool { return d.fix != nil }
 // Diff returns all differences between the database and what recording the writes of these tables
 // needs, in the order in which to repair them. It changes nothing.
 func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
+	if ok, err := p.usable(ctx, db); err != nil || !ok {
+		schema := Object{Kind: "schema", Name: quoted(p.schema)}
+		return []Difference{{Object: schema, Why: "cannot be looked into: GRANT USAGE ON SCHEMA " + schema.Name + " to this role"}}, err
+	}
 	own, err := p.diffOwn(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
@@ -57,14 +62,18 @@ func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			}
 		case "table":
-			there, ours, err := p.ownTable(ctx, db, o.Name)
+			columns, err := p.columnsOf(ctx, db, o.Name)
 			if err != nil {
 				return nil, err
 			}
-			if !there {
+			switch lacks := p.lacking(o.Name, columns); {
+			case len(columns) == 0:
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
-			} else if !ours {
+			case !isOwn(o.Name, columns):
 				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
+			case len(lacks) > 0:
+				list = append(list, Difference{Object: o, Why: "is of another release, without " + strings.Join(lacks, ", ") +
+					": take the outbox away by gqlcache.Uninstall or `fieldcache migrate down`, and install it again"})
 			}
 		case "index":
 			there, err := p.hasIndex(ctx, db, o.Name)
@@ -193,10 +202,6 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 // be missing from the record: everything cached of the table is evicted. db is a transaction.
 // Install returns an error that names everything it cannot repair.
 func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
-	existed, _, err := p.ownTable(ctx, db, "cache_outbox")
-	if err != nil {
-		return fmt.Errorf("outbox: %w", err)
-	}
 	differences, err := p.Diff(ctx, db, tables)
 	if err != nil {
 		return err
@@ -207,8 +212,16 @@ func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 			faults = append(faults, errors.New(d.String()))
 		}
 	}
-	if len(faults) > 0 {
+	lacking, err := p.MissingRights(ctx, db, differences, true)
+	if err != nil {
+		return err
+	}
+	if faults = append(faults, lacking...); len(faults) > 0 {
 		return fmt.Errorf("outbox: writes cannot be noted:\n%w", errors.Join(faults...))
+	}
+	existed, _, err := p.ownTable(ctx, db, "cache_outbox")
+	if err != nil {
+		return fmt.Errorf("outbox: %w", err)
 	}
 	for _, d := range differences {
 		for _, statement := range d.fix {
