@@ -277,3 +277,82 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 		t.Error(problem)
 	}
 }
+
+// Whoever has no pointer reaches all that can be operated by Tab, sees where they are, and operates it by Enter.
+func TestOperatorsPageByKeyboard(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	p := startAs(t, newGateway)
+	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
+	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
+	p.query(t, `{ products(first: 5) { nodes { name stock } } }`)
+	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
+	page.Wait("the fields, the eviction and the tiers", `[...document.querySelectorAll('#coordinates th code')].some((e) => e.textContent === 'Product')
+		&& document.querySelector('#evictions button') !== null && document.querySelector('#tiers tbody tr') !== null`)
+
+	// press presses Tab until the focus is at what is wanted.
+	press := func(what, wanted string) {
+		t.Helper()
+		for range 100 {
+			page.Type("\t")
+			if page.Eval(`String(Boolean(((e) => `+wanted+`)(document.activeElement)))`) == "true" {
+				return
+			}
+		}
+		t.Fatalf("Tab does not lead to %s", what)
+	}
+	page.Eval(`(() => {
+		window.all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')].filter((e) => e.checkVisibility());
+		window.seen = [];
+		return '';
+	})()`)
+	press("the first one", `e === all[0]`)
+	for range 100 {
+		// A name for each, in the order in which they come, and what is not seen to have the focus.
+		if page.Eval(`(() => {
+			const e = document.activeElement;
+			if (e === document.body || seen[0]?.e === e) return 'round';
+			seen.push({ e, ring: getComputedStyle(e).outlineStyle !== 'none' && getComputedStyle(e).outlineWidth !== '0px' });
+			return '';
+		})()`) == "round" {
+			break
+		}
+		page.Type("\t")
+	}
+	const name = `(e) => e.tagName.toLowerCase() + (e.id ? '#' + e.id : '') + ' ' + (e.getAttribute('aria-labelledby') ?? e.textContent.slice(0, 20))`
+	if want, got := page.Eval(`all.map(`+name+`).join('\n')`), page.Eval(`seen.map(({ e }) => (`+name+`)(e)).join('\n')`); got != want || strings.Count(got, "\n") < 20 {
+		t.Errorf("Tab leads to\n%s\nwant\n%s", got, want)
+	}
+	if blind := page.Eval(`seen.filter((s) => !s.ring).map(({ e }) => (` + name + `)(e)).join('\n')`); blind != "" {
+		t.Errorf("nothing shows that the focus is at\n%s", blind)
+	}
+
+	press("the column Truth", `e.closest('#coordinates th') && e.textContent === 'Truth'`)
+	sorted := func() string {
+		return page.Eval(`document.activeElement.closest('th')?.getAttribute('aria-sort') ?? ''`)
+	}
+	for _, want := range []string{"ascending", "descending"} {
+		page.Type("\r")
+		if got := sorted(); got != want {
+			t.Errorf("after Enter the column is %q, want %s", got, want)
+		}
+	}
+	press("the eviction's key", `e.dataset.key === 'user:7'`)
+	page.Type("\r")
+	page.Wait("that it is looked up", `document.querySelector('#key').value === 'user:7' && document.querySelector('#entry').textContent.includes('user:7')`)
+	press("the search", `e.id === 'key'`)
+	page.Eval(`(document.activeElement.select(), '')`)
+	page.Type("product:3\r")
+	page.Wait("the entry", `document.querySelector('#entry pre')?.textContent.includes('"name"')`)
+	press("the button Evict", `e.id === 'evict'`)
+	page.Type("\r")
+	page.Wait("that it is evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.') && document.activeElement.id === 'evict'`)
+	press("the button Pause", `e.id === 'pause'`)
+	page.Type("\r")
+	page.Wait("that it pauses", `document.activeElement.getAttribute('aria-pressed') === 'true'`)
+	for _, problem := range page.Problems() {
+		t.Error(problem)
+	}
+}
