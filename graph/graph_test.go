@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -109,20 +112,39 @@ func backends(t *testing.T, test func(t *testing.T, s *shop)) {
 
 // sqlite is the URL of an embedded database with the demo data in it.
 func sqlite(t testing.TB) string {
-	url := "sqlite://" + t.TempDir() + "/shop.db"
-	d, err := db.Open(t.Context(), db.Options{URL: url, Rows: cachedRows})
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "shop.db")
+	data, err := demo()
+	if err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
-	if _, err := d.MigrateUp(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := fixtures.Seed(t.Context(), d, fixtures.Demo); err != nil {
-		t.Fatal(err)
-	}
-	return url
+	return "sqlite://" + file
 }
+
+// demo returns the file of such a database, which is filled once: migrating and seeding take longer than most tests.
+var demo = sync.OnceValues(func() (data []byte, err error) {
+	dir, err := os.MkdirTemp("", "graph")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	file := filepath.Join(dir, "shop.db")
+	ctx := context.Background()
+	d, err := db.Open(ctx, db.Options{URL: "sqlite://" + file, Rows: cachedRows})
+	if err != nil {
+		return nil, err
+	}
+	if _, err = d.MigrateUp(ctx); err == nil {
+		err = fixtures.Seed(ctx, d, fixtures.Demo)
+	}
+	if err = errors.Join(err, d.Close()); err != nil { // closed, it is all in one file
+		return nil, err
+	}
+	return os.ReadFile(file)
+})
 
 // open makes a gateway; redisURL "" is memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
