@@ -15,9 +15,10 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// DeclaredRows returns the rows whose writes [Open] has noted for a schema, read from its SDL alone: those of every type, and of
-// every field with an age, that say @cacheRows. Directives that the engine does not read need no definition there. It returns
-// every fault that can be told without the project's Go types.
+// DeclaredRows returns the rows whose writes [Open] records for a schema, from its SDL alone: those
+// of every type, and of every field with an age, that have @cacheRows. Directives that the engine
+// does not read need no definition in it. It returns one error for all faults that can be found
+// without the Go types of the project.
 func DeclaredRows(sources ...*ast.Source) ([]outbox.Rows, error) {
 	doc, err := parser.ParseSchemas(append([]*ast.Source{validator.Prelude}, sources...)...)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package gqlcache caches what the fields of a gqlgen schema are resolved to, for as long as the schema says, and never
-// longer than the data behind it is true. A running project adopts it so:
+// Package gqlcache caches the values of the fields of a gqlgen schema, for as long as the schema says, and never longer
+// than the data behind them is unchanged. These lines add it to a project:
 //
 //	fc, err := gqlcache.Open(ctx, schema, gqlcache.Options{Database: db, Viewer: viewerOf})
 //	if err != nil {
@@ -10,7 +10,7 @@
 //	srv.Use(fc)                                    // the field cache, and evictions
 //	http.Handle("/graphql", fc.Handler(srv))       // whole responses, ETag, Cache-Control
 //
-// and says in its schema how long things may be cached and what they are made of, with the directives of [Directives]:
+// The schema says for how long values may be cached and what they depend on, with the directives of [Directives]:
 //
 //	type Issue @cacheControl(maxAge: 60) @cacheRows(table: "issues") {
 //		id: ID!
@@ -18,13 +18,13 @@
 //	}
 //
 // Every field with a resolver and an age is cached, and evicted by each write to its rows, whoever makes it. Resolvers,
-// models and loaders stay as they are. [Open] tells every fault of the directives at once. Without [Gateway.Handler],
-// field caching and evictions work alone; the order of Use does not matter.
+// models and loaders stay unchanged. [Open] returns all faults of the directives at once. Without [Gateway.Handler], field
+// caching and evictions still work. The order of Use does not matter.
 //
-// A resolver may say more of its value by [SetHint], [Restrict] and [Tag]; [Gateway.Evict] evicts what no table shows. [Uninstall]
-// takes back what [Open] installed in a database.
+// A resolver may set more for its value with [SetHint], [Restrict] and [Tag]. [Gateway.Evict] evicts what depends on no
+// table. [Uninstall] removes what [Open] installed in a database.
 //
-// The parts that a Gateway is made of can be put together in another way: [PlanFields] and [NewFields] are the field
-// cache, [Hints] finds out how long a response may be cached, [Roots] keeps root fields as bytes, [FieldCount] tells
-// loaders when a batch is complete.
+// The parts of a Gateway can be combined in other ways: [PlanFields] and [NewFields] are the field cache, [Hints]
+// determines for how long a response may be cached, [Roots] caches root fields as bytes, [FieldCount] lets loaders know
+// when a batch is complete.
 package gqlcache

@@ -14,18 +14,19 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// Truth is what is known of how long a value is true. Its text is what extensions and [FieldPlan.Explain] show.
+// Truth is how it is known that a value is stale. Its text is what extensions and
+// [FieldPlan.Explain] show.
 type Truth string
 
 // The truths.
 const (
-	TruthRows     Truth = "rows"     // it is made of rows that the schema declares
-	TruthObserved Truth = "observed" // of the tables that were read while it was resolved
-	TruthTags     Truth = "tags"     // of what its tags name
-	TruthTTL      Truth = "ttl"      // nothing is known but its age
+	TruthRows     Truth = "rows"     // by writes to the rows that the schema declares
+	TruthObserved Truth = "observed" // by writes to the tables that were read while it was resolved
+	TruthTags     Truth = "tags"     // by evictions of its tags
+	TruthTTL      Truth = "ttl"      // by its age alone
 )
 
-// Explanation tells how an operation is cached.
+// Explanation describes how an operation is cached.
 type Explanation struct {
 	Operation string             `json:"operation"` // query, mutation or subscription, and its name
 	Fields    []FieldExplanation `json:"fields"`    // in the order of the document, each before what is below it
@@ -36,7 +37,7 @@ type Explanation struct {
 	ScopeBy  string `json:"scopeBy,omitempty"`
 }
 
-// FieldExplanation tells how a field is cached.
+// FieldExplanation describes how a field is cached.
 type FieldExplanation struct {
 	// Path is user.reviews.nodes, or of a field of an abstract type's object node<Issue>.title. [FieldPlan.ExplainCoordinates] has none.
 	Path       string `json:"path,omitempty"`
@@ -59,7 +60,7 @@ type FieldExplanation struct {
 	Note string `json:"note,omitempty"`
 }
 
-// ExplainOptions are what [FieldPlan.Explain] is asked beside the schema.
+// ExplainOptions are the options of [FieldPlan.Explain].
 type ExplainOptions struct {
 	Operation string         // its name, where the document has several
 	Variables map[string]any // nil: keys show the variables' names
@@ -70,8 +71,9 @@ type ExplainOptions struct {
 	Observed bool
 }
 
-// Explain tells how each field of an operation is cached, from the schema alone: nothing is executed. An error says what is wrong
-// with the document, its variables, or the name of the operation.
+// Explain describes how each field of an operation is cached, from the schema alone: nothing is
+// executed. It returns an error if the document, its variables, or the name of the operation are
+// invalid.
 func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, error) {
 	doc, errs := gqlparser.LoadQueryWithRules(p.schema, document, nil)
 	if len(errs) > 0 {
@@ -104,8 +106,9 @@ func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, er
 	return e.told, nil
 }
 
-// ExplainCoordinates tells how each field and each object type of the schema is cached, by its coordinate, as [FieldPlan.Explain] does of
-// those of an operation: arguments stand in keys as variables of their names. Of the options only Stored and Observed count.
+// ExplainCoordinates describes how each field and each object type of the schema is cached, by its
+// coordinate, as [FieldPlan.Explain] does for those of an operation. Arguments in keys are
+// variables with their names. Of the options only Stored and Observed count.
 func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplanation, error) {
 	objects, err := policy.ReadObjects(p.schema)
 	if err != nil {
@@ -347,8 +350,9 @@ func truthOf(madeOf []string, observed bool) Truth {
 	return TruthTTL
 }
 
-// Truth is what the schema says of how long a value is true that is cached under a coordinate ("Product.price") or for a type
-// ("Product"). Whether a field that declares nothing is observed only its statements tell.
+// Truth returns how it is known that a value is stale, as far as the schema says, for values that
+// are cached under a coordinate ("Product.price") or for a type ("Product"). Whether a field
+// without declarations is observed depends on its statements.
 func (p *FieldPlan) Truth(coordinate string) Truth {
 	typeName, field, isField := strings.Cut(coordinate, ".")
 	if !isField {

@@ -10,32 +10,33 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Counter is told how many fields of an operation may still ask for something.
+// Counter counts how many fields of an operation may still ask for something.
 type Counter interface {
 	// Expect says that n more fields are about to be resolved, or -n fewer. ctx is that of the field.
 	Expect(ctx context.Context, n int)
 }
 
-// Forgetter is a [Counter] that remembers what it loaded, as [cache.Batch] does. It is told to forget when a
-// response is made, so that one that was given to a whole operation does not answer a subscription's later
-// events from the first one's.
+// Forgetter is a [Counter] that remembers what it loaded, as [cache.Batch] does. It is told to
+// forget when a response begins, so that one that was given to a whole operation does not serve
+// later events of a subscription from the first one.
 type Forgetter interface {
 	Counter
 	// Forget makes later loads ask again.
 	Forget()
 }
 
-// FieldCount is a gqlgen extension that lets dataloaders know when a batch is complete: it counts the
-// fields that gqlgen is about to resolve or is resolving. When a field is resolved it first counts the
-// fields below it, as many as its value has objects times what is selected of each, and only then stops
-// counting itself, so that the count is never too low while goroutines are on their way.
+// FieldCount is a gqlgen extension that lets dataloaders know when a batch is complete: it counts
+// the fields that gqlgen is about to resolve or is resolving. When a field is resolved, FieldCount
+// first counts the fields below it, the number of objects in its value times the fields selected of
+// each, and only then stops counting the field itself. So the count is never too low while
+// goroutines are starting.
 //
-// gqlgen resolves the fields of an object that have no resolver first, with all that is below them, and
-// only then begins those that have one. Where a field without a resolver has others below it that load
-// something, the count is therefore too high for a while, and the batch waits for as long as its loaders
-// have patience: give such a field a resolver.
+// gqlgen resolves the fields of an object without resolvers first, with everything below them, and
+// only then begins those with resolvers. If a field without a resolver has fields below it that
+// load something, the count is too high for a while, and the batch waits for as long as the
+// patience of its loaders. Give such a field a resolver.
 //
-// The mutations of an operation run one after the other; each is counted when it begins.
+// The mutations of an operation run one after the other. Each is counted when it begins.
 type FieldCount struct {
 	// Of returns the operation's counter; where it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
@@ -54,7 +55,7 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*FieldCount) ExtensionName() string { return "FieldCount" }
 
-// Validate implements gqlgen's extension: it reads the schema.
+// Validate implements gqlgen's extension. It reads the schema.
 func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
 	f.schema = es.Schema()
 	f.satisfies = map[string][]string{}
@@ -101,9 +102,10 @@ func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext
 // in later ones, and its root fields are not resolved again.
 type firstKey struct{}
 
-// InterceptOperation has the operation's fields counted. It does so where gqlgen looks for their middleware, and not
-// as a field interceptor, which is called by way of three functions more: fields that are loaded run on goroutines of their own,
-// whose stacks have to grow for each.
+// InterceptOperation makes gqlgen count the fields of the operation. It does so where gqlgen looks
+// for their middleware, and not as a field interceptor, which is called through three more
+// functions: fields that load run on goroutines of their own, whose stacks would have to grow for
+// each.
 func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	if f.Of == nil {
 		return next(ctx)

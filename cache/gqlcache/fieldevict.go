@@ -14,26 +14,26 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// ErrNames is wrapped by errors that say which names an operator gave that nothing has.
+// ErrNames is wrapped by errors that list unknown names in an order.
 var ErrNames = errors.New("cannot evict this")
 
-// Order is what an operator wants evicted.
+// Order is what an operator wants to evict.
 type Order struct {
 	Keys        []string `json:"keys,omitempty"`        // "user:42", "{product:7}:reviews(first=10)"
 	Types       []string `json:"types,omitempty"`       // "Product": its objects, its fields, and the fields that return them
 	Coordinates []string `json:"coordinates,omitempty"` // "Product.reviews"
 	Rows        []string `json:"rows,omitempty"`        // "reviews:9": see [outbox.RowTags.Row]
 	Tags        []string `json:"tags,omitempty"`        // as entries carry them, or names of @cacheTag
-	// Soft has what is named answered once more while it is loaded anew.
+	// Soft serves the named values as they are until they are loaded again. Their next reader starts the load.
 	Soft bool `json:"soft,omitempty"`
 }
 
-// Size is how many names the order has.
+// Size returns the number of names in the order.
 func (o Order) Size() int {
 	return len(o.Keys) + len(o.Types) + len(o.Coordinates) + len(o.Rows) + len(o.Tags)
 }
 
-// Orders carries out what operators order. It is safe for concurrent use.
+// Orders executes the orders of operators. It is safe for concurrent use.
 type Orders struct {
 	Cache  *cache.Cache // required
 	Schema *ast.Schema  // required: types and coordinates are its
@@ -44,9 +44,9 @@ type Orders struct {
 	Database outbox.Reader
 }
 
-// Evict evicts what an order names, and returns how many of its keys were there; of whatever else nobody keeps count. All
-// names that nothing has are one error, which wraps [ErrNames]; then nothing was evicted. What an audit found not to be
-// trusted is cached again once its coordinate, or its type, is named.
+// Evict evicts what an order names, and returns how many of its keys were cached; other names are
+// not counted. It returns one error, which wraps [ErrNames], for all unknown names, and then evicts
+// nothing. A coordinate that an audit barred is cached again once it, or its type, is named.
 func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error) {
 	ev := cache.Eviction{Soft: order.Soft}
 	var faults []error
@@ -138,7 +138,7 @@ func (f *Fields) of(coordinate string) *cachedField {
 	return f.fields[object][name]
 }
 
-// Barred are the coordinates that are not cached because an audit found a fault, in order.
+// Barred returns the coordinates that are not cached because an audit found a fault, in order.
 func (f *Fields) Barred() (list []string) {
 	for _, fields := range f.fields {
 		for _, c := range fields {
@@ -151,9 +151,10 @@ func (f *Fields) Barred() (list []string) {
 	return list
 }
 
-// Shadowed returns what reports whether a coordinate is in shadow mode, for [cache.Options]. names are coordinates
-// ("Product.reviews") and types ("Country": every field that returns one, and what is loaded by type), or "*" for all. Those that
-// the schema has not are one error.
+// Shadowed returns a function that reports whether a coordinate is in shadow mode, for
+// [cache.Options]. names are coordinates ("Product.reviews") and types ("Country": every field that
+// returns one, and what is loaded by type), or "*" for all. It returns one error for all names that
+// the schema does not have.
 func Shadowed(schema *ast.Schema, names []string) (func(coordinate string) bool, error) {
 	named := map[string]bool{}
 	var faults []error

@@ -16,8 +16,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// FieldPlan is what a schema says of the fields that can be cached: which they are, for how long, under
-// which keys, and what their values are made of. It is made by [PlanFields].
+// FieldPlan is what a schema says about the fields that can be cached: which they are, for how
+// long, under which keys, and what their values are made of. It is made by [PlanFields].
 type FieldPlan struct {
 	executable graphql.ExecutableSchema
 	schema     *ast.Schema
@@ -87,9 +87,9 @@ type compiledText struct {
 	refs  []reference
 }
 
-// PlanFields reads the directives of a schema that gqlgen generated. What contradicts itself is an error,
-// all of it at once. What kinds store is left to them: no field is cached a second time whose values, or all objects in
-// them, are stored by one.
+// PlanFields reads the directives of a schema that gqlgen generated. It returns one error for all
+// contradictions. It does not plan fields whose values, or all objects in them, kinds store:
+// nothing is cached twice.
 func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan, error) {
 	schema := es.Schema()
 	types, generated := gotype.Of(es)
@@ -129,10 +129,10 @@ func (p *FieldPlan) warn(format string, args ...any) {
 	p.warnings = append(p.warnings, fmt.Sprintf(format, args...))
 }
 
-// Warnings tells of every age that has no effect in the field cache, and why.
+// Warnings returns every age that has no effect in the field cache, with the reason.
 func (p *FieldPlan) Warnings() []string { return p.warnings }
 
-// Rows are the rows of the database that the values of the schema are made of.
+// Rows returns the rows of the database that the values of the schema are made of.
 func (p *FieldPlan) Rows() []outbox.Rows { return p.rows }
 
 // plannedEvict is the tag that a mutation evicts.

@@ -19,7 +19,7 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// FieldsOptions are what [NewFields] makes a field cache of.
+// FieldsOptions are the options of [NewFields].
 type FieldsOptions struct {
 	// Cache is where values are kept. Required.
 	Cache *cache.Cache
@@ -28,29 +28,28 @@ type FieldsOptions struct {
 	// Rows names the tags of what [FieldPlan.Rows] returns. Nil: writes of rows are not followed; then a
 	// field that is made of rows is not cached.
 	Rows *outbox.RowTags
-	// Viewer tells who asks, "" for nobody. Nil: fields that are private are not cached.
+	// Viewer returns the viewer, "" for an anonymous one. Nil: private fields are not cached.
 	Viewer func(context.Context) string
-	// Observer finds out what the statements read that resolvers send, or loaders for them, and that no directive declares; the
-	// Cache's Watch hears of them. Nil: what is made of such a statement is not stored.
+	// Observer determines what the statements of resolvers and their loaders read that no directive declares. The Watch of
+	// the Cache reports the statements. Nil: what is made of such a statement is not stored.
 	Observer *outbox.Observer
 	// RequestLoaders says that no loader reads for two requests at once: see [Options].
 	RequestLoaders bool
-	// CatchUp has the outbox asked after each field of a mutation what it wrote. False: the resolvers evict
-	// what they write by themselves.
+	// CatchUp asks the outbox after each field of a mutation what it wrote. False: the resolvers evict what they write.
 	CatchUp bool
 	// Batch is the batch that a response's loads belong to, whose fields somebody counts, such as [FieldCount]. Nil: each
 	// response gets one of its own, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
-	// Nobody returns ctx as that of somebody who is not signed in: audits ask public fields so. Nil: of ctx only what
-	// gqlgen put there is left.
+	// Nobody returns ctx as that of an anonymous viewer, for audits of public fields. Nil: only gqlgen's own values of ctx
+	// are kept.
 	Nobody func(ctx context.Context) context.Context
-	// Log is told, once of each coordinate, of values that cannot be shared. Default: slog.Default().
+	// Log receives, once for each coordinate, values that cannot be shared. Default: slog.Default().
 	Log *slog.Logger
 }
 
-// Fields is a gqlgen extension that caches the value of every field that has a resolver and an age. The
-// cache stands innermost: whatever else is around a field, such as a check of who may see it, is around
-// a hit as well.
+// Fields is a gqlgen extension that caches the value of every field that has a resolver and an age.
+// The cache is innermost: other middleware of a field, such as an access check, runs for hits as
+// well.
 type Fields struct {
 	o      FieldsOptions
 	fields map[string]map[string]*cachedField
@@ -92,7 +91,7 @@ var _ interface {
 	graphql.ResponseInterceptor
 } = (*Fields)(nil)
 
-// NewFields makes a field cache.
+// NewFields returns a field cache.
 func NewFields(o FieldsOptions) (*Fields, error) {
 	if o.Cache == nil || o.Plan == nil {
 		return nil, errors.New("gqlcache: FieldsOptions needs Cache and Plan")
@@ -188,13 +187,13 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 	return c, nil
 }
 
-// Plan returns what the schema says.
+// Plan returns the plan of the schema.
 func (f *Fields) Plan() *FieldPlan { return f.o.Plan }
 
 // ExtensionName implements gqlgen's extension.
 func (*Fields) ExtensionName() string { return "Fields" }
 
-// Validate implements gqlgen's extension: it refuses another schema than the one that was planned.
+// Validate implements gqlgen's extension. It refuses another schema than the planned one.
 func (f *Fields) Validate(es graphql.ExecutableSchema) error {
 	if es.Schema() != f.o.Plan.schema {
 		return errors.New("gqlcache: the field cache was made for another schema")
@@ -241,7 +240,8 @@ func runOf(ctx context.Context) *fieldRun {
 	return run
 }
 
-// InterceptResponse gives a response its batch: the first one that of the operation, which costs least.
+// InterceptResponse gives a response its batch. The first response gets that of the operation,
+// which costs least.
 func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
 		return next(ctx) // it was refused: no field is resolved

@@ -16,9 +16,10 @@ type words struct {
 
 type wordsKey struct{}
 
-// Tag names something, which may be any text, that the value of the field that is being resolved is made of:
-// an eviction of the tag evicts the value. Call it before reading what it stands for. ctx is that of the
-// resolver; outside of a field that [Fields] caches it does nothing. It is safe for concurrent use.
+// Tag adds a dependency to the value of the field that is being resolved: an eviction of the name,
+// which may be any text, evicts the value. Call it before reading what the name stands for. ctx is
+// that of the resolver. Outside of a field that [Fields] caches it does nothing. It is safe for
+// concurrent use.
 func Tag(ctx context.Context, name string) {
 	w, ok := ctx.Value(wordsKey{}).(*words)
 	if !ok {

@@ -19,12 +19,13 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Directives is the SDL of the directives that this package reads, for a schema that has none of them. The file
-// directives.graphqls beside it, which gqlgen.yml can list, holds the same. None of them needs code: say
-// skip_runtime: true of each under directives in gqlgen.yml.
+// Directives is the SDL of the directives that this package reads, for a schema that has none of
+// them. The file directives.graphqls beside it, which gqlgen.yml can list, has the same text. None
+// of them needs code: set skip_runtime: true for each under directives in gqlgen.yml.
 const Directives = policy.Directives
 
-// Gateway caches what a gqlgen schema answers. It is made by [Open], and safe for concurrent use.
+// Gateway caches the responses of a gqlgen schema. It is made by [Open], and safe for concurrent
+// use.
 type Gateway struct {
 	o       Options
 	plan    *FieldPlan
@@ -50,8 +51,9 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*Gateway) ExtensionName() string { return "fieldcache" }
 
-// Validate implements gqlgen's extension, whose Use panics with its error: it refuses another schema than the one that was opened,
-// one that another open Gateway is used with, and a server that has served without the Gateway.
+// Validate implements gqlgen's extension, whose Use panics with its error. It refuses another
+// schema than the opened one, a schema that another open Gateway is used with, and a server that
+// has served without the Gateway.
 func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	if es.Schema() != g.plan.schema {
 		return errors.New("gqlcache: this Gateway was opened for another schema: give Open the schema that the server has")
@@ -100,9 +102,9 @@ func (l *laterEvictions) take() cache.Eviction {
 	return ev
 }
 
-// InterceptOperation implements gqlgen's extension. The handler that it returns is called by gqlgen around all response
-// interceptors, whichever extension was used first: what a mutation wrote is evicted behind a transaction that one of them
-// commits.
+// InterceptOperation implements gqlgen's extension. gqlgen calls the handler that it returns around
+// all response interceptors, whichever extension was used first: writes of a mutation are evicted
+// after a transaction that one of them commits.
 func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	if first, _ := ctx.Value(gatewayKey{}).(*Gateway); first != nil {
@@ -172,11 +174,12 @@ func (g *Gateway) catchUp(ctx context.Context) {
 	}
 }
 
-// Handler returns a handler that stands before the project's own gqlgen server: it answers with an ETag and the headers
-// that say how long a response may be cached, and what was asked before from memory. What is not GraphQL over HTTP
-// (websockets, server-sent events, uploads, a playground's page) goes to next as it came. The server behind next is to
-// Use the Gateway; middleware that finds out who asks may stand before the handler or behind it, and one that sets
-// headers of its own, such as CORS, before it: a response with further headers is not stored.
+// Handler returns a handler in front of the project's own gqlgen server. It adds an ETag and the
+// headers that say for how long a response may be cached, and serves repeated requests from memory.
+// It passes on to next, unchanged, what is not GraphQL over HTTP (websockets, server-sent events,
+// uploads, the page of a playground). The server behind next must Use the Gateway. Middleware that
+// authenticates may be in front of the handler or behind it. Middleware that sets headers of its
+// own, such as CORS, belongs in front of it: a response with further headers is not stored.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -200,19 +203,21 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 	return front
 }
 
-// Evict evicts what became untrue without a write to the database, in this process and, by the outbox and Redis, in all
-// others. It is for services of others, jobs and files: writes to tables are seen anyway. An error says that it may
-// take until the next poll, or that it is lost where there is no database. [cache.Named] and [cache.Type] name tags.
+// Evict evicts what became stale without a write to the database, in this process and, by the
+// outbox and Redis, in all others. It is for other services, jobs and files: writes to tables are
+// noticed anyway. An error means that the eviction may take until the next poll, or is lost if
+// there is no database. [cache.Named] and [cache.Type] make tags.
 func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
 	_, err := g.cache.EvictByHand(ctx, ev)
 	return err
 }
 
-// Warnings tells of every age in the schema that has no effect, with its coordinate and the reason.
+// Warnings returns every age in the schema that has no effect, with its coordinate and the reason.
 func (g *Gateway) Warnings() []string { return g.plan.Warnings() }
 
-// Close stops following the database and closes what [Open] opened; not the database. It waits for loads that are under
-// way. The server must not serve any longer. Later calls return what the first one did.
+// Close stops following the database and closes what [Open] opened, but not the database. It waits
+// for loads in flight. The server must not serve any more. Later calls return the result of the
+// first one.
 func (g *Gateway) Close() error {
 	g.once.Do(func() {
 		inUse.Range(func(es, of any) bool {

@@ -10,12 +10,13 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// Hints is a gqlgen extension that finds out how the answer to each operation may be kept; [policy.OverallOf]
-// tells. Each field that was resolved counts by the hint of the type it returns, overlaid by its own, and
-// what a resolver says by [SetHint] and [Restrict]; the least age of all counts, and one that is private
-// makes the whole private. What Apollo Server's cache control allows is the most that is allowed here.
+// Hints is a gqlgen extension that determines how the response to each operation may be cached;
+// [policy.OverallOf] returns it. Each resolved field counts by the hint of the type it returns,
+// overlaid by its own, and by what a resolver sets with [SetHint] and [Restrict]. The lowest age of
+// all counts, and one private field makes the whole response private. It never allows more than the
+// cache control of Apollo Server.
 //
-// Use it as one of the first extensions, so that it sees the errors that others add to an answer.
+// Use it as one of the first extensions, so that it sees the errors that others add to a response.
 type Hints struct {
 	// TypeOf names the object type of a value behind an interface or a union. Default: the name of its Go
 	// type. A name that is none of the types that are possible counts as the strictest of them.
@@ -35,8 +36,8 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*Hints) ExtensionName() string { return "Hints" }
 
-// Validate implements gqlgen's extension: it reads the schema, and refuses hints that contradict
-// themselves as [policy.ReadPolicies] does.
+// Validate implements gqlgen's extension. It reads the schema, and refuses contradictory hints as
+// [policy.ReadPolicies] does.
 func (h *Hints) Validate(es graphql.ExecutableSchema) error {
 	var err error
 	h.schema = es.Schema()
@@ -50,9 +51,9 @@ func collectorOf(ctx context.Context) *collector {
 	return c
 }
 
-// InterceptOperation gives the operation a collector. gqlgen resolves each field by what the operation's
-// context holds as its middleware: an operation whose answer may not be kept in any case runs as without
-// this extension, and nobody looks for the collector of another.
+// InterceptOperation gives the operation a collector. gqlgen resolves each field with the
+// middleware in the context of the operation. An operation whose response may not be cached in any
+// case runs as without this extension.
 func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	c := &collector{hints: h}
@@ -70,7 +71,7 @@ func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHa
 	return next(policy.WithTeller(ctx, c))
 }
 
-// InterceptResponse notes whether there is an answer, and whether it is whole.
+// InterceptResponse records whether there is a response, and whether it is complete.
 func (h *Hints) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	r := next(ctx)
 	if c := collectorOf(ctx); c != nil && r != nil {

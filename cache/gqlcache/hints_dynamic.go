@@ -19,17 +19,17 @@ type said struct {
 // over is what counts of a resolver's words and the schema's hint.
 func (s *said) over(schema Hint) Hint { return s.set.Over(schema).Restricted(s.restrict) }
 
-// SetHint replaces what the schema says of the field that is being resolved, attribute by attribute: it may
-// allow more. A later one replaces an earlier one, but not what [Restrict] said. ctx is that of the field's
-// resolver; what is said after the resolver returned can but lower. Outside of a field, or where no
-// [Hints] is in use, it does nothing. It is safe for concurrent use.
+// SetHint replaces the hint of the schema for the field that is being resolved, attribute by
+// attribute: it may allow more. A later call replaces an earlier one, but not what [Restrict] set.
+// ctx is that of the resolver of the field. Calls after the resolver returned can only lower the
+// policy. Outside of a field, or without [Hints], it does nothing. It is safe for concurrent use.
 func SetHint(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.set = h.Over(s.set) })
 }
 
-// Restrict lowers what holds of the field that is being resolved: the least age counts, in whatever order
-// it comes and also after a [SetHint] that comes later; private stays private. Where neither the schema
-// nor the resolver gives another age, the one given here counts. ctx and concurrency are as for SetHint.
+// Restrict lowers the policy of the field that is being resolved. The lowest age counts, in
+// whatever order, even if a [SetHint] follows, and private stays private. If neither the schema nor
+// the resolver sets an age, the one given here counts. ctx and concurrency are as for SetHint.
 func Restrict(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.restrict = s.restrict.Restricted(h) })
 }

@@ -11,9 +11,9 @@ import (
 // FieldRequests is the name of the metric of [NewFieldRequests].
 const FieldRequests = "fieldcache_field_requests_total"
 
-// NewFieldRequests returns the metric fieldcache_field_requests_total{coordinate,result} of a cache's meters: how many values fields and
-// loaders asked for, by what became of it. The schema bounds the coordinates; the results are hit, miss, collapsed, stale, swr, bypass
-// and error.
+// NewFieldRequests returns the metric fieldcache_field_requests_total{coordinate,result} of the
+// meters of a cache: how many values fields and loaders asked for, by result. The schema bounds the
+// coordinates. The results are hit, miss, collapsed, stale, swr, bypass and error.
 func NewFieldRequests(meters func() []*cache.Meter) prometheus.Collector {
 	return &fieldRequests{meters, prometheus.NewDesc(FieldRequests,
 		"Values that fields and loaders asked the cache for, by what became of it.", []string{"coordinate", "result"}, nil)}

@@ -20,7 +20,7 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Migration says what [Open] may do to the database.
+// Migration is what [Open] may do to the database.
 type Migration int
 
 const (
@@ -30,16 +30,16 @@ const (
 	Verify
 )
 
-// Options say what a [Gateway] caches with. The zero value caches in memory, by ages and tags alone.
+// Options are the options of [Open]. The zero value caches in memory, by ages and tags alone.
 type Options struct {
-	// Database is what the resolvers' tables are written to: PostgreSQL or SQLite, by any driver of database/sql. Its
-	// outbox is installed and followed, so that every write evicts, whoever makes it. It should be a pool that requests do
-	// not use up; it is not closed. Nil: ages, tags and mutations' directives alone.
+	// Database has the tables of the resolvers: PostgreSQL or SQLite, by any driver of database/sql. Its outbox is
+	// installed and followed, so that every write evicts, whoever makes it. It should be a pool that requests do not
+	// exhaust. It is not closed. Nil: ages, tags and the directives of mutations alone.
 	Database *sql.DB
 	// Schema is the PostgreSQL schema of the outbox: applications that share a database each need one of their own.
 	// Default: where the search path finds an outbox, else the current schema.
 	Schema string
-	// Migrate says what may be done to Database. Default: Install.
+	// Migrate is what may be done to Database. Default: Install.
 	Migrate Migration
 	// Redis are redis://, rediss:// or unix:// URLs; several are the seeds of a Cluster. None: memory alone.
 	Redis []string
@@ -47,11 +47,11 @@ type Options struct {
 	RedisPrefix string
 	// MemoryBytes bounds what is cached in memory. Default: 256 MiB.
 	MemoryBytes int64
-	// Viewer returns who asks, "" for nobody. It is called with the context of requests, before the project's own
-	// middleware has seen them if that stands behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
+	// Viewer returns the viewer, "" for an anonymous one. It is called with the context of requests, before the project's
+	// own middleware if that is behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
 	Viewer func(context.Context) string
-	// IdentityHeaders name every header that tells who asks. A request with one of them whose viewer is not known gets
-	// nothing that was cached for nobody, and private responses vary by them. Default: Authorization and Cookie.
+	// IdentityHeaders are the headers that identify a viewer. A request with one of them whose viewer is unknown gets
+	// nothing that was cached for anonymous viewers, and private responses vary by them. Default: Authorization and Cookie.
 	IdentityHeaders []string
 	// Watch is what a driver or tracer reports the resolvers' statements to, such as package sqlwatch or pgxwatch. With Database,
 	// a field that declares no rows is then evicted by every write to the tables that were read for it. What is made of a
@@ -60,7 +60,7 @@ type Options struct {
 	// RequestLoaders says that every request has dataloaders of its own, as gqlgen's documentation has it. Then a field is not
 	// evicted by writes to tables that only other requests read while it was resolved. It matters with Watch alone.
 	RequestLoaders bool
-	// Log hears about faults and about ages that have no effect. Default: slog.Default().
+	// Log receives faults and ages that have no effect. Default: slog.Default().
 	Log *slog.Logger
 	// Metrics is where counters are registered. Nil: nowhere.
 	Metrics prometheus.Registerer
@@ -68,9 +68,9 @@ type Options struct {
 
 const defaultMemoryBytes = 256 << 20
 
-// Open makes a Gateway for a schema that gqlgen generated: the value that handler.New takes. It reports every fault of
-// the schema's directives and of the options at once, with coordinates, and then has changed nothing. ctx bounds what is
-// asked of the database meanwhile.
+// Open returns a Gateway for a schema that gqlgen generated: the value that handler.New takes. It
+// returns one error for all faults of the directives, with coordinates, and of the options, and
+// then has changed nothing. ctx limits the queries to the database meanwhile.
 func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *Gateway, err error) {
 	if schema == nil {
 		return nil, errors.New("gqlcache: Open needs a schema: give it what handler.New gets, NewExecutableSchema(…)")

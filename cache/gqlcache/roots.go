@@ -21,13 +21,14 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Roots is a gqlgen extension that keeps the root fields of queries one by one, as the bytes that they are in
-// an answer. Where an answer cannot be given as it was, because a part of it ended or was evicted, those of its
-// root fields that are still true are written as they were, and only the others are resolved. A query of one
-// root field has nothing to gain, and is left alone. Use it after [Hints], which says how long a root field
-// may be kept. Who asks is what a [transport.Handler] knows of it: without one, nothing private is kept.
+// Roots is a gqlgen extension that caches the root fields of queries one by one, as their bytes in
+// a response. If a cached response cannot be served because a part of it expired or was evicted,
+// the root fields that are still valid are written from the cache, and only the others are
+// resolved. A query with one root field gains nothing and is left alone. Use it after [Hints],
+// which determines for how long a root field may be cached. The viewer is that of a
+// [transport.Handler]: without one, nothing private is cached.
 type Roots struct {
-	// Answers is where root fields are kept. Required.
+	// Answers stores root fields. Required.
 	Answers *answers.Store
 	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer. Default: nothing
 	// is counted.
@@ -72,7 +73,7 @@ type rootMade struct {
 	collector *cache.Collector
 }
 
-// InterceptResponse keeps what was resolved, unless there was an error anywhere.
+// InterceptResponse caches what was resolved, unless there was any error.
 func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	c := collectorOf(ctx)
 	if c == nil || c.noStore || r.single(ctx) {
@@ -113,7 +114,7 @@ func rootQuestion(ctx context.Context, text []byte) answers.Question {
 	return q
 }
 
-// InterceptRootField answers a root field from what is kept, or notes what it is resolved to.
+// InterceptRootField serves a root field from the cache, or records what it is resolved to.
 func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
 	run, _ := ctx.Value(rootsKey{}).(*rootsRun)
 	field := graphql.GetRootFieldContext(ctx)

@@ -9,10 +9,11 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// Uninstall takes back what [Open] installed in a database: the triggers on the project's tables, their function, and the
-// outbox's own tables. schema is that of [Options]. It returns what has the name of such an object and is not one, which stays.
-// An error means that nothing was taken back; a database without an outbox is none. A Gateway that is still open on the
-// database answers from its resolvers from then on, once its next poll has failed.
+// Uninstall removes what [Open] installed in a database: the triggers on the tables of the project,
+// their function, and the tables of the outbox. schema is that of [Options]. It returns the objects
+// that it left because only their name matches. If it returns an error, nothing was removed. A
+// database without an outbox is no error. A [Gateway] that is still open on the database serves
+// from its resolvers once its next poll has failed.
 func Uninstall(ctx context.Context, db *sql.DB, schema string) (left []outbox.Left, err error) {
 	if db == nil {
 		return nil, errors.New("gqlcache: Uninstall needs a database")
