@@ -1,8 +1,8 @@
-// Package dataloader says how each noun of the shop is read in batches and under which keys it is cached: one file for
-// each. How long, and what evicts it, follows from the schema.
+// Package dataloader defines how each noun of the shop is read in batches and under which keys it
+// is cached: one file for each. For how long, and what evicts it, follows from the schema.
 //
-// [NewKinds] and [New] are called once. A [Factory] makes [Loaders] afresh for each response of an operation: for one
-// response a thing is asked for once.
+// [NewKinds] and [New] are called once. A [Factory] makes new [Loaders] for each response of an
+// operation, so that each thing is loaded once for a response.
 package dataloader
 
 import (
@@ -27,8 +27,9 @@ type Kinds struct {
 	stored    []cache.Stored
 }
 
-// NewKinds returns the kinds of things in d. How long each is cached comes from policy alone, which knows the schema's
-// coordinates; every coordinate that it does not know is reported.
+// NewKinds returns the kinds of things in d. For how long each is cached comes from policy alone,
+// which knows the coordinates of the schema. NewKinds returns one error for all coordinates that
+// policy does not know.
 func NewKinds(d *db.DB, policy func(coordinate string) (cache.Policy, error)) (*Kinds, error) {
 	all := cache.NewKinds(policy)
 	k := &Kinds{
@@ -40,7 +41,7 @@ func NewKinds(d *db.DB, policy func(coordinate string) (cache.Policy, error)) (*
 	return k, err
 }
 
-// Stored returns the kinds, for whoever finds out what evicts them.
+// Stored returns the kinds, for the plan of what evicts them.
 func (k *Kinds) Stored() []cache.Stored { return k.stored }
 
 // Factory makes the loaders of operations.
@@ -54,8 +55,9 @@ type Factory struct {
 	untrue func(...outbox.Change) cache.Eviction
 }
 
-// New makes a factory of loaders that read through c. untrue names what changes of rows make untrue. The cache's watch
-// notices from then on what is read of the kinds' database past the loaders.
+// New returns a factory of loaders that read through c. untrue returns what changes of rows evict.
+// From then on the watch of the cache notices statements to the database of the kinds that do not
+// come from loaders.
 func New(c *cache.Cache, k *Kinds, untrue func(...outbox.Change) cache.Eviction) *Factory {
 	k.db.Watch().Forward(c.Watch())
 	for _, kind := range k.stored {
@@ -64,8 +66,8 @@ func New(c *cache.Cache, k *Kinds, untrue func(...outbox.Change) cache.Eviction)
 	return &Factory{Kinds: k, Patience: cache.DefaultPatience, cache: c, untrue: untrue}
 }
 
-// Loaders read for one response. They are safe for concurrent use. What they answer is shared with
-// other operations and must not be changed.
+// Loaders read for one response. They are safe for concurrent use. The values that they return are
+// shared with other operations and must not be changed.
 type Loaders struct {
 	*Factory
 	batch *cache.Batch
@@ -73,8 +75,8 @@ type Loaders struct {
 
 type loadersKey struct{}
 
-// Attach returns a context that carries loaders of its own. They tell observe, which may be nil, what
-// they answer; it is called concurrently.
+// Attach returns a context with loaders of its own. They call observe, which may be nil, with each
+// result, concurrently.
 func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Context {
 	batch := f.cache.NewBatch()
 	batch.Patience, batch.Observe = f.Patience, observe
@@ -82,23 +84,25 @@ func (f *Factory) Attach(ctx context.Context, observe cache.Observer) context.Co
 	return context.WithValue(ctx, loadersKey{}, &Loaders{Factory: f, batch: batch})
 }
 
-// For is the loaders of ctx, which [Factory.Attach] put in; without, it panics.
+// For returns the loaders of ctx, which [Factory.Attach] added. It panics if there are none.
 func For(ctx context.Context) *Loaders {
 	return ctx.Value(loadersKey{}).(*Loaders)
 }
 
-// Batch is what the loaders ask the cache by.
+// Batch returns the batch through which the loaders ask the cache.
 func (l *Loaders) Batch() *cache.Batch { return l.batch }
 
-// Expect says that n more fields of the operation, or -n fewer, may ask for something; see
-// [fieldcache/cache/gqlcache.FieldCount]. The last one to end loads what the others wait for.
+// Expect reports that n more fields of the operation, or -n fewer, may ask for something; see
+// [fieldcache/cache/gqlcache.FieldCount]. The call that ends the last of them loads what the others
+// wait for.
 func (l *Loaders) Expect(ctx context.Context, n int) { l.batch.Expect(ctx, n) }
 
-// Forget makes these loaders ask again for what they loaded.
+// Forget makes these loaders load again what they loaded.
 func (l *Loaders) Forget() { l.batch.Forget() }
 
-// Evict evicts what a write made untrue from the cache and from these loaders, and returns what it was. It is called
-// after a commit and before the write is answered; an error needs no more than a log line.
+// Evict evicts what a write changed from the cache and from these loaders, and returns the
+// eviction. Call it after a commit and before the mutation returns. An error needs no more than a
+// log line.
 func (l *Loaders) Evict(ctx context.Context, c db.Commit) (cache.Eviction, error) {
 	w := cache.Write{Xid: c.Xid, Epoch: c.Epoch, Eviction: l.untrue(c.Changes...)}
 	_, err := l.cache.Evict(ctx, w)

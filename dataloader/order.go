@@ -34,7 +34,7 @@ func (l *Loaders) Order(ctx context.Context, id int64) (*db.Order, error) {
 	return l.orders.byID.Get(ctx, l.batch, id)
 }
 
-// Orders reads those of the orders that are there, in order.
+// Orders reads the orders that exist, in the order of ids.
 func (l *Loaders) Orders(ctx context.Context, ids []int64) ([]*db.Order, error) {
 	return l.orders.byID.Many(ctx, l.batch, ids)
 }

@@ -120,7 +120,7 @@ func (l *Loaders) Product(ctx context.Context, id int64) (*db.Product, error) {
 	return l.products.byID.Get(ctx, l.batch, id)
 }
 
-// Products reads those of the products that are there, in order.
+// Products reads the products that exist, in the order of ids.
 func (l *Loaders) Products(ctx context.Context, ids []int64) ([]*db.Product, error) {
 	return l.products.byID.Many(ctx, l.batch, ids)
 }
@@ -130,12 +130,12 @@ func (l *Loaders) Price(ctx context.Context, product int64) (*db.Price, error) {
 	return l.products.prices.Get(ctx, l.batch, product)
 }
 
-// Stock reads how many pieces of a product are there, nil if there is no such product.
+// Stock reads how many pieces of a product are in stock, nil if there is no such product.
 func (l *Loaders) Stock(ctx context.Context, product int64) (*db.Stock, error) {
 	return l.products.stocks.Get(ctx, l.batch, product)
 }
 
-// Rating reads what a product's reviews sum up to.
+// Rating reads the number and the sum of the ratings of a product.
 func (l *Loaders) Rating(ctx context.Context, product int64) (*db.Rating, error) {
 	return l.products.ratings.Get(ctx, l.batch, product)
 }

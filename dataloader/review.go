@@ -40,7 +40,7 @@ func (l *Loaders) Review(ctx context.Context, id int64) (*db.Review, error) {
 	return l.reviews.byID.Get(ctx, l.batch, id)
 }
 
-// Reviews reads those of the reviews that are there, in order.
+// Reviews reads the reviews that exist, in the order of ids.
 func (l *Loaders) Reviews(ctx context.Context, ids []int64) ([]*db.Review, error) {
 	return l.reviews.byID.Many(ctx, l.batch, ids)
 }

@@ -42,7 +42,7 @@ func (l *Loaders) User(ctx context.Context, id int64) (*db.User, error) {
 	return l.users.byID.Get(ctx, l.batch, id)
 }
 
-// Users reads those of the users that are there, in order.
+// Users reads the users that exist, in the order of ids.
 func (l *Loaders) Users(ctx context.Context, ids []int64) ([]*db.User, error) {
 	return l.users.byID.Many(ctx, l.batch, ids)
 }
