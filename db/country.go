@@ -17,8 +17,8 @@ type Country struct {
 	Name string `json:"name"`
 }
 
-// CountriesByCode answers the countries with these codes. Each is a look of its own into the index: given a
-// list, PostgreSQL would rather read the whole table, small as it is.
+// CountriesByCode returns the countries with these codes. Each is one lookup in the index: for a
+// list, PostgreSQL would read the whole table, since it is small.
 func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*Country, cache.Snapshot, error) {
 	args := d.arguments()
 	var wanted schema.QueryAppender
@@ -52,7 +52,7 @@ func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*C
 	return countries, seen, err
 }
 
-// CountryCodes answers the codes of all countries, in order.
+// CountryCodes returns the codes of all countries, in order.
 func (d *DB) CountryCodes(ctx context.Context) ([]string, cache.Snapshot, error) {
 	// Ordered inside as well: for an order PostgreSQL takes the index.
 	rows, seen, err := read[Country](ctx, d.arguments(), "code", d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code"))

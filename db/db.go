@@ -16,8 +16,8 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// Options says which database to open and how. The zero value opens the SQLite file fieldcache.db in the
-// working directory. [Open] refuses values that make no sense.
+// Options are the options of [Open]. The zero value opens the SQLite file fieldcache.db in the
+// working directory. Open refuses invalid values.
 type Options struct {
 	// URL is postgres://user:password@host:port/database?sslmode=…, sqlite://path (sqlite:///path for an
 	// absolute one) or sqlite::memory:. Default: sqlite://fieldcache.db.
@@ -40,7 +40,7 @@ type Options struct {
 	// waits any more and the cancel got lost. Default: 30 seconds; negative: no bound. SQLite has none:
 	// there a statement ends with its context.
 	StatementTimeout time.Duration
-	// Rows are those that cached values are made of: writes of them are noted, see [outbox.RowTags].
+	// Rows are the rows that cached values are made of. Writes to them are recorded, see [outbox.RowTags].
 	Rows []outbox.Rows
 	// BusyTimeout is how long a writer waits for another one on SQLite. Default: 5 seconds.
 	BusyTimeout time.Duration
@@ -96,8 +96,8 @@ type DB struct {
 	connections *connections // nil on SQLite
 }
 
-// Open opens the database and makes one connection, so that a wrong URL or a server that is down is told
-// here. No error of it holds a password.
+// Open opens the database and makes one connection, so that it fails for a wrong URL or a server
+// that is down. Its errors never contain a password.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -128,9 +128,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return d, nil
 }
 
-// Aside answers the same database by a pool of its own of at most conns connections, for what must not wait
-// until requests leave it one. It is closed by itself, before d. On SQLite, where connections cost
-// nothing and wait for no server, it is d's own pool.
+// Aside returns the same database with a pool of its own of at most conns connections, for work
+// that must not wait until requests release one. It is closed separately, before d. On SQLite,
+// where connections cost nothing and wait for no server, it shares the pool of d.
 func (d *DB) Aside(ctx context.Context, conns int) (*DB, error) {
 	if !d.Postgres() {
 		lent := *d
@@ -169,7 +169,7 @@ func redact(text string) string {
 // Bun returns the handle to build statements with.
 func (d *DB) Bun() *bun.DB { return d.bun }
 
-// WithQueryHook returns the same database, whose every statement through the returned DB the hook sees,
+// WithQueryHook returns the same database with a hook that sees every statement of the returned DB,
 // BEGIN and COMMIT included. Either of the two may be closed, once.
 func (d *DB) WithQueryHook(hook bun.QueryHook) *DB {
 	hooked := *d
@@ -180,7 +180,7 @@ func (d *DB) WithQueryHook(hook bun.QueryHook) *DB {
 // Postgres reports whether the database is PostgreSQL; otherwise it is SQLite.
 func (d *DB) Postgres() bool { return d.bun.Dialect().Name() == dialect.PG }
 
-// Outbox returns the place of the database's outbox.
+// Outbox returns the place of the outbox in the database.
 func (d *DB) Outbox() outbox.Place {
 	if d.Postgres() {
 		return outbox.PostgreSQL("")
@@ -188,10 +188,12 @@ func (d *DB) Outbox() outbox.Place {
 	return outbox.SQLite()
 }
 
-// String names the database as a person would, without user and password: "SQLite file fieldcache.db".
+// String returns a description of the database without user and password: "SQLite file
+// fieldcache.db".
 func (d *DB) String() string { return d.name }
 
-// Ping reports whether the database answers. A standby is an error that wraps [cache.ErrStandby].
+// Ping returns an error if the database does not respond. For a standby the error wraps
+// [cache.ErrStandby].
 func (d *DB) Ping(ctx context.Context) error {
 	if err := d.ping(cache.Unwatched(ctx)); err != nil {
 		return fmt.Errorf("ping %s: %w", d.name, err)
@@ -199,7 +201,7 @@ func (d *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close closes all connections once they are idle. A database in memory is gone then.
+// Close closes all connections once they are idle. The data of an in-memory database is lost then.
 func (d *DB) Close() error {
 	if d.lent {
 		return nil
@@ -211,11 +213,12 @@ func (d *DB) Close() error {
 	return errors.Join(err, d.bun.Close())
 }
 
-// InTx runs fn in a transaction: committed when fn returns nil, rolled back when it returns an error or
-// panics. Statements in fn must go through tx. On SQLite a transaction begins as a writer, one at a time.
+// InTx runs fn in a transaction, which it commits when fn returns nil, and rolls back when fn
+// returns an error or panics. Statements in fn must go through tx. On SQLite a transaction begins
+// as a writer, one at a time.
 //
-// Its errors are translated as those of the other methods are, and [Rejected] knows of each whether the
-// transaction failed before COMMIT was sent.
+// Its errors are translated like those of the other methods. [Rejected] reports for each whether
+// the transaction failed before COMMIT was sent.
 func (d *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	committing := false
 	err := d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {

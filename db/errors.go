@@ -25,12 +25,12 @@ var (
 	ErrTimeout     = errors.New("timeout")        // the database ended a statement that took too long
 )
 
-// Error is an error that may be shown to whoever asked.
+// Error is an error that may be shown to the client.
 type Error struct {
 	Kind    error  // one of the kinds above
 	Field   string // the input at fault as the API calls it ("email", "countryCode"); empty if it is no single one
 	Message string // a sentence for the client: it holds nothing of the database's insides
-	// Uncertain says that a write may have been made nevertheless.
+	// Uncertain says that the write may have been made in spite of the error.
 	Uncertain bool
 	cause     error // for the log; may be nil
 }
@@ -50,7 +50,7 @@ func Input(field, format string, args ...any) *Error {
 	return &Error{Kind: ErrInput, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-// Error is the text for the log, with the cause.
+// Error returns the text for the log, with the cause.
 func (e *Error) Error() string {
 	text := e.Kind.Error() + ": "
 	if e.Field != "" {
@@ -63,7 +63,7 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap gives the kind and the cause.
+// Unwrap returns the kind and the cause.
 func (e *Error) Unwrap() []error {
 	if e.cause == nil {
 		return []error{e.Kind}
@@ -71,9 +71,9 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.cause}
 }
 
-// CheckText refuses text that cannot be put into a statement. It is called for every text that comes from
-// outside, also for one that is only searched for: bun makes a malformed statement of a NUL byte, and
-// silently replaces invalid UTF-8.
+// CheckText refuses text that cannot be put into a statement. It is called for every text from
+// outside, even for one that is only searched for: bun makes a malformed statement of a NUL byte,
+// and silently replaces invalid UTF-8.
 func CheckText(field, text string) error {
 	switch {
 	case !utf8.ValidString(text):
@@ -90,9 +90,10 @@ type rejectedError struct{ err error }
 func (e *rejectedError) Error() string { return e.err.Error() }
 func (e *rejectedError) Unwrap() error { return e.err }
 
-// Rejected reports whether err says for certain that nothing was committed: a refusal, an error that the
-// server answered with, a connection that could not be made, or an error before [DB.InTx] sent COMMIT. After any other error, such as a
-// connection lost while waiting for COMMIT's answer, the write may have happened.
+// Rejected reports whether err says for certain that nothing was committed: a refusal, an error
+// response of the server, a connection that could not be made, or an error before [DB.InTx] sent
+// COMMIT. After any other error, such as a connection lost while waiting for the response to
+// COMMIT, the write may have been made.
 func Rejected(err error) bool {
 	var own *Error
 	var before *rejectedError

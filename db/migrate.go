@@ -27,13 +27,13 @@ type Status struct {
 // ErrSchema is the kind of error of [DB.CheckSchema] when the database is behind.
 var ErrSchema = errors.New("the database schema is not up to date: run `fieldcache migrate up` or set MIGRATE=true")
 
-// NotedTables returns the tables whose writes are noted, for [Options].Rows.
+// NotedTables returns the tables whose writes are recorded, for [Options].Rows.
 func (d *DB) NotedTables(ctx context.Context) ([]outbox.Table, error) {
 	return migrations.Noted(ctx, d.bun, d.options.Rows)
 }
 
-// RowTags returns what changes of the tables make untrue, for [Options].Rows. What they name and is not there is an error,
-// all of it at once.
+// RowTags returns what changes of the tables evict, for [Options].Rows. It returns one error for
+// everything that they name and that does not exist.
 func (d *DB) RowTags(ctx context.Context) (*outbox.RowTags, error) {
 	infos, err := migrations.Describe(ctx, d.bun, d.options.Rows)
 	if err != nil {
@@ -42,11 +42,11 @@ func (d *DB) RowTags(ctx context.Context) (*outbox.RowTags, error) {
 	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := infos[table]; return i, ok }, d.options.Rows...)
 }
 
-// MigrateUp applies what is missing, in one transaction, and returns the names of the migrations it applied.
-// Tables that are there already are adopted with their data. Several processes may call it at once: one
-// works, the others wait and find it done.
+// MigrateUp applies what is missing, in one transaction, and returns the names of the migrations
+// that it applied. It adopts existing tables with their data. Several processes may call it at
+// once: one works, and the others wait and find it done.
 //
-// Indexes and triggers are made while writers to their table wait.
+// Writers to a table wait while its indexes and triggers are created.
 func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 	var applied []string
 	rows := d.options.Rows
@@ -113,9 +113,9 @@ type TakenBack struct {
 	Left []string
 }
 
-// MigrateDown takes all migrations back, in one transaction. What [DB.MigrateUp] added goes, tables with their data
-// included; what was there before, or was changed since by others, stays as it is. Objects are known by what they are,
-// also in a database that was restored from a dump.
+// MigrateDown reverts all migrations, in one transaction. It removes what [DB.MigrateUp] added,
+// tables with their data included. What existed before, or was changed since by others, stays. It
+// recognizes objects by their definition, even in a database that was restored from a dump.
 func (d *DB) MigrateDown(ctx context.Context) (TakenBack, error) {
 	var taken TakenBack
 	err := d.migrate(ctx, func(ctx context.Context, db *bun.DB, m *migrate.Migrator) error {
@@ -187,9 +187,10 @@ func (d *DB) lacks(ctx context.Context, migration string) (list []string, err er
 	return list, err
 }
 
-// CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed unless all migrations are
-// applied and all that they rely on is still there, but for what a gateway mends while it serves, or that names the columns that are not of the shape that is
-// needed. A schema that is newer is no error.
+// CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed, unless
+// all migrations are applied and everything that they need still exists. It ignores what a gateway
+// repairs while it serves. It also returns an error for columns of an unexpected type. A newer
+// schema is no error.
 func (d *DB) CheckSchema(ctx context.Context) error {
 	states, err := d.MigrateStatus(ctx)
 	if err != nil {

@@ -37,10 +37,10 @@ type OrderLine struct {
 	Currency       string `json:"currency"`
 }
 
-// UnitPrice is what a piece cost when the order was placed.
+// UnitPrice returns what a piece cost when the order was placed.
 func (l *OrderLine) UnitPrice() *Price { return &Price{Cents: l.UnitPriceCents, Currency: l.Currency} }
 
-// Totals sums the lines up, for each currency in the order of its first line.
+// Totals returns the sum of the lines, for each currency in the order of its first line.
 func (o *Order) Totals() ([]*Price, error) {
 	var totals []*Price
 	for _, l := range o.Lines {
@@ -59,8 +59,8 @@ func (o *Order) Totals() ([]*Price, error) {
 	return totals, nil
 }
 
-// OrdersByID answers the orders with these ids, their lines in order. The lines are read by a second
-// statement: the snapshot is the first one's, which both saw.
+// OrdersByID returns the orders with these ids, their lines in order. A second statement reads the
+// lines. The snapshot is that of the first one, which both saw.
 func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cache.Snapshot, error) {
 	args := d.arguments()
 	condition, values := isIn(args, "id", ids)
@@ -82,20 +82,21 @@ func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cac
 	return orders, seen.Then(later), nil
 }
 
-// OrdersByCustomer answers windows of what users ordered.
+// OrdersByCustomer returns windows of the orders of users.
 func (d *DB) OrdersByCustomer(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "orders", "customer_id", ws)
 }
 
-// CountOrdersByCustomer counts what users ordered.
+// CountOrdersByCustomer counts the orders of users.
 func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "orders", "customer_id", ids)
 }
 
-// PlaceOrder places an order in one transaction: it takes the stock, copies the prices into the lines,
-// whose products and quantities are given, and fills in ids and time. Nothing changes when the customer or
-// a product is not there ([ErrNotFound]), a product has too few pieces left ([ErrConflict]), or the
-// products are priced in different currencies ([ErrInput]), since no total could be told then.
+// PlaceOrder places an order in one transaction: it takes the stock, copies the prices into the
+// lines, whose products and quantities are given, and sets ids and time. It changes nothing if the
+// customer or a product does not exist ([ErrNotFound]), a product has too few pieces left
+// ([ErrConflict]), or the products have prices in different currencies ([ErrInput]), since the
+// order would have no total.
 func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	o.CreatedAt = Time{Time: now()}
 	wanted := map[int64]int{}

@@ -22,7 +22,7 @@ type Page struct {
 	More bool    `json:"more"` // whether the list goes on behind
 }
 
-// OwnedWindow is a window on the list that belongs to an owner: a product's reviews.
+// OwnedWindow is a window on the list of an owner: the reviews of a product.
 type OwnedWindow struct {
 	Owner int64
 	Window

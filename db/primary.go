@@ -30,8 +30,8 @@ func (c *connections) check(conn *pgx.Conn) error {
 	return nil
 }
 
-// Reconnect has every connection closed once it is idle, since the server behind it may not be the one that
-// the URL leads to now. On SQLite it does nothing.
+// Reconnect closes every connection once it is idle, since the server behind it may no longer be
+// the one that the URL leads to. On SQLite it does nothing.
 func (d *DB) Reconnect() {
 	if d.connections != nil {
 		d.connections.generation.Add(1)

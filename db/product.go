@@ -42,7 +42,7 @@ type Price struct {
 	Currency string `json:"currency"` // ISO 4217
 }
 
-// Amount is the price as a decimal with two places: 12.34.
+// Amount returns the price as a decimal with two places: 12.34.
 func (p *Price) Amount() string {
 	sign, cents := "", p.Cents
 	if cents < 0 {
@@ -93,7 +93,7 @@ type ProductColumns struct {
 	Product, Price, Stock bool
 }
 
-// ProductsByID answers the rows with these ids, filled as far as asked.
+// ProductsByID returns the rows with these ids, with the requested columns.
 func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColumns) (map[int64]*ProductRow, cache.Snapshot, error) {
 	args := d.arguments()
 	condition, values := isIn(args, "id", ids)
@@ -110,7 +110,7 @@ func (d *DB) ProductsByID(ctx context.Context, ids []int64, columns ProductColum
 	return readByKey(ctx, args, q, func(r *ProductRow) int64 { return r.ID })
 }
 
-// ProductPage answers a window of all products, or of those of a category.
+// ProductPage returns a window of all products, or of those of a category.
 func (d *DB) ProductPage(ctx context.Context, category *string, w Window) (*Page, cache.Snapshot, error) {
 	args := d.arguments()
 	return d.pageOf(ctx, args, (*ProductRow)(nil), w, func(q *bun.SelectQuery) *bun.SelectQuery { return inCategory(args, q, category) })
@@ -129,7 +129,8 @@ func inCategory(args *arguments, q *bun.SelectQuery, category *string) *bun.Sele
 	return q
 }
 
-// RelatedProducts returns for each product at most first others of its category, in ascending id order, all by one statement.
+// RelatedProducts returns for each product at most first others of its category, in ascending id
+// order, with one statement for all.
 func (d *DB) RelatedProducts(ctx context.Context, of []*Product, first int) ([][]*Product, error) {
 	categories := make([]string, 0, len(of))
 	for _, p := range of {
@@ -158,7 +159,7 @@ func (d *DB) RelatedProducts(ctx context.Context, of []*Product, first int) ([][
 	return related, nil
 }
 
-// RatingsByProduct sums up the reviews of each product; one without reviews has a zero Rating.
+// RatingsByProduct sums the reviews of each product. A product without reviews has a zero Rating.
 func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rating, cache.Snapshot, error) {
 	type sum struct {
 		ProductID  int64
@@ -179,7 +180,7 @@ func (d *DB) RatingsByProduct(ctx context.Context, ids []int64) (map[int64]*Rati
 	return ratings, seen, err
 }
 
-// UpdateProduct changes a product and answers it.
+// UpdateProduct changes a product and returns the new row.
 func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*Product, Commit, error) {
 	var row struct {
 		ProductRow `bun:",extend"`
@@ -199,12 +200,12 @@ func (d *DB) UpdateProduct(ctx context.Context, id int64, patch ProductPatch) (*
 	return row.Product(), c, err
 }
 
-// SetPrice changes a product's price.
+// SetPrice changes the price of a product.
 func (d *DB) SetPrice(ctx context.Context, id int64, p Price) (Commit, error) {
 	return d.setProduct(ctx, id, map[string]any{"price_cents": p.Cents, "currency": p.Currency})
 }
 
-// SetStock changes how many pieces of a product are there.
+// SetStock changes how many pieces of a product are in stock.
 func (d *DB) SetStock(ctx context.Context, id int64, stock int) (Commit, error) {
 	return d.setProduct(ctx, id, map[string]any{"stock": stock})
 }

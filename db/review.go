@@ -33,7 +33,7 @@ const (
 	byProduct = "product_id"
 )
 
-// ReviewsByID answers the reviews with these ids.
+// ReviewsByID returns the reviews with these ids.
 func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, cache.Snapshot, error) {
 	args := d.arguments()
 	condition, values := isIn(args, "id", ids)
@@ -41,27 +41,28 @@ func (d *DB) ReviewsByID(ctx context.Context, ids []int64) (map[int64]*Review, c
 	return readByKey(ctx, args, q, func(r *Review) int64 { return r.ID })
 }
 
-// ReviewsByAuthor answers windows of what users wrote.
+// ReviewsByAuthor returns windows of the reviews by users.
 func (d *DB) ReviewsByAuthor(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byAuthor, ws)
 }
 
-// ReviewsByProduct answers windows of what was written about products.
+// ReviewsByProduct returns windows of the reviews of products.
 func (d *DB) ReviewsByProduct(ctx context.Context, ws []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	return d.ownedPages(ctx, "reviews", byProduct, ws)
 }
 
-// CountReviewsByAuthor counts what users wrote.
+// CountReviewsByAuthor counts the reviews by users.
 func (d *DB) CountReviewsByAuthor(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byAuthor, ids)
 }
 
-// CountReviewsByProduct counts what was written about products.
+// CountReviewsByProduct counts the reviews of products.
 func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]int, cache.Snapshot, error) {
 	return d.ownedCounts(ctx, "reviews", byProduct, ids)
 }
 
-// AddReview adds a review and fills in its id and time. A product that is not there is [ErrNotFound].
+// AddReview adds a review and sets its id and time. It returns [ErrNotFound] if the product does
+// not exist.
 func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = Time{Time: now()}
 	var made struct {

@@ -10,7 +10,7 @@ import (
 	"fieldcache/cache"
 )
 
-// Hit is one thing that a search found.
+// Hit is a result of a search.
 type Hit struct {
 	Kind string `json:"kind"` // user or product
 	ID   int64  `json:"id"`
@@ -22,9 +22,9 @@ const (
 	ProductHit = "product"
 )
 
-// Search answers users and products whose name holds the text, at most first in all: each sort in
-// ascending id order, a user and a product in turn as long as there are both. A text of one or two
-// characters, too little for an index of trigrams, is looked for at the beginning of names only.
+// Search returns users and products whose name contains the text, at most first in total: each sort
+// in ascending id order, a user and a product in turn while there are both. A text of one or two
+// characters, too short for an index of trigrams, matches only the beginning of names.
 func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, cache.Snapshot, error) {
 	pattern := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(text) + "%"
 	if utf8.RuneCountInString(text) > 2 {

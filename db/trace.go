@@ -11,8 +11,8 @@ import (
 	"fieldcache/cache"
 )
 
-// Trace has each statement from now on traced: its kind, and not its text, which may hold values. It is called before the first
-// statement of a request.
+// Trace traces each statement from now on: its kind, not its text, which may contain values. Call
+// it before the first statement of a request.
 func (d *DB) Trace(trace cache.Trace) { d.bun = d.bun.WithQueryHook(tracing{trace}) }
 
 type tracing struct{ trace cache.Trace }

@@ -28,7 +28,7 @@ type UserPatch struct {
 	Bio, CountryCode **string // a pointer to nil empties the column
 }
 
-// UsersByID answers the users with these ids.
+// UsersByID returns the users with these ids.
 func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, cache.Snapshot, error) {
 	args := d.arguments()
 	condition, values := isIn(args, "id", ids)
@@ -36,7 +36,7 @@ func (d *DB) UsersByID(ctx context.Context, ids []int64) (map[int64]*User, cache
 	return readByKey(ctx, args, q, func(u *User) int64 { return u.ID })
 }
 
-// UserPage answers a window of all users.
+// UserPage returns a window of all users.
 func (d *DB) UserPage(ctx context.Context, w Window) (*Page, cache.Snapshot, error) {
 	return d.pageOf(ctx, d.arguments(), (*User)(nil), w, nil)
 }
@@ -46,7 +46,7 @@ func (d *DB) CountUsers(ctx context.Context) (int, cache.Snapshot, error) {
 	return d.count(ctx, d.arguments(), d.bun.NewSelect().Model((*User)(nil)))
 }
 
-// FirstUser answers the lowest id of a user, 0 if there is none.
+// FirstUser returns the lowest id of a user, 0 if there is none.
 func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 	p, _, err := d.UserPage(ctx, Window{First: 1})
 	if err != nil || len(p.IDs) == 0 {
@@ -55,8 +55,8 @@ func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 	return p.IDs[0], nil
 }
 
-// CreateUser adds a user and fills in the id and the times. An e-mail address that another user has
-// is [ErrConflict], an unknown country [ErrInput].
+// CreateUser adds a user and sets the id and the times. It returns [ErrConflict] for the e-mail
+// address of another user, and [ErrInput] for an unknown country.
 func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.CreatedAt = Time{Time: now()}
 	u.UpdatedAt = u.CreatedAt
@@ -71,7 +71,7 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	return c, err
 }
 
-// UpdateUser changes a user and answers the new row. The errors are those of [DB.CreateUser], and
+// UpdateUser changes a user and returns the new row. The errors are those of [DB.CreateUser], and
 // [ErrNotFound].
 func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, Commit, error) {
 	var row struct {
@@ -99,7 +99,7 @@ func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, 
 	return &row.User, c, err
 }
 
-// DeleteUser deletes a user with their orders; their reviews stay, without an author.
+// DeleteUser deletes a user and their orders. Their reviews stay, without an author.
 func (d *DB) DeleteUser(ctx context.Context, id int64) (Commit, error) {
 	return d.change(ctx, func(ctx context.Context, tx bun.Tx) error {
 		var deleted int64

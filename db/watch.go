@@ -2,8 +2,8 @@ package db
 
 import "fieldcache/cache"
 
-// Watch notices the statements of this database that no source of the cache sends. The one of a pool beside
-// another, see [DB.Aside], is its own. That of no database notices nothing.
+// Watch returns the watch that notices the statements of this database that no source of the cache
+// sends. A pool of [DB.Aside] has a watch of its own. The watch of a nil DB notices nothing.
 func (d *DB) Watch() *cache.Watch {
 	if d == nil {
 		return nil

@@ -17,15 +17,15 @@ import (
 // now is the time as both databases keep it: UTC, to the microsecond.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// Commit is what a write did. That of one that was certainly not committed is empty.
+// Commit is what a write did. It is empty if the write was certainly not committed.
 type Commit struct {
 	// Xid is the number of its transaction, which a [cache.Snapshot] saw or did not; 0 if nobody knows
 	// whether it was committed.
 	Xid uint64
-	// Epoch is the database's life that the number is one of.
+	// Epoch is the epoch of the database that the number belongs to.
 	Epoch cache.Epoch
-	// Changes are the rows that it touched, with what they were and are. Where nobody knows whether it was committed, they
-	// may lack what only its answer would have said; the outbox tells, if it was.
+	// Changes are the rows that it touched, before and after. If it is unknown whether it was committed, they may lack what
+	// only its response would have told; the outbox has it, if it was committed.
 	Changes []outbox.Change
 }
 
