@@ -10,14 +10,14 @@ import (
 	"fieldcache/cache"
 )
 
-// Debug is what reports need to know.
+// Debug is what reports need.
 type Debug struct {
-	// Policy is what the schema says of a coordinate that it has.
+	// Policy returns the policy of a coordinate of the schema.
 	Policy func(coordinate string) cache.Policy
-	// Truth is what is known of how long a value is true that is cached for a coordinate or a type: rows, observed, tags or ttl. nil: nobody
-	// knows.
+	// Truth returns how it is known that values of a coordinate or type are stale: rows, observed, tags or ttl. Nil: not
+	// known.
 	Truth func(coordinate string) string
-	// Overall is how the whole response may be stored, had it no report, once it was made. nil: nobody knows.
+	// Overall returns how the whole response could be stored without the report, once it is complete. Nil: not known.
 	Overall func(context.Context) Overall
 }
 

@@ -13,20 +13,20 @@ import (
 	"fieldcache/graph/generated"
 )
 
-// Options bound what is executed for a client. Zero is a bound like any other number.
+// Options limit what is executed for a client. Zero is a limit like any other number.
 type Options struct {
 	Limits
 	MaxComplexity int  // of an operation, list sizes multiplied in
-	Introspection bool // whether __schema and __type are answered
+	Introspection bool // whether __schema and __type are allowed
 
-	// Debug is what a report needs to know. If it is set, a request with the header Cache-Debug: 1 is answered with
-	// extensions.cache: what was read from where, and what was evicted.
+	// Debug enables reports: the response to a request with the header Cache-Debug: 1 has extensions.cache, with the source
+	// of each value and what was evicted.
 	Debug *Debug
 
 	Extensions []graphql.HandlerExtension // in the order in which they are to be called
 }
 
-// NewSchema makes the executable schema of the shop in d.
+// NewSchema returns the executable schema of the shop in d.
 func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
 	return generated.NewExecutableSchema(generated.Config{
 		Resolvers:  &Resolver{DB: d, Log: log},
@@ -34,9 +34,9 @@ func NewSchema(d *db.DB, log *slog.Logger) graphql.ExecutableSchema {
 	})
 }
 
-// NewExecutor makes what executes operations. It takes the viewer from the request's context and gives each
-// response loaders of its own: a query or mutation has one, a subscription one for each event. It logs what it hides
-// from clients.
+// NewExecutor returns the executor of operations. It takes the viewer from the context of the
+// request and gives each response loaders of its own: a query or mutation has one response, a
+// subscription one for each event. It logs what it hides from clients.
 func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o Options, log *slog.Logger) *executor.Executor {
 	exec := executor.New(schema)
 	exec.SetErrorPresenter(present(log))

@@ -16,10 +16,10 @@ import (
 	"fieldcache/graph/model"
 )
 
-// Limits refuses operations whose shape alone is too much. It is a gqlgen extension.
+// Limits is a gqlgen extension that refuses operations by their shape.
 type Limits struct {
 	MaxDepth   int // of nested fields
-	MaxAliases int // of fields that are given another name, each use of a fragment counted
+	MaxAliases int // of aliased fields, counted for each use of a fragment
 
 	closed bool // whether asking for the schema is too much
 }
@@ -35,7 +35,7 @@ func (Limits) ExtensionName() string { return "Limits" }
 // Validate implements gqlgen's extension.
 func (Limits) Validate(graphql.ExecutableSchema) error { return nil }
 
-// MutateOperationContext refuses the operation if it goes over a limit; it changes nothing.
+// MutateOperationContext refuses the operation if it exceeds a limit. It changes nothing.
 func (l Limits) MutateOperationContext(_ context.Context, oc *graphql.OperationContext) *gqlerror.Error {
 	m := measure{limits: l}
 	m.set(oc.Operation.SelectionSet, 1)

@@ -14,7 +14,7 @@ import (
 	"fieldcache/cache"
 )
 
-// DebugHeader is the request header that asks for a report in extensions.cache by the value 1.
+// DebugHeader is the request header that requests a report in extensions.cache, with the value 1.
 const DebugHeader = "Cache-Debug"
 
 // report notes what the fields of an operation read from where. Its methods do nothing on nil.

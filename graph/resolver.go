@@ -1,6 +1,6 @@
-// Package graph resolves the shop's schema. Resolvers are thin: they check what was asked, read through
-// the operation's [dataloader.Loaders], write through [db.DB], and after a write evict from the cache
-// what it made untrue before they answer.
+// Package graph resolves the schema of the shop. Resolvers are thin: they check arguments, read
+// through the [dataloader.Loaders] of the operation, write through [db.DB], and after a write evict
+// what it changed from the cache before they return.
 package graph
 
 import (
@@ -17,8 +17,8 @@ type Resolver struct {
 	Log *slog.Logger
 }
 
-// written ends a write: it evicts what the write made untrue, unless nothing was committed for certain,
-// and passes err on. A commit whose outcome nobody knows evicts too.
+// written ends a write: it evicts what the write changed, unless certainly nothing was committed, and
+// returns err. A commit with an unknown outcome evicts as well.
 func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	if err != nil && db.Rejected(err) {
 		return err

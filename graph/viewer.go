@@ -7,7 +7,8 @@ import (
 	"fieldcache/db"
 )
 
-// Viewer is who asks. The zero Viewer is anonymous: it reads what is public and changes nothing.
+// Viewer is the user who sent a request. The zero Viewer is anonymous: it reads what is public and
+// changes nothing.
 type Viewer struct {
 	ID    int64 // the user's id; 0 when nobody is signed in
 	Admin bool
@@ -18,12 +19,12 @@ type Viewer struct {
 
 type viewerKey struct{}
 
-// WithViewer returns a context that carries v.
+// WithViewer returns a context with the viewer v.
 func WithViewer(ctx context.Context, v Viewer) context.Context {
 	return context.WithValue(ctx, viewerKey{}, v)
 }
 
-// ViewerFrom is the viewer of ctx; the anonymous one where none was put in.
+// ViewerFrom returns the viewer of ctx, or the anonymous viewer if it has none.
 func ViewerFrom(ctx context.Context) Viewer {
 	v, _ := ctx.Value(viewerKey{}).(Viewer)
 	return v
