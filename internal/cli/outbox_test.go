@@ -17,6 +17,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/handler"
 	gqltransport "github.com/99designs/gqlgen/graphql/handler/transport"
 	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
@@ -28,7 +30,24 @@ import (
 // what the command prints with --down takes all of it away.
 func TestCommandOutbox(t *testing.T) {
 	t.Parallel()
-	const schema = "../shapes/starwars/schema.graphqls"
+	// Also of rows that a field without a resolver declares, which only the project's Go types would tell.
+	text, err := os.ReadFile("../shapes/starwars/schema.graphqls")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const plain, declares = "  mass: Float\n", "  mass: Float @cacheControl(maxAge: 5) @cacheRows(table: \"notes\", match: \"id = {$parent.id}\", columns: [\"body\"])\n"
+	if !strings.Contains(string(text), plain) {
+		t.Fatalf("the schema has no %q", plain)
+	}
+	text = []byte(strings.Replace(string(text), plain, declares, 1))
+	schema := filepath.Join(t.TempDir(), "schema.graphqls")
+	if err := os.WriteFile(schema, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := gqlparser.LoadSchema(&ast.Source{Name: schema, Input: string(text)}, &ast.Source{Input: gqlcache.Directives})
+	if err != nil {
+		t.Fatal(err)
+	}
 	file := filepath.Join(t.TempDir(), "the app's.db")
 	for _, c := range []struct {
 		name, driver string
@@ -39,7 +58,7 @@ func TestCommandOutbox(t *testing.T) {
 	}{
 		{name: "PostgreSQL", driver: "pgx", url: testservers.Postgres},
 		{name: "PostgreSQL, in a schema", driver: "pgx", url: testservers.Postgres, flags: []string{"--in", "app_cache"}, in: "app_cache"},
-		{name: "PostgreSQL, watched", driver: "pgx", url: testservers.Postgres, flags: []string{"--watch", "--table", "notes"}, watch: true},
+		{name: "PostgreSQL, watched", driver: "pgx", url: testservers.Postgres, flags: []string{"--watch", "--table", "others"}, watch: true},
 		{name: "SQLite", driver: "sqlite", url: func(testing.TB) string {
 			return "file:" + file + "?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)"
 		},
@@ -71,12 +90,13 @@ func TestCommandOutbox(t *testing.T) {
 				return text
 			}
 			execute(starwars.Tables)
-			execute("CREATE TABLE notes (id bigint PRIMARY KEY, body text)")
+			execute("CREATE TABLE notes (id bigint PRIMARY KEY, body text, other text)")
+			execute("CREATE TABLE others (id bigint PRIMARY KEY, body text)")
 			before := everything(t, db, c.driver)
 			for range 2 {
 				execute(printed("--schema", schema))
 			}
-			resolvers := starwars.NewExecutableSchema(starwars.Config{Resolvers: &starwars.Resolver{DB: db}})
+			resolvers := starwars.NewExecutableSchema(starwars.Config{Schema: parsed, Resolvers: &starwars.Resolver{DB: db}})
 			var log bytes.Buffer
 			o := gqlcache.Options{Database: db, Schema: c.in, Migrate: gqlcache.Verify, Log: slog.New(slog.NewTextHandler(&log, nil))}
 			if c.watch {
