@@ -214,7 +214,7 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 		listed     = 200
 		workers    = 8
 	)
-	p := startAs(t, newGateway, "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s", "LOG_LEVEL=info")
+	p := startAs(t, newGateway, "LOG_LEVEL=info")
 	client := http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: workers}}
 	t.Cleanup(client.CloseIdleConnections)
 	evict := func(n int) {
