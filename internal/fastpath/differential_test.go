@@ -186,7 +186,7 @@ func differing(a, b string) (string, string) {
 }
 
 var (
-	scripts = flag.Uint64("scripts", 3_000, "how many scripts TestFault25ScriptsAsUnderNetHTTP plays")
+	scripts = flag.Uint64("scripts", 10_000, "how many scripts TestFault25ScriptsAsUnderNetHTTP plays")
 	from    = flag.Uint64("from", 1, "the number of the first of these scripts")
 )
 
