@@ -287,6 +287,7 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 	p := startAs(t, newGateway)
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
+	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`) // else it may miss the eviction
 	p.query(t, `{ products(first: 5) { nodes { name stock } } }`)
 	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
 	page.Wait("the fields, the eviction and the tiers", `[...document.querySelectorAll('#coordinates th code')].some((e) => e.textContent === 'Product')

@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Dark          bool // what prefers-color-scheme says
 	Width, Height int  // of the window, in pixels
-	// Timeout bounds all that is done with the page together; 90 seconds when zero.
+	// Timeout bounds all that is done with the page together; five minutes when zero.
 	Timeout time.Duration
 }
 
@@ -51,7 +51,7 @@ func Open(t testing.TB, address string, o Options) *Page {
 		o.Width, o.Height = 1280, 800
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 90 * time.Second
+		o.Timeout = 5 * time.Minute // beside other browsers, on however busy a machine
 	}
 	p := &Page{t: t, origin: parsed.Scheme + "://" + parsed.Host}
 
