@@ -267,7 +267,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 			return nil //nolint:nilerr // another process writes; installing waits for it
 		}
 		_, err = conn.ExecContext(ctx, "CREATE TABLE cache_attempt (one)")
-		if _, undo := conn.ExecContext(ctx, "ROLLBACK"); undo != nil {
+		if _, undo := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK"); undo != nil {
 			return fmt.Errorf("the database: %w", undo)
 		}
 		if err != nil && strings.Contains(err.Error(), "readonly") {
