@@ -51,7 +51,7 @@ func heading(shown []column, by order) string {
 
 func cells(shown []column, r row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s", nameWidth, cut(r.Coordinate.Coordinate, nameWidth))
+	fmt.Fprintf(&b, "%-*s", nameWidth, cut(printable(r.Coordinate.Coordinate), nameWidth))
 	for _, c := range shown {
 		text := fmt.Sprintf(" %*s", c.width, c.text(r))
 		if c.name == "truth" && r.Truth == "ttl" {

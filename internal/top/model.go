@@ -34,6 +34,7 @@ type state struct {
 	before    Counters
 	now       Counters
 	evictions []Eviction // the newest first
+	waiting   []Eviction // those that came while the screen is paused, likewise
 	skipped   uint64
 	outcomes  [][]Outcome // of the last events, the oldest first: latency is told of what came since
 	order     order
@@ -53,9 +54,20 @@ func (s *state) take(event any) {
 		s.outcomes = append(s.outcomes, e.Outcomes)
 		s.outcomes = s.outcomes[max(0, len(s.outcomes)-window-1):]
 	case Eviction:
-		s.evictions = slices.Insert(s.evictions, 0, e)
-		s.evictions = s.evictions[:min(len(s.evictions), listed)]
+		into := &s.evictions
+		if s.paused {
+			into = &s.waiting
+		}
+		*into = slices.Insert(*into, 0, e)
+		*into = (*into)[:min(len(*into), listed)]
 	}
+}
+
+// pause has the screen stay as it is, or go on.
+func (s *state) pause() {
+	s.paused = !s.paused
+	s.evictions = append(s.waiting, s.evictions...)
+	s.evictions, s.waiting = s.evictions[:min(len(s.evictions), listed)], nil
 }
 
 // lost notes that no more events come.

@@ -102,10 +102,11 @@ type Redis struct {
 	Sick   string `json:"sick"`  // why it is left alone
 	Error  string `json:"error"` // why it could not be sampled
 	Sample *struct {
-		Bytes float64 `json:"bytes"`
-		Keys  float64 `json:"keys"`
-		Drawn int     `json:"drawn"`
-		Kinds []struct {
+		Bytes    float64 `json:"bytes"`
+		MaxBytes float64 `json:"maxBytes"` // 0: no bound
+		Keys     float64 `json:"keys"`
+		Drawn    int     `json:"drawn"`
+		Kinds    []struct {
 			Kind string  `json:"kind"`
 			Keys float64 `json:"keys"`
 		} `json:"kinds"`

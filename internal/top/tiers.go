@@ -3,14 +3,19 @@ package top
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 )
 
 // tiers are a line for each tier and one for the latency by outcome, of the rates at which requests and values were answered.
 func (s *state) tiers(hits, requests, memory, redis, misses float64) []string {
 	held := func(name, of string, share string) string {
-		return fmt.Sprintf("%-10s %7s entries  %9s  %6s evicted by size  hits %s", name, count(s.now.sum("fieldcache_"+of+"_entries", "")),
-			size(s.now.sum("fieldcache_"+of+"_bytes", "")), count(s.now.sum("fieldcache_"+of+"_overflows_total", "")), bold.Render(share))
+		bytes := size(s.now.sum("fieldcache_"+of+"_bytes", ""))
+		if most := s.now.sum("fieldcache_memory_max_bytes", "of="+strconv.Quote(name)); most > 0 {
+			bytes += " of " + size(most)
+		}
+		return fmt.Sprintf("%-10s %5s entries %18s  %5s evicted by size  hits %s", name, count(s.now.sum("fieldcache_"+of+"_entries", "")),
+			bytes, count(s.now.sum("fieldcache_"+of+"_overflows_total", "")), bold.Render(share))
 	}
 	lines := []string{
 		held("responses", "answer", share(hits, requests)),
@@ -34,23 +39,26 @@ func (s *state) redis(hits string) string {
 	case r == nil:
 		return faint.Render("none")
 	case r.Sick != "":
-		return bad.Render("left alone: " + strings.Join(strings.Fields(r.Sick), " "))
+		return bad.Render("left alone: " + printable(r.Sick))
 	}
 	text := good.Render("well") + "  hits " + bold.Render(hits)
 	switch {
 	case r.Sample != nil:
 		if r.Sample.Bytes > 0 {
 			text += "  " + size(r.Sample.Bytes)
+			if r.Sample.MaxBytes > 0 {
+				text += " of " + size(r.Sample.MaxBytes)
+			}
 		}
 		text += fmt.Sprintf("  %s keys", count(r.Sample.Keys))
 		if kinds := r.Sample.Kinds; len(kinds) > 0 {
 			text += ", sampled:"
 			for _, k := range kinds[:min(len(kinds), 3)] {
-				text += fmt.Sprintf(" %s %s", k.Kind, share(k.Keys, r.Sample.Keys))
+				text += fmt.Sprintf(" %s %s", printable(k.Kind), share(k.Keys, r.Sample.Keys))
 			}
 		}
 	case r.Error != "":
-		text += "  " + warm.Render("it cannot be sampled: "+strings.Join(strings.Fields(r.Error), " "))
+		text += "  " + warm.Render("it cannot be sampled: "+printable(r.Error))
 	}
 	return text
 }

@@ -98,7 +98,7 @@ func (s *screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		case "o":
 			s.order = (s.order + 1) % orders
 		case "space", " ", "p":
-			s.paused = !s.paused
+			s.pause()
 		}
 	case lostMsg:
 		s.lost(m.why)

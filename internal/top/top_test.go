@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 func counters(second int, loads, hits uint64, sick string) string {
@@ -17,10 +18,10 @@ func counters(second int, loads, hits uint64, sick string) string {
 		{"coordinate":"Product","maxAge":3600,"scope":"public","truth":"rows","memory":%d,"misses":%d},
 		{"coordinate":"User.orders","maxAge":60,"scope":"private","truth":"ttl","memory":10,"misses":900},
 		{"coordinate":"Country","memory":0,"misses":0}],
-		"redis":{"sick":%q,"sample":{"bytes":2097152,"keys":200,"drawn":100,"kinds":[{"kind":"user","keys":150},{"kind":"{product}:price","keys":50}]}},
+		"redis":{"sick":%q,"sample":{"bytes":2097152,"maxBytes":1073741824,"keys":200,"drawn":100,"kinds":[{"kind":"user","keys":150},{"kind":"{product}:price","keys":50}]}},
 		"outcomes":[{"outcome":"executed","count":%d,"buckets":[{"le":0.01,"count":0},{"le":0.03,"count":%d}]},{"outcome":"hit","count":0,"buckets":[]}],
 		"metrics":{"fieldcache_memory_entries":1234,"fieldcache_memory_overflows_total":7,"fieldcache_http_request_duration_seconds_count{code=\"200\"}":%d,"fieldcache_answer_hits_total":%d,
-		"process_start_time_seconds":1767323000,"fieldcache_memory_bytes":3145728,"nothing":null}}`,
+		"process_start_time_seconds":1767323000,"fieldcache_memory_bytes":3145728,"fieldcache_memory_max_bytes{of=\"values\"}":1072693248,"nothing":null}}`,
 		second, hits, loads, sick, 10*second, 10*second, 100*second, 50*second)
 }
 
@@ -51,7 +52,7 @@ func TestOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"requests", "100", "50.0 %", "left alone: refused READONLY", "1.2k entries      3 MiB       7 evicted by size", "executed 20ms/29ms/30ms  hit -/-/-", "outbox", "{product:7}:stock {users} and 3 more",
+		"requests", "100", "50.0 %", "left alone: refused READONLY", "1.2k entries  3 MiB of 1023 MiB      7 evicted by size", "executed 20ms/29ms/30ms  hit -/-/-", "outbox", "{product:7}:stock {users} and 3 more",
 		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45", "ttl only",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -142,9 +143,9 @@ func TestEightyColumns(t *testing.T) {
 		"coordinate (by loads)               truth    age asked/s    hits   loads  stale \n",
 		"User.orders                      ttl only     1m       0   1.1 %     900      0\n",
 		"Product                              rows     1h      90  95.0 %       5      0\n",
-		"Redis      well  hits -  2 MiB  200 keys, sampled: user 75.0 % {product}:price 2",
+		"Redis      well  hits -  2 MiB of 1 GiB  200 keys, sampled: user 75.0 % {product",
 		"latency    p50/p95/p99  executed 20ms/29ms/30ms  hit -/-/-\n",
-		"values        1.2k entries      3 MiB       7 evicted by size  hits -",
+		"values      1.2k entries  3 MiB of 1023 MiB      7 evicted by size  hits -",
 	} {
 		if !strings.Contains(screen, want) {
 			t.Errorf("it lacks %q:\n%s", want, screen)
@@ -152,6 +153,45 @@ func TestEightyColumns(t *testing.T) {
 	}
 	if wide := plain(s.render(140, 24)); !strings.Contains(wide, "scope  memory   Redis  failed") {
 		t.Errorf("a wide terminal lacks the other columns:\n%s", wide)
+	}
+}
+
+// What a terminal would obey is not handed to it: keys hold what clients send.
+func TestForeignTextsArePrintable(t *testing.T) {
+	t.Parallel()
+	const evil = "\x1b]0;owned\x07\x1b[2J\r\n\u202e\u009b1m"
+	s := &state{address: "x"}
+	now := time.Now()
+	s.take(Counters{When: now})
+	s.take(Counters{When: now.Add(time.Second), Coordinates: []Coordinate{{Coordinate: "A" + evil, Misses: 1}}, Redis: &Redis{Error: "error" + evil}})
+	s.take(Eviction{Cause: "hand" + evil, Keys: []string{"user:" + evil}, Tags: []string{evil}})
+	for _, more := range []func(){func() {}, func() { s.now.Redis = &Redis{Sick: "sick" + evil} }, func() { s.lost(errors.New("lost" + evil)) }} {
+		more()
+		screen := plain(s.render(200, 30))
+		for _, r := range strings.ReplaceAll(screen, "\n", "") {
+			if !unicode.IsGraphic(r) {
+				t.Fatalf("it has %q:\n%q", r, screen)
+			}
+		}
+		if !strings.Contains(screen, "user:\uFFFD]0;owned\uFFFD\uFFFD[2J") || strings.Count(screen, "\n") != 29 {
+			t.Errorf("the key is not recognised:\n%s", screen)
+		}
+	}
+}
+
+// A paused screen stays as it is; what came meanwhile is shown once it goes on.
+func TestPause(t *testing.T) {
+	t.Parallel()
+	s := &state{address: "x"}
+	s.take(Eviction{Cause: "first"})
+	s.pause()
+	s.take(Eviction{Cause: "second"})
+	if got := s.render(80, 20); !strings.Contains(got, "first") || strings.Contains(got, "second") {
+		t.Errorf("paused it shows\n%s", got)
+	}
+	s.pause()
+	if got := s.render(80, 20); strings.Index(got, "second") < 0 || strings.Index(got, "second") > strings.Index(got, "first") {
+		t.Errorf("it goes on with\n%s", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package top
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"charm.land/lipgloss/v2"
 )
@@ -23,7 +24,7 @@ func (s *state) render(width, height int) string {
 	status := good.Render("live")
 	switch {
 	case !s.connected:
-		status = bad.Render(s.problem)
+		status = bad.Render(printable(s.problem))
 	case s.paused:
 		status = warm.Render("paused")
 	}
@@ -69,7 +70,7 @@ func (s *state) render(width, height int) string {
 		if names == "" {
 			names = "everything"
 		}
-		add("%s %-9s %s", faint.Render(e.When.Local().Format("15:04:05")), e.Cause, names)
+		add("%s %-9s %s", faint.Render(e.When.Local().Format("15:04:05")), printable(e.Cause), printable(names))
 	}
 	for len(lines) < height-1 {
 		add("")
@@ -95,6 +96,16 @@ func (s *state) level(metric, fine, otherwise string) string {
 }
 
 func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }
+
+// printable is a foreign text on one line, with a sign in the place of what a terminal would obey: keys hold what clients send.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsGraphic(r) {
+			return r
+		}
+		return '\uFFFD'
+	}, strings.Join(strings.Fields(s), " "))
+}
 
 // cut shortens a name to so many characters.
 func cut(s string, n int) string {
