@@ -51,7 +51,9 @@ type Options struct {
 	Interval time.Duration
 	// MaxEvents is how many evictions are sent to one client in an interval; the others are counted. Default: 200.
 	MaxEvents int
-	Log       *slog.Logger // Default: slog.Default().
+	// Redact returns an error's text without secrets. Nil: as it is.
+	Redact func(text string) string
+	Log    *slog.Logger // Default: slog.Default().
 }
 
 type operator struct {
@@ -77,7 +79,10 @@ func New(o Options) (http.Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	p := &operator{Options: o, redis: redis{of: o.Redis, every: o.SampleRedis, sickness: o.Cache.Sickness}}
+	if o.Redact == nil {
+		o.Redact = func(text string) string { return text }
+	}
+	p := &operator{Options: o, redis: redis{of: o.Redis, every: o.SampleRedis, sickness: o.Cache.Sickness, redact: o.Redact}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /cache/events", p.events)
 	mux.HandleFunc("GET /cache/entry", p.entry)

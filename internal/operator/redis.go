@@ -34,6 +34,7 @@ type redis struct {
 	of       Sampler // nil: there is no shared tier
 	every    time.Duration
 	sickness func() error
+	redact   func(string) string
 
 	lookMu  sync.Mutex // guards who looks
 	lookers int
@@ -96,7 +97,7 @@ func (r *redis) sample(looking context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
-		r.fault = err.Error()
+		r.fault = r.redact(err.Error())
 		return
 	}
 	r.last, r.fault = &sample{time.Now().UTC(), got}, ""
@@ -111,7 +112,7 @@ func (r *redis) state() *redisState {
 	defer r.mu.Unlock()
 	s := &redisState{Error: r.fault, Sample: r.last}
 	if err := r.sickness(); err != nil {
-		s.Sick = err.Error()
+		s.Sick = r.redact(err.Error())
 	}
 	return s
 }

@@ -1,10 +1,12 @@
 package operator_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 type sampled struct {
 	times atomic.Int32
 	fault error
+	kind  string        // of its keys; "": user
 	began chan struct{} // nil: a sample is there at once; else it tells that one began, which never ends by itself
 }
 
@@ -28,7 +31,7 @@ func (s *sampled) Sample(ctx context.Context) (redisstore.Sample, error) {
 		<-ctx.Done()
 		return redisstore.Sample{}, ctx.Err()
 	}
-	return redisstore.Sample{Bytes: 4096, Keys: 12, Drawn: 3, Kinds: []redisstore.SampledKind{{Kind: "user", Keys: 12, Bytes: 100}}}, s.fault
+	return redisstore.Sample{Bytes: 4096, Keys: 12, Drawn: 3, Kinds: []redisstore.SampledKind{{Kind: cmp.Or(s.kind, "user"), Keys: 12, Bytes: 100}}}, s.fault
 }
 
 // sick is a cache whose shared tier is left alone while there is a reason.
@@ -103,19 +106,21 @@ func TestRedisIsLeftInPeaceOnceNobodyLooks(t *testing.T) {
 	}
 }
 
+func redact(text string) string { return strings.ReplaceAll(text, "hunter2", "…") }
+
 func TestSickRedis(t *testing.T) {
 	t.Parallel()
 	of := &sampled{}
 	var c *sick
 	s := open(t, func(o *operator.Options) {
 		c = &sick{Cache: o.Cache}
-		o.Cache, o.Redis, o.SampleRedis = c, of, time.Millisecond
+		o.Cache, o.Redis, o.SampleRedis, o.Redact = c, of, time.Millisecond, redact
 	})
-	why := errors.Join(cache.ErrRefused, errors.New("READONLY You can't write against a read only replica"))
+	why := errors.Join(cache.ErrRefused, errors.New("READONLY You can't write against a read only replica, hunter2"))
 	c.reason.Store(&why)
 	next := s.listen(t)
 	for range 3 {
-		if redis := next("counters")["redis"].(map[string]any); redis["sick"] != why.Error() || redis["sample"] != nil {
+		if redis := next("counters")["redis"].(map[string]any); redis["sick"] != "refused\nREADONLY You can't write against a read only replica, …" || redis["sample"] != nil {
 			t.Errorf("a sick Redis is %v", redis)
 		}
 	}
@@ -129,9 +134,9 @@ func TestSickRedis(t *testing.T) {
 
 func TestRedisThatCannotBeSampled(t *testing.T) {
 	t.Parallel()
-	s := open(t, func(o *operator.Options) { o.Redis = &sampled{fault: errors.New("NOPERM randomkey")} })
+	s := open(t, func(o *operator.Options) { o.Redis, o.Redact = &sampled{fault: errors.New("NOPERM hunter2")}, redact })
 	next := s.listen(t)
-	for redis := next("counters")["redis"].(map[string]any); redis["error"] != "NOPERM randomkey"; redis = next("counters")["redis"].(map[string]any) {
+	for redis := next("counters")["redis"].(map[string]any); redis["error"] != "NOPERM …"; redis = next("counters")["redis"].(map[string]any) {
 		if redis["error"] != nil || redis["sample"] != nil {
 			t.Fatalf("it is %v", redis)
 		}

@@ -56,6 +56,7 @@ type admin struct {
 	evictor  Evictor
 	page     http.Handler // the operator's, with the events that it lives by; nil: there is none
 	metrics  *prometheus.Registry
+	redact   func(string) string // returns an error's text without secrets
 	log      *slog.Logger
 }
 
@@ -123,7 +124,7 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 		if err := <-redis; err != nil {
 			h.Redis = "down"
 			if errors.Is(err, cache.ErrRefused) {
-				h.Redis, h.RedisReason = "sick", err.Error() // Redis's own words, which hold no secret
+				h.Redis, h.RedisReason = "sick", a.redact(err.Error())
 			}
 		}
 	}
@@ -156,7 +157,7 @@ func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 		adminError(w, http.StatusBadRequest, err.Error())
 	case err != nil:
 		a.log.ErrorContext(r.Context(), "eviction failed", "error", err)
-		adminError(w, http.StatusServiceUnavailable, "the eviction failed, at least in part: "+err.Error())
+		adminError(w, http.StatusServiceUnavailable, "the eviction failed, at least in part: "+a.redact(err.Error()))
 	default:
 		a.log.InfoContext(r.Context(), "evicted by hand",
 			"keys", len(request.Keys), "types", len(request.Types), "tags", len(request.Tags),

@@ -36,6 +36,7 @@ func newTestAdmin() admin {
 	return admin{
 		database: ok, redis: ok, draining: func() bool { return false },
 		evictor: &fakeEvictor{n: 3}, metrics: prometheus.NewRegistry(), log: slog.New(slog.DiscardHandler),
+		redact: func(text string) string { return strings.ReplaceAll(text, "hunter2", "…") },
 	}
 }
 
@@ -54,8 +55,8 @@ func TestAdminReadiness(t *testing.T) {
 		{"Redis down", func(a *admin) { a.redis = down }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
 		{"Redis hangs", func(a *admin) { a.redis = hang }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
 		{"Redis refuses", func(a *admin) {
-			a.redis = func(context.Context) error { return fmt.Errorf("begin: %w: READONLY", cache.ErrRefused) }
-		}, 200, `{"status":"ready","database":"ok","redis":"sick","redisReason":"begin: refused: READONLY"}`},
+			a.redis = func(context.Context) error { return fmt.Errorf("begin: %w: READONLY hunter2", cache.ErrRefused) }
+		}, 200, `{"status":"ready","database":"ok","redis":"sick","redisReason":"begin: refused: READONLY …"}`},
 		{"database down", func(a *admin) { a.database = down }, 503, `{"status":"unready","database":"down","redis":"ok"}`},
 		{"database hangs", func(a *admin) { a.database = hang }, 503, `{"status":"unready","database":"down","redis":"ok"}`},
 		{"draining", func(a *admin) { a.draining = func() bool { return true } }, 503, `{"status":"draining","database":"ok","redis":"ok"}`},
@@ -139,7 +140,7 @@ func TestAdminEvictErrors(t *testing.T) {
 		answer string
 	}{
 		{"the caller's fault", fmt.Errorf("%w: no type Produkt", gqlcache.ErrNames), 400, "no type Produkt"},
-		{"Redis's fault", errors.New("redis: connection refused"), 503, "the eviction failed"},
+		{"Redis's fault", errors.New("redis://:hunter2@h: connection refused"), 503, "the eviction failed, at least in part: redis://:…@h: connection refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,7 +18,9 @@ type offer struct {
 // desk answers the playground's Cache panel at /graphql/cache: GET tells what the schema says, POST evicts as POST /evict does on the
 // admin port. Where CACHE_DEBUG is off it tells so, and nothing else. On a server that is not open, admins alone evict.
 func (o Options) desk() http.Handler {
-	evict := admin{evictor: o.Gateway.Evictor, log: o.Log}.evict
+	// Of an eviction that failed the public port does not tell more: errors name servers.
+	toldByLog := func(string) string { return "the log has the error" }
+	evict := admin{evictor: o.Gateway.Evictor, log: o.Log, redact: toldByLog}.evict
 	offered := offer{Debug: o.Config.CacheDebug, Policies: map[string]gqlcache.FieldExplanation{}}
 	if o.Config.CacheDebug && o.Gateway.Coordinates != nil {
 		offered.Policies = o.Gateway.Coordinates

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -83,5 +84,20 @@ func TestDesk(t *testing.T) {
 				t.Errorf("evicted %v, want %v", evicted, want)
 			}
 		})
+	}
+}
+
+// Why an eviction failed is the log's to tell: errors name servers, and this is the public port.
+func TestDeskHidesWhyAnEvictionFailed(t *testing.T) {
+	t.Parallel()
+	o := Options{Config: config.Config{CacheDebug: true}, Log: slog.New(slog.DiscardHandler), Gateway: &Gateway{
+		Evictor: &fakeEvictor{err: errors.New("dial tcp 10.0.0.5:6379: connection refused")},
+	}}
+	r := httptest.NewRequest(http.MethodPost, "/graphql/cache", strings.NewReader(`{"keys":["user:42"]}`))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	o.desk().ServeHTTP(w, r)
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "at least in part: the log has the error") || strings.Contains(w.Body.String(), "10.0.0.5") {
+		t.Errorf("got %d %s", w.Code, w.Body)
 	}
 }

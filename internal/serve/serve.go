@@ -182,12 +182,13 @@ func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.
 // private returns the handler of the admin port.
 func (o Options) private(draining func() bool) (http.Handler, error) {
 	a := admin{
-		database: o.Gateway.Ping, redis: o.Gateway.Redis, draining: draining, evictor: o.Gateway.Evictor, metrics: o.Metrics, log: o.Log,
+		database: o.Gateway.Ping, redis: o.Gateway.Redis, draining: draining, evictor: o.Gateway.Evictor, metrics: o.Metrics, log: o.Log, redact: o.Config.Redact,
 	}
 	if shown := o.Gateway.Shown; shown != nil {
 		var err error
 		a.page, err = operator.New(operator.Options{
 			Cache: shown.Cache, Policy: shown.Policy, Truth: shown.Truth, Private: shown.Private, Soonest: shown.Memory.Soonest, Redis: shown.Redis, Metrics: o.Metrics, Page: playground.Operator(), Log: o.Log,
+			Redact: o.Config.Redact,
 		})
 		if err != nil {
 			return nil, err
