@@ -204,6 +204,9 @@ func (s *Store) Bytes() uint64 {
 	return s.entries.WeightedSize()
 }
 
+// MaxBytes returns the bound of Bytes.
+func (s *Store) MaxBytes() uint64 { return s.entries.GetMaximum() }
+
 // Len is about how many answers there are. One may be there several times, for questions that mean the same.
 func (s *Store) Len() int { return s.entries.EstimatedSize() }
 

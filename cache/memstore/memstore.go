@@ -145,6 +145,9 @@ func (s *Store) Bytes() uint64 {
 	return s.entries.WeightedSize()
 }
 
+// MaxBytes returns the bound of Bytes.
+func (s *Store) MaxBytes() uint64 { return s.entries.GetMaximum() }
+
 // Len is about how many entries there are.
 func (s *Store) Len() int { return s.entries.EstimatedSize() }
 

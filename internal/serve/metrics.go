@@ -103,6 +103,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		}))
 	}
 	gauge("memory_bytes", "Size of the entries in memory.", func() float64 { return float64(memory.Bytes()) })
+	metrics.MustRegister(maxBytes("values", memory.MaxBytes))
 	gauge("memory_entries", "Entries in memory.", func() float64 { return float64(memory.Len()) })
 	counter("memory_overflows_total", "Entries in memory dropped or not admitted because MEMORY_BYTES is used up.", nil, memory.Overflowed)
 	gauge("lease_held", "1 while this gateway hears of the writes of others, so that what is cached may be served.", func() float64 {
@@ -111,6 +112,14 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 		}
 		return 0
 	})
+}
+
+// maxBytes is the share of MEMORY_BYTES that values or responses have.
+func maxBytes(of string, value func() uint64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "fieldcache", Name: "memory_max_bytes", ConstLabels: prometheus.Labels{"of": of},
+		Help: "Largest size of what is cached in memory: the share of MEMORY_BYTES that values or responses have.",
+	}, func() float64 { return float64(value()) })
 }
 
 // registerWatchMetrics shows whether the database notes writes.
@@ -152,6 +161,7 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, 
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Namespace: "fieldcache", Name: "answer_bytes", Help: "Size of cached responses.",
 		}, func() float64 { return float64(store.Bytes()) }))
+		metrics.MustRegister(maxBytes("responses", store.MaxBytes))
 		for form, kind := range map[string]answers.Kind{"url": answers.URL, "body": answers.Body, "meaning": answers.Meaning, "root": answers.Root} {
 			metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Namespace: "fieldcache", Name: "answer_lookups_total", ConstLabels: prometheus.Labels{"form": form},

@@ -86,7 +86,7 @@ function itemOf(e: Eviction): HTMLElement {
   const all = names(e);
   item.append(...all.slice(0, named).map(nameOf));
   if (all.length > named) {
-    const more = element('button', `and ${all.length - named} more`);
+    const more = element('button', `and ${count(all.length - named + (e.more ?? 0))} more`);
     more.type = 'button';
     more.dataset.more = '';
     item.append(more);

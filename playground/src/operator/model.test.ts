@@ -92,14 +92,14 @@ test('tiers show what they hold and how often they had it', () => {
   const at = (second: number): Counters => counters(second, {
     'fieldcache_http_request_duration_seconds_count{code="200"}': 10 * second, fieldcache_answer_hits_total: 4 * second, 'fieldcache_hits_total{tier="memory"}': 5 * second,
     'fieldcache_hits_total{tier="redis"}': 3 * second, fieldcache_misses_total: 2 * second, fieldcache_answer_entries: 7, fieldcache_memory_entries: 9, fieldcache_memory_bytes: 2048,
-    fieldcache_memory_overflows_total: 3,
+    fieldcache_memory_overflows_total: 3, 'fieldcache_memory_max_bytes{of="values"}': 8192,
   });
   const samples = [sampleOf(at(1), at(2))!];
   assert.deepEqual(tiersOf(at(2), samples), [
-    { name: 'Responses in memory', entries: 7, bytes: 0, evicted: 0, share: 0.4 },
-    { name: 'Values in memory', entries: 9, bytes: 2048, evicted: 3, share: 0.5 },
+    { name: 'Responses in memory', entries: 7, bytes: 0, maxBytes: undefined, evicted: 0, share: 0.4 },
+    { name: 'Values in memory', entries: 9, bytes: 2048, maxBytes: 8192, evicted: 3, share: 0.5 },
   ]);
-  const redis = { sample: { when: '', bytes: 4096, maxBytes: 0, evicted: 1, keys: 12, drawn: 12, kinds: [] } };
-  assert.deepEqual(tiersOf({ ...at(2), redis }, samples)[2], { name: 'Redis', entries: 12, bytes: 4096, evicted: 1, share: 0.6 });
-  assert.deepEqual(tiersOf({ ...at(2), redis: { sample: null } }, [])[2], { name: 'Redis', entries: undefined, bytes: undefined, evicted: undefined, share: undefined });
+  const redis = { sample: { when: '', bytes: 4096, maxBytes: 16384, evicted: 1, keys: 12, drawn: 12, kinds: [] } };
+  assert.deepEqual(tiersOf({ ...at(2), redis }, samples)[2], { name: 'Redis', entries: 12, bytes: 4096, maxBytes: 16384, evicted: 1, share: 0.6 });
+  assert.deepEqual(tiersOf({ ...at(2), redis: { sample: null } }, [])[2], { name: 'Redis', entries: undefined, bytes: undefined, maxBytes: undefined, evicted: undefined, share: undefined });
 });

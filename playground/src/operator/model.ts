@@ -185,6 +185,7 @@ export interface Tier {
   name: string;
   entries?: number;
   bytes?: number;
+  maxBytes?: number; // undefined: no bound
   evicted?: number; // by size, since the start
   share?: number; // of what it was asked for in the last minute
 }
@@ -197,19 +198,20 @@ export function tiersOf(now: Counters, samples: Sample[]): Tier[] {
   const [requests, responses] = [total((s) => s.requests), total((s) => s.responseHits)];
   const [memory, redis, database] = [total((s) => s.memory), total((s) => s.redis), total((s) => s.database)];
   const metric = (name: string) => sum(now.metrics, name);
+  const most = (of: string) => sum(now.metrics, 'fieldcache_memory_max_bytes', `of="${of}"`) || undefined;
   const list: Tier[] = [
     {
-      name: 'Responses in memory', entries: metric('fieldcache_answer_entries'), bytes: metric('fieldcache_answer_bytes'),
+      name: 'Responses in memory', entries: metric('fieldcache_answer_entries'), bytes: metric('fieldcache_answer_bytes'), maxBytes: most('responses'),
       evicted: metric('fieldcache_answer_overflows_total'), share: share(responses, requests),
     },
     {
-      name: 'Values in memory', entries: metric('fieldcache_memory_entries'), bytes: metric('fieldcache_memory_bytes'),
+      name: 'Values in memory', entries: metric('fieldcache_memory_entries'), bytes: metric('fieldcache_memory_bytes'), maxBytes: most('values'),
       evicted: metric('fieldcache_memory_overflows_total'), share: share(memory, memory + redis + database),
     },
   ];
   if (now.redis) {
     const of = now.redis.sample;
-    list.push({ name: 'Redis', entries: of?.keys, bytes: of?.bytes || undefined, evicted: of?.bytes ? of.evicted : undefined, share: share(redis, redis + database) });
+    list.push({ name: 'Redis', entries: of?.keys, bytes: of?.bytes || undefined, maxBytes: of?.maxBytes || undefined, evicted: of?.bytes ? of.evicted : undefined, share: share(redis, redis + database) });
   }
   return list;
 }

@@ -29,7 +29,7 @@ const number = (n: number | undefined, format: (n: number) => string) => (n === 
 
 /** Shows the tiers, the latency by outcome, and what Redis holds. */
 export function showTiers(now: Counters, samples: Sample[]) {
-  fill('#tiers', tiersOf(now, samples).map((t) => [t.name, number(t.entries, count), number(t.bytes, bytes), number(t.evicted, count), number(t.share, percent)]), '');
+  fill('#tiers', tiersOf(now, samples).map((t) => [t.name, number(t.entries, count), number(t.bytes, bytes), number(t.maxBytes, bytes), number(t.evicted, count), number(t.share, percent)]), '');
   fill(
     '#outcomes',
     latencies(now, samples).map((l) => [l.outcome, count(l.rate), percent(l.share), ...[l.mean, l.p50, l.p95, l.p99].map((s) => number(s, latency))]),
