@@ -253,6 +253,12 @@ func TestPanel(t *testing.T) {
 			for _, found := range page.Axe(source, exclude...) {
 				t.Error(found)
 			}
+			page.Eval(`(document.querySelector('.cache-row .cache-key').scrollIntoView({ block: 'center' }), '')`)
+			page.Hover(`document.querySelector('.cache-row .cache-key')`)
+			page.Wait("the row under the pointer", `document.querySelector('.cache-row[data-hovered]') !== null`)
+			for _, found := range page.Axe(source, exclude...) {
+				t.Error(found)
+			}
 			if moved := page.Eval(`(document.querySelector('.cache-headers').scrollIntoView(), String(document.querySelector('.graphiql-container').scrollTop + scrollY))`); moved != "0" {
 				t.Errorf("what comes into view in the panel moves the whole page by %s pixels", moved)
 			}

@@ -4,7 +4,7 @@ import { diff } from './diff.ts';
 import { explain } from './headers.ts';
 import { keyMeaning, tagMeaning, typesOf } from './evicted.ts';
 import { bound, endsFirst, left, life, milliseconds, seconds, statements, totals, tree, type Node } from './model.ts';
-import { describePolicies, policyText, truthText } from './policies.ts';
+import { describePolicies, policyOf, policyText, truthText } from './policies.ts';
 import { readReport, type Part } from './report.ts';
 import { comparable, type Run } from './run.ts';
 import { Store } from './store.ts';
@@ -261,6 +261,19 @@ test('the rows that a part is made of', () => {
   assert.equal(of('rows', '{product:7}:relatedProducts(first=5)[category=garden]', 'rows products(category = {$parent.category})'), 'rows products(category = {$parent.category})');
   assert.equal(of('rows', '{products}:list:first=7', 'rows products'), 'rows products');
   assert.deepEqual([of('ttl', 'a:1', 'rows b'), of('rows', 'a:1'), of(undefined, 'a:1', 'rows b')], ['ttl', 'rows', '']);
+});
+
+test('a part of a field that says nothing of rows is cached as its key tells', () => {
+  const product = { maxAge: 60, scope: 'public', truth: 'rows', key: 'product:<id>', madeOf: ['rows products(id = {$key.id}): name'] } as const;
+  const stock = { ...product, key: '{product:<id>}:stock', madeOf: ['rows products(id = {$parent.id}): stock'] };
+  const setStock = { maxAge: 60, scope: 'public' } as const;
+  const policies = { Product: product, 'Product.stock': stock, 'Mutation.setStock': setStock };
+  const of = (coordinate: string, key: string) => policyOf(part({ coordinate, key }), policies);
+  assert.equal(of('Mutation.setStock', 'product:7'), product);
+  assert.equal(of('Mutation.setStock', '{product:7}:stock'), stock);
+  assert.equal(of('Product', 'anything'), product);
+  assert.equal(of('Mutation.setStock', 'user:7'), setStock);
+  assert.equal(of('Query.nothing', '{products}:list:first=2'), undefined);
 });
 
 test('policies are put behind descriptions', () => {

@@ -52,6 +52,17 @@ export function describePolicies<Result>(result: Result, policies: Offer['polici
 }
 
 /**
+ * How a part is cached: as its coordinate says. A mutation's field, or one that leads to an object of another, says nothing of the rows:
+ * then as whatever is stored under keys of that form.
+ */
+export function policyOf({ coordinate, key }: Part, policies: Offer['policies']): Policy | undefined {
+  const own = policies[coordinate];
+  if (own?.madeOf?.length) return own;
+  const form = key.replace(/^(\{?[a-z]\w*:)[^}:@]+/i, '$1<id>');
+  return Object.values(policies).find((one) => one.key === form && one.madeOf?.length) ?? own;
+}
+
+/**
  * What keeps a part true: where the schema says of which rows it is made, these rows, with what its key tells of them: "rows products(id = 7)".
  * Empty where the report does not say.
  */

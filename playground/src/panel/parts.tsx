@@ -3,7 +3,7 @@ import { Button, Collection, Tree, TreeItem, TreeItemContent } from 'react-aria-
 import { ChevronDownIcon, TrashIcon } from '@graphiql/react';
 import { typesOf } from '../cache/evicted.ts';
 import { endsFirst, pathText, seconds, totals, tree, type Node } from '../cache/model.ts';
-import { truthText, type Offer } from '../cache/policies.ts';
+import { policyOf, truthText, type Offer } from '../cache/policies.ts';
 import type { Part } from '../cache/report.ts';
 import type { Run } from '../cache/run.ts';
 import type { Eviction } from '../offer.ts';
@@ -48,7 +48,7 @@ export default function Parts({ run, policies, evicted, evict }: Props) {
         ) : (
           <span className="cache-chevron" />
         )}
-        {row.part === null ? <Field row={row} at={run.at} /> : <One row={row} part={row.part} truth={truthText(row.part, policies[row.part.coordinate])} at={run.at} gone={evicted.includes(row.part.key)} />}
+        {row.part === null ? <Field row={row} at={run.at} /> : <One row={row} part={row.part} truth={truthText(row.part, policyOf(row.part, policies))} at={run.at} gone={evicted.includes(row.part.key)} />}
         {evict !== undefined && row.parts.length > 0 && (
           <Button
             className="cache-evict"
