@@ -99,6 +99,12 @@ func TestFault19Rebinding(t *testing.T) {
 		"a profile as an image of a page": {p.admin, get("/debug/pprof/profile?seconds=30", "localhost", "Sec-Fetch-Site: cross-site"), 403},
 		"a profile by POST":               {p.admin, post("/debug/pprof/heap", "localhost", evict), 404},
 		"metrics by a page elsewhere":     {p.admin, get("/metrics", "localhost", "Origin: http://evil.example"), 403},
+		"the operator's page":             {p.admin, get("/", "evil.example"), refused},
+		"its events":                      {p.admin, get("/cache/events", "evil.example"), refused},
+		"what is under a key":             {p.admin, get("/cache/entry?key=product:7", "evil.example"), refused},
+		"events by a page elsewhere":      {p.admin, get("/cache/events", "localhost", "Origin: http://evil.example"), 403},
+		"a key by a page elsewhere":       {p.admin, get("/cache/entry?key=product:7", "localhost", "Sec-Fetch-Site: cross-site"), 403},
+		"the page in a frame":             {p.admin, get("/", "localhost", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Dest: iframe"), 403},
 		"metrics typed in by a person":    {p.admin, get("/metrics", "localhost", "Sec-Fetch-Site: none"), 200},
 	} {
 		if status, body := exchange(t, c.url, c.request); status != c.status || status == refused && !strings.Contains(body, "ALLOWED_HOSTS") {

@@ -45,7 +45,7 @@ type site struct {
 	cache *cache.Cache
 }
 
-func open(t *testing.T, change func(*operator.Options)) site {
+func open(t testing.TB, change func(*operator.Options)) site {
 	t.Helper()
 	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {

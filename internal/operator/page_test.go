@@ -2,8 +2,10 @@ package operator_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -31,6 +33,9 @@ func TestPage(t *testing.T) {
 		gauge("fieldcache_memory_entries", 4321)
 		gauge("fieldcache_memory_bytes", 5<<20)
 		gauge("fieldcache_memory_overflows_total", 17)
+		most := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fieldcache_memory_max_bytes", ConstLabels: prometheus.Labels{"of": "values"}})
+		most.Set(8 << 20)
+		metrics.MustRegister(most)
 		took := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fieldcache_operation_duration_seconds", Buckets: []float64{0.1, 1}}, []string{"operation", "outcome"})
 		metrics.MustRegister(took)
 		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "fieldcache_requests_seen_total"}, func() float64 {
@@ -60,7 +65,7 @@ func TestPage(t *testing.T) {
 	if got := page.Eval(`document.querySelector('#truths').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "ttl only by no write") {
 		t.Errorf("the legend is %q", got)
 	}
-	if got := page.Eval(`document.querySelector('#tiers').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "Values in memory 4.3k 5.0 MiB 17") {
+	if got := page.Eval(`document.querySelector('#tiers').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "Values in memory 4.3k 5.0 MiB 8.0 MiB 17") {
 		t.Errorf("the tiers are %q", got)
 	}
 	page.Wait("the sample of Redis", `/Sampled .* ago: 3 keys drawn at random of 12\./.test(document.querySelector('#redis-sampled').textContent)`)
@@ -72,5 +77,72 @@ func TestPage(t *testing.T) {
 	page.Wait("the latency of hits", `/^hit\s+[0-9.]+\s+100 %\s+50 ms\s+50 ms\s+95 ms\s+99 ms/.test(document.querySelector('#outcomes tbody').innerText)`)
 	for _, problem := range page.Problems() {
 		t.Error(problem)
+	}
+}
+
+// What clients and other systems send is text on the page, wherever it is shown: keys, tags, coordinates, values, kinds, errors.
+func TestPageShowsForeignTextsAsText(t *testing.T) {
+	t.Parallel()
+	if !playground.Built() {
+		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	const evil = `<img src=x onerror="window.owned=1"><script>window.owned=1</script>`
+	var c *sick
+	s := open(t, func(o *operator.Options) {
+		metrics := prometheus.NewRegistry()
+		took := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "fieldcache_operation_duration_seconds", Buckets: []float64{0.1, 1}}, []string{"operation", "outcome"})
+		metrics.MustRegister(took)
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "fieldcache_requests_seen_total"}, func() float64 {
+			took.WithLabelValues(evil, evil).Observe(0.05) // one for each event
+			return 0
+		}))
+		c = &sick{Cache: o.Cache}
+		o.Cache, o.Metrics, o.Page = c, metrics, playground.Operator()
+		o.Redis, o.SampleRedis = &sampled{kind: evil}, time.Millisecond
+		o.Truth = func(string) gqlcache.Truth { return evil }
+		o.Policy = nil
+	})
+	s.cache.Meter(evil).Missed.Add(1)
+	key := cache.Key("user:" + evil)
+	page := browsertest.Open(t, s.URL+"/", browsertest.Options{Width: 1280, Height: 1250})
+	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`)
+	s.load(t, key, map[string]any{"name": evil})
+	texts := func(where string) string {
+		return fmt.Sprintf(`document.querySelector(%q).textContent.includes(%q)`, where, evil)
+	}
+	hit := make(chan struct{})
+	go func() {
+		defer close(hit)
+		for range 2000 { // one in 16 of which is counted
+			s.load(t, key, nil)
+		}
+	}()
+	<-hit
+	page.Wait("the coordinate", texts("#coordinates tbody"))
+	page.Wait("the outcome", texts("#outcomes tbody"))
+	page.Wait("the kind of keys", texts("#kinds tbody"))
+	page.Wait("what is hit", texts("#top"))
+	page.Wait("what expires next", texts("#soonest"))
+	if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{key}, Tags: []cache.Tag{evil}}); err != nil {
+		t.Fatal(err)
+	}
+	page.Wait("the eviction", texts("#evictions"))
+	page.Click("#evictions button")
+	page.Wait("that nothing is there", texts("#entry"))
+	s.load(t, key, map[string]any{"name": evil})
+	page.Click("#look button")
+	page.Wait("the entry", `document.querySelector('#entry pre')?.textContent.includes('onerror')`)
+	page.Click("#evict")
+	page.Wait("the answer to the eviction", `document.querySelector('#entry').textContent !== '' && document.querySelector('#entry pre') === null`)
+	why := errors.New(evil)
+	c.reason.Store(&why)
+	page.Wait("why Redis is left alone", texts("#redis-state"))
+	if got := page.Eval(`JSON.stringify([document.images.length, document.scripts.length, window.owned ?? null])`); got != "[1,1,null]" {
+		t.Errorf("images, scripts and what they did: %s, want the icon and the page's own", got)
+	}
+	for _, problem := range page.Problems() {
+		if !strings.Contains(problem, "/evict") { // the test's server has no POST /evict
+			t.Error(problem)
+		}
 	}
 }
