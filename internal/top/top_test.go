@@ -190,7 +190,7 @@ func TestPause(t *testing.T) {
 		t.Errorf("paused it shows\n%s", got)
 	}
 	s.pause()
-	if got := s.render(80, 20); strings.Index(got, "second") < 0 || strings.Index(got, "second") > strings.Index(got, "first") {
+	if got := s.render(80, 20); !strings.Contains(got, "second") || strings.Index(got, "second") > strings.Index(got, "first") {
 		t.Errorf("it goes on with\n%s", got)
 	}
 }
