@@ -214,6 +214,11 @@ func (o *Observer) ask(ctx context.Context, statement string) {
 		if r, err = read(ctx, o.o.Database, statement); err != nil {
 			r = &readTables{unknown: "the database cannot tell what a statement reads: " + firstLine(err)}
 		}
+		for _, table := range r.tables {
+			if ownColumns[table] != nil {
+				r.unknown = "a statement reads " + table + ", a table of the outbox, whose writes it does not record"
+			}
+		}
 	}
 	r.asked = time.Now()
 	o.mu.Lock()

@@ -28,7 +28,9 @@ func TestObserveSQLite(t *testing.T) {
 	}
 	exec(`CREATE TABLE notes (id integer PRIMARY KEY, body text); CREATE INDEX notes_body ON notes (body);
 		CREATE TABLE others (id text PRIMARY KEY, body text) WITHOUT ROWID; CREATE VIEW seen AS SELECT * FROM notes;
-		CREATE TABLE "ord""er" (id integer PRIMARY KEY); CREATE VIRTUAL TABLE words USING fts5(body)`)
+		CREATE TABLE "ord""er" (id integer PRIMARY KEY); CREATE VIRTUAL TABLE words USING fts5(body);
+		CREATE TABLE lists (id integer PRIMARY KEY, body text);
+		CREATE TRIGGER filled BEFORE UPDATE ON lists WHEN (SELECT count(*) FROM others) > 9 BEGIN SELECT RAISE(IGNORE); END`)
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +56,13 @@ func TestObserveSQLite(t *testing.T) {
 		"BEGIN":             {`BEGIN`, []string{}},
 		"a virtual table":   {`SELECT * FROM words WHERE words MATCH 'a'`, nil},
 		"the system's":      {`SELECT name FROM sqlite_schema`, nil},
+		"its own INSERT":    {`INSERT INTO notes (id, body) SELECT 99, '' WHERE false RETURNING id`, []string{"notes"}},
+		"its own UPDATE":    {`UPDATE notes SET body = ? WHERE id = ? RETURNING id`, []string{"notes"}},
+		"its own DELETE":    {`DELETE FROM notes WHERE id = ?`, []string{"notes"}},
+		"a trigger's":       {`UPDATE lists SET body = ?`, []string{"lists", "others"}},
+		"SET of a pragma":   {`PRAGMA busy_timeout = 100`, []string{}},
+		"a pragma":          {`PRAGMA user_version`, nil},
+		"the last id":       {`SELECT last_insert_rowid()`, nil},
 		"two statements":    {`SELECT 1; INSERT INTO notes VALUES (77, '')`, nil},
 		"not there":         {`SELECT * FROM nowhere`, nil},
 		"no text":           {``, nil},

@@ -27,13 +27,17 @@ func (f found) notes(p Place) string {
 var (
 	comments = regexp.MustCompile(`(?s)/\*.*?\*/|--[^\n]*`)
 	// idle are statements that read no table.
-	idle = regexp.MustCompile(`(?i)^\s*(begin|start\s+transaction|commit|end|rollback|abort|savepoint|release|set\s+(local\s+|session\s+)?[a-z_]+\s*(=|to)|reset|show|listen|unlisten|notify|deallocate|discard|pragma|analyze|vacuum)\b`)
+	idle = regexp.MustCompile(`(?i)^\s*((begin|start\s+transaction|commit|end|rollback|abort|savepoint|release|reset|listen|unlisten|notify|deallocate|discard|analyze|vacuum)\b` +
+		`|set\s+(local\s+|session\s+)?[a-z_.]+(\s*=|\s+to\b)|pragma\s+[a-z_.]+\s*=)`)
 	// temporary makes a table that hides another one of its name, in one session.
 	temporary = regexp.MustCompile(`(?is)\b(create\s+(local\s+|global\s+)?|select\b.*\binto\s+)temp(orary)?\b|\bpg_temp\b`)
-	// elsewhere is what reads PostgreSQL's own tables, or what its arguments name, or what is another thing on each connection. It is part of the
-	// text of views too.
-	elsewhere = `\m(query|table|schema|database|cursor)_to_xml|\m(pg_[a-z]|information_schema|current_setting|current_user|session_user|current_role|inet_)|[^"'a-z0-9_.]user[^"'a-z0-9_]`
-	dynamic   = regexp.MustCompile(`(?i)` + strings.NewReplacer(`\m`, `\b`, `\M`, `\b`).Replace(elsewhere) + `|\bsqlite_(schema|master|temp|sequence|stat)`)
+	// elsewhere is what reads PostgreSQL's own tables, large objects among them, or what its arguments name, or what is another thing on each connection.
+	// It is part of the text of views too. PostgreSQL does not note down that something depends on its own functions.
+	elsewhere = `\m(query|table|schema|database|cursor)_to_xml|\m(ts_stat|ts_rewrite|lo_[a-z]|loread|(sh)?obj_description|col_description|has_[a-z_]+_privilege|txid_)` +
+		`|\m(nextval|currval|lastval|setval|current_schemas?|current_query|getpgusername)\M` +
+		`|\m(pg_[a-z]|information_schema|current_setting|current_user|session_user|current_role|inet_)|[^"'a-z0-9_.]user[^"'a-z0-9_]`
+	dynamic = regexp.MustCompile(`(?i)` + strings.NewReplacer(`\m`, `\b`, `\M`, `\b`).Replace(elsewhere) +
+		`|\bsqlite_(schema|master|temp|sequence|stat)|\b(last_insert_rowid|total_changes|changes)\s*\(|^\s*pragma\s+[a-z_.]+\s*($|[(;])`)
 )
 
 // judge says what the text of a statement alone tells: that nobody can know what it reads, that it reads nothing, or that from
@@ -174,8 +178,8 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	type op struct {
-		Code     string
-		Root, Db int64
+		Code, Text string
+		Root, Db   int64
 	}
 	explain := func(args []any) (list []op, err error) {
 		rows, err := conn.QueryContext(ctx, "EXPLAIN "+statement, args...)
@@ -185,10 +189,12 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 		defer func() { err = errors.Join(err, rows.Close()) }()
 		for rows.Next() {
 			var o op
-			var rest [5]any
-			if err := rows.Scan(&rest[0], &o.Code, &rest[1], &o.Root, &o.Db, &rest[2], &rest[3], &rest[4]); err != nil {
+			var rest [4]any
+			var text sql.NullString
+			if err := rows.Scan(&rest[0], &o.Code, &rest[1], &o.Root, &o.Db, &text, &rest[2], &rest[3]); err != nil {
 				return nil, err
 			}
+			o.Text = text.String
 			list = append(list, o)
 		}
 		return list, rows.Err()
@@ -211,7 +217,14 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 		return nil, err
 	}
 	r = &readTables{}
+	recording := false // whether this is the program of a trigger of the outbox
 	for _, o := range program {
+		if o.Code == "Init" {
+			recording = strings.HasPrefix(o.Text, "-- TRIGGER cache_outbox_")
+		}
+		if recording {
+			continue
+		}
 		switch o.Code {
 		case "OpenRead", "ReopenIdx", "OpenWrite":
 		case "VOpen":
@@ -224,6 +237,9 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 		if o.Db != 0 || i < 0 {
 			r.unknown = "a statement reads a table that is temporary, the system's, or in another file"
 			return r, nil
+		}
+		if objects[i].Name == "sqlite_sequence" {
+			continue // whoever does not name it writes to a table that numbers its rows
 		}
 		if !slices.Contains(r.tables, objects[i].Name) {
 			r.tables = append(r.tables, objects[i].Name)
