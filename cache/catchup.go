@@ -3,20 +3,48 @@ package cache
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"fieldcache/cache/internal/protocol"
 )
 
 // catchUp is somebody who waits for a poll that begins after they asked for it.
 type catchUp struct {
-	writes []Write // those that the poll found not to be done
+	rounds []*round // evictions that have to end first
 	err    error
 	done   chan struct{}
+}
+
+// round is the eviction from the shared tier of writes that polls found not to be done.
+type round struct {
+	writes []Write
+	by     string // as Deps.Acknowledged; to be read once done is closed
+	done   chan struct{}
+}
+
+func (r *round) isDone() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// polledWrite is a write that a poll found not to be done, and that nobody evicts yet who catches up.
+type polledWrite struct {
+	Write
+	at time.Time
 }
 
 // CatchUp evicts what was written until now, by anyone, from every tier, and returns when the
 // writes may be acknowledged, as [Cache.Evict] does for a write that the caller knows. It is for
 // mutations of code that does not report what it writes: the outbox has it. Without an outbox it
 // does nothing.
+//
+// If the outbox cannot be polled it returns an error, but not before a lease has passed: no gateway
+// serves older entries by then.
 func (c *Cache) CatchUp(ctx context.Context) error {
 	if c.follower.outbox == nil {
 		return nil
@@ -24,37 +52,52 @@ func (c *Cache) CatchUp(ctx context.Context) error {
 	return c.follower.catchUp(ctx)
 }
 
-// catchUp has the outbox polled, and evicts from the shared tier what is not done.
+// catchUp has the outbox polled, and waits until the shared tier has evicted what is not done.
 func (f *follower) catchUp(ctx context.Context) error {
 	ctx = context.WithoutCancel(Unwatched(ctx)) // the commit is not undone by a client that hangs up
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, 2*f.lease)
 	defer cancel()
+	rounds, err := f.pollNow(ctx)
+	for err != nil && !protocol.MayAcknowledge(false, time.Since(began), f.lease) {
+		pause(ctx, f.lease/10)
+		var again error
+		if rounds, again = f.pollNow(ctx); again == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		f.acknowledged(ctx, false, "error", err, "after", time.Since(began))
+		return fmt.Errorf("cache: poll the outbox: %w", err)
+	}
+	for _, r := range rounds {
+		select {
+		case <-r.done:
+			if r.by != "" {
+				CollectorOf(ctx).acknowledge(r.by)
+			}
+		case <-ctx.Done(): // longer than a lease
+			CollectorOf(ctx).acknowledge(ByLease)
+		}
+	}
+	return nil
+}
+
+// pollNow returns the evictions that are to end before what was committed until now is acknowledged, as a poll found them
+// that began after it was called.
+func (f *follower) pollNow(ctx context.Context) ([]*round, error) {
 	u := &catchUp{done: make(chan struct{})}
 	select {
 	case f.catchUps <- u:
 	case <-ctx.Done():
-		return fmt.Errorf("cache: poll the outbox: %w", ctx.Err())
+		return nil, ctx.Err()
 	}
 	select {
 	case <-u.done:
+		return u.rounds, u.err
 	case <-ctx.Done():
-		return fmt.Errorf("cache: poll the outbox: %w", ctx.Err())
+		return nil, ctx.Err()
 	}
-	if u.err != nil || f.shared == nil {
-		return u.err
-	}
-	for _, w := range u.writes {
-		began := time.Now()
-		if _, err := f.shared.evict(ctx, w); err == nil {
-			if w.Xid != 0 {
-				f.marks.add(w.Xid)
-			}
-		} else if w.Xid != 0 {
-			f.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
-			f.awaitRelay(ctx, w.Xid, began)
-		}
-	}
-	return nil
 }
 
 // serve polls for u and all others who wait.
@@ -68,19 +111,50 @@ func (p *poller) serve(ctx context.Context, u *catchUp) error {
 			more = false
 		}
 	}
-	p.undoneNow = []Write{}
 	err := p.poll(ctx)
+	if err == nil && len(p.polled) > 0 {
+		p.rounds = slices.DeleteFunc(p.rounds, (*round).isDone)
+		r := &round{done: make(chan struct{})}
+		for _, w := range p.polled {
+			r.writes = append(r.writes, w.Write)
+		}
+		p.polled, p.rounds = nil, append(p.rounds, r)
+		p.done.Go(func() { p.evictRound(ctx, r) })
+	}
 	for _, u := range waiting {
-		u.writes, u.err = p.undoneNow, err
+		u.rounds, u.err = slices.Clone(p.rounds), err // those of others may have what u waits for
 		close(u.done)
 	}
-	p.undoneNow = nil
 	return err
 }
 
-// caught notes a write for who catches up.
+// caught notes a write for who catches up next, whichever poll found it.
 func (p *poller) caught(w Write) {
-	if p.undoneNow != nil && !w.Empty() {
-		p.undoneNow = append(p.undoneNow, w)
+	if !w.Empty() {
+		p.polled = append(p.polled, polledWrite{w, time.Now()})
 	}
+}
+
+// forgetCaught forgets the writes that may be acknowledged by now, whoever evicts them.
+func (p *poller) forgetCaught() {
+	now := time.Now()
+	p.polled = slices.DeleteFunc(p.polled, func(w polledWrite) bool { return protocol.MayAcknowledge(false, now.Sub(w.at), p.lease) })
+}
+
+// evictRound has the shared tier evict the writes of a round, and waits for the relay or the lease where it does not.
+func (f *follower) evictRound(ctx context.Context, r *round) {
+	defer close(r.done)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, 2*f.lease)
+	defer cancel()
+	ctx, collector := Collect(Unwatched(ctx))
+	for _, w := range r.writes {
+		if _, err := f.shared.evict(ctx, w); err != nil {
+			f.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
+			f.awaitRelay(ctx, w.Xid, began)
+		} else if w.Xid != 0 {
+			f.taken(w)
+		}
+	}
+	r.by = collector.Deps().Acknowledged
 }

@@ -36,6 +36,8 @@ type Collector struct {
 	revalidating, passing bool
 
 	unknown []fmt.Stringer // where statements ran outside of a source, each place once
+	// acknowledged is that of Deps.
+	acknowledged string
 }
 
 // Deps is what a computed value depends on.
@@ -67,6 +69,10 @@ type Deps struct {
 	// Unknown are places at which statements ran outside of a source; at most a few are listed. If there are any,
 	// neither this process nor a cache on the way may store the value.
 	Unknown []fmt.Stringer
+	// Acknowledged says what allowed the acknowledgement of a write whose eviction the shared tier did not execute, or whose
+	// record could not be polled: "relay", another gateway relayed it, or "lease", no gateway serves older entries by then. ""
+	// if there was none.
+	Acknowledged string
 	// Statements are the texts of those that the value may be made of: see [Watch.CollectStatements].
 	Statements []string
 }
@@ -237,6 +243,17 @@ func (c *Collector) Distrust(reason string) {
 	}
 }
 
+// acknowledge notes what allowed a late acknowledgement. The lease says more than a relay: another write waited longer.
+func (c *Collector) acknowledge(by string) {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		if c.acknowledged != ByLease {
+			c.acknowledged = by
+		}
+		c.mu.Unlock()
+	}
+}
+
 // Deps returns what was collected so far.
 func (c *Collector) Deps() Deps {
 	c.mu.Lock()
@@ -265,7 +282,7 @@ func (c *Collector) Deps() Deps {
 		Asked: meters, Saved: saved,
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
-		Revalidating: c.revalidating, Passing: c.passing,
+		Revalidating: c.revalidating, Passing: c.passing, Acknowledged: c.acknowledged,
 		Unknown: slices.Clone(c.unknown), Statements: statements,
 	}
 }

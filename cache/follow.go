@@ -191,20 +191,25 @@ func (f *follower) taken(w Write) {
 	}
 }
 
-// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends. It counts,
-// and logs, which of its two reasons it had.
+// What allows the acknowledgement of a write whose eviction the shared tier did not execute, or whose record could not be
+// polled: see [Deps].
+const (
+	ByRelay = "relay"
+	ByLease = "lease"
+)
+
+// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends. It tells
+// which of its two reasons it had. Xid 0 is a write whose record nobody can name: nobody can tell whether it was relayed.
 func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
 	for {
-		taken, err := f.isDone(ctx, xid)
-		taken = taken && err == nil
+		taken, err := false, error(nil)
+		if xid != 0 {
+			taken, err = f.isDone(ctx, xid)
+			taken = taken && err == nil
+		}
 		since := time.Since(committed)
 		if protocol.MayAcknowledge(taken, since, f.lease) {
-			by, count := "lease", &f.stats.ByLease
-			if taken {
-				by, count = "relay", &f.stats.ByRelay
-			}
-			count.Add(1)
-			f.log.DebugContext(ctx, "acknowledged a write that the shared tier did not take", "by", by, "transaction", xid, "after", since)
+			f.acknowledged(ctx, taken, "transaction", xid, "after", since)
 			return
 		}
 		if ctx.Err() != nil {
@@ -212,6 +217,17 @@ func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Ti
 		}
 		pause(ctx, min(f.lease/10, f.lease+protocol.AckMargin-since))
 	}
+}
+
+// acknowledged counts and logs a late acknowledgement, and tells who collects for ctx.
+func (f *follower) acknowledged(ctx context.Context, relayed bool, about ...any) {
+	by, count := ByLease, &f.stats.ByLease
+	if relayed {
+		by, count = ByRelay, &f.stats.ByRelay
+	}
+	count.Add(1)
+	CollectorOf(ctx).acknowledge(by)
+	f.log.DebugContext(ctx, "acknowledged a write late", append([]any{"by", by}, about...)...)
 }
 
 func (f *follower) isDone(ctx context.Context, xid uint64) (bool, error) {

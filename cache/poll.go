@@ -14,8 +14,10 @@ type poller struct {
 	began    time.Time // the poll
 	detail   Detail    // of a poll's first page
 	retained chan struct{}
-	// undoneNow collects the writes that are not done, while somebody catches up; else nil.
-	undoneNow []Write
+	// polled are the writes that are not done, and that who catches up next evicts: the poll that found them may have been
+	// for nobody. rounds are the evictions under way.
+	polled []polledWrite
+	rounds []*round
 }
 
 // loop polls until ctx ends, and logs when the lease is lost and found.
@@ -39,6 +41,7 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 		case u := <-p.catchUps:
 			note(p.serve(ctx, u))
 		case <-tick.C:
+			p.forgetCaught()
 			note(p.poll(ctx))
 		}
 		switch holds := p.trust.holds(time.Now()); {
