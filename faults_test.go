@@ -250,7 +250,10 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 		ask()
 		time.Sleep(20 * time.Millisecond)
 	}
-	p.query(t, "mutation {setStock(productId: 1, stock: 5) {stock}}")
+	r, text := send(t, http.MethodPost, p.graphql, `{"query": "mutation {setStock(productId: 1, stock: 5) {stock}}"}`, "Content-Type: application/json", "Cache-Debug: 1")
+	if status := r.Header.Get("Cache-Status"); status != "fieldcache; fwd=bypass; detail=lease" || !strings.Contains(text, `"acknowledged":"lease"`) {
+		t.Errorf("the mutation does not say that the lease allowed its answer: Cache-Status: %s; %s", status, text)
+	}
 	if line := p.stderr.wait(t, "Redis refuses commands"); !strings.Contains(line, "NOPERM") {
 		t.Errorf("told %s", line)
 	}

@@ -42,6 +42,8 @@ type reportEntry struct {
 
 	Evicted     []cache.Key `json:"evicted,omitempty"`
 	EvictedTags []cache.Tag `json:"evictedTags,omitempty"`
+	// Acknowledged is "relay" or "lease" where Redis did not execute the eviction in time: what allowed the answer.
+	Acknowledged string `json:"acknowledged,omitempty"`
 }
 
 type reportKey struct{}
@@ -111,12 +113,12 @@ func (d *report) unknown(ctx context.Context) {
 	}
 }
 
-func (d *report) evicted(ctx context.Context, ev cache.Eviction) {
+func (d *report) evicted(ctx context.Context, ev cache.Eviction, acknowledged string) {
 	if d == nil {
 		return
 	}
 	e := d.entry(ctx)
-	e.Evicted, e.EvictedTags = ev.Keys, ev.Tags
+	e.Evicted, e.EvictedTags, e.Acknowledged = ev.Keys, ev.Tags, acknowledged
 	d.add(e)
 }
 

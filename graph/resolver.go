@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 
+	"fieldcache/cache"
 	"fieldcache/dataloader"
 	"fieldcache/db"
 )
@@ -23,8 +24,9 @@ func (r *Resolver) written(ctx context.Context, c db.Commit, err error) error {
 	if err != nil && db.Rejected(err) {
 		return err
 	}
-	untrue, e := dataloader.For(ctx).Evict(ctx, c)
-	reportFrom(ctx).evicted(ctx, untrue)
+	collecting, collector := cache.Collect(ctx)
+	untrue, e := dataloader.For(ctx).Evict(collecting, c)
+	reportFrom(ctx).evicted(ctx, untrue, collector.Deps().Acknowledged)
 	if e != nil {
 		r.Log.WarnContext(ctx, "Redis did not execute an eviction, and there is no outbox to retry it from", "error", e)
 	}

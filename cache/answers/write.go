@@ -21,6 +21,10 @@ const (
 	// Revalidating is of an answer of which parts have ended and are loaded anew, and nothing was computed.
 	Revalidating     Status = "fieldcache; hit; detail=swr"
 	PartRevalidating Status = "fieldcache; fwd=partial; detail=swr"
+	// LateByRelay and LateByLease are of a mutation whose evictions Redis did not execute in time, by what allowed its answer: see
+	// [cache.Deps].
+	LateByRelay Status = "fieldcache; fwd=bypass; detail=relay"
+	LateByLease Status = "fieldcache; fwd=bypass; detail=lease"
 	// NotForwarded is of a refusal to make what is not there, as the client wanted.
 	NotForwarded Status = "fieldcache; detail=only-if-cached"
 	// Overloaded is of a refusal to make it now.

@@ -108,6 +108,10 @@ func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
 	switch {
 	case deps.Stale:
 		return answers.StaleAnswer
+	case deps.Acknowledged == cache.ByRelay:
+		return answers.LateByRelay
+	case deps.Acknowledged == cache.ByLease:
+		return answers.LateByLease
 	case bypass:
 		return answers.Bypass
 	case deps.Revalidating && deps.Loaded == 0:

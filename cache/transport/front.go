@@ -162,7 +162,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
 	mutates := x.mutates()
 	if mutates && f.o.Written != nil {
-		f.o.Written(r.Context()) // what was committed around the operation, too
+		f.o.Written(ctx) // what was committed around the operation, too
 	}
 	if held.passed {
 		return

@@ -187,6 +187,8 @@ test('headers are explained, those of caching first', async (t) => {
     'fieldcache; fwd=miss; stored': /Every part was read.* stored now/,
     'fieldcache; fwd=partial': /Some parts/,
     'fieldcache; fwd=bypass': /mutation/,
+    'fieldcache; fwd=bypass; detail=relay': /another gateway/,
+    'fieldcache; fwd=bypass; detail=lease': /no gateway/,
     'fieldcache; fwd=stale': /did not answer/,
     'fieldcache; detail=overloaded': /refused: overloaded/,
   })) {

@@ -84,6 +84,8 @@ function cacheStatus(value: string, withReport: boolean): string {
     case 'partial':
       return `Some parts came from the cache, the others from the database.${stored}`;
     case 'bypass':
+      if (of.get('detail') === 'relay') return 'Redis did not execute the evictions in time: another gateway did, before the mutation was answered.';
+      if (of.get('detail') === 'lease') return 'Redis did not execute the evictions in time: the mutation was answered once no gateway could serve older data.';
       return withReport
         ? 'Whole responses are neither taken nor stored while the report is on, so that each part can be seen.'
         : 'Whole responses were neither taken nor stored, as for every mutation.';
