@@ -34,8 +34,12 @@ type Gateway struct {
 	hints   *Hints
 	fields  *Fields
 
-	used  atomic.Bool // whether a server uses it
-	early atomic.Bool // whether its handler served before one did
+	mu     sync.Mutex
+	fronts []*transport.Front // guarded by mu
+	twice  atomic.Bool        // whether it was told that a server uses another one as well
+
+	used  atomic.Int64 // how often it was used
+	early atomic.Bool  // whether its handler served before one did
 
 	closes []func() error // the newest part last
 	once   sync.Once
@@ -69,7 +73,7 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 			return errors.New("gqlcache: another Gateway is used with this schema: Use one for all servers of a schema, or Close the other one first")
 		}
 	}
-	g.used.Store(true)
+	g.used.Add(1)
 	return nil
 }
 
@@ -77,7 +81,10 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 // schema, so that this alone tells of a second one.
 var inUse sync.Map // of graphql.ExecutableSchema, to *Gateway
 
-type gatewayKey struct{}
+type (
+	gatewayKey    struct{}
+	respondingKey struct{}
+)
 
 // laterKey is where a mutation's context has what it evicts once it is committed.
 type laterKey struct{}
@@ -108,7 +115,9 @@ func (l *laterEvictions) take() cache.Eviction {
 func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	if first, _ := ctx.Value(gatewayKey{}).(*Gateway); first != nil {
-		g.o.Log.ErrorContext(ctx, "a server uses a Gateway twice, or one beside a closed one: only the first one caches")
+		if first != g && !g.twice.Swap(true) { // the same one twice is as once
+			g.o.Log.ErrorContext(ctx, "a server uses this Gateway beside one that was closed, which is the one that caches: make a new server for it")
+		}
 		return next(ctx)
 	}
 	ctx = context.WithValue(ctx, gatewayKey{}, g)
@@ -145,6 +154,12 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 func (g *Gateway) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	if ctx.Value(gatewayKey{}) != any(g) {
 		return next(ctx)
+	}
+	if g.used.Load() > 1 { // by several servers, or twice by one
+		if ctx.Value(respondingKey{}) == any(g) {
+			return next(ctx)
+		}
+		ctx = context.WithValue(ctx, respondingKey{}, g)
 	}
 	return g.hints.InterceptResponse(ctx, func(ctx context.Context) *graphql.Response {
 		return g.fields.InterceptResponse(ctx, next)
@@ -183,7 +198,7 @@ func (g *Gateway) catchUp(ctx context.Context) {
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !g.used.Load() && !g.early.Swap(true) {
+			if g.used.Load() == 0 && !g.early.Swap(true) {
 				g.o.Log.ErrorContext(r.Context(), "nothing is cached: the server behind Handler does not Use the Gateway")
 			}
 			if g.o.Watch != nil && r.Header.Get("Upgrade") == "" {
@@ -200,7 +215,20 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if err != nil {
 		panic(fmt.Sprintf("gqlcache: Handler: %v", err)) // only next can be wrong: Open checked the options
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fronts = append(g.fronts, front)
 	return front
+}
+
+// statementsSaved sums up what its handlers count.
+func (g *Gateway) statementsSaved() (n uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, f := range g.fronts {
+		n += f.StatementsSaved()
+	}
+	return n
 }
 
 // Evict evicts what became stale without a write to the database, in this process and, by the

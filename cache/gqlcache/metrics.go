@@ -42,8 +42,8 @@ func (f *fieldRequests) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// register shows the counters of a cache.
-func register(metrics prometheus.Registerer, c *cache.Cache) error {
+// register shows the counters of a cache, until what it returns is called. saved is how many statements were saved.
+func register(metrics prometheus.Registerer, c *cache.Cache, saved func() uint64) (end func() error, err error) {
 	stats := c.Stats()
 	list := []prometheus.Collector{NewFieldRequests(c.Meters)}
 	for name, counter := range map[string]struct {
@@ -55,6 +55,9 @@ func register(metrics prometheus.Registerer, c *cache.Cache) error {
 		"fieldcache_faults_total":       {"Calls of Redis that failed.", stats.Faults.Load},
 		"fieldcache_lease_losses_total": {"Times that writes were not heard of for longer than the lease.", stats.LeaseLosses.Load},
 		"fieldcache_poll_faults_total":  {"Polls of the outbox that failed.", stats.PollFaults.Load},
+		"fieldcache_statements_saved_total": {
+			"Statements that the cache has saved, at least: of each response through Handler, the coordinates of which no value came from its resolver.", saved,
+		},
 	} {
 		list = append(list, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: counter.help},
 			func() float64 { return float64(counter.value()) }))
@@ -70,13 +73,16 @@ func register(metrics prometheus.Registerer, c *cache.Cache) error {
 			Name: "fieldcache_hits_total", Help: "Values answered from a tier.", ConstLabels: prometheus.Labels{"tier": tier},
 		}, func() float64 { return float64(hits()) }))
 	}
-	for i, m := range list {
-		if err := metrics.Register(m); err != nil {
-			for _, earlier := range list[:i] {
-				metrics.Unregister(earlier)
-			}
-			return fmt.Errorf("metrics: %w", err)
+	unregister := func(list []prometheus.Collector) {
+		for _, m := range list {
+			metrics.Unregister(m)
 		}
 	}
-	return nil
+	for i, m := range list {
+		if err := metrics.Register(m); err != nil {
+			unregister(list[:i])
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return func() error { unregister(list); return nil }, nil
 }

@@ -62,7 +62,7 @@ type Options struct {
 	RequestLoaders bool
 	// Log receives faults and ages that have no effect. Default: slog.Default().
 	Log *slog.Logger
-	// Metrics is where counters are registered. Nil: nowhere.
+	// Metrics is where counters are registered, until the Gateway is closed. Nil: nowhere.
 	Metrics prometheus.Registerer
 }
 
@@ -136,9 +136,11 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 		g.closing(db.watch())
 	}
 	if o.Metrics != nil {
-		if err := register(o.Metrics, g.cache); err != nil {
+		end, err := register(o.Metrics, g.cache, g.statementsSaved)
+		if err != nil {
 			return nil, err
 		}
+		g.closing(end)
 	}
 	for _, w := range plan.Warnings() {
 		o.Log.Warn("an age in the schema has no effect", "because", w)

@@ -87,6 +87,47 @@ func TestUseRefuses(t *testing.T) {
 	})
 }
 
+// A server that uses a Gateway twice is as one that uses it once; beside one that was closed, the log tells once.
+func TestUsedTwice(t *testing.T) {
+	t.Parallel()
+	a := adopt(t, "", func(a *adopter) []graphql.HandlerExtension { return []graphql.HandlerExtension{a.gateway, a.gateway} })
+	for i := range 3 {
+		title := fmt.Sprintf("title %d", i)
+		post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
+		a.eventually("nothing is answered from memory", func() bool {
+			body, header := post(t, a.url, titleOf)
+			if !strings.Contains(body, title) {
+				t.Fatalf("after the mutation to %q: %s", title, body)
+			}
+			return strings.Contains(header.Get("Cache-Status"), "hit")
+		})
+	}
+	if strings.Contains(a.log.String(), "ERROR") {
+		t.Error(a.log)
+	}
+	schema, log := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}), &syncBuffer{}
+	open := func() *gqlcache.Gateway {
+		g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = g.Close() })
+		return g
+	}
+	first := open()
+	server := newServer(schema, first)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server.Use(open())
+	url := listen(t, server)
+	post(t, url, `{motto}`)
+	post(t, url, `{motto}`)
+	if n := strings.Count(log.String(), "beside one that was closed"); n != 1 {
+		t.Errorf("told %d times: %s", n, log)
+	}
+}
+
 // Whoever forgets to Use the Gateway behind its handler is told once.
 func TestHandlerWithoutUse(t *testing.T) {
 	t.Parallel()

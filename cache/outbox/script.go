@@ -271,9 +271,16 @@ func (p Place) removeBlock() string {
 	var b strings.Builder
 	note := p.named("cache_outbox_note") + "()"
 	fmt.Fprintf(&b, `
+DECLARE
+	seen record;
 BEGIN
-	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%s) AND strpos(f.prosrc, '%s') > 0) THEN
-		DROP FUNCTION %s CASCADE; -- with the triggers that call it
+	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%[1]s) AND strpos(f.prosrc, '%[2]s') > 0) THEN
+		-- Whatever else depends on the function is an error.
+		FOR seen IN SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger AS t
+				WHERE t.tgfoid = to_regprocedure(%[1]s) AND NOT t.tgisinternal LOOP
+			EXECUTE format('DROP TRIGGER %%I ON %%s', seen.name, seen.relation);
+		END LOOP;
+		DROP FUNCTION %[3]s;
 	END IF;
 `, p.literal(note), noteMark, note)
 	for _, o := range slices.Backward(p.objects("")) {

@@ -74,6 +74,9 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 	}}, nil
 }
 
+// StatementsSaved is as [Handler.StatementsSaved], of the responses that the front did not pass on as they came.
+func (f *Front) StatementsSaved() uint64 { return f.stored.saved.Load() }
+
 // Executed is what [Tell] tells of an operation.
 type Executed struct {
 	Overall  policy.Overall // how the response may be kept
@@ -190,6 +193,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		held.pass() // the handler behind knows what it wants
 		return
 	}
+	f.stored.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
 	overall := x.overall(in.asker)
 	if held.status != http.StatusOK {
 		overall = policy.Overall{}
