@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -46,28 +47,24 @@ type returned struct {
 	Was, Became *string // the row before and after, as JSON; nil for none
 }
 
-// returning is the SQL of it. The row before is that of a subquery called was, which only an UPDATE has.
+// wasSetting is the setting, of a transaction of PostgreSQL alone, that [DB.updateOf] keeps the row before an UPDATE in.
+const wasSetting = "fieldcache.was"
+
+// returning is the SQL of it. The row before is what [DB.updateOf] kept.
 func (d *DB) returning(op outbox.Op) schema.QueryWithArgs {
 	if !d.Postgres() { // triggers have not run yet when a row is returned
 		return bun.SafeQuery("'/0' AS xid, NULL AS was, NULL AS became")
 	}
 	xid := bun.Safe(d.Outbox().Xid())
 	if op == outbox.Insert { // which has no alias
-		return bun.SafeQuery("? AS xid, NULL AS was, to_jsonb(?TableName)::text AS became", xid)
+		return bun.SafeQuery("? AS xid, NULL AS was, row_to_json(?TableName)::text AS became", xid)
 	}
-	return bun.SafeQuery("? AS xid, to_jsonb(was)::text AS was, to_jsonb(?TableAlias)::text AS became", xid)
+	return bun.SafeQuery("? AS xid, current_setting(?) AS was, row_to_json(?TableAlias)::text AS became", xid, wasSetting)
 }
 
 // returningRow is [DB.returning] of an UPDATE behind columns of the row as it is.
 func (d *DB) returningRow(columns ...string) schema.QueryWithArgs {
-	of, list := "?TableAlias.", ""
-	if !d.Postgres() {
-		of = "" // no other table is there
-	}
-	for _, c := range columns {
-		list += of + c + " AS " + c + ", "
-	}
-	return bun.SafeQuery(list+"?", d.returning(outbox.Update))
+	return bun.SafeQuery(strings.Join(columns, ", ")+", ?", d.returning(outbox.Update))
 }
 
 // change is the change of the row.
@@ -157,14 +154,15 @@ func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx)
 	return committed(number, changes, err)
 }
 
-// updateOf begins an UPDATE of the row with an id, by a model. On PostgreSQL the row as it was is locked and stands beside it
-// as was, for [DB.returning].
+// updateOf begins an UPDATE of the row with an id, by a model. On PostgreSQL its condition keeps the row as it was, for
+// [DB.returning]: a condition is evaluated on the very version of the row that the UPDATE replaces, again if it had to wait
+// for another write of it. That takes half of what a join with the locked row takes.
 func (d *DB) updateOf(in bun.IDB, args *arguments, model any, id int64) *bun.UpdateQuery {
-	q := in.NewUpdate().Model(model).Set("updated_at = ?", args.add(now()))
-	if !d.Postgres() {
-		return q.Where("id = ?", id)
+	q := in.NewUpdate().Model(model).Set("updated_at = ?", args.add(now())).Where("?TableAlias.id = ?", args.add(id))
+	if d.Postgres() {
+		q.Where("set_config(?, row_to_json(?TableAlias)::text, true) IS NOT NULL", wasSetting)
 	}
-	return q.TableExpr("(SELECT * FROM ?TableName WHERE id = ? FOR UPDATE) AS was", args.add(id)).Where("?TableAlias.id = was.id")
+	return q
 }
 
 // lock keeps the selected rows from being written by others until the transaction ends. On SQLite the

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -61,7 +62,7 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 }
 
 // ChangeOf returns the change of one row, from the row before and after: JSON objects of its
-// columns, as PostgreSQL's to_jsonb writes them; empty for a row that is new, or deleted. It is for
+// columns, as PostgreSQL's to_jsonb and row_to_json write them; empty for a row that is new, or deleted. It is for
 // a statement that returns both, as one with RETURNING does, and so costs no other statement.
 func ChangeOf(table string, op Op, was, is string) (Change, error) {
 	r := Row{}
@@ -93,7 +94,10 @@ func valuesOf(row string) (Values, error) {
 	if row == "" {
 		return nil, nil
 	}
-	d := jsontext.NewDecoder(strings.NewReader(row))
+	if values, ok := plainValues(row); ok {
+		return values, nil
+	}
+	d := jsontext.NewDecoder(strings.NewReader(row), jsontext.AllowDuplicateNames(true))
 	if t, err := d.ReadToken(); err != nil {
 		return nil, err
 	} else if t.Kind() != jsontext.KindBeginObject {
@@ -128,4 +132,51 @@ func valuesOf(row string) (Values, error) {
 		return nil, fmt.Errorf("%v behind the object", t)
 	}
 	return values, nil
+}
+
+// plainValues is valuesOf for an object of texts without escapes, numbers, booleans and nulls, which most rows are: it
+// takes a quarter of the time. It reports false for any other text, whether it is JSON or not.
+func plainValues(row string) (Values, bool) {
+	values := make(Values, strings.Count(row, `":`))
+	rest, more := strings.CutPrefix(row, "{")
+	for more {
+		var name, value string
+		var ok bool
+		if rest, ok = strings.CutPrefix(strings.TrimLeft(rest, " "), `"`); !ok {
+			return nil, false
+		}
+		if name, rest, ok = strings.Cut(rest, `"`); !ok || !unescaped(name) {
+			return nil, false
+		}
+		if rest, ok = strings.CutPrefix(rest, ":"); !ok {
+			return nil, false
+		}
+		rest = strings.TrimLeft(rest, " ")
+		if text, quoted := strings.CutPrefix(rest, `"`); quoted {
+			if value, rest, ok = strings.Cut(text, `"`); !ok || !unescaped(value) {
+				return nil, false
+			}
+			values[name] = value
+		} else {
+			end := strings.IndexAny(rest, ",}")
+			if end < 0 {
+				return nil, false
+			}
+			value, rest = rest[:end], rest[end:]
+			switch {
+			case value == "null":
+			case value == "true", value == "false", strings.Trim(value, "0123456789") == "" && value != "":
+				values[name] = value
+			default:
+				return nil, false
+			}
+		}
+		rest, more = strings.CutPrefix(rest, ",")
+	}
+	return values, rest == "}"
+}
+
+// unescaped reports whether the inside of a JSON string is the text itself.
+func unescaped(inside string) bool {
+	return strings.IndexByte(inside, '\\') < 0 && utf8.ValidString(inside)
 }

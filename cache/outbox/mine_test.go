@@ -27,6 +27,11 @@ func TestChangeOf(t *testing.T) {
 		"the text null":           {`{"id": 7, "name": null}`, `{"id": 7, "name": "null"}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7", "name": "null"}, Changed: []string{"name"}}},
 		"a number beyond float64": {"", `{"id": 9007199254740993}`, outbox.Row{Is: v{"id": "9007199254740993"}}},
 		"an escaped text":         {"", `{"name": "a\u0022\n"}`, outbox.Row{Is: v{"name": "a\"\n"}}},
+		"an escaped name":         {"", `{"na\u006de": "a", "b": true}`, outbox.Row{Is: v{"name": "a", "b": "true"}}},
+		"without blanks":          {`{"id":7,"name":"a","on":false,"n":-1.50}`, `{"id":7,"name":"a, \"b\"}","on":true,"n":-1.50}`, outbox.Row{Was: v{"id": "7", "name": "a", "on": "false", "n": "-1.50"}, Is: v{"id": "7", "name": `a, "b"}`, "on": "true", "n": "-1.50"}, Changed: []string{"name", "on"}}},
+		"braces in a text":        {"", `{"name": "a},{b", "other": ":\u00fc"}`, outbox.Row{Is: v{"name": "a},{b", "other": ":ü"}}},
+		"an object and a list":    {"", `{"o": {"a": 1, "a": 2}, "l": [1,2]}`, outbox.Row{Is: v{"o": `{"a": 1, "a": 2}`, "l": "[1,2]"}}},
+		"no columns":              {"", `{}`, outbox.Row{Is: v{}}},
 		"several, in order":       {`{"c": 1, "a": 1, "b": 1}`, `{"c": 2, "a": 2, "b": 1}`, outbox.Row{Was: v{"c": "1", "a": "1", "b": "1"}, Is: v{"c": "2", "a": "2", "b": "1"}, Changed: []string{"a", "c"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,7 +42,7 @@ func TestChangeOf(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range [][2]string{{"{", ""}, {"", "[1]"}, {`{"a": 1}`, "x"}} {
+	for _, c := range [][2]string{{"{", ""}, {"", "[1]"}, {`{"a": 1}`, "x"}, {"", `{"a": 1} ` + "x"}, {"", `{"a": "b}`}, {"", `{"a": nul}`}, {"", `{"a": 1,}`}, {"", `{"a" 1}`}, {"", `{"a": }`}, {"", "{\"a\": \"\xff\"}"}} {
 		if got, err := outbox.ChangeOf("users", outbox.Update, c[0], c[1]); err == nil || len(got.Rows) > 0 {
 			t.Errorf("%q: got %+v, %v, want an error", c, got, err)
 		}

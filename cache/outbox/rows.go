@@ -355,7 +355,7 @@ func (s *matchSet) base(table string, values []string) cache.Tag {
 // Evictions returns what changes evict, each tag once. Changes of a table that nothing is made of
 // evict nothing.
 func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
-	u := untrue{named: map[any]bool{}}
+	var u untrue
 	for _, c := range changes {
 		t := p.tables[c.Table]
 		switch {
@@ -390,7 +390,9 @@ func (t *tableTags) changed(u *untrue, s *matchSet, r Row) {
 		was = t.values(s, r.Was)
 	}
 	if r.Is != nil {
-		is = t.values(s, r.Is)
+		if is = was; r.Was == nil || !s.sameText(r) {
+			is = t.values(s, r.Is)
+		}
 	}
 	if r.Was != nil && r.Is != nil && slices.Equal(was, is) && !t.otherRow(r) {
 		s.columnsChanged(u, t.name, is, r.Changed)
@@ -402,6 +404,17 @@ func (t *tableTags) changed(u *untrue, s *matchSet, r Row) {
 	if r.Is != nil {
 		s.all(u, t.name, is)
 	}
+}
+
+// sameText reports whether the match columns have the same texts before and after.
+func (s *matchSet) sameText(r Row) bool {
+	for _, c := range s.columns {
+		was, had := r.Was[c]
+		if is, has := r.Is[c]; was != is || had != has {
+			return false
+		}
+	}
+	return true
 }
 
 // otherRow reports whether the row before and the row after are told apart by their primary key.
@@ -490,24 +503,41 @@ func (s *matchSet) matched(values []string) cache.Columns {
 // untrue is an eviction that names nothing twice.
 type untrue struct {
 	cache.Eviction
-	named map[any]bool // keys and tags
+	// All that is named, once it is so much that a search through it would take longer than a map.
+	tags map[cache.Tag]bool
+	keys map[cache.Key]bool
 }
 
 func (u *untrue) add(tags ...cache.Tag) {
 	for _, t := range tags {
-		if !u.named[t] {
-			u.named[t] = true
-			u.Tags = append(u.Tags, t)
-		}
+		u.Tags = addOnce(u.Tags, &u.tags, t)
 	}
 }
 
 func (u *untrue) untrue(ev cache.Eviction) {
 	u.add(ev.Tags...)
 	for _, k := range ev.Keys {
-		if !u.named[k] {
-			u.named[k] = true
-			u.Keys = append(u.Keys, k)
-		}
+		u.Keys = addOnce(u.Keys, &u.keys, k)
 	}
+}
+
+// addOnce appends name to names if it is not among them. named is a map of names if there are many.
+func addOnce[N ~string](names []N, named *map[N]bool, name N) []N {
+	const many = 16
+	switch {
+	case *named != nil:
+		if (*named)[name] {
+			return names
+		}
+		(*named)[name] = true
+	case slices.Contains(names, name):
+		return names
+	case len(names) >= many:
+		*named = make(map[N]bool, 2*many)
+		for _, n := range names {
+			(*named)[n] = true
+		}
+		(*named)[name] = true
+	}
+	return append(names, name)
 }
