@@ -29,12 +29,10 @@ const noteTemplate = `
 -- that matter; and the name that the table is noted under, which a partition has from its parent.
 DECLARE
 	pk text[] := TG_ARGV[0];
-	keys text[] := TG_ARGV[1];
-	matter text[] := TG_ARGV[2];
+	keys text[];
+	matter text[];
 	noted text := TG_ARGV[3];
 	many boolean;
-	olds jsonb[];
-	news jsonb[];
 	old_row jsonb;
 	new_row jsonb;
 	same boolean := true;
@@ -50,19 +48,18 @@ BEGIN
 	ELSIF TG_OP = 'INSERT' THEN
 		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
 	ELSE
-		-- Most updates change one row, which needs no join: that takes half the time.
-		olds := ARRAY(SELECT to_jsonb(t) FROM cache_old t LIMIT 2);
-		news := ARRAY(SELECT to_jsonb(t) FROM cache_new t LIMIT 2);
-		IF cardinality(olds) = 0 AND cardinality(news) = 0 THEN
+		-- Most updates change one row, which needs no join of rows: that takes half the time. There is a pair unless
+		-- one of the two has no rows.
+		SELECT to_jsonb(o), to_jsonb(n), EXISTS (SELECT FROM cache_old OFFSET 1) OR EXISTS (SELECT FROM cache_new OFFSET 1)
+			INTO old_row, new_row, many FROM cache_old o, cache_new n LIMIT 1;
+		IF many IS NULL AND NOT EXISTS (SELECT FROM cache_old) AND NOT EXISTS (SELECT FROM cache_new) THEN
 			RETURN NULL;
-		ELSIF cardinality(olds) = 1 AND cardinality(news) = 1 THEN
-			old_row := olds[1];
-			new_row := news[1];
+		ELSIF NOT many THEN
 			FOREACH col IN ARRAY pk LOOP
 				same := same AND old_row->>col = new_row->>col;
 			END LOOP;
 			IF same THEN
-				FOREACH col IN ARRAY matter LOOP
+				FOREACH col IN ARRAY TG_ARGV[2]::text[] LOOP
 					IF old_row->>col IS DISTINCT FROM new_row->>col THEN
 						differ := differ || col;
 					END IF;
@@ -70,14 +67,21 @@ BEGIN
 				IF differ IS NULL THEN
 					RETURN NULL;
 				END IF;
-				FOREACH col IN ARRAY keys LOOP
-					IF old_row->>col IS NOT NULL THEN
+				IF TG_ARGV[1] = TG_ARGV[0] THEN
+					FOREACH col IN ARRAY pk LOOP
 						was := was || jsonb_build_object(col, old_row->>col);
-					END IF;
-					IF new_row->>col IS NOT NULL THEN
-						now_is := now_is || jsonb_build_object(col, new_row->>col);
-					END IF;
-				END LOOP;
+					END LOOP;
+					now_is := was;
+				ELSE
+					FOREACH col IN ARRAY TG_ARGV[1]::text[] LOOP
+						IF old_row->>col IS NOT NULL THEN
+							was := was || jsonb_build_object(col, old_row->>col);
+						END IF;
+						IF new_row->>col IS NOT NULL THEN
+							now_is := now_is || jsonb_build_object(col, new_row->>col);
+						END IF;
+					END LOOP;
+				END IF;
 				INSERT INTO %[1]s.cache_outbox (tbl, op, rows) VALUES (noted, TG_OP,
 					jsonb_build_array(jsonb_build_object('was', was, 'is', now_is, 'changed', differ)));
 				RETURN NULL;
@@ -85,6 +89,8 @@ BEGIN
 		END IF;
 		many := EXISTS (SELECT FROM cache_new OFFSET %[2]d);
 	END IF;
+	keys := TG_ARGV[1];
+	matter := TG_ARGV[2];
 	IF many THEN
 		INSERT INTO %[1]s.cache_outbox (tbl, op) VALUES (noted, TG_OP);
 	ELSIF TG_OP = 'INSERT' THEN
