@@ -88,3 +88,15 @@ func TestEvictions(t *testing.T) {
 		})
 	}
 }
+
+func BenchmarkEvictions(b *testing.B) {
+	rows := fill(b, "sqlite://"+filepath.Join(b.TempDir(), "shop.db")).rows
+	row := outbox.Values{"id": "42", "name": "Ann", "bio": "x"}
+	c := outbox.Change{Table: "users", Op: outbox.Update, Rows: []outbox.Row{{Was: row, Is: row, Changed: []string{"bio", "updated_at"}}}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if ev := rows.Evictions(c); len(ev.Keys) != 1 {
+			b.Fatal(ev)
+		}
+	}
+}
