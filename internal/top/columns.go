@@ -27,31 +27,32 @@ var columns = []column{
 	{"failed", 7, func(r row) string { return count(float64(r.Failed)) }},
 }
 
-// nameWidth is that of the coordinates.
-const nameWidth = 32
+// The width of the coordinates: less on a narrow terminal, so that there is room for some columns.
+const nameWidth, leastNameWidth = 32, 16
 
-// columnsIn returns those that fit into a width.
-func columnsIn(width int) []column {
+// columnsIn returns those that fit into a width, and the width of the coordinates.
+func columnsIn(width int) (shown []column, name int) {
+	name = min(nameWidth, max(leastNameWidth, width-24))
 	for i, c := range columns {
-		if width -= 1 + c.width; width < nameWidth {
-			return columns[:i]
+		if width -= 1 + c.width; width < name {
+			return columns[:i], name
 		}
 	}
-	return columns
+	return columns, name
 }
 
-func heading(shown []column, by order) string {
+func heading(shown []column, name int, by order) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s", nameWidth, "coordinate (by "+by.String()+")")
+	fmt.Fprintf(&b, "%-*s", name, cut("coordinate (by "+by.String()+")", name))
 	for _, c := range shown {
 		fmt.Fprintf(&b, " %*s", c.width, c.name)
 	}
 	return b.String()
 }
 
-func cells(shown []column, r row) string {
+func cells(shown []column, name int, r row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-*s", nameWidth, cut(printable(r.Coordinate.Coordinate), nameWidth))
+	fmt.Fprintf(&b, "%-*s", name, cut(printable(r.Coordinate.Coordinate), name))
 	for _, c := range shown {
 		text := fmt.Sprintf(" %*s", c.width, c.text(r))
 		if c.name == "truth" && r.Truth == "ttl" {
@@ -74,6 +75,12 @@ func age(seconds *float64) string {
 	if seconds == nil {
 		return ""
 	}
-	text := (time.Duration(*seconds) * time.Second).String()
-	return strings.TrimSuffix(strings.TrimSuffix(text, "0s"), "0m")
+	text := (time.Duration(*seconds) * time.Second).String() // 1h0m0s, 10m0s, 30s
+	if short, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = short + "m"
+	}
+	if short, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = short + "h"
+	}
+	return text
 }

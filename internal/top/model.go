@@ -2,6 +2,8 @@ package top
 
 import (
 	"cmp"
+	"errors"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -72,9 +74,12 @@ func (s *state) pause() {
 
 // lost notes that no more events come.
 func (s *state) lost(why error) {
-	s.connected, s.problem = false, "the server has ended"
+	s.connected, s.problem = false, "no answer: the server has ended"
 	if why != nil {
-		s.problem = why.Error()
+		if of := (*url.Error)(nil); errors.As(why, &of) {
+			why = of.Err // without the address, which is shown already
+		}
+		s.problem = "no answer: " + why.Error()
 	}
 	s.before, s.now, s.outcomes = Counters{}, Counters{}, nil // another one begins with other counts
 }

@@ -89,7 +89,7 @@ func TestOnceFails(t *testing.T) {
 func TestState(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
-	if got := s.render(80, 20); !strings.Contains(got, "Nothing has been asked for yet.") || strings.Count(got, "\n") != 19 {
+	if got := s.render(80, 20); !strings.Contains(got, "Nothing is known at present.") || strings.Contains(got, "in place") || strings.Count(got, "\n") != 19 {
 		t.Errorf("before any event it shows\n%s", got)
 	}
 	now := time.Now()
@@ -118,7 +118,7 @@ func TestState(t *testing.T) {
 		t.Error("a paused screen goes on")
 	}
 	s.lost(errors.New("no route"))
-	if got := s.render(80, 20); !strings.Contains(got, "no route") || s.rate("x", "") != 0 {
+	if got := s.render(80, 20); !strings.Contains(got, "no answer: no route") || strings.Contains(got, "Redis") || s.rate("x", "") != 0 {
 		t.Errorf("without a server it shows\n%s", got)
 	}
 	for _, line := range strings.Split(s.render(40, 10), "\n") {
@@ -151,6 +151,9 @@ func TestEightyColumns(t *testing.T) {
 			t.Errorf("it lacks %q:\n%s", want, screen)
 		}
 	}
+	if narrow := plain(s.render(40, 20)); !strings.Contains(narrow, "\nUser.orders      ttl only     1m       0\n") {
+		t.Errorf("a narrow terminal shows\n%s", narrow)
+	}
 	if wide := plain(s.render(140, 24)); !strings.Contains(wide, "scope  memory   Redis  failed") {
 		t.Errorf("a wide terminal lacks the other columns:\n%s", wide)
 	}
@@ -179,18 +182,30 @@ func TestForeignTextsArePrintable(t *testing.T) {
 	}
 }
 
+func TestAge(t *testing.T) {
+	t.Parallel()
+	for seconds, want := range map[float64]string{0: "0s", 30: "30s", 60: "1m", 90: "1m30s", 600: "10m", 3600: "1h", 5400: "1h30m", 36000: "10h", 86400: "24h", 3605: "1h0m5s"} {
+		if got := age(&seconds); got != want {
+			t.Errorf("%v seconds are %q, want %q", seconds, got, want)
+		}
+	}
+	if got := age(nil); got != "" {
+		t.Errorf("no age is %q", got)
+	}
+}
+
 // A paused screen stays as it is; what came meanwhile is shown once it goes on.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
-	s.take(Eviction{Cause: "first"})
+	s.take(Eviction{Cause: "mutation"})
 	s.pause()
-	s.take(Eviction{Cause: "second"})
-	if got := s.render(80, 20); !strings.Contains(got, "first") || strings.Contains(got, "second") {
+	s.take(Eviction{Cause: "notice"})
+	if got := s.render(80, 20); !strings.Contains(got, "mutation") || strings.Contains(got, "notice") {
 		t.Errorf("paused it shows\n%s", got)
 	}
 	s.pause()
-	if got := s.render(80, 20); !strings.Contains(got, "second") || strings.Index(got, "second") > strings.Index(got, "first") {
+	if got := s.render(80, 20); !strings.Contains(got, "notice") || strings.Index(got, "notice") > strings.Index(got, "mutation") {
 		t.Errorf("it goes on with\n%s", got)
 	}
 }

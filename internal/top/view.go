@@ -23,40 +23,21 @@ func (s *state) render(width, height int) string {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	status := good.Render("live")
 	switch {
-	case !s.connected:
+	case s.problem != "":
 		status = bad.Render(printable(s.problem))
+	case !s.connected:
+		status = warm.Render("connecting")
 	case s.paused:
 		status = warm.Render("paused")
 	}
 	add("%s  %s  %s  up %v", bold.Render("fieldcache"), s.address, status, s.age())
 
-	requests, hits := s.rate("fieldcache_http_request_duration_seconds_count", ""), s.rate("fieldcache_answer_hits_total", "")
-	memory, redis := s.rate("fieldcache_hits_total", `tier="memory"`), s.rate("fieldcache_hits_total", `tier="redis"`)
-	misses := s.rate("fieldcache_misses_total", "")
-	add("requests %s/s  cached %s  values: memory %s/s  Redis %s/s  database %s/s", bold.Render(count(requests)), bold.Render(share(hits, requests)),
-		bold.Render(count(memory)), bold.Render(count(redis)), bold.Render(count(misses)))
-	add("evictions %s/s  outbox %s  triggers %s  stale audits %s  waiting %s", bold.Render(count(s.rate("fieldcache_evictions_total", ""))),
-		s.level("fieldcache_outbox_backlog", "no backlog", "%.0f rows wait"), s.level("fieldcache_tables_unnoted", "in place", "missing on %.0f tables"),
-		s.level("fieldcache_audits_stale_total", "0", "%.0f"), count(s.now.sum("fieldcache_waiting", "")))
-	for _, line := range s.tiers(hits, requests, memory, redis, misses) {
-		add("%s", line)
+	if s.now.When.IsZero() {
+		add("%s", faint.Render("Nothing is known at present. The server is asked again each second."))
+		add("")
+	} else {
+		lines = append(lines, s.facts(width, height-len(lines))...)
 	}
-	add("")
-
-	rows := s.rows()
-	shown := columnsIn(width)
-	add("%s", head.Render(pad(heading(shown, s.order), width)))
-	room := max(3, (height-len(lines)-3)*2/3)
-	for _, r := range rows[:min(len(rows), room)] {
-		add("%s", cells(shown, r))
-	}
-	switch {
-	case len(rows) > room:
-		add("%s", faint.Render(fmt.Sprintf("and %d more", len(rows)-room)))
-	case len(rows) == 0:
-		add("%s", faint.Render("Nothing has been asked for yet."))
-	}
-	add("")
 	title := "evictions"
 	if s.skipped > 0 {
 		title += fmt.Sprintf(" (%s came too fast to be listed)", count(float64(s.skipped)))
@@ -81,6 +62,39 @@ func (s *state) render(width, height int) string {
 		lines[i] = lipgloss.NewStyle().MaxWidth(width).Render(line)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// facts are what the last events of counters tell.
+func (s *state) facts(width, height int) (lines []string) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	requests, hits := s.rate("fieldcache_http_request_duration_seconds_count", ""), s.rate("fieldcache_answer_hits_total", "")
+	memory, redis := s.rate("fieldcache_hits_total", `tier="memory"`), s.rate("fieldcache_hits_total", `tier="redis"`)
+	misses := s.rate("fieldcache_misses_total", "")
+	add("requests %s/s  cached %s  values: memory %s/s  Redis %s/s  database %s/s", bold.Render(count(requests)), bold.Render(share(hits, requests)),
+		bold.Render(count(memory)), bold.Render(count(redis)), bold.Render(count(misses)))
+	add("evictions %s/s  outbox %s  triggers %s  stale audits %s  waiting %s", bold.Render(count(s.rate("fieldcache_evictions_total", ""))),
+		s.level("fieldcache_outbox_backlog", "no backlog", "%.0f rows wait"), s.level("fieldcache_tables_unnoted", "in place", "missing on %.0f tables"),
+		s.level("fieldcache_audits_stale_total", "0", "%.0f"), count(s.now.sum("fieldcache_waiting", "")))
+	for _, line := range s.tiers(hits, requests, memory, redis, misses) {
+		add("%s", line)
+	}
+	add("")
+
+	rows := s.rows()
+	shown, name := columnsIn(width)
+	add("%s", head.Render(pad(heading(shown, name, s.order), width)))
+	room := max(3, (height-len(lines)-3)*2/3)
+	for _, r := range rows[:min(len(rows), room)] {
+		add("%s", cells(shown, name, r))
+	}
+	switch {
+	case len(rows) > room:
+		add("%s", faint.Render(fmt.Sprintf("and %d more", len(rows)-room)))
+	case len(rows) == 0:
+		add("%s", faint.Render("Nothing has been asked for yet."))
+	}
+	add("")
+	return lines
 }
 
 // level shows a metric that must be 0.

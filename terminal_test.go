@@ -1,0 +1,131 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"fieldcache/internal/cli"
+	"fieldcache/internal/top"
+)
+
+// terminal is a terminal of the kernel's: what a program has, and what its user has of it.
+type terminal struct {
+	tty      *os.File // the program's
+	keyboard io.Writer
+	screen   *output // all that was written so far
+}
+
+func newTerminal(t *testing.T, columns, lines uint16) *terminal {
+	t.Helper()
+	user, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(user.Fd())
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		err = unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &unix.Winsize{Col: columns, Row: lines})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	term := &terminal{tty: tty, keyboard: user, screen: &output{}}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.Copy(term.screen, user) // until the last of the tty's users is gone, which is an error
+	}()
+	t.Cleanup(func() {
+		_ = tty.Close()
+		<-read
+		_ = user.Close()
+	})
+	return term
+}
+
+// Who warms a cache by hand sees how far it is; a script reads what came of it, and no bar.
+func TestWarmOnATerminal(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "products.graphql")
+	if err := os.WriteFile(file, []byte("query Product($id: ID!) { product(id: $id) { name } }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := startAs(t, newGateway)
+	listen := "LISTEN_ADDR=" + strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
+	args := []string{"warm", "--variables", `[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]`, file}
+	term := newTerminal(t, 80, 24)
+	var said bytes.Buffer
+	if code := cli.Run(t.Context(), args, cli.System{Stdout: &said, Stderr: term.tty, Environ: []string{listen}}); code != 0 {
+		t.Fatalf("it ends with %d and says %q", code, term.screen)
+	}
+	if got := said.String(); got != "warmed: 4 operations, 0 of them were cached already\n" {
+		t.Errorf("it says %q", got)
+	}
+	for _, want := range []string{"warming", "25%", "(1/4)", "(3/4)"} {
+		eventually(t, "the bar shows "+want, func() bool { return strings.Contains(term.screen.String(), want) })
+	}
+	// It makes place for what came of it.
+	eventually(t, "the bar is gone", func() bool { return strings.HasSuffix(term.screen.String(), strings.Repeat(" ", 20)+"\r") })
+	if stdout, stderr := finish(t, []string{listen}, 0, args...); !strings.HasPrefix(stdout, "warmed: 4 operations") || stderr != "" {
+		t.Errorf("without a terminal it writes %q and says %q", stdout, stderr)
+	}
+}
+
+// The screen goes on while its server is gone, obeys keys, and leaves the terminal as it was.
+func TestTopOnATerminal(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway)
+	p.query(t, `{ products(first: 3) { nodes { name stock } } }`)
+	address := strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
+	term := newTerminal(t, 80, 24)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- top.Run(ctx, top.Options{Address: address, In: term.tty, Out: term.tty}) }()
+	// All that came since it was last asked.
+	seen := 0
+	shows := func(want ...string) {
+		t.Helper()
+		for _, one := range want {
+			eventually(t, "the screen shows "+one, func() bool { return strings.Contains(term.screen.String()[seen:], one) })
+		}
+		seen = len(term.screen.String())
+	}
+	shows("\x1b[?1049h", "live", "(by loads)", "Product.stock", "q quit")
+	for key, want := range map[string]string{"o": "asked/s)", " ": "paused"} {
+		if _, err := io.WriteString(term.keyboard, key); err != nil {
+			t.Fatal(err)
+		}
+		shows(want)
+	}
+	p.signals <- os.Interrupt
+	p.wantExit(t, 0)
+	shows("no answer")
+	startAs(t, newGateway, "ADMIN_ADDR="+address)
+	shows("paused")
+	if _, err := io.WriteString(term.keyboard, "q"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	shows("\x1b[?1049l")
+}
