@@ -7,7 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vektah/gqlparser/v2"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache"
@@ -21,6 +24,16 @@ func TestPage(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
 		t.Fatal("the pages are not built: run `make playground`, then test again")
+	}
+	// As the server has it of its schema.
+	schema := gqlparser.MustLoadSchema(&ast.Source{Input: gqlcache.Directives + `
+		type Query { motto: Motto @cacheControl(maxAge: 60), feed: Feed @cacheControl(maxAge: 60), grid: Grid @cacheControl(maxAge: 60) }
+		type Motto { text: String }
+		type Feed @cacheRows(table: "posts") { id: ID! text: String }
+		type Grid @cacheTag(format: "grid") { text: String }`})
+	plan, err := gqlcache.PlanFields(&graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return schema }})
+	if err != nil {
+		t.Fatal(err)
 	}
 	var c *sick
 	s := open(t, func(o *operator.Options) {
@@ -44,9 +57,7 @@ func TestPage(t *testing.T) {
 		}))
 		c = &sick{Cache: o.Cache}
 		o.Cache, o.Metrics, o.Page, o.Redis = c, metrics, playground.Operator(), &sampled{}
-		o.Truth = func(coordinate string) gqlcache.Truth {
-			return map[string]gqlcache.Truth{"Motto": gqlcache.TruthTTL, "Feed": gqlcache.TruthObserved, "Grid": gqlcache.TruthTags}[coordinate]
-		}
+		o.Truth = plan.Truth
 	})
 	for _, name := range []string{"Grid", "Motto", "Feed"} {
 		s.cache.Meter(name).Missed.Add(1)
