@@ -72,7 +72,7 @@ func TestOperatorsPage(t *testing.T) {
 	page.Click("#key")
 	page.Type("product:3\r")
 	page.Wait("the entry", `document.querySelector('#entry pre') !== null`)
-	if got := page.Eval(`document.querySelector('#entry').innerText`); !strings.Contains(got, `"name"`) || !strings.Contains(got, "{Product}") {
+	if got := page.Eval(`document.querySelector('#entry').innerText`); !strings.Contains(got, `"name"`) || !strings.Contains(got, "{Product}") || strings.Contains(got, "none") {
 		t.Errorf("under product:3 is %s", got)
 	}
 	_, private := send(t, http.MethodGet, p.admin+"cache/entry?key=user:3", "")

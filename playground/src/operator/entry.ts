@@ -79,7 +79,9 @@ function show(e: Held): Node {
   add('age', seconds(e.age));
   add('time left', e.ttl > 0 ? seconds(e.ttl) : 'ended');
   add('size', bytes(e.bytes));
-  add('tags', ...(e.tags.length ? e.tags.flatMap((t) => [element('code', t), ' ']) : ['none']));
+  // Memory does not name the tags that all entries of a kind have.
+  if (e.tier === 'redis') add('tags', ...(e.tags.length ? e.tags.flatMap((t) => [element('code', t), ' ']) : ['none']));
+  else if (e.tags.length) add('more tags', ...e.tags.flatMap((t) => [element('code', t), ' ']));
   article.append(list);
   if (e.hidden) {
     article.append(element('p', 'The value may be of one viewer only: it is not shown.', 'empty'));

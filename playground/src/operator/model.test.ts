@@ -60,7 +60,7 @@ test('health is told in words', () => {
 test('numbers are short', () => {
   assert.deepEqual([0, 3.25, 42, 1234, 56_789, 2e6].map(count), ['0', '3.3', '42', '1.2k', '57k', '2.0M']);
   assert.deepEqual([0, 512, 1536, 20 * 1024 * 1024].map(bytes), ['0 B', '512 B', '1.5 KiB', '20 MiB']);
-  assert.deepEqual([undefined, 0, 0.5, 0.995, 1].map(percent), ['', '0 %', '50 %', '99.5 %', '100 %']);
+  assert.deepEqual([undefined, 0, 0.003, 0.5, 0.995, 1].map(percent), ['', '0 %', '0.3 %', '50 %', '99.5 %', '100 %']);
   assert.deepEqual([undefined, 0.5, 30, 90, 300, 3600, 86_400].map(duration), ['', '0.5 s', '30 s', '90 s', '5 min', '1 h', '1 d']);
 });
 

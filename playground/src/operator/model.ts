@@ -254,7 +254,7 @@ export function count(n: number): string {
   return n.toString();
 }
 
-export const percent = (share: number | undefined) => (share === undefined ? '' : `${(100 * share).toFixed(share < 0.9995 && share > 0.99 ? 1 : 0)} %`);
+export const percent = (share: number | undefined) => (share === undefined ? '' : `${(100 * share).toFixed((share < 0.9995 && share > 0.99) || (share >= 0.0005 && share < 0.01) ? 1 : 0)} %`);
 
 export function bytes(n: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB'];
