@@ -80,8 +80,12 @@ examples: ## lint and test the modules in examples/, which are built by themselv
 		echo "$$dir"; (cd "$$dir" && ! grep -rn --include='*.go' '"fieldcache/' . | grep -v '"fieldcache/cache[/"]' && go mod tidy -diff && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...); \
 	done
 
+.PHONY: layers
+layers: ## lint and test the module of database layers that only its tests build; needs a C compiler
+	@set -e; staticcheck=$$(go tool -n staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
+
 .PHONY: check
-check: playground clients check-generated lint examples ## the gate on a machine that has all tools
+check: playground clients check-generated lint examples layers ## the gate on a machine that has all tools
 	go run ./scripts/mutants -gate
 	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
 	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 15m $(LONGEST) ./...
