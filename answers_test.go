@@ -66,7 +66,7 @@ func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 	f.db = d.WithQueryHook(f)
 	log, metrics := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	ctx := context.WithoutCancel(t.Context())
-	gw, err := newGateway(ctx, cfg, f.db, metrics, nil, log)
+	gw, err := patientGateway(ctx, cfg, f.db, metrics, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

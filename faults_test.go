@@ -40,7 +40,7 @@ func lockUsers(t *testing.T, database string) (unlock func()) {
 func TestFault29Overload(t *testing.T) {
 	t.Parallel()
 	database := shop(t)
-	p := startAs(t, newGateway, "DATABASE_URL="+database, "DATABASE_MAX_CONNS=1", "REQUEST_TIMEOUT=4s", "LOG_LEVEL=info")
+	p := startAs(t, patientGateway, "DATABASE_URL="+database, "DATABASE_MAX_CONNS=1", "REQUEST_TIMEOUT=4s", "LOG_LEVEL=info")
 	const hit = `{ products(first: 3) { nodes { name } } }`
 	eventually(t, "it is cached", func() bool {
 		r, _ := send(t, http.MethodGet, p.graphql+"?query="+url.QueryEscape(hit), "")
@@ -290,7 +290,7 @@ func TestFault16OptionalCommands(t *testing.T) {
 		"+@all", "-@connection", "-@scripting", "-getex", "-unlink", "-@pubsub", "-info").Err(); err != nil {
 		t.Fatal(err)
 	}
-	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_TIMEOUT=5s",
+	p := startAs(t, patientGateway, "DATABASE_URL="+shop(t), "REDIS_TIMEOUT=5s",
 		"REDIS_URL="+strings.Replace(server.URL(), "redis://", "redis://few:geheim@", 1))
 	p.query(t, "{product(id: 7) {name stock}}")
 	if n := c.Exists(t.Context(), "product:7").Val(); n != 1 {

@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
@@ -124,7 +125,12 @@ func explain(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation,
 // newGateway connects the cache, the loaders and the resolvers to the handler of /graphql.
 //
 // Each block that begins with "Optional" may be deleted: the gateway still works, and does more work.
-func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger) (gw *serve.Gateway, err error) {
+func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger) (*serve.Gateway, error) {
+	return leasedGateway(ctx, cfg, d, metrics, traces, log, 0)
+}
+
+// leasedGateway is newGateway with a lease that is not the default, 0.
+func leasedGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger, lease time.Duration) (gw *serve.Gateway, err error) {
 	var opened closers
 	defer func() {
 		if err != nil {
@@ -167,7 +173,7 @@ func newGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics promet
 	)
 	gw = &serve.Gateway{Ping: aside.Ping}
 	engine := cache.Options{
-		Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
+		Lease: lease, Timeout: cfg.RedisTimeout, MaxLoads: int64(cfg.DatabaseMaxConns),
 		Watch: d.Watch(), StaleIfError: cfg.StaleIfError, Audit: cfg.CacheAudit, Shadow: shadow, Log: log,
 		Reconnect: func() { d.Reconnect(); aside.Reconnect() },
 	}

@@ -344,7 +344,7 @@ func FuzzViewersNeverMix(f *testing.F) {
 // nobody, on a connection whose heads are known or another, and what is private says that it varies by the cookie.
 func TestFault03CookieWithoutToken(t *testing.T) {
 	t.Parallel()
-	p := startAs(t, newGateway, "LOG_LEVEL=info", "JWT_SECRET="+secret, "IDENTITY_HEADERS=Cookie, X-User")
+	p := startAs(t, patientGateway, "LOG_LEVEL=info", "JWT_SECRET="+secret, "IDENTITY_HEADERS=Cookie, X-User")
 	ask := func(query string, headers ...string) (*http.Response, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.graphql, strings.NewReader(`{"query":"`+query+`"}`))

@@ -22,7 +22,7 @@ func TestCommandWarm(t *testing.T) {
 	one := write("product.graphql", product)
 	write("product.json", `[{"id": "7"}, {"id": "8"}]`)
 	two := write("lists.graphql", "query Users { users(first: 3) { nodes { name } } } query Countries { countries { name } }")
-	p := startAs(t, newGateway)
+	p := startAs(t, patientGateway)
 	listen := "LISTEN_ADDR=" + strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
 	if stdout, stderr := finish(t, []string{listen}, 0, "warm", one, two); stdout != "warmed: 4 operations, 0 of them were cached already\n" || stderr != "" {
 		t.Errorf("wrote %q and said %q", stdout, stderr)
