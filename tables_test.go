@@ -234,7 +234,7 @@ func TestFault28AStartAfterManyWrites(t *testing.T) {
 	t.Logf("a hit after %v", time.Since(began))
 	id := first
 	eventually(t, "a value of Redis", func() bool {
-		time.Sleep(patience / 100) // else all are loaded before
+		time.Sleep(200 * time.Millisecond) // else all are loaded before
 		other.query(t, product(id))
 		id = min(id+1, last)
 		return other.metric(t, `fieldcache_hits_total{tier="redis"}`) > 0

@@ -110,7 +110,7 @@ func adopt(t *testing.T, redis string, use func(*adopter) []graphql.HandlerExten
 	if redis != "" {
 		o.Redis = []string{redis}
 	}
-	if a.gateway, err = gqlcache.Open(t.Context(), schema, o); err != nil {
+	if a.gateway, err = gqlcache.Open(t.Context(), schema, gqlcache.Patient(o)); err != nil {
 		t.Fatal(err)
 	}
 	a.closing(a.gateway.Close)

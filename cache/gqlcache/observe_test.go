@@ -69,7 +69,7 @@ func observe(t *testing.T, url string, motto func(context.Context, *observer) (s
 		change(&options)
 	}
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers})
-	gateway, err := gqlcache.Open(t.Context(), schema, options)
+	gateway, err := gqlcache.Open(t.Context(), schema, gqlcache.Patient(options))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,6 +65,8 @@ type Options struct {
 	Log *slog.Logger
 	// Metrics is where counters are registered, until the Gateway is closed. Nil: nowhere.
 	Metrics prometheus.Registerer
+
+	lease time.Duration // the engine's, for tests; 0: its default
 }
 
 const defaultMemoryBytes = 256 << 20
@@ -89,7 +92,7 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 			err = errors.Join(fmt.Errorf("gqlcache: open: %w", err), g.Close())
 		}
 	}()
-	options := cache.Options{Watch: o.Watch, Log: o.Log}
+	options := cache.Options{Lease: o.lease, Watch: o.Watch, Log: o.Log}
 	var db *database
 	if o.Database != nil {
 		if db, err = openDatabase(ctx, o, plan); err != nil {

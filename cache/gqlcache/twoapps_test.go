@@ -62,7 +62,7 @@ func TestTwoApplications(t *testing.T) {
 				a := &application{name: name, log: &syncBuffer{}}
 				schema := starwars.NewExecutableSchema(*starwarsOf(db))
 				var err error
-				a.gateway, err = gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: db, Schema: c.outbox(name), Log: slog.New(slog.NewTextHandler(a.log, nil))})
+				a.gateway, err = gqlcache.Open(t.Context(), schema, gqlcache.Patient(gqlcache.Options{Database: db, Schema: c.outbox(name), Log: slog.New(slog.NewTextHandler(a.log, nil))}))
 				if err != nil {
 					t.Fatal(err)
 				}
