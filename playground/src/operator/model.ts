@@ -228,7 +228,7 @@ export function healthOf(m: Counters['metrics']): Health[] {
   list.push({ name: 'Redis', text: sick ? 'left alone' : 'well', state: sick ? 'bad' : 'good' });
   const lag = sum(m, 'fieldcache_outbox_lag_seconds');
   const backlog = sum(m, 'fieldcache_outbox_backlog');
-  list.push({ name: 'Outbox', text: backlog ? `${backlog === 1 ? '1 row waits' : `${count(backlog)} rows wait`}, ${lag.toFixed(1)} s` : 'no backlog', state: lag > 10 ? 'bad' : backlog ? 'warn' : 'good' });
+  list.push({ name: 'Outbox', text: backlog ? `${backlog === 1 ? '1 row waits' : `${count(backlog)} rows wait`}, ${lag.toFixed(1)} s` : 'no backlog', state: lag > 10 ? 'bad' : lag > 1 ? 'warn' : 'good' });
   const unnoted = sum(m, 'fieldcache_tables_unnoted');
   list.push({ name: 'Triggers', text: unnoted ? `missing on ${unnoted} tables` : 'in place', state: unnoted ? 'bad' : 'good' });
   const stale = sum(m, 'fieldcache_audits_stale_total');
