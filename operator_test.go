@@ -45,7 +45,7 @@ func TestOperatorsPage(t *testing.T) {
 				return
 			default:
 			}
-			p.query(t, fmt.Sprintf(`{ user(id: %d) { name country { name } reviews(first: 3) { nodes { rating product { name stock } } } } products(first: 5) { nodes { name stock averageRating } } }`, 1+n%40))
+			p.query(t, fmt.Sprintf(`{ user(id: %d) { name country { name } reviews(first: 3) { totalCount nodes { rating product { name stock } } } } products(first: 5) { nodes { name stock averageRating } } }`, 1+n%40))
 		}
 	})
 	defer load.Wait()
@@ -57,7 +57,7 @@ func TestOperatorsPage(t *testing.T) {
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
 	page.Wait("health", `document.querySelectorAll('#health .good').length >= 4`)
 
-	page.Wait("of what values are made", `[...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('Product.stock') && /\brows\b/.test(e.innerText)) && document.querySelector('#coordinates .ttl-only') === null`)
+	page.Wait("of what values are made", `[...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('Product.stock') && /\brows\b/.test(e.innerText)) && [...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('ReviewConnection.totalCount')) && document.querySelector('#coordinates .ttl-only') === null`)
 	page.Wait("the tiers", `/^Responses in memory\s+[1-9].*\nValues in memory\s+[1-9].*\nRedis\s+[1-9]/.test(document.querySelector('#tiers tbody').innerText)`)
 	page.Wait("the latency of each outcome", `/^executed\s.*ms\nhit\s.*ms/.test(document.querySelector('#outcomes tbody').innerText)`)
 	page.Wait("what Redis holds", `document.querySelector('#redis-state').textContent === 'Well' && document.querySelector('#redis-sampled').textContent.includes('keys drawn at random') && /^(user|product|\{product\}:stock)\s+[0-9.k]+\s+[0-9.]+ [KM]?i?B$/m.test(document.querySelector('#kinds tbody').innerText)`)

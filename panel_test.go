@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -207,6 +208,22 @@ func TestPanelPolicies(t *testing.T) {
 	page.Wait("the schema to be known", `document.querySelector('.graphiql-query-editor .squiggly-error') !== null`)
 	page.Hover(`[...document.querySelectorAll('.graphiql-query-editor .view-line span span')].find((e) => e.textContent.trim() === 'stock')`)
 	page.Wait("the policy", `[...document.querySelectorAll('.monaco-hover')].some((e) => e.innerText.replaceAll('\u00a0', ' ').includes('Cache: 30 s, public, true by rows products'))`)
+}
+
+// Counts are made of the rows of their lists: a write evicts them, and nothing says that their age alone ends them.
+func TestReportTellsOfWhatCountsAreMade(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway)
+	_, text := send(t, http.MethodPost, p.graphql, `{"query": "{ user(id: 42) { reviews(first: 2) { totalCount } } products(first: 1) { totalCount } }"}`, "Content-Type: application/json", graph.DebugHeader+": 1")
+	if strings.Contains(text, `"truth":"ttl"`) || !strings.Contains(text, `"coordinate":"ReviewConnection.totalCount"`) {
+		t.Errorf("the report is %s", text)
+	}
+	_, offered := send(t, http.MethodGet, p.graphql+"/cache", "")
+	for _, coordinate := range []string{"ReviewConnection.totalCount", "ProductConnection.totalCount"} {
+		if got := regexp.MustCompile(`"` + coordinate + `":\{[^}]*\}[^}]*"truth":"(\w+)"`).FindStringSubmatch(offered); len(got) < 2 || got[1] != "rows" {
+			t.Errorf("%s: %v", coordinate, got)
+		}
+	}
 }
 
 // The report tells what Cache-Control is without it, and which coordinate decided.

@@ -254,7 +254,9 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 		if key, ok := e.o.Stored(coordinate); ok {
 			t.Stored, t.Key = "loader", key
 			t.MadeOf = madeOfTexts(e.p.truths.Field(coordinate), e.p.truths.Type(of.Of.Name))
-			t.Truth = truthOf(t.MadeOf, e.o.Observed)
+			if t.Truth = truthOf(t.MadeOf, e.o.Observed); len(e.p.storedOf[coordinate]) > 0 {
+				t.Truth = TruthRows
+			}
 			return t
 		}
 	}
@@ -354,6 +356,9 @@ func truthOf(madeOf []string, observed bool) Truth {
 // are cached under a coordinate ("Product.price") or for a type ("Product"). Whether a field
 // without declarations is observed depends on its statements.
 func (p *FieldPlan) Truth(coordinate string) Truth {
+	if len(p.storedOf[coordinate]) > 0 {
+		return TruthRows
+	}
 	typeName, field, isField := strings.Cut(coordinate, ".")
 	if !isField {
 		return truthOf(madeOfTexts(p.truths.Type(typeName), policy.Truth{}), false)

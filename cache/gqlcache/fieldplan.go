@@ -27,6 +27,7 @@ type FieldPlan struct {
 
 	fields   map[string]map[string]*plannedField // by object type and field
 	stored   map[string]bool                     // coordinates whose values kinds store
+	storedOf map[string][]policy.Rows            // the rows that what kinds store is made of, by coordinate: a count of those of its list
 	rows     []outbox.Rows                       // all that something is made of
 	mutation string                              // the name of the mutation type
 	evicts   map[string][]plannedEvict           // of its fields
@@ -98,7 +99,7 @@ func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan,
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	p := &FieldPlan{stored: map[string]bool{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
+	p := &FieldPlan{stored: map[string]bool{}, storedOf: map[string][]policy.Rows{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
 	if !generated {
 		p.warn("the executable schema is none that gqlgen generated: no field is cached")
 		return p, nil

@@ -26,6 +26,7 @@ func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 		if len(rows) == 0 {
 			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it is made of: say @cacheRows", k.RowsCoordinate()))
 		}
+		p.storedOf[k.Coordinate()] = append(p.storedOf[k.Coordinate()], rows...)
 		for _, r := range rows {
 			all, fewer := chosenRows(k.RowsCoordinate(), r)
 			all.Own = r.Match == nil && !strings.Contains(k.RowsCoordinate(), ".")
