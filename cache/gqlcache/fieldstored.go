@@ -2,6 +2,7 @@ package gqlcache
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -28,13 +29,15 @@ func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 		}
 		p.storedOf[k.Coordinate()] = append(p.storedOf[k.Coordinate()], rows...)
 		for _, r := range rows {
-			all, fewer := chosenRows(k.RowsCoordinate(), r)
-			all.Own = r.Match == nil && !strings.Contains(k.RowsCoordinate(), ".")
-			all.Stored = k
-			p.rows = append(p.rows, all)
-			if fewer != nil {
-				fewer.Stored = k
-				p.rows = append(p.rows, *fewer)
+			choices, err := everyChoice(k.RowsCoordinate(), r)
+			if err != nil {
+				faults = append(faults, err)
+				continue
+			}
+			for i, chosen := range choices {
+				chosen.Own = i == 0 && r.Match == nil && !strings.Contains(k.RowsCoordinate(), ".")
+				chosen.Stored = k
+				p.rows = append(p.rows, chosen)
 			}
 		}
 	}
@@ -57,6 +60,35 @@ func (p *FieldPlan) isStored(coordinate string, f *ast.FieldDefinition, own poli
 		}
 	}
 	return true
+}
+
+// maxOptional is the number of arguments of a kind that may be null and select rows. Any of them may be null in one thing and
+// not in another, and a change of a row evicts those of every combination.
+const maxOptional = 4
+
+// everyChoice returns the rows that a directive of a kind selects, once for each set of its arguments that may be null: a null
+// argument is no condition. The first has all conditions.
+func everyChoice(coordinate string, r policy.Rows) ([]outbox.Rows, error) {
+	optional := 0
+	for _, t := range r.Match {
+		if t.Optional {
+			optional++
+		}
+	}
+	if optional > maxOptional {
+		return nil, fmt.Errorf("%s: %d arguments that may be null select rows of %q, and a kind stores it: at most %d may", coordinate, optional, r.Table, maxOptional)
+	}
+	choices := []outbox.Rows{{Of: coordinate, Table: r.Table, Columns: r.Columns}}
+	for _, t := range r.Match {
+		without := slices.Clone(choices)
+		for i, c := range choices {
+			choices[i].Match = append(slices.Clip(c.Match), t.Column)
+		}
+		if t.Optional {
+			choices = append(choices, without...)
+		}
+	}
+	return choices, nil
 }
 
 // chosenRows are the rows that a directive chooses, and those that it chooses if an argument that may be null is: then none
