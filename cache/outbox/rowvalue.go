@@ -135,7 +135,8 @@ func moment(text string) (string, bool) {
 		return text, true
 	}
 	layouts := []string{
-		time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
+		time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z07:00:00", // of PostgreSQL, where a zone's old offset has seconds
+		"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
 		"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999",
 	}
 	for _, layout := range layouts {
