@@ -33,8 +33,9 @@ type Event struct {
 type events struct {
 	watched atomic.Bool // whether anybody does: else an eviction costs nothing more
 
-	mu       sync.Mutex // guards watchers
+	mu       sync.Mutex // guards watchers and others
 	watchers map[*Watcher]struct{}
+	others   []func(Eviction)
 }
 
 // Watcher receives the evictions of [Cache.WatchEvictions] until Close.
@@ -69,7 +70,17 @@ func (w *Watcher) Close() {
 	w.events.mu.Lock()
 	defer w.events.mu.Unlock()
 	delete(w.events.watchers, w)
-	w.events.watched.Store(len(w.events.watchers) > 0)
+	w.events.watched.Store(len(w.events.watchers)+len(w.events.others) > 0)
+}
+
+// OnOthers calls f with each eviction from now on that another process began, once it has been
+// executed here, one at a time. None is lost, except where everything is evicted since writes were
+// missed. f must neither block nor evict.
+func (c *Cache) OnOthers(f func(Eviction)) {
+	c.events.mu.Lock()
+	defer c.events.mu.Unlock()
+	c.events.others = append(c.events.others, f)
+	c.events.watched.Store(true)
 }
 
 func (e *events) tell(cause Cause, w Write) {
@@ -84,6 +95,11 @@ func (e *events) tell(cause Cause, w Write) {
 		case watcher.c <- event:
 		default:
 			watcher.missed.Add(1)
+		}
+	}
+	if cause == ByOutbox || cause == ByNotice {
+		for _, f := range e.others {
+			f(w.Eviction)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package gqlcache
 import (
 	"context"
 	"reflect"
+	"slices"
 	"strings"
 
 	"fieldcache/cache"
@@ -25,16 +26,37 @@ func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
 	return r, true
 }
 
-// Found implements [cache.Auditor]: the coordinate is not cached any more, and what is cached of it is evicted.
+// Found implements [cache.Auditor]: no process caches the coordinate any more, and all its values are evicted.
 func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	call := r.Arg.(*fieldCall)
 	if call.barred.Swap(true) {
 		return
 	}
-	s.f.o.Log.Error("a field is not cached any more: what was cached of it was wrong. Once that is mended, evict the coordinate to have it cached again",
+	s.f.o.Log.Error("a field is not cached any more: an audit found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
 		"field", call.coordinate, "fault", string(fault))
-	if _, err := s.f.o.Cache.EvictByHand(context.Background(), cache.Eviction{Tags: []cache.Tag{call.tag}}); err != nil {
-		s.f.o.Log.Error("what was cached of it was not evicted everywhere", "field", call.coordinate, "error", err)
+	if _, err := s.f.o.Cache.EvictByHand(context.Background(), cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
+		s.f.o.Log.Error("the values of a barred field were not evicted everywhere", "field", call.coordinate, "error", err)
+	}
+}
+
+// barSuffix is added to the tag of a coordinate where an eviction also bars it. Nothing is stored under such a tag.
+const barSuffix = ":barred"
+
+// evictedByOthers bars what another process bars, and lifts the bar where an operator evicted the coordinate there.
+func (f *Fields) evictedByOthers(ev cache.Eviction) {
+	for _, tag := range ev.Tags {
+		name, ok := strings.CutPrefix(string(tag), "{")
+		if !ok {
+			continue
+		}
+		if name, bars := strings.CutSuffix(name, "}"+barSuffix); bars {
+			if c := f.of(name); c != nil && !c.barred.Swap(true) {
+				f.o.Log.Error("a field is not cached any more: an audit of another process found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
+					"field", name)
+			}
+		} else if c := f.of(strings.TrimSuffix(name, "}")); c != nil && c.barred.Load() && !slices.Contains(ev.Tags, tag+barSuffix) {
+			f.trust(c.coordinate)
+		}
 	}
 }
 

@@ -140,7 +140,11 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 			o.Log.Warn(because, "fields", fields)
 		}
 	}
-	return f, errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return f, err
+	}
+	o.Cache.OnOthers(f.evictedByOthers)
+	return f, nil
 }
 
 // ofRows reports whether the field's value, or an object in it, is made of rows.

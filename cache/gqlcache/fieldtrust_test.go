@@ -166,6 +166,47 @@ func TestAuditsBarFields(t *testing.T) {
 	}
 }
 
+// TestBarsReachOtherProcesses: a fault that one process finds ends the caching of the field everywhere, and an operator's order at
+// any process begins it again everywhere.
+func TestBarsReachOtherProcesses(t *testing.T) {
+	url, redis := testservers.Postgres(t), testservers.Redis(t)
+	motto := func(ctx context.Context) (*string, error) { return new("for " + tracker.ViewerOf(ctx)), nil }
+	finder := openTrackerSite(t, url, redis, motto, func(o *siteOptions) { o.cache.Audit = 1 })
+	other := openTrackerSite(t, url, redis, motto)
+	barred := func(s *trackerSite) bool { return slices.Equal(s.fields.Barred(), []string{"Query.motto"}) }
+	finder.eventually("no fault is found", func() bool {
+		ask(t, finder.cached, ann, `{motto}`)
+		return barred(finder)
+	})
+	other.eventually("another process still caches the field", func() bool { return barred(other) })
+	for _, viewer := range []string{ann, bob} {
+		if got, want := ask(t, other.cached, viewer, `{motto}`), fmt.Sprintf(`{"motto":"for %s"} `, viewer); strings.TrimSpace(got) != strings.TrimSpace(want) {
+			t.Errorf("%q is answered %s by another process, want %s", viewer, got, want)
+		}
+	}
+	for _, of := range []gqlcache.Order{{Coordinates: []string{"Issue.score"}}, {Rows: []string{"projects:core"}}, {Keys: []string{"query:motto"}}} {
+		if _, err := other.orders().Evict(t.Context(), of); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := finder.cache.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !barred(finder) || !barred(other) {
+		t.Error("an order that does not name the field lifts its bar")
+	}
+	// The second order is for a process that finds the fault again before it hears of the first.
+	other.eventually("an operator's order at one process does not lift the bar of another", func() bool {
+		if _, err := other.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := finder.cache.CatchUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return len(finder.fields.Barred())+len(other.fields.Barred()) == 0
+	})
+}
+
 // orders is what an operator has of the site.
 func (s *trackerSite) orders() *gqlcache.Orders {
 	return &gqlcache.Orders{Cache: s.cache, Schema: s.fields.Plan().Schema().Schema(), Fields: s.fields, Rows: s.rows, Database: s.db}
