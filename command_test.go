@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,6 +46,47 @@ func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
 		e.got = fmt.Sprint(o.Coordinates, o.Rows)
 	}
 	return 5, nil
+}
+
+// TestCommandEvictReachesKinds evicts by coordinate what the shop's loaders store, and nothing else of the same product.
+func TestCommandEvictReachesKinds(t *testing.T) {
+	t.Parallel()
+	p := startAs(t, newGateway)
+	address := "ADMIN_ADDR=" + strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
+	const read = `{ product(id: 7) { name price { amount } averageRating reviews(first: 2) { totalCount nodes { rating } } } }`
+	misses := func() map[string]float64 {
+		all := map[string]float64{}
+		for _, c := range []string{"Product", "Product.price", "Product.averageRating", "Product.reviews", "ReviewConnection.totalCount", "Review"} {
+			all[c] = p.metric(t, fmt.Sprintf(`fieldcache_field_requests_total{coordinate=%q,result="miss"}`, c))
+		}
+		return all
+	}
+	want := p.query(t, read)
+	for coordinate, gone := range map[string][]string{
+		"Product.price":               {"Product.price"},
+		"Product.averageRating":       {"Product.averageRating"},
+		"Product.reviews":             {"Product.reviews", "ReviewConnection.totalCount"},
+		"ReviewConnection.totalCount": {"ReviewConnection.totalCount"},
+	} {
+		eventually(t, "all is cached", func() bool {
+			before := misses()
+			p.query(t, read)
+			return maps.Equal(before, misses())
+		})
+		before := misses()
+		finish(t, []string{address}, 0, "evict", "--coordinate", coordinate)
+		if got := p.query(t, read); got != want {
+			t.Errorf("after the eviction of %s: %s, want %s", coordinate, got, want)
+		}
+		for c, n := range misses() {
+			if missed := n > before[c]; missed != slices.Contains(gone, c) {
+				t.Errorf("after the eviction of %s: %s is loaded: %v", coordinate, c, missed)
+			}
+		}
+	}
+	if _, stderr := finish(t, []string{address}, 1, "evict", "--coordinate", "Product.name"); !strings.Contains(stderr, "no values are cached for Product.name by itself: evict the type Product") {
+		t.Errorf("of a field that is cached with its product it said %q", stderr)
+	}
 }
 
 func TestCommandEvict(t *testing.T) {

@@ -37,7 +37,7 @@ func (o Order) Size() int {
 type Orders struct {
 	Cache  *cache.Cache // required
 	Schema *ast.Schema  // required: types and coordinates are its
-	// Fields are those whose coordinates an order lifts from their bar. May be nil.
+	// Fields are those whose bars an order lifts. A coordinate that neither they nor kinds cache is refused. May be nil.
 	Fields *Fields
 	// Rows and Database name what is made of a row, which is read. Nil: no rows can be named.
 	Rows     *outbox.RowTags
@@ -75,6 +75,13 @@ func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error
 		typeName, field, _ := strings.Cut(name, ".")
 		if def := o.Schema.Types[typeName]; def == nil || def.Fields.ForName(field) == nil {
 			faults = append(faults, fmt.Errorf("%w: the schema has no %s", ErrNames, name))
+			continue
+		} else if o.Fields != nil && !o.Fields.caches(name) {
+			of := def.Fields.ForName(field).Type.Name()
+			if !policy.Composite(o.Schema.Types[of]) {
+				of = typeName
+			}
+			faults = append(faults, fmt.Errorf("%w: no values are cached for %s by itself: evict the type %s", ErrNames, name, of))
 			continue
 		}
 		lift = append(lift, name)
@@ -130,6 +137,11 @@ func (f *Fields) trust(coordinate string) {
 	if c := f.of(coordinate); c != nil && c.barred.Swap(false) {
 		f.o.Log.Info("a field is cached again", "field", coordinate)
 	}
+}
+
+// caches reports whether the field cache or a kind stores the values of a coordinate.
+func (f *Fields) caches(coordinate string) bool {
+	return f.of(coordinate) != nil || f.o.Plan.stored[coordinate]
 }
 
 // of is the field of a coordinate, nil if it is not cached.

@@ -277,9 +277,9 @@ func TestOperatorsEvict(t *testing.T) {
 	})
 
 	_, err := s.orders().Evict(t.Context(), gqlcache.Order{
-		Types: []string{"Nothing"}, Coordinates: []string{"Issue.nothing"}, Rows: []string{"nothing:1", "issues:x", "members:" + ann}, Tags: []string{"grid"},
+		Types: []string{"Nothing"}, Coordinates: []string{"Issue.nothing", "Issue.title"}, Rows: []string{"nothing:1", "issues:x", "members:" + ann}, Tags: []string{"grid"},
 	})
-	if !errors.Is(err, gqlcache.ErrNames) || strings.Count(err.Error(), "\n") != 4 {
+	if !errors.Is(err, gqlcache.ErrNames) || strings.Count(err.Error(), "\n") != 5 || !strings.Contains(err.Error(), "Issue.title by itself: evict the type Issue") {
 		t.Errorf("names that nothing has: %v", err)
 	}
 	if loaded(grid) {

@@ -217,6 +217,21 @@ var mutants = []mutant{
 		pkg: rows, red: []string{"TestRowTagsNameWhatChanged"},
 	},
 	{
+		name: "what a row is now is forgotten",
+		file: "cache/outbox/rows.go", old: "	if r.Is != nil {\n		s.all(u, t.name, is)\n	}\n", new: "",
+		pkg: rows, red: []string{"TestRowTagsNameWhatChanged"},
+	},
+	{
+		name: "of a kind's arguments that may be null all are conditions, or none",
+		file: "cache/gqlcache/fieldstored.go", old: "			choices = append(choices, without...)\n", new: "			choices = append(choices, without[:1]...)\n",
+		pkg: fields, red: []string{"TestKindsOfArgumentsThatMayBeNull"},
+	},
+	{
+		name: "a bar is of one process",
+		file: "cache/gqlcache/fieldaudit.go", old: "{call.tag, call.tag + barSuffix}", new: "{call.tag}",
+		pkg: fields, red: []string{"TestBarsReachOtherProcesses"},
+	},
+	{
 		name: "columns are inverted",
 		file: "cache/outbox/rows.go", old: "		return slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(changed, c) })\n",
 		new: "		return !slices.ContainsFunc(columns, func(c string) bool { return slices.Contains(changed, c) })\n",
