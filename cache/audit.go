@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// auditPause is how long there is no audit after one: how many hits there are must not decide how much the database is
-// asked.
+// auditPause is the shortest time between two audits: the load on the database must not grow with
+// the number of hits.
 const auditPause = time.Second
 
 // Fault is what an audit found wrong with a value.
@@ -31,7 +31,7 @@ type Auditor interface {
 	Found(r Request, fault Fault)
 }
 
-// loaded audits one in so many values that were just loaded: who reads them next may be somebody else.
+// loaded audits one in auditEvery values that were just loaded: another viewer may read them next.
 func (c *Cache) loaded(ctx context.Context, r *Request, found *Result) {
 	if c.auditEvery <= 0 || found.Tier != SourceTier || found.Stamp == nil || found.Err != nil {
 		return
@@ -41,9 +41,8 @@ func (c *Cache) loaded(ctx context.Context, r *Request, found *Result) {
 	}
 }
 
-// audit reads an item again, as who asked and as nobody, and counts a fault if the source says something else than the
-// hit, or something else to nobody, although nothing was heard of a write, not even a while later. There is one audit
-// at a time.
+// audit reads an item again, as the same viewer and as an anonymous one. It counts a fault if the
+// values differ and no write explains it, even after a pause. Only one audit runs at a time.
 func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	select {
 	case c.auditor <- struct{}{}:
@@ -61,11 +60,11 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 		if fault == "" {
 			return
 		}
-		pause(ctx, 2*c.lease) // a write may be on its way to us
+		pause(ctx, 2*c.lease) // a write may not be known here yet
 		if !c.Generations().Holds(stamp) || ctx.Err() != nil {
 			return
 		}
-		if fault == Leaked { // a write between the two looks is no leak
+		if fault == Leaked { // a write between the two reads is not a leak
 			if fault = c.look(ctx, r, found.Value); fault == "" || !c.Generations().Holds(stamp) {
 				return
 			}
@@ -74,7 +73,7 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	}(*r, *found)
 }
 
-// look compares a value with what the source says; "" if it is as good.
+// look compares a value with the source. It returns "" if they agree.
 func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
 	now, ok := c.readAgain(ctx, r)
 	if !ok {
@@ -94,7 +93,7 @@ func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
 	return ""
 }
 
-// readAgain asks a source past all tiers.
+// readAgain reads from the source, not from a tier.
 func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
 	inside, l, _ := c.enter(ctx, 0, false)
 	defer l.end()

@@ -39,15 +39,15 @@ type Batch struct {
 
 	cache *Cache
 
-	running atomic.Int64 // fields that may yet ask for something
+	running atomic.Int64 // running fields that may still request something
 
 	mu      sync.Mutex
-	calls   map[Key]*call // everything asked since Forget
-	pending []*call       // what is to be asked next
+	calls   map[Key]*call // every request since Forget
+	pending []*call       // the requests of the next load
 	timer   *time.Timer   // ends the wait of the pending calls
 }
 
-// call is one value that was asked for. The batch's mutex guards it until it is done.
+// call is one requested value. The batch's mutex guards it until it is done.
 type call struct {
 	request Request
 	waiters []*waiter
@@ -56,7 +56,7 @@ type call struct {
 	landed  time.Time // when it was done
 }
 
-// answers reports whether the call still answers who asks for the same.
+// answers reports whether the call may still serve another request for the same item.
 func (c *call) answers(cache *Cache, now time.Time) bool {
 	return !c.done || now.Sub(c.landed) < cache.lease &&
 		(c.result.Stamp == nil || cache.Generations().Holds(c.result.Stamp))
@@ -129,7 +129,7 @@ func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error
 	return results, nil
 }
 
-// notStored is requests whose answers are not kept.
+// notStored returns the requests with MaxAge 0.
 //
 //go:noinline
 func notStored(requests []Request) []Request {
@@ -140,8 +140,8 @@ func notStored(requests []Request) []Request {
 	return requests
 }
 
-// observe is not inlined, as notStored: gqlgen loads each field on a goroutine of its own, whose stack has to grow for what
-// [Batch.Load] takes of it.
+// observe is not inlined: gqlgen runs each field on its own goroutine, whose stack would have to grow
+// for a larger frame of [Batch.Load].
 //
 //go:noinline
 func (b *Batch) observe(ctx context.Context, requests []Request, results []Result) {
@@ -150,7 +150,8 @@ func (b *Batch) observe(ctx context.Context, requests []Request, results []Resul
 	}
 }
 
-// peek puts into results what memory has, and makes calls of the others, at their places; nil if there are none.
+// peek puts values that memory has into results, and calls for the others at their places. It
+// returns nil if there are none.
 func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) (calls []*call) {
 	now := time.Now()
 	for i := range requests {
@@ -167,7 +168,7 @@ func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) 
 	return calls
 }
 
-// wait waits until all calls are done, and puts their answers into results.
+// wait waits until all calls are done and puts their results into results.
 func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error {
 	if w := b.join(ctx, calls); w != nil {
 		b.Expect(ctx, -1)
@@ -186,8 +187,8 @@ func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error
 	return nil
 }
 
-// join puts the calls among those pending, or exchanges them for earlier calls of the same key. It
-// answers whom to wake when all are done, nil if they are.
+// join adds the calls to the pending ones, or replaces them by earlier calls of the same key. It
+// returns the waiter to wake when all are done, or nil if they are done already.
 func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,7 +222,7 @@ func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 	return w
 }
 
-// dispatch loads what is pending, if anything is.
+// dispatch loads the pending calls, if there are any.
 func (b *Batch) dispatch(ctx context.Context) {
 	b.mu.Lock()
 	calls := b.pending
@@ -242,12 +243,13 @@ func (b *Batch) dispatch(ctx context.Context) {
 	for i := range results {
 		results[i].Err = errAbandoned
 	}
-	defer func() { b.finish(calls, results) }() // also when the load panics: nobody may wait for ever
+	defer func() { b.finish(calls, results) }() // also if the load panics: otherwise its readers would wait forever
 	copy(results, b.cache.load(ctx, requests, b.NoCache))
 }
 
-// finish hands out the results and wakes who has all theirs. It counts them all before it wakes the
-// first, which might otherwise find nobody running beside it and set out alone.
+// finish hands out the results and wakes the waiters that have all of theirs. It counts all of them
+// before it wakes the first, which might otherwise count as the only running field and dispatch
+// alone.
 func (b *Batch) finish(calls []*call, results []Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -10,23 +10,24 @@ import (
 	"github.com/sony/gobreaker/v2"
 )
 
-// rest is how long the shared tier is left alone after a call of it failed. Then one call tries again, so
-// that a query meets a tier that hangs about once, however many batches it has.
+// rest is how long the shared tier is not called after a call failed. Then one call tries again, so
+// that a query waits about once for a tier that hangs, however many batches it has.
 const rest = 300 * time.Millisecond
 
-// refusalRest is how long it is left alone after it refused a call: what it lacks does not come back by itself.
+// refusalRest is how long the shared tier is not called after it refused a call, which it is likely
+// to do again.
 const refusalRest = 2 * time.Second
 
-// breaker stands before the shared tier.
+// breaker decides whether the shared tier is called.
 type breaker struct {
 	*gobreaker.CircuitBreaker[struct{}]
 	cause *atomic.Pointer[error] // of the last failure
-	// refusedUntil is when a tier that refused a call is to be probed, in Unix nanoseconds; 0: it refused none
-	// since it last did all that it has to.
+	// refusedUntil is when to probe a tier that refused a call, in Unix nanoseconds; 0 if it has done everything
+	// since.
 	refusedUntil *atomic.Int64
 }
 
-// errGaveUp marks the end of a call whose caller gave up, which says nothing about the tier.
+// errGaveUp marks a call whose caller gave up, which is no fault of the tier.
 var errGaveUp = errors.New("cache: the caller gave up")
 
 func newBreaker(log *slog.Logger) breaker {
@@ -52,7 +53,7 @@ func newBreaker(log *slog.Logger) breaker {
 	return b
 }
 
-// failed notes why a call failed, before the breaker opens.
+// failed logs why a call failed, before the breaker opens.
 func (b breaker) failed(err error) {
 	b.cause.Store(&err)
 	if errors.Is(err, ErrRefused) {
@@ -60,8 +61,8 @@ func (b breaker) failed(err error) {
 	}
 }
 
-// sharedTier makes the calls of the shared tier: each within the timeout, and none for a while after one failed. It is
-// safe for concurrent use.
+// sharedTier calls the shared tier: each call within the timeout, and none for a while after one
+// failed. It is safe for concurrent use.
 type sharedTier struct {
 	store   Store
 	timeout time.Duration
@@ -70,8 +71,9 @@ type sharedTier struct {
 	log     *slog.Logger
 }
 
-// refuses reports whether the shared tier is left alone because it refused a call. Once in a while it is probed: a
-// replica answers reads, and would be taken for well by the first of them.
+// refuses reports whether the shared tier is not called because it refused a call. It probes the
+// tier from time to time: a replica serves reads, so a successful read does not show that it
+// accepts writes.
 func (t *sharedTier) refuses(ctx context.Context) bool {
 	until := t.breaker.refusedUntil.Load()
 	if until == 0 {
@@ -93,7 +95,7 @@ func (t *sharedTier) refuses(ctx context.Context) bool {
 	return false
 }
 
-// ask makes a call of the shared tier, bounded in time, or fails at once while the tier is left alone.
+// ask calls the shared tier with a deadline, or fails at once while the breaker is open.
 func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) error {
 	if t.refuses(ctx) {
 		t.stats.Skipped.Add(1)
@@ -120,12 +122,12 @@ func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) 
 	return err
 }
 
-// evictAtOnce bounds the names that one call of the shared tier evicts, each of which costs it about two
-// commands: so a call fits its deadline, however many names there are.
+// evictAtOnce limits the names in one call, each of which costs the shared tier about two commands,
+// so that a call fits its deadline.
 const evictAtOnce = 500
 
-// evict always tries: a tier that failed a moment ago may be well again, and others read it. What names
-// much is evicted in pieces; names do not depend on one another.
+// evict calls the tier even if the breaker is open: it may have recovered, and other gateways read
+// it. A large eviction is split, since names do not depend on one another.
 func (t *sharedTier) evict(ctx context.Context, w Write) (dropped int, err error) {
 	for piece := range w.pieces(evictAtOnce) {
 		tctx, cancel := context.WithTimeout(ctx, t.timeout)
@@ -139,7 +141,7 @@ func (t *sharedTier) evict(ctx context.Context, w Write) (dropped int, err error
 	return dropped, nil
 }
 
-// sickness returns why the shared tier is left alone; nil if it is not. t may be nil.
+// sickness returns why the shared tier is not called; nil if it is called. t may be nil.
 func (t *sharedTier) sickness() error {
 	if t == nil || t.breaker.refusedUntil.Load() == 0 && t.breaker.State() == gobreaker.StateClosed {
 		return nil

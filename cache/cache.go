@@ -73,19 +73,19 @@ type Cache struct {
 	log          *slog.Logger
 
 	follower *follower   // knows of writes
-	flights  *flights    // the loads under way
-	hangs    atomic.Bool // whether a source was found not to answer since the lease was lost
+	flights  *flights    // loads in flight
+	hangs    atomic.Bool // whether a source was found to hang since the lease was lost
 	began    time.Time
-	heard    atomic.Int64 // when a source answered last, in nanoseconds after began
+	heard    atomic.Int64 // when a source last responded, in nanoseconds after began
 	loads    *semaphore.Weighted
 	absent   *rate.Limiter
-	auditor  chan struct{} // holds one while an audit is under way
-	judges   chan struct{} // holds one for each difference of shadow mode that is looked at
+	auditor  chan struct{} // holds one while an audit runs
+	judges   chan struct{} // holds one for each difference of shadow mode being checked
 	audits   *rate.Limiter
 	lacked   atomic.Uint32 // see noteLacked
 	stats    Stats
 	events   events
-	sampled  atomic.Pointer[hitSample] // nil: nobody wants to know which keys are hit
+	sampled  atomic.Pointer[hitSample] // nil: hits are not sampled
 	meters   meters
 	late     late
 
@@ -294,7 +294,7 @@ const (
 	SharedTier
 )
 
-// entryResult is the result that an entry of a tier is.
+// entryResult returns the result of an entry of a tier.
 func entryResult(e *Entry, t Tier) Result {
 	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends, Tags: e.Tags, Stamp: e.Stamp}
 }

@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// catchUp is somebody who waits for a poll that begins after they asked for it.
+// catchUp waits for a poll that begins after it was asked for.
 type catchUp struct {
 	rounds []*round // evictions that have to end first
 	err    error
@@ -100,7 +100,7 @@ func (f *follower) pollNow(ctx context.Context) ([]*round, error) {
 	}
 }
 
-// serve polls for u and all others who wait.
+// serve polls for u and for all others that wait.
 func (p *poller) serve(ctx context.Context, u *catchUp) error {
 	waiting := []*catchUp{u}
 	for more := true; more; {
@@ -128,7 +128,7 @@ func (p *poller) serve(ctx context.Context, u *catchUp) error {
 	return err
 }
 
-// caught notes a write for who catches up next, whichever poll found it.
+// caught records a write for those that catch up next, whichever poll found it.
 func (p *poller) caught(w Write) {
 	if !w.Empty() {
 		p.polled = append(p.polled, polledWrite{w, time.Now()})

@@ -21,8 +21,8 @@ type Identified interface {
 // claimEvery is how often the shared tier is claimed.
 const claimEvery = time.Minute
 
-// claim tells when the shared tier holds another database's entries. They are never served, since they are of another
-// epoch, but the gateways of both overwrite each other's.
+// claim logs when the shared tier holds entries of another database. They are never served, since
+// they belong to another epoch, but the gateways of both databases overwrite each other's entries.
 func (f *follower) claim(ctx context.Context) {
 	store, ok := f.shared.store.(Claimer)
 	if !ok {

@@ -17,20 +17,20 @@ type Collector struct {
 	watch  *Watch // that of the whole operation; nil: statements are not watched
 	strays uint64 // the watch's count at the beginning
 	where  func(context.Context) fmt.Stringer
-	// statements says since when statements are collected; nil: they keep the value from being stored.
+	// statements is where the collection of statements begins; nil: a statement keeps the value from being stored.
 	statements *statementsSince
-	known      bool // statements are a source's, or nothing stored depends on them
+	known      bool // statements belong to a source, or to nothing that is stored
 
 	mu     sync.Mutex
 	stamps []*Stamp
 	names  []string
-	tags   []Tag     // of the item that was noted last
+	tags   []Tag     // of the item that was added last
 	until  time.Time // the earliest moment at which a dependency reaches its max age
 	ends   time.Time // the earliest end of a dependency
 	reason string    // why the value must not be stored; "" if it may be
 	cached int
 	loaded int
-	asked  []asked // the coordinates of what was read, each once
+	asked  []asked // the coordinates of the values that were read, each once
 	stale  bool
 	// revalidating and passing are those of Deps.
 	revalidating, passing bool
@@ -77,10 +77,10 @@ type Deps struct {
 	Statements []string
 }
 
-// asked is a coordinate of which values were read.
+// asked is a coordinate whose values were read.
 type asked struct {
 	meter  *Meter
-	loaded bool // one of its values came from the source
+	loaded bool // whether one of its values came from the source
 }
 
 type collectorKey struct{}
@@ -172,9 +172,9 @@ func (c *Collector) note(item *Item, r *Result) {
 	c.ends = earlier(c.ends, r.Ends)
 }
 
-// ask notes that a value of a coordinate was read.
+// ask records that a value of a coordinate was read.
 func (c *Collector) ask(m *Meter, loaded bool) {
-	for i := len(c.asked) - 1; i >= 0; i-- { // most often the last
+	for i := len(c.asked) - 1; i >= 0; i-- { // usually the last one
 		if a := &c.asked[i]; a.meter == m {
 			a.loaded = a.loaded || loaded
 			return
@@ -183,7 +183,8 @@ func (c *Collector) ask(m *Meter, loaded bool) {
 	c.asked = append(c.asked, asked{m, loaded})
 }
 
-// sameTags reports whether two lists are one. Others that hold the same may be told apart.
+// sameTags reports whether two lists are the same slice. Different slices with the same tags may
+// count as different.
 func sameTags(a, b []Tag) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -9,23 +9,23 @@ import (
 // AbsentMaxAge limits for how long the absence of a row is cached.
 const AbsentMaxAge = 10 * time.Second
 
-// maxAbsent bounds how many absent rows a gateway puts into the shared tier in AbsentMaxAge, so that
-// someone who asks for ids that are not there does not fill it with nothing.
+// maxAbsent limits how many absent rows a gateway puts into the shared tier in AbsentMaxAge, so
+// that requests for ids that do not exist do not fill it.
 const maxAbsent = 10_000
 
-// jitter is the greatest part of an entry's age that is taken off at random, so that what came into the
-// cache at about the same time, after a start say, does not end all at once. What one call of a source
-// loaded does end together, and is loaded by one call again.
+// jitter is the largest part of an entry's age that is subtracted at random, so that entries stored
+// at about the same time, after a start for example, do not all expire together. Entries of one
+// load do expire together, and one call loads them again.
 const jitter = 0.1
 
-// newEntry is the entry of a value that was read at loaded and may be kept for maxAge, of which early is the
-// part to leave out.
+// newEntry returns the entry of a value that was read at loaded and may be cached for maxAge, less
+// the part early.
 func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) (*Entry, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
 	}
-	loaded = loaded.UTC().Truncate(time.Millisecond) // as precise as a person who reads it needs
+	loaded = loaded.UTC().Truncate(time.Millisecond) // precise enough for a person who reads it
 	e := &Entry{Data: data, Shape: shape, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
 	if e.Absent() {
 		maxAge = min(maxAge, AbsentMaxAge)
@@ -34,8 +34,8 @@ func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, e
 	return e, nil
 }
 
-// clockSkew is what the clocks of two gateways may differ by, rounding what an entry may end later than its age says:
-// its moments are kept in milliseconds.
+// clockSkew is the largest difference between the clocks of two gateways, and rounding the amount
+// by which an entry may end later than its age says: its times are stored in milliseconds.
 const (
 	clockSkew = time.Second
 	rounding  = 100 * time.Millisecond
@@ -48,12 +48,12 @@ func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }
 
-// revalidates reports whether an entry that has ended is answered for the item while it is loaded anew.
+// revalidates reports whether an expired entry is served for the item while it is loaded again.
 func (e *Entry) revalidates(item *Item, now time.Time) bool {
 	return item.StaleWhileRevalidate > 0 && now.Before(e.Ends.Add(item.StaleWhileRevalidate)) && !e.Absent()
 }
 
-// localEntry is the entry of a value that has no JSON. It must not leave this process.
+// localEntry returns the entry of a value that has no JSON. It must not leave this process.
 func localEntry(value any, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) *Entry {
 	loaded = loaded.UTC().Truncate(time.Millisecond)
 	return &Entry{
@@ -62,8 +62,8 @@ func localEntry(value any, loaded time.Time, maxAge time.Duration, early float64
 	}
 }
 
-// inMemory is e as memory may keep it: where nobody polls an outbox and others write, no longer than a
-// lease.
+// inMemory returns e as memory may store it: without an outbox, while others write, for no longer
+// than a lease.
 func (c *Cache) inMemory(e *Entry) *Entry {
 	if c.shared == nil || c.follower.outbox != nil {
 		return e

@@ -29,9 +29,9 @@ type Event struct {
 	Eviction
 }
 
-// events hands evictions to those who watch. Its zero value has nobody.
+// events passes evictions on to watchers. The zero value has none.
 type events struct {
-	watched atomic.Bool // whether anybody does: else an eviction costs nothing more
+	watched atomic.Bool // whether there are any: otherwise an eviction costs nothing more
 
 	mu       sync.Mutex // guards watchers and others
 	watchers map[*Watcher]struct{}
@@ -122,7 +122,7 @@ type Meter struct {
 	Failed         atomic.Uint64 // failed
 }
 
-// name is the coordinate, "" where nobody counts.
+// name returns the coordinate, "" for a nil meter.
 func (m *Meter) name() string {
 	if m == nil {
 		return ""
@@ -188,7 +188,7 @@ func (c *Cache) Meters() []*Meter {
 	return all
 }
 
-// meter counts how requests were answered, by their coordinates.
+// meter counts how requests were served, by their coordinates.
 func meter(requests []Request, results []Result) {
 	for i := range requests {
 		if m := requests[i].Meter; m != nil {
@@ -208,13 +208,13 @@ func (c *Cache) SampleHits(every int, tell func(Key)) {
 	c.sampled.Store(&hitSample{max(every, 1), tell})
 }
 
-// hitSample is what [Cache.SampleHits] was called with.
+// hitSample has the arguments of [Cache.SampleHits].
 type hitSample struct {
 	every int
 	tell  func(Key)
 }
 
-// sample tells of some of the hits among results, if anybody wants to know.
+// sample reports some of the hits among results, if hits are sampled.
 func (c *Cache) sample(requests []Request, results []Result) {
 	s := c.sampled.Load()
 	if s == nil {
@@ -227,7 +227,7 @@ func (c *Cache) sample(requests []Request, results []Result) {
 	}
 }
 
-// tellOne tells of a hit if it is drawn.
+// tellOne reports a hit if it is drawn.
 func (s *hitSample) tellOne(key Key) {
 	if rand.IntN(s.every) == 0 {
 		s.tell(key)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// errUntold says that an eviction was neither taken by the shared tier nor recorded for others to relay.
+// errUntold says that an eviction was neither executed by the shared tier nor recorded for others
+// to relay.
 var errUntold = errors.New("cache: the shared tier did not take an eviction")
 
 // Evict evicts what a write changed from every tier, for every later reader. It returns how many of
@@ -56,7 +57,8 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 	return dropped, errors.Join(err, unrecorded)
 }
 
-// evict begins here: later readers of this gateway are answered by nothing older from this moment on.
+// evict executes an eviction. From its first step on this gateway serves nothing older to later
+// requests.
 func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (dropped int, err error) {
 	if w.Xid != 0 && w.Epoch == "" {
 		w.Epoch = c.follower.floors.epoch()
@@ -79,7 +81,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		dropped = n
 	}
 	if w.Xid == 0 || c.follower.outbox == nil {
-		// No floor keeps a reader from bringing the old value back from the shared tier between the two.
+		// Without a floor, a read may have put the old value from the shared tier back into memory meanwhile.
 		_, _ = c.memory.Evict(ctx, w) // memory does not fail
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errUntold, err)
@@ -95,7 +97,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 	return dropped, nil
 }
 
-// pieces are writes of at most n names each, which name together what w names.
+// pieces yields writes of at most n names each, which together have the names of w.
 func (w Write) pieces(n int) iter.Seq[Write] {
 	return func(yield func(Write) bool) {
 		for keys, tags := w.Keys, w.Tags; len(keys)+len(tags) > 0; {

@@ -12,28 +12,28 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// errAbandoned is what remains of a load that ended without an answer.
+// errAbandoned is the error of a load that ended without a result.
 var errAbandoned = errors.New("cache: the load was abandoned")
 
-// pace is for how long loads are collected at most while others are under way, to be carried together: what
-// each of them costs, the round trips most of all, is then paid once for all. Where nothing is under way nobody
-// waits. It is Nagle's algorithm (RFC 896) with an end.
+// pace is how long at most new loads wait for others while a load is in flight, to share their
+// round trips. If nothing is in flight, a load starts at once. It is Nagle's algorithm (RFC 896)
+// with a time limit.
 const pace = time.Millisecond
 
 // flight is the load of one item for everyone who waits for it.
 type flight struct {
 	Request
 	group     *group
-	party     *party        // whose reader began it; nil if nobody waits for it
+	party     *party        // of the reader that began it; nil if nobody waits for it
 	stamp     *Stamp        // taken before anything was read: memory's ticket
 	begun     bool          // whether the shared tier was asked for a ticket
 	shared    Ticket        // the shared tier's; nil fills nothing
-	newerThan time.Time     // what the shared tier has is of use only if it ends later
+	newerThan time.Time     // an entry of the shared tier must end after this
 	depth     int           // in how many calls of sources it is nested
 	loading   *loading      // the call that loads it, nil before it begins; guarded by flights.mu
-	done      chan struct{} // made by the first who joins; guarded by flights.mu
+	done      chan struct{} // made by the first reader that joins; guarded by flights.mu
 	landed    bool          // guarded by flights.mu
-	would     *Entry        // of shadow mode: what a tier would have answered
+	would     *Entry        // in shadow mode: what a tier would have served
 	result    Result        // once it has landed
 }
 
@@ -44,8 +44,8 @@ type party struct {
 	done  chan struct{} // closed when there are none
 }
 
-// group is the flights that are carried together, of one reader or of several. It outlives its readers, and ends
-// when nobody waits for any of its flights.
+// group is flights that are loaded together, for one reader or for several. It outlives its
+// readers, and ends when nobody waits for any of its flights.
 type group struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
@@ -54,19 +54,20 @@ type group struct {
 	asked    atomic.Bool // whether anything was read: from then on it may miss a write
 	waiting  int         // guarded by flights.mu, as the rest
 	departed bool
-	timer    *time.Timer // ends the wait for its departure; nil: it does not wait
+	timer    *time.Timer // ends the wait for its departure; nil if it does not wait
 }
 
-// flights are the loads under way, at most one for each key that readers may join. It decides who joins whose load, and
-// when a group of loads departs; what a group does then is for carry. It is safe for concurrent use.
+// flights are the loads in flight, at most one for each key that readers may join. It decides which
+// readers join which load, and when a group departs; the function carry does the rest. It is safe
+// for concurrent use.
 type flights struct {
 	generations *Generations
-	carry       func(*group) // lands the flights of a group; those that it leaves are landed with an error
+	carry       func(*group) // lands the flights of a group; those that it leaves get an error
 
 	mu     sync.Mutex // guards what follows, and the fields of flights and groups that say so
 	byKey  map[Key]*flight
 	groups map[*group]struct{} // those that have not ended
-	next   *group              // waits for its departure, and takes more readers; nil: there is none
+	next   *group              // waits for its departure and accepts more readers; nil if there is none
 	last   *group              // the last that departed; nil: it has ended
 	lastAt time.Time
 	closed bool
@@ -79,8 +80,8 @@ func newFlights(g *Generations, carry func(*group)) *flights {
 	return f
 }
 
-// board finds for each want the flight that answers it: one under way that may be joined, or a new one, which sets
-// out by itself. The new ones are the reader's party, nil if there are none.
+// board finds a flight for each want: one in flight that may be joined, or a new one. The new ones
+// are the reader's party, nil if there are none.
 func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *loading) *party {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +90,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
 			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
-				continue // somebody loads it anew already
+				continue // another load refreshes it already
 			}
 			if f.done == nil {
 				f.done = make(chan struct{})
@@ -122,7 +123,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 	return own
 }
 
-// gather answers the group that new flights are to be carried in. The caller holds mu.
+// gather returns the group for new flights. The caller holds mu.
 func (s *flights) gather(ctx context.Context, trusted bool) *group {
 	if g := s.next; g != nil && trusted && g.ctx.Err() == nil {
 		return g
@@ -143,16 +144,17 @@ func (s *flights) begin(ctx context.Context) *group {
 	return g
 }
 
-// beginAlone makes a group of no flights, which whoever asks for it ends: for work in the background that close ends and
-// waits for.
+// beginAlone returns a group without flights for work in the background, which its caller ends and
+// which close stops and waits for.
 func (s *flights) beginAlone(ctx context.Context) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.begin(ctx)
 }
 
-// launch lets a group depart, or wait for others while the last one is under way and departed just now. Who may
-// not use what is cached waits for nobody: what holds the others up may be what ails it. The caller holds mu.
+// launch starts a group, or lets it wait for others if another one has just departed and is still
+// in flight. A load that may not use cached values does not wait: the others may be held up by the
+// same fault. The caller holds mu.
 func (s *flights) launch(g *group) {
 	if g.departed || g.timer != nil {
 		return
@@ -171,7 +173,7 @@ func (s *flights) launch(g *group) {
 	s.depart(g)
 }
 
-// depart has a group carried. The caller holds mu.
+// depart starts a group. The caller holds mu.
 func (s *flights) depart(g *group) {
 	if g.departed {
 		return
@@ -204,7 +206,7 @@ func (s *flights) end(g *group) {
 	s.ended.Broadcast()
 }
 
-// run carries a group's flights to their landing, on a goroutine of its own.
+// run loads a group's flights on its own goroutine.
 func (s *flights) run(g *group) {
 	defer s.end(g)
 	defer func() {
@@ -219,7 +221,7 @@ func (s *flights) run(g *group) {
 	s.carry(g)
 }
 
-// land gives a flight its result and lets those go on who joined it. Only the first landing counts.
+// land gives a flight its result and wakes the readers that joined it. Only the first call counts.
 func (s *flights) land(f *flight, r Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -251,7 +253,8 @@ func (s *flights) unboard(fs []*flight) {
 	}
 }
 
-// await waits for the flights of wants and answers whether all have landed; otherwise ctx has ended.
+// await waits for the flights of wants. It reports whether all have landed; otherwise ctx has
+// ended.
 func (s *flights) await(ctx context.Context, wants []*want, own *party) bool {
 	all := true
 	wait := func(done <-chan struct{}) {
@@ -279,7 +282,8 @@ func (s *flights) await(ctx context.Context, wants []*want, own *party) bool {
 	return all
 }
 
-// leave is called by each who waited for a group or for a flight of it. The last one to leave ends it.
+// leave is called by each reader that waited for a group or for one of its flights. The last one to
+// leave ends it.
 func (s *flights) leave(g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,7 +292,7 @@ func (s *flights) leave(g *group) {
 	}
 }
 
-// close ends all loads and waits for them.
+// close stops all loads and waits for them.
 func (s *flights) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// floors is what this process knows of writes: for the hash of each name its floor, and what is true of all
-// names. Floors only rise, for as long as the process lives, so that a store that comes back with what it
-// should have forgotten, at whatever time, is found out. It is safe for concurrent use.
+// floors is what this process knows of writes: a floor for the hash of each name, and what holds
+// for all names. Floors only rise as long as the process lives, so that a store that comes back
+// with old contents is always noticed. It is safe for concurrent use.
 type floors struct {
 	seed    maphash.Seed
 	table   [slots]atomic.Pointer[protocol.Floor]
@@ -21,7 +21,7 @@ type floors struct {
 
 func newFloors() *floors { return &floors{seed: maphash.MakeSeed()} }
 
-// raise notes a write.
+// raise adds a write.
 func (f *floors) raise(w Write) {
 	if w.Xid == 0 {
 		return
@@ -30,7 +30,7 @@ func (f *floors) raise(w Write) {
 	f.each(w.Eviction, func(floor protocol.Floor) protocol.Floor { return floor.Raise(w.Xid, polled) })
 }
 
-// raiseTo notes writes that a snapshot saw.
+// raiseTo adds writes that a snapshot saw.
 func (f *floors) raiseTo(ev Eviction, seen Snapshot) {
 	f.each(ev, func(floor protocol.Floor) protocol.Floor { return floor.RaiseTo(seen) })
 }
@@ -60,10 +60,10 @@ func (f *floors) change(name string, raise func(protocol.Floor) protocol.Floor) 
 	}
 }
 
-// has reports whether a write of a key is known, or of another name in its slot.
+// has reports whether a write of a key, or of another name in its slot, is known.
 func (f *floors) has(k Key) bool { return f.table[f.slot(string(k))].Load() != nil }
 
-// judge decides whether a value of the item, read in the snapshot, may be served from the shared tier.
+// judge decides whether a value that was read in the snapshot may be served from the shared tier.
 func (f *floors) judge(item Item, seen Snapshot, trusted bool) protocol.Verdict {
 	var some [4]protocol.Floor
 	k := protocol.Known{Trusted: trusted, Epoch: f.epoch(), Floors: some[:0]}
@@ -81,7 +81,7 @@ func (f *floors) judge(item Item, seen Snapshot, trusted bool) protocol.Verdict 
 	return protocol.Judge(seen, k)
 }
 
-// epoch is that of the database as it was polled last.
+// epoch returns the epoch of the last poll.
 func (f *floors) epoch() Epoch {
 	if polled := f.polled.Load(); polled != nil {
 		return polled.Epoch
@@ -89,7 +89,7 @@ func (f *floors) epoch() Epoch {
 	return ""
 }
 
-// admit reports whether a read in the snapshot saw every write of the tags that is known.
+// admit reports whether a read in the snapshot saw every known write of the tags.
 func (f *floors) admit(tags []Tag, seen Snapshot) bool {
 	if seen.Epoch != f.epoch() {
 		return false
@@ -102,8 +102,8 @@ func (f *floors) admit(tags []Tag, seen Snapshot) bool {
 	return true
 }
 
-// reset forgets all floors, whose writes are not what their numbers say any more; nothing that does not cover
-// the horizon is served from then on.
+// reset forgets all floors, since the numbers of their writes mean nothing any more. From then on
+// nothing is served that does not cover the horizon.
 func (f *floors) reset(horizon Snapshot) {
 	f.horizon.Store(&horizon)
 	for i := range f.table {

@@ -13,24 +13,24 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// The rhythm of following an outbox.
+// The intervals of following an outbox.
 const (
 	// pollEvery is how often the outbox is polled.
 	pollEvery = 200 * time.Millisecond
-	// markAfter is for how long writes are collected that are to be noted as done.
+	// markAfter is for how long writes are collected before they are marked as done.
 	markAfter = 50 * time.Millisecond
 	// keepWrites is how long writes stay in the outbox, for gateways that start.
 	keepWrites = 15 * time.Minute
 	// pruneEvery is how often older ones are pruned.
 	pruneEvery = time.Minute
-	// doubtPause is how often connections are made anew at most.
+	// doubtPause is the shortest time between two calls of Reconnect.
 	doubtPause = time.Second
 )
 
-// follower knows of which writes this gateway has heard, and so what of the caches may be served. It hears of them from
-// the mutations that run here, from the messages of other gateways, and by polling the outbox; it has memory forget what
-// they make untrue, and has the shared tier forget what nobody else has it forget. Without an outbox it hears of what is
-// told to it. It is safe for concurrent use.
+// follower knows which writes this gateway has learned of, and so which cached values may be
+// served. It learns of them from the mutations that run here, from the messages of other gateways,
+// and by polling the outbox. It evicts what they changed from memory, and from the shared tier what
+// nobody else has evicted there. It is safe for concurrent use.
 type follower struct {
 	outbox    Outbox      // nil: there is none
 	shared    *sharedTier // nil: there is none
@@ -48,16 +48,16 @@ type follower struct {
 	soft     soft
 	marks    marks
 	undone   undone
-	doubts   *rate.Limiter // of connections to be made anew
-	rival    string        // the database whose entries were told of last; of the goroutine that claims
+	doubts   *rate.Limiter // limits calls of Reconnect
+	rival    string        // the database whose entries were logged last; of the goroutine that claims
 	catchUps chan *catchUp
-	// numberless is how many evictions there were of which no snapshot tells.
+	// numberless counts the evictions without a transaction's number, which no snapshot covers.
 	numberless atomic.Uint64
 
 	done sync.WaitGroup // the goroutines that wait waits for
 }
 
-// newFollower returns a follower that hears of nothing yet: see start.
+// newFollower returns a follower that does not follow yet: see start.
 func newFollower(o Options, shared *sharedTier, stats *Stats, events *events) *follower {
 	f := &follower{
 		outbox: o.Outbox, shared: shared, memory: o.Memory, lease: o.Lease, reconnect: o.Reconnect,
@@ -71,8 +71,8 @@ func newFollower(o Options, shared *sharedTier, stats *Stats, events *events) *f
 	return f
 }
 
-// start begins to follow, until ctx ends. Where there is an outbox it polls once, and waits for at most a lease until the
-// writes that are kept are known.
+// start follows until ctx ends. With an outbox it polls once, and waits for at most a lease until
+// the retained writes are known.
 func (f *follower) start(ctx context.Context) {
 	if f.outbox != nil {
 		f.follow(ctx)
@@ -84,11 +84,11 @@ func (f *follower) start(ctx context.Context) {
 	}
 }
 
-// wait waits for what start began, once its context has ended.
+// wait waits for the goroutines of start, after its context has ended.
 func (f *follower) wait() { f.done.Wait() }
 
-// follow polls the outbox once, and begins what keeps this gateway and the shared tier informed from then
-// on. It waits for at most a lease until the writes that are kept are known.
+// follow polls the outbox once, and starts the goroutines that poll, relay and prune. It waits for
+// at most a lease until the retained writes are known.
 func (f *follower) follow(ctx context.Context) {
 	p := &poller{follower: f, retained: make(chan struct{})}
 	err := p.poll(ctx)
@@ -128,15 +128,15 @@ func (f *follower) every(ctx context.Context, interval time.Duration, do func(co
 	}
 }
 
-// doubt is called where a statement was answered by a database that is not to be trusted.
+// doubt is called if a statement was answered by a database that must not be trusted.
 func (f *follower) doubt() {
 	if f.doubts.Allow() {
 		f.reconnect()
 	}
 }
 
-// prune forgets what every gateway has long heard of. Without a shared tier nobody notes that anything is
-// done.
+// prune deletes writes that every gateway has known for long. Without a shared tier no write is
+// marked as done.
 func (f *follower) prune(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		pctx, cancel := context.WithTimeout(ctx, pruneEvery/6)
@@ -149,12 +149,11 @@ func (f *follower) prune(ctx context.Context) {
 	}
 }
 
-// learn takes note of a write: floors first, so that no value of the shared tier that is older passes, then
-// memory and the loads under way, whose stamps end. Only then is it known: a poll in between must not pass
-// over it.
-//
-// A write of another epoch than was polled last has a number that says nothing here. The next poll tells
-// whether the database is another one now; until then nothing cached is served.
+// learn records a write: floors first, so that no older value of the shared tier passes, then
+// memory and the loads in flight, whose stamps end. Only then is it added to known: a poll in
+// between must not skip it. A write of another epoch than the polled one has a number that cannot
+// be compared. The next poll tells whether the database is another one now; until then nothing
+// cached is served.
 func (f *follower) learn(w Write) (dropped int) {
 	f.learning.RLock()
 	defer f.learning.RUnlock()
@@ -181,8 +180,8 @@ func (f *follower) learn(w Write) (dropped int) {
 	return dropped
 }
 
-// taken notes that the shared tier took a write's eviction. A number of another epoch is not that of the
-// record in the outbox.
+// taken records that the shared tier executed a write's eviction. A number of another epoch is not
+// that of a row in the outbox.
 func (f *follower) taken(w Write) {
 	f.learning.RLock()
 	defer f.learning.RUnlock()
@@ -198,8 +197,9 @@ const (
 	ByLease = "lease"
 )
 
-// awaitRelay returns when a write that the shared tier did not take may be acknowledged, or when ctx ends. It tells
-// which of its two reasons it had. Xid 0 is a write whose record nobody can name: nobody can tell whether it was relayed.
+// awaitRelay returns when a write whose eviction the shared tier did not execute may be acknowledged,
+// or when ctx ends. It returns which of the two conditions was met. Xid 0 is a write whose record is
+// unknown, so that nothing tells whether it was relayed.
 func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
 	for {
 		taken, err := false, error(nil)
@@ -236,8 +236,8 @@ func (f *follower) isDone(ctx context.Context, xid uint64) (bool, error) {
 	return f.outbox.IsDone(tctx, xid)
 }
 
-// listen drops from memory what other gateways evict. It makes their writes visible here sooner than a poll
-// does.
+// listen evicts from memory what other gateways evict. It makes their writes visible here sooner
+// than a poll does.
 func (f *follower) listen(ctx context.Context, n Notifier) {
 	for ctx.Err() == nil {
 		err := n.Subscribe(ctx, func(w Write) {

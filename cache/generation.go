@@ -106,7 +106,7 @@ type generationsAt struct{ epoch, clock uint64 }
 
 func (g *Generations) now() generationsAt { return generationsAt{g.epoch.Load(), g.clock.Load()} }
 
-// quiet reports whether no eviction of a key or of tags began after a moment.
+// quiet reports whether no eviction of a key or of tags began since then.
 func (g *Generations) quiet(at generationsAt, key Key, tags ...[]Tag) bool {
 	if at.epoch != g.epoch.Load() || g.mark(string(key)).generation > at.clock {
 		return false
@@ -145,6 +145,6 @@ func Join(stamps ...*Stamp) *Stamp {
 	slices.SortFunc(marks, func(a, b mark) int {
 		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.generation, b.generation))
 	})
-	joined.marks = slices.Clone(slices.Compact(marks)) // it is kept as long as what it is the stamp of
+	joined.marks = slices.Clone(slices.Compact(marks)) // it lives as long as the value that it belongs to
 	return joined
 }

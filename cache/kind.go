@@ -79,7 +79,7 @@ type Kind[K comparable, V any] struct {
 	meter  *Meter
 	whole  []Tag
 	fixed  []Tag  // the tags of every thing
-	byKey  bool   // whether things that have a tag are evicted by their keys all the same
+	byKey  bool   // whether things that have a tag are evicted by their keys nevertheless
 	source Source // nil: the kind itself
 	part   int    // of the source's rows
 }
@@ -139,8 +139,8 @@ func newKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
 	return k
 }
 
-// coordinates are the tags of those names that are coordinates of fields. Things that a type's name stands for have the
-// type's tag already.
+// coordinates returns the tags of those names that are coordinates of fields. A type's name needs
+// none: its things have the type's tag already.
 func coordinates(names ...string) (tags []Tag) {
 	for _, name := range names {
 		if strings.Contains(name, ".") && !slices.Contains(tags, Coordinate(name)) {
@@ -211,7 +211,7 @@ func (k *Kind[K, V]) Untrue(table string, values Columns) (ev Eviction) {
 	if match == nil {
 		match = defaultMatch[K]()
 	}
-	if match == nil { // another table than those of Any
+	if match == nil { // a table that is not in Any
 		ev.Tags = k.whole
 		return ev
 	}
@@ -219,7 +219,7 @@ func (k *Kind[K, V]) Untrue(table string, values Columns) (ev Eviction) {
 	if !ok {
 		for _, v := range values {
 			if v == Null {
-				return ev // no thing is made of it
+				return ev // no thing depends on it
 			}
 		}
 		ev.Tags = k.whole
@@ -397,7 +397,7 @@ var strictly = json.RejectUnknownMembers(true)
 func OneByOne[K comparable, V any](load func(context.Context, K) (V, Snapshot, error)) func(context.Context, []K) (map[K]V, Snapshot, error) {
 	return func(ctx context.Context, keys []K) (map[K]V, Snapshot, error) {
 		found := make(map[K]V, len(keys))
-		var first Snapshot // which the later ones saw as well
+		var first Snapshot // the later ones saw at least as much
 		for i, key := range keys {
 			v, seen, err := load(ctx, key)
 			if err != nil {

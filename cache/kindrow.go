@@ -37,7 +37,7 @@ type PartOptions[R, V any] struct {
 	Value func(R) V
 }
 
-// rowPart is one part as the row's source sees it.
+// rowPart is one part of a row, as the row's source needs it.
 type rowPart[K comparable, R any] struct {
 	name    string
 	request func(K) Request
@@ -46,7 +46,7 @@ type rowPart[K comparable, R any] struct {
 	shape   string
 }
 
-// partOf is what a row's source knows a request by.
+// partOf identifies a request to a row's source.
 type partOf[K comparable] struct {
 	key  K
 	part int

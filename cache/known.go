@@ -2,16 +2,16 @@ package cache
 
 import "sync"
 
-// known is what this gateway learned of writes otherwise than by a poll, and has not polled yet. To learn
-// of it a second time would void what was loaded since. A poll may bring more of the same transaction than
-// was told before: its names are compared, not only its number.
+// known is the writes that this gateway learned of in another way than by a poll, and has not
+// polled yet. Learning of a write twice would void what was loaded since. A poll may bring more of
+// a transaction than was known before, so names are compared, not only the number.
 type known struct {
 	mu    sync.Mutex
 	names map[uint64]map[string]struct{}
 	size  int // of all names
 }
 
-// maxKnown bounds the names that are known; what more there is is learned of twice.
+// maxKnown limits the names that are known; writes with more names are learned twice.
 const maxKnown = 100_000
 
 func (k *known) add(w Write) {
@@ -40,7 +40,7 @@ func (k *known) add(w Write) {
 	}
 }
 
-// news is what a write names that is not known of it.
+// news returns the names of a write that are not known yet.
 func (k *known) news(w Write) Eviction {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -62,7 +62,7 @@ func (k *known) news(w Write) Eviction {
 	return news
 }
 
-// polled forgets the writes that a poll's snapshot saw: no poll brings them again.
+// polled forgets the writes that a poll's snapshot saw: no later poll returns them.
 func (k *known) polled(s Snapshot) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// want is a request that memory does not answer, on its way to a flight.
+// want is a request that memory cannot serve.
 type want struct {
 	Request
 	at int // its place in the results
-	// newerThan is set to refresh: what ends no later is of no use.
+	// newerThan is set to refresh an entry: only a value that ends later is of use.
 	newerThan time.Time
-	would     *Entry  // of shadow mode: what memory holds
-	flight    *flight // what answers it
-	joined    bool    // whether somebody else began the flight
+	would     *Entry  // in shadow mode: what memory holds
+	flight    *flight // the flight that serves it
+	joined    bool    // whether another reader began the flight
 }
 
 // Load returns the results of the requests, in their order: from memory, from the shared tier, or
@@ -26,7 +26,7 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 	return c.load(ctx, requests, false)
 }
 
-// load is Load; with noCache no value is answered that a cache holds.
+// load implements Load; with noCache it serves no cached value.
 func (c *Cache) load(ctx context.Context, requests []Request, noCache bool) []Result {
 	results := c.answer(ctx, requests, noCache)
 	if loadingOf(ctx) != nil {
@@ -73,8 +73,8 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 	return results
 }
 
-// loadWants has flights answer the wants and waits for them. An error says that ctx ended first, or that the load
-// is nested too deep.
+// loadWants finds flights for the wants and waits for them. It returns an error if ctx ends first,
+// or if the load is nested too deep.
 func (c *Cache) loadWants(ctx context.Context, wants []*want, trusted bool) error {
 	in := loadingOf(ctx)
 	if err := in.tooDeep(wants); err != nil {
@@ -92,7 +92,8 @@ func (c *Cache) loadWants(ctx context.Context, wants []*want, trusted bool) erro
 	return nil
 }
 
-// carry answers the flights of a group: from the shared tier, if it may be trusted, or from their sources.
+// carry loads the flights of a group: from the shared tier, if it may be trusted, or from their
+// sources.
 func (c *Cache) carry(g *group) {
 	missing, fill := g.flights, c.shared != nil
 	if c.shared != nil && g.trusted {

@@ -26,7 +26,7 @@ type Loaded struct {
 	Local string
 }
 
-// maxLate bounds the entries that wait for a poll before they fill the shared tier.
+// maxLate limits the entries that wait for a poll before they fill the shared tier.
 const maxLate = 1000
 
 // late is entries with tags that were known only after the read. Nobody could announce a load under such
@@ -45,7 +45,8 @@ type late struct {
 	added   chan struct{} // holds one when there are some
 }
 
-// add has an entry filled after the next poll. It reports whether there was room for it.
+// add schedules an entry to be filled after the next poll. It reports whether there was room for
+// it.
 func (l *late) add(f Fill) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,7 +69,7 @@ func (l *late) take() []Fill {
 	return fills
 }
 
-// fillLate fills the shared tier with what waits for a poll, until ctx ends.
+// fillLate fills the shared tier with the waiting entries, until ctx ends.
 func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 	for {
 		select {
@@ -105,10 +106,10 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 	}
 }
 
-// stampOf is the stamp of tags that were known only after the read, and whether the value counts: a write
-// that is known by now must have been seen.
+// stampOf returns the stamp of tags that were known only after the read, and reports whether the
+// value is valid: it must have seen every known write.
 func (c *Cache) stampOf(tags []Tag, seen Snapshot) (*Stamp, bool) {
-	// First the stamp: a write that is learned of afterwards ends it.
+	// First the stamp: a write that becomes known afterwards ends it.
 	stamp := c.Generations().StampTags(tags)
 	return stamp, c.follower.outbox == nil || c.follower.floors.admit(tags, seen)
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// maxMarks bounds how many writes are noted as done at once, and how many wait for that.
+// maxMarks limits how many writes are marked as done at once, and how many wait for that.
 const (
 	maxMarks   = 1000
 	maxWaiting = 100_000
 )
 
-// markLoop notes in the outbox what the shared tier took, many at a time. What cannot be noted is relayed
-// once more, which costs a load and harms nothing.
+// markLoop marks in the outbox, many at a time, the writes that the shared tier executed. A write
+// that cannot be marked is relayed once more, which costs a load and is harmless.
 func (f *follower) markLoop(ctx context.Context) {
 	for {
 		select {
@@ -35,7 +35,7 @@ func (f *follower) markLoop(ctx context.Context) {
 	}
 }
 
-// marks is the writes that are to be noted as done.
+// marks is the writes to be marked as done.
 type marks struct {
 	added chan struct{} // holds one when there are some; nil if nobody collects them
 	mu    sync.Mutex
@@ -51,7 +51,7 @@ func (m *marks) add(xid uint64) {
 	m.tell()
 }
 
-// tell tells that there are some. The caller holds mu.
+// tell signals that there are some. The caller holds mu.
 func (m *marks) tell() {
 	select {
 	case m.added <- struct{}{}:
@@ -80,10 +80,11 @@ func (m *marks) forget() {
 	m.xids = nil
 }
 
-// maxUndone bounds how many writes are known one by one not to be done. The relay finds the others.
+// maxUndone limits how many writes that are not done are known one by one. The relay finds the
+// others.
 const maxUndone = 10_000
 
-// undone is writes that a poll found not to be done, with the times they began at.
+// undone is writes that a poll found not to be done, with the times at which they began.
 type undone struct {
 	mu   sync.Mutex
 	xids map[uint64]time.Time

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// maxDepth bounds how deep sources load from one another through a cache. What is deeper is a cycle as a
-// rule: a source that asks for what it is loading.
+// maxDepth limits how deep sources load from one another through a cache. A deeper nesting is
+// usually a cycle: a source that requests what it is loading.
 const maxDepth = 16
 
-// loading is one call of a source while it is under way. The context of the call carries it, so that what
-// the source loads through a cache meanwhile is known to be nested. A call that waits for a nested one gives its
-// turn to others, so that any number of them may be nested in one another.
+// loading is one running call of a source. The context of the call carries it, so that loads of the
+// source through a cache are known to be nested. A call that waits for a nested one gives up its
+// turn, so that any number of them may be nested.
 type loading struct {
 	flights *flights // those of the cache that the source is of
 	turns   *semaphore.Weighted
@@ -30,21 +30,21 @@ type loading struct {
 
 type loadingKey struct{}
 
-// loadingOf is the call of a source that ctx belongs to; nil if it belongs to none.
+// loadingOf returns the call of a source that ctx belongs to; nil if there is none.
 func loadingOf(ctx context.Context) *loading {
 	l, _ := ctx.Value(loadingKey{}).(*loading)
 	return l
 }
 
-// enter begins a call of a source. turn says that it holds one of the turns. What the source reads through a cache is
-// collected, and its statements are known.
+// enter begins a call of a source. turn reports whether it holds one of the turns. The call
+// collects what the source reads through a cache, and its statements are known.
 func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Collector) {
 	l := &loading{flights: c.flights, turns: c.loads, depth: depth, turn: turn}
 	ctx, collector := collect(ctx, &Collector{known: true})
 	return context.WithValue(ctx, loadingKey{}, l), l, collector
 }
 
-// end gives the turn back, if the call still holds it.
+// end gives up the turn, if the call still holds it.
 func (l *loading) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +55,7 @@ func (l *loading) end() {
 	}
 }
 
-// pause gives the turn back before the call waits for a nested load.
+// pause gives up the turn before the call waits for a nested load.
 func (l *loading) pause() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,8 +66,8 @@ func (l *loading) pause() {
 	}
 }
 
-// resume waits for a turn again, once the call waits for nothing nested any more. Where ctx ends first it goes on
-// without one, to its own end.
+// resume waits for a turn again, once no nested load is waited for. If ctx ends first, the call
+// continues without one until it ends.
 func (l *loading) resume(ctx context.Context) {
 	l.mu.Lock()
 	l.nested--
@@ -85,7 +85,7 @@ func (l *loading) resume(ctx context.Context) {
 	l.turn = true
 }
 
-// tooDeep is the error of a load that is nested too deep in others; nil if it is not.
+// tooDeep returns an error if a load is nested too deep.
 func (l *loading) tooDeep(wants []*want) error {
 	if l == nil || l.depth < maxDepth {
 		return nil
@@ -93,8 +93,8 @@ func (l *loading) tooDeep(wants []*want) error {
 	return fmt.Errorf("cache: sources load from one another more than %d deep, at last %q: does one ask for what it is loading?", maxDepth, string(wants[0].Key))
 }
 
-// waitsFor reports whether a flight waits for l, by way of any number of nested loads. Who is nested in l must not
-// join it. The caller holds l.flights.mu.
+// waitsFor reports whether a flight waits for l, through any number of nested loads. A load nested
+// in l must not join it. The caller holds l.flights.mu.
 func (f *flight) waitsFor(l *loading) bool {
 	if f.loading == nil || l == nil {
 		return false
@@ -110,7 +110,8 @@ func (f *flight) waitsFor(l *loading) bool {
 	return false
 }
 
-// waitFor notes what l waits for. The caller holds flights.mu; l may be nil, or another cache's.
+// waitFor records what l waits for. The caller holds flights.mu; l may be nil, or belong to another
+// cache.
 func (s *flights) waitFor(l *loading, f *flight) {
 	if l == nil || l.flights != s {
 		return
@@ -135,7 +136,7 @@ func (s *flights) waited(l *loading, wants []*want) {
 	}
 }
 
-// fly notes which call loads the flights.
+// fly records which call loads the flights.
 func (s *flights) fly(l *loading, fs []*flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

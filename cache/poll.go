@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// poller is how far the outbox is polled. One goroutine uses it.
+// poller is the state of polling the outbox. One goroutine uses it.
 type poller struct {
 	*follower
-	since    Snapshot  // all writes that it saw are known, or older than this gateway
-	page     Page      // the next page of a poll under way; else the zero Page
+	since    Snapshot  // every write that it saw is known, or older than this gateway
+	page     Page      // the next page of a poll that has begun; otherwise the zero Page
 	began    time.Time // the poll
 	detail   Detail    // of a poll's first page
 	retained chan struct{}
@@ -20,7 +20,7 @@ type poller struct {
 	rounds []*round
 }
 
-// loop polls until ctx ends, and logs when the lease is lost and found.
+// loop polls until ctx ends, and logs when the lease is lost and renewed.
 func (p *poller) loop(ctx context.Context, trusted bool) {
 	var cause error
 	note := func(err error) {
@@ -56,8 +56,9 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 	}
 }
 
-// poll learns what was committed since the last poll and renews the lease, which counts from before the first
-// question. Each page has a lease's time; after an error the next poll goes on with the page that failed.
+// poll learns what was committed since the last poll and renews the lease, which counts from before
+// the first statement. Each page may take a lease; after an error the next poll continues with the
+// page that failed.
 func (p *poller) poll(ctx context.Context) error {
 	if p.page.Until.IsZero() {
 		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
@@ -65,7 +66,7 @@ func (p *poller) poll(ctx context.Context) error {
 	for {
 		news, err := p.ask(ctx, p.page)
 		if err != nil {
-			if p.page.Until.IsZero() { // if it was too much, it is not the next time
+			if p.page.Until.IsZero() { // a page that was too large is smaller the next time
 				p.detail = ByName
 			}
 			return err
@@ -105,9 +106,9 @@ func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 	return news, err
 }
 
-// start is the first poll. What was put into memory before may be older than what is no longer told; what this
-// gateway loads from now on saw everything that was written before. Of the shared tier nothing older is
-// served until the writes that are kept are known.
+// start is the first poll. Entries that memory had before may be older than the retained writes, so
+// they are evicted; what this gateway loads from now on saw everything older. Entries of the shared
+// tier from before are not served until the retained writes are known.
 func (p *poller) start(ctx context.Context, news News) {
 	horizon, retained := &news.Snapshot, p.retained
 	p.floors.polled.Store(&news.Snapshot)
@@ -118,7 +119,7 @@ func (p *poller) start(ctx context.Context, news News) {
 	}
 }
 
-// finish ends a poll whose pages are all read.
+// finish ends a poll after its last page.
 func (p *poller) finish(news News) {
 	switch {
 	case p.since.IsZero():
@@ -133,7 +134,7 @@ func (p *poller) finish(news News) {
 	p.trust.renew(p.began)
 }
 
-// forget forgets everything that need not have seen all that a snapshot saw.
+// forget evicts everything that may not have seen all that a snapshot saw.
 func (p *poller) forget(seen Snapshot) {
 	horizon := seen
 	if before := p.floors.horizon.Load(); before != nil {
@@ -144,7 +145,7 @@ func (p *poller) forget(seen Snapshot) {
 	p.events.tell(ByLoss, Write{})
 }
 
-// apply takes note of what a page brought.
+// apply records what a page brought.
 func (p *poller) apply(news News) {
 	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
 		p.log.Error("the database went back to an earlier state; evicted the whole cache")
@@ -176,9 +177,9 @@ func (p *poller) apply(news News) {
 	}
 }
 
-// forgetAll forgets everything, since the database is not what it was when it became known. Nothing in the shared
-// tier is served that does not cover the snapshot. The order counts: whoever takes a stamp that holds knows the
-// new epoch, and does not keep what an old connection still answers.
+// forgetAll evicts everything, since the database is not the same any more. From the shared tier
+// only values that cover the snapshot are served. The order matters: a load whose stamp holds knows
+// the new epoch, and does not store what an old connection returned.
 func (p *poller) forgetAll(seen Snapshot) {
 	p.stats.Forgotten.Add(1)
 	p.learning.Lock()
@@ -194,7 +195,7 @@ func (p *poller) forgetAll(seen Snapshot) {
 	p.events.tell(ByLoss, Write{})
 }
 
-// evictPolled evicts what a poll told: floors first, then memory.
+// evictPolled evicts what a poll returned: floors first, then memory.
 func (p *poller) evictPolled(w Write, raise func()) {
 	p.stats.EvictedByOutbox.Add(w.size())
 	if w.Soft {
@@ -207,12 +208,12 @@ func (p *poller) evictPolled(w Write, raise func()) {
 	p.events.tell(ByOutbox, w)
 }
 
-// learnRetained reads the writes that were kept when this gateway began to poll, page by page, however many there
-// are. Once all are known, the shared tier's values are judged by them; until then horizon is in the place
-// of theirs. Where another horizon has taken its place, these writes do not matter any more.
+// learnRetained reads the writes that were retained when this gateway began to poll, page by page.
+// Until all of them are known, values of the shared tier are judged by horizon; from then on by the
+// writes. If another horizon has replaced it, the writes do not matter any more.
 func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot, retained chan<- struct{}) {
 	defer close(retained)
-	var more Snapshot // what is not told
+	var more Snapshot // what was not returned
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
 		news, err := p.ask(ctx, page)
 		if err != nil {
@@ -235,7 +236,8 @@ func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot
 	}
 }
 
-// learnSum raises the floors of writes that are retained, unless they are of another epoch than is polled now.
+// learnSum raises the floors of retained writes, unless they belong to another epoch than the
+// polled one.
 func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
 	p.learning.RLock()
 	defer p.learning.RUnlock()
@@ -251,7 +253,7 @@ func (p *poller) learnSum(sum Sum, epoch Epoch) bool {
 	return true
 }
 
-// awaitRetained waits until the writes that are kept are known, for at most a lease.
+// awaitRetained waits until the retained writes are known, for at most a lease.
 func (p *poller) awaitRetained(ctx context.Context, retained <-chan struct{}) {
 	t := time.NewTimer(p.lease)
 	defer t.Stop()

@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// refreshPart is the last part of an entry's age in which a hit has it read again in the background:
-	// what is asked for often does not end while somebody waits.
+	// refreshPart is the last part of an entry's age in which a hit makes it load again in the background, so that an
+	// entry with many hits does not expire.
 	refreshPart = 0.1
-	// refreshLeast is the age below which nothing is refreshed: there would be more of it than of hits.
+	// refreshLeast is the age below which nothing is refreshed: there would be more refreshes than hits.
 	refreshLeast = 5 * time.Second
 )
 
-// hit does in the background what follows from some of the hits: what ends soon is refreshed, and one in so
-// many is audited. It is called with hits in memory.
+// hit refreshes an entry that is about to expire, and audits one in auditEvery hits, in the
+// background. It is called with hits in memory.
 func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Time) {
 	if found.refreshes(now) {
 		c.refresh(ctx, r, found)
@@ -25,15 +25,15 @@ func (c *Cache) hit(ctx context.Context, r *Request, found *Result, now time.Tim
 	}
 }
 
-// refreshes reports whether a hit is to be read again in the background.
+// refreshes reports whether a hit is to be refreshed in the background.
 func (r *Result) refreshes(now time.Time) bool {
 	age := r.Ends.Sub(r.Loaded)
 	return r.Revalidating || age >= refreshLeast && r.Ends.Sub(now) < time.Duration(refreshPart*float64(age))
 }
 
-// refresh loads an item anew unless somebody does already.
+// refresh loads an item again unless another load does already.
 func (c *Cache) refresh(ctx context.Context, r *Request, found *Result) {
-	// Nobody waits, and so nobody leaves: its group is carried to its end.
+	// Nobody waits, so nobody leaves: the group runs to its end.
 	if c.flights.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true, nil) != nil {
 		c.stats.Refreshes.Add(1)
 	}

@@ -8,26 +8,27 @@ import (
 
 // How evictions are relayed.
 const (
-	// relayAfter is the age at which a write that is not done is relayed. Who wrote it had the time.
+	// relayAfter is the age at which a write that is not done is relayed. By then its own gateway had the time to.
 	relayAfter = 200 * time.Millisecond
-	// relayRest is how long nothing is relayed after nothing could be: at first, and at most.
+	// relayRest is the pause after a relay that failed completely: the first one, and the longest.
 	relayRest    = time.Second
 	relayRestMax = 5 * time.Second
-	// sweepEvery is how often it is looked for writes that are not done, whether one is known or not.
+	// sweepEvery is how often the relay looks for writes that are not done, whether one is known or not.
 	sweepEvery = 5 * time.Second
-	// countEvery is how often the backlog is counted meanwhile.
+	// countEvery is how often the backlog is counted while there is one.
 	countEvery = time.Second
-	// relayRows is how many rows are relayed at once at first, and at most: a piece must be relayed within
-	// its deadline, and is done as a whole or not at all.
+	// relayRows is how many rows are relayed at once, at first and at most: a piece must be relayed within its
+	// deadline, and is done as a whole or not at all.
 	relayRows    = 300
 	relayRowsMax = 10_000
-	// maxAside bounds how many rows are set aside, asideMin and asideMax for how long.
+	// maxAside limits how many rows are set aside, asideMin and asideMax for how long.
 	maxAside = 1000
 	asideMin = 5 * time.Second
 	asideMax = 5 * time.Minute
 )
 
-// harmless is evicted to see whether the shared tier takes anything, as long as it has taken nothing.
+// harmless is evicted to find out whether the shared tier executes evictions, as long as it has
+// executed none.
 const harmless Key = "probe"
 
 // relayer evicts from the shared tier what is in the outbox and nobody has evicted there: whoever wrote it
@@ -41,14 +42,14 @@ type relayer struct {
 	*follower
 	rows    int
 	aside   map[int64]*aside
-	taken   Eviction // a name that the shared tier took
+	taken   Eviction // a name that the shared tier evicted
 	resting time.Duration
-	rest    time.Time // until then nothing is relayed
+	rest    time.Time // nothing is relayed before
 	swept   time.Time
 	counted time.Time
-	waiting bool // whether rows waited when they were counted
+	waiting bool // whether rows waited at the last count
 
-	down, stuck bool // what the log says
+	down, stuck bool // the state that was logged
 }
 
 // aside is a row whose eviction failed.
@@ -64,7 +65,7 @@ func newRelayer(f *follower) *relayer {
 // run relays what is due.
 func (r *relayer) run(ctx context.Context) {
 	oldest := r.undone.oldest()
-	// What another gateway was relaying when we looked may have come to nothing, which no poll tells.
+	// Another gateway's relay may have failed after our look at its rows, which no poll reports.
 	sweep := time.Since(r.swept) >= sweepEvery || r.waiting && time.Since(r.counted) >= countEvery
 	if !sweep && (oldest.IsZero() || time.Since(oldest) < relayAfter) {
 		return
@@ -110,7 +111,7 @@ func (r *relayer) run(ctx context.Context) {
 	}
 }
 
-// countNow counts the backlog if that was not done just now.
+// countNow counts the backlog unless it was counted just now.
 func (r *relayer) countNow(ctx context.Context) {
 	if time.Since(r.counted) >= countEvery {
 		r.count(ctx)
@@ -122,7 +123,7 @@ func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, fail
 	ctx, cancel := context.WithTimeout(ctx, r.lease+2*r.shared.timeout)
 	defer cancel()
 	relayed, err = r.outbox.Relay(ctx, piece, func(ctx context.Context, ev Eviction) error {
-		// Who polls hears of it anyway.
+		// Gateways learn of it by their polls anyway.
 		_, err := r.shared.evict(ctx, Write{Eviction: ev, Quiet: true})
 		if failed = err != nil; !failed {
 			r.taken = ev.one()
@@ -132,7 +133,7 @@ func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, fail
 	return relayed, failed, err
 }
 
-// except is the rows that are set aside.
+// except returns the rows that are set aside.
 func (r *relayer) except(now time.Time) (ids []int64) {
 	for id, a := range r.aside {
 		if now.Before(a.until) {
@@ -142,7 +143,7 @@ func (r *relayer) except(now time.Time) (ids []int64) {
 	return ids
 }
 
-// fails notes that a piece failed, and reports whether to go on.
+// fails handles a piece that failed, and reports whether to continue.
 func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err error) bool {
 	if r.rows > 1 {
 		if relayed.Rows > 0 {
@@ -163,13 +164,13 @@ func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err
 	return false
 }
 
-// tierIsWell reports whether the shared tier takes what it took before.
+// tierIsWell reports whether the shared tier evicts what it evicted before.
 func (r *relayer) tierIsWell(ctx context.Context) bool {
 	_, err := r.shared.evict(ctx, Write{Eviction: r.taken, Quiet: true})
 	return err == nil
 }
 
-// setAside leaves a row alone for a while, if there are not too many.
+// setAside excludes a row for a while, if there are not too many.
 func (r *relayer) setAside(ctx context.Context, id int64, err error) bool {
 	a := r.aside[id]
 	if a == nil {
@@ -188,7 +189,7 @@ func (r *relayer) setAside(ctx context.Context, id int64, err error) bool {
 	return true
 }
 
-// succeeds notes that a piece was relayed.
+// succeeds handles a piece that was relayed.
 func (r *relayer) succeeds(ctx context.Context, relayed Relayed) {
 	r.stats.Relayed.Add(uint64(relayed.Writes)) //nolint:gosec // a count
 	if relayed.Rows == 0 {
@@ -201,7 +202,7 @@ func (r *relayer) succeeds(ctx context.Context, relayed Relayed) {
 	}
 }
 
-// one is one of the names.
+// one returns one of the names.
 func (ev Eviction) one() Eviction {
 	if len(ev.Keys) > 0 {
 		return Eviction{Keys: slices.Clone(ev.Keys[:1])}

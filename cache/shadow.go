@@ -7,18 +7,19 @@ import (
 	"time"
 )
 
-// maxJudged bounds the differences of shadow mode that are looked at at a time; more are not judged.
+// maxJudged limits the differences of shadow mode that are checked at a time; others are not
+// checked.
 const maxJudged = 64
 
-// differ reports whether two values are not the same. What has no JSON is not compared.
+// differ reports whether two values differ. Values without JSON are not compared.
 func differ(a, b any) bool {
 	x, err1 := json.Marshal(a)
 	y, err2 := json.Marshal(b)
 	return err1 == nil && err2 == nil && !bytes.Equal(x, y)
 }
 
-// compare counts what a tier would have answered in the place of a load, and looks whether it was the same. A difference
-// counts if no write was heard of that explains it, not even a while later.
+// compare counts what a tier would have served instead of a load, and compares it with the loaded
+// value. A difference counts if no write explains it, even after a pause.
 func (c *Cache) compare(ctx context.Context, f *flight, value any) {
 	c.stats.ShadowHits.Add(1)
 	if f.Meter != nil {

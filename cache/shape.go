@@ -46,7 +46,7 @@ var (
 	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
 )
 
-// describe writes what a type is made of. above are the types that it is a part of.
+// describe writes the structure of a type. above are the types that contain it.
 func describe(w io.Writer, t reflect.Type, above map[reflect.Type]bool) {
 	write := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // a hash does not fail
 	if above[t] || t.Implements(jsonMarshaler) || t.Implements(textMarshaler) {

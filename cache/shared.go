@@ -8,8 +8,8 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// fromShared lands the flights whose values the shared tier holds. The rest comes back; fill says whether
-// the tier is well enough to be filled.
+// fromShared lands the flights whose values the shared tier holds, and returns the rest. fill
+// reports whether the tier may be filled.
 func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	ask := make([]*flight, 0, len(fs))
 	for _, f := range fs {
@@ -30,7 +30,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		return fs, false
 	}
 	now := time.Now()
-	// Looked at again: the answer may have been long on its way.
+	// Checked again: the response may have taken long.
 	trusted := c.follower.trust.holds(time.Now())
 	fills := make([]Fill, 0, len(ask))
 	landed := make([]Result, 0, len(ask))
@@ -82,7 +82,7 @@ func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, 
 	return entries, err
 }
 
-// found is how many of the entries are there.
+// found returns how many of the entries exist.
 func found(entries []*Entry) (n int) {
 	for _, e := range entries {
 		if e != nil {
@@ -92,8 +92,8 @@ func found(entries []*Entry) (n int) {
 	return n
 }
 
-// getOrBegin asks the shared tier for what flights are about, and for tickets at once where most of it is likely
-// not there.
+// getOrBegin asks the shared tier for the values of flights, and for tickets in the same round trip
+// if most values are likely missing.
 func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
 	announcer, ok := c.shared.store.(Announcer)
 	if !ok || !c.likelyMissing(fs) {
@@ -113,9 +113,9 @@ func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry,
 	return entries, nil
 }
 
-// likelyMissing guesses whether the shared tier lacks most of what flights are about: because it lacked most of what
-// it was asked for lately, or because that was written since this gateway began or ended in memory a moment ago, by
-// some of them.
+// likelyMissing guesses whether the shared tier lacks most of the flights' values: because it
+// lacked most of what it was asked for recently, or because some of the values were written since
+// this gateway began or have just expired in memory.
 func (c *Cache) likelyMissing(fs []*flight) bool {
 	if c.lacked.Load() > lackedMost {
 		return true
@@ -132,15 +132,15 @@ func (c *Cache) likelyMissing(fs []*flight) bool {
 	return 2*missing > asked
 }
 
-// What the shared tier lacked lately is a moving average, in thousandths: each answer counts for an eighth. Above
-// lackedMost it is guessed to lack the next as well.
+// What the shared tier lacked recently is a moving average, in thousandths: each response counts
+// for an eighth. Above lackedMost it is guessed to lack the next as well.
 const (
 	lackedAll  = 1000
 	lackedMost = 750
 )
 
-// noteLacked notes how much of an answer of the shared tier was missing. Of two notes at the same time one may be lost:
-// it is a guess.
+// noteLacked records how much of a response of the shared tier was missing. Of two concurrent calls
+// one may be lost: it is only a guess.
 func (c *Cache) noteLacked(missing, asked int) {
 	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/asked)) / 8)
 }
@@ -177,7 +177,7 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 	}
 	var err error
 	e.Value, err = f.Source.Decode(f.Request, e.Data)
-	return err == nil // else it is not ours, or of another version: the fill that follows puts it right
+	return err == nil // otherwise it is of another key or version: the fill that follows replaces it
 }
 
 func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
@@ -203,8 +203,8 @@ func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
 	}
 }
 
-// fillShared puts entries into the shared tier. What it refuses was evicted meanwhile, or another load
-// fills it.
+// fillShared fills the shared tier with entries. It refuses those that were evicted meanwhile, or
+// that another load fills.
 func (c *Cache) fillShared(ctx context.Context, fills []Fill) {
 	if len(fills) == 0 {
 		return

@@ -8,27 +8,29 @@ import (
 	"time"
 )
 
-// maxSoft bounds the names that are known to be evicted softly. One that does not fit is evicted for good.
+// maxSoft limits the names of soft evictions that are remembered. An eviction that exceeds it is a
+// hard one.
 const maxSoft = 10_000
 
-// soft is the names that were evicted softly, each with the last moment: what was loaded before it is answered, and
-// loaded anew. Its zero value has none. It is safe for concurrent use.
+// soft is the names that were softly evicted, each with its time: an entry that was loaded earlier
+// is served once more while it is loaded again. The zero value has none. It is safe for concurrent
+// use.
 type soft struct {
-	newest atomic.Int64 // the last moment of all, in Unix nanoseconds; 0: there is none
+	newest atomic.Int64 // the latest time, in Unix nanoseconds; 0: there is none
 
 	mu sync.RWMutex
 	at map[string]time.Time
 }
 
-// room reports whether there is room for what an eviction names.
+// room reports whether there is room for the names of an eviction.
 func (s *soft) room(ev Eviction) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.at)+int(ev.size()) <= maxSoft //nolint:gosec // far below
 }
 
-// add notes what was evicted just now. Of more than fit, those noted longest ago are forgotten: what they name is answered
-// to its end.
+// add adds an eviction that happens now. If there are too many names, the oldest are forgotten:
+// their entries are served until they expire.
 func (s *soft) add(ev Eviction) {
 	now := time.Now()
 	s.mu.Lock()
@@ -55,16 +57,16 @@ func (s *soft) add(ev Eviction) {
 	s.newest.Store(now.UnixNano())
 }
 
-// since reports whether there was any soft eviction since a moment.
+// since reports whether there was any soft eviction since then.
 func (s *soft) since(loaded time.Time) bool { return loaded.UnixNano() <= s.newest.Load() }
 
-// named reports whether a name was evicted softly since a moment. The caller holds mu.
+// named reports whether a name was softly evicted since then. The caller holds mu.
 func (s *soft) named(name string, loaded time.Time) bool {
 	at, ok := s.at[name]
 	return ok && !loaded.After(at)
 }
 
-// softened reports whether an entry of the item was evicted softly.
+// softened reports whether an entry of the item was softly evicted.
 func (c *Cache) softened(item *Item, e *Entry) bool {
 	if !c.follower.soft.since(e.Loaded) {
 		return false
@@ -103,7 +105,7 @@ func (c *Cache) Softened(names []string, made time.Time) bool {
 // forever is longer than any age.
 const forever = 100 * 365 * 24 * time.Hour
 
-// held is how many of the keys memory or the shared tier holds.
+// held returns how many of the keys memory or the shared tier holds.
 func (c *Cache) held(ctx context.Context, keys []Key) (n int) {
 	var ask []Item
 	now := time.Now()

@@ -36,7 +36,7 @@ func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
 	wg.Wait()
 }
 
-// along adds what the sources read besides. Nobody waits for it.
+// along adds flights for what the sources read in addition. Nobody waits for them.
 func (c *Cache) along(fs []*flight) []*flight {
 	asked := make(map[Key]bool, len(fs))
 	for _, f := range fs {
@@ -44,7 +44,7 @@ func (c *Cache) along(fs []*flight) []*flight {
 	}
 	for _, f := range fs {
 		if f.MaxAge <= 0 {
-			continue // what is read besides may not be meant to be kept either
+			continue // an additional value may have MaxAge 0 as well
 		}
 		for _, r := range f.Source.Also(f.Request) {
 			if !asked[r.Key] {
@@ -59,7 +59,7 @@ func (c *Cache) along(fs []*flight) []*flight {
 // fromSource loads the flights of one source, fills the tiers, and lands them.
 func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	defer func() {
-		if p := recover(); p != nil { // this may be a goroutine on which nobody else would
+		if p := recover(); p != nil { // this goroutine may have no caller that recovers
 			for _, f := range fs {
 				c.flights.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
 			}
@@ -114,7 +114,8 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	}
 }
 
-// entryOf makes the result of the flight at i, and the entry that its value is stored as, nil if it is not stored.
+// entryOf returns the result of the flight at i, and the entry in which its value is stored, nil if
+// it is not stored.
 func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *Entry {
 	*r = Result{Value: l.values[i], Loaded: l.started}
 	own, maxAge := &l.own[i], f.MaxAge
@@ -152,7 +153,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		}
 		stamp = Join(stamp, tags)
 	}
-	// All stamps are older than this look, and end with what comes later.
+	// All stamps are older than this check, and later evictions end them.
 	if since != nil && !c.Generations().quiet(since.generations, f.Key, f.Tags, own.Tags) {
 		r.Unstored = "a write came in between"
 		return nil
@@ -166,15 +167,15 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		e = localEntry(l.values[i], l.started, maxAge, early, seen, stamp)
 	}
 	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
-	if !e.Absent() { // of which there may be any number
+	if !e.Absent() { // there may be any number of them
 		e.Keep = f.Keep()
 	}
 	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
 	return e
 }
 
-// unshared says why the shared tier is not filled with the value of the flight at i; "" if it is, now, or after a poll
-// where the entry has tags of its own.
+// unshared returns why the shared tier is not filled with the value of the flight at i; "" if it
+// is, now or, for entries with tags of their own, after a poll.
 func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 	own, deps := &l.own[i], &l.deps
 	if own.Deps != nil {
@@ -195,7 +196,7 @@ func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 	return ""
 }
 
-// keeps reports whether what a load read may be kept.
+// keeps reports whether what a load read may be stored.
 func (c *Cache) keeps(seen Snapshot) bool {
 	if c.follower.outbox == nil || protocol.MayKeep(seen, c.follower.floors.epoch()) {
 		return true
@@ -206,8 +207,9 @@ func (c *Cache) keeps(seen Snapshot) bool {
 	return false
 }
 
-// apart parts the flights of a load that failed, nil where parts would fail as well: what one reader asks for, or
-// one of the things asked for, may be what the source fails on. What nobody waits for is not loaded again.
+// apart splits the flights of a failed load, or returns nil if the parts would fail as well: the
+// source may fail only for one reader's requests, or for one of the items. What nobody waits for is
+// not loaded again.
 func apart(fs []*flight, err error) [][]*flight {
 	parts := byParty(fs)
 	if len(parts) > 1 {
@@ -226,7 +228,7 @@ func apart(fs []*flight, err error) [][]*flight {
 	return nil
 }
 
-// byParty parts flights by the readers who began them, without those that nobody waits for.
+// byParty groups flights by the readers that began them, without those that nobody waits for.
 func byParty(fs []*flight) (parts [][]*flight) {
 	at := map[*party]int{}
 	for _, f := range fs {
@@ -244,19 +246,19 @@ func byParty(fs []*flight) (parts [][]*flight) {
 	return parts
 }
 
-// loaded is what a source answered.
+// loaded is what a source returned.
 type loaded struct {
 	started time.Time
 	values  []any
 	seen    Snapshot
 	deps    Deps     // of what the source read through a cache
-	own     []Loaded // what the source said of each value
-	// numberless is how many evictions there were, before the source was asked, of which no snapshot tells.
+	own     []Loaded // what the source returned about each value
+	// numberless is the count of evictions without a number before the source was called.
 	numberless uint64
 }
 
-// landOwn takes apart what the source said of single values, and lands those that failed by themselves. The
-// others come back.
+// landOwn unpacks what the source returned about single values, and lands those that failed by
+// themselves. It returns the others.
 func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight {
 	l.own = make([]Loaded, len(fs))
 	left, n := fs, 0
@@ -281,7 +283,7 @@ func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight 
 	return left[:n]
 }
 
-// ask calls the source, when it is its turn.
+// ask calls the source when it is its turn.
 func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	ctx := g.ctx
 	if err := c.loads.Acquire(ctx, 1); err != nil {
@@ -304,7 +306,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	a.values, a.seen, err = askSource(traced, source, requests)
 	end(err)
 	if collector.isRead() {
-		// What came from a cache is as new as what was polled, not as what the source's statements saw.
+		// Values from a cache are as new as the last poll, not as the snapshot of the source's statements.
 		a.deps, a.seen = collector.Deps(), Snapshot{}
 	}
 	if a.seen.IsZero() && polled != nil {
@@ -316,8 +318,9 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	return a, err
 }
 
-// unsaid is the snapshot of a load whose source does not say it: the one polled before the load began. If a poll brought
-// another epoch not a lease ago, connections to the old database may still be open, and it is none that is polled.
+// unsaid returns the snapshot of a load whose source returns none: the one polled before the load
+// began. If a poll found another epoch less than a lease ago, connections to the old database may
+// still be open, and the snapshot is of no polled epoch.
 func (c *Cache) unsaid(polled Snapshot) Snapshot {
 	if at := c.follower.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
 		polled.Epoch = protocol.MixedEpoch
@@ -332,8 +335,8 @@ func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
 	}
 }
 
-// askSource calls the source and turns a panic into an error: it runs on a goroutine of ours, where nobody
-// else would recover.
+// askSource calls the source and turns a panic into an error, since nothing else recovers on this
+// goroutine.
 func askSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
 	defer func() {
 		if p := recover(); p != nil {

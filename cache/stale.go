@@ -12,10 +12,10 @@ import (
 // other values of the same batch are served stale.
 var ErrSlowSource = errors.New("cache: the source did not answer within the lease")
 
-// landFailed lands flights whose source failed: with what the tiers had last, if that is allowed, or with
-// the error.
+// landFailed lands flights whose source failed: with the last known values, if that is allowed, or
+// with the error.
 func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
-	c.flights.unboard(fs) // who comes now may have more luck
+	c.flights.unboard(fs) // a later reader starts a new load
 	stale := make([]*Entry, len(fs))
 	if ctx.Err() == nil {
 		c.findStale(ctx, fs, stale)
@@ -29,22 +29,23 @@ func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
 	}
 }
 
-// landStale lands a flight with what a tier had last.
+// landStale lands a flight with the last known value.
 func (c *Cache) landStale(f *flight, e *Entry) {
 	tier := MemoryTier
 	if e.Stamp == nil {
 		tier = SharedTier
 	}
 	r := entryResult(e, tier)
-	r.Stale, r.Stamp = true, nil // nothing may be made of it
+	r.Stale, r.Stamp = true, nil // nothing made of it is stored
 	c.stats.Stale.Add(1)
 	c.flights.land(f, r)
 }
 
-// landSlow lands flights while their source is being asked, with what the tiers had last, once the database has been
-// silent for a lease: neither a poll nor the source was answered. Where it was found to hang a moment ago, the time for
-// a poll is enough, so that a query of many levels does not wait a lease for each of them. The source goes on for
-// readers for whom there is nothing at all. The function that landSlow returns ends it.
+// landSlow lands flights while their source is still running, with the last known values, once the
+// database has been silent for a lease: neither a poll nor the source returned. If it was found to
+// hang a moment ago, the time of one poll is enough, so that a query of many levels does not wait a
+// lease for each of them. The source continues for readers without any value. The function that
+// landSlow returns ends it.
 func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	if c.follower.trust == nil || !slices.ContainsFunc(fs, func(f *flight) bool { return c.staleFor(&f.Item) > 0 }) {
 		return func() {}
@@ -56,7 +57,7 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	} else if c.hangs.Load() {
 		s.patience = min(c.lease, pollEvery+c.lease/10)
 	}
-	// A copy without what has landed, so that nothing is asked for twice.
+	// A copy without the landed flights, so that nothing is loaded twice.
 	left := append([]*flight(nil), fs...)
 	var mu sync.Mutex // guards timer and ended
 	var timer *time.Timer
@@ -82,9 +83,9 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	}
 }
 
-// silence is how long a source has not answered, as several looks saw it. Only time counts in which this process ran:
-// when a frozen process goes on, its timers end at once, and answers have arrived that nobody has read yet. After a
-// look that comes late the silence begins anew.
+// silence measures how long a source has not returned, over several looks. Only time in which this
+// process ran counts: when a frozen process continues, its timers fire at once, and responses have
+// arrived that nobody has read yet. A look that comes late restarts the measurement.
 type silence struct {
 	lease    time.Duration
 	patience time.Duration // how long it has to last
@@ -100,7 +101,7 @@ func (s *silence) pause() time.Duration {
 	return s.lease / 4
 }
 
-// lasts is a look. It reports whether the silence has lasted long enough.
+// lasts is one look. It reports whether the silence has lasted long enough.
 func (s *silence) lasts(now time.Time) bool {
 	late := now.Sub(s.looked) > s.pause()+s.lease/4
 	s.looked = now
@@ -110,13 +111,14 @@ func (s *silence) lasts(now time.Time) bool {
 	return now.Sub(s.since) >= s.patience
 }
 
-// landWhatIsStale lands those flights for which there is something, and returns the others. It does not let a reader
-// who gets some values wait for the rest: as with a database that refuses, part of an answer is better than none.
+// landWhatIsStale lands the flights for which there is a value, and returns the others. A reader
+// with some values does not wait for the rest: as with a database that refuses, a part of the
+// response is better than none.
 func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (left []*flight) {
 	found := make([]*Entry, len(fs))
 	began := time.Now()
 	c.findStale(ctx, fs, found)
-	// Looked at again: the shared tier, or a process that does not run, may have taken long.
+	// Checked again: the shared tier may have taken long, or the process may have been frozen.
 	quick := c.lease / 4
 	if c.shared != nil {
 		quick += c.shared.timeout
@@ -147,7 +149,7 @@ func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (
 	return left
 }
 
-// staleFor is for how long after its end an item's value may be answered if its source fails.
+// staleFor returns for how long after its end an item's value may be served if its source fails.
 func (c *Cache) staleFor(item *Item) time.Duration {
 	if item.StaleIfError != 0 {
 		return item.StaleIfError
@@ -155,14 +157,14 @@ func (c *Cache) staleFor(item *Item) time.Duration {
 	return c.staleIfError
 }
 
-// staleAllowed reports whether the database was heard of recently enough that what is cached of an item may be
-// answered in the place of an error.
+// staleAllowed reports whether the database responded recently enough for cached values of an item
+// to be served instead of an error.
 func (c *Cache) staleAllowed(item *Item) bool {
 	window := c.staleFor(item)
 	return window > 0 && c.follower.trust != nil && c.follower.trust.age(time.Now()) <= window
 }
 
-// findStale looks for what the tiers had last, of those for whom there was nothing yet.
+// findStale looks for the last known values of the flights without one.
 func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	var ask []*flight
 	var at []int
@@ -183,13 +185,13 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	}
 	for i, f := range ask {
 		if e := entries[i]; e != nil && time.Since(e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
-			e.Stamp = nil // it is of the shared tier, and of no use to who makes something of it
+			e.Stamp = nil // a stamp of the shared tier, which must not be used for what is made of it
 			found[at[i]] = e
 		}
 	}
 }
 
-// stale is what memory has of an item, also if it ended a while ago, unless it was evicted.
+// stale returns what memory has of an item, even if it has expired, unless it was evicted.
 func (c *Cache) stale(item Item) *Entry {
 	e := c.memory.Ended(item.Key)
 	if e == nil || time.Since(e.Ends) > c.staleFor(&item) {

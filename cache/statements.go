@@ -6,10 +6,10 @@ import (
 	"sync"
 )
 
-// maxStatements bounds how many different statements a log remembers.
+// maxStatements limits how many different statements a log remembers.
 const maxStatements = 2000
 
-// statementLog remembers which statements ran since when. Its zero value is empty.
+// statementLog records which statements ran since when. The zero value is empty.
 type statementLog struct {
 	mu   sync.Mutex
 	seq  uint64 // counts beginnings and ends
@@ -22,10 +22,10 @@ type ranStatement struct {
 	running int
 }
 
-// began notes a statement's beginning. "" is one whose text nobody knows.
+// began records a statement's beginning. "" is a statement whose text is unknown.
 func (l *statementLog) began(statement string) { l.note(statement, 1) }
 
-// ended notes a statement's end.
+// ended records a statement's end.
 func (l *statementLog) ended(statement string) { l.note(statement, -1) }
 
 func (l *statementLog) note(statement string, running int) {
@@ -50,7 +50,7 @@ func (l *statementLog) note(statement string, running int) {
 	s.last, s.running = l.seq, max(s.running+running, 0)
 }
 
-// shrink forgets what does not run. The caller holds mu.
+// shrink removes statements that do not run. The caller holds mu.
 func (l *statementLog) shrink() {
 	for text, s := range l.ran {
 		if s.running == 0 {
@@ -64,7 +64,7 @@ func (l *statementLog) shrink() {
 	}
 }
 
-// now returns what to ask since for later.
+// now returns an argument for a later call of since.
 func (l *statementLog) now() uint64 {
 	if l == nil {
 		return 0
@@ -74,7 +74,8 @@ func (l *statementLog) now() uint64 {
 	return l.seq
 }
 
-// since adds the statements that began, ran or ended after a moment, and reports whether there are no others.
+// since adds the statements that began, ran or ended since then, and reports whether there are no
+// others.
 func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
 	if l == nil {
 		return list, true
@@ -144,7 +145,7 @@ func runOf(ctx context.Context) *Run {
 	return r
 }
 
-// statementsOf is the log of a context's request; nil if it has none.
+// statementsOf returns the log of a context's request; nil if it has none.
 func statementsOf(ctx context.Context) *statementLog {
 	if r := runOf(ctx); r != nil {
 		return &r.statements

@@ -16,7 +16,7 @@ const (
 	loadSpan = "cache load"    // one call of a source
 )
 
-// begin begins a span about flights, if anybody traces.
+// begin begins a span for flights, if traces are on.
 func (c *Cache) begin(ctx context.Context, name string, fs []*flight) (_ context.Context, end func(error, ...slog.Attr)) {
 	if c.trace == nil {
 		return ctx, func(error, ...slog.Attr) {}
@@ -24,7 +24,8 @@ func (c *Cache) begin(ctx context.Context, name string, fs []*flight) (_ context
 	return c.trace(ctx, name, slog.String("cache.kind", kindOf(fs[0].Key)), slog.Int("cache.keys", len(fs)))
 }
 
-// kindOf returns what a key is of without saying of which one: user of user:42, product:price of {product:7}:price.
+// kindOf returns the kind of a key without its id: user for user:42, product:price for
+// {product:7}:price.
 func kindOf(key Key) string {
 	object, part, isPart := strings.Cut(strings.TrimPrefix(string(key), "{"), "}")
 	kind, _, _ := strings.Cut(object, ":")

@@ -9,14 +9,14 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// trust is when this gateway's last successful poll of the outbox began, by a clock that goes on while the
-// process is frozen and that nobody sets. It is safe for concurrent use.
+// trust is when this gateway's last successful poll of the outbox began, by a monotonic clock that
+// continues while the process is frozen. It is safe for concurrent use.
 type trust struct {
 	lease time.Duration
 	start time.Time
 	began atomic.Int64 // nanoseconds after start; negative before the first poll
 	mu    sync.Mutex   // held to change began
-	lost  int64        // when the lease was ended last; guarded by mu
+	lost  int64        // when the lease was last ended; guarded by mu
 	// renewed is closed by the next poll that succeeds; guarded by mu.
 	renewed chan struct{}
 }
@@ -27,8 +27,8 @@ func newTrust(lease time.Duration) *trust {
 	return t
 }
 
-// renew notes a poll that began at a moment and succeeded. One that began before the lease was ended does not renew it:
-// its answer may be older than what ended it.
+// renew records a successful poll that began then. If it began before the lease was ended, it does
+// not renew it: its result may be older than what ended the lease.
 func (t *trust) renew(began time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,7 +50,7 @@ func (t *trust) lose() {
 	t.began.Store(-1)
 }
 
-// awaitPoll waits for a successful poll that began after a moment, for at most two leases. It reports
+// awaitPoll waits, for at most two leases, for a successful poll that began after then. It reports
 // whether there was one.
 func (t *trust) awaitPoll(ctx context.Context, after time.Time) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*t.lease)
@@ -70,8 +70,8 @@ func (t *trust) awaitPoll(ctx context.Context, after time.Time) bool {
 	}
 }
 
-// holds reports whether what is cached may be served at a moment. Without an outbox, nil, nobody polls, and
-// other bounds hold.
+// holds reports whether cached values may be served at that time. Without an outbox t is nil,
+// nobody polls, and other limits hold.
 func (t *trust) holds(now time.Time) bool {
 	if t == nil {
 		return true
@@ -80,7 +80,8 @@ func (t *trust) holds(now time.Time) bool {
 	return began >= 0 && protocol.Trusted(now.Sub(t.start)-time.Duration(began), t.lease)
 }
 
-// age is how long ago the last successful poll began; before the first, since the start.
+// age returns how long ago the last successful poll began, or how long ago the process started if
+// there was none.
 func (t *trust) age(now time.Time) time.Duration {
 	return now.Sub(t.start) - max(0, time.Duration(t.began.Load()))
 }

@@ -95,7 +95,7 @@ func (w *Watch) RememberStatements(loadersApart bool) {
 	}
 }
 
-// remember notes the beginning or the end of a statement that no source sent.
+// remember records the beginning or the end of a statement that no source sent.
 func (w *Watch) remember(ctx context.Context, statement string, note func(*statementLog, string)) {
 	if others := w.others.Load(); others != nil {
 		for _, other := range *others {
@@ -118,7 +118,8 @@ func (w *Watch) remember(ctx context.Context, statement string, note func(*state
 	note(&w.all, statement)
 }
 
-// seen answers what to compare with later, to find out whether there were strays in between.
+// seen returns a number to compare with later, to find out whether there were stray statements in
+// between.
 func (w *Watch) seen() uint64 {
 	if w == nil {
 		return 0
@@ -152,7 +153,7 @@ func (w *Watch) CollectStatements(ctx context.Context, where func(context.Contex
 
 // statementsSince is where a collector began in the logs of statements.
 type statementsSince struct {
-	request    *statementLog // nil: none. All of it counts: loaders keep what they read
+	request    *statementLog // nil: none. All of it counts: loaders hold on to what they read
 	apart, all uint64
 }
 
@@ -175,13 +176,13 @@ func Unwatched(ctx context.Context) context.Context {
 	return ctx
 }
 
-// maxUnknown bounds how many places are remembered at which something unknown was read.
+// maxUnknown limits how many places are remembered at which an unknown statement ran.
 const maxUnknown = 16
 
 // UnknownReason is the reason for which a value is not stored that is made of unknown rows.
 const UnknownReason = "a statement ran outside of a source"
 
-// readUnknown notes that rows were read which no source knows.
+// readUnknown records that a statement read rows outside of any source.
 func (c *Collector) readUnknown(ctx context.Context) {
 	for ; c != nil && !c.known; c = c.parent {
 		if c.statements != nil {
