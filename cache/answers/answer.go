@@ -65,7 +65,7 @@ type Answer struct {
 	tags                            []string
 }
 
-// variant is the answer's content in one encoding.
+// variant is the response's content in one encoding.
 type variant struct {
 	body     []byte
 	etag     string
@@ -74,7 +74,7 @@ type variant struct {
 	length   []string
 }
 
-// noStore is the header of what no cache may keep.
+// noStore is the header of what no cache may store.
 const noStore = "no-store"
 
 // NewAnswer makes an answer at a moment.
@@ -100,14 +100,14 @@ func NewAnswer(c Computed, now time.Time) *Answer {
 		if list, all := tagList(c.Deps.Names, separator); all {
 			a.tags = []string{list}
 		} else {
-			// A cache on the way that purges by tags would miss it by those that are left out.
+			// A cache that purges by tags would miss it by the names that are left out.
 			a.cacheControl = []string{cacheControl(a.maxAge, cache.Private)}
 		}
 	}
 	return a
 }
 
-// cacheControl is the header for a max age and a scope.
+// cacheControl returns the header for a max age and a scope.
 func cacheControl(maxAge time.Duration, scope cache.Scope) string {
 	if maxAge <= 0 {
 		return noStore
@@ -128,7 +128,7 @@ func newVariant(body []byte, e Encoding, tagged bool) *variant {
 	return v
 }
 
-// maxTags bounds the header of tags, in bytes.
+// maxTags limits the header of tags, in bytes.
 const maxTags = 4 << 10
 
 // tagList lists names, the coarsest first: types and collections, then what belongs to one entity, then
@@ -242,7 +242,7 @@ func (a *Answer) Age(now time.Time) int { return int(max(0, now.Sub(a.zero)) / t
 // TTL is how long the answer may still be served from here, in whole seconds.
 func (a *Answer) TTL(now time.Time) int { return int(max(0, a.ends.Sub(now)) / time.Second) }
 
-// earlier is the earlier of a and b, of which zero is none.
+// earlier returns the earlier of a and b; a zero time does not count.
 func earlier(a, b time.Time) time.Time {
 	if !b.IsZero() && b.Before(a) {
 		return b

@@ -11,10 +11,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressible is the least size of what is compressed: below, the headers weigh more than what is saved.
+// compressible is the size from which responses are compressed: of smaller ones the headers cost
+// more than compression saves.
 const compressible = 1 << 10
 
-// brotliLevel takes half as long again as gzip's default and saves more. Higher ones take twice that for nothing.
+// brotliLevel takes half as long again as gzip's default and saves more. Higher levels take twice
+// that and save nothing.
 const brotliLevel = 2
 
 // Compressor compresses answers. It keeps what compressing needs beside the bytes for the next answer; what
@@ -24,7 +26,7 @@ type Compressor struct {
 	zstd         *zstd.Encoder
 }
 
-// writer is what gzip's and brotli's have in common.
+// writer is the common interface of gzip's and brotli's writers.
 type writer interface {
 	io.WriteCloser
 	Reset(io.Writer)
@@ -61,7 +63,7 @@ func (c *Compressor) Compress(identity []byte, e Encoding) ([]byte, Encoding) {
 	if len(compressed) >= len(identity) {
 		return identity, Identity
 	}
-	return bytes.Clone(compressed), e // without the room that was left behind it: it is kept
+	return bytes.Clone(compressed), e // without spare capacity, since it is stored
 }
 
 func pooled(pool *sync.Pool, identity []byte) []byte {
@@ -69,7 +71,7 @@ func pooled(pool *sync.Pool, identity []byte) []byte {
 	defer pool.Put(w)
 	b := bytes.NewBuffer(make([]byte, 0, len(identity)/2))
 	w.Reset(b)
-	// A buffer takes everything.
+	// A buffer's Write does not fail.
 	_, _ = w.Write(identity)
 	_ = w.Close()
 	return b.Bytes()

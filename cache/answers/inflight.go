@@ -2,10 +2,10 @@ package answers
 
 import "sync"
 
-// inFlight is the answers that are being computed anew.
+// inFlight is the responses that are being computed.
 type inFlight struct {
 	mu sync.Mutex
-	of map[uint64]chan struct{} // by the hash of their question, closed when they are computed
+	of map[uint64]chan struct{} // by the hash of their request, closed when they are computed
 }
 
 // Begin is called with a look-up that found no answer, before one is computed. If the same answer is being computed
@@ -15,7 +15,7 @@ type inFlight struct {
 //
 // Who waited gets nothing from who computed: it looks the answer up as any other, and takes it if it holds then.
 func (s *Store) Begin(l Lookup) (done func(), other <-chan struct{}) {
-	if !l.present { // another viewer's is none: nobody waits for an answer that is not for them
+	if !l.present { // a response for another viewer does not count: it could not be used
 		return nil, nil
 	}
 	key := l.key

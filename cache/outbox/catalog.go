@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// relation is a table that statements can name to write rows of a noted one: that table itself, its
-// partitions and those that inherit from it, and those that it is a part of. A statement fires only the
-// statement triggers of the table that it names.
+// relation is a table through which statements can write rows of a recorded table: that table
+// itself, its partitions and the tables that inherit from it, and those that it is a part of. A
+// statement fires only the statement triggers of the table that it names.
 type relation struct {
-	Ord   int // of the noted table, from 1
+	Ord   int // of the recorded table, from 1
 	OID   int64
 	Name  string // in SQL, as the search path needs it
 	Kind  string // pg_class.relkind
 	Owned bool   // whether this role may do what its owner may
-	Self  bool   // whether it is the noted table itself
+	Self  bool   // whether it is the recorded table itself
 }
 
-// found is a trigger that is there.
+// found is an existing trigger.
 type found struct {
 	Relation int64 // 0 on SQLite
 	On       string
@@ -50,8 +50,9 @@ func (f found) is(t trigger) bool {
 	return f.Ours && !f.Narrowed && f.Kind == t.kind && f.Args == args && f.Old == t.old && f.New == t.new
 }
 
-// relationsOf returns the SQL of common tables: noted (ord, name, oid), where oid is NULL if there is none, and
-// relations (ord, oid). What is temporary has rows that nobody else sees.
+// relationsOf returns the SQL of common tables: noted (ord, name, oid), where oid is NULL if there
+// is no such table, and relations (ord, oid). Temporary tables are left out: nobody else sees their
+// rows.
 func relationsOf(tables []Table) string {
 	rows := make([]string, len(tables))
 	for i, t := range tables {
@@ -92,7 +93,7 @@ func (p Place) relations(ctx context.Context, db Querier, tables []Table) ([]rel
 		func(r *relation) []any { return []any{&r.Ord, &r.OID, &r.Name, &r.Kind, &r.Owned, &r.Self} })
 }
 
-// triggers returns all that note writes, or stand under the name of one that does.
+// triggers returns all triggers that record writes, or have the name of one that does.
 func (p Place) triggers(ctx context.Context, db Querier) ([]found, error) {
 	if !p.postgres {
 		return query(ctx, db, `SELECT name, tbl_name AS "on", sql, sql LIKE '%INSERT INTO cache_outbox (%' AS ours FROM sqlite_schema
@@ -114,7 +115,8 @@ func (p Place) triggers(ctx context.Context, db Querier) ([]found, error) {
 		})
 }
 
-// noteOID is the SQL of the note function's id: by its name, or if it was renamed by what it does.
+// noteOID is the SQL of the note function's id: found by its name or, if it was renamed, by its
+// body.
 func (p Place) noteOID() string {
 	schema := "current_schema()::regnamespace"
 	if p.schema != "" {
@@ -124,7 +126,7 @@ func (p Place) noteOID() string {
 	(SELECT min(p.oid) FROM pg_proc AS p WHERE p.pronamespace = ` + schema + ` AND strpos(p.prosrc, '` + noteMark + `') > 0))`
 }
 
-// function is the note function as it is.
+// function is the note function in the database.
 type function struct {
 	Name    string // in SQL, with its arguments
 	Body    string
@@ -160,14 +162,14 @@ func (p Place) place(ctx context.Context, db Querier) (string, error) {
 	return name, nil
 }
 
-// ownColumns are columns by which the outbox's own tables are told from others of the same name.
+// ownColumns are columns that distinguish the outbox's own tables from others of the same name.
 var ownColumns = map[string][]string{
 	"cache_outbox":  {"tbl", "op", "rows", "done_at"},
 	"cache_horizon": {"snapshot"},
 	"cache_tables":  {"tbl", "identity"},
 }
 
-// columnsOf returns the columns of one of the outbox's own tables; none if it is not there.
+// columnsOf returns the columns of one of the outbox's own tables; none if it does not exist.
 func (p Place) columnsOf(ctx context.Context, db Querier, name string) ([]string, error) {
 	statement := "SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = to_regclass(" + p.literal(p.named(name)) + ") AND a.attnum > 0 AND NOT a.attisdropped"
 	if !p.postgres {
@@ -180,12 +182,14 @@ func (p Place) columnsOf(ctx context.Context, db Querier, name string) ([]string
 	return columns, nil
 }
 
-// isOwn reports whether a table with these columns is the outbox's of this name, of whatever release.
+// isOwn reports whether a table with these columns is the outbox's table of this name, of any
+// release.
 func isOwn(name string, columns []string) bool {
 	return !slices.ContainsFunc(ownColumns[name], func(c string) bool { return !slices.Contains(columns, c) })
 }
 
-// lacking are the columns of one of the outbox's own tables that this release needs and that are not there.
+// lacking returns the columns of one of the outbox's own tables that this release needs and that do
+// not exist.
 func (p Place) lacking(name string, columns []string) (lacks []string) {
 	needed := map[string][]string{"cache_outbox": {"id", "created_at"}, "cache_horizon": {"one"}}[name]
 	if p.postgres && name == "cache_outbox" {
@@ -199,7 +203,8 @@ func (p Place) lacking(name string, columns []string) (lacks []string) {
 	return lacks
 }
 
-// ownTable says of one of the outbox's own tables whether it is there, and whether it is what it should be.
+// ownTable reports whether one of the outbox's own tables exists, and whether it is as this release
+// needs it.
 func (p Place) ownTable(ctx context.Context, db Querier, name string) (there, ours bool, err error) {
 	columns, err := p.columnsOf(ctx, db, name)
 	return len(columns) > 0, isOwn(name, columns), err

@@ -31,7 +31,7 @@ const byName = `'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name'
 func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	var columns []string
 	for i, t := range tables {
-		for _, c := range t.named() { // none of a table that is not there
+		for _, c := range t.named() { // none for a missing table
 			columns = append(columns, fmt.Sprintf("(%d, %s, %s)", i+1, literal(t.Name), literal(c)))
 		}
 	}
@@ -89,7 +89,7 @@ func checkSQLite(ctx context.Context, db Querier, tables []Table) ([]error, erro
 	var faults []error
 	for _, t := range tables {
 		for _, c := range t.named() {
-			// What a column compares by is nowhere to be read, so it is tried; the rows are not read.
+			// No catalog says how SQLite compares a column, so a comparison is tried; no rows are read.
 			type row struct {
 				Type         *string // nil: there is no such column
 				Case, Spaces *bool

@@ -47,13 +47,13 @@ type describedColumn struct {
 	Name   string
 	Type   string // PostgreSQL: the name of the type below all domains; SQLite: as declared
 	Enum   bool
-	Fold   bool   // its collation takes different texts for equal
-	Key    int    // its place in the table's key, from 1; 0: it is no part of it
-	Refers string // the tables that it refers to, as a foreign key or a part of one, with U+0001 in between
+	Fold   bool   // its collation treats different texts as equal
+	Key    int    // its position in the table's key, from 1; 0 if it is not a part of it
+	Refers string // the tables that it refers to, as a foreign key or a part of one, separated by U+0001
 }
 
-// keyIndex is the SQL of the index that is a table's key: the primary key, or where there is none a unique index of columns that
-// cannot be NULL. ?0 is the table's id.
+// keyIndex is the SQL of the index that is a table's key: the primary key, or else a unique index
+// of columns that cannot be NULL. ?0 is the table's id.
 const keyIndex = `SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
 				WHERE i.indrelid = ?0 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
 					AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
@@ -61,7 +61,7 @@ const keyIndex = `SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
 						WHERE k.place <= i.indnkeyatts AND a.attnotnull IS NOT TRUE)
 				ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1`
 
-// describePostgres takes for a table's key the columns of keyIndex.
+// describePostgres uses the columns of keyIndex as a table's key.
 func describePostgres(ctx context.Context, db Querier, table string) (columns []describedColumn, err error) {
 	return query(ctx, db, strings.ReplaceAll(`WITH RECURSIVE typed AS (
 			SELECT a.attrelid, a.attnum, a.attname, a.atttypid AS type, a.attcollation AS collation
@@ -93,14 +93,14 @@ func describeSQLite(ctx context.Context, db Querier, table string) (columns []de
 		if err != nil {
 			break
 		}
-		// What a column compares by is nowhere to be read, so it is tried; the rows are not read.
+		// No catalog says how SQLite compares a column, so a comparison is tried; no rows are read.
 		columns[i].Fold, err = one[bool](ctx, db, fmt.Sprintf(`SELECT coalesce(max(v = 'A') OR max(v = 'a '), false) FROM (SELECT %s AS v FROM %s WHERE false UNION ALL SELECT 'a')`,
 			ident(c.Name), ident(table)))
 	}
 	return columns, err
 }
 
-// kind is how a column's values are compared.
+// kind returns how a column's values are compared.
 func (c describedColumn) kind(postgres bool) Kind {
 	switch {
 	case c.Fold:

@@ -25,16 +25,17 @@ func (p Place) epoch() string {
 		"hashfloat8extended(date_part('epoch', pg_postmaster_start_time()), " + table + "::regclass::oid::bigint)))"
 }
 
-// sqliteEpoch is the epoch of every SQLite database in this process. Nothing tells a file from a backup of it, and
-// one that was put in its place: nobody but the process that has it open knows that it is still the same.
+// sqliteEpoch is the epoch of every SQLite database in this process. A file cannot be distinguished
+// from a backup that replaced it; only the process that has it open knows that it is still the
+// same.
 var sqliteEpoch = strings.ToLower(rand.Text()[:16])
 
-// mend makes good for a horizon, or records, with numbers that the database has not given yet. They came with a
-// dump, or the database went back. The records are deleted: they would be taken for news again and again, until
-// the numbers have come up to theirs. The horizon becomes what is visible now, so that nothing that was
-// read before is served from the shared tier.
+// mend corrects a horizon, or records, with numbers that the database has not assigned yet. They
+// came with a dump, or the database went back. The records are deleted: otherwise they would count
+// as new again and again, until the numbers have caught up. The horizon becomes the current
+// snapshot, so that nothing that was read before is served from the shared tier.
 func (o *Outbox) mend(ctx context.Context) error {
-	const some = 10_000 // at a time, so that what was deleted when ctx ends is gone
+	const some = 10_000 // a part at a time, so that what was deleted before ctx ends stays deleted
 	for n := int64(some); o.at.postgres && n == some; {
 		result, err := o.db.ExecContext(ctx, o.at.sql("DELETE FROM ?outbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM ?outbox "+
 			"WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()) LIMIT ?0))", some))

@@ -11,29 +11,30 @@ import (
 // changed in a way that no trigger sees.
 const Alter Op = "ALTER"
 
-// identity tells a noted table from another one, and from itself with rows that changed unseen.
+// identity distinguishes a recorded table from another one, and from itself after changes that no
+// trigger saw.
 type identity struct {
-	// Relations are the table, its partitions and relatives: which they are, where their rows are stored, and
-	// who sees which of them. TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change where.
+	// Relations are the table, its partitions and relatives: which they are, where their rows are stored, and who
+	// sees which of them. TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change where.
 	Relations string
 	// Columns are those of interest, with their types.
 	Columns string
-	// Triggers are those that note, with the last transaction that enabled or disabled each: whoever disables
-	// one for a moment leaves a trace.
+	// Triggers are those that record writes, each with the last transaction that enabled or disabled it: disabling
+	// one even briefly leaves a trace.
 	Triggers string
-	// Stored is what cache_tables holds; nil for nothing.
+	// Stored is what cache_tables holds; nil if it holds nothing.
 	Stored *string
 }
 
 func (i identity) String() string { return i.Relations + " " + i.Columns + " " + i.Triggers }
 
-// unnoted is in the stored form of a table whose writes are not noted, all or in part.
+// unnoted is the stored form of a table whose writes are not recorded, all or in part.
 const unnoted = " unnoted"
 
-// settled reports whether all is as it was stored, and in order.
+// settled reports whether everything is as it was stored, and in order.
 func (i identity) settled() bool { return i.Stored != nil && *i.Stored == i.String() }
 
-// differs says in what the table is another one than what was stored; "" for nothing.
+// differs says how the table differs from what was stored; "" if it does not.
 func (i identity) differs() string {
 	if i.Stored == nil {
 		return "not looked at before"
@@ -117,16 +118,17 @@ func sqliteIdentities(tables []Table) string {
 	FROM noted AS n LEFT JOIN cache_tables AS s ON s.tbl = n.stored ORDER BY n.ord`
 }
 
-// changedTable is a table that was found to be another one than before, or whose writes are not noted.
+// changedTable is a table that has changed, or whose writes are not recorded.
 type changedTable struct {
 	Name   string
-	What   string // in what it changed; "" if it did not
+	What   string // how it changed; "" if it did not
 	Faults []string
 }
 
-// settle stores what the tables are now, and records the eviction of all that is cached of those that
-// changed or whose writes may have gone unnoticed. remaining are differences that were mended or that remain, of
-// which those without a fix are faults. Whoever sees the eviction's transaction sees what it follows.
+// settle stores the current state of the tables, and records the eviction of everything that
+// depends on those that changed or whose writes may have been missed. remaining are differences
+// that were repaired or that remain, of which those without a fix are faults. A snapshot that sees
+// the eviction's transaction also sees the change.
 func (p Place) settle(ctx context.Context, db Querier, tables []Table, differences []Difference, evict bool) ([]changedTable, error) {
 	now, err := p.identities(ctx, db, tables)
 	if err != nil {
@@ -138,7 +140,7 @@ func (p Place) settle(ctx context.Context, db Querier, tables []Table, differenc
 		touched := false
 		for _, d := range differences {
 			if d.Table != t.Name && (d.Table != "" || d.Kind == "trigger") {
-				continue // of another table, or of one that is no longer noted
+				continue // of another table, or of one that is no longer recorded
 			}
 			touched = true
 			if !d.Fixable() {

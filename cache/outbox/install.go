@@ -11,7 +11,7 @@ import (
 // Difference is something missing or wrong in a database, as far as its outbox is concerned.
 type Difference struct {
 	Object
-	Table string // the noted table that it concerns; "" for the outbox's own objects
+	Table string // the recorded table that it concerns; "" for the outbox's own objects
 	Why   string // "is missing"
 	// Minor says that a [Watch] handles it, by repairing it or by evicting the table at every check: a partition without
 	// a trigger, or a trigger that does not fire in the role of a replica.
@@ -44,7 +44,7 @@ func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Differen
 	return append(own, rest...), nil
 }
 
-// diffOwn is Diff for the outbox's own objects.
+// diffOwn implements Diff for the outbox's own objects.
 func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
 	where, err := p.place(ctx, db)
 	if err != nil {
@@ -100,7 +100,7 @@ func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
 	return list, nil
 }
 
-// diffTriggers is Diff for the triggers.
+// diffTriggers implements Diff for the triggers.
 func (p Place) diffTriggers(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
 	related, err := p.relations(ctx, db, tables)
 	if err != nil {
@@ -111,7 +111,7 @@ func (p Place) diffTriggers(ctx context.Context, db Querier, tables []Table) ([]
 		return nil, err
 	}
 	var list []Difference
-	wanted := map[string]int{} // the noted table, by the name of a trigger that is wanted
+	wanted := map[string]int{} // the recorded table, by the name of a wanted trigger
 	for i, t := range tables {
 		if !slices.ContainsFunc(related, func(r relation) bool { return r.Ord == i+1 }) {
 			list = append(list, Difference{Object: Object{Kind: "table", Name: t.Name}, Table: t.Name, Why: "is missing"})
@@ -156,10 +156,10 @@ func (f found) drop() string {
 	return "DROP TRIGGER " + f.Name + " ON " + f.On
 }
 
-// diffTrigger compares a wanted trigger with those that are there.
+// diffTrigger compares a wanted trigger with the existing ones.
 func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, bool) {
 	d := Difference{Object: w.object(), Table: t.Name, Minor: !r.Self, absent: true, fix: []string{w.create}}
-	// Only the owner may let a trigger fire for those too who apply writes of another server.
+	// Only the owner may make a trigger fire in sessions that apply writes of another server.
 	always := w.enable != "" && r.Owned
 	if always {
 		d.fix = append(d.fix, w.enable)
@@ -234,7 +234,8 @@ func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 	return err
 }
 
-// attempt runs statements of which a failure undoes what they did, and nothing else of the transaction.
+// attempt runs statements. If one fails, only their own effects are rolled back, not the
+// transaction's.
 func attempt(ctx context.Context, db Querier, statements ...string) error {
 	if err := run(ctx, db, "SAVEPOINT fieldcache_attempt"); err != nil {
 		return err
@@ -313,7 +314,7 @@ func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Lef
 	return removed, left, nil
 }
 
-// notAllowed reports whether this role may not do what failed.
+// notAllowed reports whether an error says that the role lacks a right.
 func notAllowed(err error) bool {
 	const insufficientPrivilege = "42501"
 	var state interface{ SQLState() string } // of pgx and lib/pq

@@ -8,11 +8,11 @@ import (
 // noteMark is in the body of every release's note function, and in no other function.
 const noteMark = ".cache_outbox (tbl, op"
 
-// noteFunction returns the statement that creates the function which PostgreSQL's triggers call at the end of
-// a statement. schema is the SQL of the name of the schema that the outbox is in.
-//
-// The function runs with the rights of whoever created it: who may write to a table need not be allowed to
-// write to the outbox. Therefore its search path holds nothing that the caller could put there.
+// noteFunction returns the statement that creates the function which PostgreSQL's triggers call at
+// the end of a statement. schema is the SQL of the name of the schema that the outbox is in. The
+// function runs with the rights of its creator: a role that may write to a table need not be
+// allowed to write to the outbox. Therefore its search path holds nothing that the caller could
+// create.
 func (p Place) noteFunction(schema string) string {
 	return "CREATE OR REPLACE FUNCTION " + p.named("cache_outbox_note") + "() RETURNS trigger\n" +
 		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$" + noteBody(schema) + "$note$"
@@ -123,7 +123,7 @@ BEGIN
 END
 `
 
-// array returns an array of texts as PostgreSQL reads one from a text.
+// array returns an array of texts as a PostgreSQL literal.
 func array(texts []string) string {
 	quoted := make([]string, len(texts))
 	for i, text := range texts {

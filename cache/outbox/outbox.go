@@ -78,23 +78,23 @@ func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbo
 	return &Outbox{db: db, at: at, evictions: evictions}, nil
 }
 
-// byHandTable is the table of evictions that no write of data caused, and byHandOp their kind.
+// byHandTable is the table of evictions without a database write, and byHandOp their kind.
 const (
 	byHandTable    = ""
 	byHandOp    Op = "EVICT"
 )
 
-// record is a row of the table as the statements of this package read it.
+// record is a row of the outbox as the statements of this package read it.
 type record struct {
 	Xid   uint64
 	ID    int64
 	Tbl   string
 	Op    Op
-	Facts *string // JSON: rows, or a hand-made eviction
+	Facts *string // JSON: rows, or an eviction by hand
 }
 
-// write is what a transaction's records say; everything reports whether they say more than was read, and unreadable how many of
-// them cannot be read.
+// write returns the write of a transaction's records; everything reports whether they evict more
+// than was read, and unreadable how many of them cannot be decoded.
 func (o *Outbox) write(records []record) (w cache.Write, everything bool, unreadable int) {
 	w.Xid = records[0].Xid
 	var changes []Change

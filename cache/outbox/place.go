@@ -27,7 +27,7 @@ type Querier interface {
 // it. The zero value is SQLite.
 type Place struct {
 	postgres bool
-	schema   string // "": where the search path leads to
+	schema   string // "": the first schema of the search path
 }
 
 // PostgreSQL returns the place of an outbox in a PostgreSQL database. Applications that share a
@@ -46,7 +46,7 @@ const oldest = 13_00_00
 func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 	version, err := one[string](ctx, db, "SELECT version()")
 	if err != nil || !strings.HasPrefix(version, "PostgreSQL") {
-		_, errSQLite := one[string](ctx, db, "SELECT sqlite_version()") // in SQLite alone a failed statement aborts no transaction
+		_, errSQLite := one[string](ctx, db, "SELECT sqlite_version()") // only on SQLite a failed statement does not abort the transaction
 		switch {
 		case errSQLite == nil && schema == "":
 			return SQLite(), nil
@@ -72,7 +72,7 @@ func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 // Postgres reports whether the database is PostgreSQL. Otherwise it is SQLite.
 func (p Place) Postgres() bool { return p.postgres }
 
-// named is the SQL of the name of one of the outbox's own tables, or of its function.
+// named returns the SQL of the name of one of the outbox's own tables, or of its function.
 func (p Place) named(name string) string {
 	if p.schema == "" {
 		return name
@@ -87,13 +87,13 @@ func (p Place) Seen() string {
 	if p.postgres {
 		return p.inEpoch("pg_current_snapshot()::text")
 	}
-	// The counter, and not the greatest id that is there, which falls when the newest row is pruned.
+	// The counter, not the greatest id, which falls when the newest row is pruned.
 	return "(SELECT '" + sqliteEpoch + "' || printf('/%d:%d:', n, n) " +
 		"FROM (SELECT coalesce(max(seq), 0) + 1 AS n FROM sqlite_sequence WHERE name = 'cache_outbox'))"
 }
 
-// inEpoch puts the epoch in front of a number. As a subquery it is evaluated once for a statement, however
-// many rows it has.
+// inEpoch puts the epoch before a number. As a subquery it is evaluated once for a statement,
+// however many rows it has.
 func (p Place) inEpoch(number string) string {
 	return "(SELECT " + p.epoch() + " || '/' || " + number + ")"
 }
@@ -133,8 +133,8 @@ func (n *Number) Scan(value any) error {
 	return nil
 }
 
-// sql is a statement written once for both databases: words behind a question mark stand for what they call
-// differently, and ?0 to ?9 for args, which are texts, numbers, truths, or SQL.
+// sql is a statement written once for both databases: a word after a question mark stands for what
+// they call differently, and ?0 to ?9 for args, which are texts, numbers, booleans, or SQL.
 func (p Place) sql(statement string, args ...any) string {
 	words := []string{
 		"?number", "id",
@@ -153,9 +153,9 @@ func (p Place) sql(statement string, args ...any) string {
 			"?lock", "FOR UPDATE", "?skip", "FOR UPDATE SKIP LOCKED",
 			"?next", "pg_snapshot_xmax(pg_current_snapshot())",
 			"?standby", "pg_is_in_recovery()", "?epoch", p.epoch(),
-			// The last row of the index alone: for EXISTS with the condition PostgreSQL reads the whole table.
+			// Only the last row of the index: for EXISTS with the condition PostgreSQL reads the whole table.
 			"?ahead", "coalesce((SELECT xid FROM " + p.named("cache_outbox") + " ORDER BY xid DESC LIMIT 1) >= pg_snapshot_xmax(pg_current_snapshot()), false)",
-			// About 8 times as long as text where it is compressed.
+			// About 8 times the length of the text if it is compressed.
 			"?size", "(pg_column_size(o.rows) * CASE WHEN pg_column_size(o.rows) > 1900 THEN 8 ELSE 1 END)", "?all", "json_agg(o.rows)::text",
 		}
 	}
@@ -166,10 +166,10 @@ func (p Place) sql(statement string, args ...any) string {
 	return strings.NewReplacer(words...).Replace(statement)
 }
 
-// raw is SQL in the place of a value.
+// raw is SQL in place of a value.
 type raw string
 
-// value is the SQL of a value.
+// value returns the SQL of a value.
 func (p Place) value(v any) string {
 	switch v := v.(type) {
 	case raw:
@@ -184,7 +184,7 @@ func (p Place) value(v any) string {
 	return p.literal(v.(string))
 }
 
-// literal returns a text as a literal of SQL, whatever standard_conforming_strings is.
+// literal returns a text as an SQL literal, whatever standard_conforming_strings is.
 func (p Place) literal(text string) string {
 	if p.postgres && strings.Contains(text, `\`) {
 		return " E" + literal(strings.ReplaceAll(text, `\`, `\\`))
@@ -192,7 +192,7 @@ func (p Place) literal(text string) string {
 	return literal(text)
 }
 
-// numbers is a list of transactions' numbers, to be compared with ?number.
+// numbers returns a list of transactions' numbers, to be compared with ?number.
 func (p Place) numbers(xids []uint64) raw {
 	var list strings.Builder
 	for i, x := range xids {

@@ -11,15 +11,15 @@ import (
 	"fieldcache/cache"
 )
 
-// Bounds of what one page of a poll takes. They keep it far below a second, and in memory of a few megabytes.
+// Limits of one page of a poll. With them a page takes far less than a second, and a few megabytes
+// of memory.
 const (
 	rowsByTransaction = 1000
 	rowsByName        = 5000
 	rowsByTable       = 20_000
-	// factsBytes bounds what the rows of a page say of what was touched, about. Of what is beyond it the table is
-	// told alone.
+	// factsBytes limits, roughly, the length of the facts of a page's rows. Beyond it only the table is returned.
 	factsBytes = 1 << 20
-	// byHandTold is how many evictions by hand a page tells of that does not tell every row.
+	// byHandTold is how many evictions by hand a page returns if it does not return every row.
 	byHandTold = 100
 )
 
@@ -44,7 +44,7 @@ func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err e
 	return news, nil
 }
 
-// What a page may find wrong with its question or with the outbox.
+// What may be wrong with the request for a page, or with the outbox.
 var (
 	errAnother = errors.New("the database is another one than was polled")
 	errAhead   = errors.New("there are numbers that the database has not given yet")
@@ -60,20 +60,20 @@ func (o *Outbox) poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	return o.pollSum(ctx, p)
 }
 
-// head is what every page of a poll tells.
+// head is the part that every page of a poll has.
 type head struct {
 	Seen    string
 	Horizon *string // nil: nothing was ever pruned
 	Standby bool
-	Ahead   bool // whether there are records of numbers that were not given yet
+	Ahead   bool // whether there are records with numbers that were not assigned yet
 }
 
-// columns are where headColumns go.
+// columns are the destinations of headColumns.
 func (h *head) columns() []any { return []any{&h.Seen, &h.Horizon, &h.Standby, &h.Ahead} }
 
 const headColumns = "?seen AS seen, (SELECT snapshot FROM ?horizon) AS horizon, ?standby AS standby, ?ahead AS ahead"
 
-// news is what a page says before its rows.
+// news returns what a page says before its rows.
 func (h head) news(p cache.Page) (news cache.News, err error) {
 	if h.Standby {
 		return news, cache.ErrStandby
@@ -102,7 +102,7 @@ func (h head) news(p cache.Page) (news cache.News, err error) {
 	return news, nil
 }
 
-// position is where the outbox is, for who has read nothing yet.
+// position returns the current position of the outbox, for a gateway that has read nothing yet.
 func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
 	rows, err := query(ctx, o.db, o.at.sql("SELECT "+headColumns), (*head).columns)
 	if err != nil {
@@ -115,9 +115,9 @@ func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
 	return news, nil
 }
 
-// rowsOf is the SQL of the page's rows, at most limit, in their order. What a snapshot did not see is what was
-// under way in it and what came later: asked for in this way, a transaction that stays open for long makes
-// nobody read again what came after it.
+// rowsOf returns the SQL of the page's rows, at most limit, in their order. They are those in
+// flight in the snapshot and those that came later, which are two conditions: with one, a
+// transaction that stays open for long would make every poll read again everything after it.
 func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 	const columns = "o.?number, o.id, o.tbl, o.op, o.rows, o.created_at, o.done_at"
 	order := fmt.Sprintf(" ORDER BY o.?number, o.id LIMIT %d", limit)
@@ -128,7 +128,7 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 		}
 		return fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
 	}
-	// The upper bound is for the planner: without statistics it takes a range for small, and uses the index.
+	// The upper bound is for the planner: without statistics it estimates a range as small, and uses the index.
 	until := " AND o.xid < ?next"
 	if !p.Until.IsZero() {
 		until = fmt.Sprintf(" AND o.xid < '%d'::xid8", p.Until.Xmax)
@@ -142,7 +142,8 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 			underWay = append(underWay, strconv.FormatUint(x, 10))
 		}
 	}
-	// One of the two bounds implies the other. Given both, PostgreSQL 15 begins at the lower one and reads the index from there.
+	// One of the two bounds implies the other. With both, PostgreSQL 15 begins at the lower one and reads the index
+	// from there.
 	from := fmt.Sprintf("(o.xid, o.id) > ('%d'::xid8, %d)", p.After.Xid, p.After.ID)
 	if p.After.Xid < p.Since.Xmax {
 		from = fmt.Sprintf("o.xid >= '%d'::xid8", p.Since.Xmax)
@@ -169,7 +170,7 @@ func (p *polled) columns() []any {
 	return append(p.head.columns(), orZero(&p.Xid), orZero(&p.ID), orZero(&p.Tbl), orZero(&p.Op), orZero(&p.Age), &p.Done, &p.Facts)
 }
 
-// byTransaction is the statement that reads a page by transaction.
+// byTransaction returns the statement that reads a page by transaction.
 func (o *Outbox) byTransaction(p cache.Page) string {
 	return o.at.sql("WITH page AS MATERIALIZED ("+o.rowsOf(p, rowsByTransaction)+") "+
 		"SELECT s.*, CAST(o.?number AS text) AS xid, o.id, o.tbl, o.op, ?age AS age, o.done_at IS NOT NULL AS done, "+
@@ -209,7 +210,7 @@ func (o *Outbox) pending(group []polled) (p cache.Pending, unreadable int) {
 	return p, unreadable
 }
 
-// summed is what the rows of one table and kind say together.
+// summed is the sum of the rows of one table and kind.
 type summed struct {
 	head
 	Tbl    *string // nil: the page is empty
@@ -268,7 +269,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	}
 	news.Sum.Add(o.evictions(changes...))
 	if rows[0].Rows == limit {
-		if p.After = last; !p.Since.IsZero() { // a whole page by name was not enough
+		if p.After = last; !p.Since.IsZero() { // a whole page of names was not enough
 			p.Detail = cache.ByTable
 		}
 		p.Until = news.Snapshot
@@ -290,8 +291,8 @@ func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, Querier) 
 	})
 }
 
-// byIndex has the statements of a transaction follow the index. Without fresh statistics PostgreSQL takes it for
-// cheaper to read all rows and sort them, or spends a second on compiling the statement.
+// byIndex makes the statements of a transaction use the index. Without fresh statistics PostgreSQL
+// would rather read and sort all rows, or spend a second on compiling the statement.
 func (o *Outbox) byIndex(ctx context.Context, tx Querier) error {
 	if !o.at.postgres {
 		return nil

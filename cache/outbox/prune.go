@@ -9,26 +9,26 @@ import (
 	"fieldcache/cache"
 )
 
-// prunedAtOnce bounds the rows that one transaction prunes.
+// prunedAtOnce limits the rows that one transaction prunes.
 const prunedAtOnce = 10_000
 
-// owed is the kind of a row that stands for pruned rows whose evictions nobody took: the table is to be evicted
-// in the shared tier; for evictions by hand, which belong to no table, every table.
+// owed is the kind of a row that replaces pruned rows whose evictions were never executed: it
+// evicts their table from the shared tier; for evictions by hand, which have no table, every table.
 const owed Op = "OWED"
 
-// prunable are the first rows, by number, up to the first young one: the rest of the table is not read. What
-// is owed stays until it is done.
+// prunable are the first rows, by number, up to the first young one, so that the rest of the table
+// is not read. A row of the kind owed stays until it is done.
 const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM ?outbox AS o " +
 	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
 	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
 	"(SELECT o.?number FROM head AS o WHERE NOT o.old ORDER BY o.?number LIMIT 1), ?next))"
 
-// owe notes which tables are to be evicted for rows that are gone, where it is not noted already.
+// owe records which tables must be evicted for pruned rows, unless that is recorded already.
 const owe = "INSERT INTO ?outbox (tbl, op, created_at) SELECT o.tbl, ?2, min(o.created_at) FROM ?gone AS o " +
 	"WHERE ?1 AND o.done_at IS NULL AND o.tbl NOT IN (SELECT u.tbl FROM ?outbox AS u WHERE u.done_at IS NULL AND u.op = ?2) " +
 	"GROUP BY o.tbl"
 
-// gone is what was pruned at once.
+// gone is what one transaction pruned.
 type gone struct {
 	Rows int
 	Xid  *uint64 // the newest; nil if there is none
@@ -70,8 +70,8 @@ func (o *Outbox) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 	return more, nil
 }
 
-// remove deletes the first old rows. On PostgreSQL it is one statement, which sees the same rows throughout: a
-// transaction that commits meanwhile is neither pruned nor on the horizon.
+// remove deletes the first old rows. On PostgreSQL it is one statement, which sees the same rows
+// throughout: a transaction that commits meanwhile is neither pruned nor on the horizon.
 func (o *Outbox) remove(ctx context.Context, tx Querier, args ...any) (g gone, err error) {
 	const newest = "SELECT count(*) AS rows, ?seen AS seen, (SELECT CAST(o.?number AS text) FROM ?gone AS o ORDER BY o.?number DESC LIMIT 1) AS xid FROM ?gone"
 	read := func(statement string) error {

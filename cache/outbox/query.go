@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// query reads all rows of a statement. columns are where those of a row go.
+// query reads all rows of a statement. columns returns the destinations of a row.
 func query[T any](ctx context.Context, db Querier, statement string, columns func(*T) []any) (list []T, err error) {
 	rows, err := db.QueryContext(ctx, statement)
 	if err != nil {
@@ -29,7 +29,7 @@ func column[T any](ctx context.Context, db Querier, statement string) ([]T, erro
 	return query(ctx, db, statement, func(v *T) []any { return []any{v} })
 }
 
-// one reads the one value of a statement; none is [sql.ErrNoRows].
+// one reads the one value of a statement; without a row the error is [sql.ErrNoRows].
 func one[T any](ctx context.Context, db Querier, statement string) (value T, err error) {
 	list, err := column[T](ctx, db, statement)
 	if err == nil && len(list) == 0 {
@@ -41,7 +41,7 @@ func one[T any](ctx context.Context, db Querier, statement string) (value T, err
 	return list[0], nil
 }
 
-// orZero scans a column into a value that stays what it is where the column is NULL.
+// orZero scans a column into a value that stays unchanged if the column is NULL.
 func orZero[T any](into *T) sql.Scanner { return nullable[T]{into} }
 
 type nullable[T any] struct{ into *T }
@@ -60,15 +60,16 @@ func run(ctx context.Context, db Querier, statement string) error {
 	return err
 }
 
-// inTx runs a function in a transaction, which is rolled back if it returns an error or panics. On SQLite the transaction begins as a writer,
-// whatever the driver would have by itself: one that read first could not be sure to write.
+// inTx runs a function in a transaction, which is rolled back if it returns an error or panics. On
+// SQLite the transaction begins as a writer, whatever the driver's default is: one that read first
+// might fail to write.
 func (p Place) inTx(ctx context.Context, db *sql.DB, do func(context.Context, Querier) error) (err error) {
 	if p.postgres {
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = tx.Rollback() }() // nothing is left to do of one that was committed
+		defer func() { _ = tx.Rollback() }() // nothing to do if it was committed
 		if err := do(ctx, tx); err != nil {
 			return err
 		}
@@ -85,7 +86,7 @@ func (p Place) inTx(ctx context.Context, db *sql.DB, do func(context.Context, Qu
 	committed := false
 	defer func() {
 		if !committed {
-			// Also where ctx has ended: a transaction that stays open would lock the database.
+			// Also if ctx has ended: a transaction that stays open would lock the database.
 			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()
 			_ = run(end, conn, "ROLLBACK")

@@ -10,14 +10,15 @@ import (
 	"fieldcache/cache"
 )
 
-// strictly reads JSON that anybody may have written who can write to the table. Names count by their exact case; an unknown
-// name, a name that an object has twice, and what is not Unicode are errors: guessed at, a row would evict something else
-// than what was written.
+// strictly reads JSON that any role that may write to the table could have written. Names are
+// case-sensitive; an unknown or repeated name, or invalid Unicode, is an error: a guess might evict
+// something else than what was written.
 func strictly(text []byte, into any) error {
 	return json.Unmarshal(text, into, json.RejectUnknownMembers(true))
 }
 
-// readRows reads what one record says of the rows that were touched. Where nobody can tell, it is nil, false.
+// readRows reads what one record says of the touched rows. It returns nil, false if it cannot be
+// decoded.
 func readRows(text []byte) (rows []Row, ok bool) {
 	if strictly(text, &rows) != nil || rows == nil {
 		return nil, false
@@ -30,13 +31,14 @@ func readRows(text []byte) (rows []Row, ok bool) {
 	return rows, true
 }
 
-// readList reads a list of what records hold, which is not looked into: one that cannot be read leaves the others readable.
+// readList splits a list of facts without decoding them: one that cannot be decoded does not affect
+// the others.
 func readList(facts string) (list []jsontext.Value, ok bool) {
 	err := json.Unmarshal([]byte(facts), &list, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	return list, err == nil && list != nil
 }
 
-// readEviction reads an eviction by hand. One that names nothing is of nobody's making.
+// readEviction reads an eviction by hand. One without names is not valid.
 func readEviction(text []byte) (ev cache.Eviction, ok bool) {
 	if strictly(text, &ev) != nil || ev.Empty() {
 		return cache.Eviction{}, false
@@ -44,8 +46,9 @@ func readEviction(text []byte) (ev cache.Eviction, ok bool) {
 	return ev, true
 }
 
-// change is what rows that touched one table say together; facts is a list of theirs, nil if it is too long. unreadable is how
-// many of them cannot be read: then any row of the table may have been touched.
+// change returns the change of the rows that touched one table; facts is a list of theirs, nil if
+// it is too long. unreadable is how many of them cannot be decoded: then any row of the table may
+// have been touched.
 func change(table string, op Op, facts *string) (c Change, unreadable int) {
 	c = Change{Table: table, Op: op}
 	if facts == nil {
@@ -69,7 +72,8 @@ func change(table string, op Op, facts *string) (c Change, unreadable int) {
 	return c, unreadable
 }
 
-// byHand is what evictions by hand name together, and how many of them cannot be read; facts is nil if it is too long.
+// byHand returns what evictions by hand name together, and how many of them cannot be decoded;
+// facts is nil if it is too long.
 func byHand(facts *string) (ev cache.Eviction, unreadable int) {
 	if facts == nil {
 		return ev, 0
@@ -88,7 +92,7 @@ func byHand(facts *string) (ev cache.Eviction, unreadable int) {
 	return ev, unreadable
 }
 
-// everyTable is a change of any row of every table that is noted.
+// everyTable returns a change of any row of every recorded table.
 func (o *Outbox) everyTable(ctx context.Context, in Querier) (changes []Change, err error) {
 	names, err := column[string](ctx, in, o.at.sql("SELECT tbl FROM ?tables ORDER BY tbl"))
 	if err != nil {

@@ -9,11 +9,11 @@ import (
 	"fieldcache/cache"
 )
 
-// relayBytes bounds what the rows of a piece that touched one table say of what was touched, about: as much as
-// about a thousand rows that changed. Of more the table is evicted instead.
+// relayBytes limits, roughly, the length of the facts of one table in a piece: about a thousand
+// changed rows. Of more the table is evicted instead.
 const relayBytes = 128 << 10
 
-// piece is what the rows of one table and kind say together.
+// piece is the sum of the rows of one table and kind.
 type piece struct {
 	Tbl    string
 	Op     Op
@@ -37,7 +37,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 		due += " AND o.id NOT IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Except), " ", ", "), "[]") + ")"
 	}
 	age, byTable := p.Age.Seconds(), p.ByTable
-	if !o.at.postgres { // as a rule there are none: no transaction then, which would lock the database
+	if !o.at.postgres { // usually there are none: then no transaction, which would lock the database
 		some, err := one[bool](ctx, o.db, o.at.sql("SELECT EXISTS (SELECT 1 "+due+")", age))
 		if err != nil || !some {
 			return relayed, wrap("look for writes to relay", err)
@@ -71,7 +71,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 					changes = append(changes, every...)
 				}
 			case byTable || p.Op == owed:
-				changes = append(changes, Change{Table: p.Tbl, Op: Truncate}) // as if any row may be gone
+				changes = append(changes, Change{Table: p.Tbl, Op: Truncate}) // as if any row may have been deleted
 			default:
 				c, _ := change(p.Tbl, p.Op, p.Facts)
 				changes = append(changes, c)
@@ -86,7 +86,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 	return relayed, wrap("relay", err)
 }
 
-// wrap is an error that says what was attempted; nil if err is.
+// wrap adds what was attempted to an error; nil if err is.
 func wrap(attempted string, err error) error {
 	if err != nil {
 		err = fmt.Errorf("outbox: %s: %w", attempted, err)
@@ -94,14 +94,14 @@ func wrap(attempted string, err error) error {
 	return err
 }
 
-// take marks the rows as done, and returns what they say.
+// take marks the rows as done, and returns their facts.
 func (o *Outbox) take(ctx context.Context, tx Querier, due string, age float64, limit int) (pieces []piece, err error) {
 	if o.at.postgres {
 		return query(ctx, tx, o.at.sql("WITH piece AS (SELECT o.xid, o.id "+due+" FOR UPDATE SKIP LOCKED), "+
 			"o AS (UPDATE ?outbox AS o SET done_at = ?now FROM piece AS p WHERE o.xid = p.xid AND o.id = p.id RETURNING o.*) "+
 			"SELECT "+pieceColumns+" FROM o GROUP BY o.tbl, o.op", age, relayBytes, byHandTable, limit), (*piece).columns)
 	}
-	// Nobody else writes meanwhile. Rows that get due between the two statements come behind the others.
+	// No other process writes meanwhile. Rows that become due between the two statements come after the others.
 	pieces, err = query(ctx, tx, o.at.sql("SELECT "+pieceColumns+" FROM (SELECT o.* "+due+") AS o GROUP BY o.tbl, o.op", age, relayBytes, byHandTable, limit), (*piece).columns)
 	if err != nil || len(pieces) == 0 {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ownRights are what a gateway does with the outbox's own tables.
+// ownRights are the rights that a gateway needs on the outbox's own tables.
 var ownRights = map[string][]string{
 	"cache_outbox":  {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"cache_horizon": {"SELECT", "INSERT", "UPDATE"},
@@ -18,7 +18,7 @@ var ownRights = map[string][]string{
 // true, to mend the differences that [Place.Diff] found: each names the right and the statement that grants it. It changes nothing.
 func (p Place) MissingRights(ctx context.Context, db Querier, differences []Difference, install bool) (faults []error, err error) {
 	if ok, err := p.usable(ctx, db); err != nil || !ok || !p.postgres {
-		return nil, err // Diff tells of a schema that cannot be looked into
+		return nil, err // Diff reports a schema without the right USAGE
 	}
 	var wanted []string
 	want := func(right, on, condition string) {
@@ -68,7 +68,7 @@ func (p Place) MissingRights(ctx context.Context, db Querier, differences []Diff
 	return faults, nil
 }
 
-// usable reports whether this role may look into the outbox's schema; true where there is none.
+// usable reports whether this role may use the outbox's schema; true if there is none.
 func (p Place) usable(ctx context.Context, db Querier) (bool, error) {
 	if !p.postgres || p.schema == "" {
 		return true, nil

@@ -60,7 +60,7 @@ func (p *RowTags) Row(ctx context.Context, db Reader, name string) (cache.Evicti
 	return p.Evictions(Change{Table: table, Op: Update, Rows: []Row{row}}), nil
 }
 
-// columns are those of the primary key and of all matches.
+// columns returns the columns of the primary key and of all matches.
 func (t *tableTags) columns() []string {
 	all := map[string]bool{}
 	for _, c := range t.info.PrimaryKey {
@@ -74,7 +74,7 @@ func (t *tableTags) columns() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// where is the condition that a primary key has the values that a text names.
+// where returns the condition that a primary key has the values that a text names.
 func (t *tableTags) where(key string) (string, error) {
 	values := map[string]string{}
 	if pk := t.info.PrimaryKey; len(pk) == 1 && !strings.HasPrefix(key, pk[0]+"=") {

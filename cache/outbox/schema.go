@@ -6,7 +6,7 @@ import "strings"
 // end in a semicolon, and needs the objects before it.
 type Object struct {
 	Kind   string // table, index, function or trigger
-	Name   string // as DROP takes it behind the kind
+	Name   string // as DROP takes it after the kind
 	Create string // the statement
 }
 
@@ -19,7 +19,7 @@ func (p Place) Objects() []Object {
 	return p.objects(ident(p.schema))
 }
 
-// objects are Objects; schema is the SQL of the name of the schema that they are in.
+// objects implements Objects; schema is the SQL of the name of the schema that they are in.
 func (p Place) objects(schema string) []Object {
 	if !p.postgres {
 		return []Object{
@@ -58,12 +58,12 @@ func (p Place) objects(schema string) []Object {
 	}...)
 }
 
-// tablesTable keeps what the noted tables were when they were last looked at; see [Watch].
+// tablesTable stores the state of the recorded tables at the last check; see [Watch].
 func (p Place) tablesTable() Object {
 	return Object{"table", "cache_tables", "CREATE TABLE " + p.named("cache_tables") + " (tbl text PRIMARY KEY, identity text NOT NULL)"}
 }
 
-// ident returns a name as an identifier of SQL.
+// ident returns a name as an SQL identifier.
 func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // quoted returns a name as quote_ident does, but for keywords.
@@ -74,5 +74,5 @@ func quoted(name string) string {
 	return ident(name)
 }
 
-// literal returns a text as a literal of SQL.
+// literal returns a text as an SQL literal.
 func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

@@ -99,7 +99,7 @@ func (p Place) RemoveSQL(ctx context.Context, db Querier) (string, error) {
 	return strings.Join(statements, ";\n") + ";\n", nil
 }
 
-// do makes a statement of a block of PL/pgSQL.
+// do returns a statement that runs a block of PL/pgSQL.
 func (p Place) do(block string) string {
 	tag := "$fieldcache$"
 	for n := 1; strings.Contains(block, tag); n++ { // a table's name may be anything
@@ -108,7 +108,7 @@ func (p Place) do(block string) string {
 	return "DO " + tag + block + tag + ";\n"
 }
 
-// declared is what [NotedTables] would make of rows, before anybody looked at their table.
+// declared is what [NotedTables] returns for rows, before any table was described.
 type declared struct {
 	own     bool // whether rows are chosen by the primary key
 	all     bool // whether every column matters
@@ -137,7 +137,7 @@ func declaredTables(rows []Rows) map[string]*declared {
 	return tables
 }
 
-// placeholder stands for the name of the schema where only the database knows it.
+// placeholder stands for the name of the schema if only the database knows it.
 const placeholder = "@schema@"
 
 func (p Place) installBlock(rows []Rows) string {
@@ -257,7 +257,7 @@ func arrayText(query, order string) string {
 		order + "), '') || '}' FROM (" + query + ") AS q)"
 }
 
-// foreign is the SQL of whether a table is another one than the outbox's of this name.
+// foreign is the SQL of whether a table of this name is not the outbox's.
 func (p Place) foreign(name string) string {
 	columns := make([]string, len(ownColumns[name]))
 	for i, c := range ownColumns[name] {

@@ -26,10 +26,10 @@ func (t Table) named() []string {
 	return unique(slices.Concat(t.PrimaryKey, t.Keys, t.Refers))
 }
 
-// columns returns all columns that are of interest, each once.
+// columns returns all columns of interest, each once.
 func (t Table) columns() []string { return unique(slices.Concat(t.named(), t.Matter)) }
 
-// stored returns the name under which the table's identity is stored: another one where other columns are of
+// stored returns the name under which the table's identity is stored. It depends on the columns of
 // interest, so that gateways of two releases do not take each other's for a change.
 func (t Table) stored() string {
 	declared := strings.Join([]string{array(t.PrimaryKey), array(t.Keys), array(t.Refers), array(t.Matter)}, " ")
@@ -41,12 +41,12 @@ func unique(list []string) []string {
 	return slices.Compact(list)
 }
 
-// trigger is one that notes writes.
+// trigger is one that records writes.
 type trigger struct {
 	name    string
 	on      string // the SQL of its table
 	create  string
-	enable  string   // on PostgreSQL: makes it fire also for those who apply the writes of another server
+	enable  string   // on PostgreSQL: makes it fire also in sessions that apply the writes of another server
 	args    []string // on PostgreSQL: the function's arguments
 	kind    int      // on PostgreSQL: pg_trigger.tgtype
 	old     string   // the names of its transition tables
@@ -69,7 +69,7 @@ const (
 	onTruncate = 1 << 5
 )
 
-// statementKind is a kind of statement that PostgreSQL's triggers note.
+// statementKind is a kind of statement that PostgreSQL's triggers record.
 type statementKind struct {
 	op       Op
 	kind     int
@@ -81,7 +81,7 @@ var statementKinds = [...]statementKind{
 	{Delete, onDelete, "cache_old", ""}, {Truncate, onTruncate, "", ""},
 }
 
-// referencing is the clause of the transition tables, with a space in front.
+// referencing returns the clause of the transition tables, with a leading space.
 func (k statementKind) referencing() string {
 	clause := ""
 	if k.old != "" {
@@ -96,8 +96,8 @@ func (k statementKind) referencing() string {
 	return clause
 }
 
-// statementTriggers returns PostgreSQL's triggers on a relation: the table itself, or one that shares rows with
-// it. They fire once for a statement.
+// statementTriggers returns PostgreSQL's triggers on a relation: the table itself, or one that
+// shares rows with it. They fire once for a statement.
 func (p Place) statementTriggers(t Table, relation string) []trigger {
 	args := []string{array(t.PrimaryKey), array(t.Keys), array(t.Matter), t.Name}
 	literals := make([]string, len(args))
@@ -121,7 +121,8 @@ func (p Place) statementTriggers(t Table, relation string) []trigger {
 // maxName is how many bytes of a name PostgreSQL keeps.
 const maxName = 63
 
-// triggerName is the name of PostgreSQL's trigger for a kind of statement. Outboxes in two schemas may note one table.
+// triggerName returns the name of PostgreSQL's trigger for a kind of statement. Outboxes in two
+// schemas may record one table.
 func (p Place) triggerName(op Op) string {
 	name := "cache_outbox_" + strings.ToLower(string(op))
 	if p.schema == "" {
@@ -133,7 +134,7 @@ func (p Place) triggerName(op Op) string {
 	return name
 }
 
-// triggerNames are all names that triggers may have, as literals of SQL.
+// triggerNames are all possible names of triggers, as SQL literals.
 func (p Place) triggerNames() string {
 	var list []string
 	for _, op := range []Op{Insert, Update, Delete, Truncate} {
@@ -142,7 +143,8 @@ func (p Place) triggerNames() string {
 	return strings.Join(list, ", ")
 }
 
-// rowTriggers returns SQLite's triggers, which fire for each row, so that MaxRows bounds nothing there.
+// rowTriggers returns SQLite's triggers, which fire for each row, so that MaxRows has no effect
+// there.
 func (t Table) rowTriggers() []trigger {
 	return []trigger{t.onRow(Insert), t.onRow(Update), t.onRow(Delete)}
 }
@@ -160,7 +162,7 @@ func (t Table) onRow(op Op) trigger {
 	if op == Update {
 		var differ, changed []string
 		for _, c := range slices.Concat(t.PrimaryKey, t.Matter) {
-			// Whatever the column's collation takes for the same.
+			// Whatever the column's collation treats as equal.
 			d := fmt.Sprintf("OLD.%s COLLATE BINARY IS NOT NEW.%[1]s", ident(c))
 			differ = append(differ, d)
 			changed = append(changed, fmt.Sprintf("CASE WHEN %s THEN %s END", d, literal(c)))
@@ -177,7 +179,7 @@ func (t Table) onRow(op Op) trigger {
 	}
 }
 
-// values is the JSON of a row's values, without those that are NULL, which json_patch removes.
+// values returns the JSON of a row's values, without those that are NULL, which json_patch removes.
 func values(row string, columns []string) string {
 	pairs := make([]string, len(columns))
 	for i, c := range columns {

@@ -14,7 +14,8 @@ import (
 	"fieldcache/cache"
 )
 
-// lookEvery is how often a [Watch] looks. It bounds for how long a change of a table stays unknown.
+// lookEvery is how often a [Watch] checks the tables. A change of a table stays unknown for no
+// longer.
 const lookEvery = 2 * time.Second
 
 // InstallLock is the key of the advisory lock that whoever changes triggers holds on PostgreSQL.
@@ -34,7 +35,7 @@ type Watch struct {
 
 	changes atomic.Uint64
 	unnoted atomic.Int64
-	told    map[string]string // what was last told of each table; only Look uses it
+	told    map[string]string // what was last logged for each table; only Look uses it
 }
 
 // NewWatch returns a watch of the tables of a database in which [Place.Install] has run.
@@ -122,10 +123,10 @@ func (w *Watch) Look(ctx context.Context) error {
 	return nil
 }
 
-// mend brings triggers up that are missing, as far as this role may, and settles what changed.
+// mend creates missing triggers, as far as this role may, and settles what changed.
 func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changedTable, error) {
 	if w.at.postgres {
-		// Who waits for a lock on a table holds up all that come later.
+		// A session that waits for a lock on a table blocks all later ones.
 		for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
 			if err := run(ctx, tx, s); err != nil {
 				return nil, err
@@ -136,8 +137,8 @@ func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changed
 	if err != nil {
 		return nil, err
 	}
-	// What another release of the gateway wants in another way is left to `migrate up`: two that run side by side
-	// must not undo each other's work.
+	// A difference to another release of the gateway is left to `migrate up`: two releases that run side by side must
+	// not undo each other's work.
 	differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.Fixable() && !d.absent })
 	for i := range differences {
 		d := &differences[i]
@@ -155,7 +156,7 @@ func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changed
 	return w.at.settle(ctx, tx, tables, differences, true)
 }
 
-// tell logs what was not told before.
+// tell logs what was not logged before.
 func (w *Watch) tell(tables []Table, changed []changedTable) {
 	for _, t := range tables {
 		i := slices.IndexFunc(changed, func(c changedTable) bool { return c.Name == t.Name })

@@ -28,7 +28,7 @@ type Hint struct {
 type hint struct {
 	Hint
 	inherit bool // the parent's age counts
-	// revalidate and ifError are the windows after the age's end; nil: not said.
+	// revalidate and ifError are the windows after the age's end; nil: not given.
 	revalidate, ifError *time.Duration
 }
 
@@ -66,7 +66,7 @@ func (h Hint) Limit() Limit {
 	return l
 }
 
-// policy is what the hint says by itself.
+// policy returns what the hint alone allows.
 func (h Hint) policy() (p cache.Policy) {
 	if h.MaxAge != nil {
 		p.MaxAge = *h.MaxAge
@@ -77,7 +77,7 @@ func (h Hint) policy() (p cache.Policy) {
 	return p
 }
 
-// policy is what the hint says by itself.
+// policy returns what the hint alone allows.
 func (h hint) policy() cache.Policy {
 	p := h.Hint.policy()
 	if h.revalidate != nil {
@@ -94,7 +94,7 @@ func (h hint) policy() cache.Policy {
 // hints are those of a schema, by coordinate: "User", "Product.price".
 type hints map[string]hint
 
-// readHints reads every hint of a schema, or tells all that contradict themselves.
+// readHints reads every hint of a schema, or returns one error for all contradictions.
 func readHints(schema *ast.Schema) (hints, error) {
 	all := hints{}
 	var errs []error
@@ -118,7 +118,7 @@ func readHints(schema *ast.Schema) (hints, error) {
 	return all, errors.Join(errs...)
 }
 
-// of is the hint of a field: that of the named type which it returns, overlaid by its own.
+// of returns the hint of a field: that of the named type which it returns, overlaid by its own.
 func (all hints) of(parent string, f *ast.FieldDefinition) hint {
 	own, returned := all[parent+"."+f.Name], all[f.Type.Name()]
 	h := hint{Hint: own.Over(returned.Hint), inherit: own.inherit || returned.inherit, revalidate: own.revalidate, ifError: own.ifError}

@@ -65,7 +65,7 @@ type Limit struct {
 	Scope cache.Scope
 }
 
-// unbounded is the age of what says nothing of ages.
+// unbounded is the age of a part without an age.
 const unbounded = time.Duration(math.MaxInt64)
 
 // Unlimited is a limit that bounds nothing.

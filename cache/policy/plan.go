@@ -35,14 +35,14 @@ type planner struct {
 	seen    map[visit]struct{}
 }
 
-// visit is a selection, a field's or a fragment's, that was planned. A fragment that is spread in many
-// places is planned once for those that are alike.
+// visit is a selection, of a field or a fragment, that was planned. A fragment that is spread in
+// many places is planned once for equal places.
 type visit struct {
 	set any // *ast.Field or *ast.FragmentDefinition
 	place
 }
 
-// place is where a selection stands.
+// place is where a selection is.
 type place struct {
 	object   *Object // of which it is
 	abstract bool    // which is known at run time only
@@ -109,7 +109,7 @@ func (p *planner) field(f *ast.Field, at place) {
 	}
 }
 
-// first reports whether a selection is seen at a place for the first time.
+// first reports whether a selection is visited for the first time at a place.
 func (p *planner) first(set any, at place) bool {
 	v := visit{set, at}
 	_, seen := p.seen[v]
@@ -117,7 +117,7 @@ func (p *planner) first(set any, at place) bool {
 	return !seen
 }
 
-// applies reports whether a fragment is for an object type.
+// applies reports whether a fragment applies to an object type.
 func (p *planner) applies(condition string, o *Object) bool {
 	if condition == "" || condition == o.Name {
 		return true
@@ -136,7 +136,7 @@ func (p *planner) deferred(list ast.DirectiveList) {
 	}
 }
 
-// under is the place of a selection that has directives; !ok: it is never selected.
+// under returns the place of a selection that has directives; !ok: it is never selected.
 func (at place) under(list ast.DirectiveList) (_ place, ok bool) {
 	for _, d := range list {
 		if d.Name != "skip" && d.Name != "include" {

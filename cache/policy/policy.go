@@ -80,7 +80,7 @@ func Read(schema *ast.Schema, attribute func(typeName, name string) bool) (*Sche
 	return r.read, errors.Join(r.faults...)
 }
 
-// keyOf is the first @key of a type whose fields are scalars, as federation writes it, else id.
+// keyOf returns the first @key of a type whose fields are scalars, as in federation, else id.
 func keyOf(def *ast.Definition) []string {
 	for _, d := range def.Directives.ForNames("key") {
 		a := d.Arguments.ForName("fields")
@@ -98,7 +98,7 @@ func keyOf(def *ast.Definition) []string {
 	return nil
 }
 
-// reader collects what is read and what is wrong with it.
+// reader collects what was read and the faults.
 type reader struct {
 	schema    *ast.Schema
 	attribute func(typeName, name string) bool
@@ -150,8 +150,8 @@ func (r *reader) readField(def *ast.Definition, f *ast.FieldDefinition) {
 	}
 }
 
-// truth reads @cacheRows and @cacheTag. known says what is wrong with a reference, and whether it is to an argument that
-// may be null.
+// truth reads @cacheRows and @cacheTag. known checks a reference, and reports whether it is to an
+// argument that may be null.
 func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref) (optional bool, err error)) (t Truth) {
 	for _, d := range list.ForNames("cacheRows") {
 		rows := Rows{Table: argument(d, "table")}
@@ -205,7 +205,7 @@ func argument(d *ast.Directive, name string) string {
 	return ""
 }
 
-// known says what is wrong with a reference of a field, and whether it is to an argument that may be null.
+// known checks a reference of a field, and reports whether it is to an argument that may be null.
 func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) (optional bool, err error) {
 	switch ref.Origin {
 	case Viewer:
@@ -221,7 +221,7 @@ func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) (op
 	return false, fmt.Errorf("%v: on a field {$parent.field}, {$args.name} and {$viewer} are known", ref)
 }
 
-// attributeOf says what is wrong with the path of a reference into an object.
+// attributeOf checks the path of a reference into an object.
 func (r *reader) attributeOf(def *ast.Definition, ref Ref, path []string) error {
 	for i, name := range path {
 		f := def.Fields.ForName(name)
@@ -247,7 +247,7 @@ func (r *reader) attributeOf(def *ast.Definition, ref Ref, path []string) error 
 	return nil
 }
 
-// argumentOf says what is wrong with a reference to an argument, and whether it may be null.
+// argumentOf checks a reference to an argument, and reports whether it may be null.
 func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) (optional bool, err error) {
 	a := f.Arguments.ForName(ref.Path[0])
 	if a == nil {

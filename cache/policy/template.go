@@ -30,7 +30,7 @@ func (r Ref) String() string {
 	return "{$" + strings.Join(append([]string{string(r.Origin)}, r.Path...), ".") + "}"
 }
 
-// parseRef reads what stands between braces.
+// parseRef reads the text between braces.
 func parseRef(text string) (Ref, error) {
 	inner, ok := strings.CutPrefix(strings.TrimSpace(text), "$")
 	names := strings.Split(inner, ".")
@@ -69,7 +69,7 @@ func isName(s string) bool {
 
 // Template is text with references: "price-list-{$args.region}".
 type Template struct {
-	Texts []string // what stands before, between and after the references: one more than there are
+	Texts []string // the text before, between and after the references: one more than there are
 	Refs  []Ref
 }
 
@@ -85,7 +85,7 @@ func (t Template) String() string {
 	return b.String()
 }
 
-// parseTemplate reads a template. A brace that is no part of a reference is an error.
+// parseTemplate reads a template. A brace that is not part of a reference is an error.
 func parseTemplate(text string) (t Template, err error) {
 	rest := text
 	for {

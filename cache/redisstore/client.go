@@ -59,21 +59,21 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 	}
 	u := &redis.UniversalOptions{
 		MasterName: o.SentinelMaster,
-		// A user of few rights may not name the connection, nor tell the client's version, and needs neither.
+		// A user with few rights may not name the connection, nor send the client's version; neither is needed.
 		DisableIdentity: true,
 		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
 			_ = conn.ClientSetName(ctx, "fieldcache").Err()
 			return nil
 		},
 
-		// A slow cache is worth less than none: give up soon, try again once.
+		// A slow cache is worse than none: give up soon, retry once.
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
 		ContextTimeoutEnabled: true,
 		MaxRetries:            1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
 		DialerRetries: 1,
 		PoolSize:      o.PoolSize,
 		IsClusterMode: len(o.URLs) > 1 && o.SentinelMaster == "",
-		// While slots move, nodes that have not heard of it yet send each other's clients back and forth.
+		// While slots move, nodes that do not know of it yet redirect clients back and forth.
 		MaxRedirects: 8,
 
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -104,7 +104,7 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 			u.TLSConfig = one.TLSConfig
 			u.TLSConfig.MinVersion = tls.VersionTLS12
 			u.TLSConfig.RootCAs = o.RootCAs
-			u.TLSConfig.ServerName = "" // each server has its own, also the one that a Sentinel names
+			u.TLSConfig.ServerName = "" // each server has its own, also the one that a Sentinel returns
 		}
 		if o.SentinelMaster != "" {
 			u.SentinelUsername, u.SentinelPassword = one.Username, one.Password
@@ -121,7 +121,7 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 	return u, errors.Join(errs...)
 }
 
-// parameters are those of a URL that is known to be one.
+// parameters returns those of a URL that is known to be valid.
 func parameters(raw string) url.Values {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -130,7 +130,7 @@ func parameters(raw string) url.Values {
 	return u.Query()
 }
 
-// connect makes the client that the options ask for.
+// connect makes the client for the options.
 func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	if !u.IsClusterMode {
 		return redis.NewUniversalClient(u)
@@ -144,7 +144,7 @@ func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	return client
 }
 
-// urlError is err without the URL, which may hold a password.
+// urlError returns err without the URL, which may hold a password.
 func urlError(raw string, err error) error {
 	var ue *url.Error
 	if errors.As(err, &ue) {

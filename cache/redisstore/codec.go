@@ -27,7 +27,7 @@ type stored struct {
 	Sum    string               `json:"sum"`            // of the text before it
 }
 
-// What stands between the parts of a stored entry as [encode] writes it.
+// The text between the parts of a stored entry, as [encode] writes it.
 const (
 	beforeValue  = `{"value":`
 	beforeKey    = `,"key":`
@@ -40,10 +40,11 @@ const (
 	sumLength    = 8
 )
 
-// table is of the checksum that processors have an instruction for.
+// table is the table of the checksum that processors have an instruction for.
 var table = crc32.MakeTable(crc32.Castagnoli)
 
-// encode writes an entry in the form of [stored]. The value is JSON already, and is not looked through once more.
+// encode writes an entry in the form of [stored]. The value is JSON already, and is not validated
+// again.
 func encode(key cache.Key, e *cache.Entry, generations map[cache.Tag]string) []byte {
 	b := make([]byte, 0, len(e.Data)+len(key)+240)
 	b = append(append(b, beforeValue...), e.Data...)
@@ -80,11 +81,11 @@ func appendText(b []byte, text string) []byte {
 	if plain(text) {
 		return append(append(append(b, '"'), text...), '"')
 	}
-	escaped, _ := json.Marshal(text) // a string is always JSON
+	escaped, _ := json.Marshal(text) // a string always has JSON
 	return append(b, escaped...)
 }
 
-// plain reports whether a text stands in JSON as it is.
+// plain reports whether a text needs no escapes in JSON.
 func plain[T string | []byte](text T) bool {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
@@ -96,8 +97,8 @@ func plain[T string | []byte](text T) bool {
 
 var errNotOurs = errors.New("redisstore: this is no entry of this key")
 
-// decode reads the entry of a key. What [encode] did not write for that key, byte for byte, is none: nothing else tells
-// whether somebody who changed it by hand left a part out.
+// decode reads the entry of a key. It refuses everything that [encode] did not write for that key,
+// byte for byte: otherwise an entry that was changed by hand might lack a part.
 func decode(key cache.Key, text []byte) (*cache.Entry, map[cache.Tag]string, error) {
 	const after = len(beforeSum) + sumLength + len(`"}`)
 	at := len(text) - after
@@ -130,8 +131,8 @@ func decode(key cache.Key, text []byte) (*cache.Entry, map[cache.Tag]string, err
 	return e, v.Tags, nil
 }
 
-// split takes apart what [encode] wrote before the sum. A value may hold the words that stand between the parts: the last
-// ones count, and what follows them has to be exactly what is expected. It is not ok otherwise.
+// split takes apart what [encode] wrote before the checksum. A value may contain the separators:
+// the last ones count, and what follows them must be exactly as expected; otherwise it is not ok.
 func split(text []byte) (v stored, ok bool) {
 	rest, ok := bytes.CutPrefix(text, []byte(beforeValue))
 	at := bytes.LastIndex(rest, []byte(beforeKey))

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// documentAge is how long a registered document is kept; registering it again begins anew.
+// documentAge is how long a registered document is stored; registering it again restarts its age.
 const documentAge = 24 * time.Hour
 
 func (s *Store) document(hash string) string { return s.prefix + "apq:" + hash }

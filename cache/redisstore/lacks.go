@@ -13,15 +13,15 @@ import (
 	"fieldcache/cache"
 )
 
-// lacks is which commands the server does not have, or the user may not run, of those for which there is another way.
-// It is learned from the first refusal.
+// lacks records which commands the server does not have, or the user may not run, of those that can
+// be replaced. It learns them from the first refusal.
 type lacks struct {
 	getEx   atomic.Bool // before Redis 6.2: GET and PEXPIRE
 	unlink  atomic.Bool // before Redis 4: DEL
 	scripts atomic.Bool // EVAL and EVALSHA: WATCH, MULTI and EXEC
 }
 
-// learn reports whether an error says that a command is lacking that was not known to be.
+// learn reports whether an error says that a command is missing that was not known to be.
 func (l *lacks) learn(err error) bool {
 	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "ERR unknown command") {
 		return false
@@ -36,8 +36,9 @@ func (l *lacks) learn(err error) bool {
 	return false
 }
 
-// giveBack takes away the fences of an announcement that is made again in another way. What fails is over after
-// [fenceAge]; if another load has taken a fence since, it does not fill.
+// giveBack removes the fences of an announcement that is repeated in another way. A fence that it
+// cannot remove expires after [fenceAge]; if another load has taken a fence since, it does not
+// fill.
 func (s *Store) giveBack(ctx context.Context, items []cache.Item, a announcement) {
 	_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, f := range a.fences {
@@ -49,8 +50,8 @@ func (s *Store) giveBack(ctx context.Context, items []cache.Item, a announcement
 	})
 }
 
-// fillByTransactions does what the script does, in one more round trip: a transaction that another client's change of
-// a fence voids.
+// fillByTransactions does what the script does, in one more round trip: a transaction that a change
+// of a fence by another client voids.
 func (s *Store) fillByTransactions(ctx context.Context, calls []fillCall) (filled int, err error) {
 	for _, c := range calls {
 		fences := make([]string, 0, len(c.keys)/2)

@@ -13,12 +13,12 @@ import (
 	"fieldcache/cache"
 )
 
-// publishAfter is for how long evictions are collected before they are published: each message costs its writer,
-// the server and every subscriber more than what it names.
+// publishAfter is how long evictions are collected before they are published: a message costs its
+// sender, the server and every subscriber more than the names in it.
 const publishAfter = 5 * time.Millisecond
 
-// Bounds of what is published: the names of one message, and those that wait. Of more the others hear when they
-// poll.
+// Limits of what is published: the names of one message, and those that wait. Other gateways learn
+// of the rest from their polls.
 const (
 	publishedAtOnce = 1000
 	publishedAtMost = 20_000
@@ -30,7 +30,7 @@ type note struct {
 	Writes []cache.Write `json:"writes"`
 }
 
-// unpublished is the writes that are to be published.
+// unpublished is the writes to be published.
 type unpublished struct {
 	mu     sync.Mutex
 	writes []cache.Write
@@ -39,7 +39,8 @@ type unpublished struct {
 	closed bool
 }
 
-// publish tells the other processes of a write, soon. A lost message makes them later, not wrong.
+// publish informs the other processes of a write, soon. A lost message makes them slower, not
+// wrong.
 func (s *Store) publish(w cache.Write) {
 	u := &s.unpublished
 	u.mu.Lock()
@@ -85,10 +86,10 @@ func (s *Store) publishSome(writes []cache.Write) bool {
 	return err == nil
 }
 
-// names is how many names a write has.
+// names returns how many names a write has.
 func names(w cache.Write) int { return len(w.Keys) + len(w.Tags) }
 
-// close publishes nothing more: who is not told polls.
+// close publishes nothing more: other processes learn of the rest from their polls.
 func (u *unpublished) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -98,7 +99,7 @@ func (u *unpublished) close() {
 	}
 }
 
-// readNote reads a message. Names count by their exact case; what is unknown or twice there is an error.
+// readNote reads a message. Names are case-sensitive; an unknown or repeated name is an error.
 func readNote(message string) (n note, err error) {
 	if err = strict.Unmarshal([]byte(message), &n, strict.RejectUnknownMembers(true)); err == nil && n.From == "" {
 		err = errors.New("it does not say whom it is from")
@@ -111,7 +112,7 @@ func readNote(message string) (n note, err error) {
 func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write), unreadable func(error)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }() // nothing is lost with a subscription
-	// Without a timeout this would wait for a server that hangs, and not for the end of ctx either.
+	// Without a timeout this would wait for a server that hangs, even after the end of ctx.
 	if _, err := sub.ReceiveTimeout(ctx, s.timeout); err != nil {
 		return fmt.Errorf("redisstore: subscribe: %w", err)
 	}

@@ -8,10 +8,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK command by command, and puts a
-// pipeline that failed otherwise on its list once more as a whole: a command that has been redirected is then
-// on the lists of two nodes, and both replies are written into it at the same time. So go-redis is told to
-// send nothing again but what was redirected. What no node answered is sent again here, when all else is done.
+// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK command by command,
+// and repeats a pipeline that failed otherwise as a whole: a command that has been redirected is
+// then sent to two nodes, and both replies are written into it at the same time. So go-redis is
+// configured to repeat only redirected commands. Commands without a reply are repeated here, after
+// all others.
 type pipelines struct{}
 
 var _ redis.Hook = pipelines{}
@@ -52,17 +53,17 @@ func (pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-// unanswered reports whether a connection failed before it brought a reply.
+// unanswered reports whether a connection failed before the reply.
 func unanswered(err error) bool {
 	var answer redis.Error
 	if err == nil || errors.As(err, &answer) {
 		return false
 	}
 	var timeout net.Error
-	return !errors.As(err, &timeout) || !timeout.Timeout() // who was too slow once is not waited for twice
+	return !errors.As(err, &timeout) || !timeout.Timeout() // a node that was too slow once is not waited for again
 }
 
-// once is a command that go-redis does not send again by itself, unless it was redirected.
+// once is a command that go-redis does not repeat, unless it was redirected.
 type once struct{ redis.Cmder }
 
 // NoRetry implements [redis.Cmder].

@@ -27,12 +27,12 @@ import (
 const (
 	// fenceAge is how long a load may take and still fill.
 	fenceAge = 3 * time.Second
-	// generationAge is longer than any list is kept for: a generation that ends takes its lists along. Each
-	// load renews it.
+	// generationAge is longer than the age of any list: a generation that expires voids its lists. Each load renews
+	// it.
 	generationAge = 25 * time.Hour
 )
 
-// fill sets the keys whose fences still hold their load's token, and takes the fences away.
+// fill sets the keys whose fences still hold their load's token, and removes the fences.
 //
 //go:embed fill.lua
 var fillScript string
@@ -41,12 +41,12 @@ var fillScript string
 type Store struct {
 	client  redis.UniversalClient
 	cluster bool
-	primary string // its name with the Sentinels
+	primary string // its name, as the Sentinels know it
 	timeout time.Duration
 	prefix  string
 	fill    *redis.Script
 	channel string // of evictions; all databases of a server share one name space of channels
-	self    string // tells this process's messages from others'
+	self    string // distinguishes this process's messages from others'
 	log     *slog.Logger
 
 	unpublished unpublished
@@ -92,17 +92,18 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// ticket is what lets a load fill: the token that its fence holds, the generations of its tags.
+// ticket is what a load needs to fill: the token that its fence holds, and the generations of its
+// tags.
 type ticket struct {
 	token       string
 	generations map[cache.Tag]string
 }
 
-// key is the name of an entry.
+// key returns the name of an entry.
 func (s *Store) key(k cache.Key) string { return s.prefix + string(k) }
 
-// fence is the name of the token for a load of k, in the slot of [Store.key]: a plain key is put in
-// braces with its prefix, since both make up its slot.
+// fence returns the name of the token for a load of k, in the slot of [Store.key]: a plain key is
+// put in braces with its prefix, since both determine its slot.
 func (s *Store) fence(k cache.Key) string {
 	if s.prefix == "" || strings.HasPrefix(string(k), "{") {
 		return s.prefix + k.Fence()
@@ -147,7 +148,7 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 	return found, nil
 }
 
-// names are what a batch is read by: first the entries, then the generations.
+// names are the names that a batch reads: first the entries, then the generations.
 func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 	names := make([]string, 0, len(items)+len(tags))
 	for _, item := range items {
@@ -159,7 +160,7 @@ func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 	return names
 }
 
-// entries are those of items that the values hold, which are those of [Store.names].
+// entries returns the entries of items in the values of [Store.names].
 func entries(items []cache.Item, at map[cache.Tag]int, values []*string) (entries []*cache.Entry, own []owned) {
 	entries = make([]*cache.Entry, len(items))
 	now := time.Now()
@@ -169,7 +170,7 @@ func entries(items []cache.Item, at map[cache.Tag]int, values []*string) (entrie
 		}
 		e, generations, err := decode(item.Key, []byte(*values[i]))
 		if err != nil || !e.Current(item, now) {
-			continue // not ours, or ended: the fill that follows puts it right
+			continue // not ours, or expired: the fill that follows replaces it
 		}
 		if current(item, generations, func(t cache.Tag) *string { return values[len(items)+at[t]] }) {
 			entries[i] = e
@@ -212,7 +213,7 @@ func (s *Store) GetOrBegin(ctx context.Context, items []cache.Item) ([]*cache.En
 	return found, a.tickets(items, at), nil
 }
 
-// current reports whether an entry was loaded under the generations that its item's tags have now.
+// current reports whether an entry was loaded under the current generations of its item's tags.
 func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *string) bool {
 	for _, t := range item.Tags {
 		g := now(t)
@@ -223,7 +224,7 @@ func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *
 	return true
 }
 
-// mget returns the values of the names, nil for what is not there or is not a string.
+// mget returns the values of the names, nil for a missing one or one that is not a string.
 func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	values := make([]*string, len(names))
 	if !s.cluster {
@@ -241,7 +242,7 @@ func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	return values, got.read(values)
 }
 
-// gets are the commands that read names: one MGET, or in a Cluster a GET for each.
+// gets returns the commands that read names: one MGET, or in a Cluster a GET for each.
 type gets []redis.Cmder
 
 func (s *Store) get(ctx context.Context, p redis.Pipeliner, names []string) gets {
@@ -255,7 +256,7 @@ func (s *Store) get(ctx context.Context, p redis.Pipeliner, names []string) gets
 	return cmds
 }
 
-// read puts what was read into values, nil for what is not there or is not a string.
+// read puts the results into values, nil for a missing one or one that is not a string.
 func (g gets) read(values []*string) error {
 	for i, cmd := range g {
 		switch cmd := cmd.(type) {
@@ -281,21 +282,21 @@ func (g gets) read(values []*string) error {
 	return nil
 }
 
-// harmless reports whether an answer says no more than that there is nothing of ours under a name. An
-// error that wraps Nil is no answer: Sentinels that know no such primary cause one.
+// harmless reports whether an error only says that a name holds nothing of ours. An error that
+// wraps Nil may mean more: Sentinels that do not know the primary cause one.
 func harmless(err error) bool {
 	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
-// full reports whether a command was refused because the server has no memory for it. Such a server still
-// answers reads and evictions; it only takes nothing new.
+// full reports whether a command was refused because the server has no memory for it. Such a server
+// still serves reads and evictions; it only stores nothing new.
 func full(err error) bool { return redis.HasErrorPrefix(err, "OOM") }
 
-// fault is the error of an operation that failed.
+// fault returns the error of an operation that failed.
 func (s *Store) fault(ctx context.Context, operation string, err error) error {
 	if c, ok := s.client.(*redis.ClusterClient); ok {
-		// A pipeline to a node that is gone makes nobody look who has taken its place, other than once a
-		// minute. This looks in the background.
+		// After a pipeline to a node that is gone, go-redis looks for its successor only once a minute. This looks at
+		// once, in the background.
 		c.ReloadState(ctx)
 	}
 	var answer redis.Error
@@ -335,13 +336,13 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 	return a.tickets(items, at), nil
 }
 
-// failed reports whether a command of a pipeline got no answer. err is the pipeline's, which is that of the first
-// command that has one; another's may be worse.
+// failed reports whether a command of a pipeline got no reply. err is the pipeline's error, which
+// is that of the first failed command; another's may be worse.
 func failed(cmds []redis.Cmder, err error) bool { return bad(worst(cmds, err)) }
 
 func bad(err error) bool { return err != nil && !harmless(err) && !full(err) }
 
-// worst is the first error that is bad, else err.
+// worst returns the first bad error, else err.
 func worst(cmds []redis.Cmder, err error) error {
 	if bad(err) {
 		return err
@@ -378,7 +379,7 @@ func (s *Store) announce(ctx context.Context, p redis.Pipeliner, items []cache.I
 	return a
 }
 
-// tickets are what the commands got.
+// tickets returns what the commands got.
 func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.Ticket {
 	tickets := make([]cache.Ticket, len(items))
 	untagged := &ticket{token: a.token}
@@ -402,7 +403,8 @@ func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.
 	return tickets
 }
 
-// fillAtOnce bounds the entries that one call of the script fills: nobody else is served meanwhile.
+// fillAtOnce limits the entries that one call of the script fills: the server serves nothing else
+// meanwhile.
 const fillAtOnce = 100
 
 // fillCall is one call of the script.
@@ -437,8 +439,8 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		return s.fillByTransactions(ctx, calls)
 	}
 	n := 0
-	// A server may not know the script yet, one node of a cluster and not the other: the calls that it
-	// did not even try are sent again with the script's text.
+	// A server, or one node of a cluster, may not know the script yet: the calls that it did not try are repeated
+	// with the script's text.
 	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{s.fill.EvalSha, s.fill.Eval} {
 		if len(calls) == 0 {
 			break
@@ -527,8 +529,8 @@ func (s *Store) evict(ctx context.Context, w cache.Write) (int, error) {
 	return n, nil
 }
 
-// takeSteps takes all steps of an eviction: in one pipeline, or in a Cluster in a round trip for each. A pipeline keeps its order at one node only, and of a slot that is moving some keys
-// are here, some there.
+// takeSteps executes all steps of an eviction: in one pipeline, or in a Cluster in a round trip for
+// each. A pipeline keeps its order only at one node, and while a slot moves its keys are at two.
 func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, protocol.Step)) error {
 	if !s.cluster {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {

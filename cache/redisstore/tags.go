@@ -42,7 +42,7 @@ type owned struct {
 	loaded map[cache.Tag]string
 }
 
-// takeOwn makes the tags that are none of the item's the entry's own.
+// takeOwn removes the item's tags from the entry's own.
 func takeOwn(e *cache.Entry, item cache.Item, loaded map[cache.Tag]string) {
 	for tag := range loaded {
 		if !slices.Contains(item.Tags, tag) {
@@ -52,8 +52,8 @@ func takeOwn(e *cache.Entry, item cache.Item, loaded map[cache.Tag]string) {
 	slices.Sort(e.Tags)
 }
 
-// confirm removes the entries of whose own tags one was evicted. What tags they have is known only once
-// they are read, so it takes another round trip.
+// confirm removes the entries with an evicted tag of their own. These tags are known only after the
+// entries are read, so it takes another round trip.
 func (s *Store) confirm(ctx context.Context, entries []*cache.Entry, own []owned) error {
 	if len(own) == 0 {
 		return nil
@@ -75,7 +75,7 @@ func (s *Store) confirm(ctx context.Context, entries []*cache.Entry, own []owned
 	return nil
 }
 
-// generationsOf are those of an entry's item and of its own tags.
+// generationsOf returns those of an entry's item and of its own tags.
 func generationsOf(t *ticket, f cache.Fill) map[cache.Tag]string {
 	if len(f.Entry.Tags) == 0 {
 		return t.generations

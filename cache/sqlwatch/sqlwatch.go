@@ -98,7 +98,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	e, ok := c.Conn.(driver.ExecerContext)
 	if !ok {
-		return nil, driver.ErrSkip // it is prepared, then
+		return nil, driver.ErrSkip // prepared instead
 	}
 	c.watch.Began(ctx, query)
 	defer c.watch.Ended(ctx, query)
@@ -164,7 +164,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	})
 }
 
-// values are the arguments of a driver that knows no names.
+// values returns the arguments for a driver without named ones.
 func values(args []driver.NamedValue) ([]driver.Value, error) {
 	list := make([]driver.Value, len(args))
 	for i, a := range args {
