@@ -42,8 +42,8 @@ func DeclaredRows(sources ...*ast.Source) ([]outbox.Rows, error) {
 // ourDirectives are those that this package reads.
 var ourDirectives = []string{policy.CacheControl, "cacheRows", "cacheTag", "cacheEvict", "key"}
 
-// keepOurs takes all other directives away from a document, whose definitions may be gqlgen's own and so in no file, and defines
-// ours where nothing does.
+// keepOurs removes all other directives from a document, whose definitions may be generated and so
+// in no file, and defines ours if nothing does.
 func keepOurs(doc *ast.SchemaDocument) error {
 	own, err := parser.ParseSchema(&ast.Source{Name: "directives.graphqls", Input: Directives +
 		"directive @key(fields: String!, resolvable: Boolean) repeatable on OBJECT | INTERFACE"})
@@ -90,8 +90,8 @@ func keepOurs(doc *ast.SchemaDocument) error {
 	return nil
 }
 
-// declaredRows are the rows that a schema names, whether a resolver makes something of them or not: so what is noted depends on the
-// SDL alone, and is what a migration says that was printed from it.
+// declaredRows returns the rows that a schema declares, whether a resolver uses them or not: so
+// which writes are recorded depends on the SDL alone, as in a migration that was printed from it.
 func declaredRows(schema *ast.Schema, policies *policy.Policies, truths *policy.Schema) (list []outbox.Rows) {
 	add := func(r outbox.Rows) {
 		if !slices.ContainsFunc(list, func(o outbox.Rows) bool { return reflect.DeepEqual(o, r) }) {
@@ -123,11 +123,11 @@ func declaredRows(schema *ast.Schema, policies *policy.Policies, truths *policy.
 	return list
 }
 
-// noted are the rows whose writes are to be noted.
+// noted returns the rows whose writes must be recorded.
 func (p *FieldPlan) noted() []outbox.Rows {
 	list := slices.Clone(p.rows)
 	if len(p.fields) == 0 {
-		return list // none that gqlgen generated: nothing is cached
+		return list // gqlgen generated none: nothing is cached
 	}
 	for _, r := range declaredRows(p.schema, p.policies, p.truths) {
 		if !slices.ContainsFunc(list, func(o outbox.Rows) bool { return reflect.DeepEqual(o, r) }) {

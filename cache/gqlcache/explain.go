@@ -138,7 +138,7 @@ func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplan
 	return all, nil
 }
 
-// object tells how the objects of a type are cached.
+// object explains how the objects of a type are cached.
 func (e *explainer) object(def *ast.Definition) FieldExplanation {
 	rule, _ := e.p.policies.Of(def.Name) // the schema has it
 	t := FieldExplanation{Coordinate: def.Name, Stored: "parent", Scope: rule.Scope.String(), MadeOf: madeOfTexts(policy.Truth{}, e.p.truths.Type(def.Name))}
@@ -160,7 +160,7 @@ func saysAge(list ast.DirectiveList) bool {
 	return d != nil && d.Arguments.ForName("maxAge") != nil
 }
 
-// standing is where a selection stands.
+// standing is where a selection is.
 type standing struct {
 	object   *policy.Object
 	abstract bool // the object is of this type or of another one
@@ -168,7 +168,7 @@ type standing struct {
 	path     string
 }
 
-// explainer collects what is told of one operation.
+// explainer collects the explanation of one operation.
 type explainer struct {
 	p         *FieldPlan
 	o         ExplainOptions
@@ -197,7 +197,7 @@ func (e *explainer) selection(set ast.SelectionSet, at standing) {
 	}
 }
 
-// applies reports whether a fragment is for an object type.
+// applies reports whether a fragment applies to an object type.
 func (e *explainer) applies(condition, object string) bool {
 	return condition == "" || condition == object || slices.ContainsFunc(e.p.schema.PossibleTypes[condition], func(t *ast.Definition) bool { return t.Name == object })
 }
@@ -225,7 +225,7 @@ func (e *explainer) field(f *ast.Field, at standing) {
 	}
 }
 
-// limit takes into account what a field limits, and remembers which one decides.
+// limit takes the limits of a field into account, and remembers which field decides.
 func (e *explainer) limit(path string, l policy.Limit) {
 	if l.Age < e.least.Age {
 		e.told.MaxAgeBy = path
@@ -285,7 +285,7 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 	return t
 }
 
-// unplanned tells why a field is not stored by itself.
+// unplanned explains why a field is not stored by itself.
 func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
 	for _, w := range e.p.warnings {
 		if rest, ok := strings.CutPrefix(w, t.Coordinate+": "); ok {
@@ -305,7 +305,7 @@ func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
 	return t
 }
 
-// madeOfTexts writes what a value is made of: its own rows and tags, or those of its parent.
+// madeOfTexts describes what a value depends on: its own rows and tags, or those of its parent.
 func madeOfTexts(own, parent policy.Truth) (texts []string) {
 	for _, t := range []policy.Truth{own, parent} {
 		for _, r := range t.Rows {
@@ -408,7 +408,7 @@ func (e *explainer) key(fl *plannedField, f *ast.Field) string {
 	return string(b)
 }
 
-// appendArgs writes arguments as keys have them; a variable without a value is shown by its name.
+// appendArgs writes arguments as in keys; a variable without a value is shown by its name.
 func (e *explainer) appendArgs(b []byte, k *fieldKeys, f *ast.Field) []byte {
 	next := byte('(')
 	for _, a := range k.field.Arguments {

@@ -15,7 +15,8 @@ import (
 	"fieldcache/cache"
 )
 
-// appendArgs writes (first=10,after=x), in the order of the schema, without those that are not given.
+// appendArgs writes (first=10,after=x), in the order of the schema, without arguments that are not
+// given.
 func (k *fieldKeys) appendArgs(b []byte, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
 	if len(k.field.Arguments) == 0 {
 		return b, true
@@ -74,8 +75,8 @@ func (k *fieldKeys) appendArgs(b []byte, fc *graphql.FieldContext, variables map
 	return b, true
 }
 
-// appendSimple writes an argument whose Go value says all that there is to say. It reports whether the
-// value is given and whether it is of that kind.
+// appendSimple writes an argument whose Go value says everything. It reports whether the value is
+// given and whether it is of that kind.
 func appendSimple(b []byte, v any) (_ []byte, given, simple bool) {
 	switch v := v.(type) {
 	case string:
@@ -103,8 +104,8 @@ func appendSimple(b []byte, v any) (_ []byte, given, simple bool) {
 	return b, true, false
 }
 
-// appendValue writes a value of an argument as a variable or a document holds it, defaults filled in.
-// Objects are (a=1,b=2) in the order of their type, lists are [1,2].
+// appendValue writes the value of an argument from a variable or a document, with defaults filled
+// in. Objects are (a=1,b=2) in the order of their type, lists are [1,2].
 func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bool) {
 	if v == nil {
 		return append(b, "null"...), true
@@ -134,7 +135,8 @@ func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bo
 	return appendAny(b, v)
 }
 
-// elements are those of a list. One value stands for a list of one; of a variable's, gqlparser makes a slice of the value's own type.
+// elements returns those of a list. A single value stands for a list of one; for a variable's,
+// gqlparser makes a slice of the value's own type.
 func elements(v any) []any {
 	if list, ok := v.([]any); ok {
 		return list
@@ -218,8 +220,8 @@ func appendNumber(b []byte, v json.Number, float bool) ([]byte, bool) {
 	return strconv.AppendFloat(b, f, 'g', -1, 64), err == nil
 }
 
-// appendAny writes a value of a scalar that the schema defines, which may be any JSON. Texts begin with
-// an apostrophe, so that they are told from what is no text.
+// appendAny writes a value of a custom scalar, which may be any JSON. Strings begin with an
+// apostrophe, which distinguishes them from other values.
 func appendAny(b []byte, v any) ([]byte, bool) {
 	ok := true
 	switch v := v.(type) {
@@ -256,7 +258,7 @@ func appendAny(b []byte, v any) ([]byte, bool) {
 	return appendScalar(b, v, false)
 }
 
-// appendText writes a text; one that reads like null is told from it.
+// appendText writes a text. One that reads like null is written in another way.
 func appendText(b []byte, s string) []byte {
 	if s == "null" {
 		return append(b, "%6Eull"...)

@@ -60,7 +60,8 @@ func (f *Fields) evictedByOthers(ev cache.Eviction) {
 	}
 }
 
-// bareContext is a context of which only the values of gqlgen and of the cache are left: who asks is not among them.
+// bareContext is a context with the values of gqlgen and of the cache only, and so without a
+// viewer.
 type bareContext struct{ context.Context }
 
 var ours = strings.TrimSuffix(reflect.TypeFor[Fields]().PkgPath(), "/gqlcache")

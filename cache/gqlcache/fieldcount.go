@@ -42,7 +42,7 @@ type FieldCount struct {
 	Of func(ctx context.Context) Counter
 
 	schema *ast.Schema
-	// satisfies lists for each object type what fragments on it may name.
+	// satisfies lists for each object type the names that fragments on it may have.
 	satisfies map[string][]string
 }
 
@@ -98,8 +98,8 @@ func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext
 	}
 }
 
-// firstKey is where a query's context says whether its first response is still to be made: what @defer puts off comes
-// in later ones, and its root fields are not resolved again.
+// firstKey is the key under which a query's context says whether its first response is still to be
+// made: deferred parts come in later ones, and its root fields are not resolved again.
 type firstKey struct{}
 
 // InterceptOperation makes gqlgen count the fields of the operation. It does so where gqlgen looks
@@ -149,7 +149,7 @@ func (f *FieldCount) begin(ctx context.Context) Counter {
 	return c
 }
 
-// below is how many fields the objects in a field's value have.
+// below returns how many fields the objects in a field's value have.
 func (f *FieldCount) below(ctx context.Context, value any) int {
 	oc, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
 	if len(field.Selections) == 0 {
@@ -171,9 +171,9 @@ func (f *FieldCount) below(ctx context.Context, value any) int {
 	return n
 }
 
-// selected is how many fields of an object of the type are resolved.
+// selected returns how many fields of an object of the type are resolved.
 func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet, object string) int {
-	if len(set) == 1 { // as most operations have it; nothing is to be merged or left out
+	if len(set) == 1 { // as in most operations: nothing must be merged or left out
 		if field, ok := set[0].(*ast.Field); ok && len(field.Directives) == 0 {
 			if strings.HasPrefix(field.Name, "__") {
 				return 0
@@ -190,8 +190,8 @@ func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet
 	return n
 }
 
-// objects counts the objects in a value, which may be a list of lists, and calls each with the name of
-// its Go type, which gqlgen's models share with the schema's.
+// objects counts the objects in a value, which may be a list of lists, and calls each with the name
+// of its Go type, which gqlgen's models share with the schema's.
 func objects(v reflect.Value, each func(name string)) int {
 	switch v.Kind() {
 	case reflect.Invalid:

@@ -117,7 +117,7 @@ func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error
 	return evicted, err
 }
 
-// coordinatesOf are the fields of an object type, and all that may return one.
+// coordinatesOf returns the fields of an object type, and all fields that may return one.
 func coordinatesOf(schema *ast.Schema, object *ast.Definition) (list []string) {
 	for name, def := range schema.Types {
 		if !policy.Composite(def) {
@@ -132,7 +132,7 @@ func coordinatesOf(schema *ast.Schema, object *ast.Definition) (list []string) {
 	return list
 }
 
-// trust has a coordinate cached again.
+// trust lifts the bar of a coordinate.
 func (f *Fields) trust(coordinate string) {
 	if c := f.of(coordinate); c != nil && c.barred.Swap(false) {
 		f.o.Log.Info("a field is cached again", "field", coordinate)
@@ -144,7 +144,7 @@ func (f *Fields) caches(coordinate string) bool {
 	return f.of(coordinate) != nil || f.o.Plan.stored[coordinate]
 }
 
-// of is the field of a coordinate, nil if it is not cached.
+// of returns the field of a coordinate, nil if it is not cached.
 func (f *Fields) of(coordinate string) *cachedField {
 	object, name, _ := strings.Cut(coordinate, ".")
 	return f.fields[object][name]

@@ -13,25 +13,25 @@ import (
 	"fieldcache/cache/gqlcache/internal/gotype"
 )
 
-// maxArgs is how many bytes of arguments a key shows; longer ones are hashed.
+// maxArgs is how many bytes of arguments a key shows; longer arguments are hashed.
 const maxArgs = 128
 
-// fieldKeys writes the cache keys of one coordinate: {product:7}:reviews(first=10), where the parent is
-// known by its key fields, query:search(text=tea), [authorID=3] behind it where it is made of what this
-// attribute of the parent names, #9f86d081 where it is made of the parent itself, and @42 where the value is one viewer's.
-// Two different questions never have the same key.
+// fieldKeys writes the cache keys of one coordinate: {product:7}:reviews(first=10) for a parent
+// with key fields, query:search(text=tea) for a root field. Appended are [authorID=3] if rows are
+// selected by this attribute of the parent, #9f86d081 if the value depends on the whole parent, and
+// @42 if it belongs to one viewer. Different requests never have the same key.
 type fieldKeys struct {
 	schema *ast.Schema
 	field  *ast.FieldDefinition
-	kind   string           // what stands for the parent's type; "" for a root field
+	kind   string           // for the parent's type; "" for a root field
 	key    []*gotype.Getter // of the parent's key fields
 	names  []string         // theirs
 	keyOf  func(typeName string) []string
-	// also are what the value is made of beside the parent's identity: what a row was matched by when the
-	// value was read says nothing of the row that the parent names now.
+	// also are the attributes of the parent that select rows: the value was read with the attribute's value of then,
+	// which may differ from the parent's now.
 	also []alsoKey
-	// content says that the value is made of whatever the parent holds, which then is part of the key as a
-	// digest: what was computed of an old parent must not be taken for that of a new one.
+	// content says that the value depends on everything in the parent, of which a digest is part of the key: a value
+	// that was computed from an old parent must not be used for a new one.
 	content bool
 }
 
@@ -53,8 +53,8 @@ func newFieldKeys(schema *ast.Schema, def *ast.Definition, f *ast.FieldDefinitio
 	return k
 }
 
-// kindOf is what a type is called in keys: its name in lower camel case, unless another type has that
-// name.
+// kindOf returns the name of a type in keys: its name in lower camel case, unless another type has
+// that name.
 func kindOf(schema *ast.Schema, name string) string {
 	first, size := utf8.DecodeRuneInString(name)
 	kind := string(unicode.ToLower(first)) + name[size:]
@@ -64,8 +64,8 @@ func kindOf(schema *ast.Schema, name string) string {
 	return kind
 }
 
-// append writes the key of a field of a parent. It reports whether there is one: a parent without an
-// identity, and an argument without a form, have none.
+// append writes the key of a field of a parent. It reports whether there is one: a parent without
+// an identity and an argument without a canonical form have none.
 func (k *fieldKeys) append(b []byte, parent any, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
 	switch {
 	case k.kind == "":
@@ -106,9 +106,9 @@ func (k *fieldKeys) append(b []byte, parent any, fc *graphql.FieldContext, varia
 	return b, ok
 }
 
-// appendPath writes the key of a field of a parent that has no identity: where it stands below the
-// nearest object that has one, and a digest of what it holds. The path is for who reads the key; the
-// digest makes sure of the parent, as what stands at a place may change.
+// appendPath writes the key of a field of a parent without an identity: its path below the nearest
+// object that has one, and a digest of its content. The path is for the reader of the key; the
+// digest identifies the parent, as another value may take its place.
 func (k *fieldKeys) appendPath(b []byte, parent any, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
 	digest, ok := gotype.Digest(parent)
 	if !ok {
@@ -124,7 +124,7 @@ func (k *fieldKeys) appendPath(b []byte, parent any, fc *graphql.FieldContext, v
 	return append(append(b, '#'), digest...), true
 }
 
-// appendName writes the field's name, but for g, which fences are called.
+// appendName writes the field's name, but escapes g, the name of fences.
 func (k *fieldKeys) appendName(b []byte) []byte {
 	if k.field.Name == "g" {
 		return append(b, "%67"...)
@@ -132,7 +132,7 @@ func (k *fieldKeys) appendName(b []byte) []byte {
 	return append(b, k.field.Name...)
 }
 
-// appendAbove writes what stands above a field: {product:7}:variants.0.
+// appendAbove writes the path above a field: {product:7}:variants.0.
 func (k *fieldKeys) appendAbove(b []byte, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
 	above := above(fc)
 	if above == nil {

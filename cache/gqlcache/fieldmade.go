@@ -13,8 +13,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// madeOf finds out what the field's values are made of: the rows that it declares, or those of its parent
-// and all of the type that it returns; and the objects that a value holds.
+// madeOf finds out what the field's values depend on: the rows that it declares, or those of its
+// parent and all of the type that it returns; and the objects in a value.
 func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDefinition, own policy.Truth) {
 	fl.held, fl.inside = map[string]heldBy{}, map[string][]part{}
 	named := p.schema.Types[f.Type.Name()]
@@ -59,8 +59,9 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 	}
 }
 
-// numbersForNames tells of enums that are numbers in Go and are compared with a column of text: the database then holds their names, or
-// whatever else a resolver makes of the number, and no row would be found by it.
+// numbersForNames refuses enums that are numbers in Go and are compared with a column of text: the
+// database then holds their names, or whatever else a resolver makes of the number, and no row
+// would match.
 func (p *FieldPlan) numbersForNames(tables map[string]outbox.TableInfo) (faults []error) {
 	for object, fields := range p.fields {
 		for _, fl := range fields {
@@ -94,7 +95,7 @@ func (p *FieldPlan) numbersForNames(tables map[string]outbox.TableInfo) (faults 
 	return faults
 }
 
-// alsoKeys adds the parent's attributes to the key by which its own rows and tags are found.
+// alsoKeys adds to the key the parent's attributes that select the field's own rows and tags.
 func (fl *plannedField) alsoKeys(own policy.Truth, key []string) {
 	add := func(r policy.Ref) {
 		name := strings.Join(r.Path, ".")
@@ -116,7 +117,7 @@ func (fl *plannedField) alsoKeys(own policy.Truth, key []string) {
 	}
 }
 
-// reachable are the object types that a value may hold, without a resolver in between.
+// reachable returns the object types that a value may contain, without a resolver in between.
 func (p *FieldPlan) reachable(named *ast.Definition) []*ast.Definition {
 	var found []*ast.Definition
 	var visit func(*ast.Definition)
@@ -140,7 +141,8 @@ func (p *FieldPlan) reachable(named *ast.Definition) []*ast.Definition {
 	return found
 }
 
-// heldBy is what an object type says its objects are made of. It reports whether it says anything.
+// heldBy returns what an object type declares about its objects. It reports whether it declares
+// anything.
 func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
 	truth := p.truths.Type(def.Name)
 	for _, r := range truth.Rows {
@@ -156,7 +158,7 @@ func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
 	return h, len(h.made)+len(h.tags) > 0
 }
 
-// names are the tags by which mutations evict an object, and all of its type, by name.
+// names returns the tags by which mutations evict an object, and all of its type, by name.
 func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 	of := append([]*ast.Definition{def}, p.schema.GetImplements(def)...)
 	for _, t := range of {
@@ -175,8 +177,8 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 	return tags
 }
 
-// compileRows compiles rows. key are the key fields of a type whose rows say no match: the primary key is
-// in their order then.
+// compileRows compiles rows. key are the key fields of a type whose rows have no match: the primary
+// key is in their order then.
 func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) madeOf {
 	m := madeOf{}
 	m.rows, m.fewer = chosenRows(coordinate, r)
@@ -184,7 +186,8 @@ func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) 
 		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)
 	}
 	if m.fewer != nil {
-		// A resolver may still choose rows by the columns that are no conditions: by those of the other arguments, or by NULL.
+		// A resolver may still select rows by the columns that are no conditions: by those of the other arguments, or
+		// by NULL.
 		for _, t := range r.Match {
 			if t.Optional && m.fewer.Columns != nil && !slices.Contains(m.fewer.Columns, t.Column) {
 				m.fewer.Columns = append(slices.Clip(m.fewer.Columns), t.Column)
@@ -219,8 +222,7 @@ func (p *FieldPlan) compileText(t policy.Template) compiledText {
 	return c
 }
 
-// objectName is the object type of a Go value where one of a type of the schema is expected, "" if nobody
-// knows.
+// objectName returns the object type of a Go value of a type of the schema, "" if it is unknown.
 func (fl *plannedField) objectName(typ reflect.Type, typeName string) string {
 	def := fl.plan.schema.Types[typeName]
 	if def == nil || def.Kind == ast.Object {

@@ -28,7 +28,7 @@ type FieldPlan struct {
 	fields   map[string]map[string]*plannedField // by object type and field
 	stored   map[string]bool                     // coordinates whose values kinds store
 	storedOf map[string][]policy.Rows            // the rows that what kinds store is made of, by coordinate: a count of those of its list
-	rows     []outbox.Rows                       // all that something is made of
+	rows     []outbox.Rows                       // all rows that something depends on
 	mutation string                              // the name of the mutation type
 	evicts   map[string][]plannedEvict           // of its fields
 	named    map[string]bool                     // types whose objects are evicted by name
@@ -50,13 +50,13 @@ type plannedField struct {
 	keys                *fieldKeys
 	made                []madeOf          // of the rows
 	tags                []compiledText    // of @cacheTag
-	held                map[string]heldBy // what the objects in its value are made of, by their type
-	inside              map[string][]part // what is to be looked into for them, by the type it is a part of
+	held                map[string]heldBy // what the objects in its value depend on, by their type
+	inside              map[string][]part // the parts that may contain such objects, by the type that they are a part of
 	follows             bool              // whether its own rows were declared
 	plan                *FieldPlan
 }
 
-// part is a field of an object's Go value that holds other objects.
+// part is a field of an object's Go value that contains other objects.
 type part struct {
 	getter   *gotype.Getter
 	typeName string
@@ -70,10 +70,10 @@ type madeOf struct {
 	fewer    *outbox.Rows // the same without optional conditions, if there are some
 }
 
-// heldBy is what an object inside of a value is made of.
+// heldBy is what an object in a value depends on.
 type heldBy struct {
 	made  []madeOf
-	whole []outbox.Rows // the same without a match: of more objects than are named one by one
+	whole []outbox.Rows // the same without a match, for more objects than are named one by one
 	tags  []compiledText
 }
 
@@ -143,7 +143,7 @@ type plannedEvict struct {
 	result   bool   // whether it names what the mutation returned
 }
 
-// planEvicts reads what mutations evict by name.
+// planEvicts reads the @cacheEvict directives of mutations.
 func (p *FieldPlan) planEvicts() {
 	p.evicts, p.named = map[string][]plannedEvict{}, map[string]bool{}
 	if p.schema.Mutation == nil {
@@ -175,7 +175,7 @@ func (p *FieldPlan) planEvicts() {
 	}
 }
 
-// objectText is the name of an object of a type.
+// objectText returns the name of an object of a type.
 func objectText(typeName string, id ...reference) compiledText {
 	c := compiledText{texts: []string{typeName + ":"}, refs: id}
 	for range id {
@@ -222,8 +222,8 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 	return nil
 }
 
-// aged returns the age that the field's own hint or that of the type it returns gives, and whether one of
-// them gives any.
+// aged returns the age of the field's own hint or that of the type it returns, and whether one of
+// them has an age.
 func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (said bool, age time.Duration) {
 	rule, _ := p.policies.Of(def.Name + "." + f.Name)
 	if ownAge(f) {
@@ -239,8 +239,8 @@ func ownAge(f *ast.FieldDefinition) bool {
 	return says(f.Directives, "maxAge")
 }
 
-// runs is a directive of the field or its arguments that has code, "" if none has: what it does for one
-// request must be done for the next one as well.
+// runs returns a directive of the field or its arguments that has code, "" if none has: it must run
+// for each request.
 func (p *FieldPlan) runs(f *ast.FieldDefinition) string {
 	lists := []ast.DirectiveList{f.Directives}
 	seen := map[string]bool{}

@@ -54,8 +54,8 @@ type Fields struct {
 	o      FieldsOptions
 	fields map[string]map[string]*cachedField
 	source *fieldSource
-	count  *FieldCount // nil where FieldsOptions.Batch is given
-	strict bool        // what a resolver reads past the field cache keeps a whole response from being stored
+	count  *FieldCount // nil if FieldsOptions.Batch is given
+	strict bool        // a statement outside of the field cache keeps the whole response from being stored
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -63,10 +63,9 @@ type cachedField struct {
 	*plannedField
 	rows    []boundRows
 	objects map[string]boundHeld
-	// passes says that the resolver reads all that it needs through the cache itself: then the field has
-	// nothing of its own to keep.
+	// passes says that the resolver reads only through the cache: then the field itself is not stored.
 	passes atomic.Bool
-	// barred says that an audit found a fault: the field is not cached until an operator says so.
+	// barred says that an audit found a fault: the field is not cached until an operator evicts its coordinate.
 	barred atomic.Bool
 	item   cache.Item // without its key and tags
 	told   sync.Map   // reasons that were logged
@@ -76,7 +75,7 @@ type boundRows struct {
 	tag      *outbox.RowTag
 	values   []reference
 	optional []bool         // see madeOf
-	fewer    *outbox.RowTag // of the rows that are left if an optional condition is none
+	fewer    *outbox.RowTag // of the rows without optional conditions
 }
 
 type boundHeld struct {
@@ -147,7 +146,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	return f, nil
 }
 
-// ofRows reports whether the field's value, or an object in it, is made of rows.
+// ofRows reports whether the field's value, or an object in it, depends on rows.
 func (fl *plannedField) ofRows() bool {
 	for _, h := range fl.held {
 		if len(h.made) > 0 {
@@ -305,13 +304,14 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	return next(ctx)
 }
 
-// resolvedAny reports whether any field of an operation was resolved: an extension may answer by itself.
+// resolvedAny reports whether any field of an operation was resolved: an extension may return a
+// response of its own.
 func resolvedAny(ctx context.Context) bool {
 	run := runOf(ctx)
 	return run != nil && run.resolved.Load()
 }
 
-// counted is field, counted as [FieldCount] does.
+// counted resolves a field, counted as [FieldCount] does.
 func (f *Fields) counted(ctx context.Context, operation ast.Operation, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
 	fc, run := graphql.GetFieldContext(ctx), runOf(ctx)
 	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
@@ -329,7 +329,7 @@ func (f *Fields) counted(ctx context.Context, operation ast.Operation, around gr
 	return v, err
 }
 
-// field resolves a field, from the cache if it is one that is cached.
+// field resolves a field, from the cache if it is cached.
 func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation ast.Operation, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
 	if operation == ast.Mutation && fc.Object == f.o.Plan.mutation {
 		return f.mutate(ctx, fc, around, resolve)
@@ -348,8 +348,8 @@ func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation 
 	return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
 }
 
-// mutate resolves a field of a mutation and evicts what it made untrue before anything below it is read.
-// What failed may have written all the same.
+// mutate resolves a field of a mutation and evicts what it changed before anything below it is
+// read. A mutation that failed may have written as well.
 func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
 	v, err := around(ctx, resolve)
 	ev := f.evicted(ctx, fc, v, err)
@@ -371,7 +371,7 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 	return v, err
 }
 
-// evicted names what a mutation's @cacheEvict says.
+// evicted returns what a mutation's @cacheEvict names.
 func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, err error) (ev cache.Eviction) {
 	for _, e := range f.o.Plan.evicts[fc.Field.Name] {
 		if err != nil && e.result {
@@ -399,11 +399,12 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 	return ev
 }
 
-// keyBuffers are where keys are written before they are strings.
+// keyBuffers are buffers in which keys are built.
 var keyBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// resolve answers a field from memory, or has it loaded. gqlgen's own resolver is called only where there
-// is no key: a source cannot call it, since it hands its context down to the fields below.
+// resolve returns a field's value from memory, or loads it. gqlgen's own resolver is called only
+// for a field without a key: a source cannot call it, since it passes its context down to the
+// fields below.
 func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldContext, resolve graphql.Resolver) (any, error) {
 	run := runOf(ctx)
 	if run == nil || run.batch == nil {
@@ -422,7 +423,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	}
 	if c.private {
 		if run.viewer == "" {
-			return f.pass(ctx, resolve) // whoever it is, others without a name are not the same
+			return f.pass(ctx, resolve) // other viewers without a name may be other people
 		}
 		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
@@ -464,7 +465,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		return nil, err
 	}
 	if err := results[0].Err; err != nil {
-		if c.resolver.Batch { // told as gqlgen tells it
+		if c.resolver.Batch { // in gqlgen's words
 			at, _ := graphql.BatchParentIndex(ctx)
 			graphql.AddBatchError(ctx, int(at), err)
 			return nil, nil
@@ -474,7 +475,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 	return unbox(ctx, results[0].Value), nil
 }
 
-// pass resolves a field that has no key, or none for who asks.
+// pass resolves a field without a key, or without one for this viewer.
 func (f *Fields) pass(ctx context.Context, resolve graphql.Resolver) (any, error) {
 	if f.strict {
 		cache.CollectorOf(ctx).Distrust("a field of it is not cached")
@@ -482,7 +483,7 @@ func (f *Fields) pass(ctx context.Context, resolve graphql.Resolver) (any, error
 	return resolve(ctx)
 }
 
-// unbox is the value in a box, as gqlgen's marshalers take it.
+// unbox returns the value in a box, as gqlgen's marshalers take it.
 func unbox(_ context.Context, v any) any {
 	b, _ := v.(*gotype.Box)
 	if b == nil {

@@ -14,7 +14,7 @@ import (
 	"fieldcache/cache/internal/operation"
 )
 
-// fieldCall is a field that is to be resolved.
+// fieldCall is a field to be resolved.
 type fieldCall struct {
 	*cachedField
 	ctx      context.Context // whose values the resolver sees
@@ -23,7 +23,7 @@ type fieldCall struct {
 	args     map[string]any
 }
 
-// fieldSource resolves fields, of whatever coordinates.
+// fieldSource resolves the fields of all coordinates.
 type fieldSource struct{ f *Fields }
 
 // Load implements [cache.Source]: all resolvers run side by side, so that loaders behind them batch what
@@ -43,14 +43,14 @@ func (s *fieldSource) Load(ctx context.Context, requests []cache.Request) ([]any
 	return values, cache.Snapshot{}, nil
 }
 
-// callGroup is calls that one call of a resolver answers, and their places among the requests.
+// callGroup is calls that share one call of a resolver, and their places among the requests.
 type callGroup struct {
 	calls []*fieldCall
 	at    []int
 }
 
-// together groups calls of batch resolvers by response, coordinate and arguments. Others are alone. Calls of several
-// responses stay apart: they may be of different viewers.
+// together groups calls of batch resolvers by response, coordinate and arguments. Others are alone.
+// Calls of several responses stay apart, since they may belong to different viewers.
 func together(requests []cache.Request) []callGroup {
 	groups := make([]callGroup, 0, len(requests))
 	for i, r := range requests {
@@ -69,7 +69,7 @@ func together(requests []cache.Request) []callGroup {
 	return groups
 }
 
-// joins reports whether a call of a batch resolver may resolve both.
+// joins reports whether one call of a batch resolver may resolve both.
 func (c *fieldCall) joins(other *fieldCall) bool {
 	return c.cachedField == other.cachedField && c.run == other.run && reflect.DeepEqual(c.args, other.args)
 }
@@ -82,7 +82,8 @@ func (*fieldSource) Decode(r cache.Request, data []byte) (any, error) {
 	return r.Arg.(*fieldCall).codec.Decode(data)
 }
 
-// resolve calls a resolver and finds out how its values may be kept. It puts them into values, at their places.
+// resolve calls a resolver, determines how its values may be stored, and puts them into values, at
+// their places.
 func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	loaded := make([]cache.Loaded, len(g.calls))
 	for i, at := range g.at {
@@ -160,7 +161,8 @@ func (g callGroup) call(ctx context.Context) (values []reflect.Value, errs []err
 	return []reflect.Value{v}, nil, err
 }
 
-// take puts a value into what was loaded, and finds out what it is made of and whether it may leave this process.
+// take turns a value into what a source returns: with the tags of its objects, and whether it may
+// leave this process.
 func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value, tags []cache.Tag) {
 	box := c.codec.Box(v.Interface())
 	loaded.Value = box
@@ -178,7 +180,7 @@ func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value
 	}
 }
 
-// tell logs something of a coordinate once.
+// tell logs something about a coordinate once.
 func (c *cachedField) tell(log *slog.Logger, message, why string) {
 	if _, told := c.told.LoadOrStore(message, struct{}{}); !told {
 		log.Warn(message, "field", c.coordinate, "because", why)

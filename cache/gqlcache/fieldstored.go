@@ -12,7 +12,7 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// planStored adds the rows that what kinds store is made of.
+// planStored adds the rows on which values of kinds depend.
 func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 	for _, k := range kinds {
 		if _, err := p.policies.Of(k.Coordinate()); err != nil {
@@ -44,8 +44,8 @@ func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 	return faults
 }
 
-// isStored reports whether kinds store the values of a field, or all objects in them and the field says nothing of what
-// it is made of beside.
+// isStored reports whether kinds store the values of a field, or all objects in them if the field
+// declares nothing of its own.
 func (p *FieldPlan) isStored(coordinate string, f *ast.FieldDefinition, own policy.Truth) bool {
 	if p.stored[coordinate] {
 		return true
@@ -91,8 +91,9 @@ func everyChoice(coordinate string, r policy.Rows) ([]outbox.Rows, error) {
 	return choices, nil
 }
 
-// chosenRows are the rows that a directive chooses, and those that it chooses if an argument that may be null is: then none
-// of such arguments is a condition. That is more than need be where there are several of them.
+// chosenRows returns the rows that a directive selects, and those that it selects if an argument
+// that may be null is: then none of such arguments is a condition. With several of them that is
+// more than necessary.
 func chosenRows(coordinate string, r policy.Rows) (all outbox.Rows, fewer *outbox.Rows) {
 	all = outbox.Rows{Of: coordinate, Table: r.Table, Columns: r.Columns}
 	left := all

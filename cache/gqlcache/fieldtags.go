@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// maxHeld is how many objects of a type a value is made of one by one; of more, every row of their
-	// table counts.
+	// maxHeld is how many objects of a type in a value are named one by one; with more, the value depends on every
+	// row of their table.
 	maxHeld = 1000
-	// maxDepth bounds how deep a value is looked into; what is deeper is a cycle.
+	// maxValueDepth limits the depth of a value; a deeper one is a cycle.
 	maxValueDepth = 64
 )
 
-// appendTags adds the tags that are known before a field is resolved. It reports whether all of them have
-// a name.
+// appendTags adds the tags that are known before a field is resolved. It reports whether all of
+// them could be named.
 func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]any, viewer string) ([]cache.Tag, bool) {
 	from := func(r reference) (string, bool) {
 		switch r.origin {
@@ -67,7 +67,7 @@ func (m boundRows) append(tags []cache.Tag, from func(reference) (string, bool))
 	return m.fewer.Append(tags, left...)
 }
 
-// tag is the tag that a format makes.
+// tag returns the tag of a format.
 func (t compiledText) tag(from func(reference) (string, bool)) (cache.Tag, bool) {
 	name := []byte(t.texts[0])
 	for i, r := range t.refs {
@@ -85,7 +85,8 @@ func (t compiledText) tag(from func(reference) (string, bool)) (cache.Tag, bool)
 	return cache.Named(string(name)), true
 }
 
-// appendHeld adds the tags of the objects inside of a value. It reports whether all of them have a name.
+// appendHeld adds the tags of the objects in a value. It reports whether all of them could be
+// named.
 func (c *cachedField) appendHeld(tags []cache.Tag, v reflect.Value) ([]cache.Tag, bool) {
 	if len(c.objects) == 0 {
 		return tags, true
@@ -95,7 +96,7 @@ func (c *cachedField) appendHeld(tags []cache.Tag, v reflect.Value) ([]cache.Tag
 	return h.tags, h.named
 }
 
-// holder collects the tags of the objects inside of a value.
+// holder collects the tags of the objects in a value.
 type holder struct {
 	c     *cachedField
 	tags  []cache.Tag
@@ -103,7 +104,7 @@ type holder struct {
 	count map[string]int // of objects by their type
 }
 
-// look looks into a value of a type of the schema.
+// look visits a value of a type of the schema.
 func (h *holder) look(v reflect.Value, typeName string, depth int) {
 	if depth > maxValueDepth {
 		h.named = false

@@ -9,8 +9,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// warnOfTypes tells of what types and their fields say in vain, other than of fields that could be cached, which
-// [FieldPlan.plan] looks at.
+// warnOfTypes warns of ages and declarations without effect on types and their fields, except on
+// fields that could be cached, which [FieldPlan.plan] checks.
 func (p *FieldPlan) warnOfTypes() {
 	for _, def := range p.schema.Types {
 		switch {
@@ -33,13 +33,13 @@ func (p *FieldPlan) warnOfTypes() {
 	}
 }
 
-// positive reports whether a type says an age of its own.
+// positive reports whether a type has an age of its own.
 func (p *FieldPlan) positive(typeName string) bool {
 	rule, err := p.policies.Of(typeName)
 	return err == nil && rule.MaxAge > 0 && says(p.schema.Types[typeName].Directives, "maxAge")
 }
 
-// returned reports whether a field that is cached may return an object of the type.
+// returned reports whether a cached field may return an object of the type.
 func (p *FieldPlan) returned(def *ast.Definition) bool {
 	if p.stored[def.Name] {
 		return true
@@ -61,8 +61,8 @@ func (p *FieldPlan) returned(def *ast.Definition) bool {
 	return false
 }
 
-// warnOfField tells of what a field says in vain that is not cached because it has no age, or no resolver that could be
-// called.
+// warnOfField warns of directives without effect on a field that is not cached, because it has no
+// age or no resolver that could be called.
 func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own policy.Truth, aged bool) {
 	made := len(own.Rows)+len(own.Tags) > 0
 	for _, window := range []string{"staleWhileRevalidate", "staleIfError"} {
@@ -84,7 +84,7 @@ func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own p
 	}
 }
 
-// says reports whether @cacheControl gives an argument.
+// says reports whether @cacheControl has an argument.
 func says(list ast.DirectiveList, argument string) bool {
 	d := list.ForName(policy.CacheControl)
 	if d == nil {

@@ -7,7 +7,7 @@ import (
 	"fieldcache/cache"
 )
 
-// words is what the resolver of a cached field says of its value while it runs.
+// words is what the resolver of a cached field reports about its value while it runs.
 type words struct {
 	mu     sync.Mutex
 	hinted bool // it gave a hint, by SetHint or Restrict

@@ -77,8 +77,8 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	return nil
 }
 
-// inUse has the Gateway of each executable schema that a server uses one with. gqlgen shows an extension nothing of the server but its
-// schema, so that this alone tells of a second one.
+// inUse has the Gateway of each executable schema that a server uses one with. An extension sees
+// only the schema of its server, so only this tells of a second one.
 var inUse sync.Map // of graphql.ExecutableSchema, to *Gateway
 
 type (
@@ -86,7 +86,7 @@ type (
 	respondingKey struct{}
 )
 
-// laterKey is where a mutation's context has what it evicts once it is committed.
+// laterKey is the key under which a mutation's context has what it evicts after the commit.
 type laterKey struct{}
 
 type laterEvictions struct {
@@ -127,7 +127,7 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 	mutates := oc.Operation.Operation == ast.Mutation
 	later := &laterEvictions{}
 	if mutates {
-		// Its fields may see what is not committed, and must see what they wrote themselves.
+		// Its fields may see uncommitted rows, and must see their own writes.
 		ctx = context.WithValue(cache.NoStore(cache.NoCache(ctx)), laterKey{}, later)
 	}
 	responses := g.hints.InterceptOperation(ctx, func(ctx context.Context) graphql.ResponseHandler {
@@ -202,7 +202,7 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 				g.o.Log.ErrorContext(r.Context(), "nothing is cached: the server behind Handler does not Use the Gateway")
 			}
 			if g.o.Watch != nil && r.Header.Get("Upgrade") == "" {
-				// What middleware behind this handler reads may be what a field returns.
+				// What middleware behind this handler reads may become part of a field's value.
 				r = r.WithContext(g.cache.Begin(r.Context()))
 			}
 			inner.ServeHTTP(w, r)

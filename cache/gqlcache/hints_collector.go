@@ -13,20 +13,20 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// collector finds out how one operation's answer may be kept.
+// collector determines for how long one operation's response may be cached.
 type collector struct {
 	hints    *Hints
 	plan     *policy.Plan
-	noStore  bool // the answer may not be kept, whatever was resolved
+	noStore  bool // the response may not be stored, whatever was resolved
 	byRoot   bool // whether what root fields limit is told apart
 	answered bool
 
-	// What the fields limit that were counted.
+	// The limits of the counted fields.
 	age     atomic.Int64
 	private atomic.Bool
 
-	// dynamic: a resolver gave a hint. raised: the one of a root field allows more than the schema, so that
-	// what is below may limit more although it is not watched.
+	// dynamic: a resolver gave a hint. raised: the hint of a root field allows more than the schema, so that fields
+	// below may limit more although they are not watched.
 	dynamic, raised atomic.Bool
 
 	mu    sync.Mutex              // guards what follows
@@ -43,14 +43,14 @@ func (c *collector) Overall() policy.Overall {
 	return c.limit().Overall()
 }
 
-// resolved counts a field that was resolved where it may limit what the whole is.
+// resolved counts a resolved field if it may limit the response.
 func (c *collector) resolved(ctx context.Context, value any) {
 	if len(c.plan.Watched) > 0 || c.dynamic.Load() {
 		c.count(graphql.GetFieldContext(ctx), value)
 	}
 }
 
-// count counts a field that was resolved.
+// count counts a resolved field.
 func (c *collector) count(fc *graphql.FieldContext, value any) {
 	at := c.watched(fc)
 	var said *said
@@ -87,7 +87,7 @@ func (c *collector) count(fc *graphql.FieldContext, value any) {
 	}
 }
 
-// above is the field that a field's object is of; nil at the operation's root.
+// above returns the field that a field's object is a value of; nil at the operation's root.
 func above(fc *graphql.FieldContext) *graphql.FieldContext {
 	for p := fc.Parent; p != nil; p = p.Parent {
 		if p.Field.Field != nil { // else it is an item of a list, or the root
@@ -97,7 +97,7 @@ func above(fc *graphql.FieldContext) *graphql.FieldContext {
 	return nil
 }
 
-// watched is the coordinate of a field if it is watched.
+// watched returns the coordinate of a field if it is watched.
 func (c *collector) watched(fc *graphql.FieldContext) *policy.Field {
 	for _, at := range c.plan.Watched[fc.Field.Field] {
 		if at.Of.Name == fc.Object {
@@ -107,7 +107,7 @@ func (c *collector) watched(fc *graphql.FieldContext) *policy.Field {
 	return nil
 }
 
-// items is what the types of the objects in a value limit, which may be a list of lists.
+// items returns the limits of the types of the objects in a value, which may be a list of lists.
 func (c *collector) items(at *policy.Field, v reflect.Value) policy.Limit {
 	switch v.Kind() {
 	case reflect.Invalid:
@@ -142,7 +142,7 @@ func (c *collector) items(at *policy.Field, v reflect.Value) policy.Limit {
 	return strictest
 }
 
-// restrictRoot notes what was counted below a root field.
+// restrictRoot records what was counted below a root field.
 func (c *collector) restrictRoot(alias string, b policy.Limit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,8 +155,8 @@ func (c *collector) restrictRoot(alias string, b policy.Limit) {
 	c.below[alias] = b
 }
 
-// root is how a root field and all below it may be kept, once it was resolved. It is not known where a
-// resolver gave a hint.
+// root returns for how long a root field and everything below it may be cached, once it was
+// resolved. It is unknown if a resolver gave a hint.
 func (c *collector) root(alias string) policy.Overall {
 	if c.dynamic.Load() {
 		return policy.Overall{}
@@ -173,7 +173,7 @@ func (c *collector) root(alias string) policy.Overall {
 	return b.Overall()
 }
 
-// rootOf is the alias of the root field above a field, or of itself.
+// rootOf returns the alias of the root field above a field, or of itself.
 func rootOf(fc *graphql.FieldContext) string {
 	for p := above(fc); p != nil; p = above(fc) {
 		fc = p
@@ -181,7 +181,7 @@ func rootOf(fc *graphql.FieldContext) string {
 	return fc.Field.Alias
 }
 
-// restrict lowers what the whole is.
+// restrict lowers the policy of the response.
 func (c *collector) restrict(b policy.Limit) {
 	for old := c.age.Load(); int64(b.Age) < old; old = c.age.Load() {
 		if c.age.CompareAndSwap(old, int64(b.Age)) {
@@ -193,7 +193,7 @@ func (c *collector) restrict(b policy.Limit) {
 	}
 }
 
-// replace notes that a root field was counted, not as the schema has it.
+// replace records that a root field was counted with another policy than the schema's.
 func (c *collector) replace(alias string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,7 +203,7 @@ func (c *collector) replace(alias string) {
 	c.roots[alias] = struct{}{}
 }
 
-// limit is what all that was resolved limits.
+// limit returns the limits of everything that was resolved.
 func (c *collector) limit() policy.Limit {
 	b := policy.Limit{Age: time.Duration(c.age.Load())}
 	if c.private.Load() {
@@ -219,7 +219,7 @@ func (c *collector) limit() policy.Limit {
 			b = b.And(root.Static(true))
 		}
 	}
-	for _, late := range c.said { // a field's hint that came when it was resolved can but lower
+	for _, late := range c.said { // a hint after the field was resolved can only lower
 		b = b.And(late.set.Limit()).And(late.restrict.Limit())
 	}
 	return b

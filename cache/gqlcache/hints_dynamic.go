@@ -11,12 +11,12 @@ import (
 // Hint is what a resolver says of its value.
 type Hint = policy.Hint
 
-// said is what a field's resolver said of its value.
+// said is the hints of a field's resolver.
 type said struct {
 	set, restrict Hint
 }
 
-// over is what counts of a resolver's words and the schema's hint.
+// over combines a resolver's hints with the schema's.
 func (s *said) over(schema Hint) Hint { return s.set.Over(schema).Restricted(s.restrict) }
 
 // SetHint replaces the hint of the schema for the field that is being resolved, attribute by
@@ -59,7 +59,7 @@ func say(ctx context.Context, do func(*said)) {
 	c.dynamic.Store(true)
 }
 
-// take answers what a field's resolver said, once.
+// take returns the hints of a field's resolver, once.
 func (c *collector) take(fc *graphql.FieldContext) *said {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -151,7 +151,7 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 	return g, nil
 }
 
-// check returns all that is wrong with the options themselves.
+// check returns all faults of the options themselves.
 func (o *Options) check() error {
 	var faults []error
 	if o.MemoryBytes < 1<<20 {
@@ -182,10 +182,10 @@ type database struct {
 	place    outbox.Place
 	rows     *outbox.RowTags
 	looks    *outbox.Watch
-	observer *outbox.Observer // nil: nobody reports statements
+	observer *outbox.Observer // nil: no statements are reported
 }
 
-// openDatabase finds out what is to be noted of the database, and installs or verifies what notes it.
+// openDatabase determines which writes must be recorded, and installs or verifies the triggers.
 func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, error) {
 	place, err := outbox.Find(ctx, o.Database, o.Schema)
 	if err != nil {
@@ -267,7 +267,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 		if only {
 			return readOnly
 		}
-		// How a file was opened is nowhere to be read, and BEGIN IMMEDIATE succeeds in any.
+		// No statement tells how a file was opened, and BEGIN IMMEDIATE succeeds in any.
 		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return nil //nolint:nilerr // another process writes; installing waits for it
 		}
@@ -293,7 +293,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 	return nil
 }
 
-// install is one transaction, so that nothing is installed by half.
+// install runs in one transaction, so that nothing is installed by half.
 func (d *database) install(ctx context.Context) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -308,7 +308,7 @@ func (d *database) install(ctx context.Context) error {
 	return nil
 }
 
-// verify tells everything that install would do.
+// verify returns an error with everything that install would do.
 func (d *database) verify(ctx context.Context) error {
 	differences, err := d.place.Diff(ctx, d.db, d.rows.Tables())
 	if err != nil {
@@ -330,7 +330,7 @@ func (d *database) verify(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// watch looks at the tables and their triggers until what it returns is called.
+// watch checks the tables and their triggers until the returned function is called.
 func (d *database) watch() (end func() error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

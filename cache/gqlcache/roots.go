@@ -54,10 +54,10 @@ func (r *Roots) Validate(graphql.ExecutableSchema) error {
 	return nil
 }
 
-// rootsKey is where an operation's context has its rootsRun.
+// rootsKey is the key under which an operation's context has its rootsRun.
 type rootsKey struct{}
 
-// rootsRun is what one operation resolves of its root fields.
+// rootsRun is the root fields of one operation.
 type rootsRun struct {
 	collector *collector
 
@@ -108,7 +108,7 @@ func (r *Roots) single(ctx context.Context) bool {
 	return ok
 }
 
-// rootQuestion is what a root field asks, for who sent the request.
+// rootQuestion is the request of a root field, with its viewer.
 func rootQuestion(ctx context.Context, text []byte) answers.Question {
 	q, _ := transport.QuestionOf(ctx, answers.Question{Kind: answers.Root, Text: text})
 	return q
@@ -153,14 +153,15 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	return written(b.Bytes())
 }
 
-// written is a value as it stands in an answer.
+// written is a value in the form in which a response contains it.
 type written []byte
 
 // MarshalGQL implements gqlgen's marshaler.
-func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer takes everything
+func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer's Write does not fail
 
-// text is what a root field asks: its arguments and all that is selected of it, with the fragments and the
-// variables' values. Its alias is no part of it. Nil: the variables have no form.
+// text returns the request of a root field: its arguments and everything that is selected of it,
+// with the fragments and the variables' values, without its alias. Nil: the variables have no
+// canonical form.
 func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	oc := graphql.GetOperationContext(ctx)
 	write := func() string {
@@ -183,8 +184,8 @@ func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	return append(text, variables...)
 }
 
-// sameSelections reports whether a collected field is one field of the document, and not several of one alias
-// put together.
+// sameSelections reports whether a collected field is one field of the document, and not several of
+// one alias merged.
 func sameSelections(f graphql.CollectedField) bool {
 	own := f.Field.SelectionSet
 	return len(own) == len(f.Selections) && (len(own) == 0 || own[0] == f.Selections[0])

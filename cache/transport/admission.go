@@ -26,8 +26,8 @@ type Admission struct {
 
 	mu      sync.Mutex // guards what follows
 	running int64
-	took    time.Duration // what running takes: a moving average, each request counts for an eighth
-	beside  int           // requests that were let in beside the bound
+	took    time.Duration // how long requests run: a moving average in which each request counts for an eighth
+	beside  int           // requests that were admitted beyond the limit
 	queue   list.List     // of *turn: first come, first served
 	look    *time.Timer
 }
@@ -57,11 +57,11 @@ type AdmissionOptions struct {
 }
 
 const (
-	// calm is for how long no request is refused before an overload counts as over.
+	// calm is how long after the last refusal an overload is over.
 	calm = 10 * time.Second
-	// besideAtMost bounds the memory of requests that wait for something that does not answer.
+	// besideAtMost limits the memory of requests that wait for something that does not respond.
 	besideAtMost = 4096
-	// lookEvery is how often Outage is asked while requests wait.
+	// lookEvery is how often Outage is called while requests wait.
 	lookEvery = 100 * time.Millisecond
 )
 
@@ -80,8 +80,8 @@ func NewAdmission(o AdmissionOptions) (*Admission, error) {
 	return &Admission{o: o}, nil
 }
 
-// enter waits for the turn of a request of n operations, and returns what ends its turn, or a refusal. Where the request has ended
-// meanwhile both are nil.
+// enter waits for the turn of a request of n operations, and returns a function that ends its turn,
+// or a refusal. If the request ended meanwhile, both are nil.
 func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal) {
 	if a == nil {
 		return func() {}, nil
@@ -122,7 +122,7 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 		return t.leave, nil // its turn came at the same moment
 	}
 	a.queue.Remove(place)
-	a.next() // who is behind may be smaller
+	a.next() // those behind it may need less
 	a.mu.Unlock()
 	if ctx.Err() != nil {
 		return nil, nil
@@ -130,7 +130,7 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 	return nil, a.refuse(ctx)
 }
 
-// run counts a request as running, until the function is called that it returns. The caller holds mu.
+// run counts a request as running until the returned function is called. The caller holds mu.
 func (a *Admission) run(weight int64) (leave func()) {
 	a.running += weight
 	began := time.Now()
@@ -147,7 +147,7 @@ func (a *Admission) run(weight int64) (leave func()) {
 	}
 }
 
-// patience is for how long a request may wait that begins to. The caller holds mu.
+// patience returns for how long a new request may wait. The caller holds mu.
 func (a *Admission) patience() time.Duration {
 	if a.o.Deadline <= 0 {
 		return a.o.MaxWait
@@ -155,7 +155,8 @@ func (a *Admission) patience() time.Duration {
 	return min(a.o.MaxWait, max(a.o.MaxWait/3, a.o.Deadline-4*a.took))
 }
 
-// letBeside lets a request in beside the bound if that is of use, else it returns nil. The caller holds mu.
+// letBeside admits a request beyond the limit if that helps; otherwise it returns nil. The caller
+// holds mu.
 func (a *Admission) letBeside() (leave func()) {
 	if a.beside >= besideAtMost || !a.o.Outage() {
 		return nil
@@ -168,7 +169,7 @@ func (a *Admission) letBeside() (leave func()) {
 	}
 }
 
-// next lets those in who wait, as far as there is room. The caller holds mu.
+// next admits waiting requests as far as there is room. The caller holds mu.
 func (a *Admission) next() {
 	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
 		t := front.Value.(*turn)
@@ -185,8 +186,8 @@ func (t *turn) begin(leave func()) {
 	close(t.ready)
 }
 
-// lookForOutage lets those in beside the bound who wait, if that has become of use meanwhile. It comes again for as long as
-// requests wait.
+// lookForOutage admits waiting requests beyond the limit if that helps by now. It repeats as long
+// as requests wait.
 func (a *Admission) lookForOutage() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -214,7 +215,7 @@ func (a *Admission) refuse(ctx context.Context) *refusal {
 	return f
 }
 
-// recover tells that an overload is over, where nobody waits and the last refusal was a while ago.
+// recover logs the end of an overload, if no request waits and the last refusal was a while ago.
 func (a *Admission) recover() {
 	last := a.lastRefused.Load()
 	if last != 0 && time.Since(time.Unix(0, last)) > calm && a.lastRefused.CompareAndSwap(last, 0) {

@@ -15,11 +15,11 @@ import (
 	"fieldcache/cache/transport/internal/document"
 )
 
-// execute answers all operations, in their order. Where all of them are queries they run at a time; as
-// soon as one is a mutation, they run one after the other.
+// execute executes all operations, in their order. If all of them are queries they run
+// concurrently; if one is a mutation, they run one after the other.
 func (h *Handler) execute(ctx context.Context, list []params, in request, wish wish, header http.Header, read graphql.TraceTiming) []answer {
 	computed := make([]answer, len(list))
-	ready := make([]*graphql.OperationContext, len(list)) // nil: answered already
+	ready := make([]*graphql.OperationContext, len(list)) // nil: it has a response already
 	atOnce := len(list) > 1
 	budget := h.validation.Budget()
 	for i := range list {
@@ -51,8 +51,8 @@ func (h *Handler) execute(ctx context.Context, list []params, in request, wish w
 	return computed
 }
 
-// prepare finds, parses and checks an operation. It returns nil, and fills the answer, where there is nothing
-// to execute.
+// prepare finds, parses and checks an operation. It returns nil, and fills the response, if there
+// is nothing to execute.
 func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bool, header http.Header, read graphql.TraceTiming, b *document.Budget) *graphql.OperationContext {
 	a.Context = ctx
 	text, hash, refused := h.documents.find(ctx, p)
@@ -78,7 +78,7 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	oc, errs := h.exec.CreateOperationContext(ctx, raw)
 	a.Context = graphql.WithOperationContext(ctx, oc)
 	if len(errs) == 0 {
-		// Behind the limits: an absurd size is over them first.
+		// After the limits: an absurd size exceeds them first.
 		errs = doc.Check(h.validation, b, oc)
 	}
 	switch {
@@ -102,7 +102,7 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	return oc
 }
 
-// document returns a document that is valid. The executor, which looks into the same cache, finds it there.
+// document returns a valid document. The executor, which looks into the same cache, finds it there.
 func (h *Handler) document(ctx context.Context, text string, b *document.Budget) (*document.Parsed, gqlerror.List) {
 	if doc, ok := h.parsed.Find(text); ok {
 		return doc, nil
@@ -129,7 +129,7 @@ func refusedContext(raw *graphql.RawParams, doc *document.Parsed) *graphql.Opera
 	return oc
 }
 
-// timedOut is the error of a request that has no time left, or nobody who waits for it.
+// timedOut returns the error of a request whose time is up, or whose client has gone.
 func timedOut(ctx context.Context) gqlerror.List {
 	errs := late(ctx).errors()
 	errs[0].Err = ctx.Err()
@@ -144,14 +144,14 @@ func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationConte
 	if r := a.Response; r != nil && r.Data == nil && len(r.Errors) == 0 {
 		r.Data = json.RawMessage("null")
 	}
-	// What has no time left is answered nothing at all, or null without a word.
+	// An operation without time left gets no response, or null without an error.
 	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
 		a.Response = h.fail(ctx, timedOut(ctx))
 	}
 }
 
-// fail is the answer of an operation that has none of its own. The response interceptors see it; one that
-// swallows it does not make an answer of nothing.
+// fail returns the response of an operation that has none of its own. The response interceptors see
+// it, and cannot turn it into success by dropping it.
 func (h *Handler) fail(ctx context.Context, errs gqlerror.List) *graphql.Response {
 	if r := h.exec.DispatchError(ctx, errs); r != nil && len(r.Errors) > 0 {
 		return r
@@ -159,7 +159,8 @@ func (h *Handler) fail(ctx context.Context, errs gqlerror.List) *graphql.Respons
 	return &graphql.Response{Errors: errs}
 }
 
-// guard turns a panic outside of resolvers, whose panics gqlgen sees to, into the operation's answer.
+// guard turns a panic outside of resolvers, whose panics gqlgen handles, into the operation's
+// response.
 func (h *Handler) guard(ctx context.Context, a *answer, do func()) {
 	defer func() {
 		if p := recover(); p != nil {

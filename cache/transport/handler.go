@@ -84,16 +84,16 @@ type Options struct {
 	Named func(ctx context.Context, operation string)
 }
 
-// What is kept of documents.
+// Limits of what is stored of documents.
 const (
-	defaultDocumentBytes = 64 << 20 // all that is kept of them, unless [Options] say otherwise
-	registeredPart       = 8        // one part in so many is for those registered by their hash, as they came
+	defaultDocumentBytes = 64 << 20 // for all of it, unless [Options] say otherwise
+	registeredPart       = 8        // one part in so many is for documents registered by their hash, as they came
 )
 
 // ErrTimeout is the cause of the end of a request that took longer than Timeout.
 var ErrTimeout = errors.New("transport: the request took longer than the server allows")
 
-// answer is what an operation was answered.
+// answer is the response to one operation.
 type answer struct {
 	// Context is the operation's, with all that its interceptors put in.
 	Context  context.Context
@@ -194,8 +194,8 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	}, nil
 }
 
-// request is what came in before it is decoded: beside the data and the viewer, all that its answer depends
-// on.
+// request is what was received before it is decoded: everything besides the data and the viewer
+// that its response depends on.
 type request struct {
 	read     bool   // GET or HEAD
 	body     []byte // of a POST; of a GET the query, as it is in the URL
@@ -272,8 +272,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const allowed = "GET, HEAD, POST, OPTIONS"
 
-// accept reads what came in, and refuses what is no request of GraphQL as far as that can be seen from
-// outside.
+// accept reads the request, and refuses what cannot be a GraphQL request, as far as its head tells.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	w.Header().Add("Vary", varies)
@@ -321,17 +320,17 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 	*buffer = body
 	switch {
 	case r.ContentLength > int64(limit) || len(body) > limit:
-		w.Header().Set("Connection", "close") // rather than read the rest to throw it away
+		w.Header().Set("Connection", "close") // instead of reading the rest to discard it
 		return nil, refuse(apierror.BodyTooLarge, limit)
-	// The length is compared as well: a body of net/http that somebody has read to its early end, as
-	// ServeCached may, reads as ended from then on.
+	// The length is compared as well: a body of net/http that was read to an early end, as by ServeCached, reports
+	// its end from then on.
 	case err != io.EOF, r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
 		return nil, refuse(apierror.BrokenBody)
 	}
 	return body, nil
 }
 
-// decode reads the operations that the request asks for.
+// decode reads the operations of the request.
 func (h *Handler) decode(in request) (list []params, batch bool, _ *refusal) {
 	if !in.read {
 		return readBody(in.body, h.o.MaxBatch)
@@ -346,7 +345,7 @@ func (h *Handler) DocumentBytes() uint64 {
 	return h.parsed.Bytes() + h.documents.registered.WeightedSize()
 }
 
-// put gives a buffer back, unless a rare large body made it large.
+// put returns a buffer to the pool, unless a rare large body made it large.
 func (h *Handler) put(buffer *[]byte) {
 	if cap(*buffer) <= 64<<10 {
 		h.buffers.Put(buffer)

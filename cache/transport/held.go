@@ -9,14 +9,14 @@ import (
 	"slices"
 )
 
-// heldResponse holds a response back until it is whole, or until whoever writes it wants to stream.
+// heldResponse buffers a response until it is complete, or until the handler streams.
 type heldResponse struct {
 	http.ResponseWriter
-	before      http.Header // what was set by whoever stands before
+	before      http.Header // headers that were set before
 	status      int
 	body        bytes.Buffer
 	wroteHeader bool
-	passed      bool   // nothing is held back any longer
+	passed      bool   // nothing is buffered any longer
 	passing     func() // is called before
 }
 
@@ -63,7 +63,7 @@ func (h *heldResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, rw, err
 }
 
-// pass sends what was held back, and everything that comes later at once.
+// pass sends the buffered part, and everything later at once.
 func (h *heldResponse) pass() {
 	if h.passed {
 		return
@@ -78,7 +78,7 @@ func (h *heldResponse) pass() {
 	}
 }
 
-// isJSON reports whether a whole response in JSON, in no other coding, is held back.
+// isJSON reports whether a complete response in JSON, without a coding, is buffered.
 func (h *heldResponse) isJSON(header http.Header) bool { return h.body.Len() > 0 && jsonKind(header) }
 
 // jsonKind reports whether headers announce JSON in no other coding.
@@ -87,7 +87,8 @@ func jsonKind(header http.Header) bool {
 	return err == nil && header.Get("Content-Encoding") == "" && (kind == "application/json" || kind == "application/graphql-response+json")
 }
 
-// repeatable reports whether the response can be sent again with the headers that every stored response has.
+// repeatable reports whether the response can be sent again with the headers of every stored
+// response.
 func (h *heldResponse) repeatable() bool {
 	for name, values := range h.ResponseWriter.Header() {
 		switch name {

@@ -11,17 +11,17 @@ import (
 	"fieldcache/cache/answers"
 )
 
-// asker is who sent a request. The zero value is somebody of whom nothing is known: nothing private is stored for
-// them, and nothing private is served to them from the cache.
+// asker is the sender of a request. The zero value is an unknown sender: nothing private is stored
+// for it, nor served to it from the cache.
 type asker struct {
 	viewer string
 	nobody bool // it is known that nobody is signed in; then there is no viewer
 }
 
-// askerKey is where an operation's context has its asker.
+// askerKey is the key under which an operation's context has its asker.
 type askerKey struct{}
 
-// askerOf returns who sent a request.
+// askerOf returns the sender of a request.
 func (h *Handler) askerOf(r *http.Request) asker {
 	if h.o.Viewer == nil {
 		return asker{}
@@ -30,7 +30,7 @@ func (h *Handler) askerOf(r *http.Request) asker {
 	return asker{viewer, viewer == "" && !h.identified(r)}
 }
 
-// identified reports whether a request carries anything that may tell who sent it.
+// identified reports whether a request has anything that may identify its sender.
 func (h *Handler) identified(r *http.Request) bool {
 	for _, name := range h.identity {
 		if _, ok := r.Header[name]; ok {
@@ -43,14 +43,13 @@ func (h *Handler) identified(r *http.Request) bool {
 // certified reports whether a client certificate came with a request.
 func certified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.PeerCertificates) > 0 }
 
-// question is what q asks, for this asker.
+// question returns q for this asker.
 func (a asker) question(q answers.Question) answers.Question {
 	q.Viewer, q.Nobody = a.viewer, a.nobody
 	return q
 }
 
-// check returns the canonical names of the headers that tell who asks, or everything that is wrong with the
-// options.
+// check returns the canonical names of the identifying headers, or all faults of the options.
 func (o *Options) check() (identity []string, err error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }

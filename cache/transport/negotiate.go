@@ -14,12 +14,12 @@ import (
 type media uint8
 
 const (
-	noMedia media = iota // none that the client takes
+	noMedia media = iota // none that the client accepts
 	jsonMedia
 	graphqlMedia
 )
 
-// contentType is the header that announces m. Refusals to clients that take nothing of ours are JSON.
+// contentType returns the header for m. Refusals to clients that accept none of our types are JSON.
 func (m media) contentType() string {
 	if m == graphqlMedia {
 		return "application/graphql-response+json; charset=utf-8"
@@ -27,13 +27,14 @@ func (m media) contentType() string {
 	return "application/json; charset=utf-8"
 }
 
-// negotiateMedia chooses what the Accept headers like best. Of two liked equally it takes the newer type
-// where that is named, since its status codes say more, and JSON where a wildcard stands for both.
+// negotiateMedia chooses the type that the Accept headers prefer. Of two equal ones it takes the
+// newer type if it is named, since its status codes say more, and JSON if a wildcard stands for
+// both.
 func negotiateMedia(accept []string) media {
 	if len(accept) == 0 || len(accept) == 1 && (accept[0] == "" || accept[0] == "*/*") {
 		return jsonMedia
 	}
-	// The most specific range that a type falls under decides about it: */*, then application/*, then itself.
+	// The most specific matching range decides: */*, then application/*, then the type itself.
 	type preference struct{ rank, q int }
 	var json, graphql preference
 	prefer := func(p *preference, rank, q int) {
@@ -67,8 +68,8 @@ func negotiateMedia(accept []string) media {
 	return noMedia
 }
 
-// negotiateEncoding chooses how an answer may be compressed. Of those liked equally it takes the one that
-// costs least for what it saves.
+// negotiateEncoding chooses how a response is compressed. Of equal ones it takes the one that costs
+// least for what it saves.
 func negotiateEncoding(accept []string) answers.Encoding {
 	if len(accept) == 0 {
 		return answers.Identity
@@ -102,13 +103,13 @@ func negotiateEncoding(accept []string) answers.Encoding {
 	return best
 }
 
-// element is one of the things that a header like Accept lists, with its weight in thousandths.
+// element is one element of a header like Accept, with its weight in thousandths.
 type element struct {
 	name, parameters string
 	q                int
 }
 
-// parameter is the value of a parameter that is not the weight.
+// parameter returns the value of a parameter other than the weight.
 func (e element) parameter(name string) (string, bool) {
 	for p := range split(e.parameters, ';') {
 		if key, value, ok := strings.Cut(p, "="); ok && strings.EqualFold(strings.TrimSpace(key), name) {
@@ -118,7 +119,7 @@ func (e element) parameter(name string) (string, bool) {
 	return "", false
 }
 
-// weighted lists what headers list. What has no proper weight is left out.
+// weighted lists the elements of headers. An element without a valid weight is left out.
 func weighted(values []string) iter.Seq[element] {
 	return func(yield func(element) bool) {
 		for _, value := range values {
@@ -140,7 +141,7 @@ func weighted(values []string) iter.Seq[element] {
 	}
 }
 
-// split cuts at each sep that is not inside of quotes.
+// split splits at each sep outside of quotes.
 func split(s string, sep byte) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		start, quoted := 0, false
@@ -161,8 +162,8 @@ func split(s string, sep byte) iter.Seq[string] {
 	}
 }
 
-// checkContentType refuses every body but JSON in UTF-8. A form or plain text, which a page of another
-// origin may send without asking first, is among what is refused.
+// checkContentType refuses every body but JSON in UTF-8, so also a form or plain text, which a page
+// of another origin may send without a preflight.
 func checkContentType(values []string) *refusal {
 	if len(values) == 1 && (values[0] == "application/json" || values[0] == "application/json; charset=utf-8") {
 		return nil

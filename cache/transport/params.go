@@ -13,7 +13,7 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// params is one operation as a client asks for it.
+// params is one operation as a client requests it.
 type params struct {
 	Query         string
 	DocumentID    string
@@ -28,7 +28,7 @@ const (
 	asURL   = "Send a query in the URL, such as ?query={__typename}, or send it by POST."
 )
 
-// complete refuses what does not say which document is meant.
+// complete refuses parameters that do not say which document is meant.
 func (p *params) complete(instead string) *refusal {
 	switch {
 	case p.Query == "" && p.DocumentID == "" && p.Extensions["persistedQuery"] == nil:
@@ -75,9 +75,9 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 	return list, batch, nil
 }
 
-// readObject decodes the next operation. Names that mean nothing here are skipped.
+// readObject decodes the next operation. Unknown names are skipped.
 func readObject(r jsonReader) (p params, _ *refusal) {
-	wrong, kind := "", "" // the member of a wrong kind, and what it has to be
+	wrong, kind := "", "" // the member of a wrong kind, and the kind that it must have
 	err := errKind
 	if r.PeekKind() != 'n' { // null is no object
 		err = r.object(func(name string) (err error) {
@@ -119,7 +119,7 @@ func readObject(r jsonReader) (p params, _ *refusal) {
 	return p, p.complete(asBody)
 }
 
-// notJSON refuses a body for an error of its reader.
+// notJSON returns the refusal of a body for an error of its reader.
 func notJSON(err error) *refusal {
 	if what := faultOf(err); what != "" {
 		return refuse(apierror.BodyFault, what)
@@ -127,7 +127,7 @@ func notJSON(err error) *refusal {
 	return refuse(apierror.BodyNotJSON, asBody)
 }
 
-// faultOf names what is wrong with a text whose syntax is that of JSON; "" for other errors.
+// faultOf says what is wrong with a text whose syntax is JSON; "" for other errors.
 func faultOf(err error) string {
 	var fault *jsontext.SyntacticError
 	if !errors.As(err, &fault) {

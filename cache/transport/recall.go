@@ -19,10 +19,10 @@ import (
 	"fieldcache/cache/internal/operation"
 )
 
-// wish is what a client's Cache-Control asks of the caches here (RFC 9111, section 5.2.1). The zero value
-// takes whatever is kept.
+// wish is what a client's Cache-Control asks of the caches here (RFC 9111, section 5.2.1). The zero
+// value accepts every stored response.
 type wish struct {
-	anew    bool // compute it, and keep it
+	anew    bool // compute the response, and store it
 	nothing bool // keep no answer of it
 	bare    bool // nor any part
 	only    bool // compute nothing
@@ -61,15 +61,16 @@ func (h *Handler) wishOf(header http.Header) wish {
 	return w
 }
 
-// fresh reports whether the operation is to be read from its sources, once nothing that is kept was taken.
-// Parts may be as old as an answer: whoever sets an age or what must be left would get the same again.
+// fresh reports whether the operation must be read from its sources if no stored response was
+// accepted. Parts may be as old as a response, so a client that limits the age would get the same
+// again.
 func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
 
-// noStoreKey marks the context of an operation of which nothing is to be kept, or answered from what is kept of
-// other answers.
+// noStoreKey marks the context of an operation that stores nothing, and uses nothing that is stored
+// of other responses.
 type noStoreKey struct{}
 
-// takes reports whether a kept answer is what the client wishes for.
+// takes reports whether the client accepts a stored response.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
 	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
 }
@@ -88,8 +89,8 @@ func (in *request) meant(meaning []byte) answers.Question {
 	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
-// lookUp looks an answer up; it is nil if there is none, or none that the client takes. Where the client takes none at
-// all the store is not asked.
+// lookUp looks a response up; it is nil if there is none, or none that the client accepts. If the
+// client accepts none at all, the store is not asked.
 func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answers.Lookup) {
 	if h.o.Answers == nil || w.anew || w.nothing {
 		return nil, l
@@ -102,11 +103,12 @@ func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answe
 	return nil, l
 }
 
-// otherPatience is how long a request waits for another that computes the same answer: longer than most take.
+// otherPatience is how long a request waits for another one that computes the same response: longer
+// than most take.
 const otherPatience = 50 * time.Millisecond
 
-// find looks an answer up, and waits for a request that computes the same answer already. Without an answer the caller
-// computes it, and calls done when it is put, or there is none to put.
+// find looks a response up, and waits for a request that computes the same one already. Without a
+// response the caller computes it, and calls done when it is stored, or there is none to store.
 func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
 	nobody := func() {}
 	a, last := h.lookUp(q, w)
@@ -135,14 +137,14 @@ func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answ
 		if a, last = h.lookUp(q, w); a != nil {
 			return a, nobody
 		}
-		// It was evicted meanwhile: the next one computes it anew.
+		// It was evicted meanwhile: the next request computes it again.
 	}
 }
 
-// recall looks for an answer to a request that means the same: one that differs in white space, in the
-// order of its parameters, in extensions, in the way its document is named, or in its method. Where the
-// client wants nothing else and there is none, the operation is refused. It is not for the operations of a
-// batch, whose answers have another form.
+// recall looks for the response to a request with the same meaning: one that differs in white
+// space, in the order of its parameters, in extensions, in the way its document is named, or in its
+// method. With only-if-cached and no such response, the operation is refused. It is not for the
+// operations of a batch, whose responses have another form.
 func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w wish) {
 	if h.o.Answers != nil && oc.Operation.Operation == ast.Query {
 		if meaning := h.meanings.of(oc); meaning != nil {
@@ -157,7 +159,7 @@ func (h *Handler) recall(a *answer, oc *graphql.OperationContext, in request, w 
 	}
 }
 
-// notCached refuses a request that is to be answered from the cache or not at all.
+// notCached refuses a request with only-if-cached.
 func notCached() *refusal {
 	f := refuse(apierror.NotCached)
 	f.cache = answers.NotForwarded
@@ -169,8 +171,9 @@ type meanings struct {
 	operation.Memo[ast.OperationDefinition, string]
 }
 
-// of is the meaning of an operation: itself as the parser understood it, with the fragments that it spreads, and the
-// variables' values, defaults included, in the order of their names. It is nil where the variables have no form.
+// of returns the meaning of an operation: itself as the parser understood it, with the fragments
+// that it spreads, and the variables' values, defaults included, in the order of their names. It is
+// nil if the variables have no canonical form.
 func (m *meanings) of(oc *graphql.OperationContext) []byte {
 	form := m.Get(oc.Operation, func() string { return operation.Form(oc.Doc, oc.Operation) })
 	variables, err := json.Marshal(oc.Variables) // sorts names
@@ -227,10 +230,11 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 // varies is what every answer varies by.
 const varies = "Accept, Accept-Encoding"
 
-// plainBytes bounds the body of a request that is looked up before it is looked at.
+// plainBytes limits the body of a request that is looked up before it is decoded.
 const plainBytes = 64 << 10
 
-// plain reports whether nothing in a request's head asks for more than an answer, or may tell who asks.
+// plain reports whether nothing in a request's head asks for more than a response, or may identify
+// its sender.
 func (h *Handler) plain(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost:
@@ -259,7 +263,7 @@ func (h *Handler) plain(r *http.Request) bool {
 	return !certified(r)
 }
 
-// tellName tells the name of an operation whose document is trusted.
+// tellName reports the name of an operation whose document is trusted.
 func (h *Handler) tellName(ctx context.Context, name string) {
 	if name != "" && h.o.Named != nil {
 		h.o.Named(ctx, name)

@@ -10,11 +10,12 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// uncertainExtension is true in the extensions of an error after which nobody knows whether a write was made.
+// uncertainExtension is true in the extensions of an error after which it is unknown whether a
+// write was made.
 const uncertainExtension = "uncertain"
 
-// refusal says why a request, or one of its operations, is not executed. Its message says what to do
-// instead, and holds nothing of the request.
+// refusal says why a request, or one of its operations, is not executed. Its message says what to
+// do instead, and contains nothing of the request.
 type refusal struct {
 	status        int // 0: as for an error of GraphQL
 	code, message string
@@ -23,7 +24,7 @@ type refusal struct {
 	retryAfter    string         // seconds; "": nothing is said of it
 }
 
-// refuse refuses by an error of the table.
+// refuse returns the refusal of an error of the table.
 func refuse(e apierror.Error, args ...any) *refusal {
 	e = e.With(args...)
 	return &refusal{status: e.Status, code: e.Code, message: e.Message}
@@ -35,8 +36,8 @@ func notAllowed(allow string, e apierror.Error) *refusal {
 	return f
 }
 
-// late is why an operation whose context has ended has no result: its client has closed the connection, or its half of it, or
-// its time was up.
+// late returns the error of an operation whose context has ended: its client has closed the
+// connection, or its half of it, or its time is up.
 func late(ctx context.Context) *refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return refuse(apierror.ClientClosed)

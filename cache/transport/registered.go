@@ -24,7 +24,8 @@ type Documents interface {
 	Put(ctx context.Context, hash, text string)
 }
 
-// day is about how long shared documents are kept: of new ones sharedBytes are shared a day.
+// day is for about how long shared documents are stored: at most sharedBytes of new ones are shared
+// a day.
 const (
 	day         = 24 * time.Hour
 	sharedBytes = 8 << 20
@@ -39,10 +40,10 @@ type documents struct {
 	budget     *rate.Limiter
 }
 
-// documentBytes is what one document that is registered may take.
+// documentBytes limits one registered document.
 const documentBytes = 64 << 10
 
-// registeredCost is about what a registered document takes beside its text.
+// registeredCost is about what a registered document takes besides its text.
 const registeredCost = 320
 
 func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *documents {
@@ -56,8 +57,8 @@ func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *d
 	}
 }
 
-// find returns the text of the document that p means, and the hash to register it under once it is known to
-// be valid; "" where there is nothing to register.
+// find returns the text of the document that p means, and the hash to register it under once it is
+// known to be valid; "" if there is nothing to register.
 func (d *documents) find(ctx context.Context, p *params) (text, register string, _ *refusal) {
 	if p.DocumentID != "" {
 		if text, ok := d.trusted[strings.TrimPrefix(p.DocumentID, "sha256:")]; ok {
@@ -90,7 +91,7 @@ func (d *documents) trusts(text string) bool {
 	return ok
 }
 
-// findTrusted takes a trusted document whichever way it is named.
+// findTrusted finds a trusted document, however it is named.
 func (d *documents) findTrusted(query, hash string) (text, register string, _ *refusal) {
 	if query != "" {
 		hash = hashOf(query)
@@ -109,7 +110,7 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 		return text, "", nil
 	}
 	if d.shared != nil {
-		// What is shared is checked: who writes there need not be one of us.
+		// A shared document is checked: other programs may write there.
 		if text, ok := d.shared.Get(ctx, hash); ok && hashOf(text) == hash {
 			d.registered.Set(hash, text)
 			return text, "", nil
@@ -118,9 +119,10 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 	return "", "", refuse(apierror.NotRegistered)
 }
 
-// register keeps a document that is valid, here and where others find it, unless it is too large. A client
-// sends a document that is known here because another gateway did not find it: it is shared again. New ones are
-// shared within a budget, so that who makes up documents fills this process's few bytes and no store.
+// register stores a valid document, here and in the shared store, unless it is too large. A client
+// sends a document that is known here if another gateway did not find it: it is shared again. New
+// ones are shared within a budget, so that a client that makes up documents fills only the small
+// store of this process.
 func (d *documents) register(ctx context.Context, hash, text string) {
 	if len(text) > documentBytes {
 		return

@@ -9,10 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonReader reads JSON that comes from outside so that every reader reads the same in it: names
-// count by their exact case, a name that an object has twice is an error, and so is a string that
-// is not Unicode, such as "\ud800". encoding/json takes the last of two names whatever their case,
-// and puts U+FFFD in the place of half a surrogate pair.
+// jsonReader reads JSON from outside so that every reader reads the same in it: names are
+// case-sensitive, a repeated name is an error, and so is a string that is not Unicode, such as
+// "\ud800". encoding/json takes the last of two names whatever their case, and replaces half a
+// surrogate pair by U+FFFD.
 type jsonReader struct{ *jsontext.Decoder }
 
 // byteOrderMark may precede a text in UTF-8. RFC 8259 lets a reader skip it.
@@ -63,7 +63,7 @@ func (r jsonReader) string() (string, error) {
 	return "", r.mismatch()
 }
 
-// mismatch is errKind, or what is wrong with the text of the value.
+// mismatch returns errKind, or what is wrong with the text of the value.
 func (r jsonReader) mismatch() error {
 	if err := r.SkipValue(); err != nil {
 		return err

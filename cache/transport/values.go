@@ -110,7 +110,7 @@ func checkEach[T any](ctx context.Context, list []T) error {
 	return nil
 }
 
-// valueError says what is wrong with a value.
+// valueError returns what is wrong with a value.
 type valueError struct{ message string }
 
 func (e *valueError) Error() string { return e.message }
@@ -125,7 +125,7 @@ func checkString(s string) error {
 	return &valueError{"String cannot represent bytes that are not UTF-8."}
 }
 
-// checkInt leaves alone what the schema calls otherwise: a scalar of its own may hold any number.
+// checkInt accepts a type with another name: a custom scalar may hold any number.
 func checkInt(ctx context.Context, n int64) error {
 	if n == int64(int32(n)) || graphql.GetFieldContext(ctx).Field.Definition.Type.Name() != "Int" { //nolint:gosec // compared
 		return nil

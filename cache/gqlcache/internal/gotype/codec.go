@@ -17,7 +17,7 @@ import (
 type Codec struct {
 	types *Types
 	typ   reflect.Type
-	// abstract says that the innermost type is a Go interface; possible are the object types behind it.
+	// abstract says that the innermost type is a Go interface; possible are the object types of its values.
 	abstract bool
 	possible []string
 	learned  sync.Map // of reflect.Type by the name of an object type
@@ -50,8 +50,8 @@ type Box struct {
 // Box puts a value of the field's Go type into a box.
 func (c *Codec) Box(v any) *Box { return &Box{v, c} }
 
-// options read and write what encoding/json does, but for what it does not tell: invalid UTF-8,
-// names in another case and duplicates are errors.
+// options read and write what encoding/json does, but refuse what it accepts silently: invalid
+// UTF-8, names in another case and duplicates.
 var options = json.JoinOptions(json.FormatNilSliceAsNull(true), json.FormatNilMapAsNull(true), json.Deterministic(true))
 
 // MarshalJSON implements [encoding/json.Marshaler].
@@ -75,7 +75,7 @@ type tagged struct {
 	Value    any    `json:"v"`
 }
 
-// tag puts the name of its type beside each value behind an interface.
+// tag puts the name of its type next to each value behind an interface.
 func (c *Codec) tag(v reflect.Value) (any, error) {
 	switch v.Kind() {
 	case reflect.Invalid:
@@ -106,8 +106,8 @@ func (c *Codec) tag(v reflect.Value) (any, error) {
 	return tagged{name, pointers, v.Interface()}, nil
 }
 
-// nameOf is the object type of a Go type. One that the resolvers do not tell is known by its own name,
-// once a value of it was seen.
+// nameOf returns the object type of a Go type. A type that no resolver names is known by its own
+// name, once a value of it was seen.
 func (c *Codec) nameOf(typ reflect.Type) string {
 	if name := c.types.Name(typ); name != "" {
 		return name
@@ -218,7 +218,7 @@ func plain(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return typ.PkgPath() == "" // a type of its own may have methods that write it
+		return typ.PkgPath() == "" // a named type may have methods that write it
 	}
 	return false
 }
@@ -226,7 +226,7 @@ func plain(typ reflect.Type) bool {
 var timeType = reflect.TypeFor[time.Time]()
 
 // same says where two values differ, nil if they do not. It is stricter than a client could notice,
-// except that a time keeps its moment and offset, not its name of the zone.
+// except that a time keeps its instant and offset, not the name of its zone.
 func same(a, b reflect.Value, at string) error {
 	differ := func() error { return fmt.Errorf("%s does not survive JSON", at) }
 	if a.IsValid() != b.IsValid() || a.IsValid() && a.Type() != b.Type() {

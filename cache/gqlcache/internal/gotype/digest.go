@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// maxDigestDepth bounds how deep a value is looked into; what is deeper is a cycle.
+// maxDigestDepth limits the depth of a value; a deeper one is a cycle.
 const maxDigestDepth = 32
 
 // Digest returns a text that two values share only if they hold the same, private fields included: 128
@@ -23,7 +23,7 @@ func Digest(v any) (string, bool) {
 	return hex.EncodeToString(sum[:16]), true
 }
 
-// appendContent writes a value so that no other one of whatever type is written the same.
+// appendContent writes a value so that no other value of any type is written the same.
 func appendContent(b []byte, v reflect.Value, depth int) ([]byte, bool) {
 	if depth > maxDigestDepth {
 		return b, false

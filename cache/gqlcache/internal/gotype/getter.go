@@ -71,7 +71,8 @@ func (g *Getter) Part(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// present is what pointers, interfaces and graphql.Omittable hold. It reports whether that is something.
+// present returns what pointers, interfaces and graphql.Omittable hold. It reports whether they
+// hold anything.
 func present(v reflect.Value) (reflect.Value, bool) {
 	for v.IsValid() {
 		switch v.Kind() {
@@ -92,7 +93,7 @@ func present(v reflect.Value) (reflect.Value, bool) {
 	return v, false
 }
 
-// omittable is what a graphql.Omittable holds, which is invalid where it was left out.
+// omittable returns what a graphql.Omittable holds, which is invalid if it was left out.
 func omittable(v reflect.Value) (reflect.Value, bool) {
 	if v.Type().PkgPath() != "github.com/99designs/gqlgen/graphql" || !v.CanInterface() {
 		return v, false
@@ -157,7 +158,7 @@ func (s *step) find(typ reflect.Type) access {
 	return access{}
 }
 
-// text is a scalar as the database would write it.
+// text returns a scalar as the database would write it.
 func text(v reflect.Value) (string, bool) {
 	v, ok := present(v)
 	if !ok {

@@ -69,7 +69,7 @@ func Of(es graphql.ExecutableSchema) (*Types, bool) {
 	return t, true
 }
 
-// fold is a name without what gqlgen changes when it makes a Go name of it.
+// fold returns a name without what gqlgen changes when it makes a Go name of it.
 func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
 // SameName reports whether a name of the schema and one of Go are the same but for what gqlgen changes.
@@ -90,7 +90,7 @@ func (t *Types) readRoot(root reflect.Value) {
 		}
 		t.readObject(def, root.Method(i).Call(nil)[0])
 	}
-	for t.follow() { // what is found leads to more
+	for t.follow() { // each new type may lead to more
 	}
 }
 
@@ -134,7 +134,8 @@ func GoName(f *ast.FieldDefinition) string {
 	return f.Name
 }
 
-// newResolver is a method of the form func(ctx, obj, args...) (T, error), nil if it has another one.
+// newResolver returns the resolver of a method func(ctx, obj, args...) (T, error), nil if it has
+// another form.
 func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Resolver {
 	m := method.Type()
 	first := 1
@@ -158,7 +159,7 @@ func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Res
 	return r
 }
 
-// note remembers the Go type of an object type. It reports whether that was news.
+// note records the Go type of an object type. It reports whether it was unknown.
 func (t *Types) note(name string, typ reflect.Type) bool {
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Array {
 		typ = typ.Elem()
@@ -170,8 +171,8 @@ func (t *Types) note(name string, typ reflect.Type) bool {
 	return true
 }
 
-// follow looks into the structs that are known for those of other object types. It reports whether it
-// found any.
+// follow looks into the known structs for those of other object types. It reports whether it found
+// any.
 func (t *Types) follow() (found bool) {
 	for name, typ := range t.objects {
 		if typ.Kind() != reflect.Struct {
@@ -262,7 +263,7 @@ func (r *Resolver) CallBatch(ctx context.Context, parents []reflect.Value, args 
 	list := reflect.MakeSlice(reflect.SliceOf(r.Parent), 0, len(parents))
 	out, err := r.call(ctx, reflect.Append(list, parents...), args)
 	errs := make([]error, len(parents))
-	if each, ok := err.(graphql.BatchErrors); ok { // as gqlgen tells them, which does not unwrap
+	if each, ok := err.(graphql.BatchErrors); ok { // in gqlgen's form, which does not unwrap
 		if errs, err = each.Errors(), nil; len(errs) != len(parents) {
 			return nil, nil, fmt.Errorf("the batch resolver returned %d errors for %d parents", len(errs), len(parents))
 		}

@@ -45,7 +45,7 @@ func (p *Parsed) Check(v *Validator, b *Budget, oc *graphql.OperationContext) gq
 	return b.spendIntrospection(v, oc)
 }
 
-// copyErrors copies errors that requests share: who presents an error may change it.
+// copyErrors copies errors that requests share, since a presenter may change them.
 func copyErrors(list gqlerror.List) (errs gqlerror.List) {
 	for _, err := range list {
 		errs = append(errs, &gqlerror.Error{Message: err.Message, Locations: err.Locations, Extensions: maps.Clone(err.Extensions)})

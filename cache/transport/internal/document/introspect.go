@@ -12,7 +12,7 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// fullIntrospections is how many times a request may ask for the whole schema. Tools do so once.
+// fullIntrospections is how many times a request may select the whole schema. Tools do so once.
 const fullIntrospections = 2
 
 // introspected counts the fields that are resolved for __schema and __type, which complexity does not know: the
@@ -122,7 +122,7 @@ func each[T any](in *introspected, f *ast.Field, parts []T) {
 	}
 }
 
-// introspects reports whether a document may ask for the schema.
+// introspects reports whether a document may select parts of the schema.
 func introspects(doc *ast.QueryDocument) bool {
 	var within func(ast.SelectionSet) bool
 	within = func(set ast.SelectionSet) bool {
@@ -153,7 +153,7 @@ func introspects(doc *ast.QueryDocument) bool {
 	return false
 }
 
-// introspectionLimit is how many fields of the schema a request may ask for.
+// introspectionLimit returns how many fields of the schema a request may select.
 func (v *Validator) introspectionLimit() int {
 	v.introspection.once.Do(func() {
 		doc, err := parser.ParseQuery(&ast.Source{Input: introspection.NewQuery(introspection.QueryOptions{OneOf: true})})
@@ -168,7 +168,7 @@ func (v *Validator) introspectionLimit() int {
 	return v.introspection.limit
 }
 
-// spendIntrospection refuses an operation that takes its request over what may be asked of the schema.
+// spendIntrospection refuses an operation that takes its request over the limit of introspection.
 func (b *Budget) spendIntrospection(v *Validator, oc *graphql.OperationContext) gqlerror.List {
 	if oc.DisableIntrospection {
 		return nil

@@ -23,7 +23,7 @@ import (
 // byteOrderMark may precede a document.
 const byteOrderMark = "\ufeff"
 
-// Bounds of a document.
+// Limits of a document.
 const (
 	stepsPerToken   = 20   // steps of validation for each token that a document may have
 	maxNameBytes    = 256  // of a name: to suggest a name takes time by the product of two lengths

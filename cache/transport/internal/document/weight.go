@@ -57,7 +57,7 @@ type weigher struct {
 	fragments map[*ast.FragmentDefinition]size
 }
 
-// size is what something takes.
+// size is the memory of a part.
 type size struct {
 	bytes  int // parsed
 	text   int // printed
