@@ -393,7 +393,7 @@ func TestGatewayTrustsDocuments(t *testing.T) {
 		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=sqlite::memory:", "TRUSTED_DOCUMENTS=" + t.TempDir(),
 	})
 	p.wantExit(t, 1)
-	if !strings.Contains(p.stderr.String(), "there is no file *.graphql") {
+	if !strings.Contains(p.stderr.String(), "no file *.graphql found") {
 		t.Errorf("a folder without documents: %s", p.stderr)
 	}
 }

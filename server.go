@@ -143,7 +143,7 @@ func leasedGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics pro
 	}
 	policies, schema := shopPlan.policies, shopPlan.fields.Schema()
 	for _, w := range shopPlan.fields.Warnings() {
-		log.Warn("a directive of the schema has no effect", "because", w)
+		log.Warn("a directive of the schema has no effect", "reason", w)
 	}
 	rows, err := d.RowTags(ctx)
 	if err != nil {

@@ -108,9 +108,9 @@ func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
 }
 
 func (c *Cache) tellFault(r Request, found Result, fault Fault) {
-	count, message := &c.stats.AuditsStale, "a cached value was not what the source says"
+	count, message := &c.stats.AuditsStale, "a cached value differs from the source, and no write explains it"
 	if fault == Leaked {
-		count, message = &c.stats.AuditsLeaks, "a value that is cached for everyone depends on who asks"
+		count, message = &c.stats.AuditsLeaks, "a value that is cached as public depends on the viewer"
 	}
 	count.Add(1)
 	c.log.Error(message, "key", string(r.Key), "coordinate", r.Meter.name(), "loaded", found.Loaded)

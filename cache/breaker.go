@@ -113,7 +113,7 @@ func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) 
 		}
 		t.stats.Faults.Add(1)
 		t.breaker.failed(err)
-		t.log.DebugContext(ctx, "a call of the shared cache failed", "error", err)
+		t.log.DebugContext(ctx, "a call of the shared tier failed", "error", err)
 		return struct{}{}, err
 	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {

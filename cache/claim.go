@@ -41,7 +41,7 @@ func (f *follower) claim(ctx context.Context) {
 	}
 	switch {
 	case err != nil:
-		f.log.DebugContext(ctx, "the shared cache was not claimed for the database", "error", err)
+		f.log.DebugContext(ctx, "cannot claim the shared tier for the database", "error", err)
 	case before != "" && before != database && before != f.rival:
 		f.rival = before
 		f.log.Warn("Redis holds entries of another database, which are not served; give each database its own REDIS_PREFIX",

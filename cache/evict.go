@@ -92,7 +92,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		c.follower.taken(w)
 		return dropped, nil
 	}
-	c.log.DebugContext(ctx, "an eviction waits for its relay", "error", err)
+	c.log.DebugContext(ctx, "an eviction failed; waiting for another gateway to relay it", "error", err)
 	c.follower.awaitRelay(ctx, w.Xid, committed)
 	return dropped, nil
 }

@@ -144,7 +144,7 @@ func (f *follower) prune(ctx context.Context) {
 		more, err = f.outbox.Prune(pctx, keepWrites, f.shared != nil)
 		cancel()
 		if err != nil && !errors.Is(err, context.Canceled) {
-			f.log.DebugContext(ctx, "the outbox was not pruned", "error", err)
+			f.log.DebugContext(ctx, "cannot prune the outbox", "error", err)
 		}
 	}
 }

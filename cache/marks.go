@@ -28,7 +28,7 @@ func (f *follower) markLoop(ctx context.Context) {
 		err := f.outbox.Done(mctx, epoch, xids)
 		cancel()
 		if err != nil {
-			f.log.DebugContext(ctx, "evictions were not noted as done", "error", err)
+			f.log.DebugContext(ctx, "cannot mark evictions as done", "error", err)
 			continue
 		}
 		f.undone.remove(xids)

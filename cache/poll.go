@@ -217,7 +217,7 @@ func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
 		news, err := p.ask(ctx, page)
 		if err != nil {
-			p.log.DebugContext(ctx, "the writes that are kept could not be read", "error", err)
+			p.log.DebugContext(ctx, "cannot read the retained writes", "error", err)
 			pause(ctx, pollEvery)
 			continue
 		}

@@ -217,7 +217,7 @@ func (r *relayer) count(ctx context.Context) {
 	r.counted = time.Now()
 	b, err := r.outbox.Backlog(cctx)
 	if err != nil {
-		r.log.DebugContext(ctx, "the backlog was not counted", "error", err)
+		r.log.DebugContext(ctx, "cannot count the backlog", "error", err)
 		return
 	}
 	r.waiting = b.Rows > 0 && b.Oldest >= relayAfter

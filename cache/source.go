@@ -345,7 +345,7 @@ func askSource(ctx context.Context, source Source, requests []Request) (values [
 	}()
 	values, seen, err = source.Load(ctx, requests)
 	if err == nil && len(values) != len(requests) {
-		err = fmt.Errorf("cache: a source answered %d values to %d requests", len(values), len(requests))
+		err = fmt.Errorf("cache: a source returned %d values for %d requests", len(values), len(requests))
 	}
 	return values, seen, err
 }

@@ -10,7 +10,7 @@ import (
 
 // ErrSlowSource is the error of a value that no tier had when its source did not respond, while
 // other values of the same batch are served stale.
-var ErrSlowSource = errors.New("cache: the source did not answer within the lease")
+var ErrSlowSource = errors.New("cache: the source did not respond within the lease")
 
 // landFailed lands flights whose source failed: with the last known values, if that is allowed, or
 // with the error.

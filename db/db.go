@@ -111,7 +111,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	case "sqlite":
 		d, err = openSQLite(o, rest)
 	default:
-		return nil, fmt.Errorf("database URL %s is of no known kind; allowed are "+
+		return nil, fmt.Errorf("database URL %s has an unknown scheme; allowed are "+
 			"postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory: (nothing is kept)", redact(o.URL))
 	}
 	if err != nil {

@@ -93,7 +93,7 @@ func TestOpenRefuses(t *testing.T) {
 		options Options
 		want    string
 	}{
-		{"other scheme", Options{URL: "mysql://me:geheim@host/db"}, "mysql:… is of no known kind; allowed are postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory:"},
+		{"other scheme", Options{URL: "mysql://me:geheim@host/db"}, "mysql:… has an unknown scheme; allowed are postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory:"},
 		{"no scheme", Options{URL: "geheim"}, "allowed are postgres://"},
 		{"sqlite without slashes", Options{URL: "sqlite:geheim.db"}, "SQLite is sqlite::memory: or sqlite://path/of/file.db"},
 		{"sqlite without path", Options{URL: "sqlite://"}, "SQLite is sqlite::memory: or sqlite://path/of/file.db"},

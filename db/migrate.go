@@ -129,7 +129,7 @@ func (d *DB) MigrateDown(ctx context.Context) (TakenBack, error) {
 				return fmt.Errorf("read %s: %w", migrations.Table, err)
 			}
 			if len(unknown) > 0 {
-				return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that one to take it back", unknown[0].Name)
+				return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that release to take it back", unknown[0].Name)
 			}
 		}
 		taken.Migrations, taken.Left, err = migrations.TakeBack(ctx, db)

@@ -135,7 +135,7 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 	*t = Time{}
 	if !bytes.HasPrefix(data, []byte("{")) {
 		if string(data) == "null" {
-			return errors.New("a moment is not null")
+			return errors.New("a time must not be null")
 		}
 		return t.Time.UnmarshalJSON(data)
 	}
@@ -146,7 +146,7 @@ func (t *Time) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	if none.Text == "" {
-		return errors.New("a moment has neither a time nor a text")
+		return errors.New("a time is neither a time nor a text")
 	}
 	t.text = none.Text
 	return nil

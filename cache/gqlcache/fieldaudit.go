@@ -33,9 +33,9 @@ func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 		return
 	}
 	s.f.o.Log.Error("a field is not cached any more: an audit found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
-		"field", call.coordinate, "fault", string(fault))
+		"coordinate", call.coordinate, "fault", string(fault))
 	if _, err := s.f.o.Cache.EvictByHand(context.Background(), cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
-		s.f.o.Log.Error("the values of a barred field were not evicted everywhere", "field", call.coordinate, "error", err)
+		s.f.o.Log.Error("the values of a barred field were not evicted everywhere", "coordinate", call.coordinate, "error", err)
 	}
 }
 
@@ -52,7 +52,7 @@ func (f *Fields) evictedByOthers(ev cache.Eviction) {
 		if name, bars := strings.CutSuffix(name, "}"+barSuffix); bars {
 			if c := f.of(name); c != nil && !c.barred.Swap(true) {
 				f.o.Log.Error("a field is not cached any more: an audit of another process found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
-					"field", name)
+					"coordinate", name)
 			}
 		} else if c := f.of(strings.TrimSuffix(name, "}")); c != nil && c.barred.Load() && !slices.Contains(ev.Tags, tag+barSuffix) {
 			f.trust(c.coordinate)

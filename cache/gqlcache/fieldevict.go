@@ -135,7 +135,7 @@ func coordinatesOf(schema *ast.Schema, object *ast.Definition) (list []string) {
 // trust lifts the bar of a coordinate.
 func (f *Fields) trust(coordinate string) {
 	if c := f.of(coordinate); c != nil && c.barred.Swap(false) {
-		f.o.Log.Info("a field is cached again", "field", coordinate)
+		f.o.Log.Info("a field is cached again", "coordinate", coordinate)
 	}
 }
 

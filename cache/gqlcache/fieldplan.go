@@ -193,7 +193,7 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		return err
 	}
 	if hasViewer(own) && rule.Scope != cache.Private && rule.MaxAge > 0 {
-		return fmt.Errorf("%s: {$viewer} is part of what it is made of, and it is public: say scope: PRIVATE", coordinate)
+		return fmt.Errorf("%s: it depends on {$viewer}, and is public: add scope: PRIVATE", coordinate)
 	}
 	if p.isStored(coordinate, f, own) {
 		return nil

@@ -136,7 +136,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	} {
 		if len(fields) > 0 {
 			slices.Sort(fields)
-			o.Log.Warn(because, "fields", fields)
+			o.Log.Warn(because, "coordinates", fields)
 		}
 	}
 	if err := errors.Join(faults...); err != nil {
@@ -163,7 +163,7 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 		for _, m := range list {
 			tag := f.o.Rows.Of(m.rows)
 			if n := tag.Len(); n != len(m.values) {
-				return nil, fmt.Errorf("%s: the primary key of %s has %d columns: say match", m.rows.Of, m.rows.Table, n)
+				return nil, fmt.Errorf("%s: the primary key of %s has %d columns: add match", m.rows.Of, m.rows.Table, n)
 			}
 			b := boundRows{tag: tag, values: m.values, optional: m.optional}
 			if m.fewer != nil {
@@ -357,12 +357,12 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 		later.add(ev)
 	} else if !ev.Empty() {
 		if _, err := f.o.Cache.EvictByHand(ctx, ev); err != nil {
-			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "field", fc.Field.Name, "error", err)
+			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "coordinate", fc.Object+"."+fc.Field.Name, "error", err)
 		}
 	}
 	if f.o.CatchUp {
 		if err := f.o.Cache.CatchUp(ctx); err != nil {
-			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "field", fc.Field.Name, "error", err)
+			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "coordinate", fc.Object+"."+fc.Field.Name, "error", err)
 		}
 	}
 	if run := runOf(ctx); run != nil && run.batch != nil {
@@ -391,7 +391,7 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 			return r.getter.Text(v)
 		})
 		if !ok {
-			f.o.Log.WarnContext(ctx, "a mutation evicts a whole type, since what it names cannot be read", "field", fc.Field.Name, "type", e.typeName)
+			f.o.Log.WarnContext(ctx, "evicting a whole type: the object that a mutation names cannot be determined", "coordinate", fc.Object+"."+fc.Field.Name, "type", e.typeName)
 			tag = cache.Named(e.typeName)
 		}
 		ev.Tags = append(ev.Tags, tag)

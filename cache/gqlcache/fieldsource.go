@@ -183,6 +183,6 @@ func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value
 // tell logs something about a coordinate once.
 func (c *cachedField) tell(log *slog.Logger, message, why string) {
 	if _, told := c.told.LoadOrStore(message, struct{}{}); !told {
-		log.Warn(message, "field", c.coordinate, "because", why)
+		log.Warn(message, "coordinate", c.coordinate, "reason", why)
 	}
 }

@@ -25,7 +25,7 @@ func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 			rows = p.truths.Field(k.RowsCoordinate()).Rows
 		}
 		if len(rows) == 0 {
-			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it is made of: say @cacheRows", k.RowsCoordinate()))
+			faults = append(faults, fmt.Errorf("%s: a kind stores it, and the schema does not say which rows it depends on: add @cacheRows", k.RowsCoordinate()))
 		}
 		p.storedOf[k.Coordinate()] = append(p.storedOf[k.Coordinate()], rows...)
 		for _, r := range rows {

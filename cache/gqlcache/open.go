@@ -146,7 +146,7 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 		g.closing(end)
 	}
 	for _, w := range plan.Warnings() {
-		o.Log.Warn("an age in the schema has no effect", "because", w)
+		o.Log.Warn("an age in the schema has no effect", "reason", w)
 	}
 	return g, nil
 }

@@ -160,7 +160,7 @@ func (p Place) settle(ctx context.Context, db Querier, tables []Table, differenc
 			err = run(ctx, db, p.sql("INSERT INTO ?outbox (tbl, op) VALUES (?0, ?1)", t.Name, Alter))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("outbox: note that the table %s changed: %w", t.Name, err)
+			return nil, fmt.Errorf("outbox: record a change of table %s: %w", t.Name, err)
 		}
 	}
 	return list, nil

@@ -217,7 +217,7 @@ func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 		return err
 	}
 	if faults = append(faults, lacking...); len(faults) > 0 {
-		return fmt.Errorf("outbox: writes cannot be noted:\n%w", errors.Join(faults...))
+		return fmt.Errorf("outbox: writes cannot be recorded:\n%w", errors.Join(faults...))
 	}
 	existed, _, err := p.ownTable(ctx, db, "cache_outbox")
 	if err != nil {
@@ -309,7 +309,7 @@ func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Lef
 		}
 	}
 	if len(refused) > 0 {
-		return false, nil, fmt.Errorf("outbox: not all of it can be taken back:\n%w", errors.Join(refused...))
+		return false, nil, fmt.Errorf("outbox: not all of it can be removed:\n%w", errors.Join(refused...))
 	}
 	return removed, left, nil
 }

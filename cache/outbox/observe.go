@@ -239,7 +239,7 @@ func (o *Observer) ask(ctx context.Context, statement string) {
 func (o *Observer) log(why, statement string) {
 	if len(o.logged) < maxObserved && !o.logged[why] {
 		o.logged[why] = true
-		o.o.Log.Warn("what is made of a statement is not stored", "because", why, "statement", fmt.Sprintf("%.200s", statement))
+		o.o.Log.Warn("values that depend on a statement are not stored", "reason", why, "statement", fmt.Sprintf("%.200s", statement))
 	}
 }
 
@@ -269,12 +269,12 @@ func (o *Observer) follow(ctx context.Context, table string) string {
 		why := "writes to table " + table + " are not noted"
 		if !o.logged[why] {
 			o.logged[why] = true
-			o.o.Log.Warn("what is made of a table's rows is not stored: its writes are not noted", "table", table, "because", err)
+			o.o.Log.Warn("values that depend on a table are not stored: its writes cannot be recorded", "table", table, "error", err)
 		}
 		return why
 	}
 	o.tables[table] = true
-	o.o.Log.Info("a statement reads a table: its writes are noted from now on", "table", table)
+	o.o.Log.Info("a statement reads a table; recording its writes from now on", "table", table)
 	if o.o.Followed != nil {
 		o.o.Followed(t)
 	}
@@ -282,7 +282,7 @@ func (o *Observer) follow(ctx context.Context, table string) string {
 }
 
 // errNotInstalled says that the triggers are not there and that they may not be created.
-var errNotInstalled = errors.New("it has no triggers, and none may be created: declare its rows, or allow to install")
+var errNotInstalled = errors.New("it has no triggers, and none may be created: declare its rows, or set Migrate to Install")
 
 // extend creates the triggers of a table beside those that are there, or finds that they are there.
 func (o *Observer) extend(ctx context.Context, table string) (t Table, err error) {

@@ -73,7 +73,7 @@ var (
 // all connections must distrust its caches, and sends even more requests.
 func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbox, error) {
 	if db == nil || evictions == nil {
-		return nil, errors.New("outbox: a database and what its changes evict are required")
+		return nil, errors.New("outbox: New needs a database and a function that returns what its changes evict")
 	}
 	return &Outbox{db: db, at: at, evictions: evictions}, nil
 }

@@ -53,7 +53,7 @@ func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 		case errSQLite == nil:
 			return Place{}, fmt.Errorf("outbox: SQLite has no schemas, such as %s", schema)
 		case err == nil:
-			err = fmt.Errorf("it says that it is %.60q", version)
+			err = fmt.Errorf("unknown database: %.60q", version)
 		default:
 			err = errors.Join(err, errSQLite)
 		}

@@ -46,8 +46,8 @@ func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err e
 
 // What may be wrong with the request for a page, or with the outbox.
 var (
-	errAnother = errors.New("the database is another one than was polled")
-	errAhead   = errors.New("there are numbers that the database has not given yet")
+	errAnother = errors.New("the database is not the one that was polled")
+	errAhead   = errors.New("the outbox has numbers that the database has not assigned yet")
 )
 
 func (o *Outbox) poll(ctx context.Context, p cache.Page) (cache.News, error) {

@@ -20,7 +20,7 @@ type Reader interface {
 }
 
 // ErrNoRow is wrapped by errors that say why a name cannot be the name of a row.
-var ErrNoRow = errors.New("this names no row")
+var ErrNoRow = errors.New("no such row")
 
 // Row returns the eviction of everything that is made of one row: reviews:9, or
 // members:org=1&user=2 if the primary key has several columns; values are then percent-encoded as
@@ -30,7 +30,7 @@ func (p *RowTags) Row(ctx context.Context, db Reader, name string) (cache.Evicti
 	table, key, ok := strings.Cut(name, ":")
 	t := p.tables[table]
 	if !ok || t == nil {
-		return cache.Eviction{}, fmt.Errorf("%w: %s: nothing is made of a table %q; a name is like reviews:9", ErrNoRow, name, table)
+		return cache.Eviction{}, fmt.Errorf("%w: %s: nothing depends on a table %q; a name is like reviews:9", ErrNoRow, name, table)
 	}
 	where, err := t.where(key)
 	if err != nil {
@@ -96,7 +96,7 @@ func (t *tableTags) where(key string) (string, error) {
 			return "", fmt.Errorf("the primary key is %s", strings.Join(t.info.PrimaryKey, ", "))
 		}
 		if _, ok := t.info.Columns[c].canonical(v); !ok || strings.ContainsAny(v, "\\\x00") {
-			return "", fmt.Errorf("%q is no value of %s", v, c)
+			return "", fmt.Errorf("%q is not a value of %s", v, c)
 		}
 		conditions = append(conditions, identifier(c)+" = '"+strings.ReplaceAll(v, "'", "''")+"'")
 	}

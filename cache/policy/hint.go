@@ -182,7 +182,7 @@ func readHint(list ast.DirectiveList) (h hint, err error) {
 		}
 	}
 	if h.MaxAge != nil && *h.MaxAge == 0 && (positive(h.revalidate) || positive(h.ifError)) {
-		return h, fmt.Errorf("@%s(maxAge: 0) has staleWhileRevalidate or staleIfError: nothing is kept that could be answered later", CacheControl)
+		return h, fmt.Errorf("@%s(maxAge: 0) has staleWhileRevalidate or staleIfError: nothing is cached that could be served later", CacheControl)
 	}
 	if h.inherit && h.MaxAge != nil {
 		return h, fmt.Errorf("@%s has maxAge and inheritMaxAge: give one of them", CacheControl)

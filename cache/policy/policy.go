@@ -113,7 +113,7 @@ func (r *reader) fault(coordinate, format string, args ...any) {
 func (r *reader) readType(def *ast.Definition) {
 	t := r.truth(def.Name, def.Directives, func(ref Ref) (bool, error) {
 		if ref.Origin != Key {
-			return false, fmt.Errorf("%v: on a type only {$key.field} is known", ref)
+			return false, fmt.Errorf("%v: only {$key.field} is allowed on a type", ref)
 		}
 		return false, r.attributeOf(def, ref, ref.Path)
 	})
@@ -218,7 +218,7 @@ func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) (op
 		}
 		return false, r.attributeOf(def, ref, ref.Path)
 	}
-	return false, fmt.Errorf("%v: on a field {$parent.field}, {$args.name} and {$viewer} are known", ref)
+	return false, fmt.Errorf("%v: only {$parent.field}, {$args.name} and {$viewer} are allowed on a field", ref)
 }
 
 // attributeOf checks the path of a reference into an object.
@@ -238,9 +238,9 @@ func (r *reader) attributeOf(def *ast.Definition, ref Ref, path []string) error 
 		case f.Type.Elem != nil:
 			return fmt.Errorf("%v: %s.%s is a list", ref, def.Name, name)
 		case last && (isObject || named != nil && named.Kind == ast.Union):
-			return fmt.Errorf("%v: %s.%s is no scalar", ref, def.Name, name)
+			return fmt.Errorf("%v: %s.%s is not a scalar", ref, def.Name, name)
 		case !last && !isObject:
-			return fmt.Errorf("%v: %s.%s is no object", ref, def.Name, name)
+			return fmt.Errorf("%v: %s.%s is not an object", ref, def.Name, name)
 		}
 		def = named
 	}
@@ -258,7 +258,7 @@ func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) (optional bool, err
 	for _, name := range ref.Path[1:] {
 		def := r.schema.Types[typ.Name()]
 		if typ.Elem != nil || def == nil || def.Kind != ast.InputObject {
-			return false, fmt.Errorf("%v: %s is no input object", ref, typ)
+			return false, fmt.Errorf("%v: %s is not an input object", ref, typ)
 		}
 		input := def.Fields.ForName(name)
 		if input == nil {
@@ -268,7 +268,7 @@ func (r *reader) argumentOf(f *ast.FieldDefinition, ref Ref) (optional bool, err
 		optional = optional || !typ.NonNull
 	}
 	if def := r.schema.Types[typ.Name()]; typ.Elem != nil || def != nil && def.Kind == ast.InputObject {
-		return false, fmt.Errorf("%v: %s is no scalar", ref, typ)
+		return false, fmt.Errorf("%v: %s is not a scalar", ref, typ)
 	}
 	return optional, nil
 }
@@ -285,9 +285,9 @@ func (r *reader) evict(def *ast.Definition, f *ast.FieldDefinition, d *ast.Direc
 		case f.Type.Elem != nil:
 			return fmt.Errorf("%v: the result is a list", ref)
 		case len(ref.Path) == 0 && isObject:
-			return fmt.Errorf("%v: the result is no scalar; write {$result.field}", ref)
+			return fmt.Errorf("%v: the result is not a scalar; write {$result.field}", ref)
 		case len(ref.Path) > 0 && !isObject:
-			return fmt.Errorf("%v: the result is no object; write {$result}", ref)
+			return fmt.Errorf("%v: the result is not an object; write {$result}", ref)
 		case len(ref.Path) == 0:
 			return nil
 		}
@@ -323,7 +323,7 @@ func (r *reader) evict(def *ast.Definition, f *ast.FieldDefinition, d *ast.Direc
 	inner, opened := strings.CutPrefix(strings.TrimSpace(id), "{")
 	inner, closed := strings.CutSuffix(inner, "}")
 	if !opened || !closed {
-		return e, fmt.Errorf("id: %q is no reference: write {$args.name} or {$result.field}", id)
+		return e, fmt.Errorf("id: %q is not a reference: write {$args.name} or {$result.field}", id)
 	}
 	ref, err := parseRef(inner)
 	if err == nil {

@@ -91,7 +91,7 @@ func TestReadReportsEveryFault(t *testing.T) {
 		{`type Query { a: Int @cacheRows(table: "") }`, "the table has no name"},
 		{`type Query { a: A } type A @cacheRows(table: "t") { x: Int }`, "A: @cacheRows without match needs a type with an id or a @key"},
 		{`directive @key(fields: String!) on OBJECT type Query { a: A } type A @key(fields: "x y") @cacheRows(table: "t") { x: Int y: Int }`, "needs a match here"},
-		{`type Query { a: A } type A @cacheRows(table: "t", match: "id = {$parent.x}") { x: Int }`, "on a type only {$key.field} is known"},
+		{`type Query { a: A } type A @cacheRows(table: "t", match: "id = {$parent.x}") { x: Int }`, "only {$key.field} is allowed on a type"},
 		{`type Query { a: A } type A { x: Int y: Int @cacheRows(table: "t", match: "id = {$parent.z}") }`, "A has no field z"},
 		{`type Query { a: A } type A { x: [Int] y: Int @cacheRows(table: "t", match: "id = {$parent.x}") }`, "A.x is a list"},
 		{`type Query { a: A } type A { x: A y: Int @cacheRows(table: "t", match: "id = {$parent.x}") }`, "A.x is no scalar"},
@@ -100,7 +100,7 @@ func TestReadReportsEveryFault(t *testing.T) {
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x", type: "Query") }`, "give tag or type"},
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Nothing") }`, "no object type Nothing"},
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Query", id: "7") }`, "is no reference"},
-		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x-{$result.id}") }`, "the result is no object"},
+		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x-{$result.id}") }`, "the result is not an object"},
 	} {
 		t.Run(test.sdl, func(t *testing.T) {
 			_, err := policy.Read(load(t, test.sdl), nil)

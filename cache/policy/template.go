@@ -39,7 +39,7 @@ func parseRef(text string) (Ref, error) {
 		r.Path = names[1:]
 	}
 	if !ok || slices.ContainsFunc(names, func(n string) bool { return !isName(n) }) {
-		return r, fmt.Errorf("{%s} is no reference: write {$parent.field}, {$args.name}, {$key.field}, {$result.field} or {$viewer}", text)
+		return r, fmt.Errorf("{%s} is not a reference: write {$parent.field}, {$args.name}, {$key.field}, {$result.field} or {$viewer}", text)
 	}
 	switch r.Origin {
 	case Parent, Args, Key:
@@ -49,10 +49,10 @@ func parseRef(text string) (Ref, error) {
 	case Result:
 	case Viewer:
 		if len(r.Path) > 0 {
-			return r, fmt.Errorf("{%s}: the viewer is one text; write {$viewer}", text)
+			return r, fmt.Errorf("{%s}: $viewer has no fields: write {$viewer}", text)
 		}
 	default:
-		return r, fmt.Errorf("{%s}: there is no $%s", text, r.Origin)
+		return r, fmt.Errorf("{%s}: unknown origin $%s", text, r.Origin)
 	}
 	return r, nil
 }
@@ -132,7 +132,7 @@ func parseMatch(text string) (terms []Term, err error) {
 		inner, opened := strings.CutPrefix(value, "{")
 		inner, closed := strings.CutSuffix(inner, "}")
 		if !found || !opened || !closed || !isName(column) {
-			return nil, fmt.Errorf("%q is no match: write column = {$parent.field}, several joined by commas", text)
+			return nil, fmt.Errorf("%q is not a match: write column = {$parent.field}, several joined by commas", text)
 		}
 		if slices.ContainsFunc(terms, func(t Term) bool { return t.Column == column }) {
 			return nil, fmt.Errorf("%q matches the column %s twice", text, column)

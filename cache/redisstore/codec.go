@@ -95,7 +95,7 @@ func plain[T string | []byte](text T) bool {
 	return true
 }
 
-var errNotOurs = errors.New("redisstore: this is no entry of this key")
+var errNotOurs = errors.New("redisstore: not an entry of this key")
 
 // decode reads the entry of a key. It refuses everything that [encode] did not write for that key,
 // byte for byte: otherwise an entry that was changed by hand might lack a part.

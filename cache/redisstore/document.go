@@ -21,7 +21,7 @@ func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool
 	text, err := s.client.Get(ctx, s.document(hash)).Result()
 	if err != nil {
 		if !harmless(err) {
-			s.log.DebugContext(ctx, "a registered document was not read", "error", s.fault(ctx, "get", err))
+			s.log.DebugContext(ctx, "cannot read a registered document", "error", s.fault(ctx, "get", err))
 		}
 		return "", false
 	}
@@ -36,6 +36,6 @@ func (s *Store) PutDocument(ctx context.Context, hash, text string) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if err := s.client.Set(ctx, s.document(hash), text, documentAge).Err(); err != nil {
-		s.log.DebugContext(ctx, "a registered document was not kept", "error", s.fault(ctx, "set", err))
+		s.log.DebugContext(ctx, "cannot store a registered document", "error", s.fault(ctx, "set", err))
 	}
 }

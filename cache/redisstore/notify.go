@@ -81,7 +81,7 @@ func (s *Store) publishSome(writes []cache.Write) bool {
 		err = s.client.Publish(ctx, s.channel, message).Err()
 	}
 	if err != nil {
-		s.log.DebugContext(ctx, "evictions were not published", "error", err)
+		s.log.DebugContext(ctx, "cannot publish evictions", "error", err)
 	}
 	return err == nil
 }
@@ -102,7 +102,7 @@ func (u *unpublished) close() {
 // readNote reads a message. Names are case-sensitive; an unknown or repeated name is an error.
 func readNote(message string) (n note, err error) {
 	if err = strict.Unmarshal([]byte(message), &n, strict.RejectUnknownMembers(true)); err == nil && n.From == "" {
-		err = errors.New("it does not say whom it is from")
+		err = errors.New("it has no sender")
 	}
 	return n, err
 }

@@ -52,7 +52,7 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 		return nil, fmt.Errorf("transport: options of a front: %w", err)
 	}
 	if next == nil || o.Answers == nil {
-		return nil, fmt.Errorf("transport: a front needs a handler behind it and a store of answers")
+		return nil, fmt.Errorf("transport: NewFront needs a handler and FrontOptions.Answers")
 	}
 	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = plainBytes

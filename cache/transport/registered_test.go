@@ -233,11 +233,11 @@ func TestReadTrustedRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ file, data, want string }{
 		"no file":          {"a.txt", "{ a }", "no file *.graphql"},
-		"no document":      {"a.graphql", "SELECT 1", "a.graphql is no document"},
+		"no document":      {"a.graphql", "SELECT 1", "a.graphql is not a document"},
 		"an empty one":     {"a.graphql", "", "a.graphql has no operation"},
 		"fragments alone":  {"a.graphql", "fragment F on Query { a }", "a.graphql has no operation"},
 		"another encoding": {"a.graphql", "{ a } #\xff", "a.graphql is not UTF-8"},
-		"a false name":     {hash("x") + ".graphql", "{ a }\n", "holds the document " + hash("{ a }\n")},
+		"a false name":     {hash("x") + ".graphql", "{ a }\n", "has the content of document " + hash("{ a }\n")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

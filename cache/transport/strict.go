@@ -23,7 +23,7 @@ func newJSONReader(text []byte) jsonReader {
 }
 
 // errKind is the error for a value of another kind than the caller wants.
-var errKind = errors.New("a value of another kind")
+var errKind = errors.New("a value of the wrong kind")
 
 // object reads an object. It calls member with each name; member reads the value. A null is an
 // object without members.
@@ -131,7 +131,7 @@ func (r jsonReader) end() error {
 	case errors.Is(err, io.EOF):
 		return nil
 	case err == nil:
-		return errors.New("more than one value")
+		return errors.New("more than one JSON value")
 	}
 	return err
 }

@@ -36,14 +36,14 @@ func ReadTrusted(folder fs.FS) (Trusted, error) {
 		}
 		doc, err := parser.ParseQuery(&ast.Source{Name: name, Input: text})
 		if err != nil {
-			return fmt.Errorf("%s is no document: %w", name, err)
+			return fmt.Errorf("%s is not a document: %w", name, err)
 		}
 		if len(doc.Operations) == 0 {
 			return fmt.Errorf("%s has no operation", name)
 		}
 		hash := hashOf(text)
 		if called := strings.TrimSuffix(path.Base(name), ".graphql"); isHash(called) && called != hash {
-			return fmt.Errorf("%s holds the document %s: the last line's end is a part of it", name, hash)
+			return fmt.Errorf("%s has the content of document %s and a line feed at its end: remove it", name, hash)
 		}
 		trusted[hash] = text
 		return nil
@@ -52,7 +52,7 @@ func ReadTrusted(folder fs.FS) (Trusted, error) {
 		return nil, fmt.Errorf("trusted documents: %w", err)
 	}
 	if len(trusted) == 0 {
-		return nil, fmt.Errorf("trusted documents: there is no file *.graphql")
+		return nil, fmt.Errorf("trusted documents: no file *.graphql found")
 	}
 	return trusted, nil
 }

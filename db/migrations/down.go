@@ -92,7 +92,7 @@ func takeBackObjects(ctx context.Context, db *bun.DB) (left []string, err error)
 		}
 	}
 	if len(refused) > 0 {
-		return nil, fmt.Errorf("not all can be taken back:\n%w", errors.Join(refused...))
+		return nil, fmt.Errorf("not all can be removed:\n%w", errors.Join(refused...))
 	}
 	return left, nil
 }

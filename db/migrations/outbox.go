@@ -29,7 +29,7 @@ func outboxFor(rows []outbox.Rows) func(context.Context, *schema) error {
 func Noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) ([]outbox.Table, error) {
 	tables, keyless, err := noted(ctx, db, rows)
 	if err == nil && len(keyless) > 0 {
-		err = fmt.Errorf("the tables %s have neither a primary key nor a unique index of columns that are NOT NULL, by which the writes of rows are noted", strings.Join(keyless, ", "))
+		err = fmt.Errorf("the tables %s have neither a primary key nor a unique index of columns that are NOT NULL, which recording writes needs", strings.Join(keyless, ", "))
 	}
 	return tables, err
 }

@@ -61,7 +61,7 @@ func doOutbox(ctx context.Context, args []string, cfg config.Config, sys System,
 		}
 	}
 	if len(rows) == 0 {
-		return fmt.Errorf("no type and no field with an age of %s says @cacheRows: there is nothing to record", strings.Join(files, ", "))
+		return fmt.Errorf("no type and no field with an age in %s has @cacheRows: there is nothing to record", strings.Join(files, ", "))
 	}
 	text, err := place.InstallSQL(ctx, db, rows...)
 	if err != nil {

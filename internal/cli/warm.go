@@ -185,7 +185,7 @@ func (w warmup) send(ctx context.Context, client *http.Client, url, token string
 		Errors []struct{ Message string }
 	}
 	if err := json.NewDecoder(io.LimitReader(response.Body, warmMaxBytes)).Decode(&answer); err != nil {
-		return false, fmt.Errorf("%s, and no response of GraphQL: %w", response.Status, err)
+		return false, fmt.Errorf("%s, not a GraphQL response: %w", response.Status, err)
 	}
 	if len(answer.Errors) > 0 {
 		return false, fmt.Errorf("%s: %s", response.Status, answer.Errors[0].Message)

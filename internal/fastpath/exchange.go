@@ -104,11 +104,11 @@ func (x *exchange) send(p []byte) {
 
 var (
 	// errShort is of an answer that is shorter than its header says.
-	errShort = errors.New("fastpath: less content than Content-Length says")
+	errShort = errors.New("fastpath: less content than Content-Length")
 	// errFraming is of an answer whose end is told by something else than its only Content-Length.
-	errFraming = errors.New("fastpath: an answer needs one Content-Length, and a status that allows content")
+	errFraming = errors.New("fastpath: a response needs one Content-Length, and a status that allows content")
 	// errLast is of an answer that was sent, and is the connection's last one, as its header says.
-	errLast = errors.New("fastpath: the answer says Connection")
+	errLast = errors.New("fastpath: the response has a Connection header")
 )
 
 // finish sends what is left. After an error the connection is of no more use.

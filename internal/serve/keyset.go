@@ -208,7 +208,7 @@ func splitKeySet(text []byte) (keys []jsontext.Value, err error) {
 			continue
 		}
 		if seen {
-			return nil, errors.New("it names keys twice")
+			return nil, errors.New("it has keys twice")
 		}
 		seen = true
 		if err := json.Unmarshal(value, &keys, jsontext.AllowDuplicateNames(true)); err != nil {
@@ -219,7 +219,7 @@ func splitKeySet(text []byte) (keys []jsontext.Value, err error) {
 		return nil, err
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
-		return nil, errors.New("something follows behind the JSON object")
+		return nil, errors.New("there is more after the JSON object")
 	}
 	return keys, nil
 }

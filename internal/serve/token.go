@@ -68,7 +68,7 @@ func parseToken(text string) (h tokenHeader, payload []byte, err error) {
 	case h.Critical != nil:
 		return h, nil, errors.New("the token has critical extensions (crit), of which none is known here")
 	case h.Encoded != nil:
-		return h, nil, errors.New("the token's payload is encoded by a rule of its own (b64)")
+		return h, nil, errors.New("the token's payload is not base64url (b64)")
 	case !isAccessToken(h.Type):
 		return h, nil, fmt.Errorf("the token is of another type: %q", h.Type)
 	}
@@ -108,15 +108,15 @@ func verify(text string, alg jose.SignatureAlgorithm, keys []any) error {
 func (c *claims) check(now time.Time, issuer, audience string) error {
 	switch {
 	case !c.Expires.given:
-		return errors.New("the token has no end (exp)")
+		return errors.New("the token has no expiration time (exp)")
 	case !now.Before(c.Expires.time().Add(leeway)):
 		return errExpired
 	case c.NotBefore.given && now.Add(leeway).Before(c.NotBefore.time()):
 		return errors.New("the token is not valid yet (nbf)")
 	case issuer != "" && c.Issuer != issuer:
-		return fmt.Errorf("the token is by another issuer: %q", c.Issuer)
+		return fmt.Errorf("the token has another issuer: %q", c.Issuer)
 	case audience != "" && !slices.Contains(c.Audience, audience):
-		return fmt.Errorf("the token is for others: %q", c.Audience)
+		return fmt.Errorf("the token has another audience: %q", c.Audience)
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func Stream(ctx context.Context, client *http.Client, url string, tell func(even
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
-		return fmt.Errorf("what answers there sends no events: %s", response.Status)
+		return fmt.Errorf("the server there sends no events: %s", response.Status)
 	}
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 16<<20)

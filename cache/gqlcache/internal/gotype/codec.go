@@ -101,7 +101,7 @@ func (c *Codec) tag(v reflect.Value) (any, error) {
 	}
 	name := c.nameOf(typ)
 	if name == "" {
-		return nil, fmt.Errorf("nobody knows which object type a %v is", typ)
+		return nil, fmt.Errorf("the object type of a %v is unknown", typ)
 	}
 	return tagged{name, pointers, v.Interface()}, nil
 }
@@ -187,7 +187,7 @@ func (c *Codec) read(data jsontext.Value, into reflect.Value) error {
 		typ = reflect.PointerTo(typ)
 	}
 	if !typ.AssignableTo(into.Type()) {
-		return fmt.Errorf("gotype: a %v is no %v", typ, into.Type())
+		return fmt.Errorf("gotype: a %v is not a %v", typ, into.Type())
 	}
 	v := reflect.New(typ)
 	if err := json.Unmarshal(raw.Value, v.Interface(), readOptions); err != nil {
