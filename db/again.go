@@ -16,8 +16,8 @@ import (
 	"fieldcache/cache"
 )
 
-// pauses are the waits before a statement is sent again; their number bounds how often. The first retry comes at
-// once: a connection that was cut off says nothing about the others.
+// pauses are the waits before a statement is sent again; their number limits the retries. The first
+// retry comes at once: a connection that was cut off says nothing about the others.
 var pauses = [...]time.Duration{0, 20 * time.Millisecond, 60 * time.Millisecond}
 
 // again calls try, and calls it again on another connection while its error may pass and retry allows it.
@@ -44,8 +44,8 @@ func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context
 // unprepared is the context key under which a retry says that no statement is to be prepared.
 type unprepared struct{}
 
-// readAgain runs a read, again if need be, and translates its error. A value that its column's Go type cannot hold is
-// a [cache.ErrRow].
+// readAgain runs a read, with retries if they may help, and translates its error. A value that does
+// not fit its column's Go type is a [cache.ErrRow].
 func (d *DB) readAgain(ctx context.Context, read func(context.Context) error) error {
 	err := d.again(ctx, func(error) bool { return true }, read)
 	if err != nil && strings.Contains(err.Error(), scanFailed) {
@@ -54,11 +54,11 @@ func (d *DB) readAgain(ctx context.Context, read func(context.Context) error) er
 	return explain(ctx, translate(err, ""), false)
 }
 
-// scanFailed begins the error of [sql.Rows.Scan], which has no type.
+// scanFailed is the beginning of [sql.Rows.Scan]'s error, which has no type.
 const scanFailed = "sql: Scan error on column"
 
-// passes reports whether the same statement may succeed on another connection, or a moment later. It says nothing
-// about whether the statement was carried out.
+// passes reports whether the same statement may succeed on another connection, or a moment later.
+// It does not say whether the statement was executed.
 func passes(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
@@ -67,7 +67,7 @@ func passes(err error) bool {
 			pgFeature, // cached plan must not change result type
 			pgNoStatement, pgSameStatement,
 			pgReadOnly, pgAdminShutdown, pgIdleSession, pgIdleTransaction, pgTooManyConnections,
-			pgInternal: // what a statement saw of a table that was being altered
+			pgInternal: // a statement saw a table while it was altered
 			return true
 		}
 		return connectionFailed(pg)
@@ -79,13 +79,13 @@ func passes(err error) bool {
 	return lost(err)
 }
 
-// readOnly reports whether the server takes no writes.
+// readOnly reports whether the server accepts no writes.
 func readOnly(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == pgReadOnly
 }
 
-// lost reports whether a connection ended, or could not be made, instead of bringing an answer.
+// lost reports whether a connection ended, or could not be made, instead of returning a result.
 func lost(err error) bool {
 	var network net.Error
 	var connect *pgconn.ConnectError
@@ -94,10 +94,11 @@ func lost(err error) bool {
 		errors.As(err, &connect) || pgconn.SafeToRetry(err)
 }
 
-// connectionFailed reports whether an error of class 08, which poolers use too, ended the connection.
+// connectionFailed reports whether an error of class 08, which poolers use too, ended the
+// connection.
 func connectionFailed(pg *pgconn.PgError) bool { return len(pg.Code) == 5 && pg.Code[:2] == "08" }
 
-// What is said when the database is away.
+// Messages for a database that is not available.
 const (
 	awayMessage    = "The database cannot be reached at the moment; please try again."
 	unknownMessage = "The connection to the database was lost; the change may or may not have been made."
@@ -106,8 +107,8 @@ const (
 // explainWrite is [explain] for a write.
 func explainWrite(ctx context.Context, err error) error { return explain(ctx, err, !Rejected(err)) }
 
-// explain turns the error of a database that is away, read-only, full or too slow into an [Error] with a message,
-// unless it is the caller whose time is up.
+// explain turns the error of a database that is away, read-only, full or too slow into an [Error]
+// with a message, unless the caller's own time is up.
 func explain(ctx context.Context, err error, uncertain bool) error {
 	var own *Error
 	if err == nil || ctx.Err() != nil {
@@ -136,7 +137,7 @@ func explain(ctx context.Context, err error, uncertain bool) error {
 	return &Error{Kind: kind, Message: message, Uncertain: uncertain, cause: err}
 }
 
-// explainCode says what the server's error means; nil: it is a fault.
+// explainCode returns the meaning of the server's error; nil for a fault.
 func explainCode(pg *pgconn.PgError) (message string, kind error) {
 	switch pg.Code {
 	case pgCanceled:
@@ -155,10 +156,10 @@ func explainCode(pg *pgconn.PgError) (message string, kind error) {
 	return "", nil
 }
 
-// cutShort reports whether PostgreSQL itself said, in the place of a statement's first row, that it ends the
-// connection. A statement of its own transaction that returns a row was not committed then: the server sends the
-// row before it commits, and what it sends stays in order. A pooler in between might speak for a server that
-// committed, so nothing is certain behind one.
+// cutShort reports whether PostgreSQL itself said, instead of a statement's first row, that it ends
+// the connection. A statement in its own transaction that returns a row was then not committed: the
+// server sends the row before it commits, and keeps the order. A pooler might speak for a server
+// that committed, so behind one nothing is certain.
 func (d *DB) cutShort(err error) bool {
 	var pg *pgconn.PgError
 	if d.pooler.found.Load() || d.pooler.simple || !errors.As(err, &pg) {

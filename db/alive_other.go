@@ -8,5 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// alive knows nothing here: the first statement finds out whether the connection is still there.
+// alive does nothing on this system: the first statement finds out whether the connection still
+// works.
 func alive(context.Context, *pgx.Conn) error { return nil }

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// alive fails if an idle connection was ended by the other side, which is then known before anything is sent. It
-// looks at what has arrived without waiting: a server has nothing to say on an idle connection but that it ends.
+// alive fails if the server has ended an idle connection, before anything is sent. It looks at
+// received data without waiting: a server sends nothing on an idle connection except that it ends.
 func alive(_ context.Context, conn *pgx.Conn) error {
 	transport := conn.PgConn().Conn()
 	if secured, ok := transport.(*tls.Conn); ok {

@@ -54,7 +54,7 @@ func (d *DB) CountriesByCode(ctx context.Context, codes []string) (map[string]*C
 
 // CountryCodes returns the codes of all countries, in order.
 func (d *DB) CountryCodes(ctx context.Context) ([]string, cache.Snapshot, error) {
-	// Ordered inside as well: for an order PostgreSQL takes the index.
+	// Ordered inside as well: PostgreSQL then uses the index.
 	rows, seen, err := read[Country](ctx, d.arguments(), "code", d.bun.NewSelect().Model((*Country)(nil)).Column("code").Order("code"))
 	codes := make([]string, len(rows))
 	for i, r := range rows {

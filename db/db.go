@@ -48,7 +48,8 @@ type Options struct {
 
 const defaultURL = "sqlite://fieldcache.db"
 
-// withDefaults returns the options with every zero value replaced, or an error that names each bad value.
+// withDefaults returns the options with every zero value replaced, or an error that names each bad
+// value.
 func (o Options) withDefaults() (Options, error) {
 	var faults []error
 	count := func(name string, v *int, standard int) {
@@ -87,12 +88,12 @@ type DB struct {
 	bun     *bun.DB
 	watch   *cache.Watch
 	name    string
-	keep    *sql.Conn // holds a database in memory alive; nil for all others
+	keep    *sql.Conn // keeps a database in memory alive; nil for all others
 	options Options
-	lent    bool // whether the pool is another DB's, who closes it
+	lent    bool // whether the pool belongs to another DB, which closes it
 
 	prepares    bool         // whether hot statements are prepared
-	pooler      *pooler      // what stands before PostgreSQL; nil on SQLite
+	pooler      *pooler      // the pooler before PostgreSQL; nil on SQLite
 	connections *connections // nil on SQLite
 }
 
@@ -157,7 +158,7 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 	return errors.Join(conn.PingContext(ctx), conn.Close())
 }
 
-// redact returns what may be shown of a URL that could not be used: its scheme, since nobody can tell
+// redact returns what may be shown of a URL that could not be used: its scheme, since it is unknown
 // where in a malformed URL the password ends.
 func redact(text string) string {
 	if u, err := url.Parse(text); err == nil && u.Scheme != "" {

@@ -118,14 +118,15 @@ func Rejected(err error) bool {
 		return true
 	}
 	var connect *pgconn.ConnectError
-	// pgx calls a connection closed, and the statement not sent, also where it ended while COMMIT's answer was waited for.
+	// pgx reports a connection as closed, and the statement as not sent, also if it ended while it waited for the
+	// response to COMMIT.
 	unsent := pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
 	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || unsent
 }
 
-// translate turns what a driver says into an [Error] where it is a refusal, and returns every other error as
-// it is. foreignKey is the field to blame for a reference to a row that is not there when the database does
-// not name it, as SQLite never does; empty for a statement that sets none.
+// translate turns a refusal by the driver into an [Error], and returns every other error unchanged.
+// foreignKey is the field to blame for a reference to a missing row if the database does not name
+// it, as SQLite never does; empty for a statement that sets none.
 func translate(err error, foreignKey string) error {
 	var own *Error
 	if err == nil || errors.As(err, &own) {
@@ -184,8 +185,8 @@ func translatePostgres(err error, pg *pgconn.PgError, foreignKey string) error {
 	if m := keyOf.FindStringSubmatch(pg.Detail); m != nil {
 		key = m[1]
 	}
-	// Without the right to read the column the server leaves the detail out; constraints are commonly named
-	// after their columns.
+	// Without the right to read the column the server leaves the detail out; constraints are usually named after
+	// their columns.
 	column := columnIn(key)
 	if key == "" {
 		column = columnIn(strings.TrimPrefix(pg.ConstraintName, pg.TableName))
@@ -197,7 +198,7 @@ func translatePostgres(err error, pg *pgconn.PgError, foreignKey string) error {
 		switch {
 		case column != "":
 			return dangling(err, field(column))
-		case key != "": // the referenced side: a row that others refer to was to go
+		case key != "": // the referenced side: a row that others refer to was to be deleted
 			return &Error{Kind: ErrConflict, Message: "Other things still refer to this, so it cannot be deleted.", cause: err}
 		}
 		return dangling(err, foreignKey)
@@ -245,7 +246,7 @@ func translateSQLite(err error, lite *sqlite.Error, foreignKey string) error {
 	return err
 }
 
-// columnIn returns the column a constraint's name, key or condition speaks of, or "".
+// columnIn returns the column in a constraint's name, key or condition, or "".
 func columnIn(text string) string {
 	// Longer names first: unit_price_cents ends in price_cents.
 	for _, column := range []string{"unit_price_cents", "price_cents", "country_code", "product_id", "author_id",

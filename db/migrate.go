@@ -60,7 +60,7 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 		if err := reopen(ctx, db, m, rows); err != nil {
 			return err
 		}
-		// The steps check only what they add to.
+		// The steps check only the tables that they add to.
 		if err := migrations.Check(ctx, db, rows); err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
 	return applied, nil
 }
 
-// reopen marks the migrations as not applied whose objects are no longer there or no longer as they were, so that
+// reopen marks the migrations as not applied whose objects are missing or have changed, so that
 // they run again.
 func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator, rows []outbox.Rows) error {
 	missing, err := migrations.Missing(ctx, db)
@@ -164,7 +164,8 @@ func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
 	return states, nil
 }
 
-// lacks returns what is missing or changed of what a migration made, but for what a gateway mends while it serves.
+// lacks returns what is missing or changed of what a migration made, except what a gateway repairs
+// while it serves.
 func (d *DB) lacks(ctx context.Context, migration string) (list []string, err error) {
 	missing, err := migrations.Missing(ctx, d.bun)
 	if err != nil {
@@ -210,8 +211,9 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 	return shape
 }
 
-// migrate runs fn with a migrator whose every statement belongs to one transaction, which no other process's
-// migration runs beside: SQLite has one writer, PostgreSQL has the lock, freed even if this process dies.
+// migrate runs fn with a migrator whose statements all belong to one transaction, beside which no
+// other process's migration runs: SQLite has one writer, PostgreSQL has the lock, which is released
+// even if this process dies.
 func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *migrate.Migrator) error) error {
 	return d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		if d.Postgres() {
@@ -232,7 +234,7 @@ func (d *DB) newMigrator(db *bun.DB) *migrate.Migrator {
 		migrate.WithLocksTableName(migrations.LocksTable), migrate.WithMarkAppliedOnSuccess(true))
 }
 
-// inTx routes the statements of a bun.DB into a transaction: bun's migrator takes nothing else.
+// inTx routes the statements of a bun.DB into a transaction: bun's migrator accepts nothing else.
 type inTx struct{ tx *sql.Tx }
 
 func (r inTx) ResolveConn(context.Context, bun.Query) bun.IConn { return r.tx }

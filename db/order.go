@@ -131,12 +131,11 @@ func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	})
 }
 
-// takeStock takes pieces of products away and answers the products' rows.
+// takeStock reduces the stock of products and returns the products' rows.
 func (d *DB) takeStock(ctx context.Context, tx bun.IDB, wanted map[int64]int) (map[int64]*ProductRow, error) {
 	ids := slices.Sorted(maps.Keys(wanted))
 	var rows []*ProductRow
-	// Locked in the order of their ids, two orders for the same products wait for each other instead of
-	// locking each other out.
+	// Locked in the order of their ids, two orders for the same products wait for each other instead of deadlocking.
 	q := tx.NewSelect().Model(&rows).Column("id", "name", "stock", "price_cents", "currency").Where("id IN (?)", bun.List(ids)).Order("id")
 	if err := d.lock(q).Scan(ctx); err != nil {
 		return nil, err

@@ -19,7 +19,7 @@ type Window struct {
 // Page is a part of a list: ids in ascending order, not rows.
 type Page struct {
 	IDs  []int64 `json:"ids"`
-	More bool    `json:"more"` // whether the list goes on behind
+	More bool    `json:"more"` // whether the list continues
 }
 
 // OwnedWindow is a window on the list of an owner: the reviews of a product.
@@ -28,10 +28,10 @@ type OwnedWindow struct {
 	Window
 }
 
-// maxParts bounds the parts of one compound statement, which SQLite bounds at 500.
+// maxParts limits the parts of one compound statement, of which SQLite allows 500.
 const maxParts = 250
 
-// page cuts a page from one id more than the window asks for.
+// page makes a page from up to one id more than the window asks for.
 func (w Window) page(ids []int64) *Page {
 	p := &Page{IDs: ids}
 	if len(ids) > w.First {
@@ -40,7 +40,8 @@ func (w Window) page(ids []int64) *Page {
 	return p
 }
 
-// pageOf reads a window of a whole table, which only narrows, with arguments among args.
+// pageOf reads a window of a whole table, or of the part that narrow selects, with arguments among
+// args.
 func (d *DB) pageOf(ctx context.Context, args *arguments, model any, w Window, narrow func(*bun.SelectQuery) *bun.SelectQuery) (*Page, cache.Snapshot, error) {
 	q := d.bun.NewSelect().Model(model).Column("id").Where("id > ?", args.add(w.After)).
 		Apply(narrow).Order("id").Limit(int64(w.First) + 1)
@@ -52,14 +53,14 @@ func (d *DB) pageOf(ctx context.Context, args *arguments, model any, w Window, n
 	return w.page(ids), seen, err
 }
 
-// ownedPages reads windows of the lists that an owner column makes of a table: each is one look into
-// the index on (column, id), and one statement holds up to maxParts of them.
+// ownedPages reads windows of the lists that an owner column makes of a table: each is one lookup
+// in the index on (column, id), and one statement has up to maxParts of them.
 func (d *DB) ownedPages(ctx context.Context, table, column string, windows []OwnedWindow) (map[OwnedWindow]*Page, cache.Snapshot, error) {
 	type member struct {
 		Part int
 		ID   int64
 	}
-	var first cache.Snapshot // what all of several statements saw
+	var first cache.Snapshot // the snapshot that all of several statements saw
 	pages := make(map[OwnedWindow]*Page, len(windows))
 	for part := range slices.Chunk(windows, maxParts) {
 		args := d.arguments()
@@ -85,7 +86,7 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 	return pages, first, nil
 }
 
-// ownedRows is the statement on PostgreSQL for windows that stand in a table of their own.
+// ownedRows is the statement on PostgreSQL for windows in a table of their own.
 const ownedRows = "SELECT part, id FROM ? AS w (part, owner, behind, most) " +
 	"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r"
 

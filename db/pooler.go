@@ -14,9 +14,9 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// pooler is what is known of a connection pooler between here and the server, such as PgBouncer. In its
-// transaction mode each transaction may run in another session of the server: nothing may be prepared, and
-// nothing set for a session. Session mode is not told apart, and needs neither.
+// pooler is what is known of a connection pooler before the server, such as PgBouncer. In its
+// transaction mode each transaction may run in another session of the server: nothing may be
+// prepared, and nothing set for a session. Session mode is not distinguished, and needs neither.
 type pooler struct {
 	found   atomic.Bool // sticky
 	refuses atomic.Bool // whether it refused timeoutParameter when a connection was made
@@ -25,7 +25,7 @@ type pooler struct {
 
 const timeoutParameter = "statement_timeout"
 
-// look compares the session that a new connection was promised with the one that answers.
+// look compares the session that a new connection was promised with the one that responds.
 func (p *pooler) look(ctx context.Context, conn *pgx.Conn) error {
 	if p.found.Load() {
 		return nil
@@ -40,7 +40,7 @@ func (p *pooler) look(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// before takes out of a new connection's parameters what the pooler refuses.
+// before removes from a new connection's parameters what the pooler refuses.
 func (p *pooler) before(_ context.Context, config *pgx.ConnConfig) error {
 	if p.refuses.Load() {
 		config.RuntimeParams = maps.Clone(config.RuntimeParams) // all connections have it in common
@@ -73,7 +73,7 @@ func refusedParameter(err error) bool {
 		strings.Contains(pg.Message, timeoutParameter)
 }
 
-// checkTransactions fails behind a pooler that lets each statement have another session.
+// checkTransactions fails behind a pooler that may run each statement in another session.
 func (d *DB) checkTransactions(ctx context.Context) error {
 	if !d.Postgres() || !d.pooler.found.Load() {
 		return nil
@@ -88,8 +88,8 @@ func (d *DB) checkTransactions(ctx context.Context) error {
 	return nil
 }
 
-// boundStatements gives the statements of a transaction their timeout where a pooler kept it from being set for
-// the session.
+// boundStatements sets the statement timeout in a transaction if a pooler kept it from being set
+// for the session.
 func (d *DB) boundStatements(ctx context.Context, tx bun.Tx) error {
 	if !d.Postgres() || !d.pooler.found.Load() || d.options.StatementTimeout <= 0 {
 		return nil

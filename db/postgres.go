@@ -22,8 +22,8 @@ import (
 	"fieldcache/cache/pgxwatch"
 )
 
-// cancelTimeout is how long the server may take to answer that a statement was cancelled, before the
-// connection is given up.
+// cancelTimeout is how long the server may take to confirm that a statement was cancelled, before
+// the connection is given up.
 const cancelTimeout = time.Second
 
 // openPostgres returns a pool for PostgreSQL that has no connection yet.
@@ -47,8 +47,8 @@ func openPostgres(o Options) (*DB, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.ConnectTimeout
 	}
-	// A statement whose caller gave up is cancelled on the server. To close the connection, as pgx would, is
-	// noticed there only once the statement is done: a write that waits for a lock would be carried out
+	// A statement whose caller gave up is cancelled on the server. If the connection were closed instead, as pgx does
+	// by default, the server would notice only after the statement: a write that waits for a lock would be executed
 	// after all, long after the cache was told that it may have been.
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: cancelTimeout}
@@ -60,8 +60,8 @@ func openPostgres(o Options) (*DB, error) {
 	}
 	setDefault(params, "application_name", "fieldcache")
 	setDefault(params, "timezone", "UTC")
-	// These are not a matter of taste: bun's quoting is only safe with standard strings in UTF-8, and times
-	// are only read in ISO format.
+	// These are required: bun's quoting is only safe with standard strings in UTF-8, and times are only read in ISO
+	// format.
 	params["standard_conforming_strings"] = "on"
 	params["client_encoding"] = "UTF8"
 	params["datestyle"] = "ISO, MDY"
@@ -120,8 +120,8 @@ func setDefault(params map[string]string, name, value string) bool {
 	return true
 }
 
-// postgresURLError says what is wrong with a URL that pgx refused. The reason alone is shown, and only
-// where it holds nothing of the password: pgx masks passwords as well as it can, which is not always.
+// postgresURLError describes a URL that pgx refused. Only the reason is shown, and only if it
+// contains nothing of the password: pgx does not always mask passwords.
 func postgresURLError(text string, err error) error {
 	const form = "a PostgreSQL URL has the form postgres://user:password@host:port/database?sslmode=… " +
 		"(percent-encode / ? # @ : and spaces in user and password)"

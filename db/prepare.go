@@ -9,9 +9,10 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// arguments are the values of a statement that are sent beside its text, so that the text stays the same and
-// PostgreSQL parses and plans it once for each connection, which takes it longer than reading a row. bun by
-// itself writes values into the text, and so do these on SQLite and where the URL names a default_query_exec_mode.
+// arguments are the values of a statement that are sent beside its text, so that the text stays the
+// same and PostgreSQL parses and plans it once for each connection, which takes longer than reading
+// a row. bun by itself writes values into the text, and so does this on SQLite and if the URL names
+// a default_query_exec_mode.
 type arguments struct {
 	db     *DB
 	to     bun.IConn // the pool or a transaction
@@ -29,7 +30,7 @@ func (d *DB) argumentsIn(in bun.IDB) *arguments {
 	return d.arguments()
 }
 
-// add is what stands for a value in the statement.
+// add returns the placeholder of a value in the statement.
 func (a *arguments) add(value any) any {
 	if !a.db.prepares {
 		return value
@@ -38,7 +39,7 @@ func (a *arguments) add(value any) any {
 	return bun.Safe(fmt.Sprintf("$%d", len(a.values)))
 }
 
-// isIn is the condition that a column holds one of the values.
+// isIn returns the condition that a column has one of the values.
 func isIn[V any](a *arguments, column string, values []V) (condition string, args []any) {
 	if !a.db.prepares {
 		return "? IN (?)", []any{bun.Ident(column), bun.List(values)}
@@ -46,7 +47,7 @@ func isIn[V any](a *arguments, column string, values []V) (condition string, arg
 	return "? = ANY (?)", []any{bun.Ident(column), a.add(values)}
 }
 
-// conn is where a statement with these arguments is sent to.
+// conn returns where a statement with these arguments is sent.
 func (a *arguments) conn() bun.IConn {
 	if !a.db.prepares {
 		return a.to

@@ -17,12 +17,12 @@ type connections struct{ generation atomic.Uint64 }
 
 const generationKey = "fieldcache.generation"
 
-// made notes when a connection was made.
+// made records when a connection was made.
 func (c *connections) made(conn *pgx.Conn) {
 	conn.PgConn().CustomData()[generationKey] = c.generation.Load()
 }
 
-// check has an idle connection closed that was made too long ago.
+// check closes an idle connection that was made before the last change.
 func (c *connections) check(conn *pgx.Conn) error {
 	if conn.PgConn().CustomData()[generationKey] != c.generation.Load() {
 		return driver.ErrBadConn
@@ -38,7 +38,7 @@ func (d *DB) Reconnect() {
 	}
 }
 
-// ping asks for a sign of life, of a primary alone: what a standby answers may be old.
+// ping checks that a primary responds: a standby's response may be outdated.
 func (d *DB) ping(ctx context.Context) error {
 	if !d.Postgres() {
 		var one int

@@ -141,7 +141,7 @@ func (d *DB) RelatedProducts(ctx context.Context, of []*Product, first int) ([][
 	condition, values := isIn(args, "category", slices.Compact(categories))
 	ranked := d.bun.NewSelect().Model((*ProductRow)(nil)).Column("id", "name", "description", "category").
 		ColumnExpr("row_number() OVER (PARTITION BY category ORDER BY id) AS place").Where(condition, values...)
-	// One more than is wanted of each category, as the product itself is left out.
+	// One more than requested of each category, since the product itself is left out.
 	q := d.bun.NewSelect().TableExpr("(?) AS ranked", ranked).Column("id", "name", "description", "category").Where("place <= ?", args.add(first+1))
 	rows, _, err := read[ProductRow](ctx, args, "r.id", q)
 	if err != nil {

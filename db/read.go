@@ -16,10 +16,11 @@ type seenRow[R any] struct {
 	Row   R     `bun:"embed:"`
 }
 
-// read answers the rows of a query and the snapshot in which they were read. Both come from one
-// statement: a snapshot asked for before would be older than the rows, one asked for later may be newer,
-// and would claim writes that the rows lack; and either may come from another server. order is that of the
-// rows, by the query's columns, or "" for any. args are the query's.
+// read returns the rows of a query and the snapshot in which they were read. Both come from one
+// statement: a snapshot from an earlier statement would be older than the rows, one from a later
+// statement may be newer, and would claim writes that the rows lack; and either may come from
+// another server. order is that of the rows, by the query's columns, or "" for any. args are the
+// query's.
 func read[R any](ctx context.Context, args *arguments, order bun.Safe, query schema.QueryAppender) ([]R, cache.Snapshot, error) {
 	if order != "" {
 		order = " ORDER BY " + order

@@ -30,7 +30,7 @@ func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, cache.S
 	if utf8.RuneCountInString(text) > 2 {
 		pattern = "%" + pattern
 	}
-	// rank is a hit's place among its own sort.
+	// rank is a hit's position among hits of its kind.
 	type ranked struct {
 		Hit  `bun:",extend"`
 		Rank int

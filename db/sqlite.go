@@ -36,7 +36,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	}
 	query := url.Values{
 		"_txlock":       {"immediate"},
-		"_error_rc":     {"true"}, // else a file that cannot be opened is told as "out of memory"
+		"_error_rc":     {"true"}, // otherwise the error for a file that cannot be opened is "out of memory"
 		"_timezone":     {"UTC"},
 		"_busy_timeout": {strconv.FormatInt(max(o.BusyTimeout.Milliseconds(), 1), 10)},
 		"_pragma":       {"foreign_keys(1)", "synchronous(NORMAL)", "journal_size_limit(67108864)"},
@@ -51,7 +51,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	}
 	dsn.RawQuery = query.Encode()
 
-	// A driver of our own, so that its functions are not everybody's.
+	// A driver of our own, so that its functions are not registered for every driver.
 	drv := new(sqlite.Driver)
 	// SQLite's own lower knows A to Z; PostgreSQL's, and thereby the search by name, knows every letter.
 	if err := drv.RegisterDeterministicScalarFunction("lower", 1, lower); err != nil {
@@ -62,7 +62,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	pool.SetMaxOpenConns(o.MaxOpenConns)
 	pool.SetMaxIdleConns(o.MaxIdleConns)
 	if path == "" {
-		pool.SetMaxOpenConns(o.MaxOpenConns + 1) // one is kept aside to hold the database
+		pool.SetMaxOpenConns(o.MaxOpenConns + 1) // one is reserved to keep the database
 	} else {
 		pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 		pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
@@ -74,7 +74,7 @@ const memoryName = "SQLite in memory"
 
 func (d *DB) inMemory() bool { return d.name == memoryName }
 
-// sqlitePath returns how to call the database, and the path of its file, empty for one in memory.
+// sqlitePath returns the name of the database, and the path of its file, empty for one in memory.
 func sqlitePath(rest string) (name, path string, err error) {
 	if rest == ":memory:" || rest == "//:memory:" {
 		return memoryName, "", nil

@@ -22,7 +22,7 @@ type Time struct {
 	text string // of a value that cannot be written; "" for all others
 }
 
-// shownBytes bounds the text of a value that is no moment.
+// shownBytes limits the text of a value that is not a time.
 const shownBytes = 100
 
 // Scan implements [database/sql.Scanner]. It takes every value.
@@ -78,7 +78,7 @@ func (t Time) Unwritable() error {
 	return &timeError{t.text}
 }
 
-// timeError says that a column holds something else than a moment.
+// timeError says that a column holds something other than a time.
 type timeError struct{ text string }
 
 func (e *timeError) Error() string { return "Time cannot represent value: " + e.text }
@@ -117,7 +117,7 @@ func (t *Time) UnmarshalGQL(v any) error {
 	return err
 }
 
-// noMoment is the JSON of a value that is none.
+// noMoment is the JSON of a value that is not a time.
 type noMoment struct {
 	Text string `json:"text"`
 }

@@ -12,10 +12,10 @@ import (
 	"fieldcache/graph/scalar"
 )
 
-// maxFirst is how many things a page holds at most.
+// maxFirst is the largest number of items on a page.
 const maxFirst = 100
 
-// cursorOf is what a cursor points into. A cursor of one list is no good for another.
+// cursorOf is the list that a cursor points into. A cursor of one list is not valid for another.
 type cursorOf string
 
 const (
@@ -25,7 +25,7 @@ const (
 	ordersCursor   cursorOf = "orders"
 )
 
-// encode makes the cursor that points behind an id. Clients are not to look into it.
+// encode makes the cursor that points after an id. Its content is opaque to clients.
 func (of cursorOf) encode(id int64) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(string(of) + ":" + strconv.FormatInt(id, 10)))
 }
@@ -35,7 +35,7 @@ func (of cursorOf) decode(cursor string) (int64, error) {
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err == nil {
 		if id, ok := strings.CutPrefix(string(b), string(of)+":"); ok {
-			// The decoder passes over line breaks and unused bits: only the one form that encode makes is taken.
+			// The decoder ignores line breaks and unused bits: only the form that encode makes is accepted.
 			if n, err := scalar.ParseID(id); err == nil && of.encode(n) == cursor {
 				return n, nil
 			}

@@ -16,7 +16,7 @@ import (
 	"fieldcache/db"
 )
 
-// gone is the error for a row that vanished while the operation was under way.
+// gone is the error for a row that disappeared during the operation.
 func gone(err error, kind string, id int64) error {
 	if err == nil {
 		err = db.NotFound("", "The %s %d is gone.", kind, id)
@@ -24,8 +24,8 @@ func gone(err error, kind string, id int64) error {
 	return err
 }
 
-// present returns what gqlgen calls to show an error to the client: with a code, with its path, and
-// without a word of what is inside. What it does not know is logged under an id that the client gets.
+// present returns the error presenter of gqlgen: errors get a code and their path, and reveal
+// nothing internal. An unknown error is logged under an id that the client gets.
 func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 	tell := rate.NewLimiter(1, 1) // while the database is away every request fails alike
 	return func(ctx context.Context, err error) *gqlerror.Error {
@@ -70,7 +70,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 	}
 }
 
-// failed reports whether a database operation failed, whatever that was, and certainly so.
+// failed reports whether a database operation certainly failed, for whatever reason.
 func failed(e *db.Error) bool {
 	return (e.Kind == db.ErrUnavailable || e.Kind == db.ErrTimeout) && !e.Uncertain
 }

@@ -56,8 +56,8 @@ func refuse(e apierror.Error) *gqlerror.Error {
 	return err
 }
 
-// measure walks an operation until it is over a limit, so that fragments that multiply each other cost no
-// more than the limit. The document is valid: fragments are there and make no circle.
+// measure walks an operation until it is over a limit, so that fragments that multiply each other
+// cost no more than the limit. The document is valid: fragments exist and are not cyclic.
 type measure struct {
 	limits      Limits
 	tooDeep     bool
@@ -66,7 +66,7 @@ type measure struct {
 	visits      int
 }
 
-// maxVisits bounds the walk where nothing else does: fragments of fragments without an alias. gqlgen's
+// maxVisits limits the walk if nothing else does: fragments of fragments without an alias. gqlgen's
 // count of the complexity visits as much again.
 const maxVisits = 20_000
 
@@ -104,15 +104,16 @@ func (m *measure) set(set ast.SelectionSet, depth int) {
 // countries is about how many countries there are.
 const countries = 250
 
-// complexity says what fields cost whose number of values no argument tells: [sizedLists] knows the others.
+// complexity is the cost of fields whose number of values no argument tells: [sizedLists] knows the
+// others.
 func complexity() (c generated.ComplexityRoot) {
 	c.Query.Countries = func(child int) int { return listComplexity(child, countries) }
 	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
 	return c
 }
 
-// complexityLimit refuses operations that cost more than a limit. A list costs as many times what is asked of each of its
-// values as it may have.
+// complexityLimit refuses operations that cost more than a limit. A list costs the selection of one
+// value times the number of values.
 type complexityLimit struct{ *extension.ComplexityLimit }
 
 func newComplexityLimit(limit int) complexityLimit {

@@ -15,7 +15,8 @@ type catalog interface {
 	relation(ctx context.Context, name string) (kind string, err error)
 	// find looks for an object; nil: there is none.
 	find(ctx context.Context, kind, name string) (*foundObject, error)
-	// life tells one life of a database from that in which its dump is restored, as long as ids are told apart.
+	// life distinguishes one life of a database from that in which its dump is restored, as far as that matters for
+	// ids.
 	life(ctx context.Context) (string, error)
 	columns(ctx context.Context, table string) ([]foundColumn, error)
 	// indexes returns a table's whole and usable indexes: none that is partial or sorted downwards.
@@ -24,7 +25,7 @@ type catalog interface {
 	serves(columnType string, kind columnKind) bool
 }
 
-// foundObject is an object as it is.
+// foundObject is an existing object.
 type foundObject struct {
 	OID        int64  // 0 where objects have none
 	Definition string // what it is made of

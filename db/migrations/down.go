@@ -97,7 +97,7 @@ func takeBackObjects(ctx context.Context, db *bun.DB) (left []string, err error)
 	return left, nil
 }
 
-// foreign says why what stands under the object's name is not the one that was added; "" if it is.
+// foreign says why the object of this name is not the one that was added; "" if it is.
 func (o Object) foreign(is *foundObject, life string) string {
 	switch {
 	case is == nil:
@@ -112,7 +112,8 @@ func (o Object) foreign(is *foundObject, life string) string {
 	return ""
 }
 
-// drop drops an object without what depends on it. One that others came to use stays, and it is said why.
+// drop drops an object without its dependents. One with dependents stays, and the reason is
+// returned.
 func drop(ctx context.Context, db *bun.DB, o Object) (why string, err error) {
 	const dependentObjects = "2BP01"
 	if !isPostgres(db) && o.Kind == kindTable { // which SQLite does not look after

@@ -58,7 +58,7 @@ func (s *schema) createIndex(ctx context.Context, want index) error {
 	if err != nil {
 		return err
 	}
-	if kind != "" { // taken by something else
+	if kind != "" { // the name is taken by something else
 		name = "fieldcache_" + name
 	}
 	keys := strings.Join(want.keys, ", ")

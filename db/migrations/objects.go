@@ -119,7 +119,7 @@ func Forget(ctx context.Context, db bun.IDB, objects []Object) error {
 	return nil
 }
 
-// record remembers an object. One that is recorded already stays as it is.
+// record stores an object. One that is recorded already stays unchanged.
 func (s *schema) record(ctx context.Context, kind, name string, added bool) error {
 	is, err := s.catalog.find(ctx, kind, name)
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *schema) record(ctx context.Context, kind, name string, added bool) erro
 	return nil
 }
 
-// create runs the statement that creates an object, and remembers it as added.
+// create runs the statement that creates an object, and records it as added.
 func (s *schema) create(ctx context.Context, kind, name, statement string) error {
 	if err := s.exec(ctx, statement); err != nil {
 		return err

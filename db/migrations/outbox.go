@@ -45,7 +45,7 @@ func Describe(ctx context.Context, db *bun.DB, rows []outbox.Rows) (map[string]o
 	return placeOf(db).Describe(ctx, querier(ctx, db), names...)
 }
 
-// noted returns also the tables that are there and have no key.
+// noted also returns the existing tables without a key.
 func noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) (tables []outbox.Table, keyless []string, err error) {
 	infos, err := Describe(ctx, db, rows)
 	if err != nil {
@@ -60,7 +60,7 @@ func noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) (tables []outbox
 	return outbox.NotedTables(func(table string) (outbox.TableInfo, bool) { i, ok := infos[table]; return i, ok }, rows...), keyless, nil
 }
 
-// placeOf is the place of a database's outbox.
+// placeOf returns the place of a database's outbox.
 func placeOf(db bun.IDB) outbox.Place {
 	if isPostgres(db) {
 		return outbox.PostgreSQL("")

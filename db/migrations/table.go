@@ -12,7 +12,7 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// table is what a table must look like: it is created so, or one that is there is held against it.
+// table describes a table: it is created so, or an existing one is compared with it.
 type table struct {
 	name    string
 	columns []column
@@ -109,8 +109,8 @@ func (c column) required() bool {
 	return c.kind == id || strings.Contains(c.constraint, "NOT NULL")
 }
 
-// tables creates the tables that are missing and checks those that are there. All that is wrong with them is
-// told at once.
+// tables creates the missing tables and checks the existing ones. It returns one error for all
+// differences.
 func (s *schema) tables(ctx context.Context, tables []table) error {
 	faults, err := s.faults(ctx, tables)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *schema) faults(ctx context.Context, tables []table) ([]error, error) {
 	return faults, nil
 }
 
-// check returns everything in which the table that is there falls short.
+// check returns everything that the existing table lacks.
 func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 	columns, err := s.catalog.columns(ctx, t.name)
 	if err != nil {
@@ -232,7 +232,7 @@ func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 	return faults, nil
 }
 
-// notNull is what makes a column that may be NULL one that may not.
+// notNull returns the statement that makes a column NOT NULL.
 func (s *schema) notNull(t table, c column) string {
 	if s.postgres() {
 		return fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, once no row holds a NULL", t.name, c.name)

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// turn is after how many requests a connection lets others go first. One whose next request is always there already never
-// waits for it, and would keep its processor until it is taken away, ten milliseconds later.
+// turn is after how many requests a connection yields. A connection whose next request is always
+// there already never blocks, and would keep its processor until it is preempted, ten milliseconds
+// later.
 const turn = 64
 
-// stream is what a connection has to be: *net.TCPConn is one.
+// stream is what a connection must implement: *net.TCPConn does.
 type stream interface {
 	net.Conn
 	syscall.Conn
@@ -27,10 +28,11 @@ type conn struct {
 	raw  syscall.RawConn
 	busy atomic.Int32 // see [conn.Close]
 
-	// plain is set once anything about the connection is not certain, and never reset: net/http has it for itself then.
+	// plain is set once anything about the connection is uncertain, and never reset: from then on it belongs to
+	// net/http.
 	plain atomic.Bool
 
-	// The byte that net/http read ahead. Its goroutine has ended when anyone else reads.
+	// The byte that net/http read ahead. Its goroutine has ended when any other one reads.
 	held    byte
 	holding bool
 
@@ -44,7 +46,7 @@ type conn struct {
 	turns  int
 }
 
-// stage is how far a connection is with the one request that it has.
+// stage is the state of a connection's current request.
 type stage uint8
 
 const (
@@ -54,11 +56,11 @@ const (
 	idle                // net/http has finished it, and waits for the next one
 )
 
-// What busy may be.
+// The values of busy.
 const (
 	reading int32 = iota
 	answering
-	closing // once it has answered
+	closing // once it has responded
 )
 
 // Read implements [net.Conn]. What can be answered fast is answered, and not returned.
@@ -74,7 +76,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	case c.stage == opened:
 		c.size = len(p)
 	case c.stage != idle || len(p) != c.size:
-		// It wants more than the request has, or has something left.
+		// It wants more than the request has, or left something unread.
 		c.plain.Store(true)
 		return c.read(p)
 	}
@@ -85,11 +87,11 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.plain.Store(true)
 			return n, err
 		}
-		// Timers are not cheap enough to be set for each answer. The first one is due as net/http sets no time to write in
-		// while it waits.
+		// Setting a timer for each response would cost too much. The first response sets one, since net/http sets no
+		// write deadline while it waits.
 		if now := time.Now(); c.stage == idle && now.Sub(renewed) > c.f.renewal() {
 			renewed = now
-			_ = c.SetReadDeadline(now.Add(c.f.o.IdleTimeout)) // an error comes back from the next Read
+			_ = c.SetReadDeadline(now.Add(c.f.o.IdleTimeout)) // the next Read returns the error
 			_ = c.SetWriteDeadline(now.Add(c.f.o.WriteTimeout))
 		}
 		answered, err := c.take(p[:n])
@@ -105,7 +107,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// take answers what was read, or hands it to net/http: as a request, or with the connection.
+// take answers what was read, or passes it to net/http: as a request, or with the connection.
 func (c *conn) take(p []byte) (answered bool, err error) {
 	x := exchanges.Get().(*exchange)
 	defer x.release()
@@ -113,8 +115,8 @@ func (c *conn) take(p []byte) (answered bool, err error) {
 		c.plain.Store(true)
 		return false, nil
 	}
-	// The first request is net/http's: its clocks and states are right for what follows once it has had one. It takes empty lines after a
-	// POST, so it has to have seen the method of the last request.
+	// net/http gets the first request: its deadlines and states are right for what follows once it has had one. It
+	// skips empty lines after a POST, so it must have seen the method of the last request.
 	tried := c.stage == idle && x.request.Method == c.method
 	if tried {
 		if answered, err = c.answer(x); answered || err != nil {
@@ -125,7 +127,7 @@ func (c *conn) take(p []byte) (answered bool, err error) {
 	return false, nil
 }
 
-// read reads what comes next, the byte that was read ahead first.
+// read reads what comes next, beginning with the byte that was read ahead.
 func (c *conn) read(p []byte) (int, error) {
 	if !c.holding || len(p) == 0 {
 		return c.stream.Read(p)
@@ -138,9 +140,10 @@ func (c *conn) read(p []byte) (int, error) {
 	return 1 + n, err
 }
 
-// ahead is how net/http, while a handler runs, learns that the client is gone. Should a byte of the next request come instead, it is
-// held back until that is read, since net/http is certain to have finished with this one only then; a client may be so quick that its next
-// request is here before net/http, which has sent the response, ends this read. It is ended by a deadline that has passed.
+// ahead is the read by which net/http, while a handler runs, learns that the client has gone. If a
+// byte of the next request comes instead, it is held back until the next read, since only then
+// net/http has certainly finished with this one: a fast client may send its next request before
+// net/http, which has sent the response, ends this read by a deadline that has passed.
 func (c *conn) ahead(p []byte) (int, error) {
 	if !c.holding {
 		n, err := c.stream.Read(p)
@@ -152,7 +155,8 @@ func (c *conn) ahead(p []byte) (int, error) {
 	return 0, c.raw.Read(func(uintptr) bool { return false })
 }
 
-// serving notes that net/http calls the handler, and reports whether Serve has been asked for an answer already.
+// serving records that net/http calls the handler, and reports whether Serve was called for the
+// request already.
 func (c *conn) serving(r *http.Request) (tried bool) {
 	if c.plain.Load() {
 		return false
@@ -165,7 +169,7 @@ func (c *conn) serving(r *http.Request) (tried bool) {
 	return c.tried
 }
 
-// finished notes that net/http says that it has finished a request, and waits for the next one.
+// finished records that net/http has finished a request and waits for the next one.
 func (c *conn) finished() {
 	if c.stage != served {
 		c.plain.Store(true)
@@ -174,7 +178,8 @@ func (c *conn) finished() {
 	c.stage = idle
 }
 
-// renewal is how old deadlines become: so much less than its timeout may a client have.
+// renewal is the age at which deadlines are renewed: a client may have that much less than its
+// timeout.
 func (f *FastPath) renewal() time.Duration {
 	return min(time.Second, f.o.IdleTimeout/8, f.o.WriteTimeout/8)
 }
@@ -188,14 +193,14 @@ func (c *conn) Close() error {
 	return c.stream.Close()
 }
 
-// answer serves a request, if that can be done fast. After an error the connection is of no more use.
+// answer serves a request if Serve can. After an error the connection is of no more use.
 func (c *conn) answer(x *exchange) (answered bool, err error) {
 	if c.remote == "" {
 		c.remote = c.RemoteAddr().String()
 	}
 	x.request.RemoteAddr = c.remote
 	c.busy.Store(answering)
-	defer func() { // after a panic as well, as net/http then closes the connection
+	defer func() { // after a panic as well, since net/http then closes the connection
 		if !c.busy.CompareAndSwap(answering, reading) {
 			_ = c.stream.Close()
 			err = net.ErrClosed

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// exchange is a request, and what is answered: the counterpart of net/http's response. One is used again for the next
-// request, for its memory alone.
+// exchange is a request and its response, as in net/http's response. It is reused for the next
+// request, only for its memory.
 type exchange struct {
 	request http.Request
 	url     url.URL
@@ -23,22 +23,23 @@ type exchange struct {
 
 	to     net.Conn
 	header http.Header
-	head   []byte // made of the header, and not sent yet
+	head   []byte // made of the header, not sent yet
 	answer
 }
 
-// answer is how far a response is.
+// answer is the state of a response.
 type answer struct {
 	began   bool // the head was made
 	last    bool // the connection ends with it
-	length  int  // of the content, as the header says
+	length  int  // of the content, according to the header
 	written int
 	err     error
 }
 
 var exchanges = sync.Pool{New: func() any { return &exchange{fields: make(http.Header), header: make(http.Header)} }}
 
-// maxCopy is up to which length content is copied behind the head rather than sent from where it is.
+// maxCopy is the length up to which content is copied behind the head instead of being sent by
+// itself.
 const maxCopy = 8 << 10
 
 // Read implements [io.Reader] for the request's body.
@@ -103,15 +104,15 @@ func (x *exchange) send(p []byte) {
 }
 
 var (
-	// errShort is of an answer that is shorter than its header says.
+	// errShort is the error of a response that is shorter than its header says.
 	errShort = errors.New("fastpath: less content than Content-Length")
-	// errFraming is of an answer whose end is told by something else than its only Content-Length.
+	// errFraming is the error of a response whose end is determined by something other than its only Content-Length.
 	errFraming = errors.New("fastpath: a response needs one Content-Length, and a status that allows content")
-	// errLast is of an answer that was sent, and is the connection's last one, as its header says.
+	// errLast says that a response was sent, and closes the connection according to its header.
 	errLast = errors.New("fastpath: the response has a Connection header")
 )
 
-// finish sends what is left. After an error the connection is of no more use.
+// finish sends the rest. After an error the connection is of no more use.
 func (x *exchange) finish() error {
 	x.WriteHeader(http.StatusOK)
 	if x.err == nil && x.written < x.length {
@@ -129,7 +130,7 @@ func (x *exchange) finish() error {
 	return err
 }
 
-// release gives x back.
+// release returns x to the pool.
 func (x *exchange) release() {
 	clear(x.fields)
 	clear(x.header)

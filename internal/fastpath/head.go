@@ -44,7 +44,7 @@ func appendFields(head []byte, header http.Header) []byte {
 
 func appendAny(head []byte, header http.Header) []byte {
 	b := bytes.NewBuffer(head)
-	_ = header.Write(b) // a buffer takes everything
+	_ = header.Write(b) // a buffer's Write does not fail
 	return b.Bytes()
 }
 

@@ -8,17 +8,16 @@ import (
 	"strings"
 )
 
-// Bounds on a request of the subset.
+// Limits of a request of the subset.
 const (
 	maxFields = 32
 	maxDigits = 6 // of Content-Length
 )
 
-// parse reports whether p is exactly one request of the subset, and if so makes x.request of it.
-//
-// The subset is chosen so that RFC 9112, section 6.3, leaves one reading of where the request ends: it has one
-// Content-Length, or is a GET without content, and has none of the fields and spellings that HTTP implementations read in
-// different ways. Everything else is refused, valid or not.
+// parse reports whether p is exactly one request of the subset, and if so reads it into x.request.
+// The subset is chosen so that RFC 9112, section 6.3, leaves one reading of where the request ends:
+// it has one Content-Length, or is a GET without content, and has none of the fields and spellings
+// that HTTP implementations read in different ways. Everything else is refused, valid or not.
 func (x *exchange) parse(p []byte) bool {
 	end := bytes.Index(p, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -78,7 +77,8 @@ func (x *exchange) parseTarget(target string) bool {
 	return true
 }
 
-// parseFields reads the header's lines into x.fields, but for Host. The length is -1 where Content-Length is missing.
+// parseFields reads the header's lines, except Host, into x.fields. The length is -1 without
+// Content-Length.
 func (x *exchange) parseFields(lines string) (host string, length int, ok bool) {
 	clear(x.fields)
 	length = -1
@@ -106,7 +106,7 @@ func (x *exchange) parseFields(lines string) (host string, length int, ok bool) 
 				return "", 0, false
 			}
 		case "Transfer-Encoding", "Te", "Trailer", "Upgrade", "Expect", "Keep-Alive", "Http2-Settings", "Pragma":
-			// They bear on framing or on the connection. (net/http makes Cache-Control of Pragma.)
+			// They affect framing or the connection. (net/http turns Pragma into Cache-Control.)
 			return "", 0, false
 		}
 		if strings.HasPrefix(name, "Proxy-") {
@@ -122,8 +122,8 @@ func (x *exchange) parseFields(lines string) (host string, length int, ok bool) 
 	return host, length, true
 }
 
-// parseField reads "Name: value". The name has letters, digits and hyphens alone. The value is ASCII without controls; at most one
-// space stands before it, and none behind.
+// parseField reads "Name: value". The name has only letters, digits and hyphens. The value is ASCII
+// without control characters, with at most one space before it and none after it.
 func parseField(line string) (name, value string, ok bool) {
 	i := 0
 	for i < len(line) && class[line[i]]&inName != 0 {
@@ -145,7 +145,7 @@ func parseField(line string) (name, value string, ok bool) {
 	return name, value, true
 }
 
-// parseLength reads the only Content-Length there may be: digits, without zeros before.
+// parseLength reads the only valid form of Content-Length: digits, without leading zeros.
 func parseLength(value string, before int) (int, bool) {
 	if before >= 0 || value == "" || len(value) > maxDigits || value[0] == '0' && value != "0" {
 		return 0, false
@@ -160,7 +160,8 @@ func parseLength(value string, before int) (int, bool) {
 	return length, true
 }
 
-// cutLine cuts text after its first CRLF. A CR or LF that stands alone stays in the line, where no class has it.
+// cutLine cuts text after its first CRLF. A single CR or LF stays in the line, where no class of
+// characters has it.
 func cutLine(text string) (line, rest string) {
 	line, rest, _ = strings.Cut(text, "\r\n")
 	return line, rest
