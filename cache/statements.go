@@ -99,55 +99,56 @@ type Moment struct {
 	polled      *Snapshot // nil: no outbox was polled
 }
 
-type runKey struct{}
+type requestKey struct{}
 
-// Run is what is remembered of a request while it is answered: when it began, and its statements. Its zero value is that of
-// nothing: see [Cache.BeginIn].
-type Run struct {
+// RequestState is what the cache remembers of a request: when it began, and its statements. The zero value belongs to
+// no request: see [Cache.BeginRequest].
+type RequestState struct {
 	began      Moment
 	statements statementLog
 }
 
-// Begin returns a context for all that is read to answer one request, unless ctx is one already. Loaders keep what they read for
-// as long as a request takes, and read for several fields at once: so what a source makes of rows that it did not ask for
-// by statements of its own may be as old as the request, see [Loaded], and made of every statement of it, see
-// [Watch.CollectStatements].
+// Begin returns a context for everything that is read to serve one request, unless ctx is one already.
+// Loaders hold on to rows for as long as a request takes, and read for several fields at once. So what
+// a source makes of rows that its own statements did not read may be as old as the request, see
+// [Loaded], and depend on every statement of it, see [Watch.CollectStatements].
 func (c *Cache) Begin(ctx context.Context) context.Context {
-	if runOf(ctx) != nil {
+	if requestOf(ctx) != nil {
 		return ctx
 	}
-	r := new(Run)
-	c.BeginIn(r)
-	return context.WithValue(ctx, runKey{}, r)
+	r := new(RequestState)
+	c.BeginRequest(r)
+	return context.WithValue(ctx, requestKey{}, r)
 }
 
-// BeginIn is [Cache.Begin] for a context of the caller's own: its Value returns r for the key that [IsRunKey] reports.
-func (c *Cache) BeginIn(r *Run) {
+// BeginRequest is [Cache.Begin] for a context of the caller's own type, whose Value returns r for the
+// key that [IsRequestKey] recognizes.
+func (c *Cache) BeginRequest(r *RequestState) {
 	r.began = Moment{generations: c.Generations().now()}
 	if c.follower.outbox != nil {
 		r.began.polled = c.follower.floors.polled.Load()
 	}
 }
 
-// IsRunKey reports whether a key of a context is that of a [Run].
-func IsRunKey(key any) bool { return key == runKey{} }
+// IsRequestKey reports whether a key of a context is that of a [RequestState].
+func IsRequestKey(key any) bool { return key == requestKey{} }
 
 // BeganAt returns when the request of a context began, or nil if [Cache.Begin] was not called.
 func BeganAt(ctx context.Context) *Moment {
-	if r := runOf(ctx); r != nil {
+	if r := requestOf(ctx); r != nil {
 		return &r.began
 	}
 	return nil
 }
 
-func runOf(ctx context.Context) *Run {
-	r, _ := ctx.Value(runKey{}).(*Run)
+func requestOf(ctx context.Context) *RequestState {
+	r, _ := ctx.Value(requestKey{}).(*RequestState)
 	return r
 }
 
 // statementsOf returns the log of a context's request; nil if it has none.
 func statementsOf(ctx context.Context) *statementLog {
-	if r := runOf(ctx); r != nil {
+	if r := requestOf(ctx); r != nil {
 		return &r.statements
 	}
 	return nil

@@ -218,7 +218,7 @@ type fieldRun struct {
 	// resolved says that a field of the operation was resolved, in whichever response.
 	resolved atomic.Bool
 	begins   bool // whether it is a request of its own, which began at began
-	began    cache.Run
+	began    cache.RequestState
 }
 
 // runContext is a context that carries its run, in one allocation.
@@ -232,7 +232,7 @@ func (c *runContext) Value(key any) any {
 	if key == (fieldRunKey{}) {
 		return &c.run
 	}
-	if c.run.begins && cache.IsRunKey(key) {
+	if c.run.begins && cache.IsRequestKey(key) {
 		return &c.run.began
 	}
 	return c.Context.Value(key)
@@ -287,7 +287,7 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	own := &runContext{Context: ctx}
 	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
 		own.run.begins = true
-		f.o.Cache.BeginIn(&own.run.began)
+		f.o.Cache.BeginRequest(&own.run.began)
 	}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
 		if !own.run.resolved.Load() {
