@@ -195,6 +195,9 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // uploads, the page of a playground). The server behind next must Use the Gateway. Middleware that
 // authenticates may be in front of the handler or behind it. Middleware that sets headers of its
 // own, such as CORS, belongs in front of it: a response with further headers is not stored.
+// Middleware that commits a transaction around a mutation belongs behind it: a commit in front of it
+// comes after the evictions, and other requests may read the old entries until the next poll, for a
+// lease at most.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
