@@ -206,7 +206,7 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 	}
 	shape := migrations.Check(ctx, d.bun, d.options.Rows)
 	if len(lacking) > 0 {
-		return errors.Join(fmt.Errorf("%w (migrate up sets right: %s)", ErrSchema, strings.Join(lacking, ", ")), shape)
+		return errors.Join(fmt.Errorf("%w (migrate up fixes: %s)", ErrSchema, strings.Join(lacking, ", ")), shape)
 	}
 	return shape
 }

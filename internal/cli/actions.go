@@ -99,7 +99,7 @@ func doMigrate(ctx context.Context, args []string, cfg config.Config, sys System
 				}
 				fmt.Fprintf(sys.Stdout, "%s  %s\n", s.Name, at)
 				for _, l := range s.Lacks {
-					fmt.Fprintf(sys.Stdout, "    migrate up sets right: %s\n", l)
+					fmt.Fprintf(sys.Stdout, "    migrate up fixes: %s\n", l)
 				}
 			}
 			return err

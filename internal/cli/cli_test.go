@@ -142,11 +142,11 @@ func TestCommandMigrateStatusAfterASchemaChange(t *testing.T) {
 				sys := System{Environ: []string{"DATABASE_URL=" + url}, Rows: func() ([]outbox.Rows, error) { return rows, nil }}
 				stdout, _ := finishWith(t, sys, 0, "migrate", "status")
 				for _, w := range want {
-					if !strings.Contains(stdout, "\n    migrate up sets right: "+w) {
+					if !strings.Contains(stdout, "\n    migrate up fixes: "+w) {
 						t.Errorf("status of %v:\n%swant %q", rows, stdout, w)
 					}
 				}
-				if len(want) == 0 && strings.Contains(stdout, "sets right") {
+				if len(want) == 0 && strings.Contains(stdout, "migrate up fixes") {
 					t.Errorf("status of %v before anything changed:\n%s", rows, stdout)
 				}
 			}
