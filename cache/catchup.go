@@ -112,8 +112,8 @@ func (p *poller) serve(ctx context.Context, u *catchUp) error {
 		}
 	}
 	err := p.poll(ctx)
+	p.rounds = slices.DeleteFunc(p.rounds, (*round).isDone)
 	if err == nil && len(p.polled) > 0 {
-		p.rounds = slices.DeleteFunc(p.rounds, (*round).isDone)
 		r := &round{done: make(chan struct{})}
 		for _, w := range p.polled {
 			r.writes = append(r.writes, w.Write)

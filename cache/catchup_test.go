@@ -93,6 +93,10 @@ func TestCatchingUp(t *testing.T) {
 						t.Errorf("in the end %v from %v", r.Value, r.Tier)
 					}
 				}
+				ctx, collector = cache.Collect(t.Context())
+				if err := writer.CatchUp(ctx); err != nil || collector.Deps().Acknowledged != "" {
+					t.Errorf("with nothing to wait for it returns %v, acknowledged by %q", err, collector.Deps().Acknowledged)
+				}
 			})
 		})
 	}
