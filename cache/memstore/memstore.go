@@ -1,8 +1,8 @@
-// Package memstore is the cache tier in this process: bounded by bytes, with admission by frequency, so
-// that a flood of keys asked for once does not push out what is asked for often.
+// Package memstore is the in-process cache tier. It is bounded by bytes and admits entries by
+// frequency, so that a flood of keys that are requested once does not push out popular ones.
 //
-// An eviction ends the stamps of what it names, one atomic addition for each name, however many entries
-// depend on it: see [cache.Generations].
+// Evicting a name is one atomic addition, however many entries depend on it: see
+// [cache.Generations].
 package memstore
 
 import (
@@ -17,19 +17,19 @@ import (
 	"fieldcache/cache"
 )
 
-// overhead is about what an entry costs beside its key and data: the nodes, the stamp, the value; measured.
+// overhead is the measured size in bytes of an entry without its key and data: nodes, stamp, value.
 const overhead = 448
 
-// Options say how much a tier keeps.
+// Options configure a [Store].
 type Options struct {
-	// MaxBytes bounds keys and data. Required.
+	// MaxBytes bounds the size of all entries. Required.
 	MaxBytes uint64
-	// Keep is for how long an entry that ended stays for [Store.Ended], if it does not itself say more. Default: not at
-	// all.
+	// Keep is how long an expired entry stays available to [Store.Ended], unless its own Keep is
+	// longer. Default: 0.
 	Keep time.Duration
 }
 
-// Store is the memory tier. It is safe for concurrent use.
+// Store is the memory tier. It is safe for concurrent use. Call Close to stop its goroutines.
 type Store struct {
 	generations *cache.Generations
 	entries     *otter.Cache[cache.Key, *cache.Entry]
@@ -38,10 +38,10 @@ type Store struct {
 
 var _ cache.Memory = (*Store)(nil)
 
-// New makes an empty tier.
+// New returns an empty store. It returns an error if o.MaxBytes is 0.
 func New(o Options) (*Store, error) {
 	if o.MaxBytes == 0 {
-		return nil, fmt.Errorf("memstore: the bound must be positive")
+		return nil, fmt.Errorf("memstore: Options.MaxBytes is required")
 	}
 	s := &Store{generations: cache.NewGenerations()}
 	entries, err := otter.New(&otter.Options[cache.Key, *cache.Entry]{
@@ -65,10 +65,10 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Generations is the table that the stamps of entries are of.
+// Generations returns the table of generations that stamps entries.
 func (s *Store) Generations() *cache.Generations { return s.generations }
 
-// Peek returns the entry of a key, nil where there is none that may be served.
+// Peek returns the entry of key, or nil if there is none, it was evicted, or it has expired by now.
 func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
 	e := s.Ended(key)
 	if e == nil || !now.Before(e.Ends) {
@@ -77,7 +77,7 @@ func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
 	return e
 }
 
-// Ended returns the entry of a key, also one that ended, unless it was evicted.
+// Ended returns the entry of key even if it has expired, or nil if there is none or it was evicted.
 func (s *Store) Ended(key cache.Key) *cache.Entry {
 	e, ok := s.entries.GetIfPresent(key)
 	if !ok || !s.generations.Holds(e.Stamp) {
@@ -86,7 +86,8 @@ func (s *Store) Ended(key cache.Key) *cache.Entry {
 	return e
 }
 
-// Get returns the entries of items. It never fails.
+// Get returns an entry for each item, nil for a miss. An expired entry is returned for as long as
+// its item asks for. The error is always nil.
 func (s *Store) Get(_ context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	entries := make([]*cache.Entry, len(items))
 	now := time.Now()
@@ -98,7 +99,7 @@ func (s *Store) Get(_ context.Context, items []cache.Item) ([]*cache.Entry, erro
 	return entries, nil
 }
 
-// Begin gives every item its stamp. It never fails.
+// Begin returns a stamp for each item. The error is always nil.
 func (s *Store) Begin(_ context.Context, items []cache.Item) ([]cache.Ticket, error) {
 	tickets := make([]cache.Ticket, len(items))
 	for i, item := range items {
@@ -107,7 +108,8 @@ func (s *Store) Begin(_ context.Context, items []cache.Item) ([]cache.Ticket, er
 	return tickets, nil
 }
 
-// Fill puts in what was not evicted since its ticket was given. It never fails.
+// Fill stores the entries whose items were not evicted since Begin returned their tickets, and
+// returns how many it stored. The error is always nil.
 func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err error) {
 	now := time.Now()
 	for _, f := range fills {
@@ -123,7 +125,8 @@ func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err err
 	return stored, nil
 }
 
-// Evict ends the stamps of the named keys and tags. It never fails.
+// Evict evicts the entries of the keys and tags of w, and returns how many unexpired entries of the
+// keys there were. A soft eviction changes nothing here. The error is always nil.
 func (s *Store) Evict(_ context.Context, w cache.Write) (dropped int, err error) {
 	if w.Soft {
 		return 0, nil
@@ -131,7 +134,7 @@ func (s *Store) Evict(_ context.Context, w cache.Write) (dropped int, err error)
 	s.generations.Evict(w.Eviction)
 	now := time.Now()
 	for _, k := range w.Keys {
-		// Its stamp voids the entry; this only frees its memory sooner.
+		// The stamp is void already; this frees the memory sooner.
 		if e, ok := s.entries.Invalidate(k); ok && now.Before(e.Ends) {
 			dropped++
 		}
@@ -139,29 +142,29 @@ func (s *Store) Evict(_ context.Context, w cache.Write) (dropped int, err error)
 	return dropped, nil
 }
 
-// Bytes is about how much the entries weigh, once what is over the bound has been dropped.
+// Bytes returns the approximate size of all entries in bytes, after dropping those over the bound.
 func (s *Store) Bytes() uint64 {
 	s.entries.CleanUp()
 	return s.entries.WeightedSize()
 }
 
-// MaxBytes returns the bound of Bytes.
+// MaxBytes returns the bound in bytes.
 func (s *Store) MaxBytes() uint64 { return s.entries.GetMaximum() }
 
-// Len is about how many entries there are.
+// Len returns the approximate number of entries.
 func (s *Store) Len() int { return s.entries.EstimatedSize() }
 
-// Overflowed returns how many entries were dropped so far, or not admitted, because the tier was full.
+// Overflowed returns how many entries were dropped or not admitted because the store was full.
 func (s *Store) Overflowed() uint64 { return s.overflowed.Load() }
 
-// Ending is an entry's key and its end.
+// Ending is the key of an entry and when the entry expires.
 type Ending struct {
 	Key  cache.Key
 	Ends time.Time
 }
 
-// Soonest returns the n entries that expire next, the first one first, of those that may be served. It looks at bound entries at most,
-// whichever they are, and returns at how many it looked.
+// Soonest returns the n unexpired entries that expire next, in order. It examines at most bound
+// entries, in no particular order, and returns how many it examined.
 func (s *Store) Soonest(n, bound int) (next []Ending, looked int) {
 	now := time.Now()
 	for key, e := range s.entries.All() {
@@ -180,7 +183,7 @@ func (s *Store) Soonest(n, bound int) (next []Ending, looked int) {
 	return next, looked
 }
 
-// Close drops everything and ends the goroutines of the tier.
+// Close drops all entries and stops the goroutines of the store. It returns nil.
 func (s *Store) Close() error {
 	s.entries.InvalidateAll()
 	s.entries.StopAllGoroutines()

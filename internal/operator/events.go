@@ -23,35 +23,35 @@ type eviction struct {
 	Cause cache.Cause `json:"cause"` // mutation, outbox, notice, hand, or loss: everything was evicted
 	Keys  []cache.Key `json:"keys"`
 	Tags  []cache.Tag `json:"tags"`
-	More  int         `json:"more,omitempty"` // keys and tags that are left out
-	Xid   string      `json:"xid,omitempty"`  // of the transaction, where it is known
+	More  int         `json:"more,omitempty"` // number of keys and tags left out
+	Xid   string      `json:"xid,omitempty"`  // of the transaction, if known
 }
 
 // counters is an event of type "counters".
 type counters struct {
 	When        time.Time           `json:"when"`
 	Coordinates []coordinate        `json:"coordinates"`
-	Metrics     map[string]*float64 `json:"metrics"` // by name and labels, as /metrics has them; null for what is no number
-	Top         []hitKey            `json:"top"`     // keys that memory and Redis answer most, sampled since somebody looks
-	Soonest     []ending            `json:"soonest"` // entries of memory that expire next, of Looked that were looked at
+	Metrics     map[string]*float64 `json:"metrics"` // by name and labels, as in /metrics; null for NaN and infinity
+	Top         []hitKey            `json:"top"`     // the keys with most hits, sampled since the first client connected
+	Soonest     []ending            `json:"soonest"` // the entries in memory that expire next, among Looked entries
 	Looked      int                 `json:"looked"`
 	Outcomes    []outcome           `json:"outcomes"` // latency of requests to /graphql
 	Redis       *redisState         `json:"redis"`    // null without Redis
-	Skipped     uint64              `json:"skipped"`  // evictions since the last ones that were not sent, as too many came
+	Skipped     uint64              `json:"skipped"`  // evictions above the limit of the last interval, which were not sent
 }
 
-// ending is an entry that expires in so many seconds.
+// ending is an entry and the number of seconds until it expires.
 type ending struct {
 	Key cache.Key `json:"key"`
 	TTL float64   `json:"ttl"`
 }
 
-// coordinate is how the values of a coordinate were answered since the start.
+// coordinate counts where the values of a coordinate came from since the start.
 type coordinate struct {
 	Coordinate string   `json:"coordinate"`
 	MaxAge     *float64 `json:"maxAge,omitempty"` // seconds
 	Scope      string   `json:"scope,omitempty"`
-	// Truth is rows, observed or tags; ttl where nothing but its age makes a value untrue.
+	// Truth says what evicts values: rows, observed or tags. It is ttl if they only expire.
 	Truth     gqlcache.Truth `json:"truth,omitempty"`
 	Memory    uint64         `json:"memory"`
 	Redis     uint64         `json:"redis"`
@@ -62,7 +62,8 @@ type coordinate struct {
 	Failed    uint64         `json:"failed"`
 }
 
-// events sends server-sent events until the client is gone: each eviction as it comes, up to a bound, and counters at an interval.
+// events sends server-sent events until the client disconnects: each eviction, up to MaxEvents per
+// interval, and the counters at each interval.
 func (p *operator) events(w http.ResponseWriter, r *http.Request) {
 	watcher := p.Cache.WatchEvictions(p.MaxEvents)
 	defer watcher.Close()
@@ -71,7 +72,7 @@ func (p *operator) events(w http.ResponseWriter, r *http.Request) {
 	stream := &stream{w: w, control: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no") // for a proxy that would hold events back
+	w.Header().Set("X-Accel-Buffering", "no") // or nginx buffers the events
 	p.sendCounters(stream, 0)
 	ticker := time.NewTicker(p.Interval)
 	defer ticker.Stop()
@@ -134,12 +135,13 @@ func (p *operator) sendCounters(s *stream, skipped uint64) {
 	s.send("counters", c)
 }
 
-// metrics are the server's counters and gauges, of histograms the count and the sum, and the latency by outcome.
+// metrics returns the server's counters and gauges, the counts and sums of its histograms, and the
+// latency by outcome.
 func (p *operator) metrics() (values map[string]*float64, by []outcome) {
 	values = map[string]*float64{}
 	families, err := p.Metrics.Gather()
 	if err != nil {
-		p.Log.Warn("some metrics cannot be gathered", "error", err)
+		p.Log.Warn("cannot gather some metrics", "error", err)
 	}
 	put := func(name string, labels []*dto.LabelPair, v float64) {
 		if len(labels) > 0 {
@@ -157,7 +159,7 @@ func (p *operator) metrics() (values map[string]*float64, by []outcome) {
 	}
 	for _, f := range families {
 		name := f.GetName()
-		// That of each coordinate is sent by itself.
+		// The counters of each coordinate are sent separately.
 		if !strings.HasPrefix(name, "fieldcache_") && !strings.HasPrefix(name, "process_") || name == gqlcache.FieldRequests {
 			continue
 		}
@@ -182,7 +184,7 @@ func (p *operator) metrics() (values map[string]*float64, by []outcome) {
 	return values, by
 }
 
-// stream writes server-sent events, until one cannot be written.
+// stream writes server-sent events until a write fails.
 type stream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController

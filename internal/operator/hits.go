@@ -9,27 +9,29 @@ import (
 )
 
 const (
-	sampleEvery  = 16     // one of so many hits is counted while somebody looks
-	sketchSize   = 512    // keys that are counted at a time
-	listedKeys   = 20     // keys that are sent
-	soonestBound = 10_000 // entries that are looked at for those that expire next
+	sampleEvery  = 16     // one in sampleEvery hits is counted while a client is connected
+	sketchSize   = 512    // how many keys are counted at a time
+	listedKeys   = 20     // how many keys are sent
+	soonestBound = 10_000 // how many entries are searched for those that expire next
 )
 
-// hitKey is a key and about how many hits it had since somebody looks.
+// hitKey is a key and the estimated number of its hits since the first client connected.
 type hitKey struct {
 	Key  cache.Key `json:"key"`
 	Hits uint64    `json:"hits"`
 }
 
-// hits counts the keys that are hit most, by Space-Saving: where there is no room for another key, it takes the place of the one that
-// was hit least, and its count. So a count is never too low by more than sampling makes it.
+// hits finds the keys with most hits by the Space-Saving algorithm. When the table is full, a new
+// key replaces the key with the lowest count and continues from that count. So a count may be too
+// high, but apart from sampling it is never too low.
 type hits struct {
 	mu      sync.Mutex
 	lookers int
 	counts  map[cache.Key]uint64
 }
 
-// look begins to count if nobody looked before. The function that it returns ends it once nobody looks any more.
+// look registers a client and starts counting for the first one. The returned function removes the
+// client and stops counting after the last one.
 func (h *hits) look(c Cache) (end func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +66,7 @@ func (h *hits) add(key cache.Key) {
 	h.counts[key] = fewest + 1
 }
 
-// top returns the keys that are hit most, the most first.
+// top returns the keys with most hits in descending order.
 func (h *hits) top() []hitKey {
 	h.mu.Lock()
 	all := make([]hitKey, 0, len(h.counts))

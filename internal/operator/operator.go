@@ -1,7 +1,7 @@
-// Package operator serves what an operator looks at: the page of the admin port, the events that it lives by, and what the cache
-// holds under a key.
+// Package operator serves the operator's page on the admin port, the events that keep the page up to
+// date, and the cache entries of a key.
 //
-// Nothing is counted or sent while nobody looks.
+// It counts and sends nothing while no client is connected to the events.
 package operator
 
 import (
@@ -19,39 +19,42 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// Cache is what is looked at; [*cache.Cache] is one.
+// Cache is the part of [*cache.Cache] that the page needs.
 type Cache interface {
 	WatchEvictions(buffer int) *cache.Watcher
 	Meters() []*cache.Meter
 	Look(ctx context.Context, key cache.Key) ([]cache.Held, error)
 	SampleHits(every int, tell func(cache.Key))
-	Sickness() error // why the shared tier is left alone; nil if it is not
+	Sickness() error // why the shared tier is not in use; nil if it is
 }
 
-// Options are what [New] makes the page of.
+// Options configure [New].
 type Options struct {
 	Cache   Cache               // Required.
-	Metrics prometheus.Gatherer // what the server counts. Required.
+	Metrics prometheus.Gatherer // The server's metrics. Required.
 	// Page serves the built page at "/" and its files. Required.
 	Page http.Handler
-	// Policy returns how long values of a coordinate are cached, and for whom. Nil: it is not shown.
+	// Policy returns the policy of a coordinate. If nil, policies are not shown.
 	Policy func(coordinate string) (cache.Policy, error)
-	// Truth returns what makes values of a coordinate untrue beside their age. Nil: it is not shown.
+	// Truth returns what evicts the values of a coordinate. If nil, it is not shown.
 	Truth func(coordinate string) gqlcache.Truth
-	// Private reports whether what is stored under a key may be of one viewer only: then its value is not shown.
-	// Nil: no value is shown.
+	// Private reports whether the value of a key may belong to a single viewer. The page hides such
+	// values. If nil, it hides all values.
 	Private func(cache.Key) bool
-	// Soonest returns up to n entries of memory that expire next, of bound that it looks at. Nil: they are not shown.
+	// Soonest searches up to bound entries in memory for the n that expire next. If nil, they are
+	// not shown.
 	Soonest func(n, bound int) (next []memstore.Ending, looked int)
-	// Redis is the shared tier, which is sampled while somebody looks. Nil: there is none.
+	// Redis samples the shared tier while a client is connected. Nil if there is no shared tier.
 	Redis Sampler
-	// SampleRedis is how often it is sampled at most, however many look. Default: 10 seconds.
+	// SampleRedis is the shortest time between two samples, for all clients together.
+	// Default: 10 seconds.
 	SampleRedis time.Duration
-	// Interval is how often counters are sent. Default: a second.
+	// Interval is how often counters are sent. Default: 1 second.
 	Interval time.Duration
-	// MaxEvents is how many evictions are sent to one client in an interval; the others are counted. Default: 200.
+	// MaxEvents is how many evictions one client gets per interval. Those above it are only
+	// counted. Default: 200.
 	MaxEvents int
-	// Redact returns an error's text without secrets. Nil: as it is.
+	// Redact removes secrets from the text of an error. If nil, the text is shown unchanged.
 	Redact func(text string) string
 	Log    *slog.Logger // Default: slog.Default().
 }
@@ -62,10 +65,11 @@ type operator struct {
 	redis redis
 }
 
-// New returns the handler of GET /, GET /cache/events and GET /cache/entry. It refuses options without what is required.
+// New returns the handler of GET /, GET /cache/events and GET /cache/entry. It returns an error if a
+// required option is missing.
 func New(o Options) (http.Handler, error) {
 	if o.Cache == nil || o.Metrics == nil || o.Page == nil {
-		return nil, errors.New("operator: Options needs Cache, Metrics and Page")
+		return nil, errors.New("operator: Options.Cache, Metrics and Page are required")
 	}
 	if o.Interval <= 0 {
 		o.Interval = time.Second
@@ -90,22 +94,22 @@ func New(o Options) (http.Handler, error) {
 	return mux, nil
 }
 
-// heldEntry is an entry as it is shown.
+// heldEntry is an entry as the page shows it.
 type heldEntry struct {
 	Tier   string          `json:"tier"`
 	Age    float64         `json:"age"` // seconds since it was read from the database
-	TTL    float64         `json:"ttl"` // seconds it may still be served; below 0 it has ended
+	TTL    float64         `json:"ttl"` // seconds until it expires; negative if it has expired
 	Tags   []cache.Tag     `json:"tags"`
 	Bytes  int             `json:"bytes"`
 	Value  json.RawMessage `json:"value,omitempty"`
-	Hidden bool            `json:"hidden,omitempty"` // the value may be of one viewer only
+	Hidden bool            `json:"hidden,omitempty"` // the value may belong to a single viewer
 }
 
-// entry shows what the tiers hold under a key.
+// entry responds with the entries of a key in all tiers.
 func (p *operator) entry(w http.ResponseWriter, r *http.Request) {
 	key := cache.Key(r.URL.Query().Get("key"))
 	if key == "" || len(key) > 4096 {
-		respond(w, http.StatusBadRequest, map[string]string{"error": "name a key: /cache/entry?key=user:42"})
+		respond(w, http.StatusBadRequest, map[string]string{"error": "the key is missing or too long; example: /cache/entry?key=user:42"})
 		return
 	}
 	held, err := p.Cache.Look(r.Context(), key)
@@ -115,8 +119,8 @@ func (p *operator) entry(w http.ResponseWriter, r *http.Request) {
 		Error   string      `json:"error,omitempty"`
 	}{Key: key, Entries: []heldEntry{}}
 	if err != nil {
-		p.Log.WarnContext(r.Context(), "cannot look at an entry in Redis", "key", key, "error", err)
-		shown.Error = "Redis does not answer: only memory is shown."
+		p.Log.WarnContext(r.Context(), "cannot read an entry from Redis", "key", key, "error", err)
+		shown.Error = "Redis does not respond. Only the entry in memory is shown."
 	}
 	now := time.Now()
 	for _, h := range held {
@@ -146,5 +150,5 @@ func respond(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // to a client who may be gone
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has disconnected
 }

@@ -8,10 +8,11 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// operations is the histogram of requests to /graphql, with a label that says whether a cached response answered.
+// operations is the histogram of requests to /graphql. Its label says whether the response came from
+// the cache.
 const operations = "fieldcache_operation_duration_seconds"
 
-// outcome is how long requests of one outcome took since the start, whatever they asked for.
+// outcome is the latency of all requests of one outcome since the start.
 type outcome struct {
 	Outcome string   `json:"outcome"` // hit, executed
 	Count   uint64   `json:"count"`
@@ -19,13 +20,13 @@ type outcome struct {
 	Buckets []bucket `json:"buckets"`
 }
 
-// bucket is how many requests took so many seconds at most. The last one of a histogram, which all requests are in, is left out.
+// bucket counts the requests that took at most AtMost seconds. The +Inf bucket is left out.
 type bucket struct {
 	AtMost float64 `json:"le"`
 	Count  uint64  `json:"count"`
 }
 
-// outcomes adds up the operations of each outcome, in the order of their names.
+// outcomes adds up the operations of each outcome and sorts the outcomes by name.
 func outcomes(f *dto.MetricFamily) []outcome {
 	sums := map[string]*outcome{}
 	for _, m := range f.GetMetric() {
@@ -43,7 +44,7 @@ func outcomes(f *dto.MetricFamily) []outcome {
 		}
 		o.Count += h.GetSampleCount()
 		o.Sum += h.GetSampleSum()
-		for i, b := range h.GetBucket() { // the same ones in all metrics of a family
+		for i, b := range h.GetBucket() { // all metrics of a family have the same bounds
 			o.Buckets[i].AtMost = b.GetUpperBound()
 			o.Buckets[i].Count += b.GetCumulativeCount()
 		}

@@ -81,10 +81,10 @@ func TestPage(t *testing.T) {
 	}
 	page.Wait("the sample of Redis", `/Sampled .* ago: 3 keys drawn at random of 12\./.test(document.querySelector('#redis-sampled').textContent)`)
 	page.Wait("its kinds", `document.querySelector('#kinds tbody').innerText.replace(/\s+/g, ' ').trim() === 'user 12 100 B'`)
-	page.Wait("that it is well", `document.querySelector('#redis-state').textContent === 'Well'`)
+	page.Wait("that it is in use", `document.querySelector('#redis-state').textContent === 'OK'`)
 	why := errors.Join(cache.ErrRefused, errors.New("READONLY <b>replica</b>"))
 	c.reason.Store(&why)
-	page.Wait("why it is left alone, as text", `document.querySelector('#redis-state.bad')?.textContent === 'Left alone: refused\nREADONLY <b>replica</b>'`)
+	page.Wait("why it is not in use, as text", `document.querySelector('#redis-state.bad')?.textContent === 'Not in use: refused\nREADONLY <b>replica</b>'`)
 	page.Wait("the latency of hits", `/^hit\s+[0-9.]+\s+100 %\s+50 ms\s+50 ms\s+95 ms\s+99 ms/.test(document.querySelector('#outcomes tbody').innerText)`)
 	for _, problem := range page.Problems() {
 		t.Error(problem)
@@ -147,7 +147,7 @@ func TestPageShowsForeignTextsAsText(t *testing.T) {
 	page.Wait("the answer to the eviction", `document.querySelector('#entry').textContent !== '' && document.querySelector('#entry pre') === null`)
 	why := errors.New(evil)
 	c.reason.Store(&why)
-	page.Wait("why Redis is left alone", texts("#redis-state"))
+	page.Wait("why Redis is not in use", texts("#redis-state"))
 	if got := page.Eval(`JSON.stringify([document.images.length, document.scripts.length, window.owned ?? null])`); got != "[1,1,null]" {
 		t.Errorf("images, scripts and what they did: %s, want the icon and the page's own", got)
 	}

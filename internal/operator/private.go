@@ -8,10 +8,10 @@ import (
 	"fieldcache/cache"
 )
 
-// PrivateKeys returns a function that reports whether what is stored under a key may hold something that is of one viewer only: the
-// key names a viewer, or an object of a type of which the type itself or a field is private.
+// PrivateKeys returns a function that reports whether the value of a key may belong to a single
+// viewer: the key names a viewer, or an object whose type is private or has a private field.
 func PrivateKeys(schema *ast.Schema, policy func(coordinate string) (cache.Policy, error)) func(cache.Key) bool {
-	private := map[string]bool{} // by the type's name in lower case
+	private := map[string]bool{} // by type name in lower case
 	for name, def := range schema.Types {
 		if def.Kind != ast.Object || def.BuiltIn {
 			continue
@@ -34,7 +34,7 @@ func PrivateKeys(schema *ast.Schema, policy func(coordinate string) (cache.Polic
 		}
 		object, _, named := strings.Cut(strings.TrimPrefix(string(k), "{"), ":")
 		if !named || strings.Contains(object, "}") {
-			return false // a list of all, which holds keys
+			return false // a root list, which holds keys and no values
 		}
 		hides, known := private[strings.ToLower(object)]
 		return hides || !known

@@ -8,45 +8,47 @@ import (
 	"fieldcache/cache/redisstore"
 )
 
-// Sampler estimates what Redis holds with bounded work; [*redisstore.Store] is one.
+// Sampler estimates the contents of Redis with bounded work. [*redisstore.Store] implements it.
 type Sampler interface {
 	Sample(ctx context.Context) (redisstore.Sample, error)
 }
 
-// sampleTimeout bounds a sample.
+// sampleTimeout is the timeout of a sample.
 const sampleTimeout = 2 * time.Second
 
-// redisState is how Redis does.
+// redisState is the state of Redis.
 type redisState struct {
-	Sick   string  `json:"sick,omitempty"`  // why it is left alone
-	Error  string  `json:"error,omitempty"` // why it could not be sampled
-	Sample *sample `json:"sample"`          // the last one; null until there is one
+	Sick   string  `json:"sick,omitempty"`  // why Redis is not in use
+	Error  string  `json:"error,omitempty"` // why the last sample failed
+	Sample *sample `json:"sample"`          // the last sample; null before the first
 }
 
-// sample is what Redis holds, as estimated at some time.
+// sample is an estimate of what Redis held at some time.
 type sample struct {
 	When time.Time `json:"when"`
 	redisstore.Sample
 }
 
-// redis samples the shared tier while somebody looks: one sample at a time, however many look, and none while the tier is left alone.
+// redis samples the shared tier while clients are connected: one sample at a time for all clients,
+// and none while the tier is not in use.
 type redis struct {
-	of       Sampler // nil: there is no shared tier
+	of       Sampler // nil if there is no shared tier
 	every    time.Duration
 	sickness func() error
 	redact   func(string) string
 
-	lookMu  sync.Mutex // guards who looks
+	lookMu  sync.Mutex // guards lookers and end
 	lookers int
-	end     func() // ends the sampling and waits for it
+	end     func() // stops sampling and waits for it
 
-	mu    sync.Mutex // guards what is known
-	next  time.Time  // when the next sample is due, also for who looks later
+	mu    sync.Mutex // guards the fields below
+	next  time.Time  // when the next sample is due, also for clients that connect later
 	last  *sample
 	fault string
 }
 
-// look begins to sample if nobody looked before. The function that it returns ends it once nobody looks any more.
+// look registers a client and starts sampling for the first one. The returned function removes the
+// client and stops sampling after the last one.
 func (r *redis) look() (end func()) {
 	if r.of == nil {
 		return func() {}
@@ -92,7 +94,7 @@ func (r *redis) sample(looking context.Context) {
 	defer cancel()
 	got, err := r.of.Sample(ctx)
 	if looking.Err() != nil {
-		return // nobody looks any more
+		return // the last client has disconnected
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,7 +105,7 @@ func (r *redis) sample(looking context.Context) {
 	r.last, r.fault = &sample{time.Now().UTC(), got}, ""
 }
 
-// state returns what is known; nil where there is no shared tier.
+// state returns the current state, or nil if there is no shared tier.
 func (r *redis) state() *redisState {
 	if r.of == nil {
 		return nil

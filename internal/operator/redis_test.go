@@ -34,7 +34,7 @@ func (s *sampled) Sample(ctx context.Context) (redisstore.Sample, error) {
 	return redisstore.Sample{Bytes: 4096, Keys: 12, Drawn: 3, Kinds: []redisstore.SampledKind{{Kind: cmp.Or(s.kind, "user"), Keys: 12, Bytes: 100}}}, s.fault
 }
 
-// sick is a cache whose shared tier is left alone while there is a reason.
+// sick is a cache whose shared tier is out of use while there is a reason.
 type sick struct {
 	operator.Cache
 	reason atomic.Pointer[error]

@@ -6,14 +6,15 @@ import (
 	"time"
 )
 
-// column is one of the table of coordinates.
+// column is a column of the table of coordinates.
 type column struct {
 	name  string
 	width int
 	text  func(r row) string
 }
 
-// columns are what is shown of a coordinate, behind its name, that of most use first: on a narrow terminal the last ones are left out.
+// columns are the columns after the coordinate, the most useful first: a narrow terminal has no room
+// for the last ones.
 var columns = []column{
 	{"truth", 8, func(r row) string { return truth(r.Truth) }},
 	{"age", 6, func(r row) string { return age(r.MaxAge) }},
@@ -27,10 +28,10 @@ var columns = []column{
 	{"failed", 7, func(r row) string { return count(float64(r.Failed)) }},
 }
 
-// The width of the coordinates: less on a narrow terminal, so that there is room for some columns.
+// The width of the first column, which is narrower on a narrow terminal to leave room for others.
 const nameWidth, leastNameWidth = 32, 16
 
-// columnsIn returns those that fit into a width, and the width of the coordinates.
+// columnsIn returns the columns that fit into width, and the width of the first column.
 func columnsIn(width int) (shown []column, name int) {
 	name = min(nameWidth, max(leastNameWidth, width-24))
 	for i, c := range columns {
@@ -63,7 +64,7 @@ func cells(shown []column, name int, r row) string {
 	return b.String()
 }
 
-// truth is what makes values untrue beside their age.
+// truth returns the text of the truth column.
 func truth(of string) string {
 	if of == "ttl" {
 		return "ttl only"

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// listed is how many evictions are remembered.
+// listed is the number of evictions in the list.
 const listed = 100
 
-// window is over how many events latency is told: about a minute.
+// window is the number of counter events over which latency is computed: about a minute.
 const window = 60
 
-// order says by what the coordinates are sorted.
+// order is the order of the coordinates.
 type order int
 
 const (
@@ -28,22 +28,22 @@ const (
 
 func (o order) String() string { return [...]string{"loads", "asked/s", "hits", "name", "truth"}[o] }
 
-// state is what is shown. Nothing in it knows the terminal.
+// state is what the screen shows. It does not depend on the terminal.
 type state struct {
 	address   string
 	connected bool
-	problem   string // why it is not
+	problem   string // why it is not connected
 	before    Counters
 	now       Counters
-	evictions []Eviction // the newest first
-	waiting   []Eviction // those that came while the screen is paused, likewise
+	evictions []Eviction // newest first
+	waiting   []Eviction // received while the screen is paused, newest first
 	skipped   uint64
-	outcomes  [][]Outcome // of the last events, the oldest first: latency is told of what came since
+	outcomes  [][]Outcome // of the last counter events, oldest first; latency is the difference to the first
 	order     order
 	paused    bool
 }
 
-// take puts an event into the state.
+// take updates the state with an event.
 func (s *state) take(event any) {
 	switch e := event.(type) {
 	case Counters:
@@ -65,26 +65,26 @@ func (s *state) take(event any) {
 	}
 }
 
-// pause has the screen stay as it is, or go on.
+// pause freezes the screen, or resumes it.
 func (s *state) pause() {
 	s.paused = !s.paused
 	s.evictions = append(s.waiting, s.evictions...)
 	s.evictions, s.waiting = s.evictions[:min(len(s.evictions), listed)], nil
 }
 
-// lost notes that no more events come.
+// lost records that the stream of events has ended.
 func (s *state) lost(why error) {
-	s.connected, s.problem = false, "no answer: the server has ended"
+	s.connected, s.problem = false, "disconnected: the server ended the stream"
 	if why != nil {
 		if of := (*url.Error)(nil); errors.As(why, &of) {
-			why = of.Err // without the address, which is shown already
+			why = of.Err // without the address, which the screen shows already
 		}
-		s.problem = "no answer: " + why.Error()
+		s.problem = "disconnected: " + why.Error()
 	}
-	s.before, s.now, s.outcomes = Counters{}, Counters{}, nil // another one begins with other counts
+	s.before, s.now, s.outcomes = Counters{}, Counters{}, nil // a restarted server counts from 0
 }
 
-// seconds is how far apart the last two events are; 0 until there are two.
+// seconds returns the time between the last two counter events, or 0 before the second.
 func (s *state) seconds() float64 {
 	if s.before.When.IsZero() {
 		return 0
@@ -92,7 +92,7 @@ func (s *state) seconds() float64 {
 	return s.now.When.Sub(s.before.When).Seconds()
 }
 
-// rate is by how much a metric grew in a second.
+// rate returns how much a metric grows per second.
 func (s *state) rate(name, label string) float64 {
 	d := s.seconds()
 	if d <= 0 {
@@ -101,13 +101,13 @@ func (s *state) rate(name, label string) float64 {
 	return max(0, (s.now.sum(name, label)-s.before.sum(name, label))/d)
 }
 
-// row is a coordinate as it is shown.
+// row is a row of the table of coordinates.
 type row struct {
 	Coordinate
-	rate float64 // values asked for in a second
+	rate float64 // values requested per second
 }
 
-// rows are the coordinates of which something was asked, in order.
+// rows returns the coordinates with at least one request, sorted.
 func (s *state) rows() []row {
 	before := map[string]uint64{}
 	for _, c := range s.before.Coordinates {
@@ -133,7 +133,7 @@ func (s *state) rows() []row {
 			by = cmp.Compare(b.rate, a.rate)
 		case byShare:
 			by = cmp.Compare(a.share(), b.share())
-		case byTruth: // what no write evicts first
+		case byTruth: // values that no write evicts come first
 			by = cmp.Or(-boolean(a.Truth == "ttl", b.Truth == "ttl"), cmp.Compare(a.Truth, b.Truth))
 		}
 		return cmp.Or(by, cmp.Compare(a.Coordinate.Coordinate, b.Coordinate.Coordinate))
@@ -141,7 +141,8 @@ func (s *state) rows() []row {
 	return rows
 }
 
-// latencies are those of each outcome of the last minute, or since the first event.
+// latencies returns the latency of each outcome in the last minute, or since the first event if
+// that is more recent.
 func (s *state) latencies() []Outcome {
 	if len(s.outcomes) < 2 {
 		return nil
@@ -153,7 +154,7 @@ func (s *state) latencies() []Outcome {
 	return of
 }
 
-// boolean compares as [cmp.Compare] does: false is less than true.
+// boolean compares a and b as [cmp.Compare] does; false is less than true.
 func boolean(a, b bool) int {
 	switch {
 	case a == b:
@@ -164,7 +165,7 @@ func boolean(a, b bool) int {
 	return -1
 }
 
-// age is for how long the server has run, as far as it says.
+// age returns the server's uptime, or 0 if the server does not report it.
 func (s *state) age() time.Duration {
 	began := s.now.sum("process_start_time_seconds", "")
 	if began == 0 {

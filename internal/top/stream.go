@@ -1,4 +1,5 @@
-// Package top shows in a terminal what the operator's page shows in a browser: it reads the same events of a running server.
+// Package top shows in a terminal what the operator's page shows in a browser. It reads the same
+// events from a running server.
 package top
 
 import (
@@ -13,12 +14,12 @@ import (
 	"time"
 )
 
-// Coordinate is how the values of a coordinate were answered since the server's start.
+// Coordinate counts where the values of a coordinate came from since the server started.
 type Coordinate struct {
 	Coordinate string   `json:"coordinate"`
 	MaxAge     *float64 `json:"maxAge"` // seconds
 	Scope      string   `json:"scope"`
-	Truth      string   `json:"truth"` // rows, observed, tags; ttl: no write makes its values untrue
+	Truth      string   `json:"truth"` // what evicts values: rows, observed, tags; ttl if they only expire
 	Memory     uint64   `json:"memory"`
 	Redis      uint64   `json:"redis"`
 	Misses     uint64   `json:"misses"`
@@ -28,15 +29,15 @@ type Coordinate struct {
 	Failed     uint64   `json:"failed"`
 }
 
-// asked is how many values were asked for.
+// asked returns how many values were requested.
 func (c Coordinate) asked() uint64 {
 	return c.Memory + c.Redis + c.Misses + c.Collapsed + c.Stale + c.Bypassed + c.Failed
 }
 
-// loads is how many of them were read from the database.
+// loads returns how many values were read from the database.
 func (c Coordinate) loads() uint64 { return c.Misses + c.Bypassed }
 
-// share is the share of values that needed no load; 0 where none was asked for.
+// share returns the share of values that needed no load, or 0 if none was requested.
 func (c Coordinate) share() float64 {
 	if c.asked() == 0 {
 		return 0
@@ -44,7 +45,7 @@ func (c Coordinate) share() float64 {
 	return float64(c.Memory+c.Redis+c.Collapsed) / float64(c.asked())
 }
 
-// Counters is an event that comes once a second.
+// Counters is an event that the server sends once a second.
 type Counters struct {
 	When        time.Time           `json:"when"`
 	Coordinates []Coordinate        `json:"coordinates"`
@@ -54,20 +55,20 @@ type Counters struct {
 	Skipped     uint64              `json:"skipped"`
 }
 
-// Outcome is how long requests of one outcome took since the server's start.
+// Outcome is the latency of the requests of one outcome since the server started.
 type Outcome struct {
 	Outcome string   `json:"outcome"`
 	Count   uint64   `json:"count"`
 	Buckets []Bucket `json:"buckets"`
 }
 
-// Bucket is how many requests took so many seconds at most.
+// Bucket counts the requests that took at most AtMost seconds.
 type Bucket struct {
 	AtMost float64 `json:"le"`
 	Count  uint64  `json:"count"`
 }
 
-// since returns what came after before.
+// since returns the requests of o that are not in before.
 func (o Outcome) since(before []Outcome) Outcome {
 	i := slices.IndexFunc(before, func(b Outcome) bool { return b.Outcome == o.Outcome })
 	if i < 0 || before[i].Count > o.Count || len(before[i].Buckets) != len(o.Buckets) {
@@ -80,8 +81,8 @@ func (o Outcome) since(before []Outcome) Outcome {
 	return grew
 }
 
-// quantile estimates how long a share of the requests took at most, as Prometheus does: within a bucket they are spread evenly. It is
-// infinite beyond the last bucket, and not a number where there are no requests.
+// quantile estimates a quantile in seconds as Prometheus does: it assumes that requests are spread
+// evenly within a bucket. It returns +Inf beyond the last bucket and NaN if there are no requests.
 func (o Outcome) quantile(share float64) float64 {
 	if o.Count == 0 {
 		return math.NaN()
@@ -97,13 +98,13 @@ func (o Outcome) quantile(share float64) float64 {
 	return math.Inf(1)
 }
 
-// Redis is how Redis does.
+// Redis is the state of Redis.
 type Redis struct {
-	Sick   string `json:"sick"`  // why it is left alone
-	Error  string `json:"error"` // why it could not be sampled
+	Sick   string `json:"sick"`  // why Redis is not in use
+	Error  string `json:"error"` // why the last sample failed
 	Sample *struct {
 		Bytes    float64 `json:"bytes"`
-		MaxBytes float64 `json:"maxBytes"` // 0: no bound
+		MaxBytes float64 `json:"maxBytes"` // 0 if unbounded
 		Keys     float64 `json:"keys"`
 		Drawn    int     `json:"drawn"`
 		Kinds    []struct {
@@ -113,7 +114,7 @@ type Redis struct {
 	} `json:"sample"`
 }
 
-// sum adds up a metric over those of its labels that contain a text.
+// sum returns the sum of a metric's series whose labels contain the text label.
 func (c Counters) sum(name, label string) (total float64) {
 	for key, v := range c.Metrics {
 		if v != nil && (key == name || strings.HasPrefix(key, name+"{") && strings.Contains(key, label)) {
@@ -123,7 +124,7 @@ func (c Counters) sum(name, label string) (total float64) {
 	return total
 }
 
-// Eviction is an event that tells of one.
+// Eviction is an event that the server sends for each eviction.
 type Eviction struct {
 	When  time.Time `json:"when"`
 	Cause string    `json:"cause"`
@@ -132,8 +133,8 @@ type Eviction struct {
 	More  int       `json:"more"`
 }
 
-// Stream reads the events at a URL and hands them to tell, each a [Counters] or an [Eviction], until ctx ends or the server does. An
-// error says why no more come.
+// Stream reads the events at url and calls tell with each [Counters] and [Eviction]. It returns when
+// ctx is canceled or the stream ends. The error is nil if the server ended the stream.
 func Stream(ctx context.Context, client *http.Client, url string, tell func(event any)) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -145,7 +146,7 @@ func Stream(ctx context.Context, client *http.Client, url string, tell func(even
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
-		return fmt.Errorf("the server there sends no events: %s", response.Status)
+		return fmt.Errorf("the server sends no events: %s", response.Status)
 	}
 	lines := bufio.NewScanner(response.Body)
 	lines.Buffer(nil, 16<<20)
@@ -161,7 +162,7 @@ func Stream(ctx context.Context, client *http.Client, url string, tell func(even
 			err = hand[Eviction](value, tell)
 		}
 		if err != nil {
-			return fmt.Errorf("an event of type %s cannot be read: %w", event, err)
+			return fmt.Errorf("read an event of type %s: %w", event, err)
 		}
 	}
 	return lines.Err()

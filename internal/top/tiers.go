@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// tiers are a line for each tier and one for the latency by outcome, of the rates at which requests and values were answered.
+// tiers returns a line for each tier and one for the latency by outcome. The arguments are rates per
+// second.
 func (s *state) tiers(hits, requests, memory, redis, misses float64) []string {
 	held := func(name, of string, share string) string {
 		bytes := size(s.now.sum("fieldcache_"+of+"_bytes", ""))
@@ -32,16 +33,16 @@ func (s *state) tiers(hits, requests, memory, redis, misses float64) []string {
 	return lines
 }
 
-// redis is how Redis does, with the kinds of keys that there are most of.
+// redis describes the state of Redis and its most frequent kinds of keys.
 func (s *state) redis(hits string) string {
 	r := s.now.Redis
 	switch {
 	case r == nil:
 		return faint.Render("none")
 	case r.Sick != "":
-		return bad.Render("left alone: " + printable(r.Sick))
+		return bad.Render("not in use: " + printable(r.Sick))
 	}
-	text := good.Render("well") + "  hits " + bold.Render(hits)
+	text := good.Render("ok") + "  hits " + bold.Render(hits)
 	switch {
 	case r.Sample != nil:
 		if r.Sample.Bytes > 0 {
@@ -58,12 +59,12 @@ func (s *state) redis(hits string) string {
 			}
 		}
 	case r.Error != "":
-		text += "  " + warm.Render("it cannot be sampled: "+printable(r.Error))
+		text += "  " + warm.Render("sampling failed: "+printable(r.Error))
 	}
 	return text
 }
 
-// latency shows seconds.
+// latency formats a duration in seconds.
 func latency(seconds float64) string {
 	switch ms := 1000 * seconds; {
 	case math.IsNaN(seconds):

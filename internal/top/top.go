@@ -10,20 +10,22 @@ import (
 	"charm.land/lipgloss/v2"
 )
 
-// Options say whose events are shown, and where.
+// Options configure [Run].
 type Options struct {
 	Address string // host:port of the admin port
 	In      io.Reader
 	Out     io.Writer
-	// Once has the state after two seconds printed as text, in the place of a screen that lives: for a program that reads it.
+	// Once prints the state once, as text, after the second counter event, instead of running the
+	// interactive screen.
 	Once bool
 }
 
-// retry is how long after the end of events they are asked for again.
+// retry is the delay before reconnecting.
 const retry = time.Second
 
-// Run shows the events until a key or ctx ends it. With Once it returns after the second event of counters; an error says that there
-// were none.
+// Run shows the state of the server until the user quits or ctx is canceled, and reconnects when the
+// stream ends. With Once it prints the state after the second counter event and returns; it returns
+// an error if the stream ends before that.
 func Run(ctx context.Context, o Options) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // and no proxy
 	url := "http://" + o.Address + "/cache/events"
@@ -50,7 +52,7 @@ func Run(ctx context.Context, o Options) error {
 	cancel()
 	<-done
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // it was ended from outside
+		return nil //nolint:nilerr // the caller ended it
 	}
 	return err
 }
@@ -70,14 +72,14 @@ func once(ctx context.Context, client *http.Client, url string, s *state, out io
 		}
 		return err
 	}
-	_, err = lipgloss.Fprintln(out, s.render(140, 60)) // without colours where out has none
+	_, err = lipgloss.Fprintln(out, s.render(140, 60)) // without colors if out supports none
 	return err
 }
 
-// lostMsg tells that no more events come.
+// lostMsg says that the stream of events has ended.
 type lostMsg struct{ why error }
 
-// screen is the program of bubbletea.
+// screen is the bubbletea model.
 type screen struct {
 	*state
 	width, height int

@@ -52,7 +52,7 @@ func TestOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"requests", "100", "50.0 %", "left alone: refused READONLY", "1.2k entries  3 MiB of 1023 MiB      7 evicted by size", "executed 20ms/29ms/30ms  hit -/-/-", "outbox", "{product:7}:stock {users} and 3 more",
+		"requests", "100", "50.0 %", "not in use: refused READONLY", "1.2k entries  3 MiB of 1023 MiB      7 evicted by size", "executed 20ms/29ms/30ms  hit -/-/-", "outbox", "{product:7}:stock {users} and 3 more",
 		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45", "ttl only",
 	} {
 		if !strings.Contains(out.String(), want) {
@@ -89,7 +89,7 @@ func TestOnceFails(t *testing.T) {
 func TestState(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
-	if got := s.render(80, 20); !strings.Contains(got, "Nothing is known at present.") || strings.Contains(got, "in place") || strings.Count(got, "\n") != 19 {
+	if got := s.render(80, 20); !strings.Contains(got, "No data. Reconnecting each second.") || strings.Contains(got, "in place") || strings.Count(got, "\n") != 19 {
 		t.Errorf("before any event it shows\n%s", got)
 	}
 	now := time.Now()
@@ -118,7 +118,7 @@ func TestState(t *testing.T) {
 		t.Error("a paused screen goes on")
 	}
 	s.lost(errors.New("no route"))
-	if got := s.render(80, 20); !strings.Contains(got, "no answer: no route") || strings.Contains(got, "Redis") || s.rate("x", "") != 0 {
+	if got := s.render(80, 20); !strings.Contains(got, "disconnected: no route") || strings.Contains(got, "Redis") || s.rate("x", "") != 0 {
 		t.Errorf("without a server it shows\n%s", got)
 	}
 	for _, line := range strings.Split(s.render(40, 10), "\n") {
@@ -143,7 +143,7 @@ func TestEightyColumns(t *testing.T) {
 		"coordinate (by loads)               truth    age asked/s    hits   loads  stale \n",
 		"User.orders                      ttl only     1m       0   1.1 %     900      0\n",
 		"Product                              rows     1h      90  95.0 %       5      0\n",
-		"Redis      well  hits -  2 MiB of 1 GiB  200 keys, sampled: user 75.0 % {product",
+		"Redis      ok  hits -  2 MiB of 1 GiB  200 keys, sampled: user 75.0 % {product",
 		"latency    p50/p95/p99  executed 20ms/29ms/30ms  hit -/-/-\n",
 		"values      1.2k entries  3 MiB of 1023 MiB      7 evicted by size  hits -",
 	} {

@@ -17,7 +17,7 @@ var (
 	head  = lipgloss.NewStyle().Reverse(true)
 )
 
-// render draws the state into so many columns and lines.
+// render draws the state into width columns and height lines.
 func (s *state) render(width, height int) string {
 	var lines []string
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -33,14 +33,14 @@ func (s *state) render(width, height int) string {
 	add("%s  %s  %s  up %v", bold.Render("fieldcache"), s.address, status, s.age())
 
 	if s.now.When.IsZero() {
-		add("%s", faint.Render("Nothing is known at present. The server is asked again each second."))
+		add("%s", faint.Render("No data. Reconnecting each second."))
 		add("")
 	} else {
 		lines = append(lines, s.facts(width, height-len(lines))...)
 	}
 	title := "evictions"
 	if s.skipped > 0 {
-		title += fmt.Sprintf(" (%s came too fast to be listed)", count(float64(s.skipped)))
+		title += fmt.Sprintf(" (%s more came too fast to be listed)", count(float64(s.skipped)))
 	}
 	add("%s", head.Render(pad(title, width)))
 	for _, e := range s.evictions[:min(len(s.evictions), max(0, height-len(lines)-1))] {
@@ -64,7 +64,7 @@ func (s *state) render(width, height int) string {
 	return strings.Join(lines, "\n")
 }
 
-// facts are what the last events of counters tell.
+// facts returns the lines that the last two counter events fill.
 func (s *state) facts(width, height int) (lines []string) {
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	requests, hits := s.rate("fieldcache_http_request_duration_seconds_count", ""), s.rate("fieldcache_answer_hits_total", "")
@@ -91,13 +91,13 @@ func (s *state) facts(width, height int) (lines []string) {
 	case len(rows) > room:
 		add("%s", faint.Render(fmt.Sprintf("and %d more", len(rows)-room)))
 	case len(rows) == 0:
-		add("%s", faint.Render("Nothing has been asked for yet."))
+		add("%s", faint.Render("No requests yet."))
 	}
 	add("")
 	return lines
 }
 
-// level shows a metric that must be 0.
+// level shows a metric that should be 0.
 func (s *state) level(metric, fine, otherwise string) string {
 	v := s.now.sum(metric, "")
 	if v == 0 {
@@ -111,7 +111,8 @@ func (s *state) level(metric, fine, otherwise string) string {
 
 func pad(s string, width int) string { return s + strings.Repeat(" ", max(0, width-len(s))) }
 
-// printable is a foreign text on one line, with a sign in the place of what a terminal would obey: keys hold what clients send.
+// printable returns s on one line, with U+FFFD for each control character. Keys contain what clients
+// send, and a terminal would execute escape sequences in them.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) {
@@ -121,7 +122,7 @@ func printable(s string) string {
 	}, strings.Join(strings.Fields(s), " "))
 }
 
-// cut shortens a name to so many characters.
+// cut shortens s to n characters.
 func cut(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"

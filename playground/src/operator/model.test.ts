@@ -46,13 +46,13 @@ test('what needed no load', () => {
 test('health is told in words', () => {
   const words = (m: Counters['metrics']) => Object.fromEntries(healthOf(m).map((h) => [h.name, `${h.state}: ${h.text}`]));
   assert.deepEqual(words({ fieldcache_audits_total: 1200, fieldcache_lease_held: 1 }), {
-    Redis: 'good: well', Outbox: 'good: no backlog', Triggers: 'good: in place', Audits: 'good: 1.2k, 0 stale', Lease: 'good: held', Queue: 'good: empty',
+    Redis: 'good: ok', Outbox: 'good: no backlog', Triggers: 'good: in place', Audits: 'good: 1.2k, 0 stale', Lease: 'good: held', Queue: 'good: empty',
   });
   assert.deepEqual(words({
     fieldcache_redis_sick: 1, fieldcache_outbox_backlog: 1, fieldcache_outbox_lag_seconds: 12, fieldcache_tables_unnoted: 2,
     fieldcache_audits_total: 9, fieldcache_audits_stale_total: 1, fieldcache_audits_leaks_total: 2, fieldcache_lease_losses_total: 3, fieldcache_waiting: 7,
   }), {
-    Redis: 'bad: left alone', Outbox: 'bad: 1 row waits, 12.0 s', Triggers: 'bad: missing on 2 tables', Audits: 'bad: 9, 1 stale, 2 leaked',
+    Redis: 'bad: not in use', Outbox: 'bad: 1 row waits, 12.0 s', Triggers: 'bad: missing on 2 tables', Audits: 'bad: 9, 1 stale, 2 leaked',
     Lease: 'bad: not held, lost 3 times', Queue: 'good: 7 wait',
   });
   // Rows that are on their way are no reason to worry.

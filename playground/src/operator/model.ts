@@ -38,7 +38,7 @@ export interface Outcome {
 }
 
 export interface RedisState {
-  sick?: string; // why it is left alone
+  sick?: string; // why it is not in use
   error?: string; // why it could not be sampled
   sample: RedisSample | null;
 }
@@ -225,7 +225,7 @@ export interface Health {
 export function healthOf(m: Counters['metrics']): Health[] {
   const list: Health[] = [];
   const sick = sum(m, 'fieldcache_redis_sick');
-  list.push({ name: 'Redis', text: sick ? 'left alone' : 'well', state: sick ? 'bad' : 'good' });
+  list.push({ name: 'Redis', text: sick ? 'not in use' : 'ok', state: sick ? 'bad' : 'good' });
   const lag = sum(m, 'fieldcache_outbox_lag_seconds');
   const backlog = sum(m, 'fieldcache_outbox_backlog');
   list.push({ name: 'Outbox', text: backlog ? `${backlog === 1 ? '1 row waits' : `${count(backlog)} rows wait`}, ${lag.toFixed(1)} s` : 'no backlog', state: lag > 10 ? 'bad' : lag > 1 ? 'warn' : 'good' });

@@ -43,14 +43,14 @@ function showRedis(redis: RedisState | null, now: number) {
   const sampled = find('#redis-sampled');
   const of = redis?.sample;
   state.className = redis?.sick ? 'bad' : redis ? 'good' : 'empty';
-  state.textContent = redis?.sick ? `Left alone: ${redis.sick}` : redis ? 'Well' : 'There is none: REDIS_URL is empty.';
+  state.textContent = redis?.sick ? `Not in use: ${redis.sick}` : redis ? 'OK' : 'There is none: REDIS_URL is empty.';
   const parts = [];
   if (of) {
     const bound = of.maxBytes > 0 ? ` of ${bytes(of.maxBytes)}` : '';
     if (of.bytes > 0) parts.push(`${bytes(of.bytes)}${bound} of memory.`);
     parts.push(`Sampled ${duration(Math.max(0, Math.round((now - Date.parse(of.when)) / 1000)))} ago: ${count(of.drawn)} keys drawn at random of ${count(of.keys)}.`);
   } else if (redis && !redis.sick && !redis.error) parts.push('Not sampled yet.');
-  if (redis?.error) parts.push(`It cannot be sampled: ${redis.error}`);
+  if (redis?.error) parts.push(`Sampling failed: ${redis.error}`);
   sampled.textContent = parts.join(' ');
   find('#kinds').hidden = redis === null;
   if (redis) fill('#kinds', (of?.kinds ?? []).map((k) => [k.kind, count(Math.round(k.keys)), k.bytes > 0 ? bytes(k.bytes) : '–']), of ? 'It is empty.' : 'Nothing is known yet.');
