@@ -15,6 +15,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
+	"fieldcache/cache/gqlcache/internal/gotype"
 	"fieldcache/cache/policy"
 	"fieldcache/cache/transport"
 )
@@ -57,7 +58,7 @@ func (*Gateway) ExtensionName() string { return "fieldcache" }
 
 // Validate implements gqlgen's extension, whose Use panics with its error. It refuses another
 // schema than the opened one, a schema that another open Gateway is used with, and a server that
-// has served without the Gateway.
+// has served without the Gateway. It warns of a server with other resolvers than [Open] was given.
 func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	if es.Schema() != g.plan.schema {
 		return errors.New("gqlcache: this Gateway was opened for another schema: give Open the schema that the server has")
@@ -72,6 +73,9 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 		if first, _ := inUse.LoadOrStore(es, g); first != g {
 			return errors.New("gqlcache: another Gateway is used with this schema: Use one for all servers of a schema, or Close the other one first")
 		}
+	}
+	if !gotype.SameResolvers(es, g.plan.executable) {
+		g.o.Log.Warn("a server with other resolvers than Open was given shares the cached values of this Gateway: open one Gateway for each set of resolvers, or give Open the value that handler.New gets")
 	}
 	g.used.Add(1)
 	return nil

@@ -399,6 +399,17 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := gqlcache.Open(t.Context(), nil, gqlcache.Options{}); err == nil || !strings.Contains(err.Error(), "needs a schema") {
 		t.Errorf("no schema: %v", err)
 	}
+	for what, schema := range map[string]graphql.ExecutableSchema{
+		"a nil pointer": (*graphql.ExecutableSchemaMock)(nil), "one without types": &graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return nil }},
+	} {
+		if _, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{}); err == nil || !strings.Contains(err.Error(), "needs a schema") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	closed := open("")
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
 	separator := "?"
 	if strings.Contains(url, "?") {
 		separator = "&"
@@ -422,6 +433,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"options", nil, gqlcache.Options{MemoryBytes: -1, Migrate: 7, RedisPrefix: "x", IdentityHeaders: []string{"a b"}},
 			[]string{"MemoryBytes", "Migrate", "RedisPrefix", "IdentityHeaders"}},
 		{"Redis", nil, gqlcache.Options{Redis: []string{"http://x"}}, []string{"Redis"}},
+		{"a database that does not respond", nil, gqlcache.Options{Database: closed}, []string{"the database does not respond: sql: database is closed"}},
 		{"tables that are not there", nil, gqlcache.Options{Database: db}, []string{"Issue", "issues", "accounts"}},
 		{"a read-only database", tables, gqlcache.Options{Database: open(separator + "default_transaction_read_only=on")}, []string{"read-only"}},
 		{"a read-only file", nil, gqlcache.Options{Database: lite}, []string{"read-only"}},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -75,7 +76,7 @@ const defaultMemoryBytes = 256 << 20
 // returns one error for all faults of the directives, with coordinates, and of the options, and
 // then has changed nothing. ctx limits the queries to the database meanwhile.
 func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *Gateway, err error) {
-	if schema == nil {
+	if !hasTypes(schema) {
 		return nil, errors.New("gqlcache: Open needs a schema: give it what handler.New gets, NewExecutableSchema(…)")
 	}
 	o.Log = orDefault(o.Log)
@@ -149,6 +150,12 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 		o.Log.Warn("an age in the schema has no effect", "reason", w)
 	}
 	return g, nil
+}
+
+// hasTypes reports whether there is a schema in an executable one.
+func hasTypes(es graphql.ExecutableSchema) bool {
+	v := reflect.ValueOf(es)
+	return v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) && es.Schema() != nil
 }
 
 // check returns all faults of the options themselves.

@@ -87,6 +87,30 @@ func TestUseRefuses(t *testing.T) {
 	})
 }
 
+// Servers of one schema whose resolvers differ would serve each other's values: the log says so.
+func TestOtherResolvers(t *testing.T) {
+	t.Parallel()
+	config := tracker.Config{Resolvers: &tracker.Resolver{}}
+	other := tracker.Config{Resolvers: &tracker.Resolver{}}
+	schema, log := tracker.NewExecutableSchema(config), &syncBuffer{}
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	for _, c := range []struct {
+		schema graphql.ExecutableSchema
+		warns  int
+	}{{schema, 0}, {tracker.NewExecutableSchema(config), 0}, {tracker.NewExecutableSchema(other), 1}} {
+		if fault := used(newServer(c.schema), g); fault != "" {
+			t.Error(fault)
+		}
+		if n := strings.Count(log.String(), "with other resolvers"); n != c.warns {
+			t.Errorf("%d warnings, want %d: %s", n, c.warns, log)
+		}
+	}
+}
+
 // A server that uses a Gateway twice is as one that uses it once; beside one that was closed, the log tells once.
 func TestUsedTwice(t *testing.T) {
 	t.Parallel()

@@ -55,6 +55,9 @@ func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 		case err == nil:
 			err = fmt.Errorf("unknown database: %.60q", version)
 		default:
+			if _, errAny := one[int](ctx, db, "SELECT 1"); errAny != nil {
+				return Place{}, fmt.Errorf("outbox: the database does not respond: %w", errAny)
+			}
 			err = errors.Join(err, errSQLite)
 		}
 		return Place{}, fmt.Errorf("outbox: the database is neither PostgreSQL nor SQLite: %w", err)

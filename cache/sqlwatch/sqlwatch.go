@@ -7,6 +7,7 @@ package sqlwatch
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"sync"
@@ -17,6 +18,35 @@ import (
 // Connector is c, whose connections report their statements to w. Whoever takes a connection out of
 // [database/sql.Conn.Raw] gets one of this package: its method Unwrap returns the driver's own.
 func Connector(c driver.Connector, w *cache.Watch) driver.Connector { return connector{c, w} }
+
+// Open is [database/sql.Open] for a pool whose statements are reported to w. It returns the errors of Open: most drivers connect
+// later.
+func Open(driverName, dataSourceName string, w *cache.Watch) (*sql.DB, error) {
+	db, err := sql.Open(driverName, dataSourceName)
+	if err != nil {
+		return nil, err
+	}
+	d := db.Driver()
+	if err := db.Close(); err != nil { // it has no connection yet
+		return nil, err
+	}
+	var c driver.Connector = dsn{d, dataSourceName}
+	if dc, ok := d.(driver.DriverContext); ok {
+		if c, err = dc.OpenConnector(dataSourceName); err != nil {
+			return nil, err
+		}
+	}
+	return sql.OpenDB(Connector(c, w)), nil
+}
+
+// dsn opens connections of a driver that has no connector of its own.
+type dsn struct {
+	driver driver.Driver
+	name   string
+}
+
+func (d dsn) Connect(context.Context) (driver.Conn, error) { return d.driver.Open(d.name) }
+func (d dsn) Driver() driver.Driver                        { return d.driver }
 
 type connector struct {
 	driver.Connector

@@ -7,8 +7,12 @@ import (
 	"io"
 	"testing"
 
+	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite"
+
 	"fieldcache/cache"
 	"fieldcache/cache/sqlwatch"
+	"fieldcache/internal/testservers"
 )
 
 // plain is a driver that has nothing beyond what drivers must have.
@@ -140,5 +144,33 @@ func TestWhatBeganBeforeIsNoticed(t *testing.T) {
 	}
 	if deps := collector.Deps(); len(deps.Unknown) != 1 {
 		t.Errorf("deps: %+v", deps)
+	}
+}
+
+// A pool is opened by the names that database/sql knows, whether or not the driver has connectors.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ driver, source string }{
+		{"sqlite", "file:" + t.TempDir() + "/a.db"}, // opens connections itself
+		{"pgx", testservers.Postgres(t)},            // opens connectors
+	} {
+		watch := new(cache.Watch)
+		db, err := sqlwatch.Open(c.driver, c.source, watch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		ctx, collector := watch.Collect(t.Context(), nil)
+		var n int
+		if err := db.QueryRowContext(ctx, "SELECT 7").Scan(&n); err != nil || n != 7 {
+			t.Errorf("%s: %d, %v", c.driver, n, err)
+		}
+		if collector.Deps().Unstorable == "" {
+			t.Errorf("%s: the statement was not reported", c.driver)
+		}
+	}
+	if db, err := sqlwatch.Open("none", "", new(cache.Watch)); err == nil {
+		_ = db.Close()
+		t.Error("an unknown driver was opened")
 	}
 }

@@ -54,7 +54,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	deps := reply.collector.Deps()
 	h.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
-		h.tellUnknown(r.Context(), deps)
+		h.tellUnknown(r.Context(), deps, overall.Scope, in.asker)
 		overall = policy.Overall{}
 	}
 	computed := answers.Computed{

@@ -199,7 +199,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		overall = policy.Overall{}
 	}
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
-		f.stored.tellUnknown(r.Context(), deps)
+		f.stored.tellUnknown(r.Context(), deps, overall.Scope, in.asker)
 		overall = policy.Overall{}
 	}
 	computed := answers.Computed{

@@ -6,8 +6,12 @@ import (
 	"fieldcache/cache"
 )
 
-// tellUnknown logs, once for each coordinate, why a response is not stored that might have been.
-func (h *Handler) tellUnknown(ctx context.Context, deps cache.Deps) {
+// tellUnknown logs, once for each coordinate, why a response is not stored that might have been. A private one would not have been
+// if its viewer is unknown.
+func (h *Handler) tellUnknown(ctx context.Context, deps cache.Deps, scope cache.Scope, a asker) {
+	if scope == cache.Private && a.viewer == "" {
+		return
+	}
 	for _, place := range deps.Unknown {
 		coordinate := place.String()
 		if _, told := h.told.LoadOrStore(coordinate, nil); told {

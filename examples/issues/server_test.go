@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -58,7 +57,14 @@ func TestRandomWritesObserved(t *testing.T) {
 			db := opened(t, url)
 			_, plain := servers(t, db)
 			watch := new(cache.Watch)
-			watched := sql.OpenDB(sqlwatch.Connector(connector{db.Driver(), source(url)}, watch))
+			driver := "sqlite"
+			if strings.HasPrefix(url, "postgres") {
+				driver = "pgx"
+			}
+			watched, err := sqlwatch.Open(driver, source(url), watch)
+			if err != nil {
+				t.Fatal(err)
+			}
 			resolver := &graph.Resolver{DB: watched}
 			schema := graph.NewExecutableSchema(graph.Config{Resolvers: resolver, Schema: withoutRows(t)})
 			fc, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: watched, Viewer: graph.ViewerOf, Watch: watch})
@@ -71,15 +77,6 @@ func TestRandomWritesObserved(t *testing.T) {
 		})
 	}
 }
-
-// connector opens connections of a driver that has no connector of its own.
-type connector struct {
-	driver driver.Driver
-	source string
-}
-
-func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.source) }
-func (c connector) Driver() driver.Driver                        { return c.driver }
 
 // withoutRows is the schema without what it says of rows.
 func withoutRows(t *testing.T) *ast.Schema {

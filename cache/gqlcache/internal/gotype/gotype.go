@@ -47,17 +47,11 @@ func Of(es graphql.ExecutableSchema) (*Types, bool) {
 		schema: es.Schema(), resolvers: map[string]*Resolver{}, refused: map[string]bool{}, objects: map[string]reflect.Type{},
 		names: map[reflect.Type]string{}, directives: map[string]bool{},
 	}
-	v := reflect.ValueOf(es)
-	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		v = v.Elem()
-	}
-	if v.Kind() != reflect.Struct {
+	v := generated(es)
+	if !v.IsValid() {
 		return t, false
 	}
 	root, directives := v.FieldByName("Resolvers"), v.FieldByName("Directives")
-	if !root.IsValid() || root.Kind() != reflect.Interface || root.IsNil() {
-		return t, false
-	}
 	if directives.IsValid() && directives.Kind() == reflect.Struct {
 		for i := range directives.NumField() {
 			if f := directives.Field(i); f.Kind() != reflect.Func || !f.IsNil() {
@@ -67,6 +61,32 @@ func Of(es graphql.ExecutableSchema) (*Types, bool) {
 	}
 	t.readRoot(root)
 	return t, true
+}
+
+// generated returns the struct that gqlgen generated of an executable schema; the zero Value if it is no such one.
+func generated(es graphql.ExecutableSchema) reflect.Value {
+	v := reflect.ValueOf(es)
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct {
+		return reflect.Value{}
+	}
+	if root := v.FieldByName("Resolvers"); !root.IsValid() || root.Kind() != reflect.Interface || root.IsNil() {
+		return reflect.Value{}
+	}
+	return v
+}
+
+// SameResolvers reports whether two executable schemas of one schema resolve alike, as far as can be told: it returns false only
+// for two that gqlgen generated with different resolvers.
+func SameResolvers(a, b graphql.ExecutableSchema) bool {
+	one, other := generated(a), generated(b)
+	if !one.IsValid() || !other.IsValid() {
+		return true
+	}
+	one, other = one.FieldByName("Resolvers").Elem(), other.FieldByName("Resolvers").Elem()
+	return one.Type() == other.Type() && (!one.Comparable() || one.Equal(other))
 }
 
 // fold returns a name without what gqlgen changes when it makes a Go name of it.
