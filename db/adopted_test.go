@@ -28,8 +28,8 @@ func TestFault04AdoptedColumnsThatNameKeys(t *testing.T) {
 		before := objects(t, d)
 		_, err := d.MigrateUp(t.Context())
 		for _, want := range []string{
-			"table products: column category names keys", "table countries: column code names keys",
-			"table users: column country_code names keys", "needed is: ", "nothing was changed",
+			"table products: column category names cache keys", "table countries: column code names cache keys",
+			"table users: column country_code names cache keys", "required: ", "nothing was changed",
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("up says %v, want %q in it", err, want)
@@ -53,7 +53,7 @@ func TestFault04And12ColumnsThatChangeAfterUp(t *testing.T) {
 	execute(t, d, "ALTER TABLE products ALTER COLUMN category TYPE citext")
 	execute(t, d, "ALTER TABLE products ALTER COLUMN stock DROP NOT NULL")
 	for what, err := range map[string]error{"CheckSchema": d.CheckSchema(t.Context()), "up": second(d.MigrateUp(t.Context()))} {
-		if err == nil || !strings.Contains(err.Error(), "column category names keys") || !strings.Contains(err.Error(), "column stock may be NULL") {
+		if err == nil || !strings.Contains(err.Error(), "column category names cache keys") || !strings.Contains(err.Error(), "column stock may be NULL") {
 			t.Errorf("%s says %v", what, err)
 		}
 	}
@@ -82,7 +82,7 @@ func TestFault12AdoptedColumnsThatMayBeNull(t *testing.T) {
 		for table, columns := range wants {
 			for _, c := range columns {
 				n++
-				want := fmt.Sprintf("table %s: column %s may be NULL, which would be read as nothing or 0; needed is: ", table, c)
+				want := fmt.Sprintf("table %s: column %s may be NULL, which would be read as empty or 0; required: ", table, c)
 				if err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("up does not say %q", want)
 				}
@@ -100,7 +100,7 @@ func TestFault12AdoptedColumnsThatNobodyFills(t *testing.T) {
 	each(t, func(t *testing.T, d testDB) {
 		adoptAs(t, d, "loyalty      int NOT NULL DEFAULT 0", "loyalty int NOT NULL, filled int NOT NULL DEFAULT 3, empty int")
 		_, err := d.MigrateUp(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "table users: column loyalty must have a value") || strings.Contains(err.Error(), "filled must") {
+		if err == nil || !strings.Contains(err.Error(), "table users: column loyalty is NOT NULL without a default") || strings.Contains(err.Error(), "column filled") {
 			t.Errorf("up says %v", err)
 		}
 	})
@@ -218,8 +218,8 @@ func TestFault13DownOfWhatChanged(t *testing.T) {
 	moved := openTest(t, d.url)
 	down := must(moved.MigrateDown(ctx))(t)
 	for _, want := range []string{
-		"trigger cache_outbox_mine ON fans: is another one", "table reviews: is not there under this name",
-		"table countries: was changed since", "index users_name_idx: was made anew", "extension pg_trgm: others depend on it",
+		"trigger cache_outbox_mine ON fans: has the name of an object of the outbox", "table reviews: does not exist under this name",
+		"table countries: was changed since", "index users_name_idx: was replaced", "extension pg_trgm: others depend on it",
 		"table users: others depend on it",
 	} {
 		if !slices.ContainsFunc(down.Left, func(l string) bool { return strings.Contains(l, want) }) {

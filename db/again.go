@@ -20,8 +20,9 @@ import (
 // retry comes at once: a connection that was cut off says nothing about the others.
 var pauses = [...]time.Duration{0, 20 * time.Millisecond, 60 * time.Millisecond}
 
-// again calls try, and calls it again on another connection while its error may pass and retry allows it.
-// It stops when ctx ends. A retry sends no prepared statement, because each connection may have a stale one.
+// again calls try, and retries on another connection while the error may be temporary and retry
+// allows it. It stops when ctx ends. A retry sends no prepared statement, because each connection may
+// have a stale one.
 func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context.Context) error) error {
 	for _, pause := range pauses {
 		err := try(ctx)
@@ -41,7 +42,7 @@ func (d *DB) again(ctx context.Context, retry func(error) bool, try func(context
 	return try(ctx)
 }
 
-// unprepared is the context key under which a retry says that no statement is to be prepared.
+// unprepared is the context key by which a retry prevents statements from being prepared.
 type unprepared struct{}
 
 // readAgain runs a read, with retries if they may help, and translates its error. A value that does
@@ -74,7 +75,7 @@ func passes(err error) bool {
 	}
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) {
-		return false // a new connection could not be made: another one will not either
+		return false // another attempt to connect would fail too
 	}
 	return lost(err)
 }

@@ -22,25 +22,26 @@ type Options struct {
 	// URL is postgres://user:password@host:port/database?sslmode=…, sqlite://path (sqlite:///path for an
 	// absolute one) or sqlite::memory:. Default: sqlite://fieldcache.db.
 	//
-	// What the URL of a PostgreSQL database says about connect_timeout, statement_timeout,
-	// application_name, timezone or default_query_exec_mode wins over this package's own choice.
+	// connect_timeout, statement_timeout, application_name, timezone and default_query_exec_mode in
+	// the URL of a PostgreSQL database override this package's defaults.
 	URL string
 	// MaxOpenConns bounds the pool. Default: 16.
 	MaxOpenConns int
-	// MaxIdleConns is how many connections are kept for the next statement. Default: MaxOpenConns.
+	// MaxIdleConns is the maximum number of idle connections in the pool. Default: MaxOpenConns.
 	MaxIdleConns int
 	// ConnMaxLifetime is the age at which a connection is replaced, so that a moved or resized server is
 	// noticed. Default: 30 minutes.
 	ConnMaxLifetime time.Duration
-	// ConnMaxIdleTime is how long a connection may lie unused before it is closed. Default: 5 minutes.
+	// ConnMaxIdleTime is how long a connection may be idle before it is closed. Default: 5 minutes.
 	ConnMaxIdleTime time.Duration
-	// ConnectTimeout bounds making one connection. Default: 5 seconds.
+	// ConnectTimeout is the timeout for establishing a connection. Default: 5 seconds.
 	ConnectTimeout time.Duration
-	// StatementTimeout is the server's own bound on one statement of PostgreSQL, for the case that nobody
-	// waits any more and the cancel got lost. Default: 30 seconds; negative: no bound. SQLite has none:
-	// there a statement ends with its context.
+	// StatementTimeout is PostgreSQL's statement_timeout. It ends statements whose cancel request was
+	// lost. Default: 30 seconds. Negative: none. SQLite has no such timeout: there a statement ends
+	// with its context.
 	StatementTimeout time.Duration
-	// Rows are the rows that cached values are made of. Writes to them are recorded, see [outbox.RowTags].
+	// Rows are the rows that cached values depend on. Writes to them are recorded; see
+	// [outbox.RowTags].
 	Rows []outbox.Rows
 	// BusyTimeout is how long a writer waits for another one on SQLite. Default: 5 seconds.
 	BusyTimeout time.Duration
@@ -55,7 +56,7 @@ func (o Options) withDefaults() (Options, error) {
 	count := func(name string, v *int, standard int) {
 		switch {
 		case *v < 0:
-			faults = append(faults, fmt.Errorf("%s is %d; allowed is 1 or more, or 0 for %d", name, *v, standard))
+			faults = append(faults, fmt.Errorf("%s is %d; it must be at least 1, or 0 for the default, %d", name, *v, standard))
 		case *v == 0:
 			*v = standard
 		}
@@ -63,7 +64,7 @@ func (o Options) withDefaults() (Options, error) {
 	period := func(name string, v *time.Duration, standard time.Duration) {
 		switch {
 		case *v < 0:
-			faults = append(faults, fmt.Errorf("%s is %v; allowed is a positive duration, or 0 for %v", name, *v, standard))
+			faults = append(faults, fmt.Errorf("%s is %v; it must be positive, or 0 for the default, %v", name, *v, standard))
 		case *v == 0:
 			*v = standard
 		}
@@ -113,7 +114,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		d, err = openSQLite(o, rest)
 	default:
 		return nil, fmt.Errorf("database URL %s has an unknown scheme; allowed are "+
-			"postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory: (nothing is kept)", redact(o.URL))
+			"postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory: (lost at exit)", redact(o.URL))
 	}
 	if err != nil {
 		return nil, err
@@ -158,8 +159,8 @@ func (d *DB) connect(ctx context.Context, o Options) error {
 	return errors.Join(conn.PingContext(ctx), conn.Close())
 }
 
-// redact returns what may be shown of a URL that could not be used: its scheme, since it is unknown
-// where in a malformed URL the password ends.
+// redact returns the scheme of a URL that cannot be used. It omits the rest, since a malformed URL
+// may have its password anywhere.
 func redact(text string) string {
 	if u, err := url.Parse(text); err == nil && u.Scheme != "" {
 		return u.Scheme + ":…"
@@ -214,9 +215,8 @@ func (d *DB) Close() error {
 	return errors.Join(err, d.bun.Close())
 }
 
-// InTx runs fn in a transaction, which it commits when fn returns nil, and rolls back when fn
-// returns an error or panics. Statements in fn must go through tx. On SQLite a transaction begins
-// as a writer, one at a time.
+// InTx runs fn in a transaction. It commits if fn returns nil, and rolls back if fn returns an error
+// or panics. fn must use tx for its statements. On SQLite only one transaction runs at a time.
 //
 // Its errors are translated like those of the other methods. [Rejected] reports for each whether
 // the transaction failed before COMMIT was sent.

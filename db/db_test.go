@@ -95,17 +95,17 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"other scheme", Options{URL: "mysql://me:geheim@host/db"}, "mysql:… has an unknown scheme; allowed are postgres://user:password@host:port/database, sqlite://path (a file) and sqlite::memory:"},
 		{"no scheme", Options{URL: "geheim"}, "allowed are postgres://"},
-		{"sqlite without slashes", Options{URL: "sqlite:geheim.db"}, "SQLite is sqlite::memory: or sqlite://path/of/file.db"},
-		{"sqlite without path", Options{URL: "sqlite://"}, "SQLite is sqlite::memory: or sqlite://path/of/file.db"},
+		{"sqlite without slashes", Options{URL: "sqlite:geheim.db"}, "the form for SQLite is sqlite::memory: or sqlite://path/of/file.db"},
+		{"sqlite without path", Options{URL: "sqlite://"}, "the form for SQLite is sqlite::memory: or sqlite://path/of/file.db"},
 		{"sqlite with options", Options{URL: "sqlite://a.db?_pragma=geheim"}, "without options"},
-		{"sqlite folder missing", Options{URL: "sqlite:///nowhere/at/all/shop.db"}, `there is no folder "/nowhere/at/all" to hold "shop.db"`},
+		{"sqlite folder missing", Options{URL: "sqlite:///nowhere/at/all/shop.db"}, `the folder "/nowhere/at/all" for "shop.db" does not exist`},
 		{"password with a slash", Options{URL: "postgres://me:ge/heim@host/db"}, "percent-encode"},
 		{"password like a port", Options{URL: "postgres://me:geheim"}, "percent-encode"},
 		{"bad ssl mode", Options{URL: "postgres://me:geheim@host/db?sslmode=geheim"}, "sslmode"},
 		{"bad connect timeout", Options{URL: "postgres://me:geheim@host/db?connect_timeout=soon"}, "soon"},
 		{"server down", Options{URL: "postgres://me:geheim@127.0.0.1:1/db"}, "open PostgreSQL database db on 127.0.0.1:1"},
-		{"negative pool", Options{URL: "sqlite::memory:", MaxOpenConns: -1, MaxIdleConns: -2}, "MaxOpenConns is -1; allowed is 1 or more"},
-		{"negative time", Options{URL: "sqlite::memory:", ConnMaxLifetime: -1, BusyTimeout: -1}, "BusyTimeout is -1ns; allowed is a positive duration"},
+		{"negative pool", Options{URL: "sqlite::memory:", MaxOpenConns: -1, MaxIdleConns: -2}, "MaxOpenConns is -1; it must be at least 1"},
+		{"negative time", Options{URL: "sqlite::memory:", ConnMaxLifetime: -1, BusyTimeout: -1}, "BusyTimeout is -1ns; it must be positive"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

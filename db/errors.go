@@ -15,22 +15,21 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// The kinds of [Error], for errors.Is. Any other error of this package is a fault of the database or of
-// the statement sent to it.
+// The kinds of [Error], for errors.Is. Any other error of this package is an internal fault.
 var (
-	ErrNotFound    = errors.New("not found")      // the row asked for or written to is not there
-	ErrConflict    = errors.New("conflict")       // what is there forbids the write; it may work later
-	ErrInput       = errors.New("bad user input") // the value itself is refused, now and later
-	ErrUnavailable = errors.New("unavailable")    // the database is away, busy, full or read-only
+	ErrNotFound    = errors.New("not found")      // the requested row does not exist
+	ErrConflict    = errors.New("conflict")       // existing rows do not permit the write; it may succeed later
+	ErrInput       = errors.New("bad user input") // the value is invalid
+	ErrUnavailable = errors.New("unavailable")    // the database is unreachable, busy, full or read-only
 	ErrTimeout     = errors.New("timeout")        // the database ended a statement that took too long
 )
 
 // Error is an error that may be shown to the client.
 type Error struct {
 	Kind    error  // one of the kinds above
-	Field   string // the input at fault as the API calls it ("email", "countryCode"); empty if it is no single one
-	Message string // a sentence for the client: it holds nothing of the database's insides
-	// Uncertain says that the write may have been made in spite of the error.
+	Field   string // the invalid input's name in the API ("email", "countryCode"); empty if there is no single one
+	Message string // a sentence for the client, without internals of the database
+	// Uncertain says that the write may have been committed despite the error.
 	Uncertain bool
 	cause     error // for the log; may be nil
 }
@@ -50,7 +49,7 @@ func Input(field, format string, args ...any) *Error {
 	return &Error{Kind: ErrInput, Field: field, Message: fmt.Sprintf(format, args...)}
 }
 
-// Error returns the text for the log, with the cause.
+// Error returns the text for the log, including the cause.
 func (e *Error) Error() string {
 	text := e.Kind.Error() + ": "
 	if e.Field != "" {
@@ -71,9 +70,9 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.cause}
 }
 
-// CheckText refuses text that cannot be put into a statement. It is called for every text from
-// outside, even for one that is only searched for: bun makes a malformed statement of a NUL byte,
-// and silently replaces invalid UTF-8.
+// CheckText returns an [Error] of kind ErrInput for text that cannot be part of a statement. Call it
+// for every text from outside, even for a search: with a NUL byte bun builds a malformed statement,
+// and it silently replaces invalid UTF-8.
 func CheckText(field, text string) error {
 	switch {
 	case !utf8.ValidString(text):
@@ -90,10 +89,10 @@ type rejectedError struct{ err error }
 func (e *rejectedError) Error() string { return e.err.Error() }
 func (e *rejectedError) Unwrap() error { return e.err }
 
-// Rejected reports whether err says for certain that nothing was committed: a refusal, an error
-// response of the server, a connection that could not be made, or an error before [DB.InTx] sent
-// COMMIT. After any other error, such as a connection lost while waiting for the response to
-// COMMIT, the write may have been made.
+// Rejected reports whether err proves that nothing was committed: the server returned an error, the
+// connection could not be established, or the error occurred before [DB.InTx] sent COMMIT. After any
+// other error, such as a connection lost while waiting for the response to COMMIT, the write may have
+// been committed.
 func Rejected(err error) bool {
 	var own *Error
 	var before *rejectedError
@@ -106,7 +105,7 @@ func Rejected(err error) bool {
 		if severity == "" {
 			severity = pg.Severity
 		}
-		// FATAL ends the session and may overtake the answer to a COMMIT that was carried out.
+		// FATAL ends the session, and may arrive in place of the response to a COMMIT that succeeded.
 		return severity == "ERROR" && !strings.HasPrefix(pg.Code, "08") && pg.Code != "40003"
 	}
 	var lite *sqlite.Error
@@ -124,9 +123,9 @@ func Rejected(err error) bool {
 	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || unsent
 }
 
-// translate turns a refusal by the driver into an [Error], and returns every other error unchanged.
-// foreignKey is the field to blame for a reference to a missing row if the database does not name
-// it, as SQLite never does; empty for a statement that sets none.
+// translate turns a driver's error with a known meaning into an [Error], and returns every other
+// error unchanged. foreignKey is the field that the statement sets to a key of another row, or "". It
+// is the Field of the error if the database does not name the column, as SQLite never does.
 func translate(err error, foreignKey string) error {
 	var own *Error
 	if err == nil || errors.As(err, &own) {
@@ -185,8 +184,8 @@ func translatePostgres(err error, pg *pgconn.PgError, foreignKey string) error {
 	if m := keyOf.FindStringSubmatch(pg.Detail); m != nil {
 		key = m[1]
 	}
-	// Without the right to read the column the server leaves the detail out; constraints are usually named after
-	// their columns.
+	// The server omits the detail if the role may not read the column. Constraints are usually named
+	// after their columns.
 	column := columnIn(key)
 	if key == "" {
 		column = columnIn(strings.TrimPrefix(pg.ConstraintName, pg.TableName))
@@ -198,7 +197,7 @@ func translatePostgres(err error, pg *pgconn.PgError, foreignKey string) error {
 		switch {
 		case column != "":
 			return dangling(err, field(column))
-		case key != "": // the referenced side: a row that others refer to was to be deleted
+		case key != "": // the statement tried to delete a row that is referenced
 			return &Error{Kind: ErrConflict, Message: "Other things still refer to this, so it cannot be deleted.", cause: err}
 		}
 		return dangling(err, foreignKey)

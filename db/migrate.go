@@ -20,11 +20,12 @@ import (
 type Status struct {
 	Name      string
 	AppliedAt time.Time // zero: not applied
-	// Lacks is what is missing, or not as it should be, of one that is applied: [DB.MigrateUp] sets it right.
+	// Lacks lists the objects of an applied migration that are missing or have changed.
+	// [DB.MigrateUp] repairs them.
 	Lacks []string
 }
 
-// ErrSchema is the kind of error of [DB.CheckSchema] when the database is behind.
+// ErrSchema is wrapped by the error of [DB.CheckSchema] if migrations must run.
 var ErrSchema = errors.New("the database schema is not up to date: run `fieldcache migrate up` or set MIGRATE=true")
 
 // NotedTables returns the tables whose writes are recorded, for [Options].Rows.
@@ -32,8 +33,8 @@ func (d *DB) NotedTables(ctx context.Context) ([]outbox.Table, error) {
 	return migrations.Noted(ctx, d.bun, d.options.Rows)
 }
 
-// RowTags returns what changes of the tables evict, for [Options].Rows. It returns one error for
-// everything that they name and that does not exist.
+// RowTags returns the tags for [Options].Rows. It returns one error for all missing tables and
+// columns.
 func (d *DB) RowTags(ctx context.Context) (*outbox.RowTags, error) {
 	infos, err := migrations.Describe(ctx, d.bun, d.options.Rows)
 	if err != nil {
@@ -42,9 +43,9 @@ func (d *DB) RowTags(ctx context.Context) (*outbox.RowTags, error) {
 	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := infos[table]; return i, ok }, d.options.Rows...)
 }
 
-// MigrateUp applies what is missing, in one transaction, and returns the names of the migrations
-// that it applied. It adopts existing tables with their data. Several processes may call it at
-// once: one works, and the others wait and find it done.
+// MigrateUp applies the pending migrations in one transaction, and returns their names. It adopts
+// existing tables with their data. Several processes may call it at once: one migrates while the
+// others wait.
 //
 // Writers to a table wait while its indexes and triggers are created.
 func (d *DB) MigrateUp(ctx context.Context) ([]string, error) {
@@ -108,8 +109,9 @@ func reopen(ctx context.Context, db *bun.DB, m *migrate.Migrator, rows []outbox.
 
 // TakenBack is what [DB.MigrateDown] did.
 type TakenBack struct {
-	Migrations []string // the last first
-	// Left says of each object that has a name of ours, or was added by us, why it stayed.
+	Migrations []string // the reverted migrations, the last one first
+	// Left names each object that was not removed, although fieldcache added it or it has the name of
+	// one of its objects, and says why.
 	Left []string
 }
 
@@ -129,7 +131,7 @@ func (d *DB) MigrateDown(ctx context.Context) (TakenBack, error) {
 				return fmt.Errorf("read %s: %w", migrations.Table, err)
 			}
 			if len(unknown) > 0 {
-				return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that release to take it back", unknown[0].Name)
+				return fmt.Errorf("the database has the migration %s of a newer fieldcache; use that release to revert it", unknown[0].Name)
 			}
 		}
 		taken.Migrations, taken.Left, err = migrations.TakeBack(ctx, db)
@@ -164,8 +166,8 @@ func (d *DB) MigrateStatus(ctx context.Context) ([]Status, error) {
 	return states, nil
 }
 
-// lacks returns what is missing or changed of what a migration made, except what a gateway repairs
-// while it serves.
+// lacks returns the objects of a migration that are missing or have changed, except those that a
+// gateway repairs while it runs.
 func (d *DB) lacks(ctx context.Context, migration string) (list []string, err error) {
 	missing, err := migrations.Missing(ctx, d.bun)
 	if err != nil {
@@ -188,10 +190,10 @@ func (d *DB) lacks(ctx context.Context, migration string) (list []string, err er
 	return list, err
 }
 
-// CheckSchema returns an error of kind [ErrSchema] that names what is missing or changed, unless
-// all migrations are applied and everything that they need still exists. It ignores what a gateway
-// repairs while it serves. It also returns an error for columns of an unexpected type. A newer
-// schema is no error.
+// CheckSchema returns an error that wraps [ErrSchema] and names what is missing or has changed,
+// unless all migrations are applied and their objects still exist. It ignores what a gateway repairs
+// while it runs. It also returns an error for columns of an unexpected type. A newer schema is not an
+// error.
 func (d *DB) CheckSchema(ctx context.Context) error {
 	states, err := d.MigrateStatus(ctx)
 	if err != nil {
@@ -211,9 +213,9 @@ func (d *DB) CheckSchema(ctx context.Context) error {
 	return shape
 }
 
-// migrate runs fn with a migrator whose statements all belong to one transaction, beside which no
-// other process's migration runs: SQLite has one writer, PostgreSQL has the lock, which is released
-// even if this process dies.
+// migrate runs fn with a migrator whose statements all belong to one transaction. No other process
+// migrates at the same time: SQLite has one writer, and on PostgreSQL the transaction holds an
+// advisory lock, which is released even if this process dies.
 func (d *DB) migrate(ctx context.Context, fn func(context.Context, *bun.DB, *migrate.Migrator) error) error {
 	return d.bun.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		if d.Postgres() {

@@ -207,7 +207,7 @@ func TestMigrateDownSparesReplacedTables(t *testing.T) {
 	adopt(t, d)
 	must(d.MigrateUp(ctx))(t)
 	down := must(d.MigrateDown(ctx))(t)
-	if n := count(t, d, "users"); n != 1 || !strings.Contains(fmt.Sprint(down.Left), "table users: was made anew by somebody else") {
+	if n := count(t, d, "users"); n != 1 || !strings.Contains(fmt.Sprint(down.Left), "table users: was replaced since it was added") {
 		t.Errorf("down said %v; %d users left, want the one that was put there by others", down.Left, n)
 	}
 }
@@ -239,12 +239,12 @@ func TestMigrateRefusesWrongShape(t *testing.T) {
 		name, change string
 		wants        []string
 	}{
-		{"column missing", "ALTER TABLE users DROP COLUMN bio", []string{"table users lacks the column bio; needed is: bio text"}},
+		{"column missing", "ALTER TABLE users DROP COLUMN bio", []string{"table users lacks the column bio; required: bio text"}},
 		{"foreign key missing", "DROP TABLE order_lines; CREATE TABLE order_lines (order_id bigint, line_no int, product_id bigint, quantity int, unit_price_cents bigint, currency text)",
 			[]string{"column order_id lacks its foreign key", "column product_id lacks its foreign key"}},
 		{"wrong type", "DROP TABLE order_lines; DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, customer_id bigint REFERENCES users(id) ON DELETE CASCADE, created_at text)",
 			[]string{"table orders: column id has the type text", "column created_at has the type text"}},
-		{"view", "ALTER TABLE countries RENAME TO lands; CREATE VIEW countries AS SELECT * FROM lands", []string{"countries is a view; needed is a table"}},
+		{"view", "ALTER TABLE countries RENAME TO lands; CREATE VIEW countries AS SELECT * FROM lands", []string{"countries is a view, but must be a table"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -37,7 +37,7 @@ type OrderLine struct {
 	Currency       string `json:"currency"`
 }
 
-// UnitPrice returns what a piece cost when the order was placed.
+// UnitPrice returns the price of one piece when the order was placed.
 func (l *OrderLine) UnitPrice() *Price { return &Price{Cents: l.UnitPriceCents, Currency: l.Currency} }
 
 // Totals returns the sum of the lines, for each currency in the order of its first line.
@@ -59,8 +59,8 @@ func (o *Order) Totals() ([]*Price, error) {
 	return totals, nil
 }
 
-// OrdersByID returns the orders with these ids, their lines in order. A second statement reads the
-// lines. The snapshot is that of the first one, which both saw.
+// OrdersByID returns the orders with these ids, with their lines in order. A second statement reads
+// the lines. The snapshot is that of the first statement, which the second one saw too.
 func (d *DB) OrdersByID(ctx context.Context, ids []int64) (map[int64]*Order, cache.Snapshot, error) {
 	args := d.arguments()
 	condition, values := isIn(args, "id", ids)
@@ -92,11 +92,11 @@ func (d *DB) CountOrdersByCustomer(ctx context.Context, ids []int64) (map[int64]
 	return d.ownedCounts(ctx, "orders", "customer_id", ids)
 }
 
-// PlaceOrder places an order in one transaction: it takes the stock, copies the prices into the
-// lines, whose products and quantities are given, and sets ids and time. It changes nothing if the
-// customer or a product does not exist ([ErrNotFound]), a product has too few pieces left
-// ([ErrConflict]), or the products have prices in different currencies ([ErrInput]), since the
-// order would have no total.
+// PlaceOrder places an order in one transaction. The customer and each line's product and quantity
+// are given; PlaceOrder reduces the stock, copies the prices into the lines, and sets the ids and the
+// time. It returns [ErrNotFound] if the customer or a product does not exist, [ErrConflict] if a
+// product has too few pieces left, and [ErrInput] if the products are priced in different currencies,
+// since the order would have no total. It changes nothing then.
 func (d *DB) PlaceOrder(ctx context.Context, o *Order) (Commit, error) {
 	o.CreatedAt = Time{Time: now()}
 	wanted := map[int64]int{}

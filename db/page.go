@@ -12,8 +12,8 @@ import (
 
 // Window selects a part of a list in ascending id order: the first rows whose id is greater than After.
 type Window struct {
-	First int   // how many, 1 or more
-	After int64 // 0: from the beginning
+	First int   // the maximum number of rows, at least 1
+	After int64 // 0 to start at the beginning
 }
 
 // Page is a part of a list: ids in ascending order, not rows.
@@ -22,7 +22,7 @@ type Page struct {
 	More bool    `json:"more"` // whether the list continues
 }
 
-// OwnedWindow is a window on the list of an owner: the reviews of a product.
+// OwnedWindow is a window on the list of an owner, such as the reviews of a product.
 type OwnedWindow struct {
 	Owner int64
 	Window
@@ -31,7 +31,7 @@ type OwnedWindow struct {
 // maxParts limits the parts of one compound statement, of which SQLite allows 500.
 const maxParts = 250
 
-// page makes a page from up to one id more than the window asks for.
+// page returns the page of ids, which may contain one id more than the window asks for.
 func (w Window) page(ids []int64) *Page {
 	p := &Page{IDs: ids}
 	if len(ids) > w.First {
@@ -60,7 +60,7 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 		Part int
 		ID   int64
 	}
-	var first cache.Snapshot // the snapshot that all of several statements saw
+	var first cache.Snapshot // what all of the statements saw
 	pages := make(map[OwnedWindow]*Page, len(windows))
 	for part := range slices.Chunk(windows, maxParts) {
 		args := d.arguments()
@@ -86,12 +86,12 @@ func (d *DB) ownedPages(ctx context.Context, table, column string, windows []Own
 	return pages, first, nil
 }
 
-// ownedRows is the statement on PostgreSQL for windows in a table of their own.
+// ownedRows is PostgreSQL's statement, for windows that are rows of a table.
 const ownedRows = "SELECT part, id FROM ? AS w (part, owner, behind, most) " +
 	"CROSS JOIN LATERAL (SELECT id FROM ? WHERE ? = owner AND id > behind ORDER BY id LIMIT most) AS r"
 
-// ownedRows is the statement of ownedPages: the number of a window with each of its ids, one more than
-// the window asks for.
+// ownedRows returns the statement of ownedPages. Its rows are the index of a window and an id, up to
+// one id more than the window asks for.
 func (a *arguments) ownedRows(table, column string, windows []OwnedWindow) *bun.RawQuery {
 	d := a.db
 	if d.prepares {
@@ -104,7 +104,7 @@ func (a *arguments) ownedRows(table, column string, windows []OwnedWindow) *bun.
 			a.add(parts), a.add(owners), a.add(behind), a.add(most)), bun.Ident(table), bun.Ident(column))
 	}
 	if d.Postgres() {
-		// One plan for all windows: planning a part for each takes longer than reading them all.
+		// One plan for all windows: planning each of them takes longer than reading them all.
 		rows := make([]bun.TupleValues, len(windows))
 		for i, w := range windows {
 			rows[i] = bun.Tuple([]int64{int64(i), w.Owner, w.After, int64(w.First) + 1})

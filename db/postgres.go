@@ -28,10 +28,10 @@ const cancelTimeout = time.Second
 
 // openPostgres returns a pool for PostgreSQL that has no connection yet.
 //
-// bun writes values into a statement's text, so nothing would be gained by preparing it: every text would be
-// prepared once, used once, and push another one out of the cache. QueryExecModeExec sends it in one round trip
-// without a name, over the extended protocol, where the server refuses a second statement behind a semicolon. What
-// is read and written all the time has its values beside the text, and is prepared: see [arguments].
+// bun writes values into a statement's text, so preparing it would be useless: every text would be
+// prepared once, used once, and push another one out of the cache. QueryExecModeExec sends it in one
+// round trip without a name, over the extended protocol, in which the server refuses a second
+// statement after a semicolon. Frequent statements have arguments and are prepared: see [arguments].
 func openPostgres(o Options) (*DB, error) {
 	config, err := pgx.ParseConfig(o.URL)
 	if err != nil {
@@ -68,7 +68,7 @@ func openPostgres(o Options) (*DB, error) {
 
 	watch := new(cache.Watch)
 	config.Tracer = pgxwatch.New(watch)
-	if config.ValidateConnect == nil { // the URL does not say what else would do
+	if config.ValidateConnect == nil { // the URL has no target_session_attrs
 		config.ValidateConnect = primaryAlone
 	}
 
@@ -108,8 +108,8 @@ func primaryAlone(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// setDefault sets a run-time parameter unless the URL does, be it by name in any case or inside of options. It
-// reports whether it did.
+// setDefault sets a run-time parameter unless the URL sets it, by its name in any case or in options.
+// It reports whether it set the parameter.
 func setDefault(params map[string]string, name, value string) bool {
 	for k, v := range params {
 		if strings.EqualFold(k, name) || k == "options" && strings.Contains(strings.ToLower(v), name) {
@@ -120,8 +120,8 @@ func setDefault(params map[string]string, name, value string) bool {
 	return true
 }
 
-// postgresURLError describes a URL that pgx refused. Only the reason is shown, and only if it
-// contains nothing of the password: pgx does not always mask passwords.
+// postgresURLError returns the error for a URL that pgx refused. It contains pgx's reason only if that
+// does not contain the password, which pgx does not always mask.
 func postgresURLError(text string, err error) error {
 	const form = "a PostgreSQL URL has the form postgres://user:password@host:port/database?sslmode=… " +
 		"(percent-encode / ? # @ : and spaces in user and password)"

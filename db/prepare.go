@@ -9,20 +9,20 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// arguments are the values of a statement that are sent beside its text, so that the text stays the
-// same and PostgreSQL parses and plans it once for each connection, which takes longer than reading
-// a row. bun by itself writes values into the text, and so does this on SQLite and if the URL names
-// a default_query_exec_mode.
+// arguments are the values of a statement that are sent separately from its text, so that PostgreSQL
+// parses and plans the text only once for each connection, which takes longer than reading a row. bun
+// alone would write values into the text. So does add on SQLite, and if the URL has a
+// default_query_exec_mode.
 type arguments struct {
 	db     *DB
 	to     bun.IConn // the pool or a transaction
 	values []any
 }
 
-// arguments are those of a statement outside of transactions.
+// arguments returns empty arguments for a statement outside of a transaction.
 func (d *DB) arguments() *arguments { return &arguments{db: d, to: d.bun.DB} }
 
-// argumentsIn are those of a statement in what may be a transaction.
+// argumentsIn returns empty arguments for a statement in a pool or a transaction.
 func (d *DB) argumentsIn(in bun.IDB) *arguments {
 	if tx, ok := in.(bun.Tx); ok {
 		return &arguments{db: d, to: tx.Tx}
@@ -55,15 +55,15 @@ func (a *arguments) conn() bun.IConn {
 	return prepared{a.to, a.db.pooler, a.values}
 }
 
-// prepared sends statements with values beside their text.
+// prepared sends statements with arguments.
 type prepared struct {
 	bun.IConn
 	pooler *pooler
 	values []any
 }
 
-// QueryContext implements [bun.IConn]. Behind a pooler, and where a prepared statement failed before, the text is
-// sent with its values in one round trip, without being prepared.
+// QueryContext implements [bun.IConn]. Behind a pooler, and in a retry, it sends the text and the
+// values in one round trip without preparing the statement.
 func (p prepared) QueryContext(ctx context.Context, text string, _ ...any) (*sql.Rows, error) {
 	mode := pgx.QueryExecModeCacheStatement
 	if p.pooler.found.Load() || ctx.Value(unprepared{}) != nil {

@@ -11,8 +11,8 @@ import (
 	"fieldcache/cache"
 )
 
-// connections tells the connections of a PostgreSQL pool that were made before something happened to the server from
-// those made after it. It is safe for concurrent use.
+// connections closes the connections of a PostgreSQL pool that are older than the last call of
+// [DB.Reconnect]. It is safe for concurrent use.
 type connections struct{ generation atomic.Uint64 }
 
 const generationKey = "fieldcache.generation"
@@ -22,7 +22,7 @@ func (c *connections) made(conn *pgx.Conn) {
 	conn.PgConn().CustomData()[generationKey] = c.generation.Load()
 }
 
-// check closes an idle connection that was made before the last change.
+// check returns [driver.ErrBadConn] for a connection that is older than the last Reconnect.
 func (c *connections) check(conn *pgx.Conn) error {
 	if conn.PgConn().CustomData()[generationKey] != c.generation.Load() {
 		return driver.ErrBadConn
@@ -30,8 +30,8 @@ func (c *connections) check(conn *pgx.Conn) error {
 	return nil
 }
 
-// Reconnect closes every connection once it is idle, since the server behind it may no longer be
-// the one that the URL leads to. On SQLite it does nothing.
+// Reconnect closes every connection once it is idle. Call it when the URL may lead to another server
+// than before. On SQLite it does nothing.
 func (d *DB) Reconnect() {
 	if d.connections != nil {
 		d.connections.generation.Add(1)

@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// ProductRow is a whole row of products. Readers get its parts, which change at different speeds:
-// [Product], [Price] and [Stock].
+// ProductRow is a row of products. It is cached in parts, which change at different rates: [Product],
+// [Price] and [Stock].
 type ProductRow struct {
 	bun.BaseModel `bun:"table:products" json:"-"`
 
@@ -28,7 +28,7 @@ type ProductRow struct {
 	UpdatedAt   Time
 }
 
-// Product is what hardly changes of a product.
+// Product is the part of a product that rarely changes.
 type Product struct {
 	ID          int64  `json:"id"`
 	Name        string `json:"name"`
@@ -51,7 +51,7 @@ func (p *Price) Amount() string {
 	return fmt.Sprintf("%s%d.%02d", sign, cents/100, cents%100)
 }
 
-// Stock is how many pieces of a product are there.
+// Stock is the number of pieces of a product in stock.
 type Stock struct {
 	Stock int `json:"stock"`
 }
@@ -62,7 +62,7 @@ type Rating struct {
 	Count int64 `json:"count"`
 }
 
-// Mean is the average rating, rounded half up to two decimals; nil without reviews.
+// Mean returns the average rating, rounded half up to two decimals, or nil if there are no reviews.
 func (r *Rating) Mean() *float64 {
 	if r.Count == 0 {
 		return nil
@@ -72,23 +72,23 @@ func (r *Rating) Mean() *float64 {
 	return &mean
 }
 
-// ProductPatch says what is to change in a product; nil stays as it is.
+// ProductPatch contains the new values of a product's columns. A nil value leaves the column unchanged.
 type ProductPatch struct {
 	Name, Description, Category *string
 }
 
-// Product is the row's part that hardly changes.
+// Product returns the part of the row that rarely changes.
 func (r *ProductRow) Product() *Product {
 	return &Product{ID: r.ID, Name: r.Name, Description: r.Description, Category: r.Category}
 }
 
-// Price is the row's price.
+// Price returns the row's price.
 func (r *ProductRow) Price() *Price { return &Price{Cents: r.PriceCents, Currency: r.Currency} }
 
-// InStock is the row's stock.
+// InStock returns the row's stock.
 func (r *ProductRow) InStock() *Stock { return &Stock{r.Stock} }
 
-// ProductColumns says which parts of a product's row are to be read.
+// ProductColumns says which parts of a product's row to read.
 type ProductColumns struct {
 	Product, Price, Stock bool
 }
@@ -129,8 +129,8 @@ func inCategory(args *arguments, q *bun.SelectQuery, category *string) *bun.Sele
 	return q
 }
 
-// RelatedProducts returns for each product at most first others of its category, in ascending id
-// order, with one statement for all.
+// RelatedProducts returns, for each product, up to first other products of its category in ascending
+// id order. It sends one statement for all.
 func (d *DB) RelatedProducts(ctx context.Context, of []*Product, first int) ([][]*Product, error) {
 	categories := make([]string, 0, len(of))
 	for _, p := range of {

@@ -12,15 +12,14 @@ import (
 // seenRow is a row of a statement by [read].
 type seenRow[R any] struct {
 	Seen  string
-	There *bool // nil: nothing was found, and this row only says in which snapshot
+	There *bool // nil if the query has no rows: then this row holds only the snapshot
 	Row   R     `bun:"embed:"`
 }
 
-// read returns the rows of a query and the snapshot in which they were read. Both come from one
-// statement: a snapshot from an earlier statement would be older than the rows, one from a later
-// statement may be newer, and would claim writes that the rows lack; and either may come from
-// another server. order is that of the rows, by the query's columns, or "" for any. args are the
-// query's.
+// read returns the rows of a query and the snapshot in which they were read. One statement returns
+// both. A snapshot of an earlier statement would be older than the rows. One of a later statement
+// could be newer and claim writes that the rows lack. Either could come from another server. order is
+// the ORDER BY clause by the query's columns, or "" for any order. args are the query's arguments.
 func read[R any](ctx context.Context, args *arguments, order bun.Safe, query schema.QueryAppender) ([]R, cache.Snapshot, error) {
 	if order != "" {
 		order = " ORDER BY " + order
@@ -44,7 +43,7 @@ func read[R any](ctx context.Context, args *arguments, order bun.Safe, query sch
 	return rows, seen, err
 }
 
-// readByKey is read for rows that have a key.
+// readByKey is read, but returns a map by key.
 func readByKey[K comparable, R any](ctx context.Context, args *arguments, query schema.QueryAppender, key func(*R) K) (map[K]*R, cache.Snapshot, error) {
 	rows, seen, err := read[R](ctx, args, "", query)
 	found := make(map[K]*R, len(rows))

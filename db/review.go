@@ -21,8 +21,7 @@ type Review struct {
 	CreatedAt Time   `json:"created_at"`
 }
 
-// ReviewList is the list of what a user wrote, or of what was written about a product: one of the two
-// is set.
+// ReviewList is the list of the reviews by a user or of a product. Exactly one of the ids is set.
 type ReviewList struct {
 	AuthorID, ProductID int64
 }

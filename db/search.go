@@ -22,9 +22,9 @@ const (
 	ProductHit = "product"
 )
 
-// Search returns users and products whose name contains the text, at most first in total: each sort
-// in ascending id order, a user and a product in turn while there are both. A text of one or two
-// characters, too short for an index of trigrams, matches only the beginning of names.
+// Search returns up to first users and products whose name contains the text. Users and products
+// alternate while there are both, each in ascending id order. A text of one or two characters, too
+// short for the trigram index, matches only the beginning of a name.
 func (d *DB) Search(ctx context.Context, text string, first int) ([]Hit, cache.Snapshot, error) {
 	pattern := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(text) + "%"
 	if utf8.RuneCountInString(text) > 2 {

@@ -23,12 +23,13 @@ import (
 
 // openSQLite returns a pool for SQLite that has no connection yet. rest is the URL without "sqlite:".
 //
-// A file is in WAL mode, where readers and the one writer do not wait for each other. A database in memory
-// uses SQLite's memdb: unlike a shared cache it honours the busy timeout, and unlike a pool of one connection
-// it cannot lock up when a reader asks beside an open transaction.
+// A file is in WAL mode, in which readers and the writer do not block each other. An in-memory
+// database uses SQLite's memdb. Unlike a shared cache it honors the busy timeout, and unlike a pool
+// of one connection it cannot deadlock when a reader runs during a transaction.
 //
-// Times are kept as text in UTC, "2025-01-02 03:04:05.678901+00:00", trailing zeros of the fraction left
-// out; sorted as text they are sorted by time, since '+' comes before '.' and '.' before the digits.
+// Times are stored as text in UTC, "2025-01-02 03:04:05.678901+00:00", without trailing zeros of the
+// fraction. Their order as text is their order in time, since '+' sorts before '.' and '.' before the
+// digits.
 func openSQLite(o Options, rest string) (*DB, error) {
 	name, path, err := sqlitePath(rest)
 	if err != nil {
@@ -51,9 +52,9 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	}
 	dsn.RawQuery = query.Encode()
 
-	// A driver of our own, so that its functions are not registered for every driver.
+	// A separate driver, so that its functions are not registered globally.
 	drv := new(sqlite.Driver)
-	// SQLite's own lower knows A to Z; PostgreSQL's, and thereby the search by name, knows every letter.
+	// SQLite's lower converts only A to Z, PostgreSQL's all letters. The search by name needs the latter.
 	if err := drv.RegisterDeterministicScalarFunction("lower", 1, lower); err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
@@ -62,7 +63,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 	pool.SetMaxOpenConns(o.MaxOpenConns)
 	pool.SetMaxIdleConns(o.MaxIdleConns)
 	if path == "" {
-		pool.SetMaxOpenConns(o.MaxOpenConns + 1) // one is reserved to keep the database
+		pool.SetMaxOpenConns(o.MaxOpenConns + 1) // one connection keeps the database alive
 	} else {
 		pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 		pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
@@ -74,7 +75,8 @@ const memoryName = "SQLite in memory"
 
 func (d *DB) inMemory() bool { return d.name == memoryName }
 
-// sqlitePath returns the name of the database, and the path of its file, empty for one in memory.
+// sqlitePath returns the name of the database and the path of its file, which is empty for an
+// in-memory database.
 func sqlitePath(rest string) (name, path string, err error) {
 	if rest == ":memory:" || rest == "//:memory:" {
 		return memoryName, "", nil
@@ -84,17 +86,17 @@ func sqlitePath(rest string) (name, path string, err error) {
 		path, err = url.PathUnescape(path)
 	}
 	if !ok || err != nil || path == "" || strings.ContainsAny(path, "?#\x00") {
-		return "", "", errors.New("database URL: SQLite is sqlite::memory: or sqlite://path/of/file.db " +
+		return "", "", errors.New("database URL: the form for SQLite is sqlite::memory: or sqlite://path/of/file.db " +
 			"(sqlite:///path for an absolute path), without options")
 	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return "", "", fmt.Errorf("database URL: there is no folder %q to hold %q; create it first", dir, filepath.Base(path))
+		return "", "", fmt.Errorf("database URL: the folder %q for %q does not exist; create it first", dir, filepath.Base(path))
 	}
 	return "SQLite file " + path, path, nil
 }
 
-// lower is SQL's lower for text in any script.
+// lower implements SQL's lower for text in any script.
 func lower(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 	switch v := args[0].(type) {
 	case string:

@@ -13,19 +13,18 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// Time is a moment in a column. Databases know moments that RFC 3339 has no form for, such as infinity and
-// years before the first or after 9999, and SQLite keeps whatever was written. Such a value is read as its
-// text, so that the rest of the row, and the rows that are read with it, can be used: [Time.Unwritable]
-// tells it apart.
+// Time is a time in a column. Databases store times that RFC 3339 cannot represent, such as infinity
+// and years before 1 or after 9999, and SQLite stores any text. Time holds the text of such a value,
+// so that the rest of the row, and rows read with it, remain usable. [Time.Unwritable] reports it.
 type Time struct {
 	time.Time
-	text string // of a value that cannot be written; "" for all others
+	text string // of a value that RFC 3339 cannot represent; else ""
 }
 
 // shownBytes limits the text of a value that is not a time.
 const shownBytes = 100
 
-// Scan implements [database/sql.Scanner]. It takes every value.
+// Scan implements [database/sql.Scanner]. It accepts every value.
 func (t *Time) Scan(src any) error {
 	*t = Time{}
 	switch v := src.(type) {
@@ -70,7 +69,7 @@ func (t Time) Value() (driver.Value, error) {
 	return t.Time, nil
 }
 
-// Unwritable returns an error for a value that is no moment which RFC 3339 can write.
+// Unwritable returns an error if RFC 3339 cannot represent the value.
 func (t Time) Unwritable() error {
 	if t.text == "" {
 		return nil
@@ -83,10 +82,10 @@ type timeError struct{ text string }
 
 func (e *timeError) Error() string { return "Time cannot represent value: " + e.text }
 
-// ClientMessage is what clients may read.
+// ClientMessage returns the message for clients.
 func (e *timeError) ClientMessage() string { return e.Error() }
 
-// String returns the moment in RFC 3339, or the text of what is none.
+// String returns the time in RFC 3339, or the text of a value that it cannot represent.
 func (t Time) String() string {
 	if t.text != "" {
 		return t.text
@@ -94,10 +93,10 @@ func (t Time) String() string {
 	return t.Format(time.RFC3339Nano)
 }
 
-// MarshalGQL writes the moment in RFC 3339, and null for a value that is none.
+// MarshalGQL writes the time in RFC 3339, or null for a value that it cannot represent.
 func (t Time) MarshalGQL(w io.Writer) {
 	if t.text != "" {
-		_, _ = io.WriteString(w, "null") // into gqlgen's buffer, which takes everything
+		_, _ = io.WriteString(w, "null") // writing to gqlgen's buffer never fails
 		return
 	}
 	b := make([]byte, 0, len(time.RFC3339Nano)+2)
@@ -106,7 +105,7 @@ func (t Time) MarshalGQL(w io.Writer) {
 	_, _ = w.Write(append(b, '"'))
 }
 
-// UnmarshalGQL reads a moment in RFC 3339.
+// UnmarshalGQL reads a time in RFC 3339.
 func (t *Time) UnmarshalGQL(v any) error {
 	text, ok := v.(string)
 	if !ok {
@@ -117,12 +116,13 @@ func (t *Time) UnmarshalGQL(v any) error {
 	return err
 }
 
-// noMoment is the JSON of a value that is not a time.
+// noMoment is the JSON of a value that RFC 3339 cannot represent.
 type noMoment struct {
 	Text string `json:"text"`
 }
 
-// MarshalJSON writes what is cached: a moment in RFC 3339, or an object with the text of what is none.
+// MarshalJSON writes the form that is cached: a time in RFC 3339, or an object with the text of a
+// value that it cannot represent.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.text != "" {
 		return json.Marshal(noMoment{t.text})
@@ -130,7 +130,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.Time.MarshalJSON()
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, and nothing else.
+// UnmarshalJSON reads what MarshalJSON writes, and refuses everything else.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	*t = Time{}
 	if !bytes.HasPrefix(data, []byte("{")) {

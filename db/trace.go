@@ -11,8 +11,8 @@ import (
 	"fieldcache/cache"
 )
 
-// Trace traces each statement from now on: its kind, not its text, which may contain values. Call
-// it before the first statement of a request.
+// Trace starts a span for each statement from now on. The span has the kind of the statement, but not
+// its text, which may contain values. Call Trace before the first statement.
 func (d *DB) Trace(trace cache.Trace) { d.bun = d.bun.WithQueryHook(tracing{trace}) }
 
 type tracing struct{ trace cache.Trace }

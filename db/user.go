@@ -22,10 +22,10 @@ type User struct {
 	UpdatedAt   Time    `json:"updated_at"`
 }
 
-// UserPatch says what is to change in a user; nil stays as it is.
+// UserPatch contains the new values of a user's columns. A nil value leaves the column unchanged.
 type UserPatch struct {
 	Name, Email      *string
-	Bio, CountryCode **string // a pointer to nil empties the column
+	Bio, CountryCode **string // a pointer to nil sets the column to NULL
 }
 
 // UsersByID returns the users with these ids.
@@ -46,7 +46,7 @@ func (d *DB) CountUsers(ctx context.Context) (int, cache.Snapshot, error) {
 	return d.count(ctx, d.arguments(), d.bun.NewSelect().Model((*User)(nil)))
 }
 
-// FirstUser returns the lowest id of a user, 0 if there is none.
+// FirstUser returns the lowest user id, or 0 if there are no users.
 func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 	p, _, err := d.UserPage(ctx, Window{First: 1})
 	if err != nil || len(p.IDs) == 0 {
@@ -55,8 +55,8 @@ func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 	return p.IDs[0], nil
 }
 
-// CreateUser adds a user and sets the id and the times. It returns [ErrConflict] for the e-mail
-// address of another user, and [ErrInput] for an unknown country.
+// CreateUser adds a user and sets the id and the times. It returns [ErrConflict] if another user has
+// the e-mail address, and [ErrInput] if the country does not exist.
 func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.CreatedAt = Time{Time: now()}
 	u.UpdatedAt = u.CreatedAt
@@ -71,8 +71,8 @@ func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	return c, err
 }
 
-// UpdateUser changes a user and returns the new row. The errors are those of [DB.CreateUser], and
-// [ErrNotFound].
+// UpdateUser changes a user and returns the new row. It returns the errors of [DB.CreateUser], and
+// [ErrNotFound] if there is no such user.
 func (d *DB) UpdateUser(ctx context.Context, id int64, patch UserPatch) (*User, Commit, error) {
 	var row struct {
 		User     `bun:",extend"`

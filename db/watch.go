@@ -2,8 +2,9 @@ package db
 
 import "fieldcache/cache"
 
-// Watch returns the watch that notices the statements of this database that no source of the cache
-// sends. A pool of [DB.Aside] has a watch of its own. The watch of a nil DB notices nothing.
+// Watch returns the watch of this database's statements, which detects those that no source of the
+// cache sends. A database of [DB.Aside] on PostgreSQL has a watch of its own. Watch returns nil,
+// which detects nothing, for a nil DB.
 func (d *DB) Watch() *cache.Watch {
 	if d == nil {
 		return nil

@@ -15,22 +15,22 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// now is the time as both databases keep it: UTC, to the microsecond.
+// now returns the current time as both databases store it: in UTC, to the microsecond.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// Commit is what a write did. It is empty if the write was certainly not committed.
+// Commit is the effect of a write. It is empty if the write was certainly not committed.
 type Commit struct {
-	// Xid is the number of its transaction, which a [cache.Snapshot] saw or did not; 0 if nobody knows
-	// whether it was committed.
+	// Xid is the number of the transaction, or 0 if it is unknown whether it was committed.
 	Xid uint64
 	// Epoch is the epoch of the database that the number belongs to.
 	Epoch cache.Epoch
-	// Changes are the rows that it touched, before and after. If it is unknown whether it was committed, they may lack what
-	// only its response would have told; the outbox has it, if it was committed.
+	// Changes are the touched rows, before and after. If it is unknown whether the write was
+	// committed, they may be incomplete, since parts of them come with the response; the outbox has
+	// all of them if it was committed.
 	Changes []outbox.Change
 }
 
-// committed is what a write did that ended with err.
+// committed returns the effect of a write that ended with err.
 func committed(n outbox.Number, changes []outbox.Change, err error) (Commit, error) {
 	switch {
 	case err == nil:
@@ -41,16 +41,18 @@ func committed(n outbox.Number, changes []outbox.Change, err error) (Commit, err
 	return Commit{Changes: changes}, err
 }
 
-// returned is what a write of one row returns on PostgreSQL beside its own columns.
+// returned holds the columns that a write of one row returns on PostgreSQL in addition to its own.
 type returned struct {
 	Xid         outbox.Number
-	Was, Became *string // the row before and after, as JSON; nil for none
+	Was, Became *string // the row before and after, as JSON; nil if there is none
 }
 
-// wasSetting is the setting, of a transaction of PostgreSQL alone, that [DB.updateOf] keeps the row before an UPDATE in.
+// wasSetting is the transaction-local PostgreSQL setting in which [DB.updateOf] stores the row before
+// an UPDATE.
 const wasSetting = "fieldcache.was"
 
-// returning is the SQL of it. The row before is what [DB.updateOf] kept.
+// returning returns the SQL of the columns of [returned]. The row before an UPDATE is the one that
+// [DB.updateOf] stored.
 func (d *DB) returning(op outbox.Op) schema.QueryWithArgs {
 	if !d.Postgres() { // triggers have not run yet when a row is returned
 		return bun.SafeQuery("'/0' AS xid, NULL AS was, NULL AS became")
@@ -62,12 +64,12 @@ func (d *DB) returning(op outbox.Op) schema.QueryWithArgs {
 	return bun.SafeQuery("? AS xid, current_setting(?) AS was, row_to_json(?TableAlias)::text AS became", xid, wasSetting)
 }
 
-// returningRow is [DB.returning] of an UPDATE behind columns of the row as it is.
+// returningRow returns columns of the new row, followed by [DB.returning], for an UPDATE.
 func (d *DB) returningRow(columns ...string) schema.QueryWithArgs {
 	return bun.SafeQuery(strings.Join(columns, ", ")+", ?", d.returning(outbox.Update))
 }
 
-// change is the change of the row.
+// change returns the change of the row.
 func (r *returned) change(table string, op outbox.Op) ([]outbox.Change, error) {
 	var was, became string
 	if r.Was != nil {
@@ -80,13 +82,13 @@ func (r *returned) change(table string, op outbox.Op) ([]outbox.Change, error) {
 	return []outbox.Change{c}, err
 }
 
-// insertRow adds a row by a write of one statement, which returns [DB.returning] into r. On PostgreSQL that needs no
-// transaction; a write that certainly was not committed runs again if its error may pass.
+// insertRow runs write, a single INSERT that scans [DB.returning] into r. On PostgreSQL it needs no
+// transaction. It retries if the write was certainly not committed and the error may be temporary.
 func (d *DB) insertRow(ctx context.Context, table string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
 	return d.writeRow(ctx, table, outbox.Insert, r, nil, write)
 }
 
-// updateRow is insertRow for the change of some columns of the row with an id.
+// updateRow is insertRow for an UPDATE of some columns of the row with an id.
 func (d *DB) updateRow(ctx context.Context, table string, id int64, columns []string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
 	row := outbox.Values{"id": strconv.FormatInt(id, 10)}
 	return d.writeRow(ctx, table, outbox.Update, r, []outbox.Change{{
@@ -94,10 +96,11 @@ func (d *DB) updateRow(ctx context.Context, table string, id int64, columns []st
 	}}, write)
 }
 
-// writeRow runs a write of one row and one statement. likely is what it does as far as that is known beforehand.
+// writeRow runs a single statement that writes one row. likely is the change as far as it is known
+// beforehand.
 func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *returned, likely []outbox.Change, write func(context.Context, bun.IDB) error) (Commit, error) {
-	// By the simple protocol a statement whose answer is lost is taken for one that was not sent, and database/sql sends it
-	// again. It does not within a transaction.
+	// With the simple protocol, pgx reports a statement whose response was lost as not sent, and
+	// database/sql sends it again. It does not do so in a transaction.
 	if !d.Postgres() || d.pooler.simple {
 		return d.change(ctx, func(ctx context.Context, tx bun.Tx) error { *r = returned{}; return write(ctx, tx) })
 	}
@@ -116,7 +119,7 @@ func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *return
 	return committed(r.Xid, changes, err)
 }
 
-// insertChecked is insertRow where other statements of the same transaction come first.
+// insertChecked is insertRow for a transaction in which other statements come first.
 func (d *DB) insertChecked(ctx context.Context, table string, r *returned, fn func(ctx context.Context, tx bun.Tx) error) (Commit, error) {
 	if !d.Postgres() {
 		return d.change(ctx, fn)
@@ -133,8 +136,8 @@ func (d *DB) insertChecked(ctx context.Context, table string, r *returned, fn fu
 	return committed(r.Xid, changes, err)
 }
 
-// change runs writes in a transaction, and reads from the outbox what they did before it commits. fn may run more than once:
-// again after an attempt that certainly committed nothing and failed for a reason that may pass.
+// change runs fn in a transaction, and reads its changes from the outbox before the commit. fn may run
+// more than once: change retries if nothing was committed and the error may be temporary.
 func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) (Commit, error) {
 	var number outbox.Number
 	var changes []outbox.Change
@@ -154,9 +157,10 @@ func (d *DB) change(ctx context.Context, fn func(ctx context.Context, tx bun.Tx)
 	return committed(number, changes, err)
 }
 
-// updateOf begins an UPDATE of the row with an id, by a model. On PostgreSQL its condition keeps the row as it was, for
-// [DB.returning]: a condition is evaluated on the very version of the row that the UPDATE replaces, again if it had to wait
-// for another write of it. That takes half of what a join with the locked row takes.
+// updateOf returns an UPDATE of the row with an id. On PostgreSQL its condition stores the previous
+// row for [DB.returning]. PostgreSQL evaluates the condition on the version of the row that the UPDATE
+// replaces, and evaluates it again if the UPDATE had to wait for another write of the row. This takes
+// half the time of a join with the locked row.
 func (d *DB) updateOf(in bun.IDB, args *arguments, model any, id int64) *bun.UpdateQuery {
 	q := in.NewUpdate().Model(model).Set("updated_at = ?", args.add(now())).Where("?TableAlias.id = ?", args.add(id))
 	if d.Postgres() {
@@ -165,8 +169,8 @@ func (d *DB) updateOf(in bun.IDB, args *arguments, model any, id int64) *bun.Upd
 	return q
 }
 
-// lock keeps the selected rows from being written by others until the transaction ends. On SQLite the
-// transaction itself does.
+// lock makes the query lock its rows until the transaction ends. On SQLite the transaction itself
+// keeps other writers out.
 func (d *DB) lock(q *bun.SelectQuery) *bun.SelectQuery {
 	if d.Postgres() {
 		q.For("UPDATE")

@@ -202,12 +202,12 @@ func TestUnobservable(t *testing.T) {
 		"a table of another schema":       {`CREATE SCHEMA far; CREATE TABLE far.things (id int PRIMARY KEY); INSERT INTO far.things VALUES (1)`, `SELECT id::text FROM far.things`, "not in the search path"},
 		"a name in two schemas":           {`CREATE SCHEMA tenant; CREATE TABLE tenant.notes (id int PRIMARY KEY)`, `SELECT body FROM notes WHERE id = 1`, "several schemas"},
 		"row security":                    {`ALTER TABLE notes ENABLE ROW LEVEL SECURITY`, `SELECT body FROM notes WHERE id = 1`, "row security"},
-		"the system's tables":             {``, `SELECT relname::text FROM pg_class WHERE relname = 'notes'`, "tables of the system"},
+		"the system's tables":             {``, `SELECT relname::text FROM pg_class WHERE relname = 'notes'`, "system tables"},
 		"several at once":                 {``, `SELECT 'a'; SELECT body FROM notes WHERE id = 1`, "several statements"},
-		"a query in an argument":          {``, `SELECT word FROM ts_stat('SELECT to_tsvector(body) FROM notes') ORDER BY word`, "tables of the system"},
-		"a large object":                  {`CREATE TABLE files (id int PRIMARY KEY, content oid); INSERT INTO files VALUES (1, lo_from_bytea(0, 'a'))`, `SELECT convert_from(lo_get(content), 'utf8') FROM files`, "tables of the system"},
+		"a query in an argument":          {``, `SELECT word FROM ts_stat('SELECT to_tsvector(body) FROM notes') ORDER BY word`, "system tables"},
+		"a large object":                  {`CREATE TABLE files (id int PRIMARY KEY, content oid); INSERT INTO files VALUES (1, lo_from_bytea(0, 'a'))`, `SELECT convert_from(lo_get(content), 'utf8') FROM files`, "system tables"},
 		"the outbox itself":               {``, `SELECT count(*)::text FROM cache_outbox`, "the outbox"},
-		"a setting":                       {``, `SHOW work_mem`, "cannot tell what a statement reads"},
+		"a setting":                       {``, `SHOW work_mem`, "cannot tell which tables a statement reads"},
 		"a temporary table":               {``, `CREATE TEMPORARY TABLE IF NOT EXISTS notes (body text); SELECT body FROM notes`, "temporary"},
 	} {
 		t.Run(name, func(t *testing.T) {

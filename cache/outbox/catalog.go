@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// relation is a table through which statements can write rows of a recorded table: that table
-// itself, its partitions and the tables that inherit from it, and those that it is a part of. A
-// statement fires only the statement triggers of the table that it names.
+// relation is a table through which statements can write rows of a recorded table: the table
+// itself, its descendants, and its ancestors, whether by partitioning or by inheritance. A statement
+// fires the statement triggers of the table that it names, and of no other.
 type relation struct {
 	Ord   int // of the recorded table, from 1
 	OID   int64

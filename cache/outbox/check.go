@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Check returns an error for each column whose values name keys but are compared differently by the
-// database than keys are. Two values that the database takes for equal have two names, so that a
-// change of one would not evict what is cached under the other. Each error names table and column,
-// the reason and the remedy. Check ignores missing columns.
+// Check returns an error for each column that names keys but that the database does not compare
+// byte by byte, as keys are compared. Two values that are equal in the database have two keys then,
+// and a change of one would not evict the other. Each error names the table, the column, the reason
+// and the remedy. Check ignores missing columns.
 func (p Place) Check(ctx context.Context, db Querier, tables []Table) ([]error, error) {
 	if len(tables) == 0 {
 		return nil, nil
@@ -25,7 +25,7 @@ func (p Place) Check(ctx context.Context, db Querier, tables []Table) ([]error, 
 	return faults, nil
 }
 
-// byName are types whose equal values have one text.
+// byName lists the types whose equal values always have the same text.
 const byName = `'bool', 'int2', 'int4', 'int8', 'oid', 'text', 'varchar', 'name', 'char', 'uuid', 'date', 'time', 'timestamp', 'macaddr'`
 
 func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, error) {
@@ -58,12 +58,12 @@ func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, er
 		reason := "equal values of this type can be written in several ways"
 		switch {
 		case r.Collation != "":
-			reason = fmt.Sprintf("its collation %s takes different texts for equal", r.Collation)
+			reason = fmt.Sprintf("its collation %s treats different texts as equal", r.Collation)
 			to = `text COLLATE "C"`
 		case r.Base == "citext":
-			reason = "it takes texts for equal that differ in case"
+			reason = "it ignores case"
 		case r.Base == "bpchar":
-			reason = "it takes texts for equal that differ in trailing spaces"
+			reason = "it ignores trailing spaces"
 		case r.Base == "numeric":
 			reason = "1.0 and 1.00 are equal"
 			to = "bigint"
@@ -81,7 +81,7 @@ func checkPostgres(ctx context.Context, db Querier, tables []Table) ([]error, er
 }
 
 func unequal(table, column, kind, reason, remedy string) error {
-	return fmt.Errorf("table %s: column %s names keys of the cache, but is of type %s: %s, and keys are compared byte by byte; needed is: %s",
+	return fmt.Errorf("table %s: column %s names cache keys, which are compared byte by byte, but its type is %s: %s; required: %s",
 		table, column, kind, reason, remedy)
 }
 
@@ -89,7 +89,7 @@ func checkSQLite(ctx context.Context, db Querier, tables []Table) ([]error, erro
 	var faults []error
 	for _, t := range tables {
 		for _, c := range t.named() {
-			// No catalog says how SQLite compares a column, so a comparison is tried; no rows are read.
+			// No catalog says how SQLite compares a column, so this tries a comparison. It reads no rows.
 			type row struct {
 				Type         *string // nil: there is no such column
 				Case, Spaces *bool
@@ -111,23 +111,24 @@ func checkSQLite(ctx context.Context, db Querier, tables []Table) ([]error, erro
 			reason := ""
 			switch {
 			case *r.Type == "":
-				reason = "7 and '7' are different in it"
+				reason = "without a type, 7 and '7' are different values"
 			case *r.Case:
-				reason = "its collation takes texts for equal that differ in case"
+				reason = "its collation ignores case"
 			case *r.Spaces:
-				reason = "its collation takes texts for equal that differ in trailing spaces"
+				reason = "its collation ignores trailing spaces"
 			case affinity(*r.Type) != "INTEGER" && affinity(*r.Type) != "TEXT":
 				reason = "equal values of this type can be written in several ways"
 			default:
 				continue
 			}
-			faults = append(faults, unequal(t.Name, c, *r.Type, reason, "the table made anew with "+ident(c)+" of type TEXT or INTEGER, without COLLATE"))
+			faults = append(faults, unequal(t.Name, c, *r.Type, reason, "recreate the table with "+ident(c)+" of type TEXT or INTEGER, without COLLATE"))
 		}
 	}
 	return faults, nil
 }
 
-// affinity returns how SQLite stores the values of a column of this type, as its documentation has it.
+// affinity returns the type affinity that SQLite derives from a declared type; see
+// https://sqlite.org/datatype3.html.
 func affinity(declared string) string {
 	for _, rule := range []struct{ word, affinity string }{
 		{"INT", "INTEGER"}, {"CHAR", "TEXT"}, {"CLOB", "TEXT"}, {"TEXT", "TEXT"}, {"BLOB", "BLOB"},

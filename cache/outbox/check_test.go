@@ -52,11 +52,11 @@ func checkNames(t *testing.T, b box, table string, bad, good []string) {
 		t.Errorf("%d faults, want %d:\n%v", len(faults), len(bad), told)
 	}
 	for _, column := range bad {
-		if told == nil || !strings.Contains(told.Error(), "table "+table+": column "+column+" names keys") {
+		if told == nil || !strings.Contains(told.Error(), "table "+table+": column "+column+" names cache keys") {
 			t.Errorf("%s is not told in:\n%v", column, told)
 		}
 	}
-	if told != nil && !strings.Contains(told.Error(), "needed is: ") {
+	if told != nil && !strings.Contains(told.Error(), "required: ") {
 		t.Errorf("no remedy in:\n%v", told)
 	}
 }

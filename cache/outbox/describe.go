@@ -48,12 +48,12 @@ type describedColumn struct {
 	Type   string // PostgreSQL: the name of the type below all domains; SQLite: as declared
 	Enum   bool
 	Fold   bool   // its collation treats different texts as equal
-	Key    int    // its position in the table's key, from 1; 0 if it is not a part of it
-	Refers string // the tables that it refers to, as a foreign key or a part of one, separated by U+0001
+	Key    int    // its position in the table's key, from 1; 0 if it is not in the key
+	Refers string // the tables that it references, alone or as a part of a foreign key, separated by U+0001
 }
 
-// keyIndex is the SQL of the index that is a table's key: the primary key, or else a unique index
-// of columns that cannot be NULL. ?0 is the table's id.
+// keyIndex is the SQL that finds the index of a table's key: the primary key, or else a unique index
+// of columns that are NOT NULL. ?0 is the table's oid.
 const keyIndex = `SELECT i.indkey, i.indnkeyatts FROM pg_index AS i
 				WHERE i.indrelid = ?0 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
 					AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)
@@ -93,7 +93,7 @@ func describeSQLite(ctx context.Context, db Querier, table string) (columns []de
 		if err != nil {
 			break
 		}
-		// No catalog says how SQLite compares a column, so a comparison is tried; no rows are read.
+		// No catalog says how SQLite compares a column, so this tries a comparison. It reads no rows.
 		columns[i].Fold, err = one[bool](ctx, db, fmt.Sprintf(`SELECT coalesce(max(v = 'A') OR max(v = 'a '), false) FROM (SELECT %s AS v FROM %s WHERE false UNION ALL SELECT 'a')`,
 			ident(c.Name), ident(table)))
 	}

@@ -7,34 +7,34 @@ import (
 	"strings"
 )
 
-// Alter is the kind of a change that no statement on rows made: a table became another one, or its rows were
-// changed in a way that no trigger sees.
+// Alter is the kind of a change that was not made by a statement on rows: the table was replaced, or
+// its rows changed in a way that no trigger sees.
 const Alter Op = "ALTER"
 
-// identity distinguishes a recorded table from another one, and from itself after changes that no
-// trigger saw.
+// identity describes a recorded table. It differs for another table of the same name, and for the
+// same table after a change that no trigger saw.
 type identity struct {
-	// Relations are the table, its partitions and relatives: which they are, where their rows are stored, and who
-	// sees which of them. TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change where.
+	// Relations describes the table and its relatives: their oids, storage and row security.
+	// TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change the storage.
 	Relations string
-	// Columns are those of interest, with their types.
+	// Columns describes the columns of interest and their types.
 	Columns string
-	// Triggers are those that record writes, each with the last transaction that enabled or disabled it: disabling
-	// one even briefly leaves a trace.
+	// Triggers describes the triggers that record writes, each with the last transaction that
+	// changed it: even a trigger that was disabled only briefly leaves a trace.
 	Triggers string
-	// Stored is what cache_tables holds; nil if it holds nothing.
+	// Stored is the description in cache_tables; nil if there is none.
 	Stored *string
 }
 
 func (i identity) String() string { return i.Relations + " " + i.Columns + " " + i.Triggers }
 
-// unnoted is the stored form of a table whose writes are not recorded, all or in part.
+// unnoted is appended to the stored identity of a table whose writes are not all recorded.
 const unnoted = " unnoted"
 
-// settled reports whether everything is as it was stored, and in order.
+// settled reports whether the identity equals the stored one and all writes are recorded.
 func (i identity) settled() bool { return i.Stored != nil && *i.Stored == i.String() }
 
-// differs says how the table differs from what was stored; "" if it does not.
+// differs describes how the table differs from the stored identity, or returns "".
 func (i identity) differs() string {
 	if i.Stored == nil {
 		return "not looked at before"
@@ -53,7 +53,7 @@ func (i identity) differs() string {
 	return strings.Join(parts, ", ")
 }
 
-// identities returns those of the tables, in one statement.
+// identities returns the identities of the tables, with one statement.
 func (p Place) identities(ctx context.Context, db Querier, tables []Table) ([]identity, error) {
 	if len(tables) == 0 {
 		return nil, nil
@@ -66,7 +66,7 @@ func (p Place) identities(ctx context.Context, db Querier, tables []Table) ([]id
 		return []any{&i.Relations, &i.Columns, &i.Triggers, &i.Stored}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("outbox: look at the tables: %w", err)
+		return nil, fmt.Errorf("outbox: look up the tables: %w", err)
 	}
 	for i := range list {
 		for _, part := range []*string{&list[i].Relations, &list[i].Columns, &list[i].Triggers} {
@@ -125,9 +125,9 @@ type changedTable struct {
 	Faults []string
 }
 
-// settle stores the current state of the tables, and records the eviction of everything that
-// depends on those that changed or whose writes may have been missed. remaining are differences
-// that were repaired or that remain, of which those without a fix are faults. A snapshot that sees
+// settle stores the current identities of the tables. With evict it also records the eviction of
+// everything that depends on tables that changed or whose writes may have been missed. differences
+// were repaired, or remain if they have no fix; those that remain are faults. A snapshot that sees
 // the eviction's transaction also sees the change.
 func (p Place) settle(ctx context.Context, db Querier, tables []Table, differences []Difference, evict bool) ([]changedTable, error) {
 	now, err := p.identities(ctx, db, tables)
@@ -140,7 +140,7 @@ func (p Place) settle(ctx context.Context, db Querier, tables []Table, differenc
 		touched := false
 		for _, d := range differences {
 			if d.Table != t.Name && (d.Table != "" || d.Kind == "trigger") {
-				continue // of another table, or of one that is no longer recorded
+				continue // concerns another table, or one that is no longer recorded
 			}
 			touched = true
 			if !d.Fixable() {

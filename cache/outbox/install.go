@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-// Difference is something missing or wrong in a database, as far as its outbox is concerned.
+// Difference is an object of the outbox that is missing or wrong in the database.
 type Difference struct {
 	Object
 	Table string // the recorded table that it concerns; "" for the outbox's own objects
 	Why   string // "is missing"
-	// Minor says that a [Watch] handles it, by repairing it or by evicting the table at every check: a partition without
-	// a trigger, or a trigger that does not fire in the role of a replica.
+	// Minor says that a [Watch] handles the difference, by repairing it or by evicting the table at
+	// every check: a partition without a trigger, or a trigger that does not fire when
+	// session_replication_role is replica.
 	Minor  bool
 	fix    []string
-	absent bool // it is missing, disabled, or on another table: it is not one of another release
+	absent bool // missing, disabled, or on another table, and not of another release
 }
 
 // String returns the difference in one line.
@@ -31,7 +32,7 @@ func (d Difference) Fixable() bool { return d.fix != nil }
 func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Difference, error) {
 	if ok, err := p.usable(ctx, db); err != nil || !ok {
 		schema := Object{Kind: "schema", Name: quoted(p.schema)}
-		return []Difference{{Object: schema, Why: "cannot be looked into: GRANT USAGE ON SCHEMA " + schema.Name + " to this role"}}, err
+		return []Difference{{Object: schema, Why: "cannot be used: GRANT USAGE ON SCHEMA " + schema.Name + " to this role"}}, err
 	}
 	own, err := p.diffOwn(ctx, db)
 	if err != nil {
@@ -43,6 +44,9 @@ func (p Place) Diff(ctx context.Context, db Querier, tables []Table) ([]Differen
 	}
 	return append(own, rest...), nil
 }
+
+// notOurs is the Why of an object that fieldcache did not create but whose name it needs.
+const notOurs = "exists, but is not the outbox's: rename it"
 
 // diffOwn implements Diff for the outbox's own objects.
 func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
@@ -70,10 +74,10 @@ func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
 			case len(columns) == 0:
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			case !isOwn(o.Name, columns):
-				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
+				list = append(list, Difference{Object: o, Why: notOurs})
 			case len(lacks) > 0:
 				list = append(list, Difference{Object: o, Why: "is of another release, without " + strings.Join(lacks, ", ") +
-					": take the outbox away by gqlcache.Uninstall or `fieldcache migrate down`, and install it again"})
+					": remove the outbox with gqlcache.Uninstall or `fieldcache migrate down`, then install it again"})
 			}
 		case "index":
 			there, err := p.hasIndex(ctx, db, o.Name)
@@ -91,7 +95,7 @@ func (p Place) diffOwn(ctx context.Context, db Querier) ([]Difference, error) {
 			case len(functions) == 0:
 				list = append(list, Difference{Object: o, Why: "is missing", absent: true, fix: []string{o.Create}})
 			case !functions[0].Ours:
-				list = append(list, Difference{Object: o, Why: "is another one, which stands in the way: rename it"})
+				list = append(list, Difference{Object: o, Why: notOurs})
 			case functions[0].Body != noteBody(where) || !functions[0].Safe || functions[0].Renamed:
 				list = append(list, Difference{Object: o, Why: "is of another release, or was changed", fix: []string{o.Create}})
 			}
@@ -121,7 +125,7 @@ func (p Place) diffTriggers(ctx context.Context, db Querier, tables []Table) ([]
 		t := tables[r.Ord-1]
 		if r.Kind != "r" && r.Kind != "p" {
 			list = append(list, Difference{Object: Object{Kind: "table", Name: r.Name}, Table: t.Name,
-				Why: "is a view or a foreign table, whose writes no trigger notes"})
+				Why: "is a view or a foreign table: triggers cannot record its writes"})
 			continue
 		}
 		all := t.rowTriggers()
@@ -132,7 +136,7 @@ func (p Place) diffTriggers(ctx context.Context, db Querier, tables []Table) ([]
 			name := w.object().Name
 			if other, ok := wanted[name]; ok {
 				list = append(list, Difference{Object: w.object(), Table: t.Name,
-					Why: "would have to note rows of " + tables[other-1].Name + " as well, which share a parent or a child with those of " + t.Name})
+					Why: "would also have to record rows of " + tables[other-1].Name + ", which has a partition or parent in common with " + t.Name})
 				continue
 			}
 			wanted[name] = r.Ord
@@ -159,7 +163,7 @@ func (f found) drop() string {
 // diffTrigger compares a wanted trigger with the existing ones.
 func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, bool) {
 	d := Difference{Object: w.object(), Table: t.Name, Minor: !r.Self, absent: true, fix: []string{w.create}}
-	// Only the owner may make a trigger fire in sessions that apply writes of another server.
+	// Only the owner may make a trigger fire when session_replication_role is replica.
 	always := w.enable != "" && r.Owned
 	if always {
 		d.fix = append(d.fix, w.enable)
@@ -174,7 +178,7 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 	case r.OID == 0 && f.Ours && f.On != t.Name:
 		d.Why = "is on the table " + f.On
 	case !f.is(w) && !f.Ours:
-		d.Why = "is another one, which stands in the way: rename it"
+		d.Why = notOurs
 		d.fix = nil
 		return d, true
 	case !f.is(w):
@@ -199,8 +203,8 @@ func diffTrigger(t Table, r relation, w trigger, there []found) (Difference, boo
 
 // Install creates and repairs what recording the writes of the tables needs, and removes triggers
 // from tables that are no longer recorded. Writes to a table whose triggers were not in place may
-// be missing from the record: everything cached of the table is evicted. db is a transaction.
-// Install returns an error that names everything it cannot repair.
+// not have been recorded, so it evicts everything that depends on such a table. db must be a
+// transaction. Install returns an error that names everything it cannot repair.
 func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 	differences, err := p.Diff(ctx, db, tables)
 	if err != nil {
@@ -257,11 +261,11 @@ type Left struct {
 // String returns the object and the reason in one line.
 func (l Left) String() string { return fmt.Sprintf("%s %s: %s", l.Kind, l.Name, l.Why) }
 
-// Remove removes what Install created: the triggers, wherever they are now, the function and the
-// tables of the outbox. It recognizes them by their definition, not by any record. It reports
-// whether there were any, and returns the objects that it left because only their name matches. If
-// this role may not drop an object, Remove returns an error that names all such objects; then roll
-// db, a transaction, back.
+// Remove removes what Install created: the triggers, on whatever tables they are now, the function
+// and the tables of the outbox. It recognizes them by their definition. It reports whether there
+// were any, and returns the objects that it left because only their names match. If this role may
+// not drop an object, Remove returns an error that names all such objects. db must be a transaction;
+// roll it back after an error.
 func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Left, err error) {
 	there, err := p.triggers(ctx, db)
 	if err != nil {
@@ -279,7 +283,7 @@ func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Lef
 			refused = append(refused, fmt.Errorf("%s %s: %w", o.Kind, o.Name, err))
 		}
 	}
-	const another = "is another one of that name"
+	const another = "has the name of an object of the outbox, but is not one"
 	for _, f := range there {
 		if f.Ours && !foreign {
 			drop(f.object(), f.drop())
@@ -309,7 +313,7 @@ func (p Place) Remove(ctx context.Context, db Querier) (removed bool, left []Lef
 		}
 	}
 	if len(refused) > 0 {
-		return false, nil, fmt.Errorf("outbox: not all of it can be removed:\n%w", errors.Join(refused...))
+		return false, nil, fmt.Errorf("outbox: cannot remove all of it:\n%w", errors.Join(refused...))
 	}
 	return removed, left, nil
 }

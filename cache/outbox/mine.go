@@ -28,13 +28,12 @@ func (p Place) Mark(ctx context.Context, tx Querier) (Mark, error) {
 	return m, nil
 }
 
-// Mine returns what a transaction has written since a mark, as others will read it once the
-// transaction is committed, and the number of the transaction. It is for a gateway that evicts its
-// own writes before it responds.
+// Mine returns the number of a transaction and the changes that it has made since a mark, as others
+// will read them after the commit. A gateway uses it to evict its own writes before it responds.
 func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Change, error) {
 	type record struct {
 		number Number
-		table  *string // nil: nothing was noted
+		table  *string // nil: nothing was recorded
 		op     *string
 		rows   *string
 	}
@@ -45,7 +44,7 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 	records, err := query(ctx, tx, p.sql("SELECT ?0, o.tbl, o.op, o.rows FROM (SELECT 1) AS one LEFT JOIN ?outbox AS o ON ?1 ORDER BY o.id",
 		raw(p.Xid()), raw(condition)), func(r *record) []any { return []any{&r.number, &r.table, &r.op, &r.rows} })
 	if err != nil {
-		return Number{}, nil, fmt.Errorf("outbox: read what a transaction wrote: %w", err)
+		return Number{}, nil, fmt.Errorf("outbox: read the writes of a transaction: %w", err)
 	}
 	var changes []Change
 	for _, r := range records {
@@ -54,7 +53,7 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 		}
 		c := Change{Table: *r.table, Op: Op(*r.op)}
 		if r.rows != nil {
-			c.Rows, _ = readRows([]byte(*r.rows)) // what cannot be read is any row
+			c.Rows, _ = readRows([]byte(*r.rows)) // nil, any row, if it cannot be decoded
 		}
 		changes = append(changes, c)
 	}
@@ -62,8 +61,9 @@ func (p Place) Mine(ctx context.Context, tx Querier, since Mark) (Number, []Chan
 }
 
 // ChangeOf returns the change of one row, from the row before and after: JSON objects of its
-// columns, as PostgreSQL's to_jsonb and row_to_json write them; empty for a row that is new, or deleted. It is for
-// a statement that returns both, as one with RETURNING does, and so costs no other statement.
+// columns, as PostgreSQL's to_jsonb and row_to_json write them. was is empty for a new row, is for a
+// deleted one. It serves statements that return both by RETURNING, and saves a statement that reads
+// them from the outbox.
 func ChangeOf(table string, op Op, was, is string) (Change, error) {
 	r := Row{}
 	var err error
@@ -89,7 +89,7 @@ func ChangeOf(table string, op Op, was, is string) (Change, error) {
 	return Change{Table: table, Op: op, Rows: []Row{r}}, nil
 }
 
-// valuesOf returns the columns of a row as text, as triggers note them.
+// valuesOf returns the columns of a row as text, in the form that triggers record.
 func valuesOf(row string) (Values, error) {
 	if row == "" {
 		return nil, nil
@@ -101,7 +101,7 @@ func valuesOf(row string) (Values, error) {
 	if t, err := d.ReadToken(); err != nil {
 		return nil, err
 	} else if t.Kind() != jsontext.KindBeginObject {
-		return nil, errors.New("it is no object")
+		return nil, errors.New("not a JSON object")
 	}
 	values := Values{}
 	for d.PeekKind() != jsontext.KindEndObject {
@@ -129,13 +129,14 @@ func valuesOf(row string) (Values, error) {
 		return nil, err
 	}
 	if t, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%v behind the object", t)
+		return nil, fmt.Errorf("unexpected %v after the object", t)
 	}
 	return values, nil
 }
 
-// plainValues is valuesOf for an object of texts without escapes, numbers, booleans and nulls, which most rows are: it
-// takes a quarter of the time. It reports false for any other text, whether it is JSON or not.
+// plainValues is valuesOf for objects of strings without escapes, numbers, booleans and nulls. Most
+// rows are such objects, and it takes a quarter of the time. It reports false for any other text,
+// valid JSON or not.
 func plainValues(row string) (Values, bool) {
 	values := make(Values, strings.Count(row, `":`))
 	rest, more := strings.CutPrefix(row, "{")
@@ -176,7 +177,7 @@ func plainValues(row string) (Values, bool) {
 	return values, rest == "}"
 }
 
-// unescaped reports whether the inside of a JSON string is the text itself.
+// unescaped reports whether the inside of a JSON string needs no decoding.
 func unescaped(inside string) bool {
 	return strings.IndexByte(inside, '\\') < 0 && utf8.ValidString(inside)
 }

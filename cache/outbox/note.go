@@ -18,8 +18,9 @@ func (p Place) noteFunction(schema string) string {
 		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$" + noteBody(schema) + "$note$"
 }
 
-// noteBody returns the function's body. It reads rows as JSON, so that one function serves every table, and a
-// column that is renamed or dropped breaks no write. Values are compared as text: as JSON 1.0 equals 1.00.
+// noteBody returns the function's body. It reads rows as JSON, so that one function serves every
+// table, and renaming or dropping a column breaks no write. It compares values as text, since 1.0
+// and 1.00 are equal as JSON.
 func noteBody(schema string) string {
 	return fmt.Sprintf(noteTemplate, schema, MaxRows)
 }

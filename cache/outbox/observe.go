@@ -17,10 +17,10 @@ import (
 	"fieldcache/cache"
 )
 
-// Any selects every row of a table, whatever changes in it.
+// Any returns a [Rows] that selects every row of a table, and counts every column.
 func Any(table string) Rows { return Rows{Of: table, Table: table} }
 
-// anyTags are the tags of what is made of any row of a table.
+// anyTags returns the tags of values that depend on any row of a table.
 func anyTags(table string) []cache.Tag {
 	return []cache.Tag{cache.Rows(table), cache.AnyRow(table).Of("*")}
 }
@@ -49,30 +49,31 @@ type Observer struct {
 
 	mu     sync.Mutex
 	known  map[string]*readTables
-	tables map[string]bool // those whose writes are noted
+	tables map[string]bool // those whose writes are recorded
 	failed map[string]time.Time
-	poison string // why no statement can be told any more; "" as long as they can
+	poison string // why it is no longer known what statements read; "" if it is
 	logged map[string]bool
 }
 
 // readTables is what a statement reads.
 type readTables struct {
 	tables  []string
-	unknown string // why nobody can tell; "" if tables are all
+	unknown string // why the tables are not known; "" if they are
 	asked   time.Time
-	views   bool // what it reads depends on the definitions of views or functions
+	views   bool // whether views or functions determine what it reads
 }
 
 const (
-	// maxObserved bounds the texts that are remembered.
+	// maxObserved bounds the number of texts that are remembered.
 	maxObserved = 5000
-	// A text is asked about again, since tables, views and functions may be replaced.
+	// The database is asked again after a while, since tables, views and functions may be replaced.
 	askAgain      = time.Minute
-	askAgainViews = 10 * time.Second // by way of a view or a function, or where the database could not tell
-	// Whoever writes values into texts has ever new ones. They are not asked about without end.
+	askAgainViews = 10 * time.Second // for views and functions, and after the database could not tell
+	// Statements that contain values as literals have ever new texts. These bound the questions per
+	// second.
 	askRate, askBurst = 20, 200
-	// answerWithin bounds how long a value waits for an answer, and askWithin how long the question goes on for those that
-	// come later.
+	// answerWithin bounds how long a value waits for the database's reply, and askWithin how long the
+	// question runs on behalf of later values.
 	answerWithin = 150 * time.Millisecond
 	askWithin    = 5 * time.Second
 )
@@ -102,7 +103,7 @@ func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cac
 				return nil, why
 			}
 			if r = o.lookUp(s); r == nil {
-				return nil, "the database was not asked what a statement reads"
+				return nil, "the database was not asked which tables a statement reads"
 			}
 		}
 		if r.unknown != "" {
@@ -124,7 +125,8 @@ func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cac
 	return tags, ""
 }
 
-// answer waits for what a question says that goes on by itself; several that are the same are one.
+// answer runs question in the background, once for all concurrent calls with the same name, and
+// waits for its result for at most answerWithin.
 func (o *Observer) answer(ctx context.Context, name string, question func(context.Context) string) string {
 	detached := cache.Unwatched(context.WithoutCancel(ctx))
 	said := o.questions.DoChan(name, func() (any, error) {
@@ -138,7 +140,7 @@ func (o *Observer) answer(ctx context.Context, name string, question func(contex
 	case r := <-said:
 		return r.Val.(string)
 	case <-late.C:
-		return "the database was not asked in time what a statement reads"
+		return "the database did not say in time which tables a statement reads"
 	}
 }
 
@@ -148,8 +150,8 @@ func (o *Observer) follows(table string) bool {
 	return o.tables[table]
 }
 
-// uncommented is a statement without the comment that it begins or ends with: tracing libraries write there what is another one
-// each time.
+// uncommented returns a statement without a comment at its beginning or end, where tracing libraries
+// put values that are different each time.
 func uncommented(statement string) string {
 	if !strings.Contains(statement, "/*") {
 		return statement
@@ -168,7 +170,7 @@ func uncommented(statement string) string {
 	return text
 }
 
-// lookUp is what is known of a text; nil if it is to be asked about.
+// lookUp returns what is known of a text, or nil if the database must be asked.
 func (o *Observer) lookUp(statement string) *readTables {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -212,7 +214,7 @@ func (o *Observer) ask(ctx context.Context, statement string) {
 		}
 		var err error
 		if r, err = read(ctx, o.o.Database, statement); err != nil {
-			r = &readTables{unknown: "the database cannot tell what a statement reads: " + firstLine(err)}
+			r = &readTables{unknown: "the database cannot tell which tables a statement reads: " + firstLine(err)}
 		}
 		for _, table := range r.tables {
 			if ownColumns[table] != nil {
@@ -224,7 +226,7 @@ func (o *Observer) ask(ctx context.Context, statement string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.known) >= maxObserved {
-		for any := range o.known { // whichever comes first, at random
+		for any := range o.known { // in random order
 			delete(o.known, any)
 			break
 		}
@@ -248,25 +250,26 @@ func firstLine(err error) string {
 	return line
 }
 
-// follow has a table's writes noted. It returns why what was read of it may not be stored; "" if it may.
+// follow starts recording a table's writes. It returns why values that depend on the table may not
+// be stored yet, or "" if they may.
 func (o *Observer) follow(ctx context.Context, table string) string {
 	o.mu.Lock()
 	failed := o.failed[table]
 	o.mu.Unlock()
 	if time.Since(failed) < askAgainViews {
-		return "writes to table " + table + " are not noted"
+		return "writes to table " + table + " are not recorded"
 	}
 	o.asking.Lock()
 	defer o.asking.Unlock()
 	if o.follows(table) {
-		return "writes to table " + table + " were not noted before"
+		return "writes to table " + table + " were not recorded until now"
 	}
 	t, err := o.extend(ctx, table)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if err != nil {
 		o.failed[table] = time.Now()
-		why := "writes to table " + table + " are not noted"
+		why := "writes to table " + table + " are not recorded"
 		if !o.logged[why] {
 			o.logged[why] = true
 			o.o.Log.Warn("values that depend on a table are not stored: its writes cannot be recorded", "table", table, "error", err)
@@ -278,13 +281,13 @@ func (o *Observer) follow(ctx context.Context, table string) string {
 	if o.o.Followed != nil {
 		o.o.Followed(t)
 	}
-	return "writes to table " + table + " were not noted before"
+	return "writes to table " + table + " were not recorded until now"
 }
 
-// errNotInstalled says that the triggers are not there and that they may not be created.
-var errNotInstalled = errors.New("it has no triggers, and none may be created: declare its rows, or set Migrate to Install")
+// errNotInstalled says that triggers are missing and Install is not set.
+var errNotInstalled = errors.New("the table has no triggers, and creating them is not permitted: declare its rows, or set Migrate to Install")
 
-// extend creates the triggers of a table beside those that are there, or finds that they are there.
+// extend creates the missing triggers of a table, or returns an error if it may not.
 func (o *Observer) extend(ctx context.Context, table string) (t Table, err error) {
 	found, err := o.o.Place.Describe(ctx, o.o.Database, table)
 	if err != nil {
@@ -295,7 +298,7 @@ func (o *Observer) extend(ctx context.Context, table string) (t Table, err error
 	}
 	err = o.o.Place.inTx(ctx, o.o.Database, func(ctx context.Context, tx Querier) error {
 		if o.o.Place.postgres && o.o.Install {
-			// Who waits for a lock on a table holds up all that come later.
+			// A session that waits for a lock on a table blocks all later ones.
 			for _, s := range []string{"SET LOCAL lock_timeout = '1s'", fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", InstallLock)} {
 				if err := run(ctx, tx, s); err != nil {
 					return err
@@ -306,7 +309,7 @@ func (o *Observer) extend(ctx context.Context, table string) (t Table, err error
 		if err != nil {
 			return err
 		}
-		// Triggers of other tables are no concern of this one.
+		// Leave the triggers of other tables alone.
 		differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.Table != table })
 		for _, d := range differences {
 			switch {
@@ -333,7 +336,7 @@ func (o *Observer) extend(ctx context.Context, table string) (t Table, err error
 	return t, err
 }
 
-// anyOf is a table of which every change of every row is noted.
+// anyOf returns a table of which every change of every row is recorded.
 func anyOf(name string, info TableInfo) (Table, error) {
 	tags, err := NewRowTags(func(string) (TableInfo, bool) { return info, info.Columns != nil }, Any(name))
 	if err != nil {

@@ -72,7 +72,7 @@ func TestObserveSQLite(t *testing.T) {
 			var unknown string
 			for end := time.Now().Add(time.Minute); time.Now().Before(end); { // triggers are created first, and questions may take longer than a value waits
 				tags, unknown = observer.Observe(t.Context(), []string{tt.statement})
-				if unknown == "" || !strings.Contains(unknown, "noted before") && !strings.Contains(unknown, "in time") {
+				if unknown == "" || !strings.Contains(unknown, "recorded until now") && !strings.Contains(unknown, "in time") {
 					break
 				}
 			}

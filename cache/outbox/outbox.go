@@ -28,8 +28,8 @@ const MaxRows = 1000
 type Change struct {
 	Table string
 	Op    Op
-	// Rows are the touched rows, in no particular order. Nil: any row of the table may have been touched, because the
-	// statement was TRUNCATE or touched more than [MaxRows].
+	// Rows are the touched rows, in no particular order. Nil means that any row of the table may have
+	// been touched, because the statement was TRUNCATE or touched more than [MaxRows].
 	Rows []Row
 }
 
@@ -48,7 +48,7 @@ const (
 type Row struct {
 	Was     Values   `json:"was,omitempty"`     // nil: the row is new
 	Is      Values   `json:"is,omitempty"`      // nil: the row is gone
-	Changed []string `json:"changed,omitempty"` // of an updated row: those of the columns that matter that have another value
+	Changed []string `json:"changed,omitempty"` // the recorded columns with a new value, for an updated row
 }
 
 // Values are the values of the columns that name keys, as text. Columns that are NULL are omitted.
@@ -73,7 +73,7 @@ var (
 // all connections must distrust its caches, and sends even more requests.
 func New(db *sql.DB, at Place, evictions func(...Change) cache.Eviction) (*Outbox, error) {
 	if db == nil || evictions == nil {
-		return nil, errors.New("outbox: New needs a database and a function that returns what its changes evict")
+		return nil, errors.New("outbox: New requires db and evictions")
 	}
 	return &Outbox{db: db, at: at, evictions: evictions}, nil
 }
@@ -175,7 +175,7 @@ func (o *Outbox) IsDone(ctx context.Context, xid uint64) (done bool, err error) 
 	done, err = one[bool](ctx, o.db, o.at.sql("SELECT NOT EXISTS (SELECT 1 FROM ?outbox WHERE done_at IS NULL AND ?number IN (?0))",
 		o.at.numbers([]uint64{xid})))
 	if err != nil {
-		return false, fmt.Errorf("outbox: look whether a write is done: %w", err)
+		return false, fmt.Errorf("outbox: check whether a write is done: %w", err)
 	}
 	return done, nil
 }

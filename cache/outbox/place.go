@@ -23,16 +23,17 @@ type Querier interface {
 	QueryContext(ctx context.Context, statement string, args ...any) (*sql.Rows, error)
 }
 
-// Place is the place of an outbox: a database of one of two kinds, and on PostgreSQL a schema in
-// it. The zero value is SQLite.
+// Place says where an outbox is: in PostgreSQL, with an optional schema, or in SQLite. The zero value
+// is SQLite.
 type Place struct {
 	postgres bool
 	schema   string // "": the first schema of the search path
 }
 
-// PostgreSQL returns the place of an outbox in a PostgreSQL database. Applications that share a
-// database each need a schema of their own for their outboxes, whether they share tables or not.
-// Without a schema the outbox is where the search path finds one, else in the current schema.
+// PostgreSQL returns the place of an outbox in a schema of a PostgreSQL database. If schema is empty,
+// the outbox is the one that the search path finds, or else in the current schema. Applications that
+// share a database each need a schema of their own for their outboxes, whether they share tables or
+// not.
 func PostgreSQL(schema string) Place { return Place{true, schema} }
 
 // SQLite returns the place of an outbox in a SQLite database.
@@ -64,10 +65,10 @@ func Find(ctx context.Context, db Querier, schema string) (Place, error) {
 	}
 	number, err := one[string](ctx, db, "SELECT current_setting('server_version_num')")
 	if err != nil {
-		return Place{}, fmt.Errorf("outbox: ask for the database's version: %w", err)
+		return Place{}, fmt.Errorf("outbox: read the database's version: %w", err)
 	}
 	if n, err := strconv.Atoi(number); err != nil || n < oldest {
-		return Place{}, fmt.Errorf("outbox: PostgreSQL 13 or later is needed; this is %.60s", version)
+		return Place{}, fmt.Errorf("outbox: PostgreSQL 13 or later is required; this is %.60s", version)
 	}
 	return PostgreSQL(schema), nil
 }
@@ -83,9 +84,8 @@ func (p Place) named(name string) string {
 	return ident(p.schema) + "." + name
 }
 
-// Seen returns an SQL expression for the snapshot of the statement around it, and for the epoch of
-// the database as the server that runs it knows it, in the form that
-// [fieldcache/cache.ParseSnapshot] reads.
+// Seen returns an SQL expression for the epoch of the database and the snapshot of the statement
+// that contains it, in the form that [fieldcache/cache.ParseSnapshot] reads.
 func (p Place) Seen() string {
 	if p.postgres {
 		return p.inEpoch("pg_current_snapshot()::text")
@@ -101,10 +101,10 @@ func (p Place) inEpoch(number string) string {
 	return "(SELECT " + p.epoch() + " || '/' || " + number + ")"
 }
 
-// Xid returns an SQL expression for the number of the transaction that evaluates it, and for the
-// epoch of the database, in the form that [Number] scans. On PostgreSQL it may be used anywhere, as
-// in RETURNING. On SQLite it belongs into a statement of its own after the last write of the
-// transaction, since triggers run after RETURNING; there it is 0 if nothing was ever recorded.
+// Xid returns an SQL expression for the epoch of the database and the number of the transaction that
+// evaluates it, in the form that [Number] scans. On PostgreSQL it may be used anywhere, for example
+// in RETURNING. On SQLite it must be in a statement of its own after the last write of the
+// transaction, since triggers run after RETURNING; it is 0 if nothing was ever recorded.
 func (p Place) Xid() string {
 	if p.postgres {
 		return p.inEpoch("pg_current_xact_id()::text")
@@ -115,7 +115,7 @@ func (p Place) Xid() string {
 // Number is the number of a transaction, as [Place.Xid] returns it.
 type Number struct {
 	Epoch cache.Epoch
-	Xid   uint64 // 0 if it is not known
+	Xid   uint64 // 0 if unknown
 }
 
 // Scan implements [sql.Scanner].
@@ -136,8 +136,9 @@ func (n *Number) Scan(value any) error {
 	return nil
 }
 
-// sql is a statement written once for both databases: a word after a question mark stands for what
-// they call differently, and ?0 to ?9 for args, which are texts, numbers, booleans, or SQL.
+// sql returns the text of a statement that is written once for both databases. A word after a
+// question mark is replaced by the database's own expression, and ?0 to ?9 by args: texts, numbers,
+// booleans, or SQL.
 func (p Place) sql(statement string, args ...any) string {
 	words := []string{
 		"?number", "id",
@@ -158,7 +159,7 @@ func (p Place) sql(statement string, args ...any) string {
 			"?standby", "pg_is_in_recovery()", "?epoch", p.epoch(),
 			// Only the last row of the index: for EXISTS with the condition PostgreSQL reads the whole table.
 			"?ahead", "coalesce((SELECT xid FROM " + p.named("cache_outbox") + " ORDER BY xid DESC LIMIT 1) >= pg_snapshot_xmax(pg_current_snapshot()), false)",
-			// About 8 times the length of the text if it is compressed.
+			// A compressed value is about 8 times as long as text.
 			"?size", "(pg_column_size(o.rows) * CASE WHEN pg_column_size(o.rows) > 1900 THEN 8 ELSE 1 END)", "?all", "json_agg(o.rows)::text",
 		}
 	}

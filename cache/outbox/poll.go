@@ -44,9 +44,9 @@ func (o *Outbox) Poll(ctx context.Context, p cache.Page) (news cache.News, err e
 	return news, nil
 }
 
-// What may be wrong with the request for a page, or with the outbox.
+// Errors that poll handles itself.
 var (
-	errAnother = errors.New("the database is not the one that was polled")
+	errAnother = errors.New("the database is not the one that was polled before")
 	errAhead   = errors.New("the outbox has numbers that the database has not assigned yet")
 )
 
@@ -73,7 +73,7 @@ func (h *head) columns() []any { return []any{&h.Seen, &h.Horizon, &h.Standby, &
 
 const headColumns = "?seen AS seen, (SELECT snapshot FROM ?horizon) AS horizon, ?standby AS standby, ?ahead AS ahead"
 
-// news returns what a page says before its rows.
+// news returns the page's news without its rows.
 func (h head) news(p cache.Page) (news cache.News, err error) {
 	if h.Standby {
 		return news, cache.ErrStandby
@@ -115,9 +115,9 @@ func (o *Outbox) position(ctx context.Context) (news cache.News, err error) {
 	return news, nil
 }
 
-// rowsOf returns the SQL of the page's rows, at most limit, in their order. They are those in
-// flight in the snapshot and those that came later, which are two conditions: with one, a
-// transaction that stays open for long would make every poll read again everything after it.
+// rowsOf returns the SQL of the page's rows, at most limit, in order: the rows of transactions that
+// were in flight in the previous snapshot, and of later ones. These are two conditions. With a
+// single one, every poll during a long transaction would read again everything after its start.
 func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 	const columns = "o.?number, o.id, o.tbl, o.op, o.rows, o.created_at, o.done_at"
 	order := fmt.Sprintf(" ORDER BY o.?number, o.id LIMIT %d", limit)
@@ -128,7 +128,8 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 		}
 		return fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
 	}
-	// The upper bound is for the planner: without statistics it estimates a range as small, and uses the index.
+	// The upper bound helps the planner: without statistics it assumes that a range is small and uses
+	// the index.
 	until := " AND o.xid < ?next"
 	if !p.Until.IsZero() {
 		until = fmt.Sprintf(" AND o.xid < '%d'::xid8", p.Until.Xmax)
@@ -142,8 +143,8 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 			underWay = append(underWay, strconv.FormatUint(x, 10))
 		}
 	}
-	// One of the two bounds implies the other. With both, PostgreSQL 15 begins at the lower one and reads the index
-	// from there.
+	// One of the two bounds implies the other. With both, PostgreSQL 15 starts reading the index at
+	// the lower one.
 	from := fmt.Sprintf("(o.xid, o.id) > ('%d'::xid8, %d)", p.After.Xid, p.After.ID)
 	if p.After.Xid < p.Since.Xmax {
 		from = fmt.Sprintf("o.xid >= '%d'::xid8", p.Since.Xmax)
@@ -186,7 +187,7 @@ func (o *Outbox) pollTransactions(ctx context.Context, p cache.Page) (news cache
 		return news, err
 	}
 	if news, err = rows[0].news(p); err != nil || rows[0].ID == 0 {
-		return news, err // or the one row that says that there is nothing
+		return news, err // a single row without an ID means that the page is empty
 	}
 	for _, group := range byTransaction(rows, func(r polled) uint64 { return r.Xid }) {
 		w, unreadable := o.pending(group)
@@ -269,7 +270,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	}
 	news.Sum.Add(o.evictions(changes...))
 	if rows[0].Rows == limit {
-		if p.After = last; !p.Since.IsZero() { // a whole page of names was not enough
+		if p.After = last; !p.Since.IsZero() { // the backlog exceeds a page by name
 			p.Detail = cache.ByTable
 		}
 		p.Until = news.Snapshot
@@ -278,7 +279,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 	return news, nil
 }
 
-// inOrder runs a statement that reads a page out of many rows.
+// inOrder runs a statement that reads a page of a large table through its index.
 func (o *Outbox) inOrder(ctx context.Context, do func(context.Context, Querier) error) error {
 	if !o.at.postgres {
 		return do(ctx, o.db)

@@ -12,12 +12,12 @@ import (
 // prunedAtOnce limits the rows that one transaction prunes.
 const prunedAtOnce = 10_000
 
-// owed is the kind of a row that replaces pruned rows whose evictions were never executed: it
-// evicts their table from the shared tier; for evictions by hand, which have no table, every table.
+// owed is the kind of a row that replaces pruned rows whose evictions were never executed. It evicts
+// their table from the shared tier, or every table if they were evictions by hand.
 const owed Op = "OWED"
 
-// prunable are the first rows, by number, up to the first young one, so that the rest of the table
-// is not read. A row of the kind owed stays until it is done.
+// prunable selects the first rows by number, up to the first one that is too young, so that it does
+// not read the rest of the table. A row of the kind owed stays until it is done.
 const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM ?outbox AS o " +
 	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
 	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
@@ -87,7 +87,7 @@ func (o *Outbox) remove(ctx context.Context, tx Querier, args ...any) (g gone, e
 			"owed AS (" + strings.ReplaceAll(owe+") "+newest, "?gone", "gone"))
 		return g, err
 	}
-	// Nobody else writes meanwhile.
+	// SQLite has one writer at a time.
 	const rows = "(SELECT * FROM ?outbox AS o WHERE o.id <= ?4 AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
 	err = read(strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"))
 	if err != nil || g.Xid == nil {

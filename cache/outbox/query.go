@@ -29,7 +29,7 @@ func column[T any](ctx context.Context, db Querier, statement string) ([]T, erro
 	return query(ctx, db, statement, func(v *T) []any { return []any{v} })
 }
 
-// one reads the one value of a statement; without a row the error is [sql.ErrNoRows].
+// one reads the first value of a statement. If there is no row, it returns [sql.ErrNoRows].
 func one[T any](ctx context.Context, db Querier, statement string) (value T, err error) {
 	list, err := column[T](ctx, db, statement)
 	if err == nil && len(list) == 0 {

@@ -10,9 +10,9 @@ import (
 	"fieldcache/cache"
 )
 
-// strictly reads JSON that any role that may write to the table could have written. Names are
-// case-sensitive; an unknown or repeated name, or invalid Unicode, is an error: a guess might evict
-// something else than what was written.
+// strictly decodes JSON that any role with write access to the outbox may have written. Names are
+// case-sensitive. An unknown or repeated name and invalid Unicode are errors, since guessing might
+// evict the wrong values.
 func strictly(text []byte, into any) error {
 	return json.Unmarshal(text, into, json.RejectUnknownMembers(true))
 }
@@ -100,7 +100,7 @@ func (o *Outbox) everyTable(ctx context.Context, in Querier) (changes []Change, 
 	}
 	seen := map[string]bool{}
 	for _, stored := range names {
-		name := stored[:max(0, strings.LastIndexByte(stored, ' '))] // what follows tells declarations apart
+		name := stored[:max(0, strings.LastIndexByte(stored, ' '))] // a hash of the declaration follows
 		if seen[name] {
 			continue
 		}

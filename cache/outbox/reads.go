@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// notes returns the name of the table that a trigger notes rows of; "" if it says none.
+// notes returns the name of the table under which a trigger records rows, or "".
 func (f found) notes(p Place) string {
 	if !p.postgres {
 		return f.On
@@ -26,13 +26,16 @@ func (f found) notes(p Place) string {
 
 var (
 	comments = regexp.MustCompile(`(?s)/\*.*?\*/|--[^\n]*`)
-	// idle are statements that read no table.
+	// idle matches statements that read no table.
 	idle = regexp.MustCompile(`(?i)^\s*((begin|start\s+transaction|commit|end|rollback|abort|savepoint|release|reset|listen|unlisten|notify|deallocate|discard|analyze|vacuum)\b` +
 		`|set\s+(local\s+|session\s+)?[a-z_.]+(\s*=|\s+to\b)|pragma\s+[a-z_.]+\s*=)`)
-	// temporary makes a table that hides another one of its name, in one session.
+	// temporary matches statements that use temporary tables, which hide others of the same name in
+	// their session.
 	temporary = regexp.MustCompile(`(?is)\b(create\s+(local\s+|global\s+)?|select\b.*\binto\s+)temp(orary)?\b|\bpg_temp\b`)
-	// elsewhere is what reads PostgreSQL's own tables, large objects among them, or what its arguments name, or what is another thing on each connection.
-	// It is part of the text of views too. PostgreSQL does not note down that something depends on its own functions.
+	// elsewhere matches expressions whose result does not depend on tables alone: PostgreSQL's own
+	// tables and large objects, functions that read what their arguments name, and values that differ
+	// between connections. It is also applied to the definitions of views, since PostgreSQL does not
+	// record dependencies on its built-in functions.
 	elsewhere = `\m(query|table|schema|database|cursor)_to_xml|\m(ts_stat|ts_rewrite|lo_[a-z]|loread|(sh)?obj_description|col_description|has_[a-z_]+_privilege|txid_)` +
 		`|\m(nextval|currval|lastval|setval|current_schemas?|current_query|getpgusername)\M` +
 		`|\m(pg_[a-z]|information_schema|current_setting|current_user|session_user|current_role|inet_)|[^"'a-z0-9_.]user[^"'a-z0-9_]`
@@ -40,28 +43,28 @@ var (
 		`|\bsqlite_(schema|master|temp|sequence|stat)|\b(last_insert_rowid|total_changes|changes)\s*\(|^\s*pragma\s+[a-z_.]+\s*($|[(;])`)
 )
 
-// judge says what the text of a statement alone tells: that nobody can know what it reads, that it reads nothing, or that from
-// now on no name says which table it means.
+// judge examines the text of a statement. It returns why it cannot be known what the statement reads,
+// whether the statement reads no table, and why from now on table names are ambiguous.
 func judge(statement string) (unknown string, nothing bool, poison string) {
 	text := strings.TrimSpace(comments.ReplaceAllString(statement, " "))
 	switch {
 	case text == "":
-		return "the text of a statement is not known", false, ""
+		return "the text of a statement is unknown", false, ""
 	case temporary.MatchString(text) || temporary.MatchString(statement):
-		return "", false, "temporary tables are used, which may hide others of their names"
+		return "", false, "a statement uses temporary tables, which may hide tables of the same name"
 	case strings.Contains(strings.TrimSuffix(strings.TrimSpace(statement), ";"), ";"):
-		// Where each ends only the database knows, and asking must not run one.
-		return "a text may hold several statements", false, ""
+		// Only the database can split the text, and asking it must not run a statement.
+		return "a text may contain several statements", false, ""
 	case dynamic.MatchString(statement):
-		return "a statement may read tables of the system, or another one on each connection", false, ""
+		return "a statement may read system tables, or values that differ between connections", false, ""
 	case idle.MatchString(text):
 		return "", true, ""
 	}
 	return "", false, ""
 }
 
-// readPostgres has the database compile a statement as the body of a function, which it notes down what it depends on, and
-// takes the function back.
+// readPostgres creates a temporary function with the statement as its body, follows the dependencies
+// that PostgreSQL records for it, and rolls back.
 func readPostgres(ctx context.Context, db *sql.DB, statement string) (r *readTables, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -78,9 +81,9 @@ func readPostgres(ctx context.Context, db *sql.DB, statement string) (r *readTab
 		return nil, err
 	}
 	if version < 14_00_00 {
-		return &readTables{unknown: "which tables statements read can be asked of PostgreSQL 14 or later; this is an older one"}, nil
+		return &readTables{unknown: "finding the tables that statements read requires PostgreSQL 14 or later"}, nil
 	}
-	// A prepared statement outlives a transaction that is rolled back: it is taken back first, or never made.
+	// A prepared statement outlives a rollback, so it is deallocated first. If this fails, there is none.
 	if err := run(ctx, tx, "PREPARE fieldcache_observed AS "+statement+"\n"); err != nil {
 		return nil, err
 	}
@@ -118,8 +121,9 @@ func readPostgres(ctx context.Context, db *sql.DB, statement string) (r *readTab
 	return r, nil
 }
 
-// readsOf is what pg_temp.fieldcache_observed depends on, by way of views and of functions whose bodies are compiled. Objects
-// that come with PostgreSQL are not noted down.
+// readsOf returns the objects on which pg_temp.fieldcache_observed depends, directly or through views
+// and functions with SQL-standard bodies. PostgreSQL does not record dependencies on built-in
+// objects.
 const readsOf = `WITH RECURSIVE deps (classid, objid) AS (
 		SELECT d.refclassid, d.refobjid FROM pg_depend AS d JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 		WHERE p.proname = 'fieldcache_observed' AND p.pronamespace = pg_my_temp_schema()
@@ -146,12 +150,12 @@ const readsOf = `WITH RECURSIVE deps (classid, objid) AS (
 			ELSE 'table' END,
 		CASE
 			WHEN c.relkind = 'v' AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-				THEN 'a statement reads the view ' || c.relname || ', which may read tables of the system, or another one on each connection'
-			WHEN n.nspname IN ('pg_catalog', 'information_schema') THEN 'a statement reads the system''s table ' || c.relname
-			WHEN c.relkind = 'm' THEN 'a statement reads the materialized view ' || c.relname || ', whose refreshes are not noted'
-			WHEN c.relkind NOT IN ('r', 'p') THEN 'a statement reads ' || c.relname || ', whose writes are not noted: it is no table of this database'
-			WHEN c.relrowsecurity THEN 'a statement reads ' || c.relname || ', whose row security decides who sees what'
-			WHEN others.n > 1 THEN 'a statement reads ' || c.relname || ', a name that tables of several schemas have'
+				THEN 'a statement reads the view ' || c.relname || ', which may read system tables, or values that differ between connections'
+			WHEN n.nspname IN ('pg_catalog', 'information_schema') THEN 'a statement reads the system table ' || c.relname
+			WHEN c.relkind = 'm' THEN 'a statement reads the materialized view ' || c.relname || ', whose refreshes are not recorded'
+			WHEN c.relkind NOT IN ('r', 'p') THEN 'a statement reads ' || c.relname || ', which is not a table: its writes cannot be recorded'
+			WHEN c.relrowsecurity THEN 'a statement reads ' || c.relname || ', whose row security shows each role other rows'
+			WHEN others.n > 1 THEN 'a statement reads ' || c.relname || ', and several schemas have a table of that name'
 			WHEN NOT pg_table_is_visible(coalesce(root.oid, c.oid)) THEN 'a statement reads ' || c.oid::regclass || ', which is not in the search path'
 			ELSE coalesce(root.relname, c.relname) END
 	FROM family AS f JOIN pg_class AS c ON c.oid = f.oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -170,7 +174,7 @@ var numbered = regexp.MustCompile(`[?$]([0-9]+)`)
 
 var parameters = regexp.MustCompile(`[:@$]([A-Za-z_][A-Za-z0-9_]*)`)
 
-// readSQLite reads a statement's program, which opens each table or index that it reads.
+// readSQLite finds the tables in a statement's bytecode, which opens each table or index that it reads.
 func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTables, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -217,7 +221,7 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 		return nil, err
 	}
 	r = &readTables{}
-	recording := false // whether this is the program of a trigger of the outbox
+	recording := false // inside the program of one of the outbox's triggers
 	for _, o := range program {
 		if o.Code == "Init" {
 			recording = strings.HasPrefix(o.Text, "-- TRIGGER cache_outbox_")
@@ -228,18 +232,18 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 		switch o.Code {
 		case "OpenRead", "ReopenIdx", "OpenWrite":
 		case "VOpen":
-			r.unknown = "a statement reads a virtual table, whose writes are not noted"
+			r.unknown = "a statement reads a virtual table, whose writes are not recorded"
 			return r, nil
 		default:
 			continue
 		}
 		i := slices.IndexFunc(objects, func(b object) bool { return b.Root == o.Root })
 		if o.Db != 0 || i < 0 {
-			r.unknown = "a statement reads a table that is temporary, the system's, or in another file"
+			r.unknown = "a statement reads a table that is temporary, a system table, or in another file"
 			return r, nil
 		}
 		if objects[i].Name == "sqlite_sequence" {
-			continue // whoever does not name it writes to a table that numbers its rows
+			continue // by an INSERT into a table with AUTOINCREMENT; judge refuses statements that name it
 		}
 		if !slices.Contains(r.tables, objects[i].Name) {
 			r.tables = append(r.tables, objects[i].Name)
@@ -248,7 +252,8 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 	return r, nil
 }
 
-// arguments are what a statement may need: some number of them, or names. None has a value: EXPLAIN runs nothing.
+// arguments returns candidates for a statement's arguments: each possible number of positional ones,
+// and the named ones. All are nil, since EXPLAIN runs nothing.
 func arguments(statement string) (all [][]any) {
 	most := strings.Count(statement, "?") + strings.Count(statement, "$") + strings.Count(statement, ":") + strings.Count(statement, "@")
 	for _, m := range numbered.FindAllStringSubmatch(statement, -1) {

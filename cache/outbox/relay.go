@@ -10,7 +10,7 @@ import (
 )
 
 // relayBytes limits, roughly, the length of the facts of one table in a piece: about a thousand
-// changed rows. Of more the table is evicted instead.
+// changed rows. If there are more, the whole table is evicted instead.
 const relayBytes = 128 << 10
 
 // piece is the sum of the rows of one table and kind.
@@ -37,7 +37,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 		due += " AND o.id NOT IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(p.Except), " ", ", "), "[]") + ")"
 	}
 	age, byTable := p.Age.Seconds(), p.ByTable
-	if !o.at.postgres { // usually there are none: then no transaction, which would lock the database
+	if !o.at.postgres { // usually there are none; this saves a transaction, which would lock the database
 		some, err := one[bool](ctx, o.db, o.at.sql("SELECT EXISTS (SELECT 1 "+due+")", age))
 		if err != nil || !some {
 			return relayed, wrap("look for writes to relay", err)
@@ -86,7 +86,7 @@ func (o *Outbox) Relay(ctx context.Context, p cache.Piece, evict func(context.Co
 	return relayed, wrap("relay", err)
 }
 
-// wrap adds what was attempted to an error; nil if err is.
+// wrap adds what was attempted to err. It returns nil if err is nil.
 func wrap(attempted string, err error) error {
 	if err != nil {
 		err = fmt.Errorf("outbox: %s: %w", attempted, err)

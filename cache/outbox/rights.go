@@ -14,8 +14,9 @@ var ownRights = map[string][]string{
 	"cache_tables":  {"SELECT", "INSERT", "UPDATE"},
 }
 
-// MissingRights returns an error for each right that this role lacks to use the outbox where it is there, and, if install is
-// true, to mend the differences that [Place.Diff] found: each names the right and the statement that grants it. It changes nothing.
+// MissingRights returns an error for each privilege that this role lacks to use the existing objects
+// of the outbox and, if install is true, to repair the differences that [Place.Diff] found. Each
+// error names the privilege and the statement that grants it. MissingRights changes nothing.
 func (p Place) MissingRights(ctx context.Context, db Querier, differences []Difference, install bool) (faults []error, err error) {
 	if ok, err := p.usable(ctx, db); err != nil || !ok || !p.postgres {
 		return nil, err // Diff reports a schema without the right USAGE
@@ -60,15 +61,15 @@ func (p Place) MissingRights(ctx context.Context, db Querier, differences []Diff
 	rows, err := query(ctx, db, "SELECT quote_ident(current_user), w.privilege, w.object FROM (VALUES "+strings.Join(wanted, ", ")+
 		") AS w (privilege, object, granted) WHERE NOT w.granted", func(r *row) []any { return []any{&r.Role, &r.Right, &r.On} })
 	if err != nil {
-		return nil, fmt.Errorf("outbox: ask for the role's rights: %w", err)
+		return nil, fmt.Errorf("outbox: look up the role's privileges: %w", err)
 	}
 	for _, r := range rows {
-		faults = append(faults, fmt.Errorf("the role %s lacks the right %s: GRANT %[2]s ON %s TO %[1]s", r.Role, r.Right, r.On))
+		faults = append(faults, fmt.Errorf("the role %s lacks the privilege %s: GRANT %[2]s ON %s TO %[1]s", r.Role, r.Right, r.On))
 	}
 	return faults, nil
 }
 
-// usable reports whether this role may use the outbox's schema; true if there is none.
+// usable reports whether this role may use the outbox's schema. It returns true if no schema is set.
 func (p Place) usable(ctx context.Context, db Querier) (bool, error) {
 	if !p.postgres || p.schema == "" {
 		return true, nil

@@ -19,18 +19,18 @@ type Reader interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// ErrNoRow is wrapped by errors that say why a name cannot be the name of a row.
+// ErrNoRow is returned, wrapped, by [RowTags.Row] for a name that is not the name of a row.
 var ErrNoRow = errors.New("no such row")
 
-// Row returns the eviction of everything that is made of one row: reviews:9, or
-// members:org=1&user=2 if the primary key has several columns; values are then percent-encoded as
-// in a URL. Row reads the row, since other columns than those of its key may select what it is a
-// part of. For a row that does not exist it returns the eviction of everything made of its table.
+// Row returns the eviction of every value that depends on one row. The row's name is like reviews:9,
+// or members:org=1&user=2 if the primary key has several columns; values are then percent-encoded as
+// in a URL. Row reads the row from db, since values may be matched by other columns than the primary
+// key. If the row does not exist, it returns the eviction of every value that depends on the table.
 func (p *RowTags) Row(ctx context.Context, db Reader, name string) (cache.Eviction, error) {
 	table, key, ok := strings.Cut(name, ":")
 	t := p.tables[table]
 	if !ok || t == nil {
-		return cache.Eviction{}, fmt.Errorf("%w: %s: nothing depends on a table %q; a name is like reviews:9", ErrNoRow, name, table)
+		return cache.Eviction{}, fmt.Errorf("%w: %s: no cached value depends on a table %q; example of a name: reviews:9", ErrNoRow, name, table)
 	}
 	where, err := t.where(key)
 	if err != nil {
@@ -74,7 +74,7 @@ func (t *tableTags) columns() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
-// where returns the condition that a primary key has the values that a text names.
+// where returns the SQL condition that selects the row with the primary key in key.
 func (t *tableTags) where(key string) (string, error) {
 	values := map[string]string{}
 	if pk := t.info.PrimaryKey; len(pk) == 1 && !strings.HasPrefix(key, pk[0]+"=") {

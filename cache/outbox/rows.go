@@ -10,44 +10,46 @@ import (
 	"fieldcache/cache"
 )
 
-// Rows selects rows of the database that something is made of: those of Table whose Match columns
-// hold certain values.
+// Rows selects the database rows that a value depends on: the rows of Table whose Match columns have
+// certain values.
 type Rows struct {
-	// Of names what is made of them, for messages: a coordinate of a schema.
+	// Of is the schema coordinate of the value, for messages.
 	Of    string
 	Table string
-	// Match are the columns that select the rows. None: every row of the table counts.
+	// Match are the columns that select the rows. If empty, the value depends on every row.
 	Match []string
-	// Own selects the row with a certain primary key. Its columns are used for Match.
+	// Own selects the row with a certain primary key, in place of Match.
 	Own bool
-	// Columns are the columns whose change evicts the value. Nil: any column. A row that matches before or after a write
-	// also counts when it is inserted or deleted, or when a column of Match changes.
+	// Columns are the columns whose change evicts the value, or nil for any column. The value is
+	// also evicted when a matching row is inserted or deleted, and when a column of Match changes in
+	// a row that matches before or after.
 	Columns []string
-	// Stored is the kind that stores the value, under keys and tags of its own. Nil: the value has the tags of [RowTags].
+	// Stored is the kind that stores the value under keys and tags of its own. If nil, the value has
+	// the tags of [RowTags].
 	Stored cache.Stored
 }
 
-// TableInfo describes a table as far as its rows and their tags are concerned.
+// TableInfo describes the keys and columns of a table.
 type TableInfo struct {
-	// PrimaryKey is the primary key, or the columns of a unique index that cannot be NULL.
+	// PrimaryKey is the primary key, or else the columns of a unique index that are NOT NULL.
 	PrimaryKey []string
 	Columns    map[string]Kind
-	// Refers maps each column that is a foreign key, or a part of one, to the tables that it refers to.
+	// Refers maps each column of a foreign key to the tables that it references.
 	Refers map[string][]string
 }
 
-// RowTags returns the tags of rows: those of a value that is made of them, and those that a change
-// evicts. It is made by [NewRowTags] and safe for concurrent use.
+// RowTags computes the tags of values that depend on rows, and the tags that a change evicts. Create
+// it with [NewRowTags]. It is safe for concurrent use.
 //
-// The number of tags that a change evicts is bounded by the columns of its table, not by how many
-// values are made of it: columns that always count together share a tag.
+// The number of tags that a change evicts is bounded by the number of columns of its table, not by
+// the number of declarations: columns that are always declared together share a tag.
 type RowTags struct {
 	tables map[string]*tableTags
 	others bool // see Observed
 }
 
-// Observed makes changes of tables without declarations evict the values that an [Observer], in
-// this process or another, found to be made of them. It returns p. Call it before p is used.
+// Observed makes changes of tables without declarations evict the values that depend on them
+// according to an [Observer], in this process or another. It returns p. Call it before p is used.
 func (p *RowTags) Observed() *RowTags {
 	p.others = true
 	return p
@@ -58,27 +60,28 @@ type tableTags struct {
 	info  TableInfo
 	sets  []*matchSet
 	key   []string    // the columns of the primary key by which rows are matched
-	whole []cache.Tag // what is untrue when nobody can say which rows changed
+	whole []cache.Tag // the tags to evict if it is unknown which rows changed
 }
 
-// matchSet is the tags that are chosen by the values of the same columns.
+// matchSet holds the declarations that match rows by the same columns.
 type matchSet struct {
 	columns []string // ascending
-	any     bool     // whether something depends on every column
-	members bool     // whether something depends on which rows match alone
+	any     bool     // whether a declaration counts every column
+	members bool     // whether a declaration counts no other column than those of the match
 	classes []class
-	tagged  []Rows // as they were given: those that tags of rows are made for
-	stored  []Rows // and those that are stored under names of their own
+	tagged  []Rows // the declarations whose values have tags of rows
+	stored  []Rows // the declarations whose values are stored under keys of their own
 }
 
-// class is columns that everything depends on together, or not at all.
+// class is a set of columns each of which is in the same declarations.
 type class struct {
 	name    string
 	columns []string
 }
 
-// NewRowTags compiles the rows that values are made of. It returns one error for all missing tables
-// and columns and for all columns of Match whose equality no tag can represent.
+// NewRowTags compiles declarations. catalog describes a table, or reports false if there is none.
+// NewRowTags returns one error for all missing tables and columns, and for all columns of Match
+// whose equality a tag cannot represent.
 func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*RowTags, error) {
 	p, faults := compileRows(catalog, all)
 	if len(faults) > 0 {
@@ -87,8 +90,8 @@ func NewRowTags(catalog func(table string) (TableInfo, bool), all ...Rows) (*Row
 	return p, nil
 }
 
-// NotedTables returns the tables whose writes have to be recorded for these rows, by name, even if
-// a table or a column does not exist. Of a missing table only the name is set.
+// NotedTables returns the tables whose writes must be recorded for these declarations, sorted by
+// name. It includes missing tables, of which only the name is set, and ignores missing columns.
 func NotedTables(catalog func(table string) (TableInfo, bool), all ...Rows) []Table {
 	p, _ := compileRows(catalog, all)
 	tables := p.Tables()
@@ -125,8 +128,8 @@ func compileRows(catalog func(table string) (TableInfo, bool), all []Rows) (p *R
 	return p, faults
 }
 
-// findWhole finds what is untrue when nobody can say which rows changed. What has the tags of several types, as a search of
-// all of them has, is evicted by that of the type whose rows the table has.
+// findWhole sets t.whole. A value with the tags of several types, such as a search, is evicted by the
+// tag of the type that the table stores.
 func (t *tableTags) findWhole() {
 	var types []cache.Tag
 	for _, s := range t.sets {
@@ -167,7 +170,7 @@ func (p *RowTags) add(catalog func(string) (TableInfo, bool), r Rows) (faults []
 			return []error{fmt.Errorf("the database has no table %q", r.Table)}
 		}
 		if len(info.PrimaryKey) == 0 {
-			return []error{fmt.Errorf("table %q has no primary key, and no unique index of columns that are NOT NULL", r.Table)}
+			return []error{fmt.Errorf("table %q has no primary key and no unique index of columns that are NOT NULL", r.Table)}
 		}
 		t = &tableTags{name: r.Table, info: info}
 		p.tables[r.Table] = t
@@ -177,7 +180,7 @@ func (p *RowTags) add(catalog func(string) (TableInfo, bool), r Rows) (faults []
 		case !ok:
 			faults = append(faults, fmt.Errorf("table %q has no column %q", r.Table, c))
 		case kind == Unmatched:
-			faults = append(faults, fmt.Errorf("column %q of table %q cannot be matched: the equality of its type is not that of its text", c, r.Table))
+			faults = append(faults, fmt.Errorf("column %q of table %q cannot be matched: values of its type can be equal without having the same text", c, r.Table))
 		}
 	}
 	for _, c := range r.Columns {
@@ -204,7 +207,7 @@ func (t *tableTags) match(r Rows) []string {
 	return r.Match
 }
 
-// set is the match set of some columns, in any order; it makes it where there is none.
+// set returns the match set of the columns, in any order, and creates it if necessary.
 func (t *tableTags) set(match []string) *matchSet {
 	columns := slices.Sorted(slices.Values(match))
 	for _, s := range t.sets {
@@ -217,9 +220,10 @@ func (t *tableTags) set(match []string) *matchSet {
 	return s
 }
 
-// classify parts the columns into the largest classes of which every list of columns is made.
+// classify divides the columns into the largest classes such that every declaration contains all of
+// a class or nothing of it.
 func (s *matchSet) classify() {
-	users := map[string]string{} // by column: which of the rows depend on it
+	users := map[string]string{} // the declarations of each column
 	for i, r := range s.tagged {
 		if r.Columns == nil {
 			s.any = true
@@ -250,7 +254,7 @@ func (s *matchSet) classify() {
 	slices.SortFunc(s.classes, func(a, b class) int { return strings.Compare(a.name, b.name) })
 }
 
-// Tables returns the tables whose writes have to be recorded, by name.
+// Tables returns the tables whose writes must be recorded, sorted by name.
 func (p *RowTags) Tables() []Table {
 	var tables []Table
 	for _, name := range slices.Sorted(maps.Keys(p.tables)) {
@@ -288,13 +292,13 @@ func (p *RowTags) Tables() []Table {
 	return tables
 }
 
-// RowTag returns the tags of one [Rows].
+// RowTag computes the tags of the values of one [Rows].
 type RowTag struct {
 	table string
 	set   *matchSet
-	at    []int // for each column of Match, its place in set.columns
+	at    []int // the index in set.columns of each column of Match
 	kinds []Kind
-	parts []string // what is added to the tag of the matching rows; none: nothing
+	parts []string // suffixes of the tag of the matching rows; if empty, the tag has none
 }
 
 // Of compiles r, which must be one of those given to [NewRowTags].
@@ -318,9 +322,9 @@ func (p *RowTags) Of(r Rows) *RowTag {
 // Len returns the number of values that select the rows.
 func (g *RowTag) Len() int { return len(g.kinds) }
 
-// Append appends the tags of what is made of the rows whose Match columns hold values, which are
-// texts or [cache.Null], in the order of Match. It reports false for a value that is not of the
-// type of its column, and so names no row.
+// Append appends the tags of a value that depends on the rows whose Match columns have the given
+// values, texts or [cache.Null], in the order of Match. It reports false, and appends nothing, if a
+// value is not of the type of its column, so that no row can match.
 func (g *RowTag) Append(tags []cache.Tag, values ...string) ([]cache.Tag, bool) {
 	ordered := make([]string, len(values))
 	for i, v := range values {
@@ -352,8 +356,8 @@ func (s *matchSet) base(table string, values []string) cache.Tag {
 	return cache.RowsWhere(table, s.columns, values)
 }
 
-// Evictions returns what changes evict, each tag once. Changes of a table that nothing is made of
-// evict nothing.
+// Evictions returns the tags and keys that changes evict, each once. A change of a table without
+// declarations evicts nothing, unless [RowTags.Observed] was called.
 func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	var u untrue
 	for _, c := range changes {
@@ -375,7 +379,7 @@ func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	return u.Eviction
 }
 
-// isNobody reports whether a row does not say which it is: our triggers always note its key.
+// isNobody reports whether a row lacks its key. Our triggers always record it.
 func (t *tableTags) isNobody(r Row) bool {
 	without := func(v Values) bool {
 		return v != nil && slices.ContainsFunc(t.key, func(c string) bool { return v[c] == "" })
@@ -383,7 +387,7 @@ func (t *tableTags) isNobody(r Row) bool {
 	return r.Was == nil && r.Is == nil || without(r.Was) || without(r.Is)
 }
 
-// changed adds what a row's change made untrue of what a match set chooses.
+// changed adds what a change of a row evicts, for the declarations of one match set.
 func (t *tableTags) changed(u *untrue, s *matchSet, r Row) {
 	var was, is []string
 	if r.Was != nil {
@@ -417,7 +421,7 @@ func (s *matchSet) sameText(r Row) bool {
 	return true
 }
 
-// otherRow reports whether the row before and the row after are told apart by their primary key.
+// otherRow reports whether the primary key changed.
 func (t *tableTags) otherRow(r Row) bool {
 	for _, c := range t.info.PrimaryKey {
 		if r.Was[c] != r.Is[c] {
@@ -427,8 +431,8 @@ func (t *tableTags) otherRow(r Row) bool {
 	return false
 }
 
-// values are those of the match columns. What is no value of its type stays as it is: nothing that
-// is stored has it.
+// values returns the canonical values of the match columns. A text that is not a value of its type
+// is unchanged: no stored value has it.
 func (t *tableTags) values(s *matchSet, row Values) []string {
 	values := make([]string, len(s.columns))
 	for i, c := range s.columns {
@@ -471,7 +475,8 @@ func (s *matchSet) columnsChanged(u *untrue, table string, values, changed []str
 	}
 }
 
-// all adds all that is made of rows with these values: some came, went, or came to match.
+// all adds every value that matches: a row with these values was inserted, deleted, or changed so
+// that it matches or no longer does.
 func (s *matchSet) all(u *untrue, table string, values []string) {
 	for _, r := range s.stored {
 		u.untrue(r.Stored.Untrue(table, s.matched(values)))
@@ -491,7 +496,7 @@ func (s *matchSet) all(u *untrue, table string, values []string) {
 	}
 }
 
-// matched are the values by column.
+// matched returns the values by column.
 func (s *matchSet) matched(values []string) cache.Columns {
 	columns := make(cache.Columns, len(values))
 	for i, c := range s.columns {
@@ -500,10 +505,10 @@ func (s *matchSet) matched(values []string) cache.Columns {
 	return columns
 }
 
-// untrue is an eviction that names nothing twice.
+// untrue is an eviction without duplicates.
 type untrue struct {
 	cache.Eviction
-	// All that is named, once it is so much that a search through it would take longer than a map.
+	// Sets of the names, once there are so many that a linear search would be slower.
 	tags map[cache.Tag]bool
 	keys map[cache.Key]bool
 }
@@ -521,7 +526,7 @@ func (u *untrue) untrue(ev cache.Eviction) {
 	}
 }
 
-// addOnce appends name to names if it is not among them. named is a map of names if there are many.
+// addOnce appends name to names if it is not among them. named is the set of names if there are many.
 func addOnce[N ~string](names []N, named *map[N]bool, name N) []N {
 	const many = 16
 	switch {

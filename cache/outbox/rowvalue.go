@@ -26,8 +26,8 @@ const (
 	Date
 )
 
-// canonical is the text that stands for all that are equal to text. It reports whether text is a
-// value of the kind at all.
+// canonical returns the canonical text of a value, which is the same for all equal values. It
+// reports whether text is a value of the kind.
 func (k Kind) canonical(text string) (string, bool) {
 	switch k {
 	case Text:
@@ -65,12 +65,12 @@ func float(text string, bits int) (string, bool) {
 		f = 0 // -0 equals 0
 	}
 	if math.IsNaN(f) {
-		return "NaN", true // which equals itself in PostgreSQL
+		return "NaN", true // equal to itself in PostgreSQL
 	}
 	return strconv.FormatFloat(f, 'g', -1, bits), true
 }
 
-// decimal is a number without an exponent, without zeros that do not count.
+// decimal returns a number without insignificant zeros. It refuses exponents.
 func decimal(text string) (string, bool) {
 	digits, negative := strings.CutPrefix(text, "-")
 	if !negative {
@@ -100,7 +100,7 @@ func number(digits string) bool {
 	return strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }
 
-// uuid is the lower-case form with hyphens of what PostgreSQL reads as a uuid.
+// uuid returns the lower-case form with hyphens of any text that PostgreSQL accepts as a uuid.
 func uuid(text string) (string, bool) {
 	inner := text
 	if strings.HasPrefix(inner, "{") && strings.HasSuffix(inner, "}") {
@@ -128,14 +128,14 @@ func uuid(text string) (string, bool) {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], true
 }
 
-// moment is a time in UTC, to the microsecond as databases keep it; without a zone it is in UTC
-// already.
+// moment returns a time in UTC, rounded to the microsecond as databases store it. A time without a
+// zone is in UTC.
 func moment(text string) (string, bool) {
 	if text == "infinity" || text == "-infinity" {
 		return text, true
 	}
 	layouts := []string{
-		time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z07:00:00", // of PostgreSQL, where a zone's old offset has seconds
+		time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z07:00:00", // PostgreSQL, for historical offsets with seconds
 		"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
 		"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999",
 	}

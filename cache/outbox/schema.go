@@ -2,16 +2,16 @@ package outbox
 
 import "strings"
 
-// Object is something that must exist in a database for its outbox to work. Its statement does not
-// end in a semicolon, and needs the objects before it.
+// Object is a database object that the outbox needs. Its Create statement does not end in a
+// semicolon, and may depend on the objects before it.
 type Object struct {
 	Kind   string // table, index, function or trigger
 	Name   string // as DROP takes it after the kind
 	Create string // the statement
 }
 
-// Objects returns the tables, index and function of the outbox. On PostgreSQL without a schema they
-// are for a schema that is first in the search path and called public.
+// Objects returns the tables, index and function of the outbox, in the order in which to create
+// them. On PostgreSQL without a schema it assumes that public is first in the search path.
 func (p Place) Objects() []Object {
 	if p.schema == "" {
 		return p.objects("public")
@@ -66,7 +66,7 @@ func (p Place) tablesTable() Object {
 // ident returns a name as an SQL identifier.
 func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
-// quoted returns a name as quote_ident does, but for keywords.
+// quoted returns a name as quote_ident does, except that it does not quote keywords.
 func quoted(name string) string {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == "" {
 		return name

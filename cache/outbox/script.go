@@ -11,11 +11,12 @@ import (
 )
 
 // InstallSQL returns the statements of [Place.Install] for the tables of rows, as text for a
-// migration tool. They may be run again, also after rows changed: triggers are recreated. For
-// PostgreSQL it is one statement, which looks up primary keys, columns and partitions when it runs,
-// and fails with everything that is missing; db is not used and may be nil. For SQLite, whose
-// triggers name columns, the columns are those of db, and InstallSQL returns an error for missing
-// ones; the statements belong into one transaction.
+// migration tool. They may be run again, also with other rows: they recreate the triggers.
+//
+// For PostgreSQL it is one statement, which looks up primary keys, columns and partitions when it
+// runs, and fails if something is missing; db is not used and may be nil. For SQLite, whose triggers
+// name columns, InstallSQL looks up the columns in db and returns an error for missing ones; run the
+// statements in one transaction.
 func (p Place) InstallSQL(ctx context.Context, db Querier, rows ...Rows) (string, error) {
 	if p.postgres {
 		return p.do(p.installBlock(rows)), nil
@@ -108,10 +109,10 @@ func (p Place) do(block string) string {
 	return "DO " + tag + block + tag + ";\n"
 }
 
-// declared is what [NotedTables] returns for rows, before any table was described.
+// declared is what the declarations say of a table, before it is looked up in a database.
 type declared struct {
-	own     bool // whether rows are chosen by the primary key
-	all     bool // whether every column matters
+	own     bool // whether a declaration matches the primary key
+	all     bool // whether a declaration counts every column
 	match   map[string]bool
 	columns map[string]bool
 }
@@ -137,7 +138,7 @@ func declaredTables(rows []Rows) map[string]*declared {
 	return tables
 }
 
-// placeholder stands for the name of the schema if only the database knows it.
+// placeholder is replaced by the name of the schema when the statement runs.
 const placeholder = "@schema@"
 
 func (p Place) installBlock(rows []Rows) string {
@@ -150,7 +151,7 @@ DECLARE
 	seen record;
 	act record;
 BEGIN
-	-- As a gateway does that installs triggers by itself.
+	-- A gateway that installs triggers itself takes the same lock.
 	PERFORM pg_advisory_xact_lock(%d);
 `, InstallLock)
 	if p.schema != "" {
@@ -160,7 +161,7 @@ BEGIN
 		name := p.literal(p.named(o.Name))
 		switch o.Kind {
 		case "table":
-			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NULL THEN\n\t\t%s;\n\tELSIF %s THEN\n\t\tRAISE EXCEPTION 'table %% is another one, which stands in the way: rename it', %[1]s;\n\tEND IF;\n",
+			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NULL THEN\n\t\t%s;\n\tELSIF %s THEN\n\t\tRAISE EXCEPTION 'table %% exists, but is not the outbox''s: rename it', %[1]s;\n\tEND IF;\n",
 				name, strings.ReplaceAll(o.Create, "\n", "\n\t\t"), p.foreign(o.Name))
 		case "index":
 			fmt.Fprintf(&b, "\tIF to_regclass(%s) IS NULL THEN\n\t\t%s;\n\tEND IF;\n", name, o.Create)
@@ -173,10 +174,10 @@ BEGIN
 	}
 	fmt.Fprintf(&b, `	home := %[1]s;
 	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%[2]s) AND strpos(f.prosrc, '%[3]s') = 0) THEN
-		RAISE EXCEPTION 'function %% is another one, which stands in the way: rename it', %[2]s;
+		RAISE EXCEPTION 'function %% exists, but is not the outbox''s: rename it', %[2]s;
 	END IF;
 	EXECUTE replace($create$%[4]s$create$, '%[5]s', home);
-	-- What notes the writes of each table.
+	-- The triggers of each table.
 	FOR seen IN SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger AS t WHERE t.tgfoid = to_regprocedure(%[2]s) AND NOT t.tgisinternal LOOP
 		EXECUTE format('DROP TRIGGER %%I ON %%s', seen.name, seen.relation);
 	END LOOP;
@@ -198,7 +199,7 @@ BEGIN
 		lines[i] = fmt.Sprintf("(%d, %t, %s::text[], %s::text[])", i+1, t.own, p.literal(array(slices.Sorted(maps.Keys(t.match)))), columns)
 	}
 	described := strings.TrimSpace(relationsOf(noted)) + `,
-	-- Whether the primary key chooses rows, which other columns do, and which matter; NULL: all.
+	-- Whether the primary key selects rows, which other columns do, and which count; NULL: all.
 	declared (ord, own, match, matter) AS (VALUES
 		` + strings.Join(lines, ",\n\t\t") + `),
 	there AS (SELECT n.ord, n.name, n.oid, d.own, d.match, d.matter,
@@ -216,7 +217,7 @@ BEGIN
 			%s AS matter
 		FROM there AS t LEFT JOIN relations AS p USING (ord) LEFT JOIN pg_class AS c ON c.oid = p.oid ORDER BY t.ord, c.oid LOOP
 		fault := CASE WHEN seen.relation IS NULL THEN format('the database has no table %%I', seen.name)
-			WHEN seen.view THEN format('%%s is a view or a foreign table, whose writes no trigger notes', seen.relation)
+			WHEN seen.view THEN format('%%s is a view or a foreign table: triggers cannot record its writes', seen.relation)
 			WHEN seen.missing <> '{}' THEN format('table %%I has no column %%s', seen.name, array_to_string(seen.missing, ', '))
 			WHEN seen.keyless THEN format('table %%I has no primary key', seen.name) END;
 		IF fault IS NOT NULL THEN
@@ -237,27 +238,27 @@ BEGIN
 	}
 	fmt.Fprintf(&b, `			EXECUTE format('CREATE TRIGGER %%s AFTER %%s ON %%s%%s FOR EACH STATEMENT EXECUTE FUNCTION %%s(%%L, %%L, %%L, %%L)',
 				act.column1, act.column2, seen.relation, act.column3, %s, seen.pk, seen.keys, seen.matter, seen.name);
-			-- Also for writes that a session applies in the role of a replica, which only the owner may say.
+			-- Also when session_replication_role is replica. Only the owner may do this.
 			IF seen.owned THEN
 				EXECUTE format('ALTER TABLE ONLY %%s ENABLE ALWAYS TRIGGER %%s', seen.relation, act.column1);
 			END IF;
 		END LOOP;
 	END LOOP;
 	IF faults IS NOT NULL THEN
-		RAISE EXCEPTION 'writes cannot be noted: %%', faults;
+		RAISE EXCEPTION 'writes cannot be recorded: %%', faults;
 	END IF;
 END
 `, p.literal(p.named("cache_outbox_note")))
 	return b.String()
 }
 
-// arrayText is the SQL of the names that a query returns as c, written as [array] does.
+// arrayText returns SQL for the names that query returns as c, in the form of [array].
 func arrayText(query, order string) string {
 	return "(SELECT '{' || coalesce(string_agg(chr(34) || replace(replace(c, chr(92), chr(92) || chr(92)), chr(34), chr(92) || chr(34)) || chr(34), ',' ORDER BY " +
 		order + "), '') || '}' FROM (" + query + ") AS q)"
 }
 
-// foreign is the SQL of whether a table of this name is not the outbox's.
+// foreign returns SQL for whether a table of this name is not the outbox's.
 func (p Place) foreign(name string) string {
 	columns := make([]string, len(ownColumns[name]))
 	for i, c := range ownColumns[name] {
@@ -275,7 +276,7 @@ DECLARE
 	seen record;
 BEGIN
 	IF EXISTS (SELECT FROM pg_proc AS f WHERE f.oid = to_regprocedure(%[1]s) AND strpos(f.prosrc, '%[2]s') > 0) THEN
-		-- Whatever else depends on the function is an error.
+		-- If anything else depends on the function, DROP FUNCTION fails.
 		FOR seen IN SELECT t.tgrelid::regclass AS relation, t.tgname AS name FROM pg_trigger AS t
 				WHERE t.tgfoid = to_regprocedure(%[1]s) AND NOT t.tgisinternal LOOP
 			EXECUTE format('DROP TRIGGER %%I ON %%s', seen.name, seen.relation);

@@ -138,7 +138,7 @@ func TestScriptRefuses(t *testing.T) {
 	if script, err = place.InstallSQL(t.Context(), nil, outbox.Any("good")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), script); err == nil || !strings.Contains(err.Error(), "table cache_tables is another one") {
+	if _, err := db.ExecContext(t.Context(), script); err == nil || !strings.Contains(err.Error(), "table cache_tables exists, but is not the outbox's") {
 		t.Errorf("a table that stands in the way: %v", err)
 	}
 	if script, err = place.RemoveSQL(t.Context(), nil); err != nil {

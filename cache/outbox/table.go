@@ -7,21 +7,21 @@ import (
 	"strings"
 )
 
-// Table is a table whose writes are recorded. Names are those of the database, with whatever
-// characters.
+// Table is a table whose writes are recorded. Names are unquoted and may contain any characters.
 type Table struct {
-	Name       string // PostgreSQL finds it by its search path
+	Name       string // found by the search path on PostgreSQL
 	PrimaryKey []string
-	// Keys are the columns whose values name keys and tags.
+	// Keys are the columns whose values are part of keys and tags.
 	Keys []string
-	// Refers are columns whose values are keys of other tables and do not name keys of this table's rows. They are
-	// checked like Keys, and not recorded.
+	// Refers are foreign-key columns that are not among Keys. They are checked like Keys, but not
+	// recorded.
 	Refers []string
-	// Matter are the columns whose change evicts something. An UPDATE that changes none of them is not recorded.
+	// Matter are the columns whose change evicts something. An UPDATE that changes none of them is
+	// not recorded.
 	Matter []string
 }
 
-// named returns the columns whose values name keys, each once.
+// named returns the columns whose values are part of keys, each once.
 func (t Table) named() []string {
 	return unique(slices.Concat(t.PrimaryKey, t.Keys, t.Refers))
 }
@@ -29,8 +29,9 @@ func (t Table) named() []string {
 // columns returns all columns of interest, each once.
 func (t Table) columns() []string { return unique(slices.Concat(t.named(), t.Matter)) }
 
-// stored returns the name under which the table's identity is stored. It depends on the columns of
-// interest, so that gateways of two releases do not take each other's for a change.
+// stored returns the name under which the table's identity is stored. It includes a hash of the
+// columns of interest, so that gateways of two releases do not mistake each other's identity for a
+// change.
 func (t Table) stored() string {
 	declared := strings.Join([]string{array(t.PrimaryKey), array(t.Keys), array(t.Refers), array(t.Matter)}, " ")
 	return fmt.Sprintf("%s %.4x", t.Name, sha256.Sum256([]byte(declared)))
@@ -41,7 +42,7 @@ func unique(list []string) []string {
 	return slices.Compact(list)
 }
 
-// trigger is one that records writes.
+// trigger is a trigger that records writes.
 type trigger struct {
 	name    string
 	on      string // the SQL of its table
@@ -118,7 +119,7 @@ func (p Place) statementTriggers(t Table, relation string) []trigger {
 	return list
 }
 
-// maxName is how many bytes of a name PostgreSQL keeps.
+// maxName is the maximum length of a name in PostgreSQL, in bytes.
 const maxName = 63
 
 // triggerName returns the name of PostgreSQL's trigger for a kind of statement. Outboxes in two
@@ -134,7 +135,7 @@ func (p Place) triggerName(op Op) string {
 	return name
 }
 
-// triggerNames are all possible names of triggers, as SQL literals.
+// triggerNames returns all possible names of triggers, as a list of SQL literals.
 func (p Place) triggerNames() string {
 	var list []string
 	for _, op := range []Op{Insert, Update, Delete, Truncate} {
@@ -162,7 +163,7 @@ func (t Table) onRow(op Op) trigger {
 	if op == Update {
 		var differ, changed []string
 		for _, c := range slices.Concat(t.PrimaryKey, t.Matter) {
-			// Whatever the column's collation treats as equal.
+			// Regardless of the column's collation.
 			d := fmt.Sprintf("OLD.%s COLLATE BINARY IS NOT NEW.%[1]s", ident(c))
 			differ = append(differ, d)
 			changed = append(changed, fmt.Sprintf("CASE WHEN %s THEN %s END", d, literal(c)))

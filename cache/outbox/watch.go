@@ -14,11 +14,10 @@ import (
 	"fieldcache/cache"
 )
 
-// lookEvery is how often a [Watch] checks the tables. A change of a table stays unknown for no
-// longer.
+// lookEvery is how often a [Watch] checks the tables, and so how long a change may go unnoticed.
 const lookEvery = 2 * time.Second
 
-// InstallLock is the key of the advisory lock that whoever changes triggers holds on PostgreSQL.
+// InstallLock is the key of the PostgreSQL advisory lock to hold while changing triggers.
 const InstallLock = 0x6669656c64 // any number, the same for all gateways
 
 // Watch checks periodically whether the recorded tables and their triggers are still the same. It
@@ -107,7 +106,7 @@ func (w *Watch) Look(ctx context.Context) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("outbox: mend what notes writes: %w", err)
+		return fmt.Errorf("outbox: repair the triggers: %w", err)
 	}
 	unnoted := int64(0)
 	for _, c := range changed {
@@ -147,7 +146,7 @@ func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changed
 		}
 		if err := attempt(ctx, tx, d.fix...); err != nil {
 			d.fix = nil
-			d.Why += fmt.Sprintf(" and cannot be put right (%v)", err)
+			d.Why += fmt.Sprintf(" and cannot be repaired (%v)", err)
 			if notAllowed(err) {
 				d.Why += "; run `fieldcache migrate up` as the tables' owner"
 			}

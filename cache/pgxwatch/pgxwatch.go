@@ -1,5 +1,5 @@
-// Package pgxwatch reports every statement of pgx to a [cache.Watch], whoever sends it: pgxpool, bun, an ORM, or database/sql by
-// way of pgx's package stdlib.
+// Package pgxwatch reports every statement of pgx to a [cache.Watch], whether it is sent by pgxpool, bun,
+// an ORM, or database/sql through pgx's package stdlib.
 package pgxwatch
 
 import (
@@ -11,12 +11,13 @@ import (
 	"fieldcache/cache"
 )
 
-// Tracer is a tracer of pgx, for pgx.ConnConfig.Tracer. Package multitracer of pgx joins it with others. It is safe for concurrent use.
+// Tracer is a value for pgx.ConnConfig.Tracer. Use pgx's package multitracer to combine it with other
+// tracers. It is safe for concurrent use.
 type Tracer struct {
 	watch *cache.Watch
 
 	mu       sync.Mutex
-	prepared map[string]string // the texts of prepared statements by name; "" where connections differ
+	prepared map[string]string // the texts of prepared statements by name; "" if connections differ
 }
 
 // New returns a tracer that reports to w.
@@ -41,7 +42,8 @@ func (t *Tracer) ended(ctx context.Context) {
 	t.watch.Ended(ctx, statement)
 }
 
-// maxPrepared bounds the names of prepared statements that are remembered. One whose text is not known is reported by its name.
+// maxPrepared bounds the number of prepared statements whose texts are remembered. Other statements are
+// reported by name.
 const maxPrepared = 10_000
 
 // TracePrepareStart implements [pgx.PrepareTracer].
@@ -59,7 +61,8 @@ func (t *Tracer) TracePrepareStart(ctx context.Context, _ *pgx.Conn, data pgx.Tr
 // TracePrepareEnd implements [pgx.PrepareTracer].
 func (*Tracer) TracePrepareEnd(context.Context, *pgx.Conn, pgx.TracePrepareEndData) {}
 
-// text returns the text that the database gets: pgx may be given the name of a prepared statement, or names of arguments.
+// text returns the text that the database receives. statement may be the name of a prepared statement,
+// or have named arguments.
 func (t *Tracer) text(ctx context.Context, conn *pgx.Conn, statement string, args []any) string {
 	for i, arg := range args {
 		if rewriter, ok := arg.(pgx.QueryRewriter); ok {
@@ -91,7 +94,8 @@ func (t *Tracer) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQuer
 
 type batchKey struct{}
 
-// TraceBatchStart implements [pgx.BatchTracer]: all statements of a batch count from its beginning to its end.
+// TraceBatchStart implements [pgx.BatchTracer]. It reports all statements of a batch from the start of
+// the batch to its end.
 func (t *Tracer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
 	var texts []string
 	if data.Batch != nil {
@@ -119,7 +123,7 @@ func (t *Tracer) TraceBatchEnd(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatc
 	}
 }
 
-// TraceCopyFromStart implements [pgx.CopyFromTracer]: rows are written, none is read.
+// TraceCopyFromStart implements [pgx.CopyFromTracer]. It reports nothing, since COPY FROM reads no rows.
 func (*Tracer) TraceCopyFromStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceCopyFromStartData) context.Context {
 	return ctx
 }

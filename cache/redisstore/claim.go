@@ -10,7 +10,7 @@ import (
 
 var _ cache.Claimer = (*Store)(nil)
 
-// Claim implements [cache.Claimer], by a key that is kept for as long as any entry.
+// Claim implements [cache.Claimer]. It stores the claim under a key that lives as long as any entry.
 func (s *Store) Claim(ctx context.Context, database string) (before string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

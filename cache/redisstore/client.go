@@ -15,65 +15,69 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Options say which Redis is meant and how patient to be with it.
+// Options configure a [Store].
 type Options struct {
 	// URLs are redis://, rediss:// (TLS) or unix:// addresses. One is a single server; several are
-	// the seeds of a Cluster or, with SentinelMaster, the Sentinels. A rediss:// address that ends in
-	// ?skip_verify=true trusts whatever answers there.
+	// the seeds of a Cluster or, with SentinelMaster, the Sentinels. The parameter ?skip_verify=true
+	// of a rediss:// address disables the verification of the server's certificate. Required.
 	URLs []string
-	// SentinelMaster is the name under which the Sentinels know the primary. Empty: no Sentinel.
+	// SentinelMaster is the name of the primary in the Sentinels' configuration. If empty, Sentinel is
+	// not used.
 	SentinelMaster string
-	// Username and Password sign in to the servers. They win over what the URLs hold, which with
-	// Sentinel signs in to the Sentinels.
+	// Username and Password are the credentials for the servers. They override those in the URLs,
+	// which with Sentinel are the credentials for the Sentinels.
 	Username, Password string
-	// RootCAs are the authorities that rediss:// servers' certificates may be signed by. Default: the
-	// system's, which on Linux the variables SSL_CERT_FILE and SSL_CERT_DIR may replace.
+	// RootCAs are the certificate authorities for rediss:// servers. Default: the system's, which on
+	// Linux the variables SSL_CERT_FILE and SSL_CERT_DIR may replace.
 	RootCAs *x509.CertPool
-	// Prefix goes in front of every key and of the channel of evictions. It holds no braces.
+	// Prefix is prepended to every key and to the channel of evictions. It must not contain braces.
 	Prefix string
-	// Timeout bounds connecting, each read and each write, and waiting for a free connection.
-	// Default: 150 ms.
+	// Timeout is the timeout for connecting, for each read and each write, and for waiting for a free
+	// connection. Default: 150 ms.
 	Timeout time.Duration
-	// PoolSize bounds the connections to each server. Default: 10 for each processor.
+	// PoolSize is the maximum number of connections to each server. Default: 10 per processor.
 	PoolSize int
-	// Instrument is called with the client before its first command, to add hooks for traces or metrics. May be nil.
+	// Instrument is called with the client before its first command, to add hooks for traces or
+	// metrics. May be nil.
 	Instrument func(redis.UniversalClient) error
-	// Log hears about faults. Default: slog.Default().
+	// Log is the logger. Default: slog.Default().
 	Log *slog.Logger
 }
 
-// Check reports everything that is wrong with the options, nil if nothing is. No error holds a password.
+// Check returns an error for everything that is wrong with the options, or nil. The error never
+// contains a password.
 func (o Options) Check() error {
 	_, err := o.universal()
 	return err
 }
 
-// universal turns the options into go-redis's.
+// universal converts the options to those of go-redis.
 func (o Options) universal() (*redis.UniversalOptions, error) {
 	var errs []error
 	if len(o.URLs) == 0 {
-		errs = append(errs, errors.New("no address"))
+		errs = append(errs, errors.New("Options.URLs is required"))
 	}
 	if strings.ContainsAny(o.Prefix, "{}") {
-		errs = append(errs, errors.New("the prefix must not hold braces: they would move keys to other slots of a cluster"))
+		errs = append(errs, errors.New("the prefix must not contain braces: they would move keys to other slots of a cluster"))
 	}
 	u := &redis.UniversalOptions{
 		MasterName: o.SentinelMaster,
-		// A user with few rights may not name the connection, nor send the client's version; neither is needed.
+		// A user with few privileges may not set the connection's name or the client's version. Neither is
+		// needed.
 		DisableIdentity: true,
 		OnConnect: func(ctx context.Context, conn *redis.Conn) error {
 			_ = conn.ClientSetName(ctx, "fieldcache").Err()
 			return nil
 		},
 
-		// A slow cache is worse than none: give up soon, retry once.
+		// A slow cache is worse than none: fail fast, and retry once.
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
 		ContextTimeoutEnabled: true,
 		MaxRetries:            1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
 		DialerRetries: 1,
 		PoolSize:      o.PoolSize,
 		IsClusterMode: len(o.URLs) > 1 && o.SentinelMaster == "",
-		// While slots move, nodes that do not know of it yet redirect clients back and forth.
+		// While slots move, nodes with outdated knowledge redirect clients back and forth.
 		MaxRedirects: 8,
 
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -104,7 +108,7 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 			u.TLSConfig = one.TLSConfig
 			u.TLSConfig.MinVersion = tls.VersionTLS12
 			u.TLSConfig.RootCAs = o.RootCAs
-			u.TLSConfig.ServerName = "" // each server has its own, also the one that a Sentinel returns
+			u.TLSConfig.ServerName = "" // go-redis sets it for each server, also for those that a Sentinel returns
 		}
 		if o.SentinelMaster != "" {
 			u.SentinelUsername, u.SentinelPassword = one.Username, one.Password
@@ -121,7 +125,7 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 	return u, errors.Join(errs...)
 }
 
-// parameters returns those of a URL that is known to be valid.
+// parameters returns the query parameters of a valid URL.
 func parameters(raw string) url.Values {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -130,14 +134,14 @@ func parameters(raw string) url.Values {
 	return u.Query()
 }
 
-// connect makes the client for the options.
+// connect returns a client. It sends nothing yet.
 func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	if !u.IsClusterMode {
 		return redis.NewUniversalClient(u)
 	}
 	c := u.Cluster()
-	// They would ask for the server's list of commands before the first, with a time limit of their own
-	// of 5 s, and are about commands that go to several nodes: we have none.
+	// Routing policies serve commands that go to several nodes, which we do not use. They would request
+	// the server's list of commands first, with a timeout of 5 s.
 	c.DisableRoutingPolicies = true
 	client := redis.NewClusterClient(c)
 	client.AddHook(pipelines{})

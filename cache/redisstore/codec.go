@@ -15,7 +15,7 @@ import (
 	"fieldcache/cache"
 )
 
-// stored is an entry as Redis holds it.
+// stored is the form of an entry in Redis.
 type stored struct {
 	Value  json.RawMessage      `json:"value"`
 	Key    string               `json:"key"`
@@ -24,7 +24,7 @@ type stored struct {
 	Ends   time.Time            `json:"ends"`
 	Seen   string               `json:"seen,omitempty"` // the snapshot it was read in, with its epoch
 	Tags   map[cache.Tag]string `json:"tags,omitempty"` // the generations it was loaded under
-	Sum    string               `json:"sum"`            // of the text before it
+	Sum    string               `json:"sum"`            // checksum of the text before it
 }
 
 // The text between the parts of a stored entry, as [encode] writes it.
@@ -40,7 +40,7 @@ const (
 	sumLength    = 8
 )
 
-// table is the table of the checksum that processors have an instruction for.
+// table is for CRC-32C, for which processors have an instruction.
 var table = crc32.MakeTable(crc32.Castagnoli)
 
 // encode writes an entry in the form of [stored]. The value is JSON already, and is not validated
@@ -81,7 +81,7 @@ func appendText(b []byte, text string) []byte {
 	if plain(text) {
 		return append(append(append(b, '"'), text...), '"')
 	}
-	escaped, _ := json.Marshal(text) // a string always has JSON
+	escaped, _ := json.Marshal(text) // never fails for a string
 	return append(b, escaped...)
 }
 

@@ -13,8 +13,8 @@ const documentAge = 24 * time.Hour
 
 func (s *Store) document(hash string) string { return s.prefix + "apq:" + hash }
 
-// Document returns a document that a client registered with some gateway, by its SHA-256 in hexadecimal. A fault
-// is a miss, as is a text that has another hash, and a call takes no longer than the timeout.
+// Document returns a document that a client registered with any gateway, by its SHA-256 in hexadecimal.
+// An error, or a text with another hash, is a miss. A call takes no longer than the timeout.
 func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -31,7 +31,8 @@ func (s *Store) Document(ctx context.Context, hash string) (text string, ok bool
 	return text, true
 }
 
-// PutDocument keeps a document for a day. A fault leaves it out, and a call takes no longer than the timeout.
+// PutDocument stores a document for a day. It logs an error and does not return it. A call takes no
+// longer than the timeout.
 func (s *Store) PutDocument(ctx context.Context, hash, text string) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

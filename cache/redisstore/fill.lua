@@ -1,5 +1,5 @@
--- For each entry KEYS hold its fence and its key, ARGV the load's token, the value and the milliseconds to live.
--- A fence holds the token only if nobody evicted the key since the load began.
+-- KEYS holds the fence and the key of each entry. ARGV holds the load's token, the value and the time to live in
+-- milliseconds of each entry. A fence holds the token only if the key was not evicted since the load began.
 local filled = 0
 for i = 1, #KEYS / 2 do
   local fence, key, arg = KEYS[2 * i - 1], KEYS[2 * i], 3 * i

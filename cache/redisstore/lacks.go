@@ -13,22 +13,22 @@ import (
 	"fieldcache/cache"
 )
 
-// lacks records which commands the server does not have, or the user may not run, of those that can
-// be replaced. It learns them from the first refusal.
+// lacks records which replaceable commands the server does not have or the user may not run. It learns
+// them from the first refusal.
 type lacks struct {
-	getEx   atomic.Bool // before Redis 6.2: GET and PEXPIRE
-	unlink  atomic.Bool // before Redis 4: DEL
-	scripts atomic.Bool // EVAL and EVALSHA: WATCH, MULTI and EXEC
+	getEx   atomic.Bool // replaced by GET and PEXPIRE; new in Redis 6.2
+	unlink  atomic.Bool // replaced by DEL; new in Redis 4
+	scripts atomic.Bool // EVAL and EVALSHA, replaced by WATCH, MULTI and EXEC
 }
 
-// learn reports whether an error says that a command is missing that was not known to be.
+// learn records the command that the server refused, and reports whether it was not yet recorded.
 func (l *lacks) learn(err error) bool {
 	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "ERR unknown command") {
 		return false
 	}
 	text := strings.ToLower(err.Error())
 	for name, lacking := range map[string]*atomic.Bool{"getex": &l.getEx, "unlink": &l.unlink, "eval": &l.scripts} {
-		// Versions quote the name in different ways.
+		// Versions of Redis quote the name differently.
 		if strings.Contains(text, "'"+name) || strings.Contains(text, "`"+name) {
 			return !lacking.Swap(true)
 		}
@@ -36,9 +36,9 @@ func (l *lacks) learn(err error) bool {
 	return false
 }
 
-// giveBack removes the fences of an announcement that is repeated in another way. A fence that it
-// cannot remove expires after [fenceAge]; if another load has taken a fence since, it does not
-// fill.
+// giveBack removes the fences of an announcement that will be repeated with other commands. A fence
+// that it cannot remove expires after [fenceAge]. If it removes the fence of another load that came
+// in between, that load does not fill.
 func (s *Store) giveBack(ctx context.Context, items []cache.Item, a announcement) {
 	_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, f := range a.fences {
@@ -50,8 +50,8 @@ func (s *Store) giveBack(ctx context.Context, items []cache.Item, a announcement
 	})
 }
 
-// fillByTransactions does what the script does, in one more round trip: a transaction that a change
-// of a fence by another client voids.
+// fillByTransactions fills without the script, with one more round trip: in a transaction that fails if
+// another client changes a fence.
 func (s *Store) fillByTransactions(ctx context.Context, calls []fillCall) (filled int, err error) {
 	for _, c := range calls {
 		fences := make([]string, 0, len(c.keys)/2)
@@ -89,7 +89,7 @@ func (s *Store) fillByTransactions(ctx context.Context, calls []fillCall) (fille
 	return filled, nil
 }
 
-// Probe implements [cache.Prober]: it does all that the tier has to be able to do, with a key of its own.
+// Probe implements [cache.Prober]. It performs each operation of the tier on a key of its own.
 func (s *Store) Probe(ctx context.Context) error {
 	item := cache.Item{Key: cache.Key("probe:" + rand.Text()), Tags: []cache.Tag{"{probe}"}, MaxAge: time.Second}
 	tickets, err := s.Begin(ctx, []cache.Item{item})

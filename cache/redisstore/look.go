@@ -19,11 +19,11 @@ func (s *Store) Look(ctx context.Context, key cache.Key) (*cache.Entry, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("redisstore: look at %s: %w", key, err)
+		return nil, fmt.Errorf("redisstore: read %s: %w", key, err)
 	}
 	e, tags, err := decode(key, text)
 	if err != nil {
-		return nil, nil //nolint:nilerr // somebody else's: no entry of ours is there
+		return nil, nil //nolint:nilerr // not an entry of ours
 	}
 	e.Tags = slices.Sorted(maps.Keys(tags))
 	return e, nil

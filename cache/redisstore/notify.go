@@ -13,34 +13,33 @@ import (
 	"fieldcache/cache"
 )
 
-// publishAfter is how long evictions are collected before they are published: a message costs its
-// sender, the server and every subscriber more than the names in it.
+// publishAfter is how long evictions are collected before they are published. The cost of a message for
+// its sender, the server and every subscriber is more than that of the names in it.
 const publishAfter = 5 * time.Millisecond
 
-// Limits of what is published: the names of one message, and those that wait. Other gateways learn
-// of the rest from their polls.
+// Limits of what is published. Other gateways learn of the rest from their polls.
 const (
-	publishedAtOnce = 1000
-	publishedAtMost = 20_000
+	publishedAtOnce = 1000   // names in one message
+	publishedAtMost = 20_000 // names that wait to be published
 )
 
-// note is published writes.
+// note is a message.
 type note struct {
 	From   string        `json:"from"`
 	Writes []cache.Write `json:"writes"`
 }
 
-// unpublished is the writes to be published.
+// unpublished holds the writes that wait to be published.
 type unpublished struct {
 	mu     sync.Mutex
 	writes []cache.Write
 	names  int
-	timer  *time.Timer // nil: there are none
+	timer  *time.Timer // nil if no writes wait
 	closed bool
 }
 
-// publish informs the other processes of a write, soon. A lost message makes them slower, not
-// wrong.
+// publish schedules a write for publication to the other processes. If a message is lost, they evict
+// later, after their next poll.
 func (s *Store) publish(w cache.Write) {
 	u := &s.unpublished
 	u.mu.Lock()
@@ -86,10 +85,10 @@ func (s *Store) publishSome(writes []cache.Write) bool {
 	return err == nil
 }
 
-// names returns how many names a write has.
+// names returns the number of keys and tags of a write.
 func names(w cache.Write) int { return len(w.Keys) + len(w.Tags) }
 
-// close publishes nothing more: other processes learn of the rest from their polls.
+// close stops publishing. Other processes learn of the rest from their polls.
 func (u *unpublished) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -102,17 +101,18 @@ func (u *unpublished) close() {
 // readNote reads a message. Names are case-sensitive; an unknown or repeated name is an error.
 func readNote(message string) (n note, err error) {
 	if err = strict.Unmarshal([]byte(message), &n, strict.RejectUnknownMembers(true)); err == nil && n.From == "" {
-		err = errors.New("it has no sender")
+		err = errors.New("no sender")
 	}
 	return n, err
 }
 
-// Subscribe calls heard for each write whose eviction another process published, and unreadable for each
-// message that is no such thing, until ctx ends. The connection is made again when it breaks.
+// Subscribe calls heard for each write that another process publishes, and unreadable with an error for
+// each message that it cannot decode, until ctx ends. It returns an error if it cannot subscribe. Later
+// it reconnects when the connection breaks.
 func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write), unreadable func(error)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
-	defer func() { _ = sub.Close() }() // nothing is lost with a subscription
-	// Without a timeout this would wait for a server that hangs, even after the end of ctx.
+	defer func() { _ = sub.Close() }()
+	// Without a timeout this would wait for a server that hangs, even after ctx ends.
 	if _, err := sub.ReceiveTimeout(ctx, s.timeout); err != nil {
 		return fmt.Errorf("redisstore: subscribe: %w", err)
 	}

@@ -8,19 +8,19 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK command by command,
-// and repeats a pipeline that failed otherwise as a whole: a command that has been redirected is
-// then sent to two nodes, and both replies are written into it at the same time. So go-redis is
-// configured to repeat only redirected commands. Commands without a reply are repeated here, after
-// all others.
+// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK for each command, and
+// repeats a pipeline as a whole if it failed for another reason. A command that has been redirected is
+// then sent to two nodes, and both replies are written into it at the same time. So this hook lets
+// go-redis repeat only redirected commands, and repeats the commands without a reply itself, after all
+// others.
 type pipelines struct{}
 
 var _ redis.Hook = pipelines{}
 
-// DialHook implements [redis.Hook]: it changes nothing.
+// DialHook implements [redis.Hook]. It changes nothing.
 func (pipelines) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-// ProcessHook implements [redis.Hook]: it changes nothing.
+// ProcessHook implements [redis.Hook]. It changes nothing.
 func (pipelines) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 
 // ProcessPipelineHook implements [redis.Hook].
@@ -43,7 +43,7 @@ func (pipelines) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 		for _, cmd := range again {
 			cmd.SetErr(nil)
 		}
-		_ = next(ctx, again) // each command has its error, which the first of them tells below
+		_ = next(ctx, again) // the errors of the commands are returned below
 		for _, cmd := range all {
 			if err := cmd.Err(); err != nil {
 				return err
@@ -60,10 +60,10 @@ func unanswered(err error) bool {
 		return false
 	}
 	var timeout net.Error
-	return !errors.As(err, &timeout) || !timeout.Timeout() // a node that was too slow once is not waited for again
+	return !errors.As(err, &timeout) || !timeout.Timeout() // do not wait again for a node that timed out
 }
 
-// once is a command that go-redis does not repeat, unless it was redirected.
+// once is a command that go-redis repeats only if it was redirected.
 type once struct{ redis.Cmder }
 
 // NoRetry implements [redis.Cmder].

@@ -1,11 +1,11 @@
-// Package redisstore is the cache tier that all gateways share: one Redis server, Sentinel or Cluster.
+// Package redisstore is the cache tier that all gateways share: a Redis server, Sentinel or Cluster.
 //
-// An entry is a JSON text under its item's key, with a time to live. A load's ticket is a fence, a
-// random token beside the key that the fill consumes and an eviction unlinks, together with the
-// generations of the item's tags, random as well: random names never come back, so that no pause of a
-// load, however long, can make an old one valid again.
+// An entry is a JSON text with a time to live under the key of its item. The ticket of a load consists
+// of a fence and of the generations of the item's tags. The fence is a random token next to the key: a
+// fill consumes it, and an eviction unlinks it. Generations are random too. Random values never recur,
+// so an old ticket does not become valid again, however long a load is paused.
 //
-// Reading a batch is one MGET, or in a Cluster one pipeline of GETs; nothing on this path is a script.
+// A batch is read by one MGET, or in a Cluster by one pipeline of GETs. Reads use no scripts.
 package redisstore
 
 import (
@@ -25,10 +25,10 @@ import (
 )
 
 const (
-	// fenceAge is how long a load may take and still fill.
+	// fenceAge is the longest time that a load may take and still fill.
 	fenceAge = 3 * time.Second
-	// generationAge is longer than the age of any list: a generation that expires voids its lists. Each load renews
-	// it.
+	// generationAge is longer than the age of any entry, since the entries of an expired generation are
+	// void. Each load renews it.
 	generationAge = 25 * time.Hour
 )
 
@@ -41,11 +41,11 @@ var fillScript string
 type Store struct {
 	client  redis.UniversalClient
 	cluster bool
-	primary string // its name, as the Sentinels know it
+	primary string // the name of the primary in the Sentinels' configuration
 	timeout time.Duration
 	prefix  string
 	fill    *redis.Script
-	channel string // of evictions; all databases of a server share one name space of channels
+	channel string // of evictions; includes the database's number, since all databases of a server share their channels
 	self    string // distinguishes this process's messages from others'
 	log     *slog.Logger
 
@@ -60,7 +60,7 @@ var (
 	_ cache.Notifier  = (*Store)(nil)
 )
 
-// New makes a tier of a Redis that need not answer yet. It fails on options that can't be right.
+// New returns a store. It does not connect: Redis may be down. It returns an error for invalid options.
 func New(o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 150 * time.Millisecond
@@ -86,7 +86,7 @@ func New(o Options) (*Store, error) {
 	}, nil
 }
 
-// Close closes the connections.
+// Close stops publishing and closes the connections.
 func (s *Store) Close() error {
 	s.unpublished.close()
 	return s.client.Close()
@@ -113,7 +113,7 @@ func (s *Store) fence(k cache.Key) string {
 
 func (s *Store) generation(t cache.Tag) string { return s.prefix + t.Generation() }
 
-// tagsOf lists the tags of items, each once.
+// tagsOf returns the tags of items, each once, and the index of each tag.
 func tagsOf(items []cache.Item) (tags []cache.Tag, at map[cache.Tag]int) {
 	for _, item := range items {
 		for _, t := range item.Tags {
@@ -130,8 +130,8 @@ func tagsOf(items []cache.Item) (tags []cache.Tag, at map[cache.Tag]int) {
 	return tags, at
 }
 
-// Get reads a batch in one round trip: the entries and the generations of their tags. Entries with tags of
-// their own take another one.
+// Get returns the entry of each item, nil for a miss. It reads the entries and the generations of their
+// tags in one round trip. Entries with tags of their own take another one.
 func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	if len(items) == 0 {
 		return []*cache.Entry{}, nil
@@ -148,7 +148,7 @@ func (s *Store) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, er
 	return found, nil
 }
 
-// names are the names that a batch reads: first the entries, then the generations.
+// names returns the Redis keys that a batch reads: first the entries, then the generations.
 func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 	names := make([]string, 0, len(items)+len(tags))
 	for _, item := range items {
@@ -160,7 +160,7 @@ func (s *Store) names(items []cache.Item, tags []cache.Tag) []string {
 	return names
 }
 
-// entries returns the entries of items in the values of [Store.names].
+// entries returns the entries of items. values are those of [Store.names].
 func entries(items []cache.Item, at map[cache.Tag]int, values []*string) (entries []*cache.Entry, own []owned) {
 	entries = make([]*cache.Entry, len(items))
 	now := time.Now()
@@ -224,7 +224,7 @@ func current(item cache.Item, loaded map[cache.Tag]string, now func(cache.Tag) *
 	return true
 }
 
-// mget returns the values of the names, nil for a missing one or one that is not a string.
+// mget returns the values of names, nil for a missing value or one that is not a string.
 func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	values := make([]*string, len(names))
 	if !s.cluster {
@@ -242,7 +242,7 @@ func (s *Store) mget(ctx context.Context, names []string) ([]*string, error) {
 	return values, got.read(values)
 }
 
-// gets returns the commands that read names: one MGET, or in a Cluster a GET for each.
+// gets are the commands that read names: one MGET, or in a Cluster a GET for each.
 type gets []redis.Cmder
 
 func (s *Store) get(ctx context.Context, p redis.Pipeliner, names []string) gets {
@@ -256,7 +256,7 @@ func (s *Store) get(ctx context.Context, p redis.Pipeliner, names []string) gets
 	return cmds
 }
 
-// read puts the results into values, nil for a missing one or one that is not a string.
+// read stores the results in values, nil for a missing value or one that is not a string.
 func (g gets) read(values []*string) error {
 	for i, cmd := range g {
 		switch cmd := cmd.(type) {
@@ -282,40 +282,40 @@ func (g gets) read(values []*string) error {
 	return nil
 }
 
-// harmless reports whether an error only says that a name holds nothing of ours. An error that
-// wraps Nil may mean more: Sentinels that do not know the primary cause one.
+// harmless reports whether an error only says that a key has no value of ours. An error that wraps Nil
+// may have another meaning, such as that the Sentinels do not know the primary.
 func harmless(err error) bool {
 	return err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE")
 }
 
-// full reports whether a command was refused because the server has no memory for it. Such a server
-// still serves reads and evictions; it only stores nothing new.
+// full reports whether the server is out of memory. Such a server still executes reads and evictions,
+// but stores nothing new.
 func full(err error) bool { return redis.HasErrorPrefix(err, "OOM") }
 
 // fault returns the error of an operation that failed.
 func (s *Store) fault(ctx context.Context, operation string, err error) error {
 	if c, ok := s.client.(*redis.ClusterClient); ok {
-		// After a pipeline to a node that is gone, go-redis looks for its successor only once a minute. This looks at
-		// once, in the background.
+		// After an error of a pipeline, go-redis looks for the node's successor only once a minute. This
+		// looks at once, in the background.
 		c.ReloadState(ctx)
 	}
 	var answer redis.Error
 	switch {
 	case err == redis.Nil:
 	case !s.cluster && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "CROSSSLOT") || redis.HasErrorPrefix(err, "ASK")):
-		return fmt.Errorf("redisstore: %s: %w: this server is a node of a Cluster: name several of its nodes in REDIS_URL, comma separated: %w",
+		return fmt.Errorf("redisstore: %s: %w: this server is a node of a Cluster; list several of its nodes in REDIS_URL, separated by commas: %w",
 			operation, cache.ErrRefused, err)
 	case errors.As(err, &answer) && !errors.Is(err, redis.Nil):
 		return fmt.Errorf("redisstore: %s: %w: %w", operation, cache.ErrRefused, err)
 	}
 	if errors.Is(err, redis.Nil) {
-		err = fmt.Errorf("no Sentinel knows a primary of the name %q: %w", s.primary, err)
+		err = fmt.Errorf("no Sentinel knows a primary named %q: %w", s.primary, err)
 	}
 	return fmt.Errorf("redisstore: %s: %w", operation, err)
 }
 
-// Begin takes the fences and reads the generations, making those that are not there, in one pipeline.
-// An item whose fence another load holds gets no ticket.
+// Begin returns a ticket for each item. In one pipeline it takes the fences, reads the generations and
+// creates the missing ones. The ticket of an item is nil if another load holds its fence.
 func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, error) {
 	if len(items) == 0 {
 		return []cache.Ticket{}, nil
@@ -336,8 +336,8 @@ func (s *Store) Begin(ctx context.Context, items []cache.Item) ([]cache.Ticket, 
 	return a.tickets(items, at), nil
 }
 
-// failed reports whether a command of a pipeline got no reply. err is the pipeline's error, which
-// is that of the first failed command; another's may be worse.
+// failed reports whether a command of a pipeline failed badly. err is the pipeline's error, which is
+// that of the first failed command; another command's error may be worse.
 func failed(cmds []redis.Cmder, err error) bool { return bad(worst(cmds, err)) }
 
 func bad(err error) bool { return err != nil && !harmless(err) && !full(err) }
@@ -395,7 +395,7 @@ func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.
 			if t.generations == nil {
 				t.generations = make(map[cache.Tag]string, len(item.Tags))
 			}
-			// An empty one, evicted in between, is never current.
+			// It is empty, and never current, if it was evicted in between.
 			t.generations[tag] = a.generations[at[tag]].Val()
 		}
 		tickets[i] = t
@@ -403,8 +403,8 @@ func (a announcement) tickets(items []cache.Item, at map[cache.Tag]int) []cache.
 	return tickets
 }
 
-// fillAtOnce limits the entries that one call of the script fills: the server serves nothing else
-// meanwhile.
+// fillAtOnce limits the entries that one call of the script fills, since the server executes nothing
+// else meanwhile.
 const fillAtOnce = 100
 
 // fillCall is one call of the script.
@@ -413,8 +413,9 @@ type fillCall struct {
 	args []any
 }
 
-// Fill sets each entry whose fence still holds its load's token: in one call of the script, or in a Cluster, where
-// a script's keys are in one slot, in a pipeline of calls.
+// Fill stores each entry whose fence still holds its load's token, and returns how many it stored. It
+// calls the script once for up to fillAtOnce entries, or in a Cluster, where the keys of a script must
+// be in one slot, once for each entry.
 func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	now := time.Now()
 	var calls []fillCall
@@ -439,8 +440,8 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 		return s.fillByTransactions(ctx, calls)
 	}
 	n := 0
-	// A server, or one node of a cluster, may not know the script yet: the calls that it did not try are repeated
-	// with the script's text.
+	// A server, or a node of a Cluster, may not know the script yet. The calls that it refused for this
+	// reason are repeated with the script's text.
 	for _, call := range []func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd{s.fill.EvalSha, s.fill.Eval} {
 		if len(calls) == 0 {
 			break
@@ -464,7 +465,7 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 				n += filled
 			case redis.HasErrorPrefix(err, "NOSCRIPT"):
 				left = append(left, calls[i])
-			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving: the next load may fill
+			case redis.HasErrorPrefix(err, "TRYAGAIN"): // the slot is moving; the next load may fill
 			case full(err):
 			case s.lacks.learn(err):
 				more, err := s.fillByTransactions(ctx, calls[i:])
@@ -478,7 +479,9 @@ func (s *Store) Fill(ctx context.Context, fills []cache.Fill) (int, error) {
 	return n, nil
 }
 
-// Evict takes the steps of an eviction in their order, and soon after tells the other processes.
+// Evict executes the steps of an eviction in order, and returns how many keys existed. It schedules the
+// write for publication to the other processes, unless w.Quiet is set. A soft eviction is only
+// published.
 func (s *Store) Evict(ctx context.Context, w cache.Write) (int, error) {
 	if w.Empty() {
 		return 0, nil
@@ -529,8 +532,8 @@ func (s *Store) evict(ctx context.Context, w cache.Write) (int, error) {
 	return n, nil
 }
 
-// takeSteps executes all steps of an eviction: in one pipeline, or in a Cluster in a round trip for
-// each. A pipeline keeps its order only at one node, and while a slot moves its keys are at two.
+// takeSteps executes the steps of an eviction in one pipeline, or in a Cluster with a round trip for
+// each. A pipeline is ordered only within one node, and while a slot moves its keys are on two.
 func (s *Store) takeSteps(ctx context.Context, take func(redis.Pipeliner, protocol.Step)) error {
 	if !s.cluster {
 		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {

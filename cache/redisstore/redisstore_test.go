@@ -242,7 +242,7 @@ func TestOptions(t *testing.T) {
 		"a socket":               {redisstore.Options{URLs: []string{"unix:///run/redis.sock"}}, ""},
 		"a cluster":              {redisstore.Options{URLs: []string{"redis://a:1", "redis://b:1"}}, ""},
 		"Sentinel":               {redisstore.Options{URLs: []string{"redis://a:1", "redis://b:1/2"}, SentinelMaster: "m"}, ""},
-		"no address":             {redisstore.Options{}, "no address"},
+		"no address":             {redisstore.Options{}, "Options.URLs is required"},
 		"another scheme":         {redisstore.Options{URLs: []string{"http://a"}}, "allowed are redis://"},
 		"a hidden password":      {redisstore.Options{URLs: []string{"redis://u:hunter2@a:x:y"}}, "address 1"},
 		"a cluster's database":   {redisstore.Options{URLs: []string{"redis://a:1/2", "redis://b:1/2"}}, "database 0 only"},

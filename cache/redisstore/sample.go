@@ -15,29 +15,29 @@ import (
 
 // Bounds of a [Store.Sample].
 const (
-	sampledKeys  = 200 // keys drawn in all
-	sampledSizes = 40  // of those, keys whose size is asked for
-	sampledKinds = 12  // kinds that are told; the others are added up
+	sampledKeys  = 200 // keys drawn in total
+	sampledSizes = 40  // keys among them whose size is requested
+	sampledKinds = 12  // kinds returned; the last one sums up the others
 )
 
-// Sample is about what Redis holds.
+// Sample is an estimate of the contents of Redis.
 type Sample struct {
-	Bytes    uint64        `json:"bytes"`    // memory that the servers use; 0, as what follows, where the user may not run INFO
-	MaxBytes uint64        `json:"maxBytes"` // their bound; 0: none
-	Evicted  uint64        `json:"evicted"`  // keys that they dropped for want of memory, since they were started
-	Keys     uint64        `json:"keys"`     // all of them, somebody else's included
-	Drawn    int           `json:"drawn"`    // keys that were drawn at random, each time anew; Kinds follows from them
-	Kinds    []SampledKind `json:"kinds"`    // those of most keys first
+	Bytes    uint64        `json:"bytes"`    // the memory of all servers; Bytes, MaxBytes and Evicted are 0 if the user may not run INFO
+	MaxBytes uint64        `json:"maxBytes"` // maxmemory of all servers; 0 if unbounded
+	Evicted  uint64        `json:"evicted"`  // keys that the servers evicted for lack of memory since they started
+	Keys     uint64        `json:"keys"`     // all keys, including those of other programs
+	Drawn    int           `json:"drawn"`    // the number of keys drawn at random, from which Kinds is estimated
+	Kinds    []SampledKind `json:"kinds"`    // in descending order of Keys
 }
 
-// SampledKind is about how many keys of a form there are.
+// SampledKind is the estimated number and size of the keys of one form.
 type SampledKind struct {
 	Kind  string  `json:"kind"`  // user, {product}:price, query:search
 	Keys  float64 `json:"keys"`  // estimated
-	Bytes float64 `json:"bytes"` // estimated, with what Redis adds; 0: no size of this kind was asked for
+	Bytes float64 `json:"bytes"` // estimated, including Redis's overhead; 0 if no size was requested
 }
 
-// Kinds of keys that are no entries.
+// Kinds of keys that are not entries.
 const (
 	otherKeys     = "others"
 	foreignKeys   = "not fieldcache's"
@@ -45,8 +45,9 @@ const (
 	documentsKind = "documents"
 )
 
-// Sample asks each primary for its memory and the number of its keys, and draws keys at random: 200 in all, and of 40 the size,
-// whatever it holds. It is for people who look, not for each request.
+// Sample estimates the contents of Redis. It asks each primary for its memory and number of keys, and
+// draws 200 keys at random in total, and the sizes of 40 of them. It is too slow to call for each
+// request.
 func (s *Store) Sample(ctx context.Context) (Sample, error) {
 	var primaries []*redis.Client
 	switch client := s.client.(type) {
@@ -63,14 +64,14 @@ func (s *Store) Sample(ctx context.Context) (Sample, error) {
 	case *redis.Client:
 		primaries = append(primaries, client)
 	}
-	// Of a Cluster of very many primaries as many as there are keys to draw.
+	// No more primaries than keys to draw.
 	rand.Shuffle(len(primaries), func(i, j int) { primaries[i], primaries[j] = primaries[j], primaries[i] })
 	primaries = primaries[:min(len(primaries), sampledKeys)]
 
 	var sum Sample
 	kinds := map[string]*SampledKind{}
 	for i, c := range primaries {
-		// What does not divide is drawn from the first ones.
+		// The first primaries get the remainder.
 		share := func(of int) int { return (of + len(primaries) - 1 - i) / len(primaries) }
 		if err := s.samplePrimary(ctx, c, share(sampledKeys), share(sampledSizes), &sum, kinds); err != nil {
 			return Sample{}, s.fault(ctx, "sample", err)
@@ -91,9 +92,9 @@ func (s *Store) Sample(ctx context.Context) (Sample, error) {
 	return sum, nil
 }
 
-// samplePrimary adds what one server holds.
+// samplePrimary adds the sample of one server.
 func (s *Store) samplePrimary(ctx context.Context, c *redis.Client, keys, sizes int, sum *Sample, kinds map[string]*SampledKind) error {
-	info, err := c.Info(ctx).Result() // all of it: before version 7 it takes no more than one section
+	info, err := c.Info(ctx).Result() // all sections, since Redis before 7 accepts only one name
 	if refused := redis.Error(nil); err != nil && !errors.As(err, &refused) {
 		return err
 	}
@@ -117,7 +118,7 @@ func (s *Store) samplePrimary(ctx context.Context, c *redis.Client, keys, sizes 
 	}
 	var names []string
 	for _, d := range drawn {
-		if d.Err() == nil { // else the last key is gone
+		if d.Err() == nil { // it fails if there are no keys any more
 			names = append(names, d.Val())
 		}
 	}
@@ -125,7 +126,7 @@ func (s *Store) samplePrimary(ctx context.Context, c *redis.Client, keys, sizes 
 		return nil
 	}
 	weighed := make([]*redis.IntCmd, min(sizes, len(names)))
-	// Keys may be gone, and a user of few rights may be refused MEMORY: then only the numbers are estimated.
+	// Keys may have expired, and the user may not be allowed to run MEMORY. Then there are no sizes.
 	_, _ = c.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := range weighed {
 			weighed[i] = p.MemoryUsage(ctx, names[i])
@@ -166,7 +167,7 @@ func (s *Store) samplePrimary(ctx context.Context, c *redis.Client, keys, sizes 
 	return nil
 }
 
-// infoNumber returns a number of Redis's INFO; 0 where there is none.
+// infoNumber returns a number in the reply of INFO, or 0 if it is missing.
 func infoNumber(info, name string) uint64 {
 	for line := range strings.Lines(info) {
 		if value, ok := strings.CutPrefix(line, name+":"); ok {
@@ -177,7 +178,7 @@ func infoNumber(info, name string) uint64 {
 	return 0
 }
 
-// kindOf returns the form of a key: without the identity of what it is of, without arguments and without viewers.
+// kindOf returns the form of a key, without ids, arguments and viewers.
 func (s *Store) kindOf(key string) string {
 	key, ours := strings.CutPrefix(key, s.prefix)
 	switch {
@@ -202,7 +203,7 @@ func (s *Store) kindOf(key string) string {
 		return otherKeys
 	}
 	kind, _, _ := strings.Cut(object, ":")
-	// Parts that select from a collection are left out: country=GB, list:first=20.
+	// Without the parts that select from a collection, such as country=GB and first=20.
 	var names []string
 	for name := range strings.SplitSeq(upTo(rest, "([#@"), ":") {
 		if !strings.Contains(name, "=") {
@@ -212,7 +213,7 @@ func (s *Store) kindOf(key string) string {
 	return "{" + kind + "}:" + strings.Join(names, ":")
 }
 
-// upTo returns s before the first of some characters.
+// upTo returns s up to the first of the characters.
 func upTo(s, characters string) string {
 	if i := strings.IndexAny(s, characters); i >= 0 {
 		return s[:i]

@@ -31,18 +31,18 @@ func (s *Store) Generations(ctx context.Context, tags []cache.Tag) (map[cache.Ta
 	}
 	generations := make(map[cache.Tag]string, len(each))
 	for tag, i := range at {
-		generations[tag] = a.generations[i].Val() // an empty one, evicted in between, is never current
+		generations[tag] = a.generations[i].Val() // empty, and never current, if it was evicted in between
 	}
 	return generations, nil
 }
 
-// owned is the generations under which an entry with tags of its own was filled.
+// owned holds the generations under which an entry with tags of its own was stored.
 type owned struct {
-	at     int // its place among the entries
+	at     int // the index of the entry
 	loaded map[cache.Tag]string
 }
 
-// takeOwn removes the item's tags from the entry's own.
+// takeOwn sets the entry's own tags: those in loaded that are not the item's.
 func takeOwn(e *cache.Entry, item cache.Item, loaded map[cache.Tag]string) {
 	for tag := range loaded {
 		if !slices.Contains(item.Tags, tag) {
@@ -75,7 +75,7 @@ func (s *Store) confirm(ctx context.Context, entries []*cache.Entry, own []owned
 	return nil
 }
 
-// generationsOf returns those of an entry's item and of its own tags.
+// generationsOf returns the generations of the item's tags and of the entry's own.
 func generationsOf(t *ticket, f cache.Fill) map[cache.Tag]string {
 	if len(f.Entry.Tags) == 0 {
 		return t.generations

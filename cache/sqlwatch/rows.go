@@ -5,15 +5,15 @@ import (
 	"reflect"
 )
 
-// rows are the rows of a statement, with every optional method that rows of a driver have. Those that tell of
-// columns answer what database/sql does where the driver does not tell.
+// rows wraps the rows of a statement and has every optional method of a driver's rows. If the driver's
+// rows lack a method that describes columns, it returns database/sql's default.
 type rows struct {
 	driver.Rows
 	ended func()
 }
 
-// watched is r, and calls ended once when it is closed. What says that there are several sets is told by the type
-// alone: database/sql asks for it.
+// watched returns r, wrapped so that Close calls ended. It has the methods for several result sets only
+// if r has them, since database/sql checks the type.
 func watched(r driver.Rows, ended func()) driver.Rows {
 	one := rows{r, ended}
 	if sets, ok := r.(driver.RowsNextResultSet); ok {
@@ -62,7 +62,7 @@ func (r *rows) ColumnTypePrecisionScale(i int) (precision, scale int64, ok bool)
 	return 0, 0, false
 }
 
-// rowSets are rows of several sets.
+// rowSets are rows with several result sets.
 type rowSets struct {
 	rows
 	sets driver.RowsNextResultSet

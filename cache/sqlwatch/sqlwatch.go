@@ -1,8 +1,7 @@
-// Package sqlwatch reports every statement of a database/sql driver to a [cache.Watch], whoever sends it:
-// bun, sqlx, an ORM, or database/sql itself.
+// Package sqlwatch reports every statement of a database/sql driver to a [cache.Watch], whether it is
+// sent by bun, sqlx, an ORM or database/sql itself.
 //
-// pgx has a tracer of its own, which also sees what does not come through database/sql: use that one for
-// PostgreSQL.
+// For pgx use package pgxwatch, which also sees statements that do not go through database/sql.
 package sqlwatch
 
 import (
@@ -15,8 +14,9 @@ import (
 	"fieldcache/cache"
 )
 
-// Connector is c, whose connections report their statements to w. Whoever takes a connection out of
-// [database/sql.Conn.Raw] gets one of this package: its method Unwrap returns the driver's own.
+// Connector returns a connector that wraps c and whose connections report their statements to w.
+// [database/sql.Conn.Raw] then passes a connection of this package; its method Unwrap returns the
+// driver's own.
 func Connector(c driver.Connector, w *cache.Watch) driver.Connector { return connector{c, w} }
 
 // Open is [database/sql.Open] for a pool whose statements are reported to w. It returns the errors of Open: most drivers connect
@@ -61,14 +61,14 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &conn{inner, c.watch}, nil
 }
 
-// conn has every optional method of a connection. Where the driver's own lacks one, it answers what
-// database/sql takes for that.
+// conn has every optional method of a connection. If the driver's connection lacks one, conn returns the
+// value by which database/sql falls back to its default.
 type conn struct {
 	driver.Conn
 	watch *cache.Watch
 }
 
-// Unwrap is the driver's own connection.
+// Unwrap returns the driver's own connection.
 func (c *conn) Unwrap() driver.Conn { return c.Conn }
 
 func (c *conn) Ping(ctx context.Context) error {
@@ -102,7 +102,7 @@ func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, erro
 		return b.BeginTx(ctx, o)
 	}
 	if o.Isolation != 0 || o.ReadOnly {
-		return nil, errors.New("sqlwatch: the driver does not support options of transactions")
+		return nil, errors.New("sqlwatch: the driver does not support transaction options")
 	}
 	return c.Begin() //nolint:staticcheck // what database/sql does for such a driver
 }
@@ -128,7 +128,7 @@ func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	e, ok := c.Conn.(driver.ExecerContext)
 	if !ok {
-		return nil, driver.ErrSkip // prepared instead
+		return nil, driver.ErrSkip // database/sql prepares the statement instead
 	}
 	c.watch.Began(ctx, query)
 	defer c.watch.Ended(ctx, query)
@@ -143,7 +143,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return c.query(ctx, query, func() (driver.Rows, error) { return q.QueryContext(ctx, query, args) })
 }
 
-// query reports a statement that has rows.
+// query sends a statement that returns rows, and reports it until the rows are closed.
 func (c *conn) query(ctx context.Context, query string, send func() (driver.Rows, error)) (driver.Rows, error) {
 	c.watch.Began(ctx, query)
 	rows, err := send()
@@ -194,7 +194,7 @@ func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driv
 	})
 }
 
-// values returns the arguments for a driver without named ones.
+// values returns the arguments for a driver that does not support named ones.
 func values(args []driver.NamedValue) ([]driver.Value, error) {
 	list := make([]driver.Value, len(args))
 	for i, a := range args {

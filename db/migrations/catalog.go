@@ -11,33 +11,33 @@ import (
 
 // catalog reads what a database says about itself.
 type catalog interface {
-	// relation says what stands under a name: "table", "index", "view", …, or "" for nothing.
+	// relation returns the kind of the relation of this name: "table", "index", "view", …, or "" if
+	// there is none.
 	relation(ctx context.Context, name string) (kind string, err error)
-	// find looks for an object; nil: there is none.
+	// find returns the object, or nil if there is none.
 	find(ctx context.Context, kind, name string) (*foundObject, error)
-	// life distinguishes one life of a database from that in which its dump is restored, as far as that matters for
-	// ids.
+	// life identifies the database within which oids are stable. It differs after a dump is restored.
 	life(ctx context.Context) (string, error)
 	columns(ctx context.Context, table string) ([]foundColumn, error)
-	// indexes returns a table's whole and usable indexes: none that is partial or sorted downwards.
+	// indexes returns a table's valid indexes, without partial and descending ones.
 	indexes(ctx context.Context, table string) ([]foundIndex, error)
-	// serves reports whether a column of a type can take the place of one of a kind.
+	// serves reports whether a column of this type can be used as a column of this kind.
 	serves(columnType string, kind columnKind) bool
 }
 
 // foundObject is an existing object.
 type foundObject struct {
-	OID        int64  // 0 where objects have none
-	Definition string // what it is made of
+	OID        int64  // 0 on SQLite
+	Definition string // its definition, as text
 }
 
 type foundColumn struct {
 	Name       string
-	Type       string   // that a domain stands for
+	Type       string   // the base type of a domain
 	Required   bool     // whether it cannot be NULL
-	Counted    bool     // by the database, when an INSERT gives no value
-	Filled     bool     // by the database with anything, when an INSERT gives no value
-	Generated  bool     // by the database, whatever an INSERT says
+	Counted    bool     // the database numbers rows if an INSERT gives no value
+	Filled     bool     // the database sets some value if an INSERT gives none
+	Generated  bool     // the database always sets the value
 	References []string // "users ON DELETE CASCADE", "countries ON DELETE NO ACTION"
 }
 
@@ -100,7 +100,7 @@ func (c postgresCatalog) life(ctx context.Context) (life string, err error) {
 
 func (c postgresCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
 	var columns []foundColumn
-	// A constraint that refuses NULL serves as well as NOT NULL, which takes a lock on a large table.
+	// A CHECK constraint that refuses NULL is as good as NOT NULL. Adding it does not lock a large table.
 	err := c.db.NewRaw(`WITH RECURSIVE typed AS (
 			SELECT a.attname, a.attnum, a.attidentity, a.attgenerated, a.atthasdef, a.atttypid AS type, a.attnotnull OR EXISTS (
 				SELECT FROM pg_constraint AS f WHERE f.conrelid = a.attrelid AND f.contype = 'c' AND f.convalidated
@@ -136,7 +136,7 @@ func (c postgresCatalog) indexes(ctx context.Context, table string) ([]foundInde
 		Trigram       bool
 		Keys, Include string
 	}
-	// Keys are separated by a character that no name holds.
+	// Keys are separated by a character that no name contains.
 	err := c.db.NewRaw(`SELECT x.relname AS name, i.indisunique AS unique, m.amname = 'gin' AS trigram,
 			(SELECT string_agg(pg_get_indexdef(i.indexrelid, k, true), chr(31) ORDER BY k)
 				FROM generate_series(1, i.indnkeyatts) k) AS keys,
@@ -187,7 +187,7 @@ func (sqliteCatalog) life(context.Context) (string, error) { return "", nil }
 
 func (c sqliteCatalog) columns(ctx context.Context, table string) ([]foundColumn, error) {
 	var columns []foundColumn
-	// An integer column that alone is the primary key is the row's id, which SQLite counts.
+	// An integer column that is the whole primary key is the rowid, which SQLite numbers.
 	err := c.db.NewRaw(`SELECT name, lower(type) AS type,
 			pk = 1 AND lower(type) = 'integer' AND (SELECT max(pk) FROM pragma_table_info(?0)) = 1 AS counted,
 			pk = 1 AND lower(type) = 'integer' OR dflt_value IS NOT NULL AS filled,
@@ -226,7 +226,8 @@ func (c sqliteCatalog) indexes(ctx context.Context, table string) ([]foundIndex,
 	return found, wrap(err, table)
 }
 
-// serves follows SQLite's rules of affinity: a type is what its name contains, INT before all others.
+// serves follows SQLite's rules of type affinity: the affinity depends on the substrings of the
+// declared type, and INT takes precedence.
 func (sqliteCatalog) serves(columnType string, kind columnKind) bool {
 	is := func(words ...string) bool {
 		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(columnType, w) })

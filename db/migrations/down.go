@@ -11,11 +11,13 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// TakeBack drops what migrations added, the newest first, and with it the tables that they are administered in.
-// It returns the names of those of which there was anything, the last first, and what it left and why. What is
-// there is known by its name and definition, so that nothing changes by a dump and its restoration.
+// TakeBack drops the objects that migrations added, the newest first, and the tables in which
+// migrations are recorded. It returns the names of the reverted migrations, the last one first, and
+// the objects that it left, each with the reason. It recognizes objects by name and definition, which
+// survive a dump and its restoration.
 //
-// What this role may not drop is an error that names all of it. All is done in the transaction that db is bound to.
+// If this role may not drop an object, TakeBack returns an error that names all such objects. It works
+// in the transaction that db is bound to.
 func TakeBack(ctx context.Context, db *bun.DB) (taken, left []string, err error) {
 	removed, stayed, err := placeOf(db).Remove(ctx, querier(ctx, db))
 	if err != nil {
@@ -38,7 +40,7 @@ func TakeBack(ctx context.Context, db *bun.DB) (taken, left []string, err error)
 		}
 		left = append(left, more...)
 	} else if removed {
-		left = append(left, fmt.Sprintf("tables and indexes of the shop: the table %s is not there, which says what was added", ObjectsTable))
+		left = append(left, fmt.Sprintf("tables and indexes of the shop: the table %s, which records what was added, does not exist", ObjectsTable))
 	}
 	administered, err := HasTable(ctx, db, Table)
 	if err != nil {
@@ -92,20 +94,20 @@ func takeBackObjects(ctx context.Context, db *bun.DB) (left []string, err error)
 		}
 	}
 	if len(refused) > 0 {
-		return nil, fmt.Errorf("not all can be removed:\n%w", errors.Join(refused...))
+		return nil, fmt.Errorf("cannot remove all objects:\n%w", errors.Join(refused...))
 	}
 	return left, nil
 }
 
-// foreign says why the object of this name is not the one that was added; "" if it is.
+// foreign returns why the object of this name is not the one that was added, or "" if it is.
 func (o Object) foreign(is *foundObject, life string) string {
 	switch {
 	case is == nil:
-		return "is not there under this name"
+		return "does not exist under this name"
 	case o.Life == life && o.OID != is.OID:
-		return "was made anew by somebody else"
+		return "was replaced since it was added"
 	case o.Definition == "" && o.OID != is.OID:
-		return "was recorded by an earlier release, which did not say by what it is known after a restoration"
+		return "was recorded by an earlier release, without the definition that identifies it after a restore"
 	case o.Definition != "" && o.Definition != is.Definition:
 		return "was changed since it was added"
 	}
@@ -116,7 +118,7 @@ func (o Object) foreign(is *foundObject, life string) string {
 // returned.
 func drop(ctx context.Context, db *bun.DB, o Object) (why string, err error) {
 	const dependentObjects = "2BP01"
-	if !isPostgres(db) && o.Kind == kindTable { // which SQLite does not look after
+	if !isPostgres(db) && o.Kind == kindTable { // SQLite drops tables that are referenced
 		var users []string
 		err := db.NewRaw(`SELECT t.name FROM sqlite_schema AS t, pragma_foreign_key_list(t.name) AS f
 			WHERE t.type = 'table' AND t.name <> ?0 AND f."table" = ?0`, o.Name).Scan(ctx, &users)

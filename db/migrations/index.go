@@ -10,22 +10,22 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// index is an index that must be there, under this name or another.
+// index is an index that must exist, under this name or another.
 type index struct {
 	name    string
 	table   string
 	keys    []string // in order
-	include []string // carried along, so that the table need not be read
+	include []string // columns for index-only scans
 	unique  bool
-	trigram bool // for LIKE '%…%' over the one key; PostgreSQL only
+	trigram bool // for LIKE '%…%' on the only key; PostgreSQL only
 }
 
-// indexes creates the indexes that are missing. One of the same keys in the same order does as well,
-// whatever it is called.
+// indexes creates the missing indexes. An existing index with the same keys in the same order counts,
+// whatever its name is.
 func (s *schema) indexes(ctx context.Context, indexes []index) error {
 	for _, want := range indexes {
 		if want.trigram && !s.postgres() {
-			continue // SQLite has no such thing; it reads the names
+			continue // SQLite has no trigram indexes and scans the names
 		}
 		if !s.postgres() {
 			want.keys, want.include = slices.Concat(want.keys, want.include), nil
@@ -58,7 +58,7 @@ func (s *schema) createIndex(ctx context.Context, want index) error {
 	if err != nil {
 		return err
 	}
-	if kind != "" { // the name is taken by something else
+	if kind != "" { // another relation has the name
 		name = "fieldcache_" + name
 	}
 	keys := strings.Join(want.keys, ", ")
@@ -81,7 +81,7 @@ func (s *schema) createIndex(ctx context.Context, want index) error {
 	return s.create(ctx, kindIndex, name, statement)
 }
 
-// trigramOpclass returns gin_trgm_ops with the schema it is in, creating the extension where it is missing.
+// trigramOpclass returns gin_trgm_ops qualified by its schema. It creates the extension if necessary.
 func (s *schema) trigramOpclass(ctx context.Context) (string, error) {
 	const lookup = `SELECT quote_ident(n.nspname) || '.gin_trgm_ops' FROM pg_extension e
 		JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'`
@@ -116,10 +116,10 @@ func trigramError(err error) error {
 	}
 	switch pg.Code {
 	case insufficientPrivilege:
-		return fmt.Errorf("the search by name needs PostgreSQL's extension pg_trgm, which this role may not create; "+
+		return fmt.Errorf("the search by name requires PostgreSQL's extension pg_trgm, which this role may not create; "+
 			"ask an administrator to run CREATE EXTENSION pg_trgm in this database: %w", err)
 	case undefinedFile, featureNotSupported:
-		return fmt.Errorf("the search by name needs PostgreSQL's extension pg_trgm, which is not installed on the server; "+
+		return fmt.Errorf("the search by name requires PostgreSQL's extension pg_trgm, which is not installed on the server; "+
 			"ask an administrator to install PostgreSQL's contrib package and to run CREATE EXTENSION pg_trgm in this database: %w", err)
 	}
 	return err

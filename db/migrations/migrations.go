@@ -1,10 +1,10 @@
-// Package migrations holds the numbered steps that give a database the shape fieldcache needs. [List] is
-// where a next one is added.
+// Package migrations contains the migrations of the shop's database. Add a new one in [List].
 //
-// A step says what must be there, and a [schema] creates what is missing and remembers in the table
-// fieldcache_objects what it created and what it found: so a step can run on a database whose tables exist
-// with their data, can run again when something got lost, and is taken back ([TakeBack]) without touching what
-// was there before. Steps run inside of one transaction, which is why a table of the wrong shape changes nothing.
+// A migration declares the objects that must exist. A [schema] creates the missing ones, and records
+// in the table fieldcache_objects which it created and which it found. So a migration can adopt a
+// database whose tables exist with their data, can run again if an object was lost, and is reverted
+// ([TakeBack]) without touching what existed before. All migrations run in one transaction, so that a
+// table of the wrong shape changes nothing.
 package migrations
 
 import (
@@ -19,8 +19,8 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// List returns all migrations, for a schema whose values are made of rows. A next one gets the next number; one that has
-// been released is never changed.
+// List returns all migrations, for a schema whose values depend on rows. A new migration gets the next
+// number. Never change one that has been released.
 func List(rows []outbox.Rows) *migrate.Migrations {
 	list := migrate.NewMigrations()
 	add := func(name string, up func(context.Context, *schema) error) {
@@ -42,14 +42,14 @@ const (
 	Outbox   = "0002_outbox"
 )
 
-// Names of the tables that migrations are administered in.
+// Names of the tables in which migrations are recorded.
 const (
 	Table        = "fieldcache_migrations"
 	LocksTable   = "fieldcache_migration_locks"
 	ObjectsTable = "fieldcache_objects"
 )
 
-// schema is a database as one migration sees it.
+// schema applies one migration to a database.
 type schema struct {
 	db        *bun.DB // bound to the migration's transaction
 	catalog   catalog
@@ -64,14 +64,14 @@ func (s *schema) postgres() bool { return isPostgres(s.db) }
 
 func isPostgres(db bun.IDB) bool { return db.Dialect().Name() == dialect.PG }
 
-// exec runs a statement written once for both databases: words in braces stand for what they call
-// differently.
+// exec runs a statement that is written once for both databases: it replaces words in braces by the
+// database's own.
 func (s *schema) exec(ctx context.Context, statement string) error {
 	return exec(ctx, s.db, statement)
 }
 
 func exec(ctx context.Context, db bun.IDB, statement string) error {
-	// Never empty arguments: a question mark in the statement is just that.
+	// As an argument, so that bun does not replace question marks in the statement.
 	if _, err := db.NewRaw("?", bun.Safe(dialectText(isPostgres(db), statement))).Exec(ctx); err != nil {
 		first, _, _ := strings.Cut(statement, "(")
 		return fmt.Errorf("%s: %w", strings.TrimSpace(first), err)
@@ -88,7 +88,7 @@ func dialectText(postgres bool, statement string) string {
 		).Replace(statement)
 	}
 	return strings.NewReplacer(
-		"{id}", "integer PRIMARY KEY AUTOINCREMENT", // without AUTOINCREMENT the id of a deleted row is used again
+		"{id}", "integer PRIMARY KEY AUTOINCREMENT", // without AUTOINCREMENT SQLite reuses the id of a deleted row
 		"{time}", "timestamp",
 		"{now}", "(strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'))",
 	).Replace(statement)

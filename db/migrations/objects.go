@@ -8,7 +8,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// Object is something of a database that a migration asked for.
+// Object is a database object that a migration requires.
 type Object struct {
 	bun.BaseModel `bun:"table:fieldcache_objects,alias:o"`
 
@@ -16,11 +16,13 @@ type Object struct {
 	Migration string
 	Kind      string
 	Name      string
-	Added     bool // by the migration; false: it was there before
-	// Definition tells one that was changed or replaced; "" where an earlier release recorded it.
+	Added     bool // whether the migration created it; false if it existed before
+	// Definition identifies an object that was changed or replaced. It is "" if an earlier release
+	// recorded the object.
 	Definition string
-	// OID and Life tell on PostgreSQL one that was replaced by its like. OIDs are the same only within one life
-	// of the database: a dump that is restored gives other ones. 0 and "" on SQLite.
+	// OID and Life identify on PostgreSQL an object that was replaced by one with the same
+	// definition. An OID is meaningful only together with Life, since restoring a dump changes it. On
+	// SQLite they are 0 and "".
 	OID  int64 `bun:"oid"`
 	Life string
 }
@@ -34,7 +36,7 @@ const (
 	kindExtension = "extension"
 )
 
-// CreateObjects creates the table of objects where it is missing, or adds what one of an earlier release lacks.
+// CreateObjects creates the table of objects, or adds the columns that one of an earlier release lacks.
 func CreateObjects(ctx context.Context, db *bun.DB) error {
 	err := exec(ctx, db, `CREATE TABLE IF NOT EXISTS fieldcache_objects (
 		seq {id}, migration text NOT NULL, kind text NOT NULL, name text NOT NULL, added boolean NOT NULL,
@@ -78,7 +80,8 @@ func CreateObjects(ctx context.Context, db *bun.DB) error {
 	return nil
 }
 
-// records returns the recorded objects, without those of the outbox, which earlier releases recorded.
+// records returns the recorded objects, except those of the outbox, which only earlier releases
+// recorded.
 func records(ctx context.Context, db bun.IDB) ([]Object, error) {
 	var recorded []Object
 	err := db.NewSelect().Model(&recorded).Where("kind IN (?)", bun.List([]string{kindTable, kindIndex, kindExtension})).
@@ -89,8 +92,8 @@ func records(ctx context.Context, db bun.IDB) ([]Object, error) {
 	return recorded, nil
 }
 
-// Missing returns the recorded objects that are no longer there, such as an index that vanished when its
-// table was made anew.
+// Missing returns the recorded objects that no longer exist, such as an index that was dropped with its
+// table.
 func Missing(ctx context.Context, db bun.IDB) ([]Object, error) {
 	recorded, err := records(ctx, db)
 	if err != nil {
@@ -126,7 +129,7 @@ func (s *schema) record(ctx context.Context, kind, name string, added bool) erro
 		return err
 	}
 	if is == nil {
-		return fmt.Errorf("%s %s is not where it was expected after its creation", kind, name)
+		return fmt.Errorf("cannot find the %s %s after creating it", kind, name)
 	}
 	life, err := s.catalog.life(ctx)
 	if err != nil {

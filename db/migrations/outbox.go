@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// outboxFor returns the migration that makes the outbox of writes, with the triggers that fill it from the tables of rows.
-// What it makes is not recorded: it says itself whose it is.
+// outboxFor returns the migration that creates the outbox, with the triggers on the tables of rows. Its
+// objects are not recorded in fieldcache_objects, since their definitions identify them.
 func outboxFor(rows []outbox.Rows) func(context.Context, *schema) error {
 	return func(ctx context.Context, s *schema) error {
 		tables, err := Noted(ctx, s.db, rows)
@@ -24,17 +24,17 @@ func outboxFor(rows []outbox.Rows) func(context.Context, *schema) error {
 	}
 }
 
-// Noted returns the tables whose writes are to be noted, for what is cached of rows. One that is there and whose rows
-// cannot be told apart is an error.
+// Noted returns the tables whose writes must be recorded for rows. It returns an error if an existing
+// table has no key.
 func Noted(ctx context.Context, db *bun.DB, rows []outbox.Rows) ([]outbox.Table, error) {
 	tables, keyless, err := noted(ctx, db, rows)
 	if err == nil && len(keyless) > 0 {
-		err = fmt.Errorf("the tables %s have neither a primary key nor a unique index of columns that are NOT NULL, which recording writes needs", strings.Join(keyless, ", "))
+		err = fmt.Errorf("the tables %s have neither a primary key nor a unique index of columns that are NOT NULL, which recording writes requires", strings.Join(keyless, ", "))
 	}
 	return tables, err
 }
 
-// Describe returns what is known of the tables of rows.
+// Describe returns the keys and columns of the tables of rows.
 func Describe(ctx context.Context, db *bun.DB, rows []outbox.Rows) (map[string]outbox.TableInfo, error) {
 	var names []string
 	for _, r := range rows {
@@ -70,12 +70,12 @@ func placeOf(db bun.IDB) outbox.Place {
 
 type txKey struct{}
 
-// Bind returns a context of a migration's transaction, which db is bound to: what is no statement of bun is sent in it.
+// Bind returns a context with a migration's transaction, for statements that are not sent through bun.
 func Bind(ctx context.Context, tx *sql.Tx) context.Context {
 	return context.WithValue(ctx, txKey{}, tx)
 }
 
-// querier sends statements of the outbox where db sends its own.
+// querier returns the transaction of [Bind], or else db.
 func querier(ctx context.Context, db *bun.DB) outbox.Querier {
 	if tx, ok := ctx.Value(txKey{}).(*sql.Tx); ok {
 		return tx
@@ -83,7 +83,7 @@ func querier(ctx context.Context, db *bun.DB) outbox.Querier {
 	return db.DB
 }
 
-// Differences are those of the outbox, its triggers included.
+// Differences returns the differences of the outbox and its triggers; see [outbox.Place.Diff].
 func Differences(ctx context.Context, db *bun.DB, rows []outbox.Rows) ([]outbox.Difference, error) {
 	tables, _, err := noted(ctx, db, rows)
 	if err != nil {

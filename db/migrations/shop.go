@@ -2,7 +2,7 @@ package migrations
 
 import "context"
 
-// shop is the shop's six tables and the indexes that its queries need.
+// shop creates the shop's six tables and the indexes that its queries need.
 func shop(ctx context.Context, s *schema) error {
 	if err := s.tables(ctx, shopTables()); err != nil {
 		return err
@@ -62,7 +62,7 @@ func shopTables() []table {
 
 func shopIndexes() []index {
 	return []index{
-		// Keys that the queries rely on, and that come with the tables unless somebody left them out.
+		// The queries rely on these keys, which an adopted table may lack.
 		{name: "countries_key", table: "countries", keys: []string{"code"}, unique: true},
 		{name: "users_email_key", table: "users", keys: []string{"email"}, unique: true},
 		{name: "order_lines_key", table: "order_lines", keys: []string{"order_id", "line_no"}, unique: true},

@@ -12,12 +12,12 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// table describes a table: it is created so, or an existing one is compared with it.
+// table describes a table that is created, or compared with an existing one.
 type table struct {
 	name    string
 	columns []column
 	tail    string // a constraint over several columns
-	adds    bool   // whether the gateway adds rows
+	adds    bool   // whether the gateway inserts rows
 	storage string // PostgreSQL only
 }
 
@@ -31,14 +31,15 @@ type column struct {
 type columnKind int
 
 const (
-	id columnKind = iota // counted by the database
+	id columnKind = iota // numbered by the database
 	text
 	bigint
 	integer
 	timestamp
 )
 
-// postgresTypes are the types that serve for a kind, as format_type calls them; the first one is created.
+// postgresTypes returns the types that are accepted for a kind, by their names in format_type. New
+// columns get the first one.
 func (k columnKind) postgresTypes() []string {
 	switch k {
 	case text:
@@ -52,7 +53,7 @@ func (k columnKind) postgresTypes() []string {
 	}
 }
 
-// ddl is the column's line in CREATE TABLE.
+// ddl returns the column's line in CREATE TABLE.
 func (c column) ddl(postgres bool) string {
 	parts := []string{c.name}
 	switch c.kind {
@@ -103,8 +104,8 @@ func (t table) ddl(postgres bool) string {
 	return text
 }
 
-// required reports whether the column must not be NULL: its value stands where the GraphQL schema allows no
-// null, or is read into something that has none.
+// required reports whether the column must be NOT NULL: the GraphQL schema does not allow null, or the
+// column is read into a Go type without nil.
 func (c column) required() bool {
 	return c.kind == id || strings.Contains(c.constraint, "NOT NULL")
 }
@@ -136,14 +137,14 @@ func (s *schema) tables(ctx context.Context, tables []table) error {
 	return nil
 }
 
-// ErrShape is the kind of error of [Check].
-var ErrShape = errors.New("the tables that are there are not of the shape that fieldcache needs; nothing was changed")
+// ErrShape is wrapped by the errors of [Check].
+var ErrShape = errors.New("the existing tables do not have the shape that fieldcache requires; nothing was changed")
 
 func shapeError(faults []error) error { return fmt.Errorf("%w:\n%w", ErrShape, errors.Join(faults...)) }
 
-// Check returns an error that names all in which the shop's tables are not of the shape that is needed, and all columns by
-// which rows are found and that the database compares in another way than keys are. A table that is not there is no concern
-// of it.
+// Check returns an error, which wraps [ErrShape], if the shop's tables lack something or have columns
+// of the wrong type, or if the database does not compare the columns that name keys byte by byte. The
+// error names all of these. Check ignores missing tables.
 func Check(ctx context.Context, db *bun.DB, rows []outbox.Rows) error {
 	faults, err := newSchema(db, shopName).faults(ctx, shopTables())
 	if err != nil {
@@ -180,7 +181,7 @@ func (s *schema) faults(ctx context.Context, tables []table) ([]error, error) {
 			}
 			faults = append(faults, wrong...)
 		default:
-			faults = append(faults, fmt.Errorf("%s is a %s; needed is a table", t.name, kind))
+			faults = append(faults, fmt.Errorf("%s is a %s, but must be a table", t.name, kind))
 		}
 	}
 	return faults, nil
@@ -200,33 +201,33 @@ func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 		i := slices.IndexFunc(columns, func(c foundColumn) bool { return c.Name == want.name })
 		ddl := dialectText(s.postgres(), want.ddl(s.postgres()))
 		if i < 0 {
-			faults = append(faults, fmt.Errorf("table %s lacks the column %s; needed is: %s", t.name, want.name, ddl))
+			faults = append(faults, fmt.Errorf("table %s lacks the column %s; required: %s", t.name, want.name, ddl))
 			continue
 		}
 		got := columns[i]
 		if !s.catalog.serves(got.Type, want.kind) {
-			fault("column %s has the type %s; needed is: %s", want.name, got.Type, ddl)
+			fault("column %s has the type %s; required: %s", want.name, got.Type, ddl)
 			continue
 		}
 		switch {
 		case want.kind == id && !got.Counted:
-			fault("column %s is not counted by the database; needed is: %s", want.name, ddl)
+			fault("column %s is not numbered by the database; required: %s", want.name, ddl)
 		case want.required() && !got.Required:
-			fault("column %s may be NULL, which would be read as nothing or 0; needed is: %s", want.name, s.notNull(t, want))
+			fault("column %s may be NULL, which would be read as empty or 0; required: %s", want.name, s.notNull(t, want))
 		}
 		if got.Generated {
-			fault("column %s is generated, so that nothing can be written to it; needed is: %s", want.name, ddl)
+			fault("column %s is generated, so it cannot be written; required: %s", want.name, ddl)
 		}
 		if want.references != "" && !slices.ContainsFunc(got.References, func(r string) bool {
 			return strings.HasPrefix(r, want.references)
 		}) {
-			fault("column %s lacks its foreign key; needed is: %s", want.name, ddl)
+			fault("column %s lacks its foreign key; required: %s", want.name, ddl)
 		}
 	}
 	for _, got := range columns {
 		ours := slices.ContainsFunc(t.columns, func(c column) bool { return c.name == got.Name })
 		if t.adds && !ours && got.Required && !got.Filled && !got.Generated {
-			fault("column %s must have a value, and none that fieldcache adds has one; needed is a default, or that it may be NULL", got.Name)
+			fault("column %s is NOT NULL without a default, and fieldcache does not set it; give it a default, or allow NULL", got.Name)
 		}
 	}
 	return faults, nil
@@ -235,7 +236,7 @@ func (s *schema) check(ctx context.Context, t table) ([]error, error) {
 // notNull returns the statement that makes a column NOT NULL.
 func (s *schema) notNull(t table, c column) string {
 	if s.postgres() {
-		return fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, once no row holds a NULL", t.name, c.name)
+		return fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL, after removing all NULL values", t.name, c.name)
 	}
-	return "the table made anew with " + dialectText(false, c.ddl(false))
+	return "recreate the table with " + dialectText(false, c.ddl(false))
 }

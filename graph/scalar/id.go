@@ -1,4 +1,4 @@
-// Package scalar says how Go types are written as the schema's scalars.
+// Package scalar converts between Go types and the schema's scalars.
 package scalar
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// ErrID is the error for a text that cannot be the id of a row.
+// ErrID is the error for a text that is not an id.
 var ErrID = errors.New("an id is a whole number from 1 on, without leading zeros")
 
 // MarshalID writes a row's id as a GraphQL ID: "42".
@@ -18,11 +18,11 @@ func MarshalID(id int64) graphql.Marshaler {
 		b := make([]byte, 0, 22)
 		b = append(b, '"')
 		b = strconv.AppendInt(b, id, 10)
-		_, _ = w.Write(append(b, '"')) // into gqlgen's buffer, which takes everything
+		_, _ = w.Write(append(b, '"')) // writing to gqlgen's buffer never fails
 	})
 }
 
-// UnmarshalID reads what [MarshalID] wrote.
+// UnmarshalID reads an id in the form that [MarshalID] writes.
 func UnmarshalID(v any) (int64, error) {
 	s, err := graphql.UnmarshalID(v)
 	if err != nil {
@@ -31,7 +31,8 @@ func UnmarshalID(v any) (int64, error) {
 	return ParseID(s)
 }
 
-// ParseID reads a row's id in its one canonical form, so that nothing is cached under two names.
+// ParseID parses an id. It accepts only the canonical form, so that a row has only one key. Otherwise
+// it returns [ErrID].
 func ParseID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id < 1 || strconv.FormatInt(id, 10) != s {
