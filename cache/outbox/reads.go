@@ -220,7 +220,11 @@ func readSQLite(ctx context.Context, db *sql.DB, statement string) (r *readTable
 	if err != nil {
 		return nil, err
 	}
-	r = &readTables{}
+	views, err := one[int](ctx, conn, "SELECT count(*) FROM sqlite_schema WHERE type = 'view'")
+	if err != nil {
+		return nil, err
+	}
+	r = &readTables{views: views > 0}
 	recording := false // inside the program of one of the outbox's triggers
 	for _, o := range program {
 		if o.Code == "Init" {

@@ -22,9 +22,11 @@ const InstallLock = 0x6669656c64 // any number, the same for all gateways
 
 // Watch checks periodically whether the recorded tables and their triggers are still the same. It
 // looks for a partition that was attached or detached, rows that ALTER TABLE rewrote, a table that
-// took the name of another one, and a trigger that was disabled or dropped. It then evicts
-// everything cached of the table, on all gateways, by a record in the outbox, and repairs triggers
-// if this role may. While writes to a table cannot be recorded, every check evicts the table.
+// took the name of another one, a trigger that was disabled or dropped, and a view or a function
+// that reads the table and was replaced. It then evicts everything cached of the table, on all
+// gateways, by a record in the outbox, and repairs triggers if this role may. While writes to a
+// table cannot be recorded, and for a while after a view or a function was replaced, every check
+// evicts the table.
 type Watch struct {
 	db     *sql.DB
 	at     Place
@@ -173,7 +175,7 @@ func (w *Watch) tell(tables []Table, changed []changedTable) {
 			w.log.Error("writes to the table cannot be recorded; evicting its cached values every "+lookEvery.String(),
 				"table", t.Name, "cause", faults)
 			w.told[t.Name] = faults
-		case faults == "":
+		case faults == "" && !c.Again:
 			w.log.Info("the table or its triggers changed; evicted its cached values", "table", t.Name, "changed", c.What)
 			delete(w.told, t.Name)
 		}

@@ -294,3 +294,85 @@ func TestFault08TwoReleases(t *testing.T) {
 		t.Errorf("differs %v (%v), want one that is minor", left, err)
 	}
 }
+
+// A view or a function that is replaced may read other rows of the table, or another table. What was cached by way of it is evicted, and
+// again until no gateway goes by what it read before.
+func TestRedefinedViews(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		url    string
+		before []string
+		steps  []string // each changes what reads things
+		apart  []string // does not
+		age    string   // makes the last change look old
+	}{
+		"postgres": {testservers.Postgres(t),
+			[]string{
+				"CREATE VIEW seen AS SELECT id, name FROM things", "CREATE VIEW twice AS SELECT name || name AS name FROM seen",
+				"CREATE FUNCTION named(bigint) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT name FROM things WHERE id = $1; END",
+				"CREATE FUNCTION outer_named(bigint) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT named($1); END",
+				"CREATE VIEW by_function AS SELECT outer_named(1) AS name",
+				"CREATE TABLE others (id bigint PRIMARY KEY, name text)", "CREATE VIEW of_others AS SELECT * FROM others",
+			},
+			[]string{
+				"CREATE OR REPLACE VIEW seen AS SELECT id, name FROM things WHERE id > 1",
+				"CREATE OR REPLACE VIEW seen AS SELECT id, name FROM others",
+				"CREATE OR REPLACE FUNCTION named(bigint) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT upper(name) FROM things WHERE id = $1; END",
+				"CREATE OR REPLACE FUNCTION outer_named(bigint) RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT named($1 + 1); END",
+				"CREATE OR REPLACE VIEW by_function AS SELECT outer_named(2) AS name",
+				"ALTER FUNCTION outer_named RENAME TO out_named",
+				"ALTER VIEW by_function RENAME TO by_func",
+				"DROP VIEW by_func",
+			},
+			[]string{
+				"CREATE OR REPLACE VIEW of_others AS SELECT id, name FROM others WHERE id > 1", "CREATE TEMP VIEW mine AS SELECT * FROM things",
+				"CREATE FUNCTION pg_temp.mine() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT name FROM things; END", "ANALYZE",
+			},
+			`UPDATE cache_tables SET identity = regexp_replace(identity, 'redefined@\d+', 'redefined@1')`},
+		"sqlite": {"sqlite://" + t.TempDir() + "/things.db",
+			[]string{"CREATE VIEW seen AS SELECT id, name FROM things"},
+			[]string{"DROP VIEW seen", "CREATE VIEW seen AS SELECT id, upper(name) AS name FROM things"},
+			[]string{"ANALYZE"},
+			"UPDATE cache_tables SET identity = substr(identity, 1, instr(identity, '@')) || 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, tables := open(t, c.url), []outbox.Table{things}
+			for _, s := range c.before {
+				b.exec(t, s)
+			}
+			if err := b.at.Install(t.Context(), b.db, tables); err != nil {
+				t.Fatal(err)
+			}
+			w, second := watch(b, tables), watch(b, tables)
+			since := b.poll(t, cache.Snapshot{}).Snapshot
+			look := func(w *watched, after, want string) {
+				t.Helper()
+				w.look(t)
+				news := b.poll(t, since)
+				if what(news) != want {
+					t.Errorf("after %s: evicted %q, want %q", after, what(news), want)
+				}
+				since = news.Snapshot
+			}
+			for _, s := range c.steps {
+				w.log.Reset()
+				b.exec(t, s)
+				look(w, s, "things ALTER")
+				look(second, s+", for another gateway", "things ALTER")
+				look(w, s+", again", "things ALTER")
+				if n := strings.Count(w.log.String(), "\n"); n != 1 || !strings.Contains(w.log.String(), "views or functions that read it") {
+					t.Errorf("%s: logged %s", s, &w.log)
+				}
+				b.exec(t, c.age)
+				look(w, s+", for the last time", "things ALTER")
+				look(w, s+", and all is settled", "")
+				look(second, s+", and all is settled", "")
+			}
+			for _, s := range c.apart {
+				b.exec(t, s)
+				look(w, s, "")
+			}
+		})
+	}
+}
