@@ -76,7 +76,7 @@ func TestWarmOnATerminal(t *testing.T) {
 	if code := cli.Run(t.Context(), args, cli.System{Stdout: &said, Stderr: term.tty, Environ: []string{listen}}); code != 0 {
 		t.Fatalf("it ends with %d and says %q", code, term.screen)
 	}
-	if got := said.String(); got != "warmed: 4 operations, 0 of them were cached already\n" {
+	if got := said.String(); got != "warmed: 4 operations, 0 of which were already cached\n" {
 		t.Errorf("it says %q", got)
 	}
 	for _, want := range []string{"warming", "25%", "(1/4)", "(3/4)"} {

@@ -24,12 +24,12 @@ func TestCommandWarm(t *testing.T) {
 	two := write("lists.graphql", "query Users { users(first: 3) { nodes { name } } } query Countries { countries { name } }")
 	p := startAs(t, patientGateway)
 	listen := "LISTEN_ADDR=" + strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
-	if stdout, stderr := finish(t, []string{listen}, 0, "warm", one, two); stdout != "warmed: 4 operations, 0 of them were cached already\n" || stderr != "" {
+	if stdout, stderr := finish(t, []string{listen}, 0, "warm", one, two); stdout != "warmed: 4 operations, 0 of which were already cached\n" || stderr != "" {
 		t.Errorf("wrote %q and said %q", stdout, stderr)
 	}
 	eventually(t, "all are cached", func() bool {
 		stdout, _ := finish(t, []string{listen}, 0, "warm", one, two)
-		return stdout == "warmed: 4 operations, 4 of them were cached already\n"
+		return stdout == "warmed: 4 operations, 4 of which were already cached\n"
 	})
 	r, _ := send(t, http.MethodPost, p.graphql, `{"query": "`+product+`", "operationName": "Product", "variables": {"id": "8"}}`, "Content-Type: application/json")
 	if !isHit(r.Header.Get("Cache-Status")) {
@@ -49,7 +49,7 @@ func TestCommandWarmRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ document, variables, want string }{
 		"a mutation":              {"mutation M { deleteUser(id: 1) { id } }", "", `the mutation "M" is not sent`},
 		"no GraphQL":              {"{", "", "Expected Name"},
-		"a fragment alone":        {"fragment F on User { id }", "", "there is no operation"},
+		"a fragment alone":        {"fragment F on User { id }", "", "no operation"},
 		"variables of no object":  {"{ countries { name } }", "7", "is not a JSON object or a list of objects"},
 		"an empty list of values": {"{ countries { name } }", "[]", "is an empty list"},
 	} {

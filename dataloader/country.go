@@ -29,12 +29,12 @@ func newCountries(s *cache.Kinds, d *db.DB) countries {
 	}
 }
 
-// Country reads a country, nil if there is none.
+// Country returns a country, or nil if there is none.
 func (l *Loaders) Country(ctx context.Context, code string) (*db.Country, error) {
 	return l.countries.byCode.Get(ctx, l.batch, code)
 }
 
-// Countries reads all countries, by code.
+// Countries returns all countries, sorted by code.
 func (l *Loaders) Countries(ctx context.Context) ([]*db.Country, error) {
 	codes, err := l.countries.codes.Get(ctx, l.batch, struct{}{})
 	if err != nil {

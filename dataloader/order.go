@@ -29,22 +29,22 @@ func newOrders(s *cache.Kinds, d *db.DB) orders {
 	}
 }
 
-// Order reads an order, nil if there is none.
+// Order returns an order, or nil if there is none.
 func (l *Loaders) Order(ctx context.Context, id int64) (*db.Order, error) {
 	return l.orders.byID.Get(ctx, l.batch, id)
 }
 
-// Orders reads the orders that exist, in the order of ids.
+// Orders returns the orders that exist, in the order of ids.
 func (l *Loaders) Orders(ctx context.Context, ids []int64) ([]*db.Order, error) {
 	return l.orders.byID.Many(ctx, l.batch, ids)
 }
 
-// OrderPage reads a window of a user's orders.
+// OrderPage returns a window of a user's orders.
 func (l *Loaders) OrderPage(ctx context.Context, customer int64, w db.Window) (*db.Page, error) {
 	return l.orders.pages.Get(ctx, l.batch, db.OwnedWindow{Owner: customer, Window: w})
 }
 
-// OrderCount counts a user's orders.
+// OrderCount returns the number of a user's orders.
 func (l *Loaders) OrderCount(ctx context.Context, customer int64) (int, error) {
 	return l.orders.counts.Get(ctx, l.batch, customer)
 }

@@ -16,7 +16,7 @@ type products struct {
 	counts  *cache.Kind[category, int]
 }
 
-// category is a category of products, or all of them.
+// category is a category of products, or all categories.
 type category struct {
 	name string
 	any  bool
@@ -43,7 +43,7 @@ func (c category) ptr() *string {
 
 const allProducts cache.Tag = "{products}"
 
-// list is the list of the category's products.
+// list returns the tag of the list of the category's products.
 func (c category) list() cache.Tag {
 	if c.any {
 		return allProducts
@@ -115,37 +115,37 @@ func newProducts(s *cache.Kinds, d *db.DB) products {
 	}
 }
 
-// Product reads a product, nil if there is none.
+// Product returns a product, or nil if there is none.
 func (l *Loaders) Product(ctx context.Context, id int64) (*db.Product, error) {
 	return l.products.byID.Get(ctx, l.batch, id)
 }
 
-// Products reads the products that exist, in the order of ids.
+// Products returns the products that exist, in the order of ids.
 func (l *Loaders) Products(ctx context.Context, ids []int64) ([]*db.Product, error) {
 	return l.products.byID.Many(ctx, l.batch, ids)
 }
 
-// Price reads a product's price, nil if there is no such product.
+// Price returns a product's price, or nil if there is no such product.
 func (l *Loaders) Price(ctx context.Context, product int64) (*db.Price, error) {
 	return l.products.prices.Get(ctx, l.batch, product)
 }
 
-// Stock reads how many pieces of a product are in stock, nil if there is no such product.
+// Stock returns the number of pieces of a product in stock, or nil if there is no such product.
 func (l *Loaders) Stock(ctx context.Context, product int64) (*db.Stock, error) {
 	return l.products.stocks.Get(ctx, l.batch, product)
 }
 
-// Rating reads the number and the sum of the ratings of a product.
+// Rating returns the number and the sum of the ratings of a product.
 func (l *Loaders) Rating(ctx context.Context, product int64) (*db.Rating, error) {
 	return l.products.ratings.Get(ctx, l.batch, product)
 }
 
-// ProductPage reads a window of a category's products, or of all.
+// ProductPage returns a window of a category's products, or of all if category is nil.
 func (l *Loaders) ProductPage(ctx context.Context, category *string, w db.Window) (*db.Page, error) {
 	return l.products.pages.Get(ctx, l.batch, productWindow{categoryOf(category), w})
 }
 
-// ProductCount counts a category's products, or all.
+// ProductCount returns the number of a category's products, or of all if category is nil.
 func (l *Loaders) ProductCount(ctx context.Context, category *string) (int, error) {
 	return l.products.counts.Get(ctx, l.batch, categoryOf(category))
 }

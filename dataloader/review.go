@@ -35,17 +35,17 @@ func newReviews(s *cache.Kinds, d *db.DB) reviews {
 	}
 }
 
-// Review reads a review, nil if there is none.
+// Review returns a review, or nil if there is none.
 func (l *Loaders) Review(ctx context.Context, id int64) (*db.Review, error) {
 	return l.reviews.byID.Get(ctx, l.batch, id)
 }
 
-// Reviews reads the reviews that exist, in the order of ids.
+// Reviews returns the reviews that exist, in the order of ids.
 func (l *Loaders) Reviews(ctx context.Context, ids []int64) ([]*db.Review, error) {
 	return l.reviews.byID.Many(ctx, l.batch, ids)
 }
 
-// ReviewPage reads a window of a list of reviews.
+// ReviewPage returns a window of a list of reviews.
 func (l *Loaders) ReviewPage(ctx context.Context, of db.ReviewList, w db.Window) (*db.Page, error) {
 	if of.AuthorID != 0 {
 		return l.reviews.byAuthor.Get(ctx, l.batch, db.OwnedWindow{Owner: of.AuthorID, Window: w})
@@ -53,7 +53,7 @@ func (l *Loaders) ReviewPage(ctx context.Context, of db.ReviewList, w db.Window)
 	return l.reviews.byProduct.Get(ctx, l.batch, db.OwnedWindow{Owner: of.ProductID, Window: w})
 }
 
-// ReviewCount counts a list of reviews.
+// ReviewCount returns the number of reviews in a list.
 func (l *Loaders) ReviewCount(ctx context.Context, of db.ReviewList) (int, error) {
 	if of.AuthorID != 0 {
 		return l.reviews.authorCounts.Get(ctx, l.batch, of.AuthorID)

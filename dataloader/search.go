@@ -32,8 +32,8 @@ func newSearch(s *cache.Kinds, d *db.DB) search {
 	})}
 }
 
-// Search reads the users and products that match a text, at most first, in the order of
-// [db.DB.Search]. Each is a *db.User or a *db.Product.
+// Search returns up to first users and products that match a text, in the order of [db.DB.Search]. Each
+// element is a *db.User or a *db.Product.
 func (l *Loaders) Search(ctx context.Context, text string, first int) ([]any, error) {
 	hits, err := l.search.hits.Get(ctx, l.batch, searchFor{text, first})
 	if err != nil {

@@ -37,22 +37,22 @@ func newUsers(s *cache.Kinds, d *db.DB) users {
 	}
 }
 
-// User reads a user, nil if there is none.
+// User returns a user, or nil if there is none.
 func (l *Loaders) User(ctx context.Context, id int64) (*db.User, error) {
 	return l.users.byID.Get(ctx, l.batch, id)
 }
 
-// Users reads the users that exist, in the order of ids.
+// Users returns the users that exist, in the order of ids.
 func (l *Loaders) Users(ctx context.Context, ids []int64) ([]*db.User, error) {
 	return l.users.byID.Many(ctx, l.batch, ids)
 }
 
-// UserPage reads a window of all users.
+// UserPage returns a window of all users.
 func (l *Loaders) UserPage(ctx context.Context, w db.Window) (*db.Page, error) {
 	return l.users.pages.Get(ctx, l.batch, w)
 }
 
-// UserCount counts all users.
+// UserCount returns the number of users.
 func (l *Loaders) UserCount(ctx context.Context) (int, error) {
 	return l.users.count.Get(ctx, l.batch, struct{}{})
 }

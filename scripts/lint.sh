@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Looks at everything that can be judged without running it. It goes on after a
-# finding, so that one run tells them all, and says what it could not check.
-# shellcheck disable=SC2317,SC2329 # check calls the functions by their names
+# Runs all static checks. It continues after a failed check, so that one run
+# reports all of them, and says what it could not check.
+# shellcheck disable=SC2317,SC2329 # check calls the functions by name
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 failed=0
 
-# check NAME COMMAND... fails the run when the command does.
+# check NAME COMMAND... runs the command, and fails the run if the command fails.
 check() {
 	local name=$1
 	shift
@@ -23,20 +23,20 @@ formatted() {
 	local files
 	files=$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +) || return
 	if [ -n "$files" ]; then
-		printf 'not formatted, run gofmt -w on them:\n%s\n' "$files"
+		printf 'not formatted; run gofmt -w:\n%s\n' "$files"
 		return 1
 	fi
 }
 
-# A finding in a module fails the run. One in the standard library is told only:
-# it is cured by a newer Go on this machine, not by a change here.
+# A vulnerability in a module fails the run. One in the standard library is only
+# reported: the remedy is a newer Go on this machine, not a change here.
 vulnerabilities() {
 	local found
 	if found=$(go tool govulncheck ./... 2>&1); then
 		return 0
 	fi
 	if grep -q 'fetching vulnerabilities' <<<"$found"; then
-		unchecked "vulnerabilities: the database of govulncheck cannot be reached"
+		unchecked "vulnerabilities: cannot reach the database of govulncheck"
 		return 0
 	fi
 	echo "$found"
@@ -47,8 +47,8 @@ vulnerabilities() {
 	return 1
 }
 
-# No engine is needed to judge compose.yaml; a client without the plugin leaves
-# it to the library that the plugin itself reads with.
+# Checking compose.yaml needs no Docker engine. Without the compose plugin, the
+# library that the plugin is built on checks it.
 compose() {
 	if docker compose version >/dev/null 2>&1; then
 		docker compose config --quiet --no-interpolate
@@ -72,6 +72,6 @@ check 'compose.yaml' compose
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
 	check 'Dockerfile' docker build --check .
 else
-	unchecked 'Dockerfile: no Docker engine runs'
+	unchecked 'Dockerfile: no Docker engine is running'
 fi
 exit "$failed"

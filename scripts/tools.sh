@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# tools.sh COMMAND... runs a command where all programs that the tests need are
-# installed: here if they are, else in a container if a Docker engine runs, else
-# here after installing them from the distribution's packages.
+# tools.sh COMMAND... runs a command with all programs that the tests need. If
+# some are missing here, it runs the command in a container if a Docker engine is
+# running, or else installs the distribution's packages first.
 set -euo pipefail
 
 have() { command -v "$1" >/dev/null; }
@@ -21,7 +21,7 @@ have_browser() {
 		[ -d '/Applications/Google Chrome.app' ]
 }
 
-# The packages, by their Debian names, that this machine lacks.
+# Prints the missing packages by their Debian names.
 missing() {
 	have make || echo make
 	have_any gcc clang || echo gcc libc6-dev # -race needs a C compiler
@@ -35,25 +35,25 @@ missing() {
 	have npm || echo npm
 }
 
-# A distribution may have a Node older than the playground's build accepts; a
-# newer one comes from npm then, into this folder and for this project alone.
+# Installs a newer Node from npm, for this project only, if the distribution's is
+# too old for the playground's build.
 update_node() {
 	if node -e 'const [a, b] = process.versions.node.split(".").map(Number)
 		process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)'; then
 		return
 	fi
-	echo "tools: Node $(node --version) is too old for the playground: installing another one in .tools"
+	echo "tools: Node $(node --version) is too old for the playground; installing a newer one in .tools"
 	npm install --prefix .tools --no-save --no-audit --no-fund node@22 npm@10
 	hash -r
 }
 
-# The sources are copied, not mounted: the engine may be on another machine,
-# and nothing in them then comes to belong to the container's user.
+# Copies the sources instead of mounting them: the engine may be on another
+# machine, and no file here then gets the container's user as its owner.
 run_in_container() {
 	local image container
 	image=$(docker build --quiet --target tools - <Dockerfile) || return
 	container=$(docker create --shm-size 6g --env CI "$image" "$@") || return
-	# shellcheck disable=SC2064 # the name is wanted as it is now
+	# shellcheck disable=SC2064 # expand the name now
 	trap "docker rm --force '$container' >/dev/null" EXIT
 	tar -c --exclude node_modules --exclude .tools . | docker cp --quiet - "$container:/src" &&
 		docker start --attach "$container" && exit
@@ -66,11 +66,11 @@ as_root() {
 
 install() {
 	if [ "$(id -u)" -ne 0 ] && ! { have sudo && sudo -n true 2>/dev/null; }; then
-		echo "tools: install these packages, or become root, or start a Docker engine: $*" >&2
+		echo "tools: install these packages, or run as root, or start a Docker engine: $*" >&2
 		exit 1
 	fi
 	if ! have apt-get; then
-		echo "tools: there is no apt-get: install what these Debian packages hold, or start a Docker engine: $*" >&2
+		echo "tools: no apt-get; install the contents of these Debian packages, or start a Docker engine: $*" >&2
 		exit 1
 	fi
 	echo "tools: installing the distribution's packages: $*"
@@ -84,10 +84,10 @@ packages=$(missing | xargs)
 if [ -n "$packages" ]; then
 	echo "tools: missing here: $packages"
 	if have docker && docker info >/dev/null 2>&1; then
-		echo "tools: a Docker engine runs: running in a container that has them: $*"
-		run_in_container "$@" || echo "tools: the container's image could not be built" >&2
+		echo "tools: running in a Docker container that has them: $*"
+		run_in_container "$@" || echo "tools: cannot build the container's image" >&2
 	fi
-	# The last one is not missed by the tests, but makes the check of scripts possible.
+	# shellcheck is for scripts/lint.sh; the tests do not need it.
 	# shellcheck disable=SC2086 # one argument for each package
 	install $packages shellcheck
 fi

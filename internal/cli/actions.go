@@ -23,12 +23,12 @@ import (
 	"fieldcache/internal/top"
 )
 
-// OpenDatabase opens the database that cfg names. rows are those whose writes are noted.
+// OpenDatabase opens the database of cfg. Writes to rows are recorded.
 func OpenDatabase(ctx context.Context, cfg config.Config, rows []outbox.Rows) (*db.DB, error) {
 	return db.Open(ctx, db.Options{URL: cfg.DatabaseURL, Rows: rows, MaxOpenConns: cfg.DatabaseMaxConns, ConnectTimeout: cfg.DatabaseTimeout})
 }
 
-// withDatabase opens the database for one command.
+// withDatabase opens the database, calls do, and closes the database.
 func withDatabase(ctx context.Context, cfg config.Config, sys System, do func(*db.DB) error) error {
 	var rows []outbox.Rows
 	var err error
@@ -44,8 +44,9 @@ func withDatabase(ctx context.Context, cfg config.Config, sys System, do func(*d
 	return errors.Join(do(d), d.Close())
 }
 
-// PrepareDatabase checks the schema before the server starts. It migrates the embedded database, and fills it with demo data if it is
-// empty. It migrates PostgreSQL only if MIGRATE is set.
+// PrepareDatabase prepares the database before the server starts. It migrates the embedded database, and
+// fills it with demo data if it is empty. It migrates PostgreSQL if MIGRATE is set, and otherwise returns
+// an error if the schema is not up to date.
 func PrepareDatabase(ctx context.Context, cfg config.Config, d *db.DB, log *slog.Logger) error {
 	if d.Postgres() && !cfg.Migrate {
 		return d.CheckSchema(ctx)
@@ -136,7 +137,8 @@ func doSeed(ctx context.Context, _ []string, cfg config.Config, sys System, _ *s
 	})
 }
 
-// prepareSeed migrates the embedded database. PostgreSQL has to be migrated already.
+// prepareSeed migrates the embedded database. It returns an error for a PostgreSQL database that is not
+// migrated.
 func prepareSeed(ctx context.Context, d *db.DB) error {
 	if d.Postgres() {
 		return d.CheckSchema(ctx)
@@ -159,7 +161,7 @@ func doEvict(ctx context.Context, keys []string, cfg config.Config, sys System, 
 		Keys: keys, Types: cfg.EvictType, Tags: cfg.EvictTag, Coordinates: cfg.EvictCoordinate, Rows: cfg.EvictRow, Soft: cfg.EvictSoft,
 	}
 	if order.Size() == 0 {
-		return &config.Error{Faults: []string{"nothing to evict is named; allowed: keys such as user:42, --type Product, --coordinate Product.reviews, --row reviews:9, --tag"}}
+		return &config.Error{Faults: []string{"nothing to evict; name keys such as user:42, or use --type Product, --coordinate Product.reviews, --row reviews:9 or --tag"}}
 	}
 	body, err := json.Marshal(order)
 	if err != nil {
@@ -202,12 +204,12 @@ func doTop(ctx context.Context, _ []string, cfg config.Config, sys System, _ *sl
 	once := !ok || !term.IsTerminal(int(screen.Fd()))
 	err := top.Run(ctx, top.Options{Address: dialable(cfg.AdminAddr), In: os.Stdin, Out: sys.Stdout, Once: once})
 	if err != nil {
-		return fmt.Errorf("no events from ADMIN_ADDR=%q; does a server run there? (%w)", cfg.AdminAddr, err)
+		return fmt.Errorf("no events from ADMIN_ADDR=%q; is the server running? (%w)", cfg.AdminAddr, err)
 	}
 	return nil
 }
 
-// dialable returns the address by which this machine reaches a listener on addr.
+// dialable returns the address at which this machine can reach a listener on addr.
 func dialable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {

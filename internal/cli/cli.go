@@ -1,4 +1,4 @@
-// Package cli is the command line: its commands, flags and help.
+// Package cli implements the command line: commands, flags and help.
 package cli
 
 import (
@@ -27,11 +27,11 @@ type System struct {
 	Stdout, Stderr io.Writer
 	Environ        []string // "NAME=value"
 	Signals        <-chan os.Signal
-	// Rows returns the rows of the database whose writes are to be noted. Nil: there are none.
+	// Rows returns the database rows whose writes must be recorded. May be nil.
 	Rows func() ([]outbox.Rows, error)
 	// Serve runs the server until ctx ends.
 	Serve func(ctx context.Context, cfg config.Config, log *slog.Logger) error
-	// Explain tells how an operation over the server's schema is cached.
+	// Explain returns how an operation on the server's schema is cached.
 	Explain func(document string, o gqlcache.ExplainOptions) (*gqlcache.Explanation, error)
 }
 
@@ -41,13 +41,13 @@ type exitError struct {
 	error
 }
 
-// ranError is an error of a command that ran: the command line itself was valid.
+// ranError is an error of a command whose command line was valid.
 type ranError struct{ error }
 
 func (e ranError) Unwrap() error { return e.error }
 
-// Run runs the command that args name and returns the exit code: 0 for success, 1 for failure, 2 for an invalid command line
-// or configuration.
+// Run runs the command in args and returns the exit code: 0 for success, 1 for a failure, and 2 for an
+// invalid command line or configuration.
 func Run(ctx context.Context, args []string, sys System) int {
 	root := newRootCommand(sys)
 	root.SetArgs(args)
@@ -71,7 +71,8 @@ func Run(ctx context.Context, args []string, sys System) int {
 	}
 }
 
-// untilSignal runs do with a context that the first signal cancels. At a second signal it returns without waiting for do.
+// untilSignal runs do with a context that the first signal cancels. At a second signal it returns an error
+// without waiting for do.
 func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -97,7 +98,7 @@ func (sys System) untilSignal(ctx context.Context, log *slog.Logger, do func(con
 
 func newRootCommand(sys System) *cobra.Command {
 	root := newCommand(sys, "serve", "fieldcache", "A GraphQL gateway with a cache for every field",
-		"A GraphQL gateway with a cache for every field. Without a command it serves. Each flag can be set by the variable in brackets.",
+		"A GraphQL gateway with a cache for every field. The default command is serve. Each flag can also be set by the environment variable in brackets.",
 		nil, doServe)
 	root.Version = version()
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -114,21 +115,21 @@ func newRootCommand(sys System) *cobra.Command {
 	evict.Example = "  fieldcache evict user:42 product:7\n  fieldcache evict --type Product"
 	serving := newCommand(sys, "serve", "serve", "Serve GraphQL (the default command)",
 		"Serves GraphQL and the playground on LISTEN_ADDR, and metrics, health checks and eviction on ADMIN_ADDR.", cobra.NoArgs, doServe)
-	live := newCommand(sys, "top", "top", "Show what the cache of a running server does, live",
-		"Shows requests, cached fields, evictions and health of the server that runs at ADMIN_ADDR, until q is pressed. "+
-			"Where the output is no terminal it prints them once, after a second.", cobra.NoArgs, doTop)
+	live := newCommand(sys, "top", "top", "Show live statistics of a running server",
+		"Shows requests, cached fields, evictions and health of the server at ADMIN_ADDR until q is pressed. "+
+			"If the output is not a terminal, it prints them once, after two seconds.", cobra.NoArgs, doTop)
 	warm := newCommand(sys, "warm", "warm file.graphql ...", "Fill the cache of a running server",
-		"Sends each query of the files to the server at LISTEN_ADDR, so that its cache is filled. Variables are in the JSON file beside "+
-			"each document: one object, or a list of objects, each of which is sent.", cobra.MinimumNArgs(1), doWarm)
+		"Sends each query of the files to the server at LISTEN_ADDR to fill its cache. Variables are in a JSON file next to each document, "+
+			"with the same name: an object, or a list of objects, for each of which the query is sent.", cobra.MinimumNArgs(1), doWarm)
 	warm.Example = "  fieldcache warm operations/*.graphql\n  fieldcache warm --variables '{\"id\": \"7\"}' product.graphql"
-	explain := newCommand(sys, "explain", "explain 'query'|file.graphql", "Tell how each field of an operation is cached",
-		"Tells for each field of an operation, from the schema alone: its age and scope, whether and under which key it is cached, what its value is made of, "+
-			"and which field decides the response's Cache-Control.", cobra.ExactArgs(1), doExplain)
+	explain := newCommand(sys, "explain", "explain 'query'|file.graphql", "Explain how each field of an operation is cached",
+		"Prints for each field of an operation, from the schema alone: its age and scope, whether and under which key it is cached, and what its value depends on. "+
+			"Also prints the response's Cache-Control and the fields that determine it.", cobra.ExactArgs(1), doExplain)
 	explain.Example = "  fieldcache explain '{ user(id: 42) { name reviews { nodes { rating } } } }'\n  fieldcache explain --variables '{\"id\": \"7\"}' product.graphql"
 	outbox := newCommand(sys, "outbox", "outbox sql [file.graphqls ...]", "Print the SQL that installs the outbox of a gqlgen project",
-		"Prints the SQL that gqlcache.Open runs to record the writes of a project's tables, from its GraphQL schema, for the project's own migrations tool. "+
-			"Open with Migrate: gqlcache.Verify then finds all that it needs. It may be run again after a change of the schema. For PostgreSQL no database is asked: "+
-			"the SQL is one statement, which finds out primary keys and columns when it runs. For SQLite the columns are those of the file in DATABASE_URL, which is only read.",
+		"Prints the SQL that gqlcache.Open would run to record the writes to a project's tables, for the project's own migration tool. "+
+			"Use it with Options.Migrate = gqlcache.Verify. Print and run it again after a change of the GraphQL schema. For PostgreSQL no database connection is needed: "+
+			"the SQL is one statement, which looks up primary keys and columns when it runs. For SQLite the columns are read from the file in DATABASE_URL.",
 		func(cmd *cobra.Command, args []string) error { return oneOf("sql")(cmd, args[:min(len(args), 1)]) }, doOutbox)
 	outbox.Example = "  fieldcache outbox sql graph/*.graphqls > migrations/0007_outbox.up.sql\n" +
 		"  fieldcache outbox sql --down > migrations/0007_outbox.down.sql\n" +
@@ -162,7 +163,7 @@ func newRootCommand(sys System) *cobra.Command {
 // action runs a command with its configuration.
 type action func(ctx context.Context, args []string, cfg config.Config, sys System, log *slog.Logger) error
 
-// newCommand makes the command name. Its flags are the variables of name.
+// newCommand returns the command name. Its flags are the variables of the command.
 func newCommand(sys System, name, use, short, long string, args cobra.PositionalArgs, do action) *cobra.Command {
 	vars := config.Variables(name)
 	cmd := &cobra.Command{
@@ -219,7 +220,7 @@ func newCommand(sys System, name, use, short, long string, args cobra.Positional
 func oneOf(allowed ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if cobra.ExactArgs(1)(cmd, args) != nil {
-			return fmt.Errorf("%s needs one argument: %s", cmd.Name(), strings.Join(allowed, ", "))
+			return fmt.Errorf("%s requires one argument: %s", cmd.Name(), strings.Join(allowed, ", "))
 		}
 		for _, word := range allowed {
 			if args[0] == word {
@@ -230,7 +231,7 @@ func oneOf(allowed ...string) cobra.PositionalArgs {
 	}
 }
 
-// flagValue holds the text of a flag: config.Load parses variables and flags together.
+// flagValue holds the text of a flag. config.Load parses variables and flags together.
 type flagValue struct {
 	config.Variable
 	text    string
@@ -239,7 +240,7 @@ type flagValue struct {
 
 func (f *flagValue) String() string { return f.text }
 
-// Set replaces the value; the values of a list are appended.
+// Set sets the value, or appends it to a list.
 func (f *flagValue) Set(text string) error {
 	if f.changed && f.Variable.Type == "list" {
 		text = f.text + "," + text
@@ -251,7 +252,7 @@ func (f *flagValue) Set(text string) error {
 // Type returns the word that the help shows for the value.
 func (f *flagValue) Type() string { return f.Variable.Type }
 
-// version describes the build: version, revision and compiler.
+// version returns the version, the revision and the Go release of the build.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -61,10 +61,10 @@ func TestCommandLine(t *testing.T) {
 		{"evict nothing", "evict", 2, "", "user:42"},
 		{"explain's help", "explain --help", 0, "[EXPLAIN_VARIABLES]", ""},
 		{"explain nothing", "explain", 2, "", "accepts 1 arg"},
-		{"explain no file", "explain nothing.graphql", 1, "", "neither a document"},
-		{"explain with bad variables", "explain {x} --variables 7", 2, "", "no JSON object"},
+		{"explain no file", "explain nothing.graphql", 1, "", "neither an existing file nor a document"},
+		{"explain with bad variables", "explain {x} --variables 7", 2, "", "not a JSON object"},
 		{"top's help", "top --help", 0, "until q is pressed", ""},
-		{"top without a server", "top --admin-addr 127.0.0.1:1", 1, "", "does a server run there?"},
+		{"top without a server", "top --admin-addr 127.0.0.1:1", 1, "", "is the server running?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -27,12 +27,12 @@ func doExplain(_ context.Context, args []string, cfg config.Config, sys System, 
 		d := json.NewDecoder(strings.NewReader(cfg.ExplainVariables))
 		d.UseNumber()
 		if err := d.Decode(&o.Variables); err != nil || d.More() {
-			return &config.Error{Faults: []string{`--variables is no JSON object; it is like {"id": "42"}`}}
+			return &config.Error{Faults: []string{`--variables is not a JSON object such as {"id": "42"}`}}
 		}
 	}
 	e, err := sys.Explain(document, o)
 	if err != nil {
-		return fmt.Errorf("cannot be explained: %w", err)
+		return fmt.Errorf("cannot explain the operation: %w", err)
 	}
 	if cfg.ExplainJSON {
 		out := json.NewEncoder(sys.Stdout)
@@ -43,19 +43,20 @@ func doExplain(_ context.Context, args []string, cfg config.Config, sys System, 
 	return writeExplanation(sys.Stdout, e)
 }
 
-// readDocument returns the text of a file, or the argument itself where it is a document.
+// readDocument returns arg if it is a document, or else the text of the file named arg.
 func readDocument(arg string) (string, error) {
 	if strings.ContainsAny(arg, "{}") {
 		return arg, nil
 	}
 	text, err := os.ReadFile(arg)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("%q is neither a document, which has braces, nor a file", arg)
+		return "", fmt.Errorf("%q is neither an existing file nor a document, which has braces", arg)
 	}
 	return string(text), err
 }
 
-// writeExplanation writes a table: a line for each field, and what decides the response's header.
+// writeExplanation writes a table with a line for each field, and the response's Cache-Control with the
+// fields that determine it.
 func writeExplanation(out io.Writer, e *gqlcache.Explanation) error {
 	fmt.Fprintf(out, "%s\n\n", e.Operation)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -78,7 +79,7 @@ func writeExplanation(out io.Writer, e *gqlcache.Explanation) error {
 	fmt.Fprintln(out)
 	for _, f := range e.Fields {
 		for _, m := range f.MadeOf {
-			fmt.Fprintf(out, "%s is made of %s\n", f.Path, m)
+			fmt.Fprintf(out, "%s depends on %s\n", f.Path, m)
 		}
 		if f.Note != "" {
 			fmt.Fprintf(out, "%s: %s\n", f.Path, f.Note)
@@ -86,7 +87,7 @@ func writeExplanation(out io.Writer, e *gqlcache.Explanation) error {
 	}
 	decides := ""
 	if e.MaxAgeBy != "" {
-		decides = "; " + e.MaxAgeBy + " decides the age"
+		decides = "; " + e.MaxAgeBy + " determines the age"
 	}
 	if e.ScopeBy != "" {
 		decides += "; " + e.ScopeBy + " makes it private"
@@ -95,7 +96,7 @@ func writeExplanation(out io.Writer, e *gqlcache.Explanation) error {
 	return err
 }
 
-// shortDuration writes seconds as 1h, 5m or 30s.
+// shortDuration formats seconds as 1h, 5m or 30s.
 func shortDuration(seconds int64) string {
 	text := (time.Duration(seconds) * time.Second).String()
 	for _, zero := range []string{"0s", "0m"} {

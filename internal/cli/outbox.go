@@ -29,7 +29,7 @@ func doOutbox(ctx context.Context, args []string, cfg config.Config, sys System,
 		if err != nil {
 			return err
 		}
-		defer func() { _ = file.Close() }() // it was only read
+		defer func() { _ = file.Close() }() // only read
 		place, db = outbox.SQLite(), file
 	}
 	if cfg.OutboxDown {
@@ -37,12 +37,12 @@ func doOutbox(ctx context.Context, args []string, cfg config.Config, sys System,
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(sys.Stdout, "-- Removes the outbox of fieldcache, with its triggers. To be run in one transaction.\n"+text)
+		_, err = io.WriteString(sys.Stdout, "-- Removes the outbox of fieldcache and its triggers. Run it in one transaction.\n"+text)
 		return err
 	}
 	files := slices.Concat(cfg.OutboxSchema, args[1:])
 	if len(files) == 0 {
-		return &config.Error{Faults: []string{"no file of the schema is named; needed is: --schema schema.graphqls"}}
+		return &config.Error{Faults: []string{"no schema file given; use --schema schema.graphqls"}}
 	}
 	sources, err := readSchema(files)
 	if err != nil {
@@ -61,24 +61,24 @@ func doOutbox(ctx context.Context, args []string, cfg config.Config, sys System,
 		}
 	}
 	if len(rows) == 0 {
-		return fmt.Errorf("no type and no field with an age in %s has @cacheRows: there is nothing to record", strings.Join(files, ", "))
+		return fmt.Errorf("nothing to record: no type and no field with an age in %s has @cacheRows", strings.Join(files, ", "))
 	}
 	text, err := place.InstallSQL(ctx, db, rows...)
 	if err != nil {
 		return err
 	}
-	_, err = io.WriteString(sys.Stdout, "-- Installs the outbox of fieldcache, or brings it up to date. To be run in one transaction.\n"+text)
+	_, err = io.WriteString(sys.Stdout, "-- Installs or updates the outbox of fieldcache. Run it in one transaction.\n"+text)
 	return err
 }
 
-// readSchema reads the files that patterns name.
+// readSchema reads the files that match patterns.
 func readSchema(patterns []string) ([]*ast.Source, error) {
 	var sources []*ast.Source
 	var faults []error
 	for _, pattern := range patterns {
 		names, err := filepath.Glob(pattern)
 		if err == nil && len(names) == 0 {
-			err = errors.New("there is no such file")
+			err = errors.New("no such file")
 		}
 		if err != nil {
 			faults = append(faults, fmt.Errorf("--schema %s: %w", pattern, err))
@@ -95,14 +95,14 @@ func readSchema(patterns []string) ([]*ast.Source, error) {
 	return sources, errors.Join(faults...)
 }
 
-// openFile opens a SQLite file to be read.
+// openFile opens a SQLite file for reading.
 func openFile(databaseURL string) (*sql.DB, error) {
 	path, err := url.PathUnescape(strings.TrimPrefix(databaseURL, "sqlite://"))
 	if err == nil {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("DATABASE_URL=%q: SQLite's triggers name columns; needed is a file that has the tables: %w", databaseURL, err)
+		return nil, fmt.Errorf("DATABASE_URL=%q must be a file with the tables, since SQLite's triggers name columns: %w", databaseURL, err)
 	}
 	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "mode=ro"}
 	return sql.Open("sqlite", dsn.String())

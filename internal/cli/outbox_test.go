@@ -223,16 +223,16 @@ func TestCommandOutboxRefuses(t *testing.T) {
 		exit int
 		says string
 	}{
-		{"no word", nil, 2, "needs one argument: sql"},
+		{"no word", nil, 2, "requires one argument: sql"},
 		{"another word", []string{"table"}, 2, "sql"},
 		{"no file", []string{"sql"}, 2, "--schema schema.graphqls"},
-		{"a file that is not there", []string{"sql", "none.graphqls"}, 1, "none.graphqls: there is no such file"},
+		{"a file that is not there", []string{"sql", "none.graphqls"}, 1, "none.graphqls: no such file"},
 		{"no GraphQL", []string{"sql", broken}, 1, "broken.graphqls"},
 		{"directives that contradict", []string{"sql", bad}, 1, "maxAge"},
 		{"nothing declared", []string{"sql", bare}, 1, "nothing to record"},
 		{"unknown dialect", []string{"sql", good, "--dialect", "mysql"}, 2, "postgres or sqlite"},
 		{"a schema of SQLite", []string{"sql", good, "--dialect", "sqlite", "--in", "x"}, 2, "SQLite has no schemas"},
-		{"SQLite without a file", []string{"sql", good, "--dialect", "sqlite", "--database-url", "sqlite://" + dir + "/none.db"}, 1, "a file that has the tables"},
+		{"SQLite without a file", []string{"sql", good, "--dialect", "sqlite", "--database-url", "sqlite://" + dir + "/none.db"}, 1, "must be a file with the tables"},
 		{"SQLite by a PostgreSQL database", []string{"sql", good, "--dialect", "sqlite", "--database-url", "postgres://x/y"}, 2, "sqlite://path"},
 		{"SQLite without the tables", []string{"sql", good, "--dialect", "sqlite", "--database-url", "sqlite://" + empty}, 1, `no table "things"`},
 		{"tables without watching", []string{"sql", good, "--table", "x"}, 2, "OUTBOX_WATCH"},

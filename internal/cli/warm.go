@@ -25,18 +25,19 @@ import (
 )
 
 const (
-	warmParallel = 4                // requests at a time: warming must not crowd out users
-	warmTimeout  = 10 * time.Minute // the most that REQUEST_TIMEOUT allows
-	warmMaxBytes = 64 << 20         // of a response
+	warmParallel = 4                // concurrent requests; warming must not crowd out users
+	warmTimeout  = 10 * time.Minute // the maximum of REQUEST_TIMEOUT
+	warmMaxBytes = 64 << 20         // the maximum size of a response
 )
 
 // warmup is one request: an operation of a file with one set of variables.
 type warmup struct {
-	name string // for people
+	name string // for messages
 	body []byte
 }
 
-// doWarm sends each operation of the files to the server at LISTEN_ADDR. It sends all of them, and fails with the list of those that failed.
+// doWarm sends each operation of the files to the server at LISTEN_ADDR. It sends all of them, even if some
+// fail, and returns an error that lists those that failed.
 func doWarm(ctx context.Context, files []string, cfg config.Config, sys System, _ *slog.Logger) error {
 	var requests []warmup
 	var faults []string
@@ -81,14 +82,14 @@ func doWarm(ctx context.Context, files []string, cfg config.Config, sys System, 
 			cached++
 		}
 	}
-	fmt.Fprintf(sys.Stdout, "warmed: %d operations, %d of them were cached already\n", len(requests)-failed, cached)
+	fmt.Fprintf(sys.Stdout, "warmed: %d operations, %d of which were already cached\n", len(requests)-failed, cached)
 	if failed > 0 {
 		return fmt.Errorf("%d of %d operations failed:\n%w", failed, len(requests), errors.Join(errs...))
 	}
 	return nil
 }
 
-// progressWriter returns w if a person watches it.
+// progressWriter returns w if it is a terminal.
 func progressWriter(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return w
@@ -96,8 +97,8 @@ func progressWriter(w io.Writer) io.Writer {
 	return io.Discard
 }
 
-// readWarmups reads the operations of a file. Their variables are given, or in the file of the same name that ends in .json: one object,
-// or a list of objects, each of which is sent by itself.
+// readWarmups reads the operations of a file. Their variables are in given, or else in the file of the same
+// name that ends in .json: an object, or a list of objects, each of which makes a request of its own.
 func readWarmups(file, given string) ([]warmup, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -108,7 +109,7 @@ func readWarmups(file, given string) ([]warmup, error) {
 		return nil, err
 	}
 	if len(doc.Operations) == 0 {
-		return nil, errors.New("there is no operation")
+		return nil, errors.New("no operation")
 	}
 	variables, err := readVariables(file, given)
 	if err != nil {
@@ -117,7 +118,7 @@ func readWarmups(file, given string) ([]warmup, error) {
 	var list []warmup
 	for _, op := range doc.Operations {
 		if op.Operation != ast.Query {
-			return nil, fmt.Errorf("the %s %q is not sent: only queries are cached", op.Operation, op.Name)
+			return nil, fmt.Errorf("cannot warm the %s %q: only queries are cached", op.Operation, op.Name)
 		}
 		for i, v := range variables {
 			w := warmup{name: file}
@@ -165,7 +166,8 @@ func readVariables(file, given string) ([]json.RawMessage, error) {
 	return list, nil
 }
 
-// send sends the request and reports whether the response was cached already. A response with errors is an error.
+// send sends the request and reports whether the response was already cached. It returns an error for a
+// response with errors.
 func (w warmup) send(ctx context.Context, client *http.Client, url, token string) (hit bool, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(w.body))
 	if err != nil {

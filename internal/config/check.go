@@ -30,7 +30,7 @@ func (c checker) fail(name, format string, args ...any) {
 	}
 }
 
-// faults lists the faults in the order of Config's fields, each with the value and what is allowed.
+// faults returns the faults in the order of Config's fields, each with the value and the allowed values.
 func (c checker) faults(vars []Variable) []string {
 	var faults []string
 	for _, v := range vars {
@@ -53,7 +53,7 @@ func (c checker) faults(vars []Variable) []string {
 	return faults
 }
 
-// shown returns value as errors and logs may show it.
+// shown returns the form of value that errors and logs may contain.
 func (v Variable) shown(value string) string {
 	switch v.kind {
 	case "secret":
@@ -69,8 +69,8 @@ func (v Variable) shown(value string) string {
 	}
 }
 
-// RedactURL keeps scheme, host and path of a URL: a password may be in the user, in the query, or,
-// if it is not a URL, anywhere.
+// RedactURL returns the scheme, host and path of a URL. The rest may contain a password, as may any part of
+// a text that is not a URL.
 func RedactURL(text string) string {
 	u, err := url.Parse(text)
 	switch scheme, _, ok := strings.Cut(text, "://"); {
@@ -87,7 +87,7 @@ func RedactURL(text string) string {
 
 var (
 	schemePattern = regexp.MustCompile(`^[a-z]{1,16}$`)
-	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'+.^_`|~-]+$") // a token of HTTP, but for *
+	headerPattern = regexp.MustCompile("^[A-Za-z0-9!#$%&'+.^_`|~-]+$") // a token of HTTP without *
 	prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._:/-]{0,64}$`)
 )
 
@@ -95,7 +95,7 @@ var (
 func (c checker) unparsable(err error) {
 	var parse env.ParseError
 	if !errors.As(err, &parse) {
-		panic(err) // a fault in Config's tags, which every start would show
+		panic(err) // a fault in Config's tags, which occurs at every start
 	}
 	f, _ := reflect.TypeFor[Config]().FieldByName(parse.Name)
 	var problem string
@@ -116,7 +116,7 @@ func (c checker) unparsable(err error) {
 	c.fail(f.Tag.Get("env"), "%s", problem)
 }
 
-// ranges checks the numbers against the bounds in their tags.
+// ranges checks numbers against the bounds in the tags.
 func (c checker) ranges(cfg Config, vars []Variable) {
 	for _, v := range vars {
 		if v.field.Tag.Get("min") == "" {
@@ -133,7 +133,7 @@ func (c checker) ranges(cfg Config, vars []Variable) {
 	}
 }
 
-// rules checks what the tags cannot express: the forms of addresses and URLs, and which variables exclude each other.
+// rules checks what tags cannot express: the form of addresses and URLs, and combinations of variables.
 func (c checker) rules(command string, cfg Config) {
 	c.each("LISTEN_ADDR", checkAddr, cfg.ListenAddr)
 	c.each("ADMIN_ADDR", checkAddr, cfg.AdminAddr)
@@ -144,7 +144,7 @@ func (c checker) rules(command string, cfg Config) {
 	}
 	c.redis(cfg)
 	if !prefixPattern.MatchString(cfg.RedisPrefix) {
-		c.fail("REDIS_PREFIX", "too long, or with other characters")
+		c.fail("REDIS_PREFIX", "too long, or has other characters")
 	}
 	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, cfg.TagHeader) {
 		c.fail("TAG_HEADER", "unknown")
@@ -166,10 +166,10 @@ func (c checker) rules(command string, cfg Config) {
 			c.fail("JWT_JWKS_URL", "must not be set together with JWT_SECRET")
 		}
 		if cfg.Open() && !IsLoopback(cfg.ListenAddr) {
-			c.fail("LISTEN_ADDR", "everyone who reaches this address could run every mutation: set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
+			c.fail("LISTEN_ADDR", "anyone who can reach this address could run every mutation; set JWT_SECRET or JWT_JWKS_URL, or listen on 127.0.0.1")
 		}
 		if cfg.TrustedOnly && cfg.TrustedDocuments == "" {
-			c.fail("TRUSTED_ONLY", "needs TRUSTED_DOCUMENTS: without it every document would be refused")
+			c.fail("TRUSTED_ONLY", "requires TRUSTED_DOCUMENTS; without it the server would refuse every document")
 		}
 		if sameAddr(cfg.ListenAddr, cfg.AdminAddr) {
 			c.fail("ADMIN_ADDR", "the port is already used by LISTEN_ADDR=%q", cfg.ListenAddr)
@@ -179,12 +179,12 @@ func (c checker) rules(command string, cfg Config) {
 		case !slices.Contains([]string{"postgres", "sqlite"}, cfg.OutboxDialect):
 			c.fail("OUTBOX_DIALECT", "unknown")
 		case cfg.OutboxDialect == "sqlite" && !strings.HasPrefix(cfg.DatabaseURL, "sqlite://"):
-			c.fail("DATABASE_URL", "needed is the SQLite file whose tables the triggers are for, as sqlite://path")
+			c.fail("DATABASE_URL", "must be the SQLite file with the tables that the triggers are for, as sqlite://path")
 		case cfg.OutboxDialect == "sqlite" && cfg.OutboxIn != "":
 			c.fail("OUTBOX_IN", "SQLite has no schemas")
 		}
 		if len(cfg.OutboxTable) > 0 && !cfg.OutboxWatch {
-			c.fail("OUTBOX_TABLE", "without OUTBOX_WATCH nothing is made of them")
+			c.fail("OUTBOX_TABLE", "requires OUTBOX_WATCH")
 		}
 	case "token":
 		if cfg.JWTSecret == "" {
@@ -201,7 +201,7 @@ func (c checker) rules(command string, cfg Config) {
 	}
 }
 
-// each records the first value that check rejects. A value that was not given is not checked.
+// each records the error of the first value that check rejects. It skips a single empty value.
 func (c checker) each(name string, check func(string) error, values ...string) {
 	for _, value := range values {
 		if value == "" && len(values) == 1 {
@@ -309,31 +309,31 @@ func checkHeader(name string) error {
 	return nil
 }
 
-// warningsOf lists what is allowed and may still be a mistake.
+// warningsOf returns warnings about valid values that may be mistakes.
 func warningsOf(command string, cfg Config, given map[string]string) []string {
 	var warnings []string
 	warn := func(format string, args ...any) { warnings = append(warnings, fmt.Sprintf(format, args...)) }
 	if command == "serve" {
 		if cfg.Open() {
-			warn("open: everyone on this machine may run every mutation; set JWT_SECRET or JWT_JWKS_URL to verify tokens")
+			warn("open server: anyone on this machine may run every mutation; set JWT_SECRET or JWT_JWKS_URL to verify tokens")
 		}
 		if cfg.Open() && slices.Contains(cfg.CORSOrigins, "*") {
-			warn("open, and CORS_ORIGINS=*: every page in a browser on this machine may run every mutation")
+			warn("open server with CORS_ORIGINS=*: any page in a browser on this machine may run every mutation")
 		}
 		if cfg.Open() && slices.Contains(cfg.AllowedHosts, "*") {
-			warn("open, and ALLOWED_HOSTS=*: a page whose name resolves to this machine may run every mutation")
+			warn("open server with ALLOWED_HOSTS=*: any page whose name resolves to this machine may run every mutation")
 		}
 		if !IsLoopback(cfg.AdminAddr) {
-			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to everyone who reaches it", cfg.AdminAddr)
+			warn("ADMIN_ADDR=%q is not on loopback: eviction and pprof are open to anyone who can reach it", cfg.AdminAddr)
 		}
 		if u, err := url.Parse(cfg.JWTJWKSURL); err == nil && u.Scheme == "http" && !IsLoopback(net.JoinHostPort(u.Hostname(), "80")) {
-			warn("JWT_JWKS_URL is not https: whoever can change the response can sign tokens")
+			warn("JWT_JWKS_URL is not https: anyone who can change the response can sign tokens")
 		}
 	}
 	return append(warnings, misspelled(given)...)
 }
 
-// misspelled warns of unknown variables whose names resemble ours.
+// misspelled returns warnings about unknown variables whose names are similar to known ones.
 func misspelled(given map[string]string) []string {
 	known := map[string]bool{}
 	for _, v := range all() {
@@ -352,7 +352,7 @@ func misspelled(given map[string]string) []string {
 	return warnings
 }
 
-// Nearest returns the name of names that is closest to name, if it is at most two edits away.
+// Nearest returns the name in names that is closest to name. It reports false if none is within two edits.
 func Nearest(name string, names map[string]bool) (string, bool) {
 	best, distance := "", 3
 	for candidate := range names {

@@ -1,4 +1,4 @@
-// Package config reads and checks the configuration: variables of the environment and flags.
+// Package config reads and checks the configuration, which consists of environment variables and flags.
 package config
 
 import (
@@ -16,11 +16,13 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Config is the configuration. Its tags define each variable: name (env), default (envDefault, or default where it depends on
-// others), meaning (help), bounds (min, max) and rule (allowed): flags, variables, help texts and the table of docs/operations.md are made from them.
+// Config is the configuration. Its tags define each variable: its name (env), default (envDefault, or
+// default if it depends on other variables), meaning (help), bounds (min, max) and allowed values
+// (allowed). Flags, variables, help texts and the table in docs/operations.md are generated from them.
 //
-// cmd lists the commands that read the variable; the default is serve. The flag is the name in kebab case without the command's
-// name: SEED_USERS is `seed --users`. kind says what errors and logs may show: nothing of a secret, scheme, host and path of a url.
+// cmd lists the commands that read the variable; the default is serve. The flag is the name in kebab case
+// without the command's name: SEED_USERS is `seed --users`. kind says what errors and logs may show:
+// nothing of a secret, and scheme, host and path of a url.
 type Config struct {
 	ListenAddr string `env:"LISTEN_ADDR" cmd:"serve,warm" envDefault:"127.0.0.1:8080" help:"address of GraphQL and the playground" allowed:"host:port; port 0 chooses a free port"`
 	AdminAddr  string `env:"ADMIN_ADDR" cmd:"serve,evict,top" envDefault:"127.0.0.1:8081" help:"address of metrics, health, eviction and pprof" allowed:"host:port, other than LISTEN_ADDR; port 0 chooses a free port"`
@@ -124,7 +126,7 @@ const AdminRole = "admin"
 type Variable struct {
 	Name, Help string
 	Allowed    string // the allowed values, in words; "" for any
-	Default    string // as shown to people; in words if it depends on others
+	Default    string // in words if it depends on other variables
 	Type       string // bool, string, duration, size, list, level or number
 
 	kind     string // "", "secret" or "url"
@@ -132,7 +134,7 @@ type Variable struct {
 	field    reflect.StructField
 }
 
-// all lists every variable in the order of Config's fields.
+// all returns all variables in the order of Config's fields.
 func all() []Variable {
 	var vars []Variable
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
@@ -172,7 +174,7 @@ func typeName(t reflect.Type) string {
 	}
 }
 
-// Variables lists the variables of one command, in the order of Config's fields.
+// Variables returns the variables of a command in the order of Config's fields.
 func Variables(command string) []Variable {
 	return slices.DeleteFunc(all(), func(v Variable) bool { return !slices.Contains(v.commands, command) })
 }
@@ -183,16 +185,16 @@ func (v Variable) Flag(command string) string {
 	return strings.TrimPrefix(name, command+"-")
 }
 
-// Error lists every fault of a configuration, and hints at what may have caused them.
+// Error is the error for an invalid configuration. It lists all faults, and hints about their causes.
 type Error struct{ Faults, Hints []string }
 
 func (e *Error) Error() string {
 	return "the configuration is not valid:\n  " + strings.Join(slices.Concat(e.Faults, e.Hints), "\n  ")
 }
 
-// Load reads the variables of a command from environ ("NAME=value", as os.Environ returns it). The values in set, by variable, come from
-// flags and take precedence. An empty value means that none was given. The error, an [*Error], lists every fault; the
-// warnings are for the log.
+// Load reads the variables of a command from environ ("NAME=value", as [os.Environ] returns it). set maps
+// variables to values of flags, which take precedence. An empty value counts as not given. The error is an
+// [*Error] with all faults. The warnings are for the log.
 func Load(command string, environ []string, set map[string]string) (cfg Config, warnings []string, err error) {
 	given := env.ToMap(environ)
 	vars := Variables(command)
@@ -238,10 +240,11 @@ func Load(command string, environ []string, set map[string]string) (cfg Config, 
 	return cfg, warningsOf(command, cfg, given), nil
 }
 
-// Open reports whether tokens are not verified: everyone may do everything, on loopback only.
+// Open reports whether the server does not verify tokens, so that anyone may run every mutation. This is
+// allowed on loopback only.
 func (c Config) Open() bool { return c.JWTSecret == "" && c.JWTJWKSURL == "" }
 
-// IsLoopback reports whether only this machine reaches a server that listens on addr.
+// IsLoopback reports whether only this machine can reach a server that listens on addr.
 func IsLoopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -251,7 +254,7 @@ func IsLoopback(addr string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// number reads a bound out of a tag, in the unit of a field of type t.
+// number parses a bound in a tag, in the unit of a field of type t.
 func number(t reflect.Type, text string) (int64, error) {
 	switch t {
 	case reflect.TypeFor[time.Duration]():

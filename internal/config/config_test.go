@@ -33,7 +33,7 @@ func TestConfigDefaults(t *testing.T) {
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("defaults:\n got %+v\nwant %+v", cfg, want)
 	}
-	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "open:") {
+	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "open server:") {
 		t.Errorf("warnings = %q, want the one of the open mode", warnings)
 	}
 }
@@ -88,7 +88,7 @@ func TestConfigNamesAllFaultsAtOnce(t *testing.T) {
   DATABASE_URL="postgres://…": not a PostgreSQL URL; allowed: postgres://user:password@host:port/name, sqlite://path or sqlite::memory:
   DATABASE_REPLICA_URLS="mysql://h/db": not a URL of PostgreSQL or SQLite; allowed: postgres:// URLs, together with a PostgreSQL DATABASE_URL
   REDIS_URL="redis://h:1,rediss://h:2": the URLs have different schemes; allowed: redis://, rediss:// (TLS) or unix://; several URLs have one scheme, and not unix
-  REDIS_PREFIX="a{b}": too long, or with other characters; allowed: up to 64 letters, digits and the characters . _ : / -
+  REDIS_PREFIX="a{b}": too long, or has other characters; allowed: up to 64 letters, digits and the characters . _ : / -
   REDIS_TIMEOUT="abc": not a duration with a unit, like 150ms or 10s; allowed: 1ms to 10s
   MEMORY_BYTES="1": out of range; allowed: 1MiB to 1TiB
   JWT_SECRET=(not shown): only 7 bytes; allowed: at least 32 bytes, without JWT_JWKS_URL
@@ -195,7 +195,7 @@ func TestConfigWarnings(t *testing.T) {
 	}{
 		{"nothing", []string{auth}, nil},
 		{"admin off loopback", []string{auth, "ADMIN_ADDR=:8081"}, []string{"ADMIN_ADDR=\":8081\" is not on loopback"}},
-		{"open for every page", []string{"CORS_ORIGINS=*"}, []string{"open: ", "open, and CORS_ORIGINS=*"}},
+		{"open for every page", []string{"CORS_ORIGINS=*"}, []string{"open server: ", "open server with CORS_ORIGINS=*"}},
 		{"keys by http", []string{"JWT_JWKS_URL=http://id.example/keys"}, []string{"JWT_JWKS_URL is not https"}},
 		{"keys by http on loopback", []string{"JWT_JWKS_URL=http://127.0.0.1:99/keys"}, nil},
 		{"misspelled", []string{auth, "REDIS_ULR=x", "jwt_secret=x", "PATH=/bin", "HOME=/", "REDIS_HOST=h", "LOGNAME=me"}, []string{

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Host is a name or address without brackets, in lower case, and a port; without one any port is meant.
+// Host is a name in lower case, or an address without brackets, and a port. An empty Port matches any port.
 type Host struct{ Name, Port string }
 
-// ParseHost reads what Host may hold (RFC 9110, section 7.2): a name or an address, an IPv6 one in brackets, and
-// perhaps a port. A dot at the end of a name makes no other name of it.
+// ParseHost parses a Host header (RFC 9110, section 7.2): a name or an address, with brackets if it is
+// IPv6, and an optional port. It removes a trailing dot of a name. It reports false if text is not valid.
 func ParseHost(text string) (h Host, ok bool) {
 	rest := ""
 	if strings.HasPrefix(text, "[") {
@@ -40,7 +40,7 @@ func ParseHost(text string) (h Host, ok bool) {
 	return h, rest[0] == ':' && len(h.Port) <= 5 && strings.Trim(h.Port, "0123456789") == ""
 }
 
-// isHostName reports whether a name in lower case is made of the characters of names in DNS and IPv4 addresses.
+// isHostName reports whether a name in lower case has only characters of DNS names and IPv4 addresses.
 func isHostName(name string) bool {
 	for i := range len(name) {
 		if c := name[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
@@ -50,7 +50,7 @@ func isHostName(name string) bool {
 	return name != "" && name[0] != '.'
 }
 
-// checkHost reports what is wrong with an entry of ALLOWED_HOSTS.
+// checkHost returns an error if an entry of ALLOWED_HOSTS is not valid.
 func checkHost(text string) error {
 	if _, ok := ParseHost(text); !ok && text != "*" {
 		return errors.New("not a host")

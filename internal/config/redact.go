@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Redact returns a text, such as an error of a library, without the secrets of the configuration: the values of secret variables, and
-// what URLs hold beside scheme, host and path.
+// Redact replaces the secrets of the configuration in a text, such as an error of a library, by "…". Secrets
+// are the values of secret variables, and the passwords and queries of URLs.
 func (c Config) Redact(text string) string {
 	for _, secret := range c.secrets() {
 		text = strings.ReplaceAll(text, secret, "…")
@@ -17,7 +17,7 @@ func (c Config) Redact(text string) string {
 	return text
 }
 
-// secrets lists what no text may hold, the longest first: one may be part of another.
+// secrets returns the secrets, the longest first, since one may be part of another.
 func (c Config) secrets() []string {
 	var list []string
 	add := func(secrets ...string) {
@@ -49,7 +49,7 @@ func (c Config) secrets() []string {
 	return slices.Compact(list)
 }
 
-// urlSecrets are the password and the query of a URL, as they are written and as they are meant.
+// urlSecrets returns the password and the query of a URL, in escaped and unescaped form.
 func urlSecrets(text string) (list []string) {
 	u, err := url.Parse(text)
 	if err != nil {

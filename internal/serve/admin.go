@@ -20,8 +20,8 @@ import (
 	"fieldcache/cache/gqlcache"
 )
 
-// Evictor carries out orders to evict, as [gqlcache.Orders] does. It counts the keys that were there. An error that wraps
-// [gqlcache.ErrNames] is the caller's fault and may be shown to them.
+// Evictor executes eviction orders, as [gqlcache.Orders] does. Evict returns how many of the keys were
+// cached. An error that wraps [gqlcache.ErrNames] is the caller's fault and may be shown to them.
 type Evictor interface {
 	Evict(ctx context.Context, order gqlcache.Order) (evicted int, err error)
 }
@@ -29,8 +29,8 @@ type Evictor interface {
 // EvictRequest is the body of POST /evict.
 type EvictRequest = gqlcache.Order
 
-// EvictResponse is its answer: how many of the named keys were there, and how many types, tags, coordinates and rows were
-// evicted, of whose entries nobody keeps count.
+// EvictResponse is the response of POST /evict: how many of the keys were cached, and how many types,
+// tags, coordinates and rows were evicted. The entries of the latter are not counted.
 type EvictResponse struct {
 	Evicted     int `json:"evicted"`
 	Types       int `json:"types"`
@@ -42,9 +42,9 @@ type EvictResponse struct {
 // health is the response of /readyz.
 type health struct {
 	Status   string `json:"status"`   // ready, draining or unready
-	Database string `json:"database"` // ok, down, or standby (it is in recovery, and may be behind)
+	Database string `json:"database"` // ok, down, or standby (in recovery, and perhaps behind)
 	Redis    string `json:"redis"`    // ok, sick (it refuses commands), down, or off
-	// RedisReason is the error of a sick Redis.
+	// RedisReason is the error if Redis is sick.
 	RedisReason string `json:"redisReason,omitempty"`
 }
 
@@ -54,9 +54,9 @@ type admin struct {
 	redis    func(context.Context) error // nil without Redis
 	draining func() bool
 	evictor  Evictor
-	page     http.Handler // the operator's, with the events that it lives by; nil: there is none
+	page     http.Handler // the operator's page and its events; nil if there is none
 	metrics  *prometheus.Registry
-	redact   func(string) string // returns an error's text without secrets
+	redact   func(string) string // removes secrets from the text of an error
 	log      *slog.Logger
 }
 
@@ -73,7 +73,7 @@ func (a admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{Registry: a.metrics, EnableOpenMetrics: true}))
 	mux.HandleFunc("POST /evict", a.evict)
-	// Without pprof.Cmdline: flags may hold secrets.
+	// Without pprof.Cmdline, since flags may contain secrets.
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
@@ -84,26 +84,28 @@ func (a admin) handler() http.Handler {
 		mux.Handle("GET /cache/", a.page)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		adminError(w, http.StatusNotFound, "here are the operator's page at /, /healthz, /readyz, /metrics, /cache/events, POST /evict and /debug/pprof/")
+		adminError(w, http.StatusNotFound, "not found; the admin port serves the operator's page at /, /healthz, /readyz, /metrics, /cache/events, POST /evict and /debug/pprof/")
 	})
 	return sameOrigin(mux)
 }
 
-// sameOrigin refuses what a page of another origin makes a browser send, reads included: a profile costs the server
-// much, and a page can start one without being able to see it. Programs send neither header.
+// sameOrigin refuses requests that a page of another origin makes a browser send, including reads: a
+// page could start an expensive profile, although it cannot read the response. Programs send neither
+// header.
 func sameOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header["Origin"]
 		own := len(origin) == 0 || len(origin) == 1 && (origin[0] == "http://"+r.Host || origin[0] == "https://"+r.Host)
 		if !own || site != "" && site != "same-origin" && site != "none" {
-			adminError(w, http.StatusForbidden, "pages of another origin must not use this")
+			adminError(w, http.StatusForbidden, "requests by pages of another origin are not allowed")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// ready reports whether the server accepts requests. Redis is reported, and not required.
+// ready reports whether the server accepts requests. It reports the state of Redis, but does not require
+// it.
 func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), pingTimeout)
 	defer cancel()
@@ -117,7 +119,7 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 		if errors.Is(err, cache.ErrStandby) {
 			h.Database = "standby"
 		}
-		a.log.WarnContext(ctx, "not ready: the database does not respond, or is a standby", "error", err)
+		a.log.WarnContext(ctx, "not ready: the database does not respond or is a standby", "error", err)
 	}
 	if a.redis != nil {
 		h.Redis = "ok"
@@ -135,7 +137,8 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, status, h)
 }
 
-// evict requires the content type of JSON: a browser sends that from another site only after a preflight, which fails here.
+// evict requires the Content-Type application/json: a browser sends it from another site only after a
+// preflight, which fails here.
 func (a admin) evict(w http.ResponseWriter, r *http.Request) {
 	types := r.Header["Content-Type"]
 	if mediaType, _, err := mime.ParseMediaType(strings.Join(types, ",")); err != nil || mediaType != "application/json" || len(types) != 1 {

@@ -22,13 +22,14 @@ import (
 // authenticator identifies the viewer by the Authorization header.
 type authenticator struct {
 	open             bool
-	secret           []byte  // of HS256; nil with a key set
+	secret           []byte  // for HS256; nil with a key set
 	keys             *keySet // nil with a secret
-	issuer, audience string  // "": any
+	issuer, audience string  // "" accepts any
 	log              *slog.Logger
 }
 
-// newAuthenticator reads the key set, if there is one. If that fails it logs the error and tries again later. It refreshes the set until ctx ends.
+// newAuthenticator reads the key set, if there is one, and refreshes it until ctx ends. If it cannot
+// read the set, it logs the error and retries later.
 func newAuthenticator(ctx context.Context, cfg config.Config, log *slog.Logger) *authenticator {
 	a := &authenticator{open: cfg.Open(), issuer: cfg.JWTIssuer, audience: cfg.JWTAudience, log: log}
 	switch {
@@ -40,7 +41,8 @@ func newAuthenticator(ctx context.Context, cfg config.Config, log *slog.Logger) 
 	return a
 }
 
-// wrap puts the viewer into the context of each request. A request with an invalid token gets a 401.
+// wrap adds the viewer to the context of each request. It responds with 401 to a request with an invalid
+// token.
 func (a *authenticator) wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		viewer, err := a.viewer(r)
@@ -67,7 +69,8 @@ func (a *authenticator) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// viewer returns who sent r: nobody if there is no header. The error is for the log.
+// viewer returns the viewer that the Authorization header of r identifies, or a zero Viewer if there is
+// no such header. The error is for the log.
 func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	if a.open {
 		return graph.Viewer{Open: true}, nil
@@ -78,7 +81,7 @@ func (a *authenticator) viewer(r *http.Request) (graph.Viewer, error) {
 	}
 	scheme, token, _ := strings.Cut(header[0], " ")
 	if len(header) > 1 || !strings.EqualFold(scheme, "Bearer") {
-		return graph.Viewer{}, errors.New("the Authorization header does not have exactly one bearer token")
+		return graph.Viewer{}, errors.New("the Authorization header does not contain exactly one bearer token")
 	}
 	c, err := a.claims(r.Context(), strings.TrimSpace(token))
 	if err != nil {
@@ -97,8 +100,7 @@ func (a *authenticator) claims(ctx context.Context, token string) (c claims, err
 	if err != nil {
 		return c, err
 	}
-	// Each kind of key has its own algorithms: with HS256 beside a key set, everyone could sign with a public key
-	// as if it were a secret.
+	// A key set excludes HS256: otherwise anyone could sign a token with a public key as the secret.
 	alg, keys := jose.SignatureAlgorithm(header.Algorithm), []any{a.secret}
 	switch {
 	case a.keys != nil && slices.Contains(asymmetric, alg):

@@ -8,17 +8,18 @@ import (
 	"fieldcache/internal/config"
 )
 
-// offer is what the playground learns: how each field is cached, as `fieldcache explain` tells it, and whether it may ask for reports
-// and evict.
+// offer tells the playground whether it may request reports and evict, and how each field is cached, as
+// in `fieldcache explain`.
 type offer struct {
 	Debug    bool                                 `json:"debug"`
 	Policies map[string]gqlcache.FieldExplanation `json:"policies"`
 }
 
-// desk answers the playground's Cache panel at /graphql/cache: GET tells what the schema says, POST evicts as POST /evict does on the
-// admin port. Where CACHE_DEBUG is off it tells so, and nothing else. On a server that is not open, admins alone evict.
+// desk serves the playground's Cache panel at /graphql/cache. GET returns an offer, and POST evicts like
+// POST /evict on the admin port. If CACHE_DEBUG is off, GET says only that, and POST is refused. On a
+// server that is not open, only admins may evict.
 func (o Options) desk() http.Handler {
-	// Of an eviction that failed the public port does not tell more: errors name servers.
+	// The public port does not show the error of a failed eviction, which may contain addresses.
 	toldByLog := func(string) string { return "the log has the error" }
 	evict := admin{evictor: o.Gateway.Evictor, log: o.Log, redact: toldByLog}.evict
 	offered := offer{Debug: o.Config.CacheDebug, Policies: map[string]gqlcache.FieldExplanation{}}
@@ -32,9 +33,9 @@ func (o Options) desk() http.Handler {
 			writeJSON(w, http.StatusOK, offered)
 		case r.Method != http.MethodPost || !o.Config.CacheDebug:
 			w.Header().Set("Allow", "GET, HEAD")
-			adminError(w, http.StatusMethodNotAllowed, "evictions are not offered here: CACHE_DEBUG is off, or the method is not POST")
+			adminError(w, http.StatusMethodNotAllowed, "eviction is not allowed: the method is not POST, or CACHE_DEBUG is off")
 		case !mayEvict(o.Config, r):
-			adminError(w, http.StatusForbidden, "only an admin may evict: send the token of one in the Authorization header")
+			adminError(w, http.StatusForbidden, "only an admin may evict; send an admin's token in the Authorization header")
 		default:
 			evict(w, r)
 		}

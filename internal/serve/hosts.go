@@ -13,28 +13,29 @@ import (
 
 // hosts is the set of allowed Host headers. Nil allows any.
 //
-// A page of evil.example may have its name resolve to 127.0.0.1 once it is loaded (DNS rebinding): the browser then
-// takes a server on this machine for the page's own origin, so that CORS does not apply. Host still says
-// evil.example.
+// It protects against DNS rebinding: once a page of evil.example is loaded, its name may resolve to
+// 127.0.0.1. The browser then treats a server on this machine as the page's own origin, to which CORS
+// does not apply. The Host header still says evil.example.
 type hosts struct {
-	listed []config.Host // beside loopback's names, which no page of another machine has
+	listed []config.Host // in addition to loopback names, which no page of another machine has
 }
 
-// newHosts returns the allowed hosts of a server that listens on addr. If none are listed, a server on loopback allows loopback names
-// alone, and any other server allows every host.
+// newHosts returns the allowed hosts of a server that listens on addr. If none are listed, a server on
+// loopback allows only loopback names, and any other server allows every host.
 func newHosts(listed []string, addr string) *hosts {
 	if slices.Contains(listed, "*") || len(listed) == 0 && !config.IsLoopback(addr) {
 		return nil
 	}
 	h := &hosts{}
 	for _, text := range listed {
-		one, _ := config.ParseHost(text) // the configuration was checked
+		one, _ := config.ParseHost(text) // valid, since the configuration was checked
 		h.listed = append(h.listed, one)
 	}
 	return h
 }
 
-// allow reports whether a request may have this Host. It does not allocate for one in lower case.
+// allow reports whether a request may have this Host header. It does not allocate if text is in lower
+// case.
 func (h *hosts) allow(text string) bool {
 	if h == nil {
 		return true
@@ -59,7 +60,7 @@ func (h *hosts) allow(text string) bool {
 	return false
 }
 
-// isAddr reports whether a parsed name can be an address at all: errors of parsing one allocate.
+// isAddr reports whether a parsed name may be an address. It saves parsing names, whose errors allocate.
 func isAddr(name string) bool {
 	return '0' <= name[0] && name[0] <= '9' || strings.Contains(name, ":")
 }
@@ -79,7 +80,7 @@ func (h *hosts) wrap(log *slog.Logger, next http.Handler) http.Handler {
 	})
 }
 
-// cached keeps the fast path from serving requests for other hosts.
+// cached makes serve decline requests for other hosts.
 func (h *hosts) cached(serve serveCached) serveCached {
 	if h == nil {
 		return serve

@@ -22,7 +22,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// A token with an unknown key makes the key set be read again, at most once in keySetMinPause. The request waits for that at most keySetWait.
+// A token with an unknown key causes the key set to be read again, at most once in keySetMinPause. The
+// request waits for at most keySetWait.
 const (
 	keySetWait     = 2 * time.Second
 	keySetRefresh  = 5 * time.Minute
@@ -30,27 +31,29 @@ const (
 	keySetBytes    = 1 << 20
 )
 
-// Sizes of RSA keys, in bits: RFC 7518, section 3.3, and what a signature may cost.
+// Sizes of RSA keys, in bits. RFC 7518, section 3.3 sets the minimum; the maximum bounds the cost of
+// verifying a signature.
 const (
 	minRSA = 2048
 	maxRSA = 8192
 )
 
-// errNoKeys says that the key set could not be read yet, so that no token can be judged.
+// errNoKeys says that the key set could not be read yet, so that no token can be verified.
 var errNoKeys = errors.New("the key set has not been read yet")
 
-// keySet holds the keys that JWT_JWKS_URL publishes. While that fails, or publishes no usable key, the last usable keys stay.
+// keySet holds the keys that JWT_JWKS_URL publishes. It keeps the last usable keys while the URL fails or
+// publishes none.
 type keySet struct {
 	url    string
 	client http.Client
 	log    *slog.Logger
-	life   context.Context // of what is read for several requests
+	life   context.Context // for reads, which serve several requests
 	again  *rate.Limiter
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	keys    []publicKey
-	known   bool          // the set was read, whatever was in it
-	reading chan struct{} // closed when the read under way ends; nil: there is none
+	known   bool          // whether the set was read at least once
+	reading chan struct{} // closed when the current read ends; nil if there is none
 }
 
 // publicKey is a key that verifies signatures.
@@ -60,7 +63,7 @@ type publicKey struct {
 	key  any
 }
 
-// newKeySet reads the set once, and again from time to time until ctx ends.
+// newKeySet reads the set, and refreshes it periodically until ctx ends.
 func newKeySet(ctx context.Context, url string, log *slog.Logger) *keySet {
 	s := &keySet{
 		url: url, log: log, life: ctx, again: rate.NewLimiter(rate.Every(keySetMinPause), 1),
@@ -86,8 +89,8 @@ func newKeySet(ctx context.Context, url string, log *slog.Logger) *keySet {
 	return s
 }
 
-// find returns the keys that may have signed a token. It reads the set again where there is none, if that was not done
-// just now.
+// find returns the keys that may have signed a token. If there is none, it reads the set again, at most
+// once in keySetMinPause.
 func (s *keySet) find(ctx context.Context, kid *string, alg jose.SignatureAlgorithm) ([]any, error) {
 	keys, _ := s.fitting(kid, alg)
 	if len(keys) == 0 && s.again.Allow() {
@@ -103,7 +106,8 @@ func (s *keySet) find(ctx context.Context, kid *string, alg jose.SignatureAlgori
 	return keys, nil
 }
 
-// fitting returns the known keys with an id, any without one, that an algorithm takes, and whether the set is known.
+// fitting returns the known keys for an algorithm that have the id kid, or any id if kid is nil, and
+// whether the set is known.
 func (s *keySet) fitting(kid *string, alg jose.SignatureAlgorithm) (keys []any, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,7 +119,7 @@ func (s *keySet) fitting(kid *string, alg jose.SignatureAlgorithm) (keys []any, 
 	return keys, s.known
 }
 
-// wait has the set read, by one for all who wait at a time, until that is done or ctx ends.
+// wait reads the set, once for all concurrent callers, and returns when it is read or ctx ends.
 func (s *keySet) wait(ctx context.Context) {
 	s.mu.Lock()
 	done := s.reading
@@ -144,7 +148,7 @@ func (s *keySet) wait(ctx context.Context) {
 	}
 }
 
-// read reads the set. It is known, although there is an error, where it has no usable key.
+// read reads the set. known is true if the set was read, even if the error says that it has no usable key.
 func (s *keySet) read() (keys []publicKey, known bool, err error) {
 	r, err := http.NewRequestWithContext(s.life, http.MethodGet, s.url, nil)
 	if err != nil {
@@ -180,7 +184,7 @@ func (s *keySet) read() (keys []publicKey, known bool, err error) {
 		keys = append(keys, k)
 	}
 	if len(keys) == 0 {
-		return nil, true, errors.Join(append([]error{errors.New("it has no usable key")}, refused...)...)
+		return nil, true, errors.Join(append([]error{errors.New("no usable key")}, refused...)...)
 	}
 	if len(refused) > 0 {
 		s.log.Info("ignored some keys of JWT_JWKS_URL", "error", errors.Join(refused...))
@@ -188,7 +192,7 @@ func (s *keySet) read() (keys []publicKey, known bool, err error) {
 	return keys, true, nil
 }
 
-// splitKeySet returns the keys of a set as they are written, so that one that is not well formed spoils none of the others.
+// splitKeySet returns the undecoded keys of a set, so that a malformed key does not affect the others.
 func splitKeySet(text []byte) (keys []jsontext.Value, err error) {
 	d := jsontext.NewDecoder(bytes.NewReader(text), jsontext.AllowDuplicateNames(true))
 	if start, err := d.ReadToken(); err != nil || start.Kind() != '{' {
@@ -208,7 +212,7 @@ func splitKeySet(text []byte) (keys []jsontext.Value, err error) {
 			continue
 		}
 		if seen {
-			return nil, errors.New("it has keys twice")
+			return nil, errors.New("duplicate member keys")
 		}
 		seen = true
 		if err := json.Unmarshal(value, &keys, jsontext.AllowDuplicateNames(true)); err != nil {
@@ -219,12 +223,12 @@ func splitKeySet(text []byte) (keys []jsontext.Value, err error) {
 		return nil, err
 	}
 	if _, err := d.ReadToken(); err != io.EOF {
-		return nil, errors.New("there is more after the JSON object")
+		return nil, errors.New("unexpected data after the JSON object")
 	}
 	return keys, nil
 }
 
-// readKey reads a key of a set (RFC 7517), and says why it does not verify signatures.
+// readKey reads a key of a set (RFC 7517). It returns an error if the key cannot verify signatures.
 func readKey(text jsontext.Value) (publicKey, error) {
 	var meta struct {
 		ID         string                  `json:"kid"`
@@ -258,7 +262,8 @@ func readKey(text jsontext.Value) (publicKey, error) {
 	return publicKey{meta.ID, algs, jwk.Key}, nil
 }
 
-// algorithms lists those that a key may be used with: one curve has one (RFC 7518, section 3.4).
+// algorithms returns the algorithms that a key may be used with. Each curve has one (RFC 7518, section
+// 3.4).
 func algorithms(key any) ([]jose.SignatureAlgorithm, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:

@@ -10,17 +10,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// latency measures requests on the public port. A request that is traced leaves the id of its trace as an exemplar.
+// latency measures requests on the public port. Traced requests leave their trace id as an exemplar.
 type latency struct {
 	requests   *prometheus.HistogramVec // by status code
 	operations *prometheus.HistogramVec // by operation and outcome
 
-	cached, cachedOther prometheus.Observer // of a cached response, by far the most frequent
+	cached, cachedOther prometheus.Observer // for cached responses, the most frequent case
 }
 
 // The labels of operations.
 const (
-	otherOperation  = "other" // whose document is not trusted: clients may name theirs as they like, and without end
+	otherOperation  = "other" // the document is not trusted: clients may choose any number of names
 	outcomeHit      = "hit"   // a cached response
 	outcomeExecuted = "executed"
 )
@@ -30,13 +30,13 @@ func newLatency(metrics prometheus.Registerer) *latency {
 	l := &latency{
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "fieldcache_http_request_duration_seconds",
-			Help:    "Time to answer a request on the public port, by status code.",
+			Help:    "Time to serve a request on the public port, by status code.",
 			Buckets: buckets,
 		}, []string{"code"}),
 		operations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "fieldcache_operation_duration_seconds",
-			Help: "Time to answer a request to /graphql, by the name of the operation if its document is trusted (others: other), " +
-				"and whether a cached response answered it.",
+			Help: "Time to serve a request to /graphql, by the name of the operation if its document is trusted (else: other), " +
+				"and by whether it was served by a cached response.",
 			Buckets: buckets,
 		}, []string{"operation", "outcome"}),
 	}
@@ -45,7 +45,7 @@ func newLatency(metrics prometheus.Registerer) *latency {
 	return l
 }
 
-// hit measures a request that was served by a cached response in front of everything else. It is not traced.
+// hit measures a request that the fast path served by a cached response. Such requests are not traced.
 func (l *latency) hit(operation string, took time.Duration) {
 	seconds := took.Seconds()
 	l.cached.Observe(seconds)

@@ -23,8 +23,8 @@ import (
 	"fieldcache/internal/config"
 )
 
-// NewLogger writes to w in the form that cfg says. What is logged with a request's context carries the
-// request's id, and its trace where there is one.
+// NewLogger returns a logger that writes to w in the format of cfg. Records with the context of a request
+// have the request's id, and its trace id if it is traced.
 func NewLogger(w io.Writer, cfg config.Config) *slog.Logger {
 	options := &slog.HandlerOptions{Level: cfg.LogLevel}
 	if cfg.LogFormat == "text" || cfg.LogFormat == "" && isTerminal(w) {
@@ -38,7 +38,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// contextHandler adds to each record what its context knows.
+// contextHandler adds attributes from the context to each record.
 type contextHandler struct{ slog.Handler }
 
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
@@ -61,33 +61,33 @@ func (h contextHandler) WithGroup(name string) slog.Handler {
 
 const requestIDHeader = "X-Request-Id"
 
-// safeID matches the ids of clients that are used as they are.
+// safeID matches the request ids of clients that are used unchanged.
 var safeID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 type requestKey struct{}
 
-// request is what is known of the request that a context belongs to.
+// request is the request that a context belongs to.
 type request struct {
 	id        string
-	operation atomic.Pointer[string] // nil: none was named
+	operation atomic.Pointer[string] // nil until NameOperation is called
 }
 
-// requestOf is the request that ctx belongs to; nil outside of requests.
+// requestOf returns the request that ctx belongs to, or nil if there is none.
 func requestOf(ctx context.Context) *request {
 	r, _ := ctx.Value(requestKey{}).(*request)
 	return r
 }
 
-// NameOperation says which operation of a trusted document a request executes, whose latency is measured by its name. Outside of requests of the
-// public port it does nothing.
+// NameOperation sets the operation of a trusted document that the request of ctx executes. Its latency is
+// measured by this name. Without a request of the public port NameOperation does nothing.
 func NameOperation(ctx context.Context, name string) {
 	if r := requestOf(ctx); r != nil {
 		r.operation.Store(&name)
 	}
 }
 
-// cachedOnly serves and measures cached responses, unless each request is to be logged: then it serves none. It adds no request id,
-// because nothing is logged under it.
+// cachedOnly serves and measures cached responses. It declines all requests if each is to be logged. It
+// adds no request id, because it logs nothing.
 func cachedOnly(log *slog.Logger, latency *latency, serve serveCached) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		began := time.Now()
@@ -102,8 +102,8 @@ func cachedOnly(log *slog.Logger, latency *latency, serve serveCached) func(http
 	}
 }
 
-// withRequestLog gives each request its id, recovers panics, and logs and measures each request: faults of the server as errors,
-// faults of the client at info, such as an only-if-cached request that misses, the rest at debug.
+// withRequestLog sets the id of each request, recovers panics, measures requests and logs them: server
+// errors at level error, client errors and only-if-cached misses at info, and the rest at debug.
 func withRequestLog(log *slog.Logger, latency *latency, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(requestIDHeader)
@@ -132,7 +132,7 @@ func withRequestLog(log *slog.Logger, latency *latency, next http.Handler) http.
 		level := slog.LevelDebug
 		switch {
 		case w.Header().Get("Cache-Status") == string(answers.Overloaded):
-			// Logged once for many.
+			// Overloads are logged elsewhere, once for many requests.
 		case code >= 500 && w.Header().Get("Cache-Status") != string(answers.NotForwarded):
 			level = slog.LevelError
 		case code >= 400:
@@ -147,8 +147,8 @@ func withRequestLog(log *slog.Logger, latency *latency, next http.Handler) http.
 	})
 }
 
-// afterPanic logs a handler's panic with its stack and responds with 500. If the response has begun it breaks the connection, so that
-// the client does not take a part for the whole.
+// afterPanic logs a handler's panic with its stack and responds with 500. If the response has begun, it
+// breaks the connection instead, so that the client does not mistake a part for the whole.
 func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, begun bool, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
@@ -160,7 +160,7 @@ func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, be
 	writeError(w, apierror.InternalRequest)
 }
 
-// writeError responds with one error in the form of GraphQL, for requests that fail before or beside GraphQL.
+// writeError responds with an error in the format of GraphQL, for requests that fail outside of GraphQL.
 func writeError(w http.ResponseWriter, e apierror.Error) {
 	type extensions struct {
 		Code string `json:"code"`
@@ -173,7 +173,7 @@ func writeError(w http.ResponseWriter, e apierror.Error) {
 	writeJSON(w, e.Status, map[string][]graphqlError{"errors": {{e.Message, extensions{e.Code}}}})
 }
 
-// writeJSON responds with v. Errors of writing mean that the client is gone, and are ignored.
+// writeJSON responds with v. It ignores write errors, which mean that the client has disconnected.
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -18,10 +18,10 @@ import (
 type Sources struct {
 	Cache     *cache.Cache
 	Memory    *memstore.Store
-	Watch     *outbox.Watch // nil: the database's tables are not watched
+	Watch     *outbox.Watch // nil if tables are not watched
 	Admission *transport.Admission
 	Handler   *transport.Handler
-	Answers   *answers.Store // nil: whole responses are not cached
+	Answers   *answers.Store // nil if whole responses are not cached
 }
 
 // RegisterMetrics registers the metrics of a gateway.
@@ -35,7 +35,7 @@ func RegisterMetrics(metrics prometheus.Registerer, of Sources) {
 	registerAnswerMetrics(metrics, of.Handler, of.Answers)
 }
 
-// registerCacheMetrics shows the cache's counters.
+// registerCacheMetrics registers the cache's metrics.
 func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory *memstore.Store) {
 	s := c.Stats()
 	counter := func(name, help string, labels prometheus.Labels, value func() uint64) {
@@ -67,7 +67,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	}
 	counter("forgotten_total", "Evictions of the whole cache, because writes were missed.", nil, s.Forgotten.Load)
 	counter("relayed_total", "Writes whose evictions this gateway sent to Redis from the outbox.", nil, s.Relayed.Load)
-	const late = "Mutations whose evictions Redis did not take in time, by what allowed their answers: another relay, or a lease after the commit."
+	const late = "Mutations whose evictions Redis did not execute in time, by what allowed their responses: another gateway's relay, or a lease after the commit."
 	counter("late_acknowledgements_total", late, prometheus.Labels{"by": "relay"}, s.ByRelay.Load)
 	counter("late_acknowledgements_total", late, prometheus.Labels{"by": "lease"}, s.ByLease.Load)
 	counter("lease_losses_total", "Leases lost, because polls of the outbox failed or took too long.", nil, s.LeaseLosses.Load)
@@ -106,7 +106,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	metrics.MustRegister(maxBytes("values", memory.MaxBytes))
 	gauge("memory_entries", "Entries in memory.", func() float64 { return float64(memory.Len()) })
 	counter("memory_overflows_total", "Entries in memory dropped or not admitted because MEMORY_BYTES is used up.", nil, memory.Overflowed)
-	gauge("lease_held", "1 while this gateway hears of the writes of others, so that what is cached may be served.", func() float64 {
+	gauge("lease_held", "1 while this gateway follows the writes of others, so that it may serve cached values.", func() float64 {
 		if c.Trusted(time.Now()) {
 			return 1
 		}
@@ -114,7 +114,7 @@ func registerCacheMetrics(metrics prometheus.Registerer, c *cache.Cache, memory 
 	})
 }
 
-// maxBytes is the share of MEMORY_BYTES that values or responses have.
+// maxBytes returns the metric of the share of MEMORY_BYTES that values or responses have.
 func maxBytes(of string, value func() uint64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "memory_max_bytes", ConstLabels: prometheus.Labels{"of": of},
@@ -122,7 +122,7 @@ func maxBytes(of string, value func() uint64) prometheus.Collector {
 	}, func() float64 { return float64(value()) })
 }
 
-// registerWatchMetrics shows whether the database notes writes.
+// registerWatchMetrics registers metrics of whether the database records writes.
 func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "table_changes_total",
@@ -134,7 +134,7 @@ func registerWatchMetrics(metrics prometheus.Registerer, w *outbox.Watch) {
 	}, func() float64 { return float64(w.Unnoted()) }))
 }
 
-// registerAdmissionMetrics shows how many operations are refused and wait.
+// registerAdmissionMetrics registers metrics of the operations that are refused or wait.
 func registerAdmissionMetrics(metrics prometheus.Registerer, a *transport.Admission) {
 	metrics.MustRegister(
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -145,14 +145,14 @@ func registerAdmissionMetrics(metrics prometheus.Registerer, a *transport.Admiss
 		}, func() float64 { return float64(a.Waiting()) }))
 }
 
-// registerAnswerMetrics registers the metrics of whole answers; store may be nil.
+// registerAnswerMetrics registers the metrics of whole responses. store may be nil.
 func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, store *answers.Store) {
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "answer_hits_total", Help: "Requests served by a cached response.",
 	}, func() float64 { return float64(h.Hits()) }))
 	metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Namespace: "fieldcache", Name: "statements_saved_total",
-		Help: "Statements that the cache has saved, at least: of each response, the coordinates of which no value came from the database.",
+		Help: "Lower bound of the statements that the cache has saved: the number of coordinates in each response of which no value came from the database.",
 	}, func() float64 { return float64(h.StatementsSaved()) }))
 	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Namespace: "fieldcache", Name: "document_bytes", Help: "Size of registered and parsed documents.",
@@ -165,11 +165,11 @@ func registerAnswerMetrics(metrics prometheus.Registerer, h *transport.Handler, 
 		for form, kind := range map[string]answers.Kind{"url": answers.URL, "body": answers.Body, "meaning": answers.Meaning, "root": answers.Root} {
 			metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Namespace: "fieldcache", Name: "answer_lookups_total", ConstLabels: prometheus.Labels{"form": form},
-				Help: "Look-ups of cached responses, by the form of the question: as it was sent, or what it means.",
+				Help: "Look-ups of cached responses, by the form of the request: as it was sent, or by its meaning.",
 			}, func() float64 { return float64(store.Lookups(kind)) }))
 		}
 		metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Namespace: "fieldcache", Name: "answer_entries", Help: "Cached responses, each counted for every form of the request that it answers.",
+			Namespace: "fieldcache", Name: "answer_entries", Help: "Cached responses, each counted once for every form of request that it serves.",
 		}, func() float64 { return float64(store.Len()) }))
 		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Namespace: "fieldcache", Name: "answer_overflows_total", Help: "Cached responses dropped or not admitted because MEMORY_BYTES is used up.",

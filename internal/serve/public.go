@@ -10,7 +10,8 @@ import (
 	"fieldcache/playground"
 )
 
-// newPublicHandler routes the requests of the public port: graphql at /graphql, the playground at /, with its desk at /graphql/cache.
+// newPublicHandler routes the requests of the public port: /graphql to graphql, and if the playground is
+// enabled, / to the playground and /graphql/cache to desk.
 func newPublicHandler(cfg config.Config, graphql, desk http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/graphql", withCORS(cfg.CORSOrigins, graphql))

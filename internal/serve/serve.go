@@ -1,7 +1,8 @@
-// Package serve is the two ports of the server: the public port, with GraphQL and the playground, and the admin port.
+// Package serve implements the two ports of the server: the public port, with GraphQL and the playground,
+// and the admin port.
 //
-// A request on the public port first passes [fastpath], which serves cached responses; then traces, the log, the check of Host, CORS
-// and authentication; and then the [Gateway].
+// A request on the public port passes, in this order, package fastpath, which serves cached responses,
+// tracing, logging, the check of Host, CORS, authentication, and the [Gateway].
 package serve
 
 import (
@@ -29,16 +30,16 @@ import (
 // Gateway serves GraphQL through the cache.
 type Gateway struct {
 	http.Handler // of /graphql
-	// ServeCached serves a request to /graphql from cached responses and reports whether it did, and the name of the operation if its
-	// document is trusted. Nil: it never does.
+	// ServeCached serves a request to /graphql by a cached response and reports whether it did. It also
+	// returns the name of the operation if its document is trusted. If nil, no responses are cached.
 	ServeCached serveCached
-	Evictor     Evictor                     // of POST /evict
-	Ping        func(context.Context) error // reports whether the database responds, on a connection that requests do not use
-	Redis       func(context.Context) error // reports whether Redis responds; nil without Redis
-	Shown       *Shown                      // what the operator's page shows; nil: there is none
-	// Coordinates say how the schema's fields are cached, for the playground where CACHE_DEBUG is on.
+	Evictor     Evictor                     // for POST /evict
+	Ping        func(context.Context) error // checks the database, on a connection that requests do not use
+	Redis       func(context.Context) error // checks Redis; nil without Redis
+	Shown       *Shown                      // for the operator's page; nil if there is none
+	// Coordinates describes how each field is cached, for the playground if CACHE_DEBUG is on.
 	Coordinates map[string]gqlcache.FieldExplanation
-	Close       func() error // closes the gateway, once no request is in flight
+	Close       func() error // closes the gateway; call it when no request is in flight
 }
 
 // serveCached is [Gateway.ServeCached].
@@ -49,9 +50,9 @@ type Shown struct {
 	Cache   operator.Cache
 	Policy  func(coordinate string) (cache.Policy, error)
 	Truth   func(coordinate string) gqlcache.Truth
-	Private func(cache.Key) bool // whether a key's value is not to be shown
+	Private func(cache.Key) bool // whether to hide a key's value
 	Redis   operator.Sampler     // nil without Redis
-	Memory  *memstore.Store      // whose entries that expire next are shown
+	Memory  *memstore.Store
 }
 
 // Options configure [Ports.Serve].
@@ -60,7 +61,7 @@ type Options struct {
 	Gateway  *Gateway
 	Database string // its name, for the log
 	Metrics  *prometheus.Registry
-	Traces   *Traces // nil: none are sent
+	Traces   *Traces // nil if no traces are sent
 	Log      *slog.Logger
 }
 
@@ -70,7 +71,7 @@ const (
 	readTimeout       = 30 * time.Second
 	writeTimeout      = 30 * time.Second // beyond REQUEST_TIMEOUT
 	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 64 << 10 // a query may stand in the URL
+	maxHeaderBytes    = 64 << 10 // the URL may contain a query
 )
 
 // Ports are the two ports of a server.
@@ -89,7 +90,7 @@ func Listen(ctx context.Context, cfg config.Config) (*Ports, error) {
 	return &Ports{public, private}, nil
 }
 
-// listen opens the port that a variable names.
+// listen opens the port at addr, the value of variable.
 func listen(ctx context.Context, variable, addr string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", addr)
@@ -108,8 +109,8 @@ func (p *Ports) Close() {
 	_ = p.private.Close()
 }
 
-// Serve serves both ports until ctx ends or one of them fails. Then it drains the public port for at most SHUTDOWN_TIMEOUT, while
-// /readyz on the admin port says so.
+// Serve serves both ports until ctx ends or one of them fails. Then it drains the public port for at most
+// SHUTDOWN_TIMEOUT, during which /readyz on the admin port reports draining.
 func (p *Ports) Serve(ctx context.Context, o Options) error {
 	// Requests in flight still need this context after ctx has ended.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -121,7 +122,7 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	private := newServer(o.Log, admin, 0) // a profile takes as long as its reader wants
+	private := newServer(o.Log, admin, 0) // no write timeout, since a profile may take any time
 	o.logStart(p)
 	listener := p.public
 	if fast != nil {
@@ -146,7 +147,7 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 	defer cancel()
 	if err := public.Shutdown(drain); err != nil {
 		failure = errors.Join(failure, public.Close(),
-			fmt.Errorf("cut off requests that were in flight after SHUTDOWN_TIMEOUT=%v: %w", timeout, err))
+			fmt.Errorf("canceled requests that were in flight after SHUTDOWN_TIMEOUT=%v: %w", timeout, err))
 	}
 	failure = errors.Join(failure, private.Close())
 	for range running {
@@ -164,7 +165,8 @@ func Handler(ctx context.Context, o Options) http.Handler {
 	return fast
 }
 
-// public returns the handler of the public port, and the fast path in front of it; nil if there are no cached responses.
+// public returns the handler of the public port, and the fast path in front of it, which is nil if no
+// responses are cached.
 func (o Options) public(ctx context.Context) (next http.Handler, fast *fastpath.FastPath) {
 	allowed, latency := newHosts(o.Config.AllowedHosts, o.Config.ListenAddr), newLatency(o.Metrics)
 	auth := newAuthenticator(ctx, o.Config, o.Log)
@@ -203,14 +205,14 @@ func (o Options) logStart(p *Ports) {
 	if o.Config.Playground {
 		attrs = append(attrs, "playground", public+"/")
 	}
-	redis := "none: memory alone"
+	redis := "none; caching in memory only"
 	if len(o.Config.RedisURL) > 0 {
 		redis = config.RedactURL(o.Config.RedisURL[0])
 	}
 	attrs = append(attrs, "admin", "http://"+p.private.Addr().String()+"/", "database", o.Database, "redis", redis)
 	o.Log.Info("serving", attrs...)
 	if len(o.Config.DatabaseReplicaURLs) > 0 {
-		o.Log.Warn("DATABASE_REPLICA_URLS is not used: reads go to the primary, because a replica that lags would put old rows into the cache")
+		o.Log.Warn("ignoring DATABASE_REPLICA_URLS: the gateway reads from the primary, because a lagging replica would put old rows into the cache")
 	}
 }
 

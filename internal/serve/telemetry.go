@@ -25,15 +25,16 @@ import (
 	api "go.opentelemetry.io/otel/trace"
 )
 
-// Traces are sent where OpenTelemetry's own variables (OTEL_*) say; nil: nowhere.
+// Traces sends traces as OpenTelemetry's own variables (OTEL_*) say. A nil *Traces sends none.
 type Traces struct {
 	provider *trace.TracerProvider
 	tracer   api.Tracer
 	sampler  *sampler
 }
 
-// NewTraces is nil unless environ names an endpoint or an exporter. Of the samplers that OTEL_TRACES_SAMPLER names it knows those of the
-// specification. Everything else about traces is read by OpenTelemetry's library, which asks the process's environment.
+// NewTraces returns nil, nil unless environ sets an endpoint or an exporter. For OTEL_TRACES_SAMPLER it
+// supports always_on, always_off and traceidratio, alone and parent-based. OpenTelemetry's library reads
+// all other variables from the process's environment.
 func NewTraces(ctx context.Context, environ []string, log *slog.Logger) (*Traces, error) {
 	vars := env.ToMap(environ)
 	named := vars["OTEL_EXPORTER_OTLP_ENDPOINT"] + vars["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] + vars["OTEL_TRACES_EXPORTER"]
@@ -48,7 +49,7 @@ func NewTraces(ctx context.Context, environ []string, log *slog.Logger) (*Traces
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_TRACES_EXPORTER: %w", err)
 	}
-	// Later ones win: OTEL_SERVICE_NAME over our name.
+	// Later options override earlier ones: OTEL_SERVICE_NAME overrides our name.
 	about, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", "fieldcache")), resource.WithFromEnv())
 	if err != nil {
@@ -63,10 +64,10 @@ func newTraces(s *sampler, o ...trace.TracerProviderOption) *Traces {
 	return &Traces{p, p.Tracer("fieldcache"), s}
 }
 
-// propagators read what a caller's trace is.
+// propagators read the caller's trace from a request.
 var propagators = propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 
-// wrap traces the requests of next to /graphql.
+// wrap traces requests to /graphql.
 func (t *Traces) wrap(next http.Handler) http.Handler {
 	if t == nil {
 		return next
@@ -76,8 +77,8 @@ func (t *Traces) wrap(next http.Handler) http.Handler {
 		otelhttp.WithPropagators(propagators))
 }
 
-// unsampled has serve answer only requests that are not traced. Whether a request is traced is drawn here; the sampler, which is asked
-// about those that serve does not answer, keeps to it.
+// unsampled lets serve handle only requests that are not traced. It decides which requests are traced. The
+// sampler, which is asked about the requests that serve declines, follows these decisions.
 func (t *Traces) unsampled(serve func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
 	if t == nil {
 		return serve
@@ -100,7 +101,7 @@ func (t *Traces) unsampled(serve func(http.ResponseWriter, *http.Request) bool) 
 	}
 }
 
-// Trace implements [fieldcache/cache.Trace]: spans are parts of traces that requests have begun, and of no others.
+// Trace implements [fieldcache/cache.Trace]. It starts a span only within the trace of a request.
 func (t *Traces) Trace(ctx context.Context, name string, about ...slog.Attr) (context.Context, func(error, ...slog.Attr)) {
 	if !api.SpanContextFromContext(ctx).IsSampled() {
 		return ctx, func(error, ...slog.Attr) {}
@@ -128,13 +129,13 @@ func attributes(about []slog.Attr) []attribute.KeyValue {
 	return list
 }
 
-// Redis has a client's commands traced, by their names alone.
+// Redis traces a client's commands by name, without their arguments.
 func (t *Traces) Redis(client redis.UniversalClient) error {
 	return redisotel.InstrumentTracing(client, redisotel.WithTracerProvider(t.provider), redisotel.WithDBStatement(false), redisotel.WithCallerEnabled(false),
 		redisotel.WithDialFilter(true))
 }
 
-// Operations is a gqlgen extension that makes a span of each response of an operation. Nil: none.
+// Operations returns a gqlgen extension that creates a span for each response of an operation.
 func (t *Traces) Operations() graphql.HandlerExtension { return operations{t} }
 
 type operations struct{ t *Traces }
@@ -169,10 +170,11 @@ func (t *Traces) Close(ctx context.Context) error {
 	return t.provider.Shutdown(ctx)
 }
 
-// sampler decides which requests are traced. What is no part of a request, such as a poll of the outbox, is not.
+// sampler decides which requests are traced. Work outside of requests, such as polls of the outbox, is not
+// traced.
 type sampler struct {
-	ratio   float64 // of requests without a caller's trace
-	parents bool    // a caller's decision counts
+	ratio   float64 // the share of traced requests among those without a caller's trace
+	parents bool    // whether to follow a caller's decision
 	yes, no atomic.Int64
 }
 
@@ -197,13 +199,13 @@ func newSampler(name, arg string) (*sampler, error) {
 	return s, nil
 }
 
-// always reports whether every request is traced, whatever its caller says.
+// always reports whether every request is traced, regardless of its caller's decision.
 func (s *sampler) always() bool { return !s.parents && s.ratio == 1 }
 
-// draw decides about a request without a caller's trace.
+// draw decides at random whether to trace a request without a caller's trace.
 func (s *sampler) draw() bool { return s.ratio > 0 && (s.ratio == 1 || rand.Float64() < s.ratio) }
 
-// taken reports whether a decision was there to be taken: it is now.
+// taken takes one of n decisions, and reports whether there was one.
 func taken(n *atomic.Int64) bool {
 	for {
 		v := n.Load()

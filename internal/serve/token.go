@@ -15,15 +15,15 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Bounds on what a token may be.
+// Bounds of a token.
 const (
 	maxToken = 16 << 10        // bytes
-	leeway   = 5 * time.Second // clocks differ that much
+	leeway   = 5 * time.Second // the tolerated difference between clocks
 	lastDate = 253402300800    // the year 10000, in seconds
 )
 
-// tokenHeader is the header of a token as far as it matters (RFC 7515, section 4.1). Keys and addresses of keys in it are
-// not looked at: who made the token says nothing of whom to trust.
+// tokenHeader is the part of a token's header that is used (RFC 7515, section 4.1). Keys and URLs of keys
+// in the header are ignored, since the token's author must not choose the key that verifies it.
 type tokenHeader struct {
 	Algorithm string         `json:"alg"`
 	KeyID     *string        `json:"kid"`
@@ -32,7 +32,7 @@ type tokenHeader struct {
 	Encoded   jsontext.Value `json:"b64"`
 }
 
-// claims is what a token says: sub is the user's id in decimal.
+// claims are the claims of a token. sub is the user's id in decimal.
 type claims struct {
 	Subject   string   `json:"sub"`
 	Role      string   `json:"role,omitempty"`
@@ -43,16 +43,16 @@ type claims struct {
 	IssuedAt  date     `json:"iat,omitzero"`
 }
 
-// errExpired is told of a token that was good once.
+// errExpired is the error for a token that is expired but otherwise valid.
 var errExpired = errors.New("the token has expired")
 
-// parseToken splits a token (JWS, compact serialization) and reads its header. Names count exactly as they are
-// written and may not come twice, at any depth, and base64 has one form: what another reader takes for another token
-// is none here.
+// parseToken splits a token (JWS, compact serialization) and decodes its header. It is strict, so that no
+// other parser reads the token differently: names are case-sensitive and unique at any depth, and base64
+// has one form.
 func parseToken(text string) (h tokenHeader, payload []byte, err error) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 || len(text) > maxToken {
-		return h, nil, errors.New("not a token of three parts")
+		return h, nil, errors.New("the token does not have three parts, or is too long")
 	}
 	var decoded [3][]byte
 	for i, part := range parts {
@@ -66,23 +66,24 @@ func parseToken(text string) (h tokenHeader, payload []byte, err error) {
 	}
 	switch {
 	case h.Critical != nil:
-		return h, nil, errors.New("the token has critical extensions (crit), of which none is known here")
+		return h, nil, errors.New("the token has critical extensions (crit), which are not supported")
 	case h.Encoded != nil:
 		return h, nil, errors.New("the token's payload is not base64url (b64)")
 	case !isAccessToken(h.Type):
-		return h, nil, fmt.Errorf("the token is of another type: %q", h.Type)
+		return h, nil, fmt.Errorf("the token's type is %q", h.Type)
 	}
 	return h, decoded[1], nil
 }
 
-// isAccessToken reports whether tokens of a type tell who asks: those without a type, JWT, and at+jwt of RFC 9068.
-// Others, such as logout+jwt, are signed by the same keys and mean something else (RFC 8725, section 3.11).
+// isAccessToken reports whether a token of this type identifies a user: no type, JWT, or at+jwt of RFC
+// 9068. Tokens of other types, such as logout+jwt, are signed by the same keys but have another meaning
+// (RFC 8725, section 3.11).
 func isAccessToken(typ string) bool {
 	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
 	return typ == "" || typ == "jwt" || typ == "at+jwt"
 }
 
-// decodeStrict decodes one JSON object and nothing behind it.
+// decodeStrict decodes a JSON object. Data after the object is an error.
 func decodeStrict(data []byte, into any) error {
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte{'{'}) {
 		return errors.New("not a JSON object")
@@ -90,7 +91,7 @@ func decodeStrict(data []byte, into any) error {
 	return json.Unmarshal(data, into)
 }
 
-// verify reports whether one of the keys signed the token.
+// verify returns an error unless one of the keys signed the token.
 func verify(text string, alg jose.SignatureAlgorithm, keys []any) error {
 	signed, err := jose.ParseSignedCompact(text, []jose.SignatureAlgorithm{alg})
 	if err != nil {
@@ -104,7 +105,7 @@ func verify(text string, alg jose.SignatureAlgorithm, keys []any) error {
 	return errors.New("the token's signature is not valid")
 }
 
-// check reports why claims do not hold at a moment. issuer and audience are "" where any will do.
+// check returns an error if the claims are not valid at now. An empty issuer or audience accepts any.
 func (c *claims) check(now time.Time, issuer, audience string) error {
 	switch {
 	case !c.Expires.given:
@@ -114,14 +115,14 @@ func (c *claims) check(now time.Time, issuer, audience string) error {
 	case c.NotBefore.given && now.Add(leeway).Before(c.NotBefore.time()):
 		return errors.New("the token is not valid yet (nbf)")
 	case issuer != "" && c.Issuer != issuer:
-		return fmt.Errorf("the token has another issuer: %q", c.Issuer)
+		return fmt.Errorf("the token's issuer is %q", c.Issuer)
 	case audience != "" && !slices.Contains(c.Audience, audience):
-		return fmt.Errorf("the token has another audience: %q", c.Audience)
+		return fmt.Errorf("the token's audience is %q", c.Audience)
 	}
 	return nil
 }
 
-// date is a moment as tokens have it: seconds since 1970, perhaps with a fraction.
+// date is a time in a token: seconds since 1970, which may have a fraction.
 type date struct {
 	given   bool
 	seconds float64
@@ -134,7 +135,7 @@ func (d date) time() time.Time {
 	return time.Unix(whole, int64((d.seconds-float64(whole))*1e9))
 }
 
-// UnmarshalJSON takes numbers alone, of moments that there are.
+// UnmarshalJSON implements [json.Unmarshaler]. It accepts numbers in the range of years 1970 to 9999.
 func (d *date) UnmarshalJSON(text []byte) error {
 	seconds, err := strconv.ParseFloat(string(text), 64)
 	if c := text[0]; c != '-' && (c < '0' || c > '9') || err != nil || !(seconds >= 0 && seconds < lastDate) {
@@ -144,13 +145,13 @@ func (d *date) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// MarshalJSON writes whole seconds.
+// MarshalJSON implements [json.Marshaler]. It writes whole seconds.
 func (d date) MarshalJSON() ([]byte, error) { return strconv.AppendInt(nil, int64(d.seconds), 10), nil }
 
-// audience is for whom a token is: one text or a list of them.
+// audience is the aud claim: a string or a list of strings.
 type audience []string
 
-// UnmarshalJSON takes both forms.
+// UnmarshalJSON implements [json.Unmarshaler]. It accepts both forms.
 func (a *audience) UnmarshalJSON(text []byte) error {
 	if text[0] == '"' {
 		*a = audience{""}
