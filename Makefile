@@ -88,7 +88,7 @@ layers: ## lint and test the module of database layers that only its tests build
 check: playground clients check-generated lint examples layers ## the gate on a machine that has all tools
 	go run ./scripts/mutants -gate
 	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
-	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 15m $(LONGEST) ./...
+	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 40m $(LONGEST) ./...
 
 .PHONY: check-generated
 check-generated:

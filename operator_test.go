@@ -59,8 +59,8 @@ func TestOperatorsPage(t *testing.T) {
 
 	page.Wait("of what values are made", `[...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('Product.stock') && /\brows\b/.test(e.innerText)) && [...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('ReviewConnection.totalCount')) && document.querySelector('#coordinates .ttl-only') === null`)
 	page.Wait("the tiers", `/^Responses in memory\s+[1-9].*\nValues in memory\s+[1-9].*\nRedis\s+[1-9]/.test(document.querySelector('#tiers tbody').innerText)`)
-	page.Wait("the latency of each outcome", `/^executed\s.*ms\nhit\s.*ms/.test(document.querySelector('#outcomes tbody').innerText)`)
-	page.Wait("what Redis holds", `document.querySelector('#redis-state').textContent === 'Well' && document.querySelector('#redis-sampled').textContent.includes('keys drawn at random') && /^(user|product|\{product\}:stock)\s+[0-9.k]+\s+[0-9.]+ [KM]?i?B$/m.test(document.querySelector('#kinds tbody').innerText)`)
+	page.Wait("the latency of each outcome", `/^executed\s.*\d m?s\nhit\s.*\d m?s/.test(document.querySelector('#outcomes tbody').innerText)`)
+	page.Wait("what Redis holds", `document.querySelector('#redis-state').textContent === 'OK' && document.querySelector('#redis-sampled').textContent.includes('keys drawn at random') && /^(user|product|\{product\}:stock)\s+[0-9.k]+\s+[0-9.]+ [KM]?i?B$/m.test(document.querySelector('#kinds tbody').innerText)`)
 
 	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
 	page.Wait("the mutation's eviction", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.mutation') && e.textContent.includes('user:7'))`)
@@ -150,8 +150,8 @@ func operatorLoad(t *testing.T, p *program) (stop func()) {
 			t.Error(err)
 			return
 		}
-		if res, text := send(t, http.MethodPost, p.admin+"evict", string(body), "Content-Type: application/json"); res.StatusCode != http.StatusOK {
-			t.Errorf("evict: %d %s", res.StatusCode, text)
+		if res, text := send(t, http.MethodPost, p.admin+"evict", string(body), "Content-Type: application/json"); res.StatusCode != http.StatusOK && !(res.StatusCode == http.StatusServiceUnavailable && strings.Contains(text, "record an eviction")) {
+			t.Errorf("evict: %d %s", res.StatusCode, text) // a busy database may not record one within the lease
 		}
 	})
 	return func() {

@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { testservers.Main(m) }
 
 // patience bounds every wait of a test; it is only ever used up by a failure.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // output is what a program wrote, for tests that wait for a part of it.
 type output struct {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -97,9 +98,17 @@ func TestTopOnATerminal(t *testing.T) {
 	address := strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
 	term := newTerminal(t, 80, 24)
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- top.Run(ctx, top.Options{Address: address, In: term.tty, Out: term.tty}) }()
+	var screen sync.WaitGroup
+	screen.Go(func() { ended <- top.Run(ctx, top.Options{Address: address, In: term.tty, Out: term.tty}) })
+	defer func() {
+		if t.Failed() {
+			text := term.screen.String()
+			t.Logf("the screen ends with %q", text[max(0, len(text)-2000):])
+		}
+		cancel()
+		screen.Wait() // before its terminal is closed
+	}()
 	// All that came since it was last asked.
 	seen := 0
 	shows := func(want ...string) {
@@ -118,7 +127,7 @@ func TestTopOnATerminal(t *testing.T) {
 	}
 	p.signals <- os.Interrupt
 	p.wantExit(t, 0)
-	shows("no answer")
+	shows("disconnected")
 	startAs(t, newGateway, "ADMIN_ADDR="+address)
 	shows("paused")
 	if _, err := io.WriteString(term.keyboard, "q"); err != nil {

@@ -196,9 +196,11 @@ func (s *site) databaseAway(via string) (healed func()) {
 	return s.excuse(Excuse{Via: via, Errors: true, Slow: true, Stale: true}, settle)
 }
 
+func patient(*testing.T) layout { return layout{patient: true} }
+
 var faults = []fault{
-	{name: "none", calm: true, happen: during(breath, func(*site, *gateway) func() { return func() {} })},
-	{name: "gateway frozen", happen: during(1500*time.Millisecond, func(s *site, g *gateway) func() {
+	{name: "none", calm: true, layout: patient, happen: during(breath, func(*site, *gateway) func() { return func() {} })},
+	{name: "gateway frozen", layout: patient, happen: during(1500*time.Millisecond, func(s *site, g *gateway) func() {
 		slow := s.excuse(Excuse{Via: g.name, Slow: true}, 0)
 		g.Pause()
 		return all(g.Resume, slow)
@@ -218,7 +220,7 @@ var faults = []fault{
 		g.redis.Hang()
 		return all(g.redis.Mend, old)
 	})},
-	{name: "gateway loses its subscriptions", happen: during(1500*time.Millisecond, func(_ *site, g *gateway) func() {
+	{name: "gateway loses its subscriptions", layout: patient, happen: during(1500*time.Millisecond, func(_ *site, g *gateway) func() {
 		g.redis.Deafen("subscribe")
 		return g.redis.Mend
 	})},
@@ -266,12 +268,12 @@ var faults = []fault{
 		s.layout.redis.Stop()
 		s.layout.redis.Start()
 	}},
-	{name: "Redis full", happen: during(1500*time.Millisecond, func(s *site, _ *gateway) func() {
+	{name: "Redis full", layout: patient, happen: during(1500*time.Millisecond, func(s *site, _ *gateway) func() {
 		s.redisDo("CONFIG", "SET", "maxmemory-policy", "noeviction")
 		s.redisDo("CONFIG", "SET", "maxmemory", "1")
 		return func() { s.redisDo("CONFIG", "SET", "maxmemory", "0") }
 	})},
-	{name: "Redis forgets its scripts", happen: func(ctx context.Context, s *site, _ *rand.Rand) {
+	{name: "Redis forgets its scripts", layout: patient, happen: func(ctx context.Context, s *site, _ *rand.Rand) {
 		for range 50 {
 			s.redisDo("SCRIPT", "FLUSH")
 			s.pass(ctx, 20*time.Millisecond)

@@ -73,7 +73,7 @@ func TestPausedFill(t *testing.T) {
 	for name, meanwhile := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := open(t, layout{})
+			s := open(t, layout{patient: true})
 			a, b, c := s.gateways[0], s.gateways[1], s.gateways[2]
 			hold := a.postgres.HoldAnswer(`"users"`)
 			defer hold.Release()
@@ -173,7 +173,7 @@ func TestKilledWriter(t *testing.T) {
 func TestOldDump(t *testing.T) {
 	t.Parallel()
 	const some = 20
-	s := open(t, layout{})
+	s := open(t, layout{patient: true})
 	for user := 1; user <= some; user++ {
 		for _, g := range s.gateways {
 			s.look(g, user)
