@@ -13,16 +13,17 @@ var _ cache.Auditor = (*fieldSource)(nil)
 
 // Anonymous implements [cache.Auditor]: a public field is read again as nobody would read it.
 func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
-	call := *r.Arg.(*fieldCall)
-	if call.private {
+	asked := r.Arg.(*fieldCall)
+	if asked.private {
 		return r, false
 	}
+	call := &fieldCall{cachedField: asked.cachedField, ctx: asked.ctx, run: asked.run, receiver: asked.receiver, args: asked.args, selection: asked.selection}
 	if nobody := s.f.o.Nobody; nobody != nil {
 		call.ctx = nobody(call.ctx)
 	} else {
 		call.ctx = bareContext{call.ctx}
 	}
-	r.Arg = &call
+	r.Arg = call
 	return r, true
 }
 

@@ -2,6 +2,8 @@ package gqlcache
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +17,7 @@ import (
 
 	"fieldcache/cache"
 	"fieldcache/cache/gqlcache/internal/gotype"
+	"fieldcache/cache/internal/operation"
 	"fieldcache/cache/outbox"
 	"fieldcache/cache/policy"
 )
@@ -54,8 +57,9 @@ type Fields struct {
 	o      FieldsOptions
 	fields map[string]map[string]*cachedField
 	source *fieldSource
-	count  *FieldCount // nil if FieldsOptions.Batch is given
-	strict bool        // a statement outside of the field cache keeps the whole response from being stored
+	forms  operation.Memo[ast.Field, string] // see selectionText
+	count  *FieldCount                       // nil if FieldsOptions.Batch is given
+	strict bool                              // a statement outside of the field cache keeps the whole response from being stored
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -67,8 +71,10 @@ type cachedField struct {
 	passes atomic.Bool
 	// barred says that an audit found a fault: the field is not cached until an operator evicts its coordinate.
 	barred atomic.Bool
-	item   cache.Item // without its key and tags
-	told   sync.Map   // reasons that were logged
+	// selective says that the resolver looks at what is selected: then the selection is a part of the key.
+	selective atomic.Bool
+	item      cache.Item // without its key and tags
+	told      sync.Map   // reasons that were logged
 }
 
 type boundRows struct {
@@ -421,6 +427,13 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 		c.tell(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
 		return f.pass(ctx, resolve)
 	}
+	selection := ""
+	if c.selective.Load() {
+		if selection = f.selection(ctx, fc); selection == "" {
+			return f.pass(ctx, resolve) // a variable has no form that a key could show
+		}
+		key = append(append(key, '$'), selection...)
+	}
 	if c.private {
 		if run.viewer == "" {
 			return f.pass(ctx, resolve) // other viewers without a name may be other people
@@ -440,14 +453,24 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 			return unbox(ctx, hit.Value), nil
 		}
 	}
-	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, resolve)
+	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, selection, resolve)
+}
+
+// selection returns a digest of what is selected of a field, with the values of the variables; "" if they have no canonical form.
+func (f *Fields) selection(ctx context.Context, fc *graphql.FieldContext) string {
+	text := selectionText(ctx, &f.forms, fc.Field)
+	if text == nil {
+		return ""
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
 }
 
 // load loads a field's value through the response's batch.
 //
 //go:noinline
-func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldContext, run *fieldRun, request cache.Request, parent any, resolve graphql.Resolver) (any, error) {
-	call := &fieldCall{cachedField: c, ctx: ctx, run: run, args: fc.Args}
+func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldContext, run *fieldRun, request cache.Request, parent any, selection string, resolve graphql.Resolver) (any, error) {
+	call := &fieldCall{cachedField: c, ctx: ctx, run: run, args: fc.Args, selection: selection}
 	ok := true
 	if c.resolver.Parent != nil {
 		call.receiver, ok = c.resolver.Receiver(parent)
@@ -463,6 +486,9 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 	results, err := run.batch.Load(ctx, []cache.Request{request})
 	if err != nil {
 		return nil, err
+	}
+	if selection == "" && c.selective.Load() && !call.alone.Load() {
+		return f.resolve(ctx, c, fc, resolve) // the value may be that of another selection
 	}
 	if err := results[0].Err; err != nil {
 		if c.resolver.Batch { // in gqlgen's words

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
 
@@ -21,6 +22,9 @@ type fieldCall struct {
 	run      *fieldRun       // the response that it is for
 	receiver reflect.Value
 	args     map[string]any
+	// selection is the digest of what is selected, if it is a part of the key; else "".
+	selection string
+	alone     atomic.Bool // whether the resolver was called for it, and for nothing else
 }
 
 // fieldSource resolves the fields of all coordinates.
@@ -71,7 +75,7 @@ func together(requests []cache.Request) []callGroup {
 
 // joins reports whether one call of a batch resolver may resolve both.
 func (c *fieldCall) joins(other *fieldCall) bool {
-	return c.cachedField == other.cachedField && c.run == other.run && reflect.DeepEqual(c.args, other.args)
+	return c.cachedField == other.cachedField && c.run == other.run && c.selection == other.selection && reflect.DeepEqual(c.args, other.args)
 }
 
 // Also implements [cache.Source].
@@ -109,7 +113,12 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	said := new(words)
 	ctx = context.WithValue(ctx, wordsKey{}, said)
 	errorsBefore := len(graphql.GetErrors(call.ctx))
-	results, errs, err := g.call(ctx)
+	looking := &operation.Looking{Context: ctx}
+	results, errs, err := g.call(looking)
+	if looking.Looked() && call.selection == "" {
+		call.selective.Store(true)
+	}
+	call.alone.Store(len(g.calls) == 1)
 	if err != nil {
 		fail(err)
 		return
@@ -127,6 +136,8 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	since := cache.BeganAt(call.ctx)
 	unstored := ""
 	switch {
+	case call.selection == "" && call.selective.Load():
+		unstored = "its resolver looks at what is selected"
 	case len(graphql.GetErrors(call.ctx)) != errorsBefore:
 		unstored = "there were errors beside it"
 	case said.hinted:

@@ -5,6 +5,7 @@ import (
 
 	"github.com/99designs/gqlgen/graphql"
 
+	"fieldcache/cache/internal/operation"
 	"fieldcache/cache/policy"
 )
 
@@ -41,7 +42,7 @@ func say(ctx context.Context, do func(*said)) {
 		w.mu.Unlock()
 	}
 	c := collectorOf(ctx)
-	fc := graphql.GetFieldContext(ctx)
+	fc := graphql.GetFieldContext(operation.Quiet(ctx))
 	if c == nil || c.noStore || fc == nil {
 		return
 	}

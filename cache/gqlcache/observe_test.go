@@ -399,7 +399,7 @@ func TestObservedInstallsNothing(t *testing.T) {
 				t.Fatal("it was stored")
 			}
 		}
-		if !strings.Contains(o.log.String(), "may be created") {
+		if !strings.Contains(o.log.String(), "creating them is not permitted") {
 			t.Error(o.log)
 		}
 	})

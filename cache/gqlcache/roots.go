@@ -121,7 +121,7 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	if run == nil || field == nil || strings.HasPrefix(field.Field.Name, "__") {
 		return next(ctx)
 	}
-	text := r.text(ctx, field.Field)
+	text := selectionText(ctx, &r.forms, field.Field)
 	if text == nil {
 		return next(ctx)
 	}
@@ -159,10 +159,10 @@ type written []byte
 // MarshalGQL implements gqlgen's marshaler.
 func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer's Write does not fail
 
-// text returns the request of a root field: its arguments and everything that is selected of it,
-// with the fragments and the variables' values, without its alias. Nil: the variables have no
+// selectionText returns the request of a field: its arguments and everything that is selected of
+// it, with the fragments and the variables' values, without its alias. Nil: the variables have no
 // canonical form.
-func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
+func selectionText(ctx context.Context, forms *operation.Memo[ast.Field, string], field graphql.CollectedField) []byte {
 	oc := graphql.GetOperationContext(ctx)
 	write := func() string {
 		bare := *field.Field
@@ -171,7 +171,7 @@ func (r *Roots) text(ctx context.Context, field graphql.CollectedField) []byte {
 	}
 	var form string
 	if sameSelections(field) {
-		form = r.forms.Get(field.Field, write)
+		form = forms.Get(field.Field, write)
 	} else {
 		form = write()
 	}

@@ -82,7 +82,7 @@ func (p Place) String() string { return p.Object + "." + p.Field.Name }
 
 // PlaceOf returns the place of a field's context; nil outside of fields.
 func PlaceOf(ctx context.Context) fmt.Stringer {
-	if fc := graphql.GetFieldContext(ctx); fc != nil && fc.Field.Field != nil {
+	if fc := graphql.GetFieldContext(Quiet(ctx)); fc != nil && fc.Field.Field != nil {
 		return Place{fc}
 	}
 	return nil
