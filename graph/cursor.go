@@ -12,7 +12,7 @@ import (
 	"fieldcache/graph/scalar"
 )
 
-// maxFirst is the largest number of items on a page.
+// maxFirst is the maximum number of items on a page.
 const maxFirst = 100
 
 // cursorOf is the list that a cursor points into. A cursor of one list is not valid for another.
@@ -25,17 +25,17 @@ const (
 	ordersCursor   cursorOf = "orders"
 )
 
-// encode makes the cursor that points after an id. Its content is opaque to clients.
+// encode returns the cursor that points after an id. It is opaque to clients.
 func (of cursorOf) encode(id int64) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(string(of) + ":" + strconv.FormatInt(id, 10)))
 }
 
-// decode reads what encode made.
+// decode returns the id of a cursor that encode returned.
 func (of cursorOf) decode(cursor string) (int64, error) {
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err == nil {
 		if id, ok := strings.CutPrefix(string(b), string(of)+":"); ok {
-			// The decoder ignores line breaks and unused bits: only the form that encode makes is accepted.
+			// The decoder ignores line breaks and unused bits, so accept only the form of encode.
 			if n, err := scalar.ParseID(id); err == nil && of.encode(n) == cursor {
 				return n, nil
 			}
@@ -44,7 +44,7 @@ func (of cursorOf) decode(cursor string) (int64, error) {
 	return 0, db.Input("after", "This is no cursor of a list of %s: pass an endCursor of the same list.", of)
 }
 
-// parseWindow reads the arguments of a connection.
+// parseWindow parses the arguments of a connection.
 func parseWindow(of cursorOf, first int, after *string) (w db.Window, err error) {
 	if err := between("first", first, 1, maxFirst); err != nil {
 		return w, err
@@ -56,7 +56,7 @@ func parseWindow(of cursorOf, first int, after *string) (w db.Window, err error)
 	return w, err
 }
 
-// pageInfo tells where a page ends.
+// pageInfo returns the PageInfo of a page.
 func pageInfo(of cursorOf, page *db.Page) *model.PageInfo {
 	info := &model.PageInfo{HasNextPage: page.More}
 	if n := len(page.IDs); n > 0 {
@@ -66,7 +66,7 @@ func pageInfo(of cursorOf, page *db.Page) *model.PageInfo {
 	return info
 }
 
-// reviews reads a window of a list of reviews.
+// reviews returns a window of a list of reviews.
 func reviews(ctx context.Context, of db.ReviewList, first int, after *string) (*model.ReviewConnection, error) {
 	w, err := parseWindow(reviewsCursor, first, after)
 	if err != nil {

@@ -10,33 +10,34 @@ import (
 	"fieldcache/cache"
 )
 
-// Debug is what reports need.
+// Debug provides what reports need.
 type Debug struct {
 	// Policy returns the policy of a coordinate of the schema.
 	Policy func(coordinate string) cache.Policy
-	// Truth returns how it is known that values of a coordinate or type are stale: rows, observed, tags or ttl. Nil: not
-	// known.
+	// Truth returns what evicts the values of a coordinate or type: rows, observed, tags or ttl. If
+	// nil, it is not reported.
 	Truth func(coordinate string) string
-	// Overall returns how the whole response could be stored without the report, once it is complete. Nil: not known.
+	// Overall returns the policy that the complete response would have without the report. If nil, it
+	// is not reported.
 	Overall func(context.Context) Overall
 }
 
-// Overall is how a whole response may be stored.
+// Overall is the policy of a whole response.
 type Overall struct {
 	Header string // the value of Cache-Control
 	MaxAge time.Duration
 	Scope  cache.Scope
 }
 
-// decision is extensions.cachePolicy: what Cache-Control is without the report, and which coordinates of the operation the schema
-// gives that age and that scope.
+// decision is extensions.cachePolicy: the Cache-Control that the response would have without the report,
+// and the coordinates of the operation from which the age and the scope come.
 type decision struct {
 	CacheControl string `json:"cacheControl"`
 	MaxAgeFrom   string `json:"maxAgeFrom,omitempty"`
-	ScopeFrom    string `json:"scopeFrom,omitempty"` // where it is private
+	ScopeFrom    string `json:"scopeFrom,omitempty"` // if the scope is private
 }
 
-// decide returns what decided how a query's response may be stored; nil for what is never stored.
+// decide returns the decision for the response of a query, or nil for an operation that is never stored.
 func (d *report) decide(ctx context.Context) *decision {
 	if d == nil || d.Overall == nil {
 		return nil
@@ -61,7 +62,7 @@ func (d *report) decide(ctx context.Context) *decision {
 	return made
 }
 
-// find calls do for the coordinates of a selection, those above first. Fragments that were seen are passed over.
+// find calls do for the coordinates of a selection, parents first. It skips fragments that it has seen.
 func (d *report) find(set ast.SelectionSet, seen map[string]bool, do func(coordinate string, p cache.Policy)) {
 	for _, s := range set {
 		switch s := s.(type) {

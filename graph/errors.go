@@ -27,7 +27,7 @@ func gone(err error, kind string, id int64) error {
 // present returns the error presenter of gqlgen: errors get a code and their path, and reveal
 // nothing internal. An unknown error is logged under an id that the client gets.
 func present(log *slog.Logger) graphql.ErrorPresenterFunc {
-	tell := rate.NewLimiter(1, 1) // while the database is away every request fails alike
+	tell := rate.NewLimiter(1, 1) // while the database is down, every request fails in the same way
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		shown := graphql.DefaultErrorPresenter(ctx, err)
 		var (
@@ -70,7 +70,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 	}
 }
 
-// failed reports whether a database operation certainly failed, for whatever reason.
+// failed reports whether a database operation certainly had no effect because the database failed.
 func failed(e *db.Error) bool {
 	return (e.Kind == db.ErrUnavailable || e.Kind == db.ErrTimeout) && !e.Uncertain
 }
@@ -79,7 +79,7 @@ func code(e *gqlerror.Error, c string) {
 	e.Extensions = map[string]any{"code": c}
 }
 
-// show gives an error the message and the code of a row of the table.
+// show sets the message and the code of an error to those of a row of the table.
 func show(e *gqlerror.Error, row apierror.Error) {
 	e.Message = row.Message
 	code(e, row.Code)
@@ -104,7 +104,7 @@ func recovered(_ context.Context, p any) error {
 	return &cache.PanicError{Value: p, Stack: debug.Stack()}
 }
 
-// stackOf is the stack of a panic, "" for other errors.
+// stackOf returns the stack of a panic, or "" for another error.
 func stackOf(err error) string {
 	var p *cache.PanicError
 	if errors.As(err, &p) {

@@ -13,17 +13,17 @@ import (
 	"fieldcache/graph/generated"
 )
 
-// Options limit what is executed for a client. Zero is a limit like any other number.
+// Options configure [NewExecutor]. A limit of 0 is a limit, and not a default.
 type Options struct {
 	Limits
-	MaxComplexity int  // of an operation, list sizes multiplied in
+	MaxComplexity int  // of an operation; list sizes multiply
 	Introspection bool // whether __schema and __type are allowed
 
 	// Debug enables reports: the response to a request with the header Cache-Debug: 1 has extensions.cache, with the source
 	// of each value and what was evicted.
 	Debug *Debug
 
-	Extensions []graphql.HandlerExtension // in the order in which they are to be called
+	Extensions []graphql.HandlerExtension // in the order in which gqlgen calls them
 }
 
 // NewSchema returns the executable schema of the shop in d.
@@ -49,7 +49,7 @@ func NewExecutor(schema graphql.ExecutableSchema, loaders *dataloader.Factory, o
 	}
 	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 		if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
-			return next(ctx) // it was refused: nothing is resolved
+			return next(ctx) // the operation was refused, and resolves nothing
 		}
 		var seen *report
 		if o.Debug != nil && graphql.GetOperationContext(ctx).Headers.Get(DebugHeader) == "1" {

@@ -15,7 +15,7 @@ import (
 	"fieldcache/graph/scalar"
 )
 
-// Bounds of what may be written.
+// Limits of input values.
 const (
 	maxName     = 200    // characters
 	maxText     = 10_000 // characters
@@ -39,8 +39,8 @@ func between(field string, n, low, high int) error {
 	return nil
 }
 
-// checkText refuses text that is shorter or longer than allowed, in characters, or that not every
-// database can hold.
+// checkText returns an error if text has too few or too many characters, or cannot be stored in every
+// database.
 func checkText(field, text string, low, high int) error {
 	if err := db.CheckText(field, text); err != nil {
 		return err
@@ -64,7 +64,7 @@ func checkCountry(field, code string) error {
 	return nil
 }
 
-// checkUser checks the parts of a user that are given.
+// checkUser checks the given attributes of a user.
 func checkUser(name, email, bio, country *string) error {
 	if name != nil {
 		if err := checkText("name", *name, 1, maxName); err != nil {
@@ -88,7 +88,7 @@ func checkUser(name, email, bio, country *string) error {
 	return nil
 }
 
-// required reads a part of a patch that can be left out but not emptied.
+// required returns an attribute of a patch that may be omitted but not null.
 func required(field string, v graphql.Omittable[*string]) (*string, error) {
 	if v.IsSet() && v.Value() == nil {
 		return nil, db.Input(field, "%s cannot be null; leave it out to keep it.", field)
@@ -96,7 +96,7 @@ func required(field string, v graphql.Omittable[*string]) (*string, error) {
 	return v.Value(), nil
 }
 
-// optional reads a part of a patch that can be left out (nil) or emptied (a pointer to nil).
+// optional returns an attribute of a patch that may be omitted (nil) or null (a pointer to nil).
 func optional(v graphql.Omittable[*string]) **string {
 	if !v.IsSet() {
 		return nil
@@ -133,7 +133,7 @@ var (
 	currency = regexp.MustCompile(`^[A-Z]{3}$`)
 )
 
-// parseMoney reads an exact amount into hundredths.
+// parseMoney parses an exact amount and returns it in hundredths.
 func parseMoney(field string, m model.MoneyInput) (p db.Price, err error) {
 	parts := amount.FindStringSubmatch(m.Amount)
 	if parts == nil {
@@ -142,7 +142,7 @@ func parseMoney(field string, m model.MoneyInput) (p db.Price, err error) {
 	if !currency.MatchString(m.Currency) {
 		return p, db.Input(field+".currency", "A currency is three capital letters as in ISO 4217, such as EUR.")
 	}
-	// At most 14 digits: they fit.
+	// At most 14 digits, which cannot overflow.
 	p.Cents, err = strconv.ParseInt(parts[1]+(parts[2] + "00")[:2], 10, 64)
 	p.Currency = m.Currency
 	return p, err

@@ -16,12 +16,12 @@ import (
 	"fieldcache/graph/model"
 )
 
-// Limits is a gqlgen extension that refuses operations by their shape.
+// Limits is a gqlgen extension that refuses operations that exceed a limit.
 type Limits struct {
-	MaxDepth   int // of nested fields
-	MaxAliases int // of aliased fields, counted for each use of a fragment
+	MaxDepth   int // maximum nesting of fields
+	MaxAliases int // maximum number of aliases; each use of a fragment counts
 
-	closed bool // whether asking for the schema is too much
+	closed bool // whether introspection is refused
 }
 
 var _ interface {
@@ -56,8 +56,8 @@ func refuse(e apierror.Error) *gqlerror.Error {
 	return err
 }
 
-// measure walks an operation until it is over a limit, so that fragments that multiply each other
-// cost no more than the limit. The document is valid: fragments exist and are not cyclic.
+// measure walks an operation until it exceeds a limit, so that nested fragments, which multiply, cost no
+// more than the limit. The document is valid: fragments exist and are not cyclic.
 type measure struct {
 	limits      Limits
 	tooDeep     bool
@@ -66,8 +66,8 @@ type measure struct {
 	visits      int
 }
 
-// maxVisits limits the walk if nothing else does: fragments of fragments without an alias. gqlgen's
-// count of the complexity visits as much again.
+// maxVisits limits the walk of fragments in fragments without aliases, which no other limit stops.
+// gqlgen's computation of the complexity visits as much again.
 const maxVisits = 20_000
 
 func (m *measure) set(set ast.SelectionSet, depth int) {
@@ -101,19 +101,19 @@ func (m *measure) set(set ast.SelectionSet, depth int) {
 	}
 }
 
-// countries is about how many countries there are.
+// countries is the approximate number of countries.
 const countries = 250
 
-// complexity is the cost of fields whose number of values no argument tells: [sizedLists] knows the
-// others.
+// complexity returns the cost of fields whose number of values does not depend on an argument. For the
+// others see [sizedLists].
 func complexity() (c generated.ComplexityRoot) {
 	c.Query.Countries = func(child int) int { return listComplexity(child, countries) }
 	c.Mutation.PlaceOrder = func(child int, lines []*model.OrderLineInput, _ *string) int { return child + len(lines) }
 	return c
 }
 
-// complexityLimit refuses operations that cost more than a limit. A list costs the selection of one
-// value times the number of values.
+// complexityLimit is a gqlgen extension that refuses operations that cost more than a limit. The cost of a
+// list is that of one value times the number of values.
 type complexityLimit struct{ *extension.ComplexityLimit }
 
 func newComplexityLimit(limit int) complexityLimit {
@@ -125,8 +125,8 @@ func (c complexityLimit) Validate(schema graphql.ExecutableSchema) error {
 	return c.ComplexityLimit.Validate(sizedLists{schema})
 }
 
-// sizedLists is a schema whose fields with an argument "first" cost as many values as that asks for, unless the schema
-// itself says what a field costs.
+// sizedLists is a schema in which a field with an argument "first" costs that number of values, unless the
+// schema itself defines the field's cost.
 type sizedLists struct{ graphql.ExecutableSchema }
 
 // Complexity implements [graphql.ExecutableSchema].
@@ -141,11 +141,11 @@ func (s sizedLists) Complexity(ctx context.Context, typeName, field string, chil
 	if first := def.Arguments.ForName("first"); first == nil || first.Type.NamedType != "Int" {
 		return 0, false
 	}
-	// A page that is larger than allowed is refused when its turn comes.
+	// The resolver refuses a page that is larger than allowed.
 	return listComplexity(child, min(max(intOf(args["first"]), 1), maxFirst)), true
 }
 
-// intOf returns the number of an argument's value, and the largest one if it is none.
+// intOf returns the value of an integer argument, or the largest int if it is not an integer.
 func intOf(v any) int {
 	switch v := v.(type) {
 	case int:
@@ -160,7 +160,7 @@ func intOf(v any) int {
 	return math.MaxInt
 }
 
-// listComplexity is the complexity of a list of n values, of each of which child is asked.
+// listComplexity returns the complexity of a list of n values, each with the complexity child.
 func listComplexity(child, n int) int {
 	if child > math.MaxInt/n-1 {
 		return math.MaxInt

@@ -17,7 +17,8 @@ import (
 // DebugHeader is the request header that requests a report in extensions.cache, with the value 1.
 const DebugHeader = "Cache-Debug"
 
-// report notes what the fields of an operation read from where. Its methods do nothing on nil.
+// report records what the fields of an operation read, and from where. Its methods do nothing on a nil
+// report.
 type report struct {
 	*Debug
 
@@ -25,7 +26,7 @@ type report struct {
 	entries []reportEntry
 }
 
-// reportEntry is what extensions.cache holds of one thing that a field read, or of one mutation.
+// reportEntry is an entry of extensions.cache: a value that a field read, or a mutation.
 type reportEntry struct {
 	Path       ast.Path    `json:"path"`
 	Coordinate string      `json:"coordinate"`
@@ -34,7 +35,7 @@ type reportEntry struct {
 	Status     string      `json:"status,omitempty"` // hit, miss, stale, swr, bypass or collapsed
 	Age        *int        `json:"age,omitempty"`    // seconds since it was read from the database
 	TTL        *int        `json:"ttl,omitempty"`    // seconds it may still be served from there
-	Loaded     int64       `json:"loaded,omitempty"` // when, in milliseconds since 1970: the same for all that one load brought
+	Loaded     int64       `json:"loaded,omitempty"` // when it was loaded, in milliseconds since 1970; the same for all values of a load
 	Scope      string      `json:"scope,omitempty"`
 	Tags       []cache.Tag `json:"tags,omitempty"`
 	Truth      string      `json:"truth,omitempty"`    // rows, observed, tags or ttl
@@ -42,7 +43,8 @@ type reportEntry struct {
 
 	Evicted     []cache.Key `json:"evicted,omitempty"`
 	EvictedTags []cache.Tag `json:"evictedTags,omitempty"`
-	// Acknowledged is "relay" or "lease" where Redis did not execute the eviction in time: what allowed the answer.
+	// Acknowledged is "relay" or "lease", whichever allowed the response, if Redis did not execute the
+	// eviction in time.
 	Acknowledged string `json:"acknowledged,omitempty"`
 }
 
@@ -89,20 +91,20 @@ func (d *report) read(ctx context.Context, item cache.Item, r cache.Result) {
 	}
 	now := time.Now()
 	if !r.Loaded.IsZero() {
-		age := int(max(now.Sub(r.Loaded), 0).Seconds()) // rounded down, as the header of that name
+		age := int(max(now.Sub(r.Loaded), 0).Seconds()) // rounded down, like the Age header
 		e.Age, e.Loaded = &age, r.Loaded.UnixMilli()
 	}
 	if !r.Ends.IsZero() {
-		ttl := int(math.Ceil(max(r.Ends.Sub(now), 0).Seconds())) // rounded up: what has a moment left does not show 0
+		ttl := int(math.Ceil(max(r.Ends.Sub(now), 0).Seconds())) // rounded up, so that 0 means expired
 		e.TTL = &ttl
 	}
 	d.add(e)
 }
 
-// unknown notes where something was read that no source knows.
+// unknown records a field that read the database outside of a source.
 func (d *report) unknown(ctx context.Context) {
 	if d == nil || graphql.GetOperationContext(ctx).Operation.Operation != ast.Query {
-		return // what a mutation answers is kept in no case
+		return // responses to mutations are never stored
 	}
 	for _, place := range cache.CollectorOf(ctx).Unknown() {
 		e := reportEntry{Path: ast.Path{}, Tier: "database", Status: "bypass", Coordinate: place.String(), Unstored: cache.UnknownReason}
@@ -122,7 +124,7 @@ func (d *report) evicted(ctx context.Context, ev cache.Eviction, acknowledged st
 	d.add(e)
 }
 
-// entry begins an entry for the field of ctx.
+// entry returns a new entry for the field of ctx.
 func (d *report) entry(ctx context.Context) reportEntry {
 	fc := graphql.GetFieldContext(ctx)
 	return reportEntry{Path: fc.Path(), Coordinate: fc.Object + "." + fc.Field.Name}
@@ -134,7 +136,7 @@ func (d *report) add(e reportEntry) {
 	d.entries = append(d.entries, e)
 }
 
-// show puts the entries into the response, in the order of their paths. There is none where the time was up.
+// show adds the entries to the response, sorted by path. There is no response if the request timed out.
 func (d *report) show(r *graphql.Response, how *decision) {
 	if d == nil || r == nil {
 		return

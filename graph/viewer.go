@@ -10,10 +10,10 @@ import (
 // Viewer is the user who sent a request. The zero Viewer is anonymous: it reads what is public and
 // changes nothing.
 type Viewer struct {
-	ID    int64 // the user's id; 0 when nobody is signed in
+	ID    int64 // the user's id; 0 if not signed in
 	Admin bool
-	// Open is set for every request to a server without keys to check tokens with: everyone may run
-	// every mutation, and nobody is signed in.
+	// Open is set for every request to a server that does not verify tokens: anyone may run every
+	// mutation, and nobody is signed in.
 	Open bool
 }
 
@@ -33,7 +33,7 @@ func ViewerFrom(ctx context.Context) Viewer {
 // sees reports whether the viewer may read the private fields of a user.
 func (v Viewer) sees(user int64) bool { return v.ID == user || v.Admin }
 
-// is refuses everyone but the user and admins.
+// is returns an error unless the viewer is the user or an admin.
 func (v Viewer) is(user int64) error {
 	switch {
 	case v.Open || v.Admin || v.ID == user:
@@ -44,14 +44,14 @@ func (v Viewer) is(user int64) error {
 	return apierror.Forbidden
 }
 
-// admin refuses everyone but admins.
+// admin returns an error unless the viewer is an admin.
 func (v Viewer) admin() error { return v.is(nobody) }
 
-// nobody is no user's id.
+// nobody is an id that no user has.
 const nobody = -1
 
-// actor is the user in whose name a mutation is run: the viewer, or the named one, whom only admins may
-// name. On an open server the user with the lowest id stands in for the viewer.
+// actor returns the id of the user for whom a mutation runs: the viewer, or the user in named, which only
+// an admin may set to another user. On an open server the default is the user with the lowest id.
 func (r *Resolver) actor(ctx context.Context, field string, named *string) (int64, error) {
 	v := ViewerFrom(ctx)
 	if named != nil {
@@ -74,7 +74,8 @@ func (r *Resolver) actor(ctx context.Context, field string, named *string) (int6
 	return id, err
 }
 
-// changeProduct reads the id of a product that the viewer is about to change.
+// changeProduct returns the id of a product that the viewer wants to change. It returns an error if the
+// viewer is not an admin.
 func changeProduct(ctx context.Context, field, id string) (int64, error) {
 	if err := ViewerFrom(ctx).admin(); err != nil {
 		return 0, err

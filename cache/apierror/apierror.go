@@ -1,7 +1,9 @@
-// Package apierror is the table of the errors that a client may get: code, status, message, meaning, and what to do about each.
+// Package apierror is the table of the errors that clients may get: code, status, message, meaning and
+// remedy of each.
 //
-// Whoever refuses a request takes the error from here, and docs/errors.md shows [Table]. What gqlgen, gqlparser and the database say
-// about a document or a value has a code of the table and a message of its own.
+// Code that refuses a request returns one of these errors. docs/errors.md contains [Table]. Errors of
+// gqlgen, gqlparser and the database about a document or a value have a code of the table and their own
+// message.
 package apierror
 
 import (
@@ -13,15 +15,15 @@ import (
 // Error is a row of the table.
 type Error struct {
 	Code string // extensions.code
-	// Status is the HTTP status of a response that failed by this error alone; 0 for errors of operations, whose status
-	// depends on the media type.
+	// Status is the HTTP status of a response whose only error this is, or 0 for errors of operations,
+	// whose status depends on the media type.
 	Status  int
-	Message string // a format of fmt where it depends on the request; "" where others say it
+	Message string // a format for fmt.Sprintf if it depends on the request; "" if other code provides it
 	Meaning string
-	Remedy  string // what the client does
+	Remedy  string // what the client should do
 }
 
-// Error implements error.
+// Error returns the message.
 func (e Error) Error() string { return e.Message }
 
 // With returns e with its message formatted.
@@ -32,20 +34,20 @@ func (e Error) With(args ...any) Error {
 	return e
 }
 
-// statusClientClosed is what nginx and others log where the client did not wait for the response.
+// statusClientClosed is the status that nginx and others log if the client did not wait for the response.
 const statusClientClosed = 499
 
-// Errors of who asks.
+// Errors of authentication and authorization.
 var (
 	InvalidToken = Error{"UNAUTHENTICATED", http.StatusUnauthorized, "The token is not valid.",
 		"The Authorization header has no bearer token, or one that this server does not accept. The log says why.", "Sign in again."}
 	ExpiredToken = Error{"UNAUTHENTICATED", http.StatusUnauthorized, "The token has expired.",
-		"The token was valid once.", "Get a new token."}
-	Unauthenticated = Error{"UNAUTHENTICATED", 0, "Sign in first: this needs a token in the Authorization header.",
+		"The token was valid before.", "Get a new token."}
+	Unauthenticated = Error{"UNAUTHENTICATED", 0, "Sign in first: this requires a token in the Authorization header.",
 		"The field or mutation is for signed-in users.", "Send a token."}
 	Forbidden = Error{"FORBIDDEN", 0, "Your token does not allow this.",
-		"The field or mutation is for another user or for an administrator.", "Ask as somebody who may."}
-	TokensUnavailable = Error{"INTERNAL", http.StatusServiceUnavailable, "Tokens cannot be checked at the moment. Try again later.",
+		"The field or mutation is for another user or for an administrator.", "Use an account that has permission."}
+	TokensUnavailable = Error{"INTERNAL", http.StatusServiceUnavailable, "Tokens cannot be verified at the moment. Try again later.",
 		"The key set of JWT_JWKS_URL has not been read yet.", "Send the request again after the seconds of Retry-After."}
 )
 
@@ -54,14 +56,14 @@ var (
 	BadInput = Error{"BAD_USER_INPUT", 0, "",
 		"An argument or a variable has a value that is not allowed; extensions.field names it, if it is known.", "Change the value."}
 	NotFound = Error{"NOT_FOUND", 0, "",
-		"There is no object with this id.", "Do not ask for it again."}
+		"There is no object with this id.", "Do not request it again."}
 	Conflict = Error{"CONFLICT", 0, "",
-		"What the database holds forbids the write, such as an e-mail address that is taken.", "Read again, then decide."}
+		"Existing data does not permit the write; for example, an e-mail address is taken.", "Read again, then decide."}
 	Unavailable = Error{"UNAVAILABLE", http.StatusServiceUnavailable, "",
 		"The database is down, busy, full or read-only. If extensions.uncertain is true, the connection was lost during a commit: the write may have been made.",
-		"Send a query again later; before sending a mutation again, read whether it was made."}
+		"Send a query again later; before repeating a mutation, check whether it was made."}
 	SlowSource = Error{"UNAVAILABLE", http.StatusServiceUnavailable, "The database does not respond at the moment. Try again later.",
-		"The database is connected and did not respond in time.", "Send the request again later."}
+		"The database is connected but did not respond in time.", "Send the request again later."}
 )
 
 // Errors of the document.
@@ -71,114 +73,114 @@ var (
 	ValidationFailed = Error{"GRAPHQL_VALIDATION_FAILED", 0, "",
 		"The document does not fit the schema, or a variable does not fit its type.", "Correct the document."}
 	NoOperation = Error{"GRAPHQL_VALIDATION_FAILED", 0, "no operation provided",
-		"The document has fragments alone.", "Add an operation."}
+		"The document contains only fragments.", "Add an operation."}
 	SlowValidation = Error{"GRAPHQL_VALIDATION_FAILED", 0, "the document takes too long to validate: use fewer fragments, operations and fields of the same name",
 		"Validation would take more steps than are allowed.", "Simplify the document."}
-	ManyErrors = Error{"GRAPHQL_VALIDATION_FAILED", 0, "there are more errors than these: validation ended",
+	ManyErrors = Error{"GRAPHQL_VALIDATION_FAILED", 0, "too many errors: validation stopped",
 		"The document has more than 20 errors.", "Correct the errors that are shown."}
-	NoIntrospection = Error{"GRAPHQL_VALIDATION_FAILED", 0, "introspection is turned off: the server does not tell its schema",
+	NoIntrospection = Error{"GRAPHQL_VALIDATION_FAILED", 0, "introspection is disabled",
 		"INTROSPECTION is false.", "Get the schema from its authors."}
 	TooDeep = Error{"DEPTH_LIMIT_EXCEEDED", 0, "the operation nests its fields more than %d deep",
-		"The operation goes over MAX_DEPTH.", "Split the operation."}
+		"The operation exceeds MAX_DEPTH.", "Split the operation."}
 	TooManyAliases = Error{"ALIAS_LIMIT_EXCEEDED", 0, "the operation uses more than %d aliases",
-		"The operation goes over MAX_ALIASES.", "Split the operation."}
+		"The operation exceeds MAX_ALIASES.", "Split the operation."}
 	TooComplex = Error{"COMPLEXITY_LIMIT_EXCEEDED", 0, "",
-		"The operation goes over MAX_COMPLEXITY; list sizes multiply.", "Ask for shorter lists, or split the operation."}
+		"The operation exceeds MAX_COMPLEXITY; list sizes multiply.", "Request shorter lists, or split the operation."}
 	TooComplexBatch = Error{"COMPLEXITY_LIMIT_EXCEEDED", 0, "the batch's operations have complexity %d so far and this one %d, which exceeds the limit of %d",
-		"The operations of a batch go over MAX_COMPLEXITY together.", "Send fewer operations in a batch."}
-	TooMuchIntrospection = Error{"COMPLEXITY_LIMIT_EXCEEDED", 0, "the request asks for more than %d fields of the schema: send one introspection query at a time",
-		"The request asks for the schema several times over.", "Send one introspection query at a time."}
+		"The operations of a batch together exceed MAX_COMPLEXITY.", "Send fewer operations in a batch."}
+	TooMuchIntrospection = Error{"COMPLEXITY_LIMIT_EXCEEDED", 0, "the request introspects more than %d fields of the schema: send one introspection query at a time",
+		"The request introspects the schema several times.", "Send one introspection query at a time."}
 )
 
-// Errors of documents that are named and not sent.
+// Errors of documents that are sent by name.
 var (
 	NotRegistered = Error{"PERSISTED_QUERY_NOT_FOUND", 0, "PersistedQueryNotFound",
-		"No gateway knows a document with this hash. The message is the one that clients look for.", "Send the document with its hash; clients do so by themselves."}
-	BadHash = Error{"BAD_REQUEST", http.StatusBadRequest, "extensions.persistedQuery.sha256Hash is not the SHA-256 of query, in lower case hexadecimal digits.",
-		"The hash is of another text.", "Compute the hash of the text that is sent."}
-	BadPersistedQuery = Error{"BAD_REQUEST", http.StatusBadRequest, `extensions.persistedQuery has to be {"version": 1, "sha256Hash": "…"}, with the SHA-256 of the query in 64 lower case hexadecimal digits.`,
-		"The extension has another form.", "Send this form."}
-	NoDocument = Error{"NOT_FOUND", http.StatusBadRequest, "The server has no document with this documentId. Have it added to the trusted documents, or send the document itself as query.",
+		"No gateway knows a document with this hash. Clients look for this message.", "Send the document with its hash; client libraries do so automatically."}
+	BadHash = Error{"BAD_REQUEST", http.StatusBadRequest, "extensions.persistedQuery.sha256Hash is not the SHA-256 of query, in lower-case hexadecimal digits.",
+		"The hash does not belong to the text.", "Compute the hash of the text that is sent."}
+	BadPersistedQuery = Error{"BAD_REQUEST", http.StatusBadRequest, `extensions.persistedQuery must be {"version": 1, "sha256Hash": "…"}, with the SHA-256 of the query in 64 lower-case hexadecimal digits.`,
+		"The extension has another form.", "Use this form."}
+	NoDocument = Error{"NOT_FOUND", http.StatusBadRequest, "The server has no document with this documentId. Add it to the trusted documents, or send the document itself as query.",
 		"TRUSTED_DOCUMENTS has no such document.", "Publish the document before the client that names it."}
-	Untrusted = Error{"DOCUMENT_NOT_TRUSTED", http.StatusForbidden, "This server executes trusted documents alone. Name one of them by documentId, the SHA-256 of its text.",
+	Untrusted = Error{"DOCUMENT_NOT_TRUSTED", http.StatusForbidden, "This server executes only trusted documents. Send the documentId of one, the SHA-256 of its text.",
 		"TRUSTED_ONLY is true, and the document is not in TRUSTED_DOCUMENTS.", "Publish the document before the client that sends it."}
 )
 
 // Errors of requests that are not GraphQL over HTTP.
 var (
 	BadMethod = Error{"BAD_REQUEST", http.StatusMethodNotAllowed, "Send GraphQL by POST, or a query by GET.",
-		"The method is another one; Allow lists those that are allowed.", "Send a POST."}
-	MutationByGet = Error{"BAD_REQUEST", http.StatusMethodNotAllowed, "Send mutations by POST: by GET, queries alone are executed.",
-		"A mutation came by GET or HEAD.", "Send a POST."}
-	Subscription = Error{"BAD_REQUEST", http.StatusBadRequest, "Subscriptions are not answered here: send a query or a mutation.",
+		"The method is not allowed; the header Allow lists the allowed ones.", "Send a POST."}
+	MutationByGet = Error{"BAD_REQUEST", http.StatusMethodNotAllowed, "Send mutations by POST: GET executes only queries.",
+		"A mutation was sent by GET or HEAD.", "Send a POST."}
+	Subscription = Error{"BAD_REQUEST", http.StatusBadRequest, "Subscriptions are not supported: send a query or a mutation.",
 		"The operation is a subscription.", "Poll by a query."}
-	BadHost = Error{"BAD_REQUEST", http.StatusMisdirectedRequest, "This server does not answer for the host in the request. ALLOWED_HOSTS lists the hosts that it answers for.",
+	BadHost = Error{"BAD_REQUEST", http.StatusMisdirectedRequest, "This server does not serve the host in the request. ALLOWED_HOSTS lists the hosts that it serves.",
 		"The Host header names another server.", "Add the name to ALLOWED_HOSTS, if it is this server's."}
-	NoRoute = Error{"NOT_FOUND", http.StatusNotFound, "Nothing is here; GraphQL is at /graphql.",
-		"The path is another one.", "Send the request to /graphql."}
-	BadAccept = Error{"BAD_REQUEST", http.StatusNotAcceptable, "Accept application/graphql-response+json or application/json: responses are one of these.",
-		"Accept allows neither.", "Accept one of them."}
+	NoRoute = Error{"NOT_FOUND", http.StatusNotFound, "Not found. GraphQL is at /graphql.",
+		"The path does not exist.", "Send the request to /graphql."}
+	BadAccept = Error{"BAD_REQUEST", http.StatusNotAcceptable, "Accept must allow application/graphql-response+json or application/json.",
+		"The Accept header allows neither.", "Accept one of them."}
 	BadContentType = Error{"BAD_REQUEST", http.StatusUnsupportedMediaType, "Send JSON, with the header Content-Type: application/json.",
-		"The body is of another type, or of none.", "Set the header."}
+		"The Content-Type is another one, or missing.", "Set the header."}
 	BadCharset = Error{"BAD_REQUEST", http.StatusUnsupportedMediaType, "Send the JSON in UTF-8, with the header Content-Type: application/json.",
 		"The header names another charset.", "Encode the body in UTF-8."}
 	BadEncoding = Error{"BAD_REQUEST", http.StatusUnsupportedMediaType, "Send the body as it is, without a Content-Encoding.",
 		"The body is compressed.", "Do not compress requests."}
-	BodyTooLarge = Error{"PAYLOAD_TOO_LARGE", http.StatusRequestEntityTooLarge, "The body is too large: up to %d bytes are allowed.",
-		"The body goes over MAX_BODY_BYTES.", "Send less, or name the document by its hash."}
-	BrokenBody = Error{"BAD_REQUEST", http.StatusBadRequest, "The body broke off before its end. Send it again.",
-		"The connection ended within the body.", "Send the request again."}
+	BodyTooLarge = Error{"PAYLOAD_TOO_LARGE", http.StatusRequestEntityTooLarge, "The body is too large; the limit is %d bytes.",
+		"The body exceeds MAX_BODY_BYTES.", "Send less, or send the hash of the document."}
+	BrokenBody = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is incomplete. Send it again.",
+		"The connection ended before the body did.", "Send the request again."}
 	BodyNotUTF8 = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is not UTF-8. %s",
 		"The body is in another charset.", "Encode the body in UTF-8."}
 	BodyNotJSON = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is not JSON. %s",
-		"The JSON has an error of syntax.", "Correct the body."}
-	BodyNotObject = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is no JSON object. %s",
-		"The body is another kind of JSON.", "Send an object, or an array of objects."}
-	BodyFault = Error{"BAD_REQUEST", http.StatusBadRequest, "In the body %s.",
-		"A name is given twice, or a string is not Unicode.", "Correct the body."}
+		"The JSON has a syntax error.", "Correct the body."}
+	BodyNotObject = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is not a JSON object. %s",
+		"The body is another kind of JSON value.", "Send an object, or an array of objects."}
+	BodyFault = Error{"BAD_REQUEST", http.StatusBadRequest, "Invalid body: %s.",
+		"The body has a duplicate name, or a string that is not Unicode.", "Correct the body."}
 	BodyEmpty = Error{"BAD_REQUEST", http.StatusBadRequest, "The body is empty. %s",
-		"There is no body.", "Send one."}
-	BodyGoesOn = Error{"BAD_REQUEST", http.StatusBadRequest, "The body goes on behind the JSON. %s",
-		"Something follows the object.", "Send one object."}
-	BatchTooLarge = Error{"BAD_REQUEST", http.StatusBadRequest, "The batch is too large: up to %d operations may be sent together.",
-		"The batch goes over MAX_BATCH.", "Send several batches."}
+		"The request has no body.", "Send one."}
+	BodyGoesOn = Error{"BAD_REQUEST", http.StatusBadRequest, "The body has data after the JSON. %s",
+		"The object is followed by other data.", "Send one object."}
+	BatchTooLarge = Error{"BAD_REQUEST", http.StatusBadRequest, "The batch is too large; the limit is %d operations.",
+		"The batch exceeds MAX_BATCH.", "Send several batches."}
 	BatchEmpty = Error{"BAD_REQUEST", http.StatusBadRequest, "The batch is empty. Send at least one operation in it: [%s].",
 		"The body is an empty array.", "Send an operation."}
-	BadMember = Error{"BAD_REQUEST", http.StatusBadRequest, "%s has to be %s.",
-		"A member of the body is of another kind.", "Send the kind that is named."}
-	BadURL = Error{"BAD_REQUEST", http.StatusBadRequest, "The URL's parameters are not encoded as they have to be. %s",
+	BadMember = Error{"BAD_REQUEST", http.StatusBadRequest, "%s must be %s.",
+		"A member of the body has the wrong type.", "Use the type that is named."}
+	BadURL = Error{"BAD_REQUEST", http.StatusBadRequest, "The URL's parameters are not encoded correctly. %s",
 		"A percent sign is not followed by two digits.", "Encode the parameters."}
 	ParameterTwice = Error{"BAD_REQUEST", http.StatusBadRequest, "%s is given more than once.",
-		"The URL has a parameter twice.", "Send it once."}
+		"The URL has a duplicate parameter.", "Send it once."}
 	ParameterNotUTF8 = Error{"BAD_REQUEST", http.StatusBadRequest, "%s is not UTF-8.",
 		"A parameter of the URL is in another charset.", "Encode it in UTF-8."}
-	ParameterNotObject = Error{"BAD_REQUEST", http.StatusBadRequest, "%s has to be a JSON object in UTF-8.",
-		"A parameter of the URL is no JSON object.", "Send an object."}
-	ParameterFault = Error{"BAD_REQUEST", http.StatusBadRequest, "In %s %s.",
-		"In a parameter a name is given twice, or a string is not Unicode.", "Correct the parameter."}
+	ParameterNotObject = Error{"BAD_REQUEST", http.StatusBadRequest, "%s must be a JSON object in UTF-8.",
+		"A parameter of the URL is not a JSON object.", "Send an object."}
+	ParameterFault = Error{"BAD_REQUEST", http.StatusBadRequest, "Invalid %s: %s.",
+		"A parameter has a duplicate name, or a string that is not Unicode.", "Correct the parameter."}
 	NoQuery = Error{"BAD_REQUEST", http.StatusBadRequest, "There is no query. %s",
-		"Neither query nor documentId nor a hash is there.", "Send one of them."}
+		"The request has neither query nor documentId nor a hash.", "Send one of them."}
 	TwoDocuments = Error{"BAD_REQUEST", http.StatusBadRequest, "Send either query or documentId, not both.",
-		"Both are there.", "Send one of them."}
+		"The request has both.", "Send one of them."}
 )
 
 // Errors of the server.
 var (
 	NotCached = Error{"NOT_CACHED", http.StatusGatewayTimeout, "The response is not cached. Leave out Cache-Control: only-if-cached to have it computed.",
-		"The request wanted a cached response alone.", "Leave out only-if-cached."}
+		"The request accepts only a cached response.", "Leave out only-if-cached."}
 	Overloaded = Error{"OVERLOADED", http.StatusServiceUnavailable, "The server is overloaded: nothing was executed. Try again later.",
-		"The request would have waited too long for its turn.", "Send the request again after the seconds of Retry-After."}
+		"The request would have waited too long to be executed.", "Send the request again after the seconds of Retry-After."}
 	Timeout = Error{"TIMEOUT", http.StatusGatewayTimeout, "The request took longer than the server allows.",
-		"REQUEST_TIMEOUT is over. Parts that were ready in time are in data.", "Ask for less, or again later; before sending a mutation again, read whether it was made."}
+		"REQUEST_TIMEOUT has passed. data has the parts that were ready in time.", "Request less, or retry later; before repeating a mutation, check whether it was made."}
 	ClientClosed = Error{"CLIENT_CLOSED_REQUEST", statusClientClosed, "The client closed the connection before the response was ready.",
-		"Nobody waited; the status is for the log.", "Wait longer."}
+		"The client did not wait; the status is for the log.", "Wait longer."}
 	Internal = Error{"INTERNAL", http.StatusInternalServerError, "Internal error. Quote extensions.id to the operator.",
-		"Something unforeseen failed; the log has the error under the id.", "Report the id."}
+		"An unexpected error occurred; the log has it under the id.", "Report the id."}
 	InternalRequest = Error{"INTERNAL", http.StatusInternalServerError, "Internal error. Quote the header X-Request-Id to the operator.",
-		"A part of the server beside GraphQL failed; the log has the error under the request's id.", "Report the id."}
+		"An unexpected error occurred outside of GraphQL; the log has it under the request's id.", "Report the id."}
 )
 
-// All lists the table, in its order.
+// All returns the errors in the order of the table.
 func All() []Error {
 	return []Error{
 		InvalidToken, ExpiredToken, Unauthenticated, Forbidden, TokensUnavailable,
@@ -193,7 +195,7 @@ func All() []Error {
 	}
 }
 
-// Table is the table in Markdown.
+// Table returns the table in Markdown.
 func Table() string {
 	var b strings.Builder
 	b.WriteString("| code | status | message | meaning | what to do |\n| --- | --- | --- | --- | --- |\n")

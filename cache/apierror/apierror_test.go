@@ -71,7 +71,7 @@ func TestCodesStandHereAlone(t *testing.T) {
 
 func TestWith(t *testing.T) {
 	t.Parallel()
-	if got := apierror.BodyTooLarge.With(7); got.Message != "The body is too large: up to 7 bytes are allowed." || got.Status != 413 {
+	if got := apierror.BodyTooLarge.With(7); got.Message != "The body is too large; the limit is 7 bytes." || got.Status != 413 {
 		t.Errorf("%+v", got)
 	}
 	if got := apierror.Forbidden.With(); got != apierror.Forbidden {

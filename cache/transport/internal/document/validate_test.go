@@ -64,7 +64,7 @@ func TestFault32ValidationIsBounded(t *testing.T) {
 		"interfaces in interfaces":   {"{ named " + strings.Repeat("{ self { name } ... on Cat { self { name } } ... on Dog { self { name } } self ", 60) + "{ name }" + strings.Repeat(" }", 60) + " }", 0, ""},
 		"many variables":             {"query(" + strings.Repeat("$v: Int ", 300) + ") { cat(a: $v) { name } }", 20_000, "never used"},
 		"many directives":            {"{ name" + strings.Repeat(" @skip(if: true)", 280) + " }", 20_000, "only be used once"},
-		"many errors":                {"{" + strings.Repeat(" nmae", 1900) + " }", 20_000, "there are more errors"},
+		"many errors":                {"{" + strings.Repeat(" nmae", 1900) + " }", 20_000, "too many errors"},
 		"a long name":                {"{ " + strings.Repeat("n", 300_000) + " }", 1, "longer than 256 bytes"},
 		"a long value":               {`{ cat(a: "` + strings.Repeat("n", 300_000) + `") { name } }`, 20_000, "Int cannot represent"},
 	} {
