@@ -53,7 +53,7 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	go func(r Request, found Result) {
 		defer func() { <-c.auditor }()
 		defer c.flights.end(g)
-		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().StampTags(found.Tags))
+		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().stampTags(found.Tags))
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
 		fault := c.look(ctx, r, found.Value)

@@ -125,7 +125,7 @@ func New(o Options) (*Cache, error) {
 	c := &Cache{
 		memory: o.Memory, watch: o.Watch, lease: o.Lease, staleIfError: o.StaleIfError, auditEvery: o.Audit, shadow: o.Shadow, trace: o.Trace, log: o.Log,
 		began: time.Now(), loads: semaphore.NewWeighted(o.MaxLoads),
-		absent: rate.NewLimiter(rate.Limit(maxAbsent/AbsentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
+		absent: rate.NewLimiter(rate.Limit(maxAbsent/absentMaxAge.Seconds()), maxAbsent), auditor: make(chan struct{}, 1),
 		judges: make(chan struct{}, maxJudged),
 		audits: rate.NewLimiter(rate.Every(auditPause), 1),
 		stop:   stop,

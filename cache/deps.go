@@ -166,7 +166,7 @@ func (c *Collector) note(item *Item, r *Result) {
 	c.stamps = append(c.stamps, r.Stamp)
 	age := item.MaxAge
 	if r.Value == nil {
-		age = min(age, AbsentMaxAge)
+		age = min(age, absentMaxAge)
 	}
 	c.until = earlier(c.until, r.Loaded.Add(age))
 	c.ends = earlier(c.ends, r.Ends)

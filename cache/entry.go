@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// AbsentMaxAge limits for how long the absence of a row is cached.
-const AbsentMaxAge = 10 * time.Second
+// absentMaxAge is the maximum time for which the absence of a row is cached.
+const absentMaxAge = 10 * time.Second
 
-// maxAbsent limits how many absent rows a gateway puts into the shared tier in AbsentMaxAge, so
+// maxAbsent limits how many absent rows a gateway puts into the shared tier in absentMaxAge, so
 // that requests for ids that do not exist do not fill it.
 const maxAbsent = 10_000
 
@@ -28,7 +28,7 @@ func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, e
 	loaded = loaded.UTC().Truncate(time.Millisecond) // precise enough for a person who reads it
 	e := &Entry{Data: data, Shape: shape, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
 	if e.Absent() {
-		maxAge = min(maxAge, AbsentMaxAge)
+		maxAge = min(maxAge, absentMaxAge)
 	}
 	e.Ends = loaded.Add(maxAge - time.Duration(early*float64(maxAge))).Truncate(time.Millisecond)
 	return e, nil

@@ -51,8 +51,8 @@ func (g *Generations) Stamp(item Item) *Stamp {
 	return s
 }
 
-// StampTags returns the stamp of tags alone.
-func (g *Generations) StampTags(tags []Tag) *Stamp {
+// stampTags returns the stamp of tags alone.
+func (g *Generations) stampTags(tags []Tag) *Stamp {
 	s := &Stamp{g.epoch.Load(), make([]mark, 0, len(tags))}
 	for _, t := range tags {
 		s.marks = append(s.marks, g.mark(string(t)))

@@ -110,6 +110,6 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 // value is valid: it must have seen every known write.
 func (c *Cache) stampOf(tags []Tag, seen Snapshot) (*Stamp, bool) {
 	// First the stamp: a write that becomes known afterwards ends it.
-	stamp := c.Generations().StampTags(tags)
+	stamp := c.Generations().stampTags(tags)
 	return stamp, c.follower.outbox == nil || c.follower.floors.admit(tags, seen)
 }

@@ -173,7 +173,7 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 		return false // of another release
 	}
 	if e.Absent() {
-		return !e.Ends.After(e.Loaded.Add(AbsentMaxAge))
+		return !e.Ends.After(e.Loaded.Add(absentMaxAge))
 	}
 	var err error
 	e.Value, err = f.Source.Decode(f.Request, e.Data)

@@ -204,7 +204,7 @@ func (p Place) settle(ctx context.Context, db Querier, tables []Table, differenc
 				continue // concerns another table, or one that is no longer recorded
 			}
 			touched = true
-			if !d.Fixable() {
+			if !d.fixable() {
 				c.Faults = append(c.Faults, d.String())
 			}
 		}

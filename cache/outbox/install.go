@@ -24,8 +24,8 @@ type Difference struct {
 // String returns the difference in one line.
 func (d Difference) String() string { return fmt.Sprintf("%s %s %s", d.Kind, d.Name, d.Why) }
 
-// Fixable reports whether [Place.Install] can repair it.
-func (d Difference) Fixable() bool { return d.fix != nil }
+// fixable reports whether [Place.Install] can repair it.
+func (d Difference) fixable() bool { return d.fix != nil }
 
 // Diff returns all differences between the database and what recording the writes of these tables
 // needs, in the order in which to repair them. It changes nothing.
@@ -212,7 +212,7 @@ func (p Place) Install(ctx context.Context, db Querier, tables []Table) error {
 	}
 	var faults []error
 	for _, d := range differences {
-		if !d.Fixable() {
+		if !d.fixable() {
 			faults = append(faults, errors.New(d.String()))
 		}
 	}

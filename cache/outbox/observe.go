@@ -313,7 +313,7 @@ func (o *Observer) extend(ctx context.Context, table string) (t Table, err error
 		differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.Table != table })
 		for _, d := range differences {
 			switch {
-			case !d.Fixable():
+			case !d.fixable():
 				return errors.New(d.String())
 			case d.Minor:
 			case !o.o.Install:

@@ -39,7 +39,7 @@ func (p Place) MissingRights(ctx context.Context, db Querier, differences []Diff
 	}
 	for _, d := range differences {
 		switch {
-		case !install || !d.absent || !d.Fixable():
+		case !install || !d.absent || !d.fixable():
 		case d.Kind == "trigger":
 			for _, w := range statementKinds {
 				if on, ok := strings.CutPrefix(d.Name, quoted(p.triggerName(w.op))+" ON "); ok {

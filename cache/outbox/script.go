@@ -40,7 +40,7 @@ func (p Place) InstallSQL(ctx context.Context, db Querier, rows ...Rows) (string
 	}
 	var faults []error
 	for _, d := range differences {
-		if !d.Fixable() {
+		if !d.fixable() {
 			faults = append(faults, errors.New(d.String()))
 		}
 	}

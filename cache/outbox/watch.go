@@ -140,10 +140,10 @@ func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changed
 	}
 	// A difference to another release of the gateway is left to `migrate up`: two releases that run side by side must
 	// not undo each other's work.
-	differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.Fixable() && !d.absent })
+	differences = slices.DeleteFunc(differences, func(d Difference) bool { return d.fixable() && !d.absent })
 	for i := range differences {
 		d := &differences[i]
-		if !d.Fixable() {
+		if !d.fixable() {
 			continue
 		}
 		if err := attempt(ctx, tx, d.fix...); err != nil {
