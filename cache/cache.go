@@ -278,9 +278,9 @@ type Result struct {
 	Shadow bool
 	// Joined marks a value that another reader's load brought.
 	Joined bool
-	// Tags are what makes the value untrue beside the item's own tags.
+	// Tags evict the value, in addition to the item's own tags.
 	Tags []Tag
-	// Stamp holds as long as nothing is known to have made the value untrue; nil if it is not kept.
+	// Stamp holds as long as the value is not evicted. It is nil if the value is not stored.
 	Stamp *Stamp
 }
 

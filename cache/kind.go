@@ -42,8 +42,8 @@ type Stored interface {
 	RowsCoordinate() string
 	// Matches reports what is wrong with the columns by which the schema chooses rows.
 	Matches(columns []string) error
-	// Untrue names what becomes untrue when rows of a table come, go or change that hold these values in the columns
-	// by which the schema chooses rows.
+	// Untrue returns what to evict when rows of a table are inserted, deleted or changed that have these
+	// values in the columns by which the schema matches rows.
 	Untrue(table string, values Columns) Eviction
 	// Form is [Kind.Form].
 	Form() string

@@ -9,7 +9,7 @@ import (
 // Item is a thing to read.
 type Item struct {
 	Key    Key
-	Tags   []Tag         // what makes it untrue beside an eviction of the key itself; not changed by anyone
+	Tags   []Tag         // tags that evict it, in addition to its key; must not be modified
 	MaxAge time.Duration // how long its value may be kept; 0: it is not kept at all
 	// StaleWhileRevalidate is for how long after its end a value is still answered while it is loaded anew.
 	StaleWhileRevalidate time.Duration
@@ -35,7 +35,7 @@ type Entry struct {
 	Ends   time.Time     // when it may no longer be served
 	Keep   time.Duration // for how long after Ends a tier keeps it: see [Item.Keep]
 	Seen   Snapshot      // which writes it saw
-	Tags   []Tag         // what makes it untrue beside its item's tags: see [Loaded]
+	Tags   []Tag         // tags that evict it, in addition to its item's tags; see [Loaded]
 	Stamp  *Stamp        // taken before it was loaded; in the memory tier only
 }
 
@@ -55,7 +55,7 @@ type Fill struct {
 	Generations map[Tag]string
 }
 
-// Eviction names what became untrue.
+// Eviction names the keys and tags to evict.
 type Eviction struct {
 	Keys []Key `json:"keys,omitempty"`
 	Tags []Tag `json:"tags,omitempty"`

@@ -1,11 +1,9 @@
-// Package policy reads what a schema says of its values, whatever serves it: how long they may be cached and
-// by whom, by @cacheControl; what they are made of, by @cacheRows and @cacheTag; and what mutations make
-// untrue, by @cacheEvict.
+// Package policy reads the cache directives of a schema: @cacheControl says how long values may be cached
+// and for whom, @cacheRows and @cacheTag what they depend on, and @cacheEvict what mutations evict.
 //
-// [ReadPolicies] and [Read] read the directives of any schema, and report every fault at once. [NewPlan] says
-// what a whole operation's answer may be before it runs, as [ReadObjects] has the hints, and what is to be
-// looked at while it does. What directives name in the database is checked by whoever has the database, and
-// what they name of Go values by whoever has those.
+// [ReadPolicies] and [Read] read the directives of any schema, and return all faults at once. [NewPlan]
+// computes the policy of an operation as far as it is known before the operation runs, and which fields
+// may lower it. This package does not check the tables, columns and Go fields that directives name.
 package policy
 
 import (
@@ -17,30 +15,30 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Rows is one @cacheRows: rows of the database that a value is made of.
+// Rows is one @cacheRows: database rows that a value depends on.
 type Rows struct {
 	Table string
-	// Match chooses the rows. None: on a field every row of the table, on a type the row whose primary
-	// key is the object's own.
+	// Match selects the rows. If empty, a field depends on every row of the table, and an object of a
+	// type on the row with its primary key.
 	Match []Term
-	// Columns are those whose change makes the value untrue. Nil: all of them.
+	// Columns are the columns whose change evicts the value; nil for all.
 	Columns []string
 }
 
-// Evict is one @cacheEvict: what a mutation makes untrue that no table shows.
+// Evict is one @cacheEvict: what a mutation evicts in addition to what follows from its writes.
 type Evict struct {
-	Tag  *Template // nil: an object of Type
+	Tag  *Template // nil to evict an object of Type
 	Type string    // empty with Tag
-	ID   *Ref      // of the object; nil: every object of Type
+	ID   *Ref      // the object's id; nil for every object of Type
 }
 
-// Truth is what a type or a field says its values are made of.
+// Truth is what a type or a field declares its values to depend on.
 type Truth struct {
 	Rows []Rows
 	Tags []Template
 }
 
-// Schema is what the directives of a schema say. It does not change.
+// Schema holds the directives of a schema. It is immutable.
 type Schema struct {
 	types  map[string]Truth
 	fields map[string]Truth
@@ -48,17 +46,17 @@ type Schema struct {
 	keys   map[string][]string
 }
 
-// Type returns what every object of a type is made of.
+// Type returns what every object of a type depends on.
 func (s *Schema) Type(name string) Truth { return s.types[name] }
 
-// Field returns what a coordinate's own directives say.
+// Field returns what a coordinate's own directives declare.
 func (s *Schema) Field(coordinate string) Truth { return s.fields[coordinate] }
 
-// Evicts returns what a mutation's field makes untrue.
+// Evicts returns what a mutation's field evicts.
 func (s *Schema) Evicts(coordinate string) []Evict { return s.evicts[coordinate] }
 
-// Key returns the fields by which objects of a type are known: those of its @key, else id; none if it
-// has neither.
+// Key returns the fields that identify objects of a type: those of its @key, or else id. It returns nil if
+// the type has neither.
 func (s *Schema) Key(typeName string) []string { return s.keys[typeName] }
 
 // Read reads the directives of a schema. Every fault is reported, with its coordinate, all at once.
