@@ -47,7 +47,7 @@ func TestCommandWarm(t *testing.T) {
 func TestCommandWarmRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ document, variables, want string }{
-		"a mutation":              {"mutation M { deleteUser(id: 1) { id } }", "", `the mutation "M" is not sent`},
+		"a mutation":              {"mutation M { deleteUser(id: 1) { id } }", "", `cannot warm the mutation "M"`},
 		"no GraphQL":              {"{", "", "Expected Name"},
 		"a fragment alone":        {"fragment F on User { id }", "", "no operation"},
 		"variables of no object":  {"{ countries { name } }", "7", "is not a JSON object or a list of objects"},
