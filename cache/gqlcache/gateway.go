@@ -201,7 +201,7 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // own, such as CORS, belongs in front of it: a response with further headers is not stored.
 // Middleware that commits a transaction around a mutation belongs behind it: a commit in front of it
 // comes after the evictions, and other requests may read the old entries until the next poll, for a
-// lease at most.
+// lease at most. Handler panics if next is nil. It may be called for several servers of one schema.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -240,7 +240,8 @@ func (g *Gateway) statementsSaved() (n uint64) {
 
 // Evict evicts what became stale without a write to the database, in this process and, by the
 // outbox and Redis, in all others. It is for other services, jobs and files: writes to tables are
-// noticed anyway. An error means that the eviction may take until the next poll, or is lost if
+// noticed anyway. The value of a field that is resolved meanwhile is not stored if the eviction names
+// it. An error means that the eviction may take until the next poll, or is lost if
 // there is no database. [cache.Named] and [cache.Type] make tags.
 func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
 	_, err := g.cache.EvictByHand(ctx, ev)

@@ -47,7 +47,7 @@ type Options struct {
 	Redis []string
 	// RedisPrefix goes in front of every key.
 	RedisPrefix string
-	// MemoryBytes bounds what is cached in memory. Default: 256 MiB.
+	// MemoryBytes bounds what is cached in memory; it is at least 1 MiB. Default: 256 MiB.
 	MemoryBytes int64
 	// Viewer returns the viewer, "" for an anonymous one. It is called with the context of requests, before the project's
 	// own middleware if that is behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
