@@ -393,7 +393,7 @@ func TestErrors(t *testing.T) {
 		_, backlog := b.Backlog(ctx)
 		_, prune := b.Prune(ctx, 0, false)
 		for name, err := range map[string]error{
-			"poll": poll, "record": record, "look whether": isDone, "relay": relay,
+			"poll": poll, "record": record, "check whether": isDone, "relay": relay,
 			"mark as done": b.Done(ctx, "", []uint64{1}), "prune": prune, "count the backlog": backlog,
 		} {
 			if !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "outbox: ") || !strings.Contains(err.Error(), name) {
