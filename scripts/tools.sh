@@ -87,7 +87,7 @@ if [ -n "$packages" ]; then
 		echo "tools: running in a Docker container that has them: $*"
 		run_in_container "$@" || echo "tools: cannot build the container's image" >&2
 	fi
-	# shellcheck is for scripts/lint.sh; the tests do not need it.
+	# Only scripts/lint.sh needs shellcheck; the tests do not.
 	# shellcheck disable=SC2086 # one argument for each package
 	install $packages shellcheck
 fi
