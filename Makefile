@@ -85,10 +85,17 @@ layers: ## lint and test the module of database layers that only its tests build
 	@set -e; staticcheck=$$(go tool -n staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
 
 .PHONY: check
-check: playground clients check-generated lint examples layers ## the gate on a machine that has all tools
-	go run ./scripts/mutants -gate
-	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
+check: playground clients check-generated lint ## the gate on a machine that has all tools
+	$(MAKE) --no-print-directory -j 2 examples layers gate-mutants model # they share no files, and each uses less than one processor
 	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 40m $(LONGEST) ./...
+
+.PHONY: gate-mutants
+gate-mutants:
+	go run ./scripts/mutants -gate
+
+.PHONY: model
+model:
+	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
 
 .PHONY: check-generated
 check-generated:
