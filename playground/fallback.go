@@ -17,7 +17,7 @@ func fallback() http.Handler {
 	var page capture
 	playground.Handler("fieldcache", "/graphql", playground.WithStoragePrefix("fieldcache:"))(&page, nil)
 	return site{
-		files:  map[string]file{"/": newFile("index.html", page.Bytes())},
+		files:  map[string]file{"/": textFile("index.html", page.String())},
 		policy: fallbackPolicy(page.String()), missing: playgroundMissing, readOnly: playgroundReadOnly,
 	}
 }

@@ -11,11 +11,11 @@
 package playground
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"path"
@@ -104,7 +104,7 @@ func newOperator(files fs.FS) http.Handler {
 		readOnly: "the operator's page is read by GET",
 	}
 	if !built(files) {
-		page.files = map[string]file{"/": newFile(operatorPage, []byte(unbuilt))}
+		page.files = map[string]file{"/": textFile(operatorPage, unbuilt)}
 		return page
 	}
 	return newSite(files, operatorPage, page)
@@ -117,21 +117,19 @@ func newSite(files fs.FS, page string, s site) http.Handler {
 		if err != nil || entry.IsDir() || strings.HasPrefix(entry.Name(), ".") {
 			return err
 		}
-		content, err := fs.ReadFile(files, name)
-		if err != nil {
-			return err
-		}
+		at := "/" + name
 		switch name {
 		case page:
-			s.files["/"] = newFile(name, content)
+			at = "/"
 		case playgroundPage, operatorPage: // another page
-		default:
-			s.files["/"+name] = newFile(name, content)
+			return nil
 		}
+		// Not copied into memory: the collector would let the heap grow by several times the megabytes that nobody reads.
+		s.files[at] = newFile(name, func() io.ReadSeeker { return opened(files, name) })
 		return nil
 	})
 	if err != nil {
-		panic(err) // Reading what is embedded cannot fail.
+		panic(err) // Listing what is embedded cannot fail.
 	}
 	// The editor has megabytes of script, which shrink to a quarter. The best of gzip takes a third of a second for all of them, on a
 	// first visit alone: assets are cached for good. It is smaller than what zstd makes in that time.
@@ -151,18 +149,35 @@ type site struct {
 }
 
 type file struct {
-	content             []byte
+	open                func() io.ReadSeeker
 	mime, cache, entity string // Content-Type, Cache-Control and ETag
 }
 
-func newFile(name string, content []byte) file {
-	sum := sha256.Sum256(content)
+// opened opens an embedded file.
+func opened(files fs.FS, name string) io.ReadSeeker {
+	f, err := files.Open(name)
+	if err != nil {
+		panic(err) // What is embedded can be opened.
+	}
+	return f.(io.ReadSeeker) // as embed.FS promises
+}
+
+// textFile is a file that is not embedded.
+func textFile(name, text string) file {
+	return newFile(name, func() io.ReadSeeker { return strings.NewReader(text) })
+}
+
+func newFile(name string, open func() io.ReadSeeker) file {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, open()); err != nil {
+		panic(err) // Reading from memory cannot fail.
+	}
 	f := file{
-		content: content,
-		mime:    mimeType(name),
-		cache:   "no-cache",
+		open:  open,
+		mime:  mimeType(name),
+		cache: "no-cache",
 		// Weak, because compression changes the bytes and not the content.
-		entity: fmt.Sprintf(`W/"%s"`, base64.RawURLEncoding.EncodeToString(sum[:12])),
+		entity: fmt.Sprintf(`W/"%s"`, base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:12])),
 	}
 	// Vite writes a hash of the content into the names there.
 	if strings.HasPrefix(name, "assets/") {
@@ -216,5 +231,5 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", f.mime)
 	h.Set("Cache-Control", f.cache)
 	h.Set("ETag", f.entity)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
+	http.ServeContent(w, r, "", time.Time{}, f.open())
 }
