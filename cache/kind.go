@@ -292,12 +292,16 @@ func (k *Kind[K, V]) Form() string {
 func (k *Kind[K, V]) CountIn(c *Cache) { k.meter = c.Meter(k.o.Of) }
 
 // Request returns the request for a thing; see [Batch.Load].
-func (k *Kind[K, V]) Request(key K) Request {
+func (k *Kind[K, V]) Request(key K) (r Request) {
 	name, list := k.o.Name(key)
-	r := Request{Item: Item{
-		Key: name, Tags: k.fixed, MaxAge: k.policy.MaxAge, Meter: k.meter,
-		StaleWhileRevalidate: k.policy.StaleWhileRevalidate, StaleIfError: k.policy.StaleIfError,
-	}}
+	k.request(&r, key, name, list)
+	return r
+}
+
+// request fills in a request for a thing of a name.
+func (k *Kind[K, V]) request(r *Request, key K, name Key, list Tag) {
+	r.Key, r.Tags, r.MaxAge, r.Meter = name, k.fixed, k.policy.MaxAge, k.meter
+	r.StaleWhileRevalidate, r.StaleIfError = k.policy.StaleWhileRevalidate, k.policy.StaleIfError
 	if list != "" {
 		r.Tags = append(append(make([]Tag, 0, 1+len(k.fixed)), list), k.fixed...)
 	}
@@ -306,19 +310,25 @@ func (k *Kind[K, V]) Request(key K) Request {
 	} else {
 		r.Source, r.Arg = k.source, partOf[K]{key, k.part}
 	}
-	return r
 }
 
-// alone is a batch of one. It is not inlined: a field's goroutine has a stack that grows for every load, and a request
-// on it takes more of it than all that a hit in memory needs.
+// alone is a batch of one. It is not inlined, so that its stack is free again when the batch loads.
 //
 //go:noinline
-func (k *Kind[K, V]) alone(key K) []Request { return []Request{k.Request(key)} }
+func (k *Kind[K, V]) alone(key K, name Key, list Tag) []Request {
+	requests := make([]Request, 1)
+	k.request(&requests[0], key, name, list)
+	return requests
+}
 
 // Get reads a thing. It returns the zero value if there is none.
+//
+// A field is resolved on a goroutine of its own, whose stack grows by being copied. So Get calls one after the other what
+// it could nest: a hit in memory then needs no more than 4 KB.
 func (k *Kind[K, V]) Get(ctx context.Context, b *Batch, key K) (V, error) {
 	var zero V
-	results, err := b.Load(ctx, k.alone(key))
+	name, list := k.o.Name(key)
+	results, err := b.Load(ctx, k.alone(key, name, list))
 	if err != nil {
 		return zero, err
 	}
