@@ -113,7 +113,8 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 	oc := graphql.GetOperationContext(ctx)
 	alone := oc.ResolverMiddleware
 	oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
-		c := f.begin(ctx)
+		fc := graphql.GetFieldContext(ctx)
+		c := f.begin(ctx, fc)
 		if c == nil {
 			return alone(ctx, next)
 		}
@@ -121,7 +122,7 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 		defer func() { c.Expect(ctx, below-1) }() // also when the resolver panics
 		value, err := alone(ctx, next)
 		if err == nil {
-			below = f.below(ctx, value)
+			below = f.below(oc, fc, value)
 		}
 		return value, err
 	}
@@ -137,8 +138,7 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 // begins.
 //
 //go:noinline
-func (f *FieldCount) begin(ctx context.Context) Counter {
-	fc := graphql.GetFieldContext(ctx)
+func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext) Counter {
 	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return nil
 	}
@@ -150,8 +150,8 @@ func (f *FieldCount) begin(ctx context.Context) Counter {
 }
 
 // below returns how many fields the objects in a field's value have.
-func (f *FieldCount) below(ctx context.Context, value any) int {
-	oc, field := graphql.GetOperationContext(ctx), graphql.GetFieldContext(ctx).Field
+func (f *FieldCount) below(oc *graphql.OperationContext, fc *graphql.FieldContext, value any) int {
+	field := fc.Field
 	if len(field.Selections) == 0 {
 		return 0
 	}

@@ -299,10 +299,11 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 		if !own.run.resolved.Load() {
 			own.run.resolved.Store(true)
 		}
-		if f.count == nil {
-			return f.field(ctx, graphql.GetFieldContext(ctx), operation, around, resolve)
+		fc := graphql.GetFieldContext(ctx)
+		if f.count != nil {
+			return f.counted(ctx, oc, fc, around, resolve)
 		}
-		return f.counted(ctx, operation, around, resolve)
+		return f.field(ctx, fc, operation, around, resolve)
 	}
 	if operation != ast.Subscription {
 		ctx = own
@@ -318,8 +319,8 @@ func resolvedAny(ctx context.Context) bool {
 }
 
 // counted resolves a field, counted as [FieldCount] does.
-func (f *Fields) counted(ctx context.Context, operation ast.Operation, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
-	fc, run := graphql.GetFieldContext(ctx), runOf(ctx)
+func (f *Fields) counted(ctx context.Context, oc *graphql.OperationContext, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
+	operation, run := oc.Operation.Operation, runOf(ctx)
 	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return f.field(ctx, fc, operation, around, resolve)
 	}
@@ -330,7 +331,7 @@ func (f *Fields) counted(ctx context.Context, operation ast.Operation, around gr
 	defer func() { run.batch.Expect(ctx, below-1) }() // also when the resolver panics
 	v, err := f.field(ctx, fc, operation, around, resolve)
 	if err == nil {
-		below = f.count.below(ctx, v)
+		below = f.count.below(oc, fc, v)
 	}
 	return v, err
 }
