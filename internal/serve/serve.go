@@ -123,6 +123,7 @@ func (p *Ports) Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	private := newServer(o.Log, admin, 0) // no write timeout, since a profile may take any time
+	go keepStacks(life)
 	o.logStart(p)
 	listener := p.public
 	if fast != nil {

@@ -1,0 +1,71 @@
+package serve
+
+import (
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+)
+
+func TestWantHeld(t *testing.T) {
+	for name, c := range map[string]struct {
+		held, others int
+		size         uint64
+		want         int
+	}{
+		"the first":                  {0, 40, 2 << 10, leastHeld},
+		"not enough":                 {64, 400, 4 << 10, 128},
+		"no more than most":          {mostHeld - 1, 10000, 2 << 10, mostHeld},
+		"most is not enough":         {mostHeld, 10000, 2 << 10, mostHeld},
+		"enough":                     {128, 100, 8 << 10, 128},
+		"others need more":           {64, 100, 16 << 10, 64},
+		"the load is over":           {mostHeld, 40, 8 << 10, mostHeld / 2},
+		"few are kept without load":  {4 * leastHeld, 1, 8 << 10, 4 * leastHeld},
+		"none where none are needed": {0, 40, 8 << 10, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := wantHeld(c.held, c.others, c.size); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// Beside goroutines that wait near the top of their stacks, new ones begin with stacks that are large enough.
+func TestStacksOfNewGoroutines(t *testing.T) {
+	end := make(chan struct{})
+	defer close(end)
+	for range 300 {
+		go func() { <-end }()
+	}
+	s := stacks{leave: make(chan struct{})}
+	defer close(s.leave)
+	size := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
+	for s.held < mostHeld {
+		runtime.GC()
+		metrics.Read(size)
+		if size[0].Value.Uint64() >= fieldStack && s.held > 0 {
+			return
+		}
+		s.adjust()
+	}
+	t.Errorf("new stacks have %d bytes with %d goroutines held, want %d", size[0].Value.Uint64(), s.held, fieldStack)
+}
+
+// Goroutines that are no longer needed end, some after each run of the collector.
+func TestHeldGoroutinesEnd(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it runs when it is called
+	s := stacks{leave: make(chan struct{})}
+	defer close(s.leave)
+	for ; s.held < mostHeld; s.held++ {
+		go hold(s.leave)
+	}
+	for _, want := range []int{mostHeld / 2, mostHeld / 4, mostHeld / 8} {
+		runtime.GC()
+		s.adjust()
+		s.adjust() // the collector has not run since
+		if s.held != want {
+			t.Fatalf("%d are held, want %d", s.held, want)
+		}
+	}
+}
