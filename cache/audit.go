@@ -21,11 +21,12 @@ const (
 	Leaked Fault = "leaked"
 )
 
-// Auditor is a [Source] that can be asked on behalf of somebody else. Its values are also audited
-// when they are loaded.
+// Auditor is a [Source] that can read a value for another viewer. Its values are also audited when
+// they are loaded.
 type Auditor interface {
 	Source
-	// Anonymous returns r as an anonymous viewer would ask it, and false if the viewer is a part of the request.
+	// Anonymous returns the request that an anonymous viewer would make instead of r, and false if the viewer is part
+	// of the request.
 	Anonymous(r Request) (Request, bool)
 	// Found is called with each fault.
 	Found(r Request, fault Fault)
@@ -41,8 +42,9 @@ func (c *Cache) loaded(ctx context.Context, r *Request, found *Result) {
 	}
 }
 
-// audit reads an item again, as the same viewer and as an anonymous one. It counts a fault if the
-// values differ and no write explains it, even after a pause. Only one audit runs at a time.
+// audit reads an item again, for the same viewer and for an anonymous one. It counts a fault if the
+// values differ and no write explains the difference, even after a pause. Only one audit runs at a
+// time.
 func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	select {
 	case c.auditor <- struct{}{}:
@@ -73,7 +75,7 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	}(*r, *found)
 }
 
-// look compares a value with the source. It returns "" if they agree.
+// look compares a value with the source. It returns "" if they are equal.
 func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
 	now, ok := c.readAgain(ctx, r)
 	if !ok {

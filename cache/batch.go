@@ -11,28 +11,29 @@ import (
 // DefaultPatience is long enough for trivial resolvers to finish, and too short to notice.
 const DefaultPatience = 5 * time.Millisecond
 
-// Observer is called with everything that a [Batch] returned. ctx is that of the field that asked.
+// Observer is called with each result of a [Batch]. ctx is the context of the field that requested
+// it.
 type Observer func(ctx context.Context, item Item, result Result)
 
-// Batch collects what the fields of one operation ask for, from whatever source, so that the cache
-// is asked once for all of it. Make one for each response: one for a query, one for each event of a
-// subscription. It is safe for concurrent use.
+// Batch collects the requests of the fields of one operation, for any source, so that the cache
+// loads all of them with one call. Make one for each response: one for a query, one for each event
+// of a subscription. It is safe for concurrent use.
 //
-// A batch does not ask twice for the same item until [Batch.Forget], unless the first time was a
-// lease ago or the item was evicted since. A batch that lives too long is therefore slower, and
-// stale for no longer than a lease.
+// A batch does not load the same item twice until [Batch.Forget], unless the first load was a lease
+// ago or the item was evicted since. A batch that lives too long is therefore slower, and stale for
+// no longer than a lease.
 //
-// A batch loads when the last field that could still join it waits for a result. Whoever executes
-// the operation reports by [Batch.Expect] how many fields are about to be resolved. A field that
-// waits does not count, and counts again once it has its result. If the count is too high, because
-// a field is slow for other reasons or failed before it began, patience ends the wait. If it is too
-// low, or nobody counts, batches are smaller, and as correct.
+// A batch loads when the last field that could still join it waits for a result. The caller that
+// executes the operation reports by [Batch.Expect] how many fields are about to be resolved. A
+// field that waits does not count, and counts again once it has its result. If the count is too
+// high, because a field is slow for other reasons or failed before it began, Patience ends the
+// wait. If it is too low, or nothing is reported, batches are smaller, and still correct.
 type Batch struct {
-	// Patience is how long a batch waits at most for announced fields. Default: DefaultPatience.
+	// Patience is the longest time a batch waits for announced fields. Default: DefaultPatience.
 	Patience time.Duration
 	// Observe is called, concurrently, with each result. May be nil.
 	Observe Observer
-	// NoCache makes everything be read from its source; the caches are only filled.
+	// NoCache reads everything from its source; the caches are only filled.
 	NoCache bool
 	// NoStore stores nothing in the caches.
 	NoStore bool
@@ -56,7 +57,8 @@ type call struct {
 	landed  time.Time // when it was done
 }
 
-// answers reports whether the call may still serve another request for the same item.
+// answers reports whether the result of the call may still be used for another request for the same
+// item.
 func (c *call) answers(cache *Cache, now time.Time) bool {
 	return !c.done || now.Sub(c.landed) < cache.lease &&
 		(c.result.Stamp == nil || cache.Generations().Holds(c.result.Stamp))
@@ -76,14 +78,14 @@ func (c *Cache) NewBatch() *Batch {
 	return b
 }
 
-// PrepareBatch makes a zero Batch one of c, as [Cache.NewBatch] does, without an allocation.
+// PrepareBatch turns a zero Batch into one of c, as [Cache.NewBatch] does, without an allocation.
 func (c *Cache) PrepareBatch(b *Batch) { b.Patience, b.cache = DefaultPatience, c }
 
 // Observed reports whether there is an observer.
 func (b *Batch) Observed() bool { return b.Observe != nil }
 
-// Expect reports that n more fields, or -n fewer, may ask for something. The call that ends the
-// last of them loads the batch that waits for it.
+// Expect reports that n more fields may request something, or -n fewer if n is negative. The call
+// that removes the last of them loads the batch.
 func (b *Batch) Expect(ctx context.Context, n int) {
 	if b.running.Add(int64(n)) <= 0 && n < 0 {
 		b.dispatch(ctx)
@@ -113,8 +115,8 @@ func (b *Batch) Load(ctx context.Context, requests []Request) ([]Result, error) 
 	return results, nil
 }
 
-// nested loads for a source what it needs meanwhile, by itself: among what the batch waits for may be what the source
-// was asked for.
+// nested loads the requests that a source makes while it is called. It does not wait for the batch: the batch may be
+// waiting for that source.
 //
 //go:noinline
 func (b *Batch) nested(ctx context.Context, requests []Request) ([]Result, error) {
@@ -150,8 +152,8 @@ func (b *Batch) observe(ctx context.Context, requests []Request, results []Resul
 	}
 }
 
-// peek puts values that memory has into results, and calls for the others at their places. It
-// returns nil if there are none.
+// peek puts values that memory has into results, and returns calls for the others at their places.
+// It returns nil if memory has all of them.
 func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) (calls []*call) {
 	now := time.Now()
 	for i := range requests {
@@ -168,7 +170,7 @@ func (b *Batch) peek(ctx context.Context, requests []Request, results []Result) 
 	return calls
 }
 
-// wait waits until all calls are done and puts their results into results.
+// wait waits until all calls are done and copies their results into results.
 func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error {
 	if w := b.join(ctx, calls); w != nil {
 		b.Expect(ctx, -1)
@@ -187,7 +189,7 @@ func (b *Batch) wait(ctx context.Context, calls []*call, results []Result) error
 	return nil
 }
 
-// join adds the calls to the pending ones, or replaces them by earlier calls of the same key. It
+// join adds the calls to the pending ones, or replaces them by earlier calls for the same key. It
 // returns the waiter to wake when all are done, or nil if they are done already.
 func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 	b.mu.Lock()
@@ -247,9 +249,9 @@ func (b *Batch) dispatch(ctx context.Context) {
 	copy(results, b.cache.load(ctx, requests, b.NoCache))
 }
 
-// finish hands out the results and wakes the waiters that have all of theirs. It counts all of them
-// before it wakes the first, which might otherwise count as the only running field and dispatch
-// alone.
+// finish sets the results and wakes the waiters whose calls are all done. It counts all of them as
+// running before it wakes the first, which might otherwise count as the only running field and
+// dispatch alone.
 func (b *Batch) finish(calls []*call, results []Result) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -270,7 +272,7 @@ func (b *Batch) finish(calls []*call, results []Result) {
 	}
 }
 
-// Forget makes later loads ask again. Loads in flight still serve those who asked before.
+// Forget makes later requests load again. Loads in flight still serve the requests made before.
 func (b *Batch) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

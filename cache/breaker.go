@@ -11,7 +11,7 @@ import (
 )
 
 // rest is how long the shared tier is not called after a call failed. Then one call tries again, so
-// that a query waits about once for a tier that hangs, however many batches it has.
+// that a query waits about once for a tier that hangs, however many batches the query has.
 const rest = 300 * time.Millisecond
 
 // refusalRest is how long the shared tier is not called after it refused a call, which it is likely
@@ -22,12 +22,11 @@ const refusalRest = 2 * time.Second
 type breaker struct {
 	*gobreaker.CircuitBreaker[struct{}]
 	cause *atomic.Pointer[error] // of the last failure
-	// refusedUntil is when to probe a tier that refused a call, in Unix nanoseconds; 0 if it has done everything
-	// since.
+	// refusedUntil is when to probe a tier that refused a call, in Unix nanoseconds; 0 if it has refused none since.
 	refusedUntil *atomic.Int64
 }
 
-// errGaveUp marks a call whose caller gave up, which is no fault of the tier.
+// errGaveUp marks a call that its caller abandoned. That is not a fault of the tier.
 var errGaveUp = errors.New("cache: the caller gave up")
 
 func newBreaker(log *slog.Logger) breaker {
@@ -53,7 +52,7 @@ func newBreaker(log *slog.Logger) breaker {
 	return b
 }
 
-// failed logs why a call failed, before the breaker opens.
+// failed logs why a call failed. It is called before the breaker opens.
 func (b breaker) failed(err error) {
 	b.cause.Store(&err)
 	if errors.Is(err, ErrRefused) {
@@ -61,8 +60,8 @@ func (b breaker) failed(err error) {
 	}
 }
 
-// sharedTier calls the shared tier: each call within the timeout, and none for a while after one
-// failed. It is safe for concurrent use.
+// sharedTier calls the shared tier. Each call has a timeout, and after a failed call no calls are
+// made for a while. It is safe for concurrent use.
 type sharedTier struct {
 	store   Store
 	timeout time.Duration
@@ -95,7 +94,7 @@ func (t *sharedTier) refuses(ctx context.Context) bool {
 	return false
 }
 
-// ask calls the shared tier with a deadline, or fails at once while the breaker is open.
+// ask calls the shared tier with a deadline. While the breaker is open it fails at once.
 func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) error {
 	if t.refuses(ctx) {
 		t.stats.Skipped.Add(1)
@@ -126,8 +125,8 @@ func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) 
 // so that a call fits its deadline.
 const evictAtOnce = 500
 
-// evict calls the tier even if the breaker is open: it may have recovered, and other gateways read
-// it. A large eviction is split, since names do not depend on one another.
+// evict calls the tier even if the breaker is open: the tier may have recovered, and other gateways
+// read it. A large eviction is split, since names do not depend on one another.
 func (t *sharedTier) evict(ctx context.Context, w Write) (dropped int, err error) {
 	for piece := range w.pieces(evictAtOnce) {
 		tctx, cancel := context.WithTimeout(ctx, t.timeout)

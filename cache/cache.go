@@ -27,12 +27,12 @@ type Options struct {
 	Memory Memory
 	// Shared is the tier that all processes share. Nil: there is none.
 	Shared Store
-	// Outbox is the record of writes in the database. Nil: there is none. Then memory shows writes of other processes
-	// only after a lease, entries that other programs made stale are served until they expire, and an eviction that
-	// Shared does not execute is lost.
+	// Outbox is the record of writes in the database. Nil: there is none. Then memory may serve a value for a lease
+	// after another process changed it, entries that other programs made stale are served until they expire, and an
+	// eviction that Shared does not execute is lost.
 	Outbox Outbox
-	// Watch notices statements that no Source sends to the database that the sources read. Default: one that nobody
-	// reports to.
+	// Watch notices statements that no Source sends to the database that the sources read. Default: a Watch that
+	// nothing reports to.
 	Watch *Watch
 	// Lease is for how long cached values may be served after the last successful poll of the outbox began; without an
 	// outbox, for how long memory may be trusted beside Shared. A write of another process may be seen that much later.
@@ -40,18 +40,18 @@ type Options struct {
 	Lease time.Duration
 	// Timeout bounds each call of the shared tier. Default: 150 ms.
 	Timeout time.Duration
-	// MaxLoads is how many calls of sources may be under way at a time; others wait. Default: 16.
+	// MaxLoads limits the concurrent calls of sources; further calls wait. Default: 16.
 	MaxLoads int64
 	// StaleIfError is for how long, after the database last responded, a possibly stale value is served if its source
 	// fails. Such a result is marked. 0: never. An item may override it.
 	StaleIfError time.Duration
-	// Audit compares one in so many hits, at most one a second, with the source. Default: none.
+	// Audit compares one in Audit hits with the source, at most one hit a second. Default: none.
 	Audit int
-	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources, whatever the tiers hold,
-	// which is only filled and compared. See [Stats.ShadowHits]. It is asked once for each [Meter]. Nil: none is.
+	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources, and the tiers are only
+	// filled and compared. See [Stats.ShadowHits]. It is called once for each [Meter]. Nil: no coordinate is.
 	Shadow func(coordinate string) bool
-	// Reconnect is called when the database turns out not to be the one that connections were made to, or must not be
-	// trusted. It should close connections once they are idle. It must not block. May be nil.
+	// Reconnect is called when the database is not the one that connections were made to, or must not be trusted. It
+	// should close connections once they are idle. It must not block. May be nil.
 	Reconnect func()
 	// Trace traces round trips to the shared tier and calls of sources. May be nil.
 	Trace Trace
@@ -73,14 +73,14 @@ type Cache struct {
 	log          *slog.Logger
 
 	follower *follower   // knows of writes
-	flights  *flights    // loads in flight
+	flights  *flights    // whether a source hung since the lease was lost
 	hangs    atomic.Bool // whether a source was found to hang since the lease was lost
 	began    time.Time
 	heard    atomic.Int64 // when a source last responded, in nanoseconds after began
 	loads    *semaphore.Weighted
 	absent   *rate.Limiter
-	auditor  chan struct{} // holds one while an audit runs
-	judges   chan struct{} // holds one for each difference of shadow mode being checked
+	auditor  chan struct{} // holds one element while an audit runs
+	judges   chan struct{} // holds one element for each difference of shadow mode being checked
 	audits   *rate.Limiter
 	lacked   atomic.Uint32 // see noteLacked
 	stats    Stats
@@ -90,7 +90,7 @@ type Cache struct {
 	late     late
 
 	stop context.CancelFunc
-	done sync.WaitGroup // the goroutine that fills late
+	done sync.WaitGroup // the goroutine that runs fillLate
 }
 
 // New returns a cache over the tiers of o. It polls the outbox once, for at most a lease. If that
@@ -172,8 +172,8 @@ func (c *Cache) Generations() *Generations { return c.memory.Generations() }
 // the writes of others less than a lease ago.
 func (c *Cache) Trusted(now time.Time) bool { return c.follower.trust.holds(now) }
 
-// Silent reports whether the database is as good as gone: neither a poll nor a source returned for
-// a lease.
+// Silent reports whether the database has not responded for a lease: neither a poll nor a source
+// returned.
 func (c *Cache) Silent() bool {
 	now := time.Now()
 	return !c.follower.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
@@ -185,9 +185,9 @@ func (c *Cache) Peek(item Item) (r Result, ok bool) {
 	return r, ok
 }
 
-// PeekSettled is Peek for hits that need nothing else: it reports false for a value that is to be
-// refreshed or audited, which [Batch.Load] does. audit reports whether the value was chosen for an
-// audit: see [Request].
+// PeekSettled is Peek for hits that need no further work: it reports false for a value that is to
+// be refreshed or audited, which [Batch.Load] does. audit reports whether the value was chosen for
+// an audit: see [Request].
 func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 	now := time.Now()
 	if item.shadow() || !c.peek(&item, now, &r) {
@@ -229,54 +229,54 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	return true
 }
 
-// ErrRow is the error of a source that cannot read one of the requested items because of what the
-// database holds for it.
+// ErrRow is the error of a source that cannot read one of the requested items because of its data
+// in the database.
 var ErrRow = errors.New("a row cannot be read")
 
 // Source reads the values of items. Its methods may be called concurrently.
 type Source interface {
-	// Load reads the values of the requests and returns them in their order, nil for what does not exist, with a
-	// snapshot that every statement of the load saw: that of the first one. A source that cannot tell returns the zero
-	// Snapshot: then only what was polled before the load began is known to have been seen. It is called once for
-	// everything that a batch lacks of this source. ctx may have the values of the caller's context, but what is read for
-	// one caller may be given to others: it must not depend on the caller. An error about one of the items wraps
-	// [ErrRow]: the requests are then loaded in smaller parts, so that only those fail that cannot be read. A value may
-	// be a *[Loaded].
+	// Load reads the values of the requests and returns them in their order, nil for each that does not exist, with a
+	// snapshot that every statement of the load saw: that of the first one. A source that does not know its snapshot
+	// returns the zero Snapshot: then only the writes polled before the load began count as seen. Load is called once
+	// for all items of this source that a batch lacks. ctx may have the values of the caller's context, but a value
+	// read for one caller may be given to others, so it must not depend on the caller. An error about one of the items
+	// wraps [ErrRow]: the requests are then loaded in smaller parts, so that only the unreadable items fail. A value
+	// may be a *[Loaded].
 	Load(ctx context.Context, requests []Request) (values []any, seen Snapshot, err error)
 
-	// Also returns what the statement for the request reads in addition. It is cached as well.
+	// Also returns further requests that the statement for the request serves as well. Their values are cached too.
 	Also(request Request) []Request
 
 	// Decode decodes a value from JSON that encoding/json wrote. It is not called for absent rows.
 	Decode(request Request, data []byte) (any, error)
 }
 
-// Request asks for the value of an item.
+// Request is a request for the value of an item.
 type Request struct {
 	Item
 	Source Source
-	Arg    any // what the source knows the item by
-	// Audit makes a hit in memory be audited, unless another one was a moment ago.
+	Arg    any // how the source identifies the item
+	// Audit audits the request if it hits in memory, unless another audit ran a moment ago.
 	Audit bool
 }
 
 // Result is the result of a [Request].
 type Result struct {
-	Value any // nil: there is no such thing
+	Value any // nil: it does not exist
 	Err   error
 
 	Tier   Tier
 	Loaded time.Time // when the value was read from its source
-	Ends   time.Time // when it may no longer be served; zero if it is not kept
-	// Unstored says why a value that was just loaded was not put into every tier; "" if it was.
+	Ends   time.Time // when it may no longer be served; zero if it is not stored
+	// Unstored says why a value that was just loaded was not stored in every tier; "" if it was.
 	Unstored string
-	// Stale marks a value that may no longer be true, answered because its source failed.
+	// Stale marks a value that may be outdated and is served because its source failed.
 	Stale bool
-	// Revalidating marks a value that has ended, or was evicted softly, and is loaded anew in the background.
+	// Revalidating marks a value that has expired, or was softly evicted, and is being loaded again in the background.
 	Revalidating bool
-	// Shadow marks a value of shadow mode, which came from its source. Nothing made of it is stored.
+	// Shadow marks a value of shadow mode, which came from its source. Values computed from it are not stored.
 	Shadow bool
-	// Joined marks a value that another reader's load brought.
+	// Joined marks a value that was loaded for another reader.
 	Joined bool
 	// Tags evict the value, in addition to the item's own tags.
 	Tags []Tag
@@ -284,10 +284,10 @@ type Result struct {
 	Stamp *Stamp
 }
 
-// Tier is where a value came from.
+// Tier says where a value came from.
 type Tier uint8
 
-// The tiers, and what is behind them.
+// The tiers, and the source.
 const (
 	SourceTier Tier = iota
 	MemoryTier

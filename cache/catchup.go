@@ -9,17 +9,17 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// catchUp waits for a poll that begins after it was asked for.
+// catchUp waits for a poll that begins after the call of [Cache.CatchUp].
 type catchUp struct {
-	rounds []*round // evictions that have to end first
+	rounds []*round // evictions that must end first
 	err    error
 	done   chan struct{}
 }
 
-// round is the eviction from the shared tier of writes that polls found not to be done.
+// round is the eviction, from the shared tier, of writes that polls found not to be done.
 type round struct {
 	writes []Write
-	by     string // as Deps.Acknowledged; to be read once done is closed
+	by     string // as Deps.Acknowledged; read it once done is closed
 	done   chan struct{}
 }
 
@@ -32,19 +32,19 @@ func (r *round) isDone() bool {
 	}
 }
 
-// polledWrite is a write that a poll found not to be done, and that nobody evicts yet who catches up.
+// polledWrite is a write that a poll found not to be done, and that no round evicts yet.
 type polledWrite struct {
 	Write
 	at time.Time
 }
 
-// CatchUp evicts what was written until now, by anyone, from every tier, and returns when the
+// CatchUp evicts from every tier what any process has written until now, and returns when the
 // writes may be acknowledged, as [Cache.Evict] does for a write that the caller knows. It is for
-// mutations of code that does not report what it writes: the outbox has it. Without an outbox it
-// does nothing.
+// mutations whose code does not report its writes: it reads them from the outbox. Without an outbox
+// it does nothing.
 //
-// If the outbox cannot be polled it returns an error, but not before a lease has passed: no gateway
-// serves older entries by then.
+// If the outbox cannot be polled, CatchUp returns an error after a lease: by then no gateway serves
+// older entries.
 func (c *Cache) CatchUp(ctx context.Context) error {
 	if c.follower.outbox == nil {
 		return nil
@@ -52,7 +52,8 @@ func (c *Cache) CatchUp(ctx context.Context) error {
 	return c.follower.catchUp(ctx)
 }
 
-// catchUp has the outbox polled, and waits until the shared tier has evicted what is not done.
+// catchUp polls the outbox and waits until the shared tier has evicted the writes that are not
+// done.
 func (f *follower) catchUp(ctx context.Context) error {
 	ctx = context.WithoutCancel(Unwatched(ctx)) // the commit is not undone by a client that hangs up
 	began := time.Now()
@@ -83,8 +84,8 @@ func (f *follower) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// pollNow returns the evictions that are to end before what was committed until now is acknowledged, as a poll found them
-// that began after it was called.
+// pollNow waits for a poll that begins after the call. It returns the evictions that must end before the writes
+// committed until now may be acknowledged.
 func (f *follower) pollNow(ctx context.Context) ([]*round, error) {
 	u := &catchUp{done: make(chan struct{})}
 	select {
@@ -122,26 +123,26 @@ func (p *poller) serve(ctx context.Context, u *catchUp) error {
 		p.done.Go(func() { p.evictRound(ctx, r) })
 	}
 	for _, u := range waiting {
-		u.rounds, u.err = slices.Clone(p.rounds), err // those of others may have what u waits for
+		u.rounds, u.err = slices.Clone(p.rounds), err // the rounds of other calls may include what u waits for
 		close(u.done)
 	}
 	return err
 }
 
-// caught records a write for those that catch up next, whichever poll found it.
+// caught records a write for the next call of CatchUp, whichever poll found the write.
 func (p *poller) caught(w Write) {
 	if !w.Empty() {
 		p.polled = append(p.polled, polledWrite{w, time.Now()})
 	}
 }
 
-// forgetCaught forgets the writes that may be acknowledged by now, whoever evicts them.
+// forgetCaught forgets the writes that may be acknowledged by now, whichever gateway evicts them.
 func (p *poller) forgetCaught() {
 	now := time.Now()
 	p.polled = slices.DeleteFunc(p.polled, func(w polledWrite) bool { return protocol.MayAcknowledge(false, now.Sub(w.at), p.lease) })
 }
 
-// evictRound has the shared tier evict the writes of a round, and waits for the relay or the lease where it does not.
+// evictRound evicts the writes of a round from the shared tier. If the tier fails, it waits for the relay or the lease.
 func (f *follower) evictRound(ctx context.Context, r *round) {
 	defer close(r.done)
 	began := time.Now()

@@ -7,21 +7,21 @@ import (
 
 // Claimer is a [Store] that gateways of different databases may share by mistake.
 type Claimer interface {
-	// Claim records that the store has entries of a database, and returns the database that was recorded before, "" if
-	// there was none.
+	// Claim records that the store has entries of a database, and returns the database that was recorded before, or ""
+	// if there was none.
 	Claim(ctx context.Context, database string) (before string, err error)
 }
 
 // Identified is an [Outbox] whose database has a unique name, which it keeps when it fails over.
 type Identified interface {
-	// Database returns the name, or why it cannot be known at present.
+	// Database returns the name, or an error if it is not known at present.
 	Database(ctx context.Context) (string, error)
 }
 
 // claimEvery is how often the shared tier is claimed.
 const claimEvery = time.Minute
 
-// claim logs when the shared tier holds entries of another database. They are never served, since
+// claim logs that the shared tier holds entries of another database. They are never served, since
 // they belong to another epoch, but the gateways of both databases overwrite each other's entries.
 func (f *follower) claim(ctx context.Context) {
 	store, ok := f.shared.store.(Claimer)

@@ -8,18 +8,19 @@ import (
 	"time"
 )
 
-// Collector collects the dependencies of a value while it is computed: of a whole response, or of a
+// Collector collects the dependencies of a value while it is computed: of a whole response, or of
 // part of one. It is safe for concurrent use.
 type Collector struct {
 	parent *Collector
-	began  time.Time // as precise as entries are
+	began  time.Time // truncated like the times of entries
 
 	watch  *Watch // that of the whole operation; nil: statements are not watched
 	strays uint64 // the watch's count at the beginning
 	where  func(context.Context) fmt.Stringer
-	// statements is where the collection of statements begins; nil: a statement keeps the value from being stored.
+	// statements is where the collection of statements begins. If nil, a statement prevents the value from being
+	// stored.
 	statements *statementsSince
-	known      bool // statements belong to a source, or to nothing that is stored
+	known      bool // statements belong to a source, or to a value that is not stored
 
 	mu     sync.Mutex
 	stamps []*Stamp
@@ -30,7 +31,7 @@ type Collector struct {
 	reason string    // why the value must not be stored; "" if it may be
 	cached int
 	loaded int
-	asked  []asked // the coordinates of the values that were read, each once
+	asked  []asked // the coordinates of the values read, each once
 	stale  bool
 	// revalidating and passing are those of Deps.
 	revalidating, passing bool
@@ -46,8 +47,7 @@ type Deps struct {
 	Stamp *Stamp
 	// Ends is when the first of them expires; zero if there are none.
 	Ends time.Time
-	// Until is when the first of them reaches its max age, without the random part that Ends is earlier by. Zero if
-	// there are none.
+	// Until is when the first of them reaches its max age. Ends is earlier by a random part. Zero if there are none.
 	Until time.Time
 	// Names are their keys and tags, each once.
 	Names []string
@@ -55,25 +55,25 @@ type Deps struct {
 	Unstorable string
 	// Cached and Loaded are how many of them came from a cache and how many from their source.
 	Cached, Loaded int
-	// Asked are the coordinates of the values, each once; of Saved of them no value came from its source. A coordinate's values
-	// take a statement at least where they are not cached.
+	// Asked are the coordinates of the values, each once. Saved counts those of which no value came from its source:
+	// without a cache, each of them takes at least one statement.
 	Asked []*Meter
 	Saved int
 	// Stale reports whether one of them may be outdated, because its source failed.
 	Stale bool
 	// Revalidating reports whether one of them has expired and is loaded again in the background.
 	Revalidating bool
-	// Passing reports whether caches on the way must not store the value either: one of the dependencies has expired, is
-	// in shadow mode, or is not trusted.
+	// Passing reports whether HTTP caches must not store the value either: one of the dependencies has expired, is in
+	// shadow mode, or is not trusted.
 	Passing bool
-	// Unknown are places at which statements ran outside of a source; at most a few are listed. If there are any,
-	// neither this process nor a cache on the way may store the value.
+	// Unknown are places at which statements ran outside of a source, a few at most. If there are any, neither this
+	// process nor an HTTP cache may store the value.
 	Unknown []fmt.Stringer
-	// Acknowledged says what allowed the acknowledgement of a write whose eviction the shared tier did not execute, or whose
-	// record could not be polled: "relay", another gateway relayed it, or "lease", no gateway serves older entries by then. ""
-	// if there was none.
+	// Acknowledged says what allowed the acknowledgement of a write whose eviction the shared tier did not execute, or
+	// whose record could not be polled: "relay", another gateway relayed it; or "lease", by then no gateway serves
+	// older entries. "" if there was no such write.
 	Acknowledged string
-	// Statements are the texts of those that the value may be made of: see [Watch.CollectStatements].
+	// Statements are the texts of the statements that the value may depend on: see [Watch.CollectStatements].
 	Statements []string
 }
 
@@ -128,7 +128,7 @@ func (c *Collector) Hit(item Item, r Result) {
 
 func (c *Collector) note(item *Item, r *Result) {
 	c.names = append(c.names, string(item.Key))
-	if !sameTags(item.Tags, c.tags) { // items of one kind share theirs
+	if !sameTags(item.Tags, c.tags) { // items of one kind share their tags
 		c.tags = item.Tags
 		for _, t := range item.Tags {
 			c.names = append(c.names, string(t))
@@ -183,13 +183,13 @@ func (c *Collector) ask(m *Meter, loaded bool) {
 	c.asked = append(c.asked, asked{m, loaded})
 }
 
-// sameTags reports whether two lists are the same slice. Different slices with the same tags may
-// count as different.
+// sameTags reports whether two lists are the same slice. It may return false for different slices
+// with the same tags.
 func sameTags(a, b []Tag) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
-// Unknown returns places at which statements ran outside of a source so far; at most a few. c may be nil.
+// Unknown returns places at which statements have run outside of a source so far, a few at most. c may be nil.
 func (c *Collector) Unknown() []fmt.Stringer {
 	if c == nil {
 		return nil
@@ -206,7 +206,7 @@ func (c *Collector) isRead() bool {
 	return len(c.names) > 0
 }
 
-// Use adds the dependencies of a stored value that was used.
+// Use adds the dependencies of a stored value that is used.
 func (c *Collector) Use(m Deps) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -226,7 +226,7 @@ func (c *Collector) Use(m Deps) {
 	}
 }
 
-// NoStore keeps the value that is being computed out of the caches of this process.
+// NoStore prevents the value being computed from being stored by this process.
 func (c *Collector) NoStore(reason string) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -235,7 +235,8 @@ func (c *Collector) NoStore(reason string) {
 	}
 }
 
-// Distrust keeps the value that is being computed out of every cache, including those downstream.
+// Distrust prevents the value being computed from being stored by any cache, including those
+// downstream.
 func (c *Collector) Distrust(reason string) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -244,7 +245,7 @@ func (c *Collector) Distrust(reason string) {
 	}
 }
 
-// acknowledge notes what allowed a late acknowledgement. The lease says more than a relay: another write waited longer.
+// acknowledge records what allowed a late acknowledgement. A lease replaces a relay: that write waited longer.
 func (c *Collector) acknowledge(by string) {
 	for ; c != nil; c = c.parent {
 		c.mu.Lock()
@@ -288,7 +289,7 @@ func (c *Collector) Deps() Deps {
 	}
 }
 
-// earlier returns the earlier of two moments; a zero one does not count.
+// earlier returns the earlier of two times, ignoring zero ones.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

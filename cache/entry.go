@@ -18,14 +18,14 @@ const maxAbsent = 10_000
 // load do expire together, and one call loads them again.
 const jitter = 0.1
 
-// newEntry returns the entry of a value that was read at loaded and may be cached for maxAge, less
+// newEntry returns the entry of a value that was read at loaded and may be cached for maxAge, minus
 // the part early.
 func newEntry(value any, shape string, loaded time.Time, maxAge time.Duration, early float64, seen Snapshot, stamp *Stamp) (*Entry, error) {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("cache: a value is no JSON: %w", err)
 	}
-	loaded = loaded.UTC().Truncate(time.Millisecond) // precise enough for a person who reads it
+	loaded = loaded.UTC().Truncate(time.Millisecond) // precise enough for a person who inspects it
 	e := &Entry{Data: data, Shape: shape, Value: value, Loaded: loaded, Seen: seen, Stamp: stamp}
 	if e.Absent() {
 		maxAge = min(maxAge, absentMaxAge)
@@ -41,8 +41,8 @@ const (
 	rounding  = 100 * time.Millisecond
 )
 
-// Current reports whether an entry that a tier holds for the item may be served at a moment: it was
-// loaded in the past, it did not end more than the Keep of the item ago, and it does not live
+// Current reports whether an entry that a tier holds for the item may be served at a given time: it
+// was loaded in the past, it expired no longer than the Keep of the item ago, and it does not live
 // longer than the item may, whichever release stored it.
 func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
@@ -62,8 +62,8 @@ func localEntry(value any, loaded time.Time, maxAge time.Duration, early float64
 	}
 }
 
-// inMemory returns e as memory may store it: without an outbox, while others write, for no longer
-// than a lease.
+// inMemory returns e as memory may store it: without an outbox, and with other processes that
+// write, for no longer than a lease.
 func (c *Cache) inMemory(e *Entry) *Entry {
 	if c.shared == nil || c.follower.outbox != nil {
 		return e

@@ -15,7 +15,7 @@ type Cause string
 // The causes.
 const (
 	ByMutation Cause = "mutation" // [Cache.Evict]: a write of this process
-	ByOutbox   Cause = "outbox"   // a poll: a write of another process, or one that went around all of them
+	ByOutbox   Cause = "outbox"   // a poll: a write of another process, or of a program that is not a gateway
 	ByNotice   Cause = "notice"   // a message of another process, ahead of the poll
 	ByHand     Cause = "hand"     // [Cache.EvictByHand]
 	ByLoss     Cause = "loss"     // writes were missed: everything was evicted
@@ -25,13 +25,13 @@ const (
 type Event struct {
 	At    time.Time
 	Cause Cause
-	Xid   uint64 // of the write; 0 where it has none or a poll told of several
+	Xid   uint64 // of the write; 0 if it has none, or if a poll reported several writes
 	Eviction
 }
 
 // events passes evictions on to watchers. The zero value has none.
 type events struct {
-	watched atomic.Bool // whether there are any: otherwise an eviction costs nothing more
+	watched atomic.Bool // whether there are watchers: without any, an eviction costs nothing more
 
 	mu       sync.Mutex // guards watchers and others
 	watchers map[*Watcher]struct{}
@@ -45,8 +45,9 @@ type Watcher struct {
 	missed atomic.Uint64
 }
 
-// WatchEvictions reports each eviction from now on, in no particular order. Evictions wait for
-// nobody: those that do not fit into the buffer are lost, and [Watcher.Missed] counts them.
+// WatchEvictions reports each eviction from now on, in no particular order. Evictions do not wait
+// for the reader: events that do not fit into the buffer are dropped, and [Watcher.Missed] counts
+// them.
 func (c *Cache) WatchEvictions(buffer int) *Watcher {
 	w := &Watcher{events: &c.events, c: make(chan Event, max(buffer, 1))}
 	w.events.mu.Lock()
@@ -62,7 +63,7 @@ func (c *Cache) WatchEvictions(buffer int) *Watcher {
 // C returns the channel of events. It is not closed.
 func (w *Watcher) C() <-chan Event { return w.c }
 
-// Missed returns how many events did not fit into the buffer so far.
+// Missed returns how many events have been dropped because the buffer was full.
 func (w *Watcher) Missed() uint64 { return w.missed.Load() }
 
 // Close stops the watcher. It may be called more than once.
@@ -73,9 +74,9 @@ func (w *Watcher) Close() {
 	w.events.watched.Store(len(w.events.watchers)+len(w.events.others) > 0)
 }
 
-// OnOthers calls f with each eviction from now on that another process began, once it has been
-// executed here, one at a time. None is lost, except where everything is evicted since writes were
-// missed. f must neither block nor evict.
+// OnOthers calls f with each later eviction that another process began, after it has been executed
+// here, one at a time. None is lost, except when everything is evicted because writes were missed.
+// f must neither block nor evict.
 func (c *Cache) OnOthers(f func(Eviction)) {
 	c.events.mu.Lock()
 	defer c.events.mu.Unlock()
@@ -115,14 +116,14 @@ type Meter struct {
 	Missed         atomic.Uint64 // loaded from the source
 	Joined         atomic.Uint64 // served by a load that another reader began
 	Stale          atomic.Uint64 // served although possibly stale
-	Revalidating   atomic.Uint64 // served after they expired, while they are loaded again
+	Revalidating   atomic.Uint64 // served after they expired, while they were loaded again
 	Shadow         atomic.Uint64 // loaded from the source in shadow mode, where a tier had a value
 	Differences    atomic.Uint64 // of those, different from the source
-	Bypassed       atomic.Uint64 // loaded from the source since they must not be cached
+	Bypassed       atomic.Uint64 // loaded from the source, since they must not be cached
 	Failed         atomic.Uint64 // failed
 }
 
-// name returns the coordinate, "" for a nil meter.
+// name returns the coordinate, or "" for a nil meter.
 func (m *Meter) name() string {
 	if m == nil {
 		return ""
@@ -161,8 +162,8 @@ type meters struct {
 	of map[string]*Meter
 }
 
-// Meter returns the meter of a coordinate, the same one for each call. Sources put it into their
-// items.
+// Meter returns the meter of a coordinate. Every call returns the same one. Sources put it into
+// their items.
 func (c *Cache) Meter(coordinate string) *Meter {
 	c.meters.mu.Lock()
 	defer c.meters.mu.Unlock()
@@ -188,7 +189,7 @@ func (c *Cache) Meters() []*Meter {
 	return all
 }
 
-// meter counts how requests were served, by their coordinates.
+// meter counts how requests were served, by coordinate.
 func meter(requests []Request, results []Result) {
 	for i := range requests {
 		if m := requests[i].Meter; m != nil {
@@ -198,8 +199,8 @@ func meter(requests []Request, results []Result) {
 }
 
 // SampleHits calls tell with the key of about one in every hits that memory or the shared tier
-// serves, drawn at random, until it is called again. A nil tell ends sampling. tell is called
-// concurrently and must be fast, since readers wait for it.
+// serves, chosen at random, until SampleHits is called again. A nil tell ends sampling. tell is
+// called concurrently and must be fast, since readers wait for it.
 func (c *Cache) SampleHits(every int, tell func(Key)) {
 	if tell == nil {
 		c.sampled.Store(nil)
@@ -227,7 +228,7 @@ func (c *Cache) sample(requests []Request, results []Result) {
 	}
 }
 
-// tellOne reports a hit if it is drawn.
+// tellOne reports a hit if it is chosen.
 func (s *hitSample) tellOne(key Key) {
 	if rand.IntN(s.every) == 0 {
 		s.tell(key)

@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// errUntold says that an eviction was neither executed by the shared tier nor recorded for others
-// to relay.
+// errUntold says that an eviction was neither executed by the shared tier nor recorded for other
+// gateways to relay.
 var errUntold = errors.New("cache: the shared tier did not take an eviction")
 
-// Evict evicts what a write changed from every tier, for every later reader. It returns how many of
-// the keys the shared tier held, or memory if there is no shared tier. Call it after the commit and
-// before the write is acknowledged. It does not stop early when ctx ends, since the commit stands
-// even if the client hangs up.
+// Evict evicts the keys and tags of a write from every tier, for every later reader. It returns how
+// many of the keys the shared tier held, or memory if there is no shared tier. Call it after the
+// commit and before the write is acknowledged. It does not stop early when ctx ends, since the
+// commit stands even if the client disconnects.
 //
 // If the shared tier does not execute the eviction, and the write is in the outbox, Evict returns
-// once some gateway relayed it, or once every gateway knows of it or serves nothing cached: a lease
-// after the commit. It stops waiting when ctx ends. Without an outbox the eviction is lost, and
-// Evict returns an error.
+// when a gateway has relayed it, or when every gateway knows of it or serves nothing cached: a
+// lease after the commit. It stops waiting when ctx ends. Without an outbox the eviction is lost,
+// and Evict returns an error.
 func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	if w.Empty() {
 		return 0, nil
@@ -57,7 +57,7 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 	return dropped, errors.Join(err, unrecorded)
 }
 
-// evict executes an eviction. From its first step on this gateway serves nothing older to later
+// evict executes an eviction. From its first step on, this gateway serves nothing older to later
 // requests.
 func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (dropped int, err error) {
 	if w.Xid != 0 && w.Epoch == "" {
@@ -71,7 +71,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		return dropped, nil
 	}
 	ectx := context.WithoutCancel(ctx)
-	if w.Xid != 0 && c.follower.outbox != nil { // what takes longer is left to the relay
+	if w.Xid != 0 && c.follower.outbox != nil { // an eviction that takes longer is left to the relay
 		var cancel context.CancelFunc
 		ectx, cancel = context.WithDeadline(ectx, committed.Add(c.lease+c.shared.timeout))
 		defer cancel()
@@ -81,7 +81,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		dropped = n
 	}
 	if w.Xid == 0 || c.follower.outbox == nil {
-		// Without a floor, a read may have put the old value from the shared tier back into memory meanwhile.
+		// Without a floor, a read may have copied the old value from the shared tier back into memory meanwhile.
 		_, _ = c.memory.Evict(ctx, w) // memory does not fail
 		if err != nil {
 			err = fmt.Errorf("%w: %w", errUntold, err)
@@ -97,7 +97,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 	return dropped, nil
 }
 
-// pieces yields writes of at most n names each, which together have the names of w.
+// pieces yields writes of at most n names each, which together have all names of w.
 func (w Write) pieces(n int) iter.Seq[Write] {
 	return func(yield func(Write) bool) {
 		for keys, tags := w.Keys, w.Tags; len(keys)+len(tags) > 0; {

@@ -15,25 +15,25 @@ import (
 // errAbandoned is the error of a load that ended without a result.
 var errAbandoned = errors.New("cache: the load was abandoned")
 
-// pace is how long at most new loads wait for others while a load is in flight, to share their
+// pace is the longest time that new loads wait for others while a load is in flight, to share their
 // round trips. If nothing is in flight, a load starts at once. It is Nagle's algorithm (RFC 896)
 // with a time limit.
 const pace = time.Millisecond
 
-// flight is the load of one item for everyone who waits for it.
+// flight is the load of one item, for all readers that wait for it.
 type flight struct {
 	Request
 	group     *group
-	party     *party        // of the reader that began it; nil if nobody waits for it
+	party     *party        // of the reader that began it; nil if no reader waits for it
 	stamp     *Stamp        // taken before anything was read: memory's ticket
-	begun     bool          // whether the shared tier was asked for a ticket
-	shared    Ticket        // the shared tier's; nil fills nothing
+	begun     bool          // whether the shared tier was called for a ticket
+	shared    Ticket        // the shared tier's; with nil it cannot be filled
 	newerThan time.Time     // an entry of the shared tier must end after this
-	depth     int           // in how many calls of sources it is nested
+	depth     int           // the number of source calls in which it is nested
 	loading   *loading      // the call that loads it, nil before it begins; guarded by flights.mu
 	done      chan struct{} // made by the first reader that joins; guarded by flights.mu
 	landed    bool          // guarded by flights.mu
-	would     *Entry        // in shadow mode: what a tier would have served
+	would     *Entry        // in shadow mode: the entry that a tier would have served
 	result    Result        // once it has landed
 }
 
@@ -44,34 +44,34 @@ type party struct {
 	done  chan struct{} // closed when there are none
 }
 
-// group is flights that are loaded together, for one reader or for several. It outlives its
-// readers, and ends when nobody waits for any of its flights.
+// group is the flights that are loaded together, for one reader or for several. It outlives its
+// readers, and ends when no reader waits for any of its flights.
 type group struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
-	trusted  bool // whether the shared tier may be asked
+	trusted  bool // whether the shared tier may be called
 	flights  []*flight
 	asked    atomic.Bool // whether anything was read: from then on it may miss a write
-	waiting  int         // guarded by flights.mu, as the rest
+	waiting  int         // guarded by flights.mu, as are the fields below
 	departed bool
-	timer    *time.Timer // ends the wait for its departure; nil if it does not wait
+	timer    *time.Timer // ends the wait before departure; nil if the group does not wait
 }
 
-// flights are the loads in flight, at most one for each key that readers may join. It decides which
+// flights are the loads in flight, at most one that readers may join for each key. It decides which
 // readers join which load, and when a group departs; the function carry does the rest. It is safe
 // for concurrent use.
 type flights struct {
 	generations *Generations
-	carry       func(*group) // lands the flights of a group; those that it leaves get an error
+	carry       func(*group) // lands the flights of a group; those that it does not land get an error
 
-	mu     sync.Mutex // guards what follows, and the fields of flights and groups that say so
+	mu     sync.Mutex // guards the fields below, and those of flights and groups that say so
 	byKey  map[Key]*flight
-	groups map[*group]struct{} // those that have not ended
-	next   *group              // waits for its departure and accepts more readers; nil if there is none
-	last   *group              // the last that departed; nil: it has ended
+	groups map[*group]struct{} // the groups that have not ended
+	next   *group              // waits before its departure and accepts more readers; nil if there is none
+	last   *group              // the last one that departed; nil if it has ended
 	lastAt time.Time
 	closed bool
-	ended  sync.Cond // by mu: a group has ended
+	ended  sync.Cond // uses mu; signals that a group has ended
 }
 
 func newFlights(g *Generations, carry func(*group)) *flights {
@@ -80,8 +80,8 @@ func newFlights(g *Generations, carry func(*group)) *flights {
 	return f
 }
 
-// board finds a flight for each want: one in flight that may be joined, or a new one. The new ones
-// are the reader's party, nil if there are none.
+// board finds a flight for each want: one in flight that it may join, or a new one. The new flights
+// form the reader's party, which is nil if there are none.
 func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *loading) *party {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,17 +144,17 @@ func (s *flights) begin(ctx context.Context) *group {
 	return g
 }
 
-// beginAlone returns a group without flights for work in the background, which its caller ends and
-// which close stops and waits for.
+// beginAlone returns a group without flights, for work in the background. Its caller ends it, and
+// close stops it and waits for it.
 func (s *flights) beginAlone(ctx context.Context) *group {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.begin(ctx)
 }
 
-// launch starts a group, or lets it wait for others if another one has just departed and is still
-// in flight. A load that may not use cached values does not wait: the others may be held up by the
-// same fault. The caller holds mu.
+// launch starts a group, or delays it for other readers if another group has just departed and is
+// still in flight. A load that may not use cached values does not wait: the same fault may delay
+// the other group. The caller holds mu.
 func (s *flights) launch(g *group) {
 	if g.departed || g.timer != nil {
 		return
@@ -214,14 +214,15 @@ func (s *flights) run(g *group) {
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
-		for _, f := range g.flights { // those that have not landed
+		for _, f := range g.flights { // the flights that have not landed
 			s.land(f, Result{Err: err})
 		}
 	}()
 	s.carry(g)
 }
 
-// land gives a flight its result and wakes the readers that joined it. Only the first call counts.
+// land sets the result of a flight and wakes the readers that joined it. Only the first call has an
+// effect.
 func (s *flights) land(f *flight, r Result) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,7 +243,7 @@ func (s *flights) land(f *flight, r Result) {
 	}
 }
 
-// unboard keeps later readers from joining flights.
+// unboard prevents later readers from joining the flights.
 func (s *flights) unboard(fs []*flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,8 +254,7 @@ func (s *flights) unboard(fs []*flight) {
 	}
 }
 
-// await waits for the flights of wants. It reports whether all have landed; otherwise ctx has
-// ended.
+// await waits for the flights of wants. It reports whether all have landed; if not, ctx has ended.
 func (s *flights) await(ctx context.Context, wants []*want, own *party) bool {
 	all := true
 	wait := func(done <-chan struct{}) {
@@ -282,8 +282,8 @@ func (s *flights) await(ctx context.Context, wants []*want, own *party) bool {
 	return all
 }
 
-// leave is called by each reader that waited for a group or for one of its flights. The last one to
-// leave ends it.
+// leave is called by each reader that waited for a group or for one of its flights. When the last
+// reader leaves, the group ends.
 func (s *flights) leave(g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,15 +8,15 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// floors is what this process knows of writes: a floor for the hash of each name, and what holds
-// for all names. Floors only rise as long as the process lives, so that a store that comes back
-// with old contents is always noticed. It is safe for concurrent use.
+// floors records the writes known to this process: a floor for the hash of each name, and what
+// applies to all names. Floors only rise as long as the process lives, so that a store that comes
+// back with old contents is always noticed. It is safe for concurrent use.
 type floors struct {
 	seed    maphash.Seed
 	table   [slots]atomic.Pointer[protocol.Floor]
-	polled  atomic.Pointer[Snapshot]  // the last poll's; nil before the first
+	polled  atomic.Pointer[Snapshot]  // of the last poll; nil before the first
 	horizon atomic.Pointer[Snapshot]  // nil: nothing was pruned before this process could read it
-	changed atomic.Pointer[time.Time] // when the last poll brought another epoch; nil: none did
+	changed atomic.Pointer[time.Time] // when the last poll found another epoch; nil: none did
 }
 
 func newFloors() *floors { return &floors{seed: maphash.MakeSeed()} }
@@ -35,7 +35,7 @@ func (f *floors) raiseTo(ev Eviction, seen Snapshot) {
 	f.each(ev, func(floor protocol.Floor) protocol.Floor { return floor.RaiseTo(seen) })
 }
 
-// each raises the floors of what an eviction names.
+// each raises the floors of the names of an eviction.
 func (f *floors) each(ev Eviction, raise func(protocol.Floor) protocol.Floor) {
 	for _, k := range ev.Keys {
 		f.change(string(k), raise)
@@ -60,7 +60,7 @@ func (f *floors) change(name string, raise func(protocol.Floor) protocol.Floor) 
 	}
 }
 
-// has reports whether a write of a key, or of another name in its slot, is known.
+// has reports whether a write to a key, or to another name in its slot, is known.
 func (f *floors) has(k Key) bool { return f.table[f.slot(string(k))].Load() != nil }
 
 // judge decides whether a value that was read in the snapshot may be served from the shared tier.
@@ -102,8 +102,8 @@ func (f *floors) admit(tags []Tag, seen Snapshot) bool {
 	return true
 }
 
-// reset forgets all floors, since the numbers of their writes mean nothing any more. From then on
-// nothing is served that does not cover the horizon.
+// reset forgets all floors, since the numbers of their writes have no meaning any more. From then
+// on only values whose snapshot covers the horizon are served.
 func (f *floors) reset(horizon Snapshot) {
 	f.horizon.Store(&horizon)
 	for i := range f.table {

@@ -21,16 +21,16 @@ const (
 	markAfter = 50 * time.Millisecond
 	// keepWrites is how long writes stay in the outbox, for gateways that start.
 	keepWrites = 15 * time.Minute
-	// pruneEvery is how often older ones are pruned.
+	// pruneEvery is how often writes older than keepWrites are pruned.
 	pruneEvery = time.Minute
 	// doubtPause is the shortest time between two calls of Reconnect.
 	doubtPause = time.Second
 )
 
-// follower knows which writes this gateway has learned of, and so which cached values may be
+// follower tracks which writes this gateway has learned of, and so which cached values may be
 // served. It learns of them from the mutations that run here, from the messages of other gateways,
 // and by polling the outbox. It evicts what they changed from memory, and from the shared tier what
-// nobody else has evicted there. It is safe for concurrent use.
+// no gateway has evicted there yet. It is safe for concurrent use.
 type follower struct {
 	outbox    Outbox      // nil: there is none
 	shared    *sharedTier // nil: there is none
@@ -43,21 +43,21 @@ type follower struct {
 
 	trust    *trust // nil without an outbox
 	floors   *floors
-	learning sync.RWMutex // held to forget floors and known, and shared to add to both
+	learning sync.RWMutex // held to forget floors and known; read-locked to add to both
 	known    known
 	soft     soft
 	marks    marks
 	undone   undone
 	doubts   *rate.Limiter // limits calls of Reconnect
-	rival    string        // the database whose entries were logged last; of the goroutine that claims
+	rival    string        // the other database that was logged last; used by the goroutine that claims
 	catchUps chan *catchUp
 	// numberless counts the evictions without a transaction's number, which no snapshot covers.
 	numberless atomic.Uint64
 
-	done sync.WaitGroup // the goroutines that wait waits for
+	done sync.WaitGroup // the goroutines that the method wait waits for
 }
 
-// newFollower returns a follower that does not follow yet: see start.
+// newFollower returns a follower that is not started: see start.
 func newFollower(o Options, shared *sharedTier, stats *Stats, events *events) *follower {
 	f := &follower{
 		outbox: o.Outbox, shared: shared, memory: o.Memory, lease: o.Lease, reconnect: o.Reconnect,
@@ -71,8 +71,8 @@ func newFollower(o Options, shared *sharedTier, stats *Stats, events *events) *f
 	return f
 }
 
-// start follows until ctx ends. With an outbox it polls once, and waits for at most a lease until
-// the retained writes are known.
+// start follows the outbox until ctx ends. If there is one, it polls once, and waits for at most a
+// lease until the retained writes are known.
 func (f *follower) start(ctx context.Context) {
 	if f.outbox != nil {
 		f.follow(ctx)
@@ -128,7 +128,7 @@ func (f *follower) every(ctx context.Context, interval time.Duration, do func(co
 	}
 }
 
-// doubt is called if a statement was answered by a database that must not be trusted.
+// doubt is called if a database that must not be trusted executed a statement.
 func (f *follower) doubt() {
 	if f.doubts.Allow() {
 		f.reconnect()
@@ -149,11 +149,11 @@ func (f *follower) prune(ctx context.Context) {
 	}
 }
 
-// learn records a write: floors first, so that no older value of the shared tier passes, then
-// memory and the loads in flight, whose stamps end. Only then is it added to known: a poll in
-// between must not skip it. A write of another epoch than the polled one has a number that cannot
-// be compared. The next poll tells whether the database is another one now; until then nothing
-// cached is served.
+// learn records a write. It raises floors first, so that no older value of the shared tier passes,
+// then evicts from memory and ends the stamps of loads in flight. Only then is the write added to
+// known: a poll in between must not skip it. A write of another epoch than the polled one has a
+// number that cannot be compared. The next poll shows whether the database is another one now;
+// until then nothing cached is served.
 func (f *follower) learn(w Write) (dropped int) {
 	f.learning.RLock()
 	defer f.learning.RUnlock()
@@ -180,8 +180,8 @@ func (f *follower) learn(w Write) (dropped int) {
 	return dropped
 }
 
-// taken records that the shared tier executed a write's eviction. A number of another epoch is not
-// that of a row in the outbox.
+// taken records that the shared tier executed a write's eviction. It ignores a number of another
+// epoch: a row of the outbox with that number is another write.
 func (f *follower) taken(w Write) {
 	f.learning.RLock()
 	defer f.learning.RUnlock()
@@ -190,16 +190,16 @@ func (f *follower) taken(w Write) {
 	}
 }
 
-// What allows the acknowledgement of a write whose eviction the shared tier did not execute, or whose record could not be
-// polled: see [Deps].
+// The conditions that allow the acknowledgement of a write whose eviction the shared tier did not execute, or whose
+// record could not be polled: see [Deps].
 const (
 	ByRelay = "relay"
 	ByLease = "lease"
 )
 
-// awaitRelay returns when a write whose eviction the shared tier did not execute may be acknowledged,
-// or when ctx ends. It returns which of the two conditions was met. Xid 0 is a write whose record is
-// unknown, so that nothing tells whether it was relayed.
+// awaitRelay returns when a write whose eviction the shared tier did not execute may be
+// acknowledged, or when ctx ends. It records which of the two conditions was met. Xid 0 is a write
+// whose record is unknown, so that it is not known whether it was relayed.
 func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Time) {
 	for {
 		taken, err := false, error(nil)
@@ -219,7 +219,7 @@ func (f *follower) awaitRelay(ctx context.Context, xid uint64, committed time.Ti
 	}
 }
 
-// acknowledged counts and logs a late acknowledgement, and tells who collects for ctx.
+// acknowledged counts and logs a late acknowledgement, and reports it to the collector of ctx.
 func (f *follower) acknowledged(ctx context.Context, relayed bool, about ...any) {
 	by, count := ByLease, &f.stats.ByLease
 	if relayed {
@@ -236,13 +236,13 @@ func (f *follower) isDone(ctx context.Context, xid uint64) (bool, error) {
 	return f.outbox.IsDone(tctx, xid)
 }
 
-// listen evicts from memory what other gateways evict. It makes their writes visible here sooner
-// than a poll does.
+// listen evicts from memory the keys and tags that other gateways evict. Their writes become
+// visible here sooner than by a poll.
 func (f *follower) listen(ctx context.Context, n Notifier) {
 	for ctx.Err() == nil {
 		err := n.Subscribe(ctx, func(w Write) {
 			if w.Xid != 0 && w.Epoch != f.floors.epoch() {
-				return // of another database, or of one that is to be polled first
+				return // of another database, or of one that must be polled first
 			}
 			if polled := f.floors.polled.Load(); w.Xid != 0 && polled != nil && polled.Sees(w.Xid) {
 				return

@@ -27,13 +27,13 @@ type Generations struct {
 // NewGenerations returns a table without evictions.
 func NewGenerations() *Generations { return &Generations{seed: maphash.MakeSeed()} }
 
-// Stamp remembers the generations of some names at one moment. It is never changed once made.
+// Stamp records the generations of some names at one moment. It is immutable.
 type Stamp struct {
 	epoch uint64
 	marks []mark
 }
 
-// always is the epoch of a stamp that depends on nothing.
+// always is the epoch of a stamp without names.
 const always = math.MaxUint64
 
 type mark struct {
@@ -41,7 +41,7 @@ type mark struct {
 	generation uint64
 }
 
-// Stamp returns the stamp of the key and tags of an item now.
+// Stamp returns the current stamp of the key and tags of an item.
 func (g *Generations) Stamp(item Item) *Stamp {
 	s := &Stamp{g.epoch.Load(), make([]mark, 0, 1+len(item.Tags))}
 	s.marks = append(s.marks, g.mark(string(item.Key)))
@@ -51,7 +51,7 @@ func (g *Generations) Stamp(item Item) *Stamp {
 	return s
 }
 
-// stampTags returns the stamp of tags alone.
+// stampTags returns the current stamp of tags alone.
 func (g *Generations) stampTags(tags []Tag) *Stamp {
 	s := &Stamp{g.epoch.Load(), make([]mark, 0, len(tags))}
 	for _, t := range tags {
@@ -65,7 +65,7 @@ func (g *Generations) mark(name string) mark {
 	return mark{slot, g.table[slot].Load()}
 }
 
-// Bytes is what the stamp takes.
+// Bytes returns the size of the stamp in memory.
 func (s *Stamp) Bytes() int { return 48 + 16*len(s.marks) }
 
 // Holds reports whether none of the names of the stamp was evicted since it was taken.
@@ -91,7 +91,7 @@ func (g *Generations) Evict(ev Eviction) {
 	}
 }
 
-// evict gives a slot a number that is greater than all before.
+// evict gives a slot a number that is greater than all earlier ones.
 func (g *Generations) evict(slot uint32) {
 	for {
 		was := g.table[slot].Load()
@@ -106,7 +106,7 @@ type generationsAt struct{ epoch, clock uint64 }
 
 func (g *Generations) now() generationsAt { return generationsAt{g.epoch.Load(), g.clock.Load()} }
 
-// quiet reports whether no eviction of a key or of tags began since then.
+// quiet reports whether no eviction of the key or of the tags began since at.
 func (g *Generations) quiet(at generationsAt, key Key, tags ...[]Tag) bool {
 	if at.epoch != g.epoch.Load() || g.mark(string(key)).generation > at.clock {
 		return false
@@ -128,8 +128,8 @@ func (g *Generations) slot(name string) uint32 {
 	return uint32(maphash.String(g.seed, name) % slots) //nolint:gosec // below slots
 }
 
-// Join puts stamps together into one that holds as long as all of them do. A name that two of them
-// remember differently makes a stamp that does not hold.
+// Join combines stamps into one that holds as long as all of them do. If two of them have different
+// generations of one name, the result does not hold.
 func Join(stamps ...*Stamp) *Stamp {
 	n := 0
 	for _, s := range stamps {
@@ -138,13 +138,13 @@ func Join(stamps ...*Stamp) *Stamp {
 	joined := &Stamp{epoch: always}
 	marks := make([]mark, 0, n)
 	for _, s := range stamps {
-		joined.epoch = min(joined.epoch, s.epoch) // of two that differ, the older one does not hold
+		joined.epoch = min(joined.epoch, s.epoch) // if two differ, the older one does not hold
 		marks = append(marks, s.marks...)
 	}
-	// In order, so that [Generations.Holds] walks through the table.
+	// Sorted, so that [Generations.Holds] reads the table in order.
 	slices.SortFunc(marks, func(a, b mark) int {
 		return cmp.Or(cmp.Compare(a.slot, b.slot), cmp.Compare(a.generation, b.generation))
 	})
-	joined.marks = slices.Clone(slices.Compact(marks)) // it lives as long as the value that it belongs to
+	joined.marks = slices.Clone(slices.Compact(marks)) // a copy without spare capacity: it lives as long as the value that it belongs to
 	return joined
 }

@@ -2,15 +2,15 @@ package cache
 
 import "strings"
 
-// Key names one cached thing. It is built by [Entity], [Key.Part], [Tag.List] and [Tag.Count] and is
-// meant to be read by people: user:42, {product:7}:price, {users}:list:first=20. Whatever it is built from may be any
-// text: what could be taken for punctuation is percent-encoded, so that different things have different keys.
+// Key names one cached thing. It is built by [Entity], [Key.Part], [Tag.List] and [Tag.Count] and is readable by
+// people: user:42, {product:7}:price, {users}:list:first=20. Its parts may be any text: characters that could be taken
+// for punctuation are percent-encoded, so that different things have different keys.
 //
 // The braces are Redis Cluster's hash tag: {product:7}:price lies in the slot of product:7.
 type Key string
 
-// Tag names something that can become untrue and on which keys depend: a collection such as {users}
-// or {product:7}:reviews, or a type such as {User}.
+// Tag names something that keys depend on and that can be evicted: a collection such as {users} or
+// {product:7}:reviews, or a type such as {User}.
 type Tag string
 
 // Entity returns the key of the row of a kind with this id.
@@ -37,8 +37,8 @@ func Coordinate(name string) Tag { return Tag("{" + escape(name) + "}") }
 // text.
 func (t Tag) Where(field, value string) Tag { return t + Tag(":"+escape(field)+"="+escape(value)) }
 
-// List returns the key of what one set of arguments selects from a collection. Arguments are pairs
-// of name and value, always in the same order; values may be any text.
+// List returns the key of the part of a collection that a set of arguments selects. Arguments are
+// pairs of name and value, always in the same order; values may be any text.
 func (t Tag) List(args ...string) Key {
 	var b strings.Builder
 	b.WriteString(string(t))
@@ -59,8 +59,8 @@ func (t Tag) List(args ...string) Key {
 // Count returns the key of the size of a collection.
 func (t Tag) Count() Key { return Key(t) + ":count" }
 
-// Fence is the name under which the token of a load of k is kept. A plain key is put in braces, so that
-// both lie in one slot.
+// Fence returns the name under which the token of a load of k is stored. A plain key is put in braces, so that both lie
+// in one slot.
 func (k Key) Fence() string {
 	if strings.HasPrefix(string(k), "{") {
 		return string(k) + ":g"
@@ -71,8 +71,8 @@ func (k Key) Fence() string {
 // Generation returns the name under which the generation of t is stored.
 func (t Tag) Generation() string { return string(t) + ":g" }
 
-// escapeName is escape for the name of a part or a collection. It leaves out g, which fences and generations are
-// called.
+// escapeName is escape for the name of a part or a collection. It also encodes the name g, which is reserved for fences
+// and generations.
 func escapeName(name string) string {
 	if name == "g" {
 		return "%67"
@@ -82,7 +82,7 @@ func escapeName(name string) string {
 
 const hexDigits = "0123456789ABCDEF"
 
-// escape percent-encodes what [AppendEscaped] does.
+// escape percent-encodes s as [AppendEscaped] does.
 func escape(s string) string {
 	for i := range len(s) {
 		if !plain(s[i]) {
@@ -92,8 +92,8 @@ func escape(s string) string {
 	return s
 }
 
-// AppendEscaped appends s to b, with every byte percent-encoded that is not a letter, a digit or one of - . _ ~, as RFC 3986
-// does for unreserved characters. What is made of texts in this way differs where they do.
+// AppendEscaped appends s to b and percent-encodes every byte that is not a letter, a digit or one of - . _ ~, as RFC
+// 3986 does for unreserved characters. Different texts have different encodings.
 func AppendEscaped(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; plain(c) {

@@ -13,15 +13,16 @@ import (
 )
 
 // Kinds are the kinds of cached things of a project. [NewKind], [NewCount] and [NewPart] add to
-// them and collect faults, so that all are reported at once. Add all kinds before the first read.
+// them and collect faults, so that all faults are reported at once. Add all kinds before the first
+// read.
 type Kinds struct {
 	policy func(coordinate string) (Policy, error)
 	all    []Stored
 	faults []error
 }
 
-// NewKinds returns an empty set of kinds. policy returns for how long, and with which windows after
-// that, the values of a coordinate of the schema may be cached.
+// NewKinds returns an empty set of kinds. policy returns for how long the values of a coordinate of
+// the schema may be cached, and for how long they may be served stale after that.
 func NewKinds(policy func(coordinate string) (Policy, error)) *Kinds {
 	return &Kinds{policy: policy}
 }
@@ -33,14 +34,14 @@ func (s *Kinds) fault(of, format string, args ...any) {
 	s.faults = append(s.faults, fmt.Errorf("cache: kind of %s: %w", of, fmt.Errorf(format, args...)))
 }
 
-// Stored is a [Kind] of any things. It names the values of the schema that it stores, and which of
-// them a change of rows evicts.
+// Stored is a [Kind] of any things. It names the values of the schema that it stores, and says
+// which of them a change of rows evicts.
 type Stored interface {
 	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
 	Coordinate() string
 	// RowsCoordinate is the coordinate whose @cacheRows say which rows the values are made of.
 	RowsCoordinate() string
-	// Matches reports what is wrong with the columns by which the schema chooses rows.
+	// Matches returns an error if the kind cannot be matched by the columns that the schema names.
 	Matches(columns []string) error
 	// Untrue returns what to evict when rows of a table are inserted, deleted or changed that have these
 	// values in the columns by which the schema matches rows.
@@ -49,13 +50,13 @@ type Stored interface {
 	Form() string
 	// CountIn is [Kind.CountIn].
 	CountIn(c *Cache)
-	// Whole are the tags that all things of the kind have, by their types. They are evicted where nobody can say which
+	// Whole are the tags that all things of the kind have, by their types. They are evicted when it is not known which
 	// rows changed.
 	Whole() []Tag
 }
 
 // Columns are values of columns, as text; [Null] stands for NULL. A column is missing if it is
-// compared with an argument that may be null, and is null: then it is no condition.
+// compared with an argument that may be null, and is null: then it is not a condition.
 type Columns map[string]string
 
 // Text returns the value of a column, and reports whether there is one.
@@ -70,39 +71,39 @@ func (c Columns) Int(column string) (int64, bool) {
 	return n, err == nil
 }
 
-// Kind is a kind of cached things: users by id, pages of the reviews of a product. It defines under
-// which keys its things are stored and how they are read. For how long, and what evicts them,
-// follows from the schema. It is safe for concurrent use.
+// Kind is a kind of cached things: users by id, pages of the reviews of a product. It defines the
+// keys under which its things are stored and how they are read. How long they are cached, and what
+// evicts them, follows from the schema. It is safe for concurrent use.
 type Kind[K comparable, V any] struct {
 	o      KindOptions[K, V]
 	policy Policy
 	meter  *Meter
 	whole  []Tag
 	fixed  []Tag  // the tags of every thing
-	byKey  bool   // whether things that have a tag are evicted by their keys nevertheless
+	byKey  bool   // whether things that have a tag are still evicted by their keys
 	source Source // nil: the kind itself
 	part   int    // of the source's rows
 }
 
 // KindOptions are the options of a [Kind]. Of, Types, Name and Load are required.
 type KindOptions[K comparable, V any] struct {
-	// Of is the coordinate of the schema that says how long a thing may be cached, and of which rows it is made.
+	// Of is the coordinate of the schema that says how long a thing may be cached, and which rows it depends on.
 	Of string
-	// Rows is the coordinate that says of which rows, if that is another one.
+	// Rows is the coordinate whose rows the thing depends on, if it is not Of.
 	Rows string
-	// Types are the names of the schema's types that a thing is made of: everything that is made of a type can be
-	// evicted together.
+	// Types are the names of the schema's types that a thing consists of: all things of a type can be evicted together.
 	Types []string
-	// Name returns the key of a thing, and the tag of the list that it is a page of, "" if it is of none. A thing with a
-	// tag is evicted by it, since rows do not tell which pages were read; one without is evicted by its key.
+	// Name returns the key of a thing, and the tag of the list that it is a page of, or "" if it is not a page. A thing
+	// with a tag is evicted by the tag, since rows do not show which pages were read; a thing without one is evicted by
+	// its key.
 	Name func(K) (key Key, list Tag)
-	// Any has for each table of which any row counts the tag that all things have for it.
+	// Any maps each table of which any row counts to the tag that all things have for it.
 	Any map[string]Tag
-	// Match returns the thing that is made of the rows with these values, or any page of the list that is. It reports
+	// Match returns the thing that depends on the rows with these values, or any page of the list that does. It reports
 	// whether there is one. Default: for integers and texts the value of the only column, for struct{} the only thing.
 	Match func(Columns) (K, bool)
-	// Load reads things in one statement and returns the snapshot that it saw, see [Source]; what is not in the map
-	// is not there. It may be called concurrently.
+	// Load reads things in one statement and returns the snapshot that the statement saw, see [Source]. The map has no
+	// entry for a thing that does not exist. Load may be called concurrently.
 	Load func(context.Context, []K) (map[K]V, Snapshot, error)
 }
 
@@ -139,8 +140,8 @@ func newKind[K comparable, V any](s *Kinds, o KindOptions[K, V]) *Kind[K, V] {
 	return k
 }
 
-// coordinates returns the tags of those names that are coordinates of fields. A type's name needs
-// none: its things have the type's tag already.
+// coordinates returns the tags of those names that are coordinates of fields. Names of types are
+// skipped: the things of a type have the type's tag already.
 func coordinates(names ...string) (tags []Tag) {
 	for _, name := range names {
 		if strings.Contains(name, ".") && !slices.Contains(tags, Coordinate(name)) {
@@ -156,7 +157,7 @@ type CountOptions[K comparable] struct {
 	Types    []string                // likewise
 	List     func(K) Tag             // the tag of the list whose things are counted
 	Match    func(Columns) (K, bool) // as that of [KindOptions]
-	// Load returns the numbers of lists, without those that are 0.
+	// Load returns the sizes of lists, without those that are 0.
 	Load func(context.Context, []K) (map[K]int, Snapshot, error)
 }
 
@@ -200,7 +201,7 @@ func (k *Kind[K, V]) Matches(columns []string) error {
 	return nil
 }
 
-// Untrue implements [Stored]. If all values are known and Match finds no thing, everything is
+// Untrue implements [Stored]. If all values are known and Match finds no thing, all things are
 // evicted.
 func (k *Kind[K, V]) Untrue(table string, values Columns) (ev Eviction) {
 	if tag, ok := k.o.Any[table]; ok {
@@ -287,8 +288,8 @@ func (k *Kind[K, V]) Form() string {
 	return strings.NewReplacer(strconv.Itoa(number), "<id>", escape(text), "<id>").Replace(form)
 }
 
-// CountIn makes a cache count the requests for things of a kind, by their coordinate. Call it
-// before the first read.
+// CountIn counts the requests for things of the kind in a cache, by coordinate. Call it before the
+// first read.
 func (k *Kind[K, V]) CountIn(c *Cache) { k.meter = c.Meter(k.o.Of) }
 
 // Request returns the request for a thing; see [Batch.Load].
@@ -298,7 +299,7 @@ func (k *Kind[K, V]) Request(key K) (r Request) {
 	return r
 }
 
-// request fills in a request for a thing of a name.
+// request fills in the request for a thing with the given name.
 func (k *Kind[K, V]) request(r *Request, key K, name Key, list Tag) {
 	r.Key, r.Tags, r.MaxAge, r.Meter = name, k.fixed, k.policy.MaxAge, k.meter
 	r.StaleWhileRevalidate, r.StaleIfError = k.policy.StaleWhileRevalidate, k.policy.StaleIfError
@@ -312,7 +313,8 @@ func (k *Kind[K, V]) request(r *Request, key K, name Key, list Tag) {
 	}
 }
 
-// alone is a batch of one. It is not inlined, so that its stack is free again when the batch loads.
+// alone returns a batch of one request. It is not inlined, so that its stack is free again when the
+// batch loads.
 //
 //go:noinline
 func (k *Kind[K, V]) alone(key K, name Key, list Tag) []Request {
@@ -323,8 +325,8 @@ func (k *Kind[K, V]) alone(key K, name Key, list Tag) []Request {
 
 // Get reads a thing. It returns the zero value if there is none.
 //
-// A field is resolved on a goroutine of its own, whose stack grows by being copied. So Get calls one after the other what
-// it could nest: a hit in memory then needs no more than 4 KB.
+// A field is resolved on its own goroutine, whose stack grows by being copied. Get therefore makes its calls one after
+// the other instead of nesting them: a hit in memory then needs no more than 4 KB.
 func (k *Kind[K, V]) Get(ctx context.Context, b *Batch, key K) (V, error) {
 	var zero V
 	name, list := k.o.Name(key)
@@ -348,7 +350,7 @@ func (k *Kind[K, V]) Many(ctx context.Context, b *Batch, keys []K) ([]V, error) 
 	return LoadAll[V](ctx, b, requests)
 }
 
-// LoadAll is [Kind.Many] for things of several kinds, whose values have V in common.
+// LoadAll is [Kind.Many] for things of several kinds, whose values all have type V or implement it.
 func LoadAll[V any](ctx context.Context, b *Batch, requests []Request) ([]V, error) {
 	results, err := b.Load(ctx, requests)
 	if err != nil {
@@ -385,7 +387,7 @@ func (k *Kind[K, V]) Load(ctx context.Context, requests []Request) ([]any, Snaps
 	return values, seen, nil
 }
 
-// Also implements [Source]: one thing is read at a time.
+// Also implements [Source]. It returns nil: one thing is read at a time.
 func (k *Kind[K, V]) Also(Request) []Request { return nil }
 
 // Decode implements [Source].
@@ -394,7 +396,7 @@ func (k *Kind[K, V]) Decode(_ Request, data []byte) (any, error) { return decode
 // Shape implements [Shaper].
 func (k *Kind[K, V]) Shape(Request) string { return ShapeOf[V]() }
 
-// decode refuses members that the type does not have.
+// decode decodes JSON into V and rejects members that the type does not have.
 func decode[V any](data []byte) (any, error) {
 	var v V
 	err := json.Unmarshal(data, &v, strictly)
@@ -407,7 +409,7 @@ var strictly = json.RejectUnknownMembers(true)
 func OneByOne[K comparable, V any](load func(context.Context, K) (V, Snapshot, error)) func(context.Context, []K) (map[K]V, Snapshot, error) {
 	return func(ctx context.Context, keys []K) (map[K]V, Snapshot, error) {
 		found := make(map[K]V, len(keys))
-		var first Snapshot // the later ones saw at least as much
+		var first Snapshot // later reads saw at least as much
 		for i, key := range keys {
 			v, seen, err := load(ctx, key)
 			if err != nil {

@@ -15,9 +15,9 @@ type RowOptions[K comparable, R any] struct {
 	// Types and Match are those of [KindOptions].
 	Types []string
 	Match func(Columns) (K, bool)
-	// Key returns the key of a row. That of one of its parts is [Key.Part] of it.
+	// Key returns the key of a row. The key of one of its parts is [Key.Part] of it.
 	Key func(K) Key
-	// Load reads these parts of rows, which are known by their names, in one statement; see [KindOptions].
+	// Load reads the named parts of rows in one statement; see [KindOptions].
 	Load func(ctx context.Context, keys []K, parts []string) (map[K]R, Snapshot, error)
 }
 
@@ -30,8 +30,8 @@ func NewRow[K comparable, R any](s *Kinds, o RowOptions[K, R]) *Row[K, R] {
 type PartOptions[R, V any] struct {
 	// Of is that of [KindOptions].
 	Of string
-	// Name is the part's name. Default: it is what the row is mostly asked for, is cached under the row's own key, and
-	// brings the other parts along when it is read.
+	// Name is the part's name. Default: the part is the main one. It is cached under the row's own key, and reading it
+	// reads the other parts too.
 	Name string
 	// Value takes the part out of a row.
 	Value func(R) V
@@ -97,7 +97,7 @@ func (w *Row[K, R]) Load(ctx context.Context, requests []Request) ([]any, Snapsh
 	return values, seen, nil
 }
 
-// Also implements [Source]. A part that ended sooner is read by itself.
+// Also implements [Source]. A part that expired sooner is read alone.
 func (w *Row[K, R]) Also(r Request) (also []Request) {
 	p := r.Arg.(partOf[K])
 	if w.parts[p.part].name != "" {

@@ -2,9 +2,9 @@ package cache
 
 import "sync"
 
-// known is the writes that this gateway learned of in another way than by a poll, and has not
-// polled yet. Learning of a write twice would void what was loaded since. A poll may bring more of
-// a transaction than was known before, so names are compared, not only the number.
+// known is the writes that this gateway learned of other than by a poll, and has not polled yet.
+// Learning of a write twice would void what was loaded since. A poll may report more names of a
+// transaction than were known before, so names are compared, not only the number.
 type known struct {
 	mu    sync.Mutex
 	names map[uint64]map[string]struct{}

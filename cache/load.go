@@ -8,16 +8,16 @@ import (
 // want is a request that memory cannot serve.
 type want struct {
 	Request
-	at int // its place in the results
-	// newerThan is set to refresh an entry: only a value that ends later is of use.
+	at int // its index in the results
+	// newerThan is set to refresh an entry: only a value that expires later is used.
 	newerThan time.Time
-	would     *Entry  // in shadow mode: what memory holds
+	would     *Entry  // in shadow mode: the entry that memory holds
 	flight    *flight // the flight that serves it
 	joined    bool    // whether another reader began the flight
 }
 
 // Load returns the results of the requests, in their order: from memory, from the shared tier, or
-// from the source of the request. It asks the shared tier once and each source at most once. It
+// from the source of the request. It calls the shared tier once and each source at most once. It
 // waits for loads of other readers that are in flight instead of loading the same again. If another
 // load began just now, Load waits for its end, for at most a millisecond, and shares its round
 // trips with other readers. No two requests may have the same key. Values are shared with other
@@ -30,7 +30,7 @@ func (c *Cache) Load(ctx context.Context, requests []Request) []Result {
 func (c *Cache) load(ctx context.Context, requests []Request, noCache bool) []Result {
 	results := c.answer(ctx, requests, noCache)
 	if loadingOf(ctx) != nil {
-		CollectorOf(ctx).read(requests, results) // the source's
+		CollectorOf(ctx).read(requests, results) // the collector of the source that is calling
 	}
 	return results
 }

@@ -6,21 +6,22 @@ import (
 	"time"
 )
 
-// Loaded is a value with properties that are known only after the read. A [Source] may return it in
-// place of the value. The Loaded itself is not cached.
+// Loaded is a value with properties that are known only after the read. A [Source] may return it
+// instead of the value. The Loaded itself is not cached.
 type Loaded struct {
 	Value any
 	// Err is the error of this request alone.
 	Err error
-	// Tags name what makes the value untrue beside the item's own tags, such as the rows that it holds.
+	// Tags evict the value in addition to the item's own tags, for example the tags of the rows that it contains.
 	Tags []Tag
 	// MaxAge is for how long the value may be cached, if that is less than the MaxAge of the item. 0: not set.
 	MaxAge time.Duration
-	// Deps is what the value was made of through the cache, if that was collected for it alone.
+	// Deps is what the value read through the cache, if that was collected for this value alone.
 	Deps *Deps
 	// Unstored says why the value may not be stored; "" if it may.
 	Unstored string
-	// Since is when the first of what the value is made of may have been read. Nil: when the source was asked.
+	// Since is the earliest moment at which something that the value depends on may have been read. Nil: when the
+	// source was called.
 	Since *Moment
 	// Local says why the value must not leave this process; "" if it may.
 	Local string
@@ -29,20 +30,19 @@ type Loaded struct {
 // maxLate limits the entries that wait for a poll before they fill the shared tier.
 const maxLate = 1000
 
-// late is entries with tags that were known only after the read. Nobody could announce a load under such
-// a tag, so an eviction of it that came in between left no trace in the shared tier. They are filled in
-// three steps, which make up for it:
+// late is the entries with tags that were known only after the read. No load was announced under these tags, so an
+// eviction of one during the load left no trace in the shared tier. They are filled in three steps:
 //
-//  1. The tags' generations are read, and made where there are none.
+//  1. The tags' generations are read, and created where there are none.
 //  2. The outbox is polled.
-//  3. What a write known now makes untrue is dropped; the rest is filled, with the generations of step 1.
+//  3. Entries that a write known by now evicts are dropped; the others are filled, with the generations of step 1.
 //
-// An eviction before step 1 is of a write that committed before step 2 and is known in step 3. One after
-// step 1 ends the generation, and so the entry.
+// An eviction before step 1 is of a write that committed before step 2 and is known in step 3. An eviction after step 1
+// ends the generation, and so the entry.
 type late struct {
 	mu      sync.Mutex
 	waiting []Fill
-	added   chan struct{} // holds one when there are some
+	added   chan struct{} // holds one element when there are entries
 }
 
 // add schedules an entry to be filled after the next poll. It reports whether there was room for
@@ -106,10 +106,10 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 	}
 }
 
-// stampOf returns the stamp of tags that were known only after the read, and reports whether the
-// value is valid: it must have seen every known write.
+// stampOf returns the stamp of tags that were known only after the read. It reports whether the
+// value is valid: its snapshot must have seen every known write.
 func (c *Cache) stampOf(tags []Tag, seen Snapshot) (*Stamp, bool) {
-	// First the stamp: a write that becomes known afterwards ends it.
+	// The stamp is taken first: a write that becomes known afterwards ends it.
 	stamp := c.Generations().stampTags(tags)
 	return stamp, c.follower.outbox == nil || c.follower.floors.admit(tags, seen)
 }

@@ -8,8 +8,8 @@ import (
 
 // Looker is a [Store] whose entries can be inspected.
 type Looker interface {
-	// Look returns the entry of a key as it is stored, whether or not it may be served, nil if there is none. Its tags are
-	// all that it was stored under, those of its item included.
+	// Look returns the entry of a key as it is stored, whether or not it may be served, or nil if there is none. Its
+	// tags are all those that it was stored with, including the tags of its item.
 	Look(ctx context.Context, key Key) (*Entry, error)
 }
 
@@ -19,9 +19,9 @@ type Held struct {
 	*Entry
 }
 
-// Look returns what the tiers hold under a key, memory first. It is for inspection: a returned
-// entry may be one that readers no longer get. It returns an error if the shared tier could not be
-// asked.
+// Look returns the entries that the tiers hold for a key, memory first. It is for inspection: it
+// may return an entry that is not served to readers any more. It returns an error if the shared
+// tier failed.
 func (c *Cache) Look(ctx context.Context, key Key) (held []Held, err error) {
 	if e := c.memory.Peek(key, time.Now()); e != nil {
 		held = append(held, Held{MemoryTier, e})

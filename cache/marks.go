@@ -12,8 +12,8 @@ const (
 	maxWaiting = 100_000
 )
 
-// markLoop marks in the outbox, many at a time, the writes that the shared tier executed. A write
-// that cannot be marked is relayed once more, which costs a load and is harmless.
+// markLoop marks as done the writes of the outbox whose evictions the shared tier executed, many at
+// a time. A write that cannot be marked is relayed once more, which costs a load and is harmless.
 func (f *follower) markLoop(ctx context.Context) {
 	for {
 		select {
@@ -22,7 +22,7 @@ func (f *follower) markLoop(ctx context.Context) {
 		case <-f.marks.added:
 		}
 		pause(ctx, markAfter)
-		epoch := f.floors.epoch() // before: a number of a later epoch is relayed once more
+		epoch := f.floors.epoch() // read before the writes: one with a number of a later epoch is relayed once more
 		xids := f.marks.take()
 		mctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.lease)
 		err := f.outbox.Done(mctx, epoch, xids)
@@ -35,9 +35,9 @@ func (f *follower) markLoop(ctx context.Context) {
 	}
 }
 
-// marks is the writes to be marked as done.
+// marks is the writes to mark as done.
 type marks struct {
-	added chan struct{} // holds one when there are some; nil if nobody collects them
+	added chan struct{} // holds one element when there are writes; nil if nothing collects them
 	mu    sync.Mutex
 	xids  []uint64
 }
@@ -51,7 +51,7 @@ func (m *marks) add(xid uint64) {
 	m.tell()
 }
 
-// tell signals that there are some. The caller holds mu.
+// tell signals that there are writes to mark. The caller holds mu.
 func (m *marks) tell() {
 	select {
 	case m.added <- struct{}{}:
@@ -59,7 +59,7 @@ func (m *marks) tell() {
 	}
 }
 
-// take returns some of them.
+// take removes and returns some of them.
 func (m *marks) take() []uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,7 +80,7 @@ func (m *marks) forget() {
 	m.xids = nil
 }
 
-// maxUndone limits how many writes that are not done are known one by one. The relay finds the
+// maxUndone limits how many writes that are not done are tracked one by one. The relay finds the
 // others.
 const maxUndone = 10_000
 
@@ -109,7 +109,7 @@ func (u *undone) remove(xids []uint64) {
 	}
 }
 
-// before forgets those that began before a moment.
+// before forgets the writes that began before t.
 func (u *undone) before(t time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -120,7 +120,7 @@ func (u *undone) before(t time.Time) {
 	}
 }
 
-// oldest is when the oldest of them began; zero if there is none.
+// oldest returns when the oldest of them began; zero if there is none.
 func (u *undone) oldest() (oldest time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

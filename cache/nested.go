@@ -13,31 +13,31 @@ import (
 // usually a cycle: a source that requests what it is loading.
 const maxDepth = 16
 
-// loading is one running call of a source. The context of the call carries it, so that loads of the
-// source through a cache are known to be nested. A call that waits for a nested one gives up its
-// turn, so that any number of them may be nested.
+// loading is one running call of a source. The context of the call carries it, so that the source's
+// own loads through a cache are known to be nested. A call that waits for a nested load gives up
+// its turn, so that any number of calls may be nested.
 type loading struct {
-	flights *flights // those of the cache that the source is of
+	flights *flights // of the cache that called the source
 	turns   *semaphore.Weighted
-	depth   int             // in how many others it is nested
-	waits   map[*flight]int // how many nested loads wait for what; guarded by flights.mu
+	depth   int             // the number of other calls in which it is nested
+	waits   map[*flight]int // the flights that nested loads wait for, and how many loads wait for each; guarded by flights.mu
 
 	mu     sync.Mutex
 	turn   bool // whether it holds one of the cache's turns
-	nested int  // loads that it waits for
+	nested int  // nested loads that it waits for
 	ended  bool
 }
 
 type loadingKey struct{}
 
-// loadingOf returns the call of a source that ctx belongs to; nil if there is none.
+// loadingOf returns the call of a source that ctx belongs to, or nil if there is none.
 func loadingOf(ctx context.Context) *loading {
 	l, _ := ctx.Value(loadingKey{}).(*loading)
 	return l
 }
 
-// enter begins a call of a source. turn reports whether it holds one of the turns. The call
-// collects what the source reads through a cache, and its statements are known.
+// enter begins a call of a source. turn says whether the call holds one of the turns. The call
+// collects what the source reads through a cache, and its statements count as known.
 func (c *Cache) enter(ctx context.Context, depth int, turn bool) (context.Context, *loading, *Collector) {
 	l := &loading{flights: c.flights, turns: c.loads, depth: depth, turn: turn}
 	ctx, collector := collect(ctx, &Collector{known: true})
@@ -66,8 +66,8 @@ func (l *loading) pause() {
 	}
 }
 
-// resume waits for a turn again, once no nested load is waited for. If ctx ends first, the call
-// continues without one until it ends.
+// resume waits for a turn again, once the call waits for no nested load. If ctx ends first, the
+// call continues without a turn.
 func (l *loading) resume(ctx context.Context) {
 	l.mu.Lock()
 	l.nested--
@@ -78,7 +78,7 @@ func (l *loading) resume(ctx context.Context) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.turn || l.ended || l.nested > 0 { // it has one, or needs none
+	if l.turn || l.ended || l.nested > 0 { // it has a turn, or needs none
 		l.turns.Release(1)
 		return
 	}
@@ -93,8 +93,8 @@ func (l *loading) tooDeep(wants []*want) error {
 	return fmt.Errorf("cache: sources load from one another more than %d deep, at last %q: does one ask for what it is loading?", maxDepth, string(wants[0].Key))
 }
 
-// waitsFor reports whether a flight waits for l, through any number of nested loads. A load nested
-// in l must not join it. The caller holds l.flights.mu.
+// waitsFor reports whether a flight waits for l, directly or through nested loads. A load nested in
+// l must not join such a flight. The caller holds l.flights.mu.
 func (f *flight) waitsFor(l *loading) bool {
 	if f.loading == nil || l == nil {
 		return false
@@ -136,7 +136,7 @@ func (s *flights) waited(l *loading, wants []*want) {
 	}
 }
 
-// fly records which call loads the flights.
+// fly records l as the call that loads the flights.
 func (s *flights) fly(l *loading, fs []*flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -145,7 +145,7 @@ func (s *flights) fly(l *loading, fs []*flight) {
 	}
 }
 
-// deepest is how deep flights are nested in calls of sources.
+// deepest returns the greatest depth of the flights.
 func deepest(fs []*flight) (depth int) {
 	for _, f := range fs {
 		depth = max(depth, f.depth)
@@ -153,7 +153,7 @@ func deepest(fs []*flight) (depth int) {
 	return depth
 }
 
-// names reports whether all of these are names of the flight's item: its key and tags.
+// names reports whether all is a subset of the names of the flight's item: its key and tags.
 func (f *flight) names(all []string) bool {
 	for _, n := range all {
 		if n != string(f.Key) && !slices.Contains(f.Tags, Tag(n)) {
@@ -163,10 +163,10 @@ func (f *flight) names(all []string) bool {
 	return true
 }
 
-// LoadContext returns a context for nested loads of a [Source]. It ends with load, which the source
-// was given, belongs to that load as far as the cache is concerned, and has the values of caller,
-// whose request is being loaded. Loads of several callers are carried out together, so load has the
-// values of any of them.
+// LoadContext returns a context for nested loads of a [Source]. load is the context that the source
+// was given, and caller the context of the request being loaded. The result ends with load, counts
+// as part of that load for the cache, and has the values of caller. It is needed because load has
+// the values of any one of the callers whose requests are loaded together.
 func LoadContext(load, caller context.Context) context.Context {
 	return loadContext{load, caller}
 }

@@ -2,16 +2,16 @@ package cache
 
 import "time"
 
-// Scope is who may share a value.
+// Scope says who may share a value.
 type Scope uint8
 
 // The two scopes.
 const (
-	Public  Scope = iota // anyone
+	Public  Scope = iota // all viewers
 	Private              // the viewer it was computed for
 )
 
-// String returns "public" or "private", as Cache-Control has it.
+// String returns "public" or "private", the directives of Cache-Control.
 func (s Scope) String() string {
 	if s == Private {
 		return "private"
@@ -19,7 +19,7 @@ func (s Scope) String() string {
 	return "public"
 }
 
-// Policy is for how long the values of a coordinate may be cached, and for whom.
+// Policy says for how long the values of a coordinate may be cached, and for whom.
 type Policy struct {
 	MaxAge time.Duration // 0: not at all
 	Scope  Scope

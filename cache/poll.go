@@ -11,11 +11,11 @@ type poller struct {
 	*follower
 	since    Snapshot  // every write that it saw is known, or older than this gateway
 	page     Page      // the next page of a poll that has begun; otherwise the zero Page
-	began    time.Time // the poll
+	began    time.Time // when the poll began
 	detail   Detail    // of a poll's first page
 	retained chan struct{}
-	// polled are the writes that are not done, and that who catches up next evicts: the poll that found them may have been
-	// for nobody. rounds are the evictions under way.
+	// polled are writes that are not done and that the next call of CatchUp evicts: they were found by a poll for which
+	// no call of CatchUp may have waited. rounds are the evictions in progress.
 	polled []polledWrite
 	rounds []*round
 }
@@ -56,9 +56,9 @@ func (p *poller) loop(ctx context.Context, trusted bool) {
 	}
 }
 
-// poll learns what was committed since the last poll and renews the lease, which counts from before
-// the first statement. Each page may take a lease; after an error the next poll continues with the
-// page that failed.
+// poll learns what was committed since the last poll and renews the lease, which is counted from
+// before the first statement. Each page may take a lease; after an error the next poll continues
+// with the page that failed.
 func (p *poller) poll(ctx context.Context) error {
 	if p.page.Until.IsZero() {
 		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
@@ -94,7 +94,7 @@ func (p *poller) poll(ctx context.Context) error {
 	}
 }
 
-// ask asks for one page.
+// ask reads one page.
 func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.lease)
 	defer cancel()
@@ -106,9 +106,9 @@ func (p *poller) ask(ctx context.Context, page Page) (News, error) {
 	return news, err
 }
 
-// start is the first poll. Entries that memory had before may be older than the retained writes, so
-// they are evicted; what this gateway loads from now on saw everything older. Entries of the shared
-// tier from before are not served until the retained writes are known.
+// start handles the first poll. Entries that memory already held may be older than the retained
+// writes, so they are evicted; what this gateway loads from now on has seen everything older.
+// Entries of the shared tier from before are not served until the retained writes are known.
 func (p *poller) start(ctx context.Context, news News) {
 	horizon, retained := &news.Snapshot, p.retained
 	p.floors.polled.Store(&news.Snapshot)
@@ -134,7 +134,7 @@ func (p *poller) finish(news News) {
 	p.trust.renew(p.began)
 }
 
-// forget evicts everything that may not have seen all that a snapshot saw.
+// forget evicts everything that may not have seen all that the snapshot saw.
 func (p *poller) forget(seen Snapshot) {
 	horizon := seen
 	if before := p.floors.horizon.Load(); before != nil {
@@ -145,7 +145,7 @@ func (p *poller) forget(seen Snapshot) {
 	p.events.tell(ByLoss, Write{})
 }
 
-// apply records what a page brought.
+// apply records the writes of a page.
 func (p *poller) apply(news News) {
 	if p.page.Until.IsZero() && !news.Snapshot.Covers(p.since) {
 		p.log.Error("the database went back to an earlier state; evicted the whole cache")
@@ -195,7 +195,7 @@ func (p *poller) forgetAll(seen Snapshot) {
 	p.events.tell(ByLoss, Write{})
 }
 
-// evictPolled evicts what a poll returned: floors first, then memory.
+// evictPolled evicts the names of polled writes: it raises floors first, then evicts from memory.
 func (p *poller) evictPolled(w Write, raise func()) {
 	p.stats.EvictedByOutbox.Add(w.size())
 	if w.Soft {
@@ -209,11 +209,11 @@ func (p *poller) evictPolled(w Write, raise func()) {
 }
 
 // learnRetained reads the writes that were retained when this gateway began to poll, page by page.
-// Until all of them are known, values of the shared tier are judged by horizon; from then on by the
+// Until all of them are known, values of the shared tier are judged by horizon; after that by the
 // writes. If another horizon has replaced it, the writes do not matter any more.
 func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot, retained chan<- struct{}) {
 	defer close(retained)
-	var more Snapshot // what was not returned
+	var more Snapshot // writes that were not returned
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
 		news, err := p.ask(ctx, page)
 		if err != nil {

@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// refreshPart is the last part of an entry's age in which a hit makes it load again in the background, so that an
-	// entry with many hits does not expire.
+	// refreshPart is the last part of an entry's age in which a hit starts a load in the background, so that an entry
+	// with many hits does not expire.
 	refreshPart = 0.1
-	// refreshLeast is the age below which nothing is refreshed: there would be more refreshes than hits.
+	// refreshLeast is the age below which entries are not refreshed: there would be more refreshes than hits.
 	refreshLeast = 5 * time.Second
 )
 
@@ -31,9 +31,9 @@ func (r *Result) refreshes(now time.Time) bool {
 	return r.Revalidating || age >= refreshLeast && r.Ends.Sub(now) < time.Duration(refreshPart*float64(age))
 }
 
-// refresh loads an item again unless another load does already.
+// refresh loads an item again, unless another load already does.
 func (c *Cache) refresh(ctx context.Context, r *Request, found *Result) {
-	// Nobody waits, so nobody leaves: the group runs to its end.
+	// No reader waits, so none leaves: the group runs to its end.
 	if c.flights.board(ctx, []*want{{Request: *r, newerThan: found.Ends}}, true, nil) != nil {
 		c.stats.Refreshes.Add(1)
 	}

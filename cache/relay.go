@@ -6,48 +6,47 @@ import (
 	"time"
 )
 
-// How evictions are relayed.
+// Parameters of the relay.
 const (
-	// relayAfter is the age at which a write that is not done is relayed. By then its own gateway had the time to.
+	// relayAfter is the age at which a write that is not done is relayed. Its own gateway had time to evict by then.
 	relayAfter = 200 * time.Millisecond
-	// relayRest is the pause after a relay that failed completely: the first one, and the longest.
+	// relayRest is the first pause after a relay that failed completely. The pauses grow up to the longest.
 	relayRest    = time.Second
 	relayRestMax = 5 * time.Second
-	// sweepEvery is how often the relay looks for writes that are not done, whether one is known or not.
+	// sweepEvery is how often the relay searches for writes that are not done, even if none is known.
 	sweepEvery = 5 * time.Second
 	// countEvery is how often the backlog is counted while there is one.
 	countEvery = time.Second
-	// relayRows is how many rows are relayed at once, at first and at most: a piece must be relayed within its
-	// deadline, and is done as a whole or not at all.
+	// relayRows is how many rows a piece has, at first and at most: a piece must be relayed within its deadline, and is
+	// done as a whole or not at all.
 	relayRows    = 300
 	relayRowsMax = 10_000
-	// maxAside limits how many rows are set aside, asideMin and asideMax for how long.
+	// maxAside limits how many rows are set aside. asideMin and asideMax limit for how long.
 	maxAside = 1000
 	asideMin = 5 * time.Second
 	asideMax = 5 * time.Minute
 )
 
-// harmless is evicted to find out whether the shared tier executes evictions, as long as it has
+// harmless is evicted to test whether the shared tier executes evictions, as long as it has
 // executed none.
 const harmless Key = "probe"
 
-// relayer evicts from the shared tier what is in the outbox and nobody has evicted there: whoever wrote it
-// went around the gateways, died, or could not reach the shared tier.
+// relayer evicts from the shared tier the writes of the outbox that no gateway has evicted there: their writer was not
+// a gateway, died, or could not reach the shared tier.
 //
-// It relays piece by piece. A piece that succeeds makes the next one larger, one that fails makes it smaller,
-// down to a single row; if that fails too, its table is evicted instead. If not even that succeeds, and the
-// shared tier takes another eviction, the row is set aside for a while, so that it does not hold up the others. One
-// goroutine uses it.
+// It relays piece by piece. A piece that succeeds makes the next one larger, one that fails makes it smaller, down to a
+// single row; if that fails too, its table is evicted instead. If even that fails, and the shared tier executes another
+// eviction, the row is set aside for a while, so that it does not delay the others. One goroutine uses it.
 type relayer struct {
 	*follower
 	rows    int
 	aside   map[int64]*aside
-	taken   Eviction // a name that the shared tier evicted
+	taken   Eviction // a name that the shared tier has evicted
 	resting time.Duration
-	rest    time.Time // nothing is relayed before
+	rest    time.Time // nothing is relayed before this time
 	swept   time.Time
 	counted time.Time
-	waiting bool // whether rows waited at the last count
+	waiting bool // whether rows were waiting at the last count
 
 	down, stuck bool // the state that was logged
 }
@@ -65,7 +64,7 @@ func newRelayer(f *follower) *relayer {
 // run relays what is due.
 func (r *relayer) run(ctx context.Context) {
 	oldest := r.undone.oldest()
-	// Another gateway's relay may have failed after our look at its rows, which no poll reports.
+	// Another gateway's relay may have failed after this gateway read its rows, which no poll reports.
 	sweep := time.Since(r.swept) >= sweepEvery || r.waiting && time.Since(r.counted) >= countEvery
 	if !sweep && (oldest.IsZero() || time.Since(oldest) < relayAfter) {
 		return
@@ -118,12 +117,12 @@ func (r *relayer) countNow(ctx context.Context) {
 	}
 }
 
-// relay relays a piece; failed reports whether it was the eviction that failed.
+// relay relays a piece; failed reports whether the eviction was what failed.
 func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, failed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.lease+2*r.shared.timeout)
 	defer cancel()
 	relayed, err = r.outbox.Relay(ctx, piece, func(ctx context.Context, ev Eviction) error {
-		// Gateways learn of it by their polls anyway.
+		// Other gateways learn of it by their polls.
 		_, err := r.shared.evict(ctx, Write{Eviction: ev, Quiet: true})
 		if failed = err != nil; !failed {
 			r.taken = ev.one()
@@ -164,7 +163,7 @@ func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err
 	return false
 }
 
-// tierIsWell reports whether the shared tier evicts what it evicted before.
+// tierIsWell reports whether the shared tier evicts a name that it has evicted before.
 func (r *relayer) tierIsWell(ctx context.Context) bool {
 	_, err := r.shared.evict(ctx, Write{Eviction: r.taken, Quiet: true})
 	return err == nil
@@ -202,7 +201,7 @@ func (r *relayer) succeeds(ctx context.Context, relayed Relayed) {
 	}
 }
 
-// one returns one of the names.
+// one returns an eviction of one of the names.
 func (ev Eviction) one() Eviction {
 	if len(ev.Keys) > 0 {
 		return Eviction{Keys: slices.Clone(ev.Keys[:1])}

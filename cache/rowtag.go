@@ -2,17 +2,17 @@ package cache
 
 import "strings"
 
-// Rows returns the tag of everything that is made of rows of a table. It is evicted when it is not
+// Rows returns the tag of everything that depends on rows of a table. It is evicted when it is not
 // known which rows were written.
 func Rows(table string) Tag { return Tag("{rows:" + escape(table) + "}") }
 
 // AnyRow returns the tag of everything that depends on every row of a table.
 func AnyRow(table string) Tag { return Rows(table) + ":any" }
 
-// Null is the text that stands for SQL's NULL in [RowsWhere], which no value is written as.
+// Null is the text that stands for SQL's NULL in [RowsWhere]. No other value has this text.
 const Null = "\x00null"
 
-// RowsWhere returns the tag of what is made of the rows of a table whose columns hold these values,
+// RowsWhere returns the tag of what depends on the rows of a table whose columns have these values,
 // which may be any text or [Null]. There are as many values as columns, and columns are in
 // ascending order: {rows:reviews:product_id=7}.
 func RowsWhere(table string, columns, values []string) Tag {
@@ -41,11 +41,11 @@ func RowsWhere(table string, columns, values []string) Tag {
 // Of returns the tag of some columns of the rows that t names, or of all columns for "*".
 func (t Tag) Of(columns string) Tag { return t + Tag(":"+columns) }
 
-// Named returns the tag of a name that a schema chose, which may be any text.
+// Named returns the tag of a name from a schema, which may be any text.
 func Named(name string) Tag { return Tag("{tag:" + escapeTagName(name) + "}") }
 
-// escapeTagName percent-encodes what could be mistaken for the punctuation of a tag or of a list of tags. A
-// percent sign stays: names are made of texts that are encoded already.
+// escapeTagName percent-encodes what could be mistaken for the punctuation of a tag or of a list of tags. It leaves
+// percent signs alone: the parts of a name are already encoded.
 func escapeTagName(name string) string {
 	var b strings.Builder
 	for i := range len(name) {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// maxJudged limits the differences of shadow mode that are checked at a time; others are not
-// checked.
+// maxJudged limits how many differences of shadow mode are checked at a time. Further differences
+// are not checked.
 const maxJudged = 64
 
 // differ reports whether two values differ. Values without JSON are not compared.
@@ -18,8 +18,8 @@ func differ(a, b any) bool {
 	return err1 == nil && err2 == nil && !bytes.Equal(x, y)
 }
 
-// compare counts what a tier would have served instead of a load, and compares it with the loaded
-// value. A difference counts if no write explains it, even after a pause.
+// compare counts the value that a tier would have served instead of a load, and compares it with
+// the loaded one. A difference counts if no write explains it, even after a pause.
 func (c *Cache) compare(ctx context.Context, f *flight, value any) {
 	c.stats.ShadowHits.Add(1)
 	if f.Meter != nil {

@@ -10,10 +10,10 @@ import (
 	"sync"
 )
 
-// Shaper is a [Source] whose values change their form from one release to the next.
+// Shaper is a [Source] whose values may change their form from one release to the next.
 type Shaper interface {
-	// Shape names the form of a request's value, by letters and digits. What the shared tier has of another
-	// shape was put there by another release, and is not served.
+	// Shape returns a name for the form of a request's value, of letters and digits. Entries of the shared tier with
+	// another shape were stored by another release, and are not served.
 	Shape(request Request) string
 }
 
@@ -24,10 +24,10 @@ func shapeOf(r Request) string {
 	return ""
 }
 
-// shapes are those of types that were asked for.
+// shapes caches the results of ShapeOf.
 var shapes sync.Map // of reflect.Type: string
 
-// ShapeOf describes what encoding/json makes of a type: its members with their names and types,
+// ShapeOf describes how encoding/json encodes a type: its members with their names and types,
 // recursively.
 func ShapeOf[V any]() string {
 	t := reflect.TypeFor[V]()

@@ -30,7 +30,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		return fs, false
 	}
 	now := time.Now()
-	// Checked again: the response may have taken long.
+	// Checked again: the call may have taken long.
 	trusted := c.follower.trust.holds(time.Now())
 	fills := make([]Fill, 0, len(ask))
 	landed := make([]Result, 0, len(ask))
@@ -92,8 +92,8 @@ func found(entries []*Entry) (n int) {
 	return n
 }
 
-// getOrBegin asks the shared tier for the values of flights, and for tickets in the same round trip
-// if most values are likely missing.
+// getOrBegin reads the values of flights from the shared tier. If most of them are likely missing,
+// it takes tickets in the same round trip.
 func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
 	announcer, ok := c.shared.store.(Announcer)
 	if !ok || !c.likelyMissing(fs) {
@@ -114,8 +114,8 @@ func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry,
 }
 
 // likelyMissing guesses whether the shared tier lacks most of the flights' values: because it
-// lacked most of what it was asked for recently, or because some of the values were written since
-// this gateway began or have just expired in memory.
+// lacked most of the recently requested ones, or because some of the values were written since this
+// gateway began or have just expired in memory.
 func (c *Cache) likelyMissing(fs []*flight) bool {
 	if c.lacked.Load() > lackedMost {
 		return true
@@ -132,15 +132,15 @@ func (c *Cache) likelyMissing(fs []*flight) bool {
 	return 2*missing > asked
 }
 
-// What the shared tier lacked recently is a moving average, in thousandths: each response counts
-// for an eighth. Above lackedMost it is guessed to lack the next as well.
+// The share of values that the shared tier lacked recently is a moving average, in thousandths:
+// each response counts for an eighth. Above lackedMost the next values are likely missing too.
 const (
 	lackedAll  = 1000
 	lackedMost = 750
 )
 
-// noteLacked records how much of a response of the shared tier was missing. Of two concurrent calls
-// one may be lost: it is only a guess.
+// noteLacked records how many values of a response of the shared tier were missing. Concurrent
+// calls may overwrite each other: the average is only a guess.
 func (c *Cache) noteLacked(missing, asked int) {
 	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/asked)) / 8)
 }
@@ -177,7 +177,7 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 	}
 	var err error
 	e.Value, err = f.Source.Decode(f.Request, e.Data)
-	return err == nil // otherwise it is of another key or version: the fill that follows replaces it
+	return err == nil // otherwise it belongs to another key or version; the fill that follows replaces it
 }
 
 func (c *Cache) beginShared(ctx context.Context, fs []*flight) {

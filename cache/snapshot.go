@@ -2,17 +2,17 @@ package cache
 
 import "fieldcache/cache/internal/protocol"
 
-// Epoch names one life of a database, in which transactions' numbers only rise and no commit is lost. A
-// database that went back to an earlier state, after a failover or from a backup, begins another epoch, as
-// does a copy. Numbers of different epochs cannot be compared. It consists of ASCII letters and digits.
+// Epoch names a period in the life of a database in which transactions' numbers only rise and no commit is lost. A
+// database that went back to an earlier state, after a failover or from a backup, begins another epoch, as does a copy.
+// Numbers of different epochs cannot be compared. An Epoch consists of ASCII letters and digits.
 //
-// The zero Epoch is that of a database that does not tell, which is taken to have one life.
+// The zero Epoch is that of a database that does not report one. It is assumed never to change its epoch.
 type Epoch = protocol.Epoch
 
 // Snapshot says which transactions a read of the database saw, in the terms of PostgreSQL's pg_snapshot. The
 // zero Snapshot saw none.
 //
-// Where transactions commit one after the other and are counted, the snapshot after the nth is
+// If transactions commit one after the other and are counted, the snapshot after the nth is
 // [SnapshotAfter](n).
 type Snapshot = protocol.Snapshot
 

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// maxSoft limits the names of soft evictions that are remembered. An eviction that exceeds it is a
+// maxSoft limits how many names of soft evictions are remembered. An eviction that exceeds it is a
 // hard one.
 const maxSoft = 10_000
 
 // soft is the names that were softly evicted, each with its time: an entry that was loaded earlier
-// is served once more while it is loaded again. The zero value has none. It is safe for concurrent
-// use.
+// is served once more while it is loaded again. The zero value has no names. It is safe for
+// concurrent use.
 type soft struct {
 	newest atomic.Int64 // the latest time, in Unix nanoseconds; 0: there is none
 
@@ -57,10 +57,10 @@ func (s *soft) add(ev Eviction) {
 	s.newest.Store(now.UnixNano())
 }
 
-// since reports whether there was any soft eviction since then.
+// since reports whether there was any soft eviction after loaded.
 func (s *soft) since(loaded time.Time) bool { return loaded.UnixNano() <= s.newest.Load() }
 
-// named reports whether a name was softly evicted since then. The caller holds mu.
+// named reports whether a name was softly evicted after loaded. The caller holds mu.
 func (s *soft) named(name string, loaded time.Time) bool {
 	at, ok := s.at[name]
 	return ok && !loaded.After(at)
@@ -86,8 +86,8 @@ func (c *Cache) softened(item *Item, e *Entry) bool {
 	return false
 }
 
-// Softened reports whether one of the names, which are keys and tags, was softly evicted after a
-// moment. What was made of them before has to be made again.
+// Softened reports whether one of the names, which are keys and tags, was softly evicted after
+// made. What was computed from them before that must be computed again.
 func (c *Cache) Softened(names []string, made time.Time) bool {
 	if !c.follower.soft.since(made) {
 		return false

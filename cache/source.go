@@ -36,7 +36,7 @@ func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
 	wg.Wait()
 }
 
-// along adds flights for what the sources read in addition. Nobody waits for them.
+// along adds flights for further values that the sources read along. No reader waits for them.
 func (c *Cache) along(fs []*flight) []*flight {
 	asked := make(map[Key]bool, len(fs))
 	for _, f := range fs {
@@ -44,7 +44,7 @@ func (c *Cache) along(fs []*flight) []*flight {
 	}
 	for _, f := range fs {
 		if f.MaxAge <= 0 {
-			continue // an additional value may have MaxAge 0 as well
+			continue // such a value may have MaxAge 0 as well
 		}
 		for _, r := range f.Source.Also(f.Request) {
 			if !asked[r.Key] {
@@ -114,8 +114,8 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	}
 }
 
-// entryOf returns the result of the flight at i, and the entry in which its value is stored, nil if
-// it is not stored.
+// entryOf returns the result of the flight at i, and the entry in which its value is stored, or nil
+// if it is not stored.
 func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *Entry {
 	*r = Result{Value: l.values[i], Loaded: l.started}
 	own, maxAge := &l.own[i], f.MaxAge
@@ -153,7 +153,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		}
 		stamp = Join(stamp, tags)
 	}
-	// All stamps are older than this check, and later evictions end them.
+	// All stamps were taken before this check, and later evictions end them.
 	if since != nil && !c.Generations().quiet(since.generations, f.Key, f.Tags, own.Tags) {
 		r.Unstored = "a write came in between"
 		return nil
@@ -167,15 +167,15 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		e = localEntry(l.values[i], l.started, maxAge, early, seen, stamp)
 	}
 	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
-	if !e.Absent() { // there may be any number of them
+	if !e.Absent() { // there may be any number of absent rows
 		e.Keep = f.Keep()
 	}
 	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
 	return e
 }
 
-// unshared returns why the shared tier is not filled with the value of the flight at i; "" if it
-// is, now or, for entries with tags of their own, after a poll.
+// unshared returns why the shared tier is not filled with the value of the flight at i; "" if it is
+// filled, now or, for entries with their own tags, after a poll.
 func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 	own, deps := &l.own[i], &l.deps
 	if own.Deps != nil {
@@ -208,8 +208,8 @@ func (c *Cache) keeps(seen Snapshot) bool {
 }
 
 // apart splits the flights of a failed load, or returns nil if the parts would fail as well: the
-// source may fail only for one reader's requests, or for one of the items. What nobody waits for is
-// not loaded again.
+// source may fail only for one reader's requests, or for one of the items. Flights that no reader
+// waits for are not loaded again.
 func apart(fs []*flight, err error) [][]*flight {
 	parts := byParty(fs)
 	if len(parts) > 1 {
@@ -228,7 +228,7 @@ func apart(fs []*flight, err error) [][]*flight {
 	return nil
 }
 
-// byParty groups flights by the readers that began them, without those that nobody waits for.
+// byParty groups flights by the readers that began them, without those that no reader waits for.
 func byParty(fs []*flight) (parts [][]*flight) {
 	at := map[*party]int{}
 	for _, f := range fs {
@@ -246,26 +246,26 @@ func byParty(fs []*flight) (parts [][]*flight) {
 	return parts
 }
 
-// loaded is what a source returned.
+// loaded is the result of a call of a source.
 type loaded struct {
 	started time.Time
 	values  []any
 	seen    Snapshot
 	deps    Deps     // of what the source read through a cache
 	own     []Loaded // what the source returned about each value
-	// numberless is the count of evictions without a number before the source was called.
+	// numberless is the number of evictions without a transaction's number before the source was called.
 	numberless uint64
 }
 
-// landOwn unpacks what the source returned about single values, and lands those that failed by
-// themselves. It returns the others.
+// landOwn unpacks what the source returned about single values, and lands those that failed alone.
+// It returns the others.
 func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight {
 	l.own = make([]Loaded, len(fs))
 	left, n := fs, 0
 	for i, f := range fs {
 		own, ok := l.values[i].(*Loaded)
 		if ok && own.Err != nil {
-			if n == i { // the first one: the flights are the group's
+			if n == i { // copied once: the flights belong to the group
 				left = slices.Clone(fs[:i])
 			}
 			c.landFailed(ctx, []*flight{f}, own.Err)
@@ -306,7 +306,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	a.values, a.seen, err = askSource(traced, source, requests)
 	end(err)
 	if collector.isRead() {
-		// Values from a cache are as new as the last poll, not as the snapshot of the source's statements.
+		// Values from a cache are as recent as the last poll, not as the snapshot of the source's statements.
 		a.deps, a.seen = collector.Deps(), Snapshot{}
 	}
 	if a.seen.IsZero() && polled != nil {
@@ -320,7 +320,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 
 // unsaid returns the snapshot of a load whose source returns none: the one polled before the load
 // began. If a poll found another epoch less than a lease ago, connections to the old database may
-// still be open, and the snapshot is of no polled epoch.
+// still be open, and the snapshot belongs to no polled epoch.
 func (c *Cache) unsaid(polled Snapshot) Snapshot {
 	if at := c.follower.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
 		polled.Epoch = protocol.MixedEpoch
@@ -330,7 +330,7 @@ func (c *Cache) unsaid(polled Snapshot) Snapshot {
 
 func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
 	if len(fills) > 0 {
-		// A refused fill was voided by an eviction, and memory does not fail otherwise.
+		// An eviction voided a refused fill, and memory does not fail otherwise.
 		_, _ = c.memory.Fill(ctx, fills)
 	}
 }

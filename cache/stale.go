@@ -36,16 +36,16 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 		tier = SharedTier
 	}
 	r := entryResult(e, tier)
-	r.Stale, r.Stamp = true, nil // nothing made of it is stored
+	r.Stale, r.Stamp = true, nil // what is computed from it is not stored
 	c.stats.Stale.Add(1)
 	c.flights.land(f, r)
 }
 
 // landSlow lands flights while their source is still running, with the last known values, once the
-// database has been silent for a lease: neither a poll nor the source returned. If it was found to
-// hang a moment ago, the time of one poll is enough, so that a query of many levels does not wait a
-// lease for each of them. The source continues for readers without any value. The function that
-// landSlow returns ends it.
+// database has been silent for a lease: neither a poll nor the source returned. If the source hung
+// a moment ago, the time of one poll is enough, so that a query of many levels does not wait a
+// lease for each of them. The source continues for readers without any value. The returned function
+// ends landSlow.
 func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	if c.follower.trust == nil || !slices.ContainsFunc(fs, func(f *flight) bool { return c.staleFor(&f.Item) > 0 }) {
 		return func() {}
@@ -83,14 +83,14 @@ func (c *Cache) landSlow(g *group, fs []*flight) (end func()) {
 	}
 }
 
-// silence measures how long a source has not returned, over several looks. Only time in which this
+// silence measures how long a source has not returned, by several looks. Only time in which this
 // process ran counts: when a frozen process continues, its timers fire at once, and responses have
-// arrived that nobody has read yet. A look that comes late restarts the measurement.
+// arrived that were not read yet. A look that comes late restarts the measurement.
 type silence struct {
 	lease    time.Duration
-	patience time.Duration // how long it has to last
+	patience time.Duration // how long the silence must last
 	since    time.Time
-	looked   time.Time // the last time
+	looked   time.Time // when it was checked last
 }
 
 // pause is the time between two looks.
@@ -101,7 +101,7 @@ func (s *silence) pause() time.Duration {
 	return s.lease / 4
 }
 
-// lasts is one look. It reports whether the silence has lasted long enough.
+// lasts checks once. It reports whether the silence has lasted long enough.
 func (s *silence) lasts(now time.Time) bool {
 	late := now.Sub(s.looked) > s.pause()+s.lease/4
 	s.looked = now
@@ -112,8 +112,8 @@ func (s *silence) lasts(now time.Time) bool {
 }
 
 // landWhatIsStale lands the flights for which there is a value, and returns the others. A reader
-// with some values does not wait for the rest: as with a database that refuses, a part of the
-// response is better than none.
+// with some values does not wait for the rest: as when the database refuses connections, part of
+// the response is better than none.
 func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (left []*flight) {
 	found := make([]*Entry, len(fs))
 	began := time.Now()
@@ -164,7 +164,7 @@ func (c *Cache) staleAllowed(item *Item) bool {
 	return window > 0 && c.follower.trust != nil && c.follower.trust.age(time.Now()) <= window
 }
 
-// findStale looks for the last known values of the flights without one.
+// findStale finds the last known values of the flights that have none yet.
 func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	var ask []*flight
 	var at []int
@@ -185,13 +185,14 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	}
 	for i, f := range ask {
 		if e := entries[i]; e != nil && time.Since(e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
-			e.Stamp = nil // a stamp of the shared tier, which must not be used for what is made of it
+			e.Stamp = nil // a stamp of the shared tier is of no use for what is computed from the value
 			found[at[i]] = e
 		}
 	}
 }
 
-// stale returns what memory has of an item, even if it has expired, unless it was evicted.
+// stale returns the entry that memory has for an item, even if it has expired, unless it was
+// evicted.
 func (c *Cache) stale(item Item) *Entry {
 	e := c.memory.Ended(item.Key)
 	if e == nil || time.Since(e.Ends) > c.staleFor(&item) {

@@ -9,10 +9,10 @@ import (
 // maxStatements limits how many different statements a log remembers.
 const maxStatements = 2000
 
-// statementLog records which statements ran since when. The zero value is empty.
+// statementLog records which statements ran, and when. The zero value is empty.
 type statementLog struct {
 	mu   sync.Mutex
-	seq  uint64 // counts beginnings and ends
+	seq  uint64 // the number of beginnings and ends
 	lost uint64 // the last beginning or end of a statement that is not in ran
 	ran  map[string]*ranStatement
 }
@@ -50,7 +50,7 @@ func (l *statementLog) note(statement string, running int) {
 	s.last, s.running = l.seq, max(s.running+running, 0)
 }
 
-// shrink removes statements that do not run. The caller holds mu.
+// shrink removes statements that are not running. The caller holds mu.
 func (l *statementLog) shrink() {
 	for text, s := range l.ran {
 		if s.running == 0 {
@@ -64,7 +64,7 @@ func (l *statementLog) shrink() {
 	}
 }
 
-// now returns an argument for a later call of since.
+// now returns the current moment, for a later call of since.
 func (l *statementLog) now() uint64 {
 	if l == nil {
 		return 0
@@ -74,8 +74,8 @@ func (l *statementLog) now() uint64 {
 	return l.seq
 }
 
-// since adds the statements that began, ran or ended since then, and reports whether there are no
-// others.
+// since appends to list the statements that ran after moment, began or ended. It reports whether
+// the result is complete.
 func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
 	if l == nil {
 		return list, true
@@ -101,17 +101,17 @@ type Moment struct {
 
 type requestKey struct{}
 
-// RequestState is what the cache remembers of a request: when it began, and its statements. The zero value belongs to
+// RequestState is what the cache records about a request: when it began, and its statements. The zero value belongs to
 // no request: see [Cache.BeginRequest].
 type RequestState struct {
 	began      Moment
 	statements statementLog
 }
 
-// Begin returns a context for everything that is read to serve one request, unless ctx is one already.
-// Loaders hold on to rows for as long as a request takes, and read for several fields at once. So what
-// a source makes of rows that its own statements did not read may be as old as the request, see
-// [Loaded], and depend on every statement of it, see [Watch.CollectStatements].
+// Begin returns a context for everything that is read to serve one request. If ctx is such a context already, Begin
+// returns ctx. Loaders may hold rows for as long as a request takes, and read for several fields at once. So a value
+// that a source computes from rows that its own statements did not read may be as old as the request, see [Loaded], and
+// depend on every statement of it, see [Watch.CollectStatements].
 func (c *Cache) Begin(ctx context.Context) context.Context {
 	if requestOf(ctx) != nil {
 		return ctx

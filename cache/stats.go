@@ -22,19 +22,19 @@ type Stats struct {
 
 	Fills      atomic.Uint64 // entries that the shared tier stored
 	Refused    atomic.Uint64 // entries that it refused: their fence was gone
-	BelowFloor atomic.Uint64 // entries of the shared tier not served, since a write is newer than they are
-	Foreign    atomic.Uint64 // entries of the shared tier not served, since they are of another database or epoch
+	BelowFloor atomic.Uint64 // entries of the shared tier not served, since a newer write is known
+	Foreign    atomic.Uint64 // entries of the shared tier not served, since they belong to another database or epoch
 
 	EvictedByWrite  atomic.Uint64 // keys and tags evicted by writes of this gateway
 	EvictedByOutbox atomic.Uint64 // by writes learned from the outbox alone
-	EvictedByNotice atomic.Uint64 // by writes learned from another gateway
+	EvictedByNotice atomic.Uint64 // by writes learned from messages of another gateway
 	EvictedByHand   atomic.Uint64 // by [Cache.EvictByHand]
 	Floors          atomic.Uint64 // floors raised
-	Forgotten       atomic.Uint64 // times that everything was evicted, because writes were missed
+	Forgotten       atomic.Uint64 // times that everything was evicted because writes were missed
 
-	Relayed           atomic.Uint64 // writes whose evictions were relayed, other gateways' and own
+	Relayed           atomic.Uint64 // writes whose evictions were relayed, of other gateways and of this one
 	ByRelay           atomic.Uint64 // writes acknowledged after a relay, since the shared tier did not execute their evictions
-	ByLease           atomic.Uint64 // writes acknowledged after a lease, for the same reason: no gateway serves older entries then
+	ByLease           atomic.Uint64 // writes acknowledged after a lease, for the same reason: by then no gateway serves older entries
 	LeaseLosses       atomic.Uint64 // times that no poll succeeded for a lease
 	PollFaults        atomic.Uint64 // polls of the outbox that failed
 	Unreadable        atomic.Uint64 // rows of the outbox that could not be read; their tables were evicted
@@ -46,13 +46,13 @@ type Stats struct {
 	AuditsStale atomic.Uint64 // of those, stale values
 	AuditsLeaks atomic.Uint64 // of those, public values that depend on the viewer
 
-	oldest  atomic.Int64 // unix milliseconds of the oldest write that waits; 0: none
+	oldest  atomic.Int64 // Unix milliseconds of the oldest waiting write; 0: none
 	backlog atomic.Int64
 }
 
 // Backlog returns how many rows of the outbox wait for the shared tier to execute their evictions,
-// whoever wrote them, at the last count: every second while some wait, else every five seconds. It
-// is at most [MaxBacklog].
+// whichever program wrote them, at the last count: every second while some wait, else every five
+// seconds. It is at most [MaxBacklog].
 func (s *Stats) Backlog() int64 { return s.backlog.Load() }
 
 // Lag returns for how long the oldest of the rows that [Stats.Backlog] counts has waited.
@@ -64,7 +64,7 @@ func (s *Stats) Lag() time.Duration {
 	return max(0, time.Since(time.UnixMilli(ms)))
 }
 
-// Evictions returns how many keys and tags were evicted, for whatever cause.
+// Evictions returns how many keys and tags were evicted, for any cause.
 func (s *Stats) Evictions() uint64 {
 	return s.EvictedByWrite.Load() + s.EvictedByOutbox.Load() + s.EvictedByNotice.Load() + s.EvictedByHand.Load()
 }

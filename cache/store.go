@@ -10,31 +10,31 @@ import (
 type Item struct {
 	Key    Key
 	Tags   []Tag         // tags that evict it, in addition to its key; must not be modified
-	MaxAge time.Duration // how long its value may be kept; 0: it is not kept at all
-	// StaleWhileRevalidate is for how long after its end a value is still answered while it is loaded anew.
+	MaxAge time.Duration // how long its value may be stored; 0: it is not stored
+	// StaleWhileRevalidate is for how long after it expired a value is still served while it is loaded again.
 	StaleWhileRevalidate time.Duration
-	// StaleIfError is for how long after its end, and after the database was last heard of, a value is answered if
-	// its source fails. 0: what [Options] say; negative: never.
+	// StaleIfError is for how long after it expired, and after the database last responded, a value is served if its
+	// source fails. 0: as [Options] say; negative: never.
 	StaleIfError time.Duration
-	Meter        *Meter // counts how it was answered; nil: nobody counts. See [Cache.Meter]
+	Meter        *Meter // counts how it was served; nil: not counted. See [Cache.Meter]
 }
 
 // shadow reports whether the item's coordinate is in shadow mode.
 func (i *Item) shadow() bool { return i.Meter != nil && i.Meter.shadow }
 
-// Keep returns for how long after its end a tier keeps the entry of the item.
+// Keep returns for how long a tier keeps the entry of the item after it expired.
 func (i *Item) Keep() time.Duration { return max(i.StaleWhileRevalidate, i.StaleIfError, 0) }
 
-// Entry is a value in a tier. Entries and what they point to are shared by all readers and never
-// changed.
+// Entry is a value in a tier. Entries and what they point to are shared by all readers and
+// immutable.
 type Entry struct {
-	Data   []byte        // the value as JSON; "null" for a row that is not there
-	Shape  string        // what its source's values are made of: see [Shaper]
-	Value  any           // the value itself, which the memory tier keeps so that a hit decodes nothing
+	Data   []byte        // the value as JSON; "null" for a row that does not exist
+	Shape  string        // the form of its source's values: see [Shaper]
+	Value  any           // the decoded value, which the memory tier stores so that a hit decodes nothing
 	Loaded time.Time     // when it was read from the database
 	Ends   time.Time     // when it may no longer be served
 	Keep   time.Duration // for how long after Ends a tier keeps it: see [Item.Keep]
-	Seen   Snapshot      // which writes it saw
+	Seen   Snapshot      // the snapshot it was read in
 	Tags   []Tag         // tags that evict it, in addition to its item's tags; see [Loaded]
 	Stamp  *Stamp        // taken before it was loaded; in the memory tier only
 }
@@ -42,8 +42,8 @@ type Entry struct {
 // Absent reports whether the entry records that there is no such row.
 func (e *Entry) Absent() bool { return string(e.Data) == "null" }
 
-// Ticket lets a load fill a tier. Only the tier that issued it knows its content; nil fills
-// nothing.
+// Ticket lets a load fill a tier. Only the tier that issued it knows its content. A nil Ticket
+// fills nothing.
 type Ticket any
 
 // Fill is an entry to put into a tier.
@@ -59,11 +59,11 @@ type Fill struct {
 type Eviction struct {
 	Keys []Key `json:"keys,omitempty"`
 	Tags []Tag `json:"tags,omitempty"`
-	// Soft serves the named values as they are until they are loaded again. Their next reader starts the load.
+	// Soft continues to serve the named values until they are loaded again. Their next reader starts the load.
 	Soft bool `json:"soft,omitempty"`
 }
 
-// Empty reports whether e names nothing.
+// Empty reports whether e has no names.
 func (e Eviction) Empty() bool { return len(e.Keys) == 0 && len(e.Tags) == 0 }
 
 // Add adds the names of other to e. The result is soft only if both are.
@@ -80,33 +80,34 @@ func (e *Eviction) Add(other Eviction) {
 	e.Tags = append(e.Tags, other.Tags...)
 }
 
-// Store is one tier. It is safe for concurrent use. It is used in the order of the protocol: Get;
-// Begin for what was missing; only then is the source read; Fill with what the source returned.
+// Store is one tier. It is safe for concurrent use. Its methods are called in the order of the
+// protocol: Get; Begin for what was missing; only then is the source read; Fill with what the
+// source returned.
 type Store interface {
 	// Get returns the entries of items, in their order, nil for each that may not be served: never stored, expired, or
-	// evicted by its key or by one of its tags. An expired one may be returned for as long as [Item.Keep] of its item
-	// says. Items have the tags that they had when they were filled. An error means that nothing is known of any item.
+	// evicted by its key or by one of its tags. It may return an expired entry for as long as [Item.Keep] of its item
+	// says. Items have the tags that they had when they were filled. After an error nothing is known of any item.
 	Get(ctx context.Context, items []Item) ([]*Entry, error)
 
-	// Begin announces a load of items that Get did not find, and returns a ticket for each, nil for those that somebody
-	// else is loading.
+	// Begin announces a load of items that Get did not find, and returns a ticket for each, nil for those that another
+	// load has announced.
 	Begin(ctx context.Context, items []Item) ([]Ticket, error)
 
-	// Fill stores the entries, except those whose key or one of whose tags was evicted since their ticket was issued. It
-	// returns how many it stored. A ticket fills once.
+	// Fill stores the entries, except those whose key or one of whose tags was evicted since their ticket was issued.
+	// It returns how many it stored. A ticket can be used once.
 	Fill(ctx context.Context, fills []Fill) (stored int, err error)
 
 	// Evict removes every entry with one of the keys or tags of the write and voids the tickets issued for them, in the
-	// order of [EvictionSteps]. When it returns without an error, no later Get returns what was there before. It returns
-	// how many of the keys were there. A soft eviction it only passes on to others.
+	// order of [EvictionSteps]. When it returns without an error, no later Get returns an entry stored before. It
+	// returns how many of the keys it held. It removes nothing for a soft eviction, and only notifies other processes.
 	Evict(ctx context.Context, w Write) (dropped int, err error)
 
-	// Close releases what the tier holds. No other method may be called after it.
+	// Close releases the resources of the tier. No other method may be called after it.
 	Close() error
 }
 
 // ErrRefused is wrapped by the errors of a [Store] that responded and refused the operation: this
-// client has no permission, the store is a replica, or it is not what it was thought to be.
+// client has no permission, the store is a replica, or it is not the expected kind of server.
 var ErrRefused = errors.New("refused")
 
 // Prober is a [Store] that can test whether it supports all required operations.
@@ -115,17 +116,18 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
-// Tagger is a [Store] that stores entries with tags of their own, beside those of their items.
+// Tagger is a [Store] that can store entries with their own tags, in addition to those of their
+// items.
 type Tagger interface {
-	// Generations returns the generation of each tag, and makes those that are not there. An eviction of
-	// a tag ends its generation.
+	// Generations returns the generation of each tag, and creates those that do not exist. An eviction of a tag ends
+	// its generation.
 	Generations(ctx context.Context, tags []Tag) (map[Tag]string, error)
 }
 
-// Announcer is a [Store] that can do two steps of the protocol in one round trip.
+// Announcer is a [Store] that can execute two steps of the protocol in one round trip.
 type Announcer interface {
-	// GetOrBegin is Get and, after it, Begin of all items, for those that are likely not there. A ticket of an
-	// item whose entry may be served after all is not used.
+	// GetOrBegin is Get followed by Begin for all items, for items that are likely missing. A ticket of an item whose
+	// entry may be served after all is not used.
 	GetOrBegin(ctx context.Context, items []Item) ([]*Entry, []Ticket, error)
 }
 
@@ -137,7 +139,7 @@ type Memory interface {
 	// Peek is Get for one item, by its key, at a moment, without an allocation.
 	Peek(key Key, now time.Time) *Entry
 
-	// Ended returns the entry of a key, even if it expired not long ago; nil if it was evicted.
+	// Ended returns the entry of a key, even if it expired a short time ago; nil if it was evicted.
 	Ended(key Key) *Entry
 
 	// Generations returns the table that the stamps refer to.
@@ -147,7 +149,7 @@ type Memory interface {
 // Notifier is a [Store] that notifies other processes of the evictions that it executed.
 type Notifier interface {
 	// Subscribe calls heard for each write whose eviction another process published, until ctx ends. Messages may be
-	// lost: a subscriber must be correct without them, if later. unreadable is called for each message that cannot be
-	// read. The message is ignored, and polls make up for it.
+	// lost: without them a subscriber must be correct too, but may be later. unreadable is called for each message that
+	// cannot be read. The message is ignored, and polls make up for it.
 	Subscribe(ctx context.Context, heard func(Write), unreadable func(error)) error
 }

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Trace begins a span of a trace. What is done with the returned context belongs to it. end ends
-// it, once, with its error and what is known only then. Both may be called concurrently.
+// Trace begins a span of a trace. Work done with the returned context belongs to the span. end ends
+// the span, once, with its error and with attributes known only then. Both may be called
+// concurrently.
 type Trace func(ctx context.Context, name string, about ...slog.Attr) (_ context.Context, end func(err error, about ...slog.Attr))
 
 // The names of spans.

@@ -9,8 +9,8 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// trust is when this gateway's last successful poll of the outbox began, by a monotonic clock that
-// continues while the process is frozen. It is safe for concurrent use.
+// trust records when this gateway's last successful poll of the outbox began, by a monotonic clock
+// that continues while the process is frozen. It is safe for concurrent use.
 type trust struct {
 	lease time.Duration
 	start time.Time
@@ -27,8 +27,8 @@ func newTrust(lease time.Duration) *trust {
 	return t
 }
 
-// renew records a successful poll that began then. If it began before the lease was ended, it does
-// not renew it: its result may be older than what ended the lease.
+// renew records a successful poll that began at began. If it began before the lease was ended, it
+// does not renew the lease: its result may be older than what ended it.
 func (t *trust) renew(began time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,8 +50,8 @@ func (t *trust) lose() {
 	t.began.Store(-1)
 }
 
-// awaitPoll waits, for at most two leases, for a successful poll that began after then. It reports
-// whether there was one.
+// awaitPoll waits, for at most two leases, for a successful poll that began after the given time.
+// It reports whether there was one.
 func (t *trust) awaitPoll(ctx context.Context, after time.Time) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*t.lease)
 	defer cancel()
@@ -70,8 +70,8 @@ func (t *trust) awaitPoll(ctx context.Context, after time.Time) bool {
 	}
 }
 
-// holds reports whether cached values may be served at that time. Without an outbox t is nil,
-// nobody polls, and other limits hold.
+// holds reports whether cached values may be served at now. Without an outbox t is nil, nothing
+// polls, and other limits apply.
 func (t *trust) holds(now time.Time) bool {
 	if t == nil {
 		return true

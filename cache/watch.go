@@ -7,31 +7,31 @@ import (
 	"sync/atomic"
 )
 
-// Watch notices statements that read the database outside of a [Source]. Nobody knows which rows such
-// a statement read, so nothing that may be made of them is stored.
+// Watch notices statements that read the database outside of a [Source]. It is not known which rows such a statement
+// read, so values that may depend on them are not stored.
 //
-// Whatever sends statements reports each of them by [Watch.Began] and [Watch.Ended], with its text and the context
-// it was given. The context says whose statement it is:
+// The code that sends statements reports each of them by [Watch.Began] and [Watch.Ended], with its text and its
+// context. The context says whose statement it is:
 //
 //   - that of a source's Load, or one made by [Unwatched]: it is known, and changes nothing;
-//   - that of something being made, see [Collect]: that thing, and all that it is a part of, is not
+//   - that of a value being computed, see [Collect]: that value, and every value that it is part of, is not
 //     stored;
-//   - any other: everything being made in this process while it runs is not stored, because anything
-//     may be waiting for its rows, such as a field whose loader has a context of its own.
+//   - any other: no value being computed in this process while it runs is stored, because any of them
+//     may be waiting for its rows, such as a field whose loader has its own context.
 //
-// A statement that one operation sends under its own context and whose rows it hands to another is not
-// noticed for the other one: such sharing belongs into a Source. The zero value is ready to use; nil
-// notices nothing. A Watch is safe for concurrent use.
+// If one operation sends a statement with its own context and gives the rows to another operation, the Watch does not
+// notice it for the other one: such sharing belongs in a Source. The zero value is ready to use; a nil Watch notices
+// nothing. A Watch is safe for concurrent use.
 //
-// Where a value is collected for by [Watch.CollectStatements], the statements that it may be made of are remembered by their texts
-// instead: all of its request so far, see [Cache.Begin], and all that ran meanwhile, whoever sent them; see
+// For a value that is collected by [Watch.CollectStatements], the texts of the statements that it may depend on are
+// recorded instead: all of its request so far, see [Cache.Begin], and all that ran meanwhile, of any request; see
 // [Watch.RememberStatements].
 type Watch struct {
 	strays atomic.Uint64 // how many statements without an operation's context began or ended
 
 	observed   atomic.Bool  // whether statements are remembered
 	apartAlone atomic.Bool  // see RememberStatements
-	apart      statementLog // those without a request's context
+	apart      statementLog // statements without a request's context
 	all        statementLog
 
 	others atomic.Pointer[[]*Watch]
@@ -61,7 +61,7 @@ func (w *Watch) stray() {
 	}
 }
 
-// Began reports that a statement with this context is about to be sent. Its text may be "" where it is not known.
+// Began reports that a statement with this context is about to be sent. Its text may be "" if it is not known.
 func (w *Watch) Began(ctx context.Context, statement string) {
 	if w == nil {
 		return
@@ -75,7 +75,7 @@ func (w *Watch) Began(ctx context.Context, statement string) {
 }
 
 // Ended reports that all rows of the statement were read. It matters for statements without an
-// operation's context: what began to be made while one ran may have been given its rows.
+// operation's context: a value whose computation began while one ran may depend on its rows.
 func (w *Watch) Ended(ctx context.Context, statement string) {
 	if w == nil {
 		return
@@ -86,8 +86,8 @@ func (w *Watch) Ended(ctx context.Context, statement string) {
 	}
 }
 
-// RememberStatements has the texts of statements remembered from now on, for [Watch.CollectStatements]. loadersApart says that
-// no loader reads for two requests at once; then those of other requests do not count.
+// RememberStatements records the texts of statements from now on, for [Watch.CollectStatements]. loadersApart says that
+// no loader reads for two requests at once; then the statements of other requests do not count.
 func (w *Watch) RememberStatements(loadersApart bool) {
 	if w != nil {
 		w.apartAlone.Store(loadersApart)
@@ -118,8 +118,7 @@ func (w *Watch) remember(ctx context.Context, statement string, note func(*state
 	note(&w.all, statement)
 }
 
-// seen returns a number to compare with later, to find out whether there were stray statements in
-// between.
+// seen returns a number that changes with every stray statement.
 func (w *Watch) seen() uint64 {
 	if w == nil {
 		return 0
@@ -133,14 +132,14 @@ func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Str
 	return collect(ctx, &Collector{parent: CollectorOf(ctx), watch: w, where: where})
 }
 
-// CollectApart is [Watch.Collect] for what a source makes of one request alone: what ctx collects already
-// hears nothing of it. The source passes it on: see [Loaded].
+// CollectApart is [Watch.Collect] for what a source computes for one request alone: the collectors of ctx do not
+// receive it. The source passes it on: see [Loaded].
 func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
 	return collect(ctx, &Collector{watch: w, where: where})
 }
 
-// CollectStatements is [Watch.CollectApart] for what may be made of any statement that runs meanwhile: they are collected, see
-// [Deps], rather than keep the value from being stored.
+// CollectStatements is [Watch.CollectApart] for a value that may depend on any statement that runs meanwhile:
+// statements are collected, see [Deps], and do not prevent the value from being stored.
 func (w *Watch) CollectStatements(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
 	c := &Collector{watch: w, where: where}
 	if w != nil {
@@ -153,7 +152,7 @@ func (w *Watch) CollectStatements(ctx context.Context, where func(context.Contex
 
 // statementsSince is where a collector began in the logs of statements.
 type statementsSince struct {
-	request    *statementLog // nil: none. All of it counts: loaders hold on to what they read
+	request    *statementLog // nil: none. All of it counts: loaders hold the rows that they read
 	apart, all uint64
 }
 
@@ -176,10 +175,10 @@ func Unwatched(ctx context.Context) context.Context {
 	return ctx
 }
 
-// maxUnknown limits how many places are remembered at which an unknown statement ran.
+// maxUnknown limits how many places at which an unknown statement ran are recorded.
 const maxUnknown = 16
 
-// UnknownReason is the reason for which a value is not stored that is made of unknown rows.
+// UnknownReason is the reason why a value that depends on unknown rows is not stored.
 const UnknownReason = "a statement ran outside of a source"
 
 // readUnknown records that a statement read rows outside of any source.
@@ -199,7 +198,7 @@ func (c *Collector) readUnknown(ctx context.Context) {
 	}
 }
 
-// addUnknown adds a place unless it is there. The caller holds mu.
+// addUnknown adds a place unless it is already listed. The caller holds mu.
 func (c *Collector) addUnknown(place fmt.Stringer) {
 	if place == nil {
 		place = elsewhere{}
