@@ -2,9 +2,11 @@ package gqlcache
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"fieldcache/cache"
 )
@@ -35,10 +37,19 @@ func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	}
 	s.f.o.Log.Error("a field is not cached any more: an audit found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
 		"coordinate", call.coordinate, "fault", string(fault))
-	if _, err := s.f.o.Cache.EvictByHand(context.Background(), cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
+	ctx := context.Background()
+	if bars := s.f.o.Cache.Bars(); bars != nil {
+		if err := bars.Bar(ctx, call.coordinate); err != nil {
+			s.f.o.Log.Error("processes that start later will cache a barred field", "coordinate", call.coordinate, "error", err)
+		}
+	}
+	if _, err := s.f.o.Cache.EvictByHand(ctx, cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
 		s.f.o.Log.Error("the values of a barred field were not evicted everywhere", "coordinate", call.coordinate, "error", err)
 	}
 }
+
+// readBarsIn limits how long the outbox may take to tell what is barred.
+const readBarsIn = 10 * time.Second
 
 // barSuffix is added to the tag of a coordinate where an eviction also bars it. Nothing is stored under such a tag.
 const barSuffix = ":barred"
@@ -59,6 +70,27 @@ func (f *Fields) evictedByOthers(ev cache.Eviction) {
 			f.trust(c.coordinate)
 		}
 	}
+}
+
+// readBars bars what audits of processes found that may have ended since.
+func (f *Fields) readBars() error {
+	bars := f.o.Cache.Bars()
+	if bars == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), readBarsIn)
+	defer cancel()
+	list, err := bars.Barred(ctx)
+	if err != nil {
+		return fmt.Errorf("find out which fields must not be cached: %w", err)
+	}
+	for _, coordinate := range list {
+		if c := f.of(coordinate); c != nil && !c.barred.Swap(true) {
+			f.o.Log.Error("a field is not cached: an audit found a wrong value before this process began. Once the cause is mended, evict the coordinate to have it cached again",
+				"coordinate", coordinate)
+		}
+	}
+	return nil
 }
 
 // bareContext is a context with the values of gqlgen and of the cache only, and so without a

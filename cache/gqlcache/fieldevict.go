@@ -102,14 +102,20 @@ func (o *Orders) Evict(ctx context.Context, order Order) (evicted int, err error
 		ev.Add(rows)
 	}
 	slices.Sort(lift)
-	for _, c := range slices.Compact(lift) {
+	lift = slices.Compact(lift)
+	for _, c := range lift {
 		ev.Tags = append(ev.Tags, cache.Coordinate(c))
 	}
 	if err := errors.Join(faults...); err != nil {
 		return 0, err
 	}
+	// First the bars: a process that starts meanwhile reads none, or is told of the eviction.
+	var barred error
+	if bars := o.Cache.Bars(); bars != nil {
+		barred = bars.Unbar(ctx, lift)
+	}
 	evicted, err = o.Cache.EvictByHand(ctx, ev)
-	if err == nil && o.Fields != nil {
+	if err = errors.Join(barred, err); err == nil && o.Fields != nil {
 		for _, c := range lift {
 			o.Fields.trust(c)
 		}

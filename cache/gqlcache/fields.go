@@ -148,8 +148,8 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	if err := errors.Join(faults...); err != nil {
 		return f, err
 	}
-	o.Cache.OnOthers(f.evictedByOthers)
-	return f, nil
+	o.Cache.OnOthers(f.evictedByOthers) // before bars are read, so that none is missed
+	return f, f.readBars()
 }
 
 // ofRows reports whether the field's value, or an object in it, depends on rows.

@@ -184,6 +184,10 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 			t.Errorf("%q is answered %s by another process, want %s", viewer, got, want)
 		}
 	}
+	later := openTrackerSite(t, url, redis, motto)
+	if !barred(later) {
+		t.Error("a process that starts later caches the field")
+	}
 	for _, of := range []gqlcache.Order{{Coordinates: []string{"Issue.score"}}, {Rows: []string{"projects:core"}}, {Keys: []string{"query:motto"}}} {
 		if _, err := other.orders().Evict(t.Context(), of); err != nil {
 			t.Fatal(err)
@@ -205,6 +209,10 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 		}
 		return len(finder.fields.Barred())+len(other.fields.Barred()) == 0
 	})
+	later.eventually("an order does not lift the bar that a process found at its start", func() bool { return len(later.fields.Barred()) == 0 })
+	if last := openTrackerSite(t, url, redis, motto); barred(last) {
+		t.Error("a process that starts after the order does not cache the field")
+	}
 }
 
 // orders is what an operator has of the site.

@@ -126,7 +126,7 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 		if !p.Until.IsZero() {
 			until = fmt.Sprintf(" AND o.id < %d", p.Until.Xmax)
 		}
-		return fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
+		return fmt.Sprintf("SELECT "+columns+" FROM ?outbox AS o WHERE o.op NOT IN ('OWED', 'BAR') AND o.id >= %d AND o.id > %d%s", p.Since.Xmax, p.After.ID, until) + order
 	}
 	// The upper bound helps the planner: without statistics it assumes that a range is small and uses
 	// the index.
@@ -149,12 +149,12 @@ func (o *Outbox) rowsOf(p cache.Page, limit int) string {
 	if p.After.Xid < p.Since.Xmax {
 		from = fmt.Sprintf("o.xid >= '%d'::xid8", p.Since.Xmax)
 	}
-	later := "SELECT " + columns + " FROM ?outbox AS o WHERE o.op <> 'OWED' AND " + from + until + order
+	later := "SELECT " + columns + " FROM ?outbox AS o WHERE o.op NOT IN ('OWED', 'BAR') AND " + from + until + order
 	if len(underWay) == 0 {
 		return later
 	}
 	return fmt.Sprintf("SELECT * FROM (SELECT o.* FROM (SELECT x FROM unnest('{%s}'::xid8[]) AS u (x) WHERE pg_visible_in_snapshot(x, pg_current_snapshot()) OFFSET 0) AS u CROSS JOIN LATERAL ("+
-		"SELECT "+columns+" FROM ?outbox AS o WHERE o.op <> 'OWED' AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
+		"SELECT "+columns+" FROM ?outbox AS o WHERE o.op NOT IN ('OWED', 'BAR') AND o.xid = u.x AND (o.xid, o.id) > ('%d'::xid8, %d)"+order+") AS o "+
 		"UNION ALL (%s)) AS o",
 		strings.Join(underWay, ","), p.After.Xid, p.After.ID, later) + order
 }

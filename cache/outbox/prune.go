@@ -17,9 +17,10 @@ const prunedAtOnce = 10_000
 const owed Op = "OWED"
 
 // prunable selects the first rows by number, up to the first one that is too young, so that it does
-// not read the rest of the table. A row of the kind owed stays until it is done.
+// not read the rest of the table. A row of the kind owed stays until it is done, a bar
+// until it is lifted.
 const prunable = "head AS MATERIALIZED (SELECT o.?number, o.id, ?age >= ?0 AS old FROM ?outbox AS o " +
-	"WHERE NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
+	"WHERE o.op <> 'BAR' AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2) ORDER BY o.?number, o.id LIMIT ?3), " +
 	"old AS MATERIALIZED (SELECT o.?number, o.id FROM head AS o WHERE o.?number < coalesce(" +
 	"(SELECT o.?number FROM head AS o WHERE NOT o.old ORDER BY o.?number LIMIT 1), ?next))"
 
@@ -88,7 +89,7 @@ func (o *Outbox) remove(ctx context.Context, tx Querier, args ...any) (g gone, e
 		return g, err
 	}
 	// SQLite has one writer at a time.
-	const rows = "(SELECT * FROM ?outbox AS o WHERE o.id <= ?4 AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
+	const rows = "(SELECT * FROM ?outbox AS o WHERE o.id <= ?4 AND o.op <> 'BAR' AND NOT (?1 AND o.done_at IS NULL AND o.op = ?2))"
 	err = read(strings.ReplaceAll("WITH "+prunable+" "+newest, "?gone", "old"))
 	if err != nil || g.Xid == nil {
 		return g, err
