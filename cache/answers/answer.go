@@ -16,45 +16,45 @@ import (
 // Encoding is a content coding of HTTP.
 type Encoding uint8
 
-// The codings that answers have.
+// The encodings of responses.
 const (
-	Identity Encoding = iota // as it is
+	Identity Encoding = iota // uncompressed
 	Gzip
 	Brotli
 	Zstd
-	Encodings // how many there are
+	Encodings // the number of encodings
 )
 
-// String is the coding's name in headers.
+// String returns the name of the coding in headers.
 func (e Encoding) String() string { return [Encodings]string{"identity", "gzip", "br", "zstd"}[e] }
 
-// Computed is what an answer is made from.
+// Computed is a computed response, from which [NewAnswer] makes an Answer.
 type Computed struct {
 	Status int
-	// ContentType is the whole header.
+	// ContentType is the value of the header.
 	ContentType string
 	Body        []byte
-	// MaxAge and Scope are what the policy of all its fields allows; 0 keeps it out of every cache.
+	// MaxAge and Scope are what the policies of all its fields allow; with MaxAge 0 no cache stores it.
 	MaxAge time.Duration
 	Scope  cache.Scope
-	// Deps is what it was made of.
+	// Deps is what it depends on.
 	Deps cache.Deps
-	// Vary is the header's value.
+	// Vary is the value of the header.
 	Vary string
-	// TagHeader names the header that lists what the answer was made of, for caches on the way that purge
-	// by it; "" for none. Where the names take more than 4 KiB the answer is written without it, as private.
+	// TagHeader names the header that lists the names that the response depends on, for HTTP caches that purge by them;
+	// "" for none. If the names take more than 4 KiB, the response has no such header and is private.
 	TagHeader string
 	// Operation is the name of the operation if its document is trusted, else "".
 	Operation string
 }
 
-// Answer is the answer to a request, ready to be written. It is never changed once made.
+// Answer is a complete response, ready to be written. It is immutable.
 type Answer struct {
 	status   int
 	maxAge   time.Duration
 	scope    cache.Scope
 	deps     cache.Deps
-	ends     time.Time // when it may no longer be served from here
+	ends     time.Time // when it may no longer be served from the store
 	zero     time.Time // when its Age is 0
 	created  time.Time
 	variants [Encodings]*variant
@@ -74,10 +74,10 @@ type variant struct {
 	length   []string
 }
 
-// noStore is the header of what no cache may store.
+// noStore is the Cache-Control header of a response that no cache may store.
 const noStore = "no-store"
 
-// NewAnswer makes an answer at a moment.
+// NewAnswer returns the Answer for a response computed at now.
 func NewAnswer(c Computed, now time.Time) *Answer {
 	a := &Answer{
 		status: c.Status, maxAge: c.MaxAge.Truncate(time.Second), scope: c.Scope, deps: c.Deps,
@@ -100,7 +100,7 @@ func NewAnswer(c Computed, now time.Time) *Answer {
 		if list, all := tagList(c.Deps.Names, separator); all {
 			a.tags = []string{list}
 		} else {
-			// A cache that purges by tags would miss it by the names that are left out.
+			// A cache that purges by tags would not purge it by the names that were left out.
 			a.cacheControl = []string{cacheControl(a.maxAge, cache.Private)}
 		}
 	}
@@ -128,12 +128,12 @@ func newVariant(body []byte, e Encoding, tagged bool) *variant {
 	return v
 }
 
-// maxTags limits the header of tags, in bytes.
+// maxTags limits the size of the header of tags, in bytes.
 const maxTags = 4 << 10
 
-// tagList lists names, the coarsest first: types and collections, then what belongs to one entity, then
-// entities, and reports whether the list is complete: what is over the bound is left out. A name is percent-encoded where it has a character that a list may
-// be split at or a header cannot hold: decoded, each part is the name again.
+// tagList lists names, the coarsest first: types and collections, then parts of entities, then entities. It
+// reports whether the list is complete: names beyond maxTags are left out. Characters at which a list may be
+// split, or that a header cannot contain, are percent-encoded: each part of the list, decoded, is the name.
 func tagList(names []string, separator byte) (list string, all bool) {
 	names = slices.Clone(names)
 	slices.SortStableFunc(names, func(a, b string) int { return coarseness(a) - coarseness(b) })
@@ -151,7 +151,7 @@ func tagList(names []string, separator byte) (list string, all bool) {
 	return b.String(), true
 }
 
-// encodeTag percent-encodes all but visible ASCII, and space, comma and % itself.
+// encodeTag percent-encodes everything but visible ASCII, and also comma and % itself.
 func encodeTag(name string) string {
 	clean := func(c byte) bool { return c > ' ' && c < 0x7f && c != ',' && c != '%' }
 	at := 0
@@ -177,34 +177,35 @@ func coarseness(name string) int {
 	case !strings.HasPrefix(name, "{") || !ok:
 		return 3 // an entity
 	case strings.Contains(inner, ":"):
-		return 2 // a part of one
+		return 2 // part of an entity
 	case rest != "":
 		return 1
 	}
 	return 0
 }
 
-// Storable reports whether the answer may be kept here.
+// Storable reports whether the store may store the Answer.
 func (a *Answer) Storable() bool { return a.maxAge > 0 && a.deps.Unstorable == "" }
 
 func (a *Answer) private() bool { return a.scope == cache.Private }
 
-// Body is the answer's content as it is.
+// Body returns the uncompressed content.
 func (a *Answer) Body() []byte { return a.variants[Identity].body }
 
-// MaxAge is what the answer's policy allows; 0 keeps it out of every cache.
+// MaxAge returns the max age that the policies allow; with 0 no cache stores the response.
 func (a *Answer) MaxAge() time.Duration { return a.maxAge }
 
-// Scope says whether the answer is for one viewer only.
+// Scope says whether the response is for one viewer only.
 func (a *Answer) Scope() cache.Scope { return a.scope }
 
-// Operation is what [Computed] said.
+// Operation returns the Operation of its [Computed].
 func (a *Answer) Operation() string { return a.operation }
 
-// Statements is how many statements the answer takes at least where nothing is cached: one for each coordinate that was asked for.
+// Statements returns the least number of statements that the response takes without a cache: one for each
+// coordinate.
 func (a *Answer) Statements() int { return len(a.deps.Asked) }
 
-// As is the answer to an operation that means the same and has another name.
+// As returns the same response for an operation with the same meaning and another name.
 func (a *Answer) As(operation string) *Answer {
 	if a.operation == operation {
 		return a
@@ -214,14 +215,14 @@ func (a *Answer) As(operation string) *Answer {
 	return &other
 }
 
-// Deps is what the answer was made of.
+// Deps returns what the response depends on.
 func (a *Answer) Deps() cache.Deps { return a.deps }
 
-// Has reports whether the answer is there in an encoding.
+// Has reports whether the Answer has its content in an encoding.
 func (a *Answer) Has(e Encoding) bool { return a.variants[e] != nil }
 
-// In is the answer with its content in an encoding as well, made by the compressor. Where that would save
-// nothing it is the content as it is.
+// In returns the Answer with its content in an encoding as well. If compression saves nothing, it uses the
+// uncompressed content for that encoding.
 func (a *Answer) In(e Encoding, c *Compressor) *Answer {
 	if a.variants[e] != nil {
 		return a
@@ -235,14 +236,14 @@ func (a *Answer) In(e Encoding, c *Compressor) *Answer {
 	return &more
 }
 
-// Age is how old the answer's parts are at a moment, in whole seconds: max age less age is the least time
-// that one of them has left.
+// Age returns the age of the response at now, in whole seconds. Max age minus age is the shortest time that
+// any of its parts has left.
 func (a *Answer) Age(now time.Time) int { return int(max(0, now.Sub(a.zero)) / time.Second) }
 
-// TTL is how long the answer may still be served from here, in whole seconds.
+// TTL returns for how long the response may still be served from the store, in whole seconds.
 func (a *Answer) TTL(now time.Time) int { return int(max(0, a.ends.Sub(now)) / time.Second) }
 
-// earlier returns the earlier of a and b; a zero time does not count.
+// earlier returns the earlier of two times, ignoring zero ones.
 func earlier(a, b time.Time) time.Time {
 	if !b.IsZero() && b.Before(a) {
 		return b

@@ -1,11 +1,11 @@
-// Package answers keeps whole answers in memory, as the bytes that are written to the client. It is the
-// tier in front of everything else: a hit neither decodes nor parses nor marshals.
+// Package answers stores complete responses in memory, as the bytes that are written to the client. It is the
+// first tier of a request: a hit neither decodes nor parses nor marshals.
 //
-// An answer is true for as long as the [cache.Stamp] of what it was made of holds, and this gateway hears of
-// the writes of others; so whatever evicts an entity, a list or a type evicts the answers made of it by the
-// same atomic addition. Requests are compared byte by byte: a hash only says where to look. Answers that
-// are private are kept for the viewer they were made for. The store is bounded by bytes, with admission by
-// frequency.
+// A stored response is valid for as long as the [cache.Stamp] of its dependencies holds, and this gateway
+// learns of the writes of others. An eviction of an entity, a list or a type therefore evicts the responses
+// that depend on it by the same atomic addition. Requests are compared byte by byte: a hash only finds the
+// entry. Private responses are stored for the viewer they were computed for. The store is bounded by bytes,
+// and admits entries by frequency.
 package answers
 
 import (
@@ -20,23 +20,23 @@ import (
 	"fieldcache/cache"
 )
 
-// What an answer takes beside its bytes, about: itself, its content in one encoding, and a name of what it is
-// made of.
+// The approximate memory of a stored response besides its bytes: of itself, of its content in one encoding, and of a
+// name that it depends on.
 const (
 	overhead        = 1024
 	variantOverhead = 256
 	nameOverhead    = 24
 )
 
-// Options say what a store is made of.
+// Options are the options of a [Store].
 type Options struct {
-	// Cache is where the answers' parts come from. Required.
+	// Cache is the cache of the values that responses consist of. Required.
 	Cache *cache.Cache
-	// MaxBytes bounds requests and answers together. Required.
+	// MaxBytes limits the memory of requests and responses together. Required.
 	MaxBytes uint64
 }
 
-// Store keeps answers. It is safe for concurrent use.
+// Store stores responses. It is safe for concurrent use.
 type Store struct {
 	cache    *cache.Cache
 	seed     maphash.Seed
@@ -47,7 +47,7 @@ type Store struct {
 	overflowed atomic.Uint64
 }
 
-// entry is an answer beside the question it answers.
+// entry is a stored response with its question.
 type entry struct {
 	kind   Kind
 	media  uint8
@@ -56,32 +56,32 @@ type entry struct {
 	*Answer
 }
 
-// Kind is in what form a question was asked.
+// Kind is the form of a [Question].
 type Kind uint8
 
 // The kinds of questions.
 const (
 	URL     Kind = iota + 1 // the query part of a URL
-	Body                    // a body that was posted
-	Meaning                 // the operation and its variables, in one form however they were written
-	Root                    // one root field of an operation, in such a form
+	Body                    // the body of a POST
+	Meaning                 // the operation and its variables, in a canonical form
+	Root                    // one root field of an operation, in a canonical form
 
 	kinds = iota + 1
 )
 
-// Question is what was asked. What is a different question differs in its kind or text, which is compared
+// Question identifies a response. Different questions differ in kind, media type, viewer or text. The text is compared
 // byte by byte.
 type Question struct {
 	Kind   Kind
-	Media  uint8  // number of the answer's media type
-	Text   []byte // not kept unless the answer is
-	Viewer string // tells viewers apart; empty where there is none, or it is not known who asks
-	// Nobody reports that nobody is signed in, which an empty Viewer alone does not: it may also be that nothing
-	// tells viewers apart. Without a viewer, private answers are stored and found only where it is set.
+	Media  uint8  // number of the response's media type
+	Text   []byte // copied only if the response is stored
+	Viewer string // identifies the viewer; empty if there is none, or if the viewer is unknown
+	// Nobody says that the viewer is known to be anonymous. An empty Viewer alone does not say so: the viewer may be
+	// unknown. Without a Viewer, private responses are stored and found only if Nobody is set.
 	Nobody bool
 }
 
-// New makes an empty store. [Store.Close] ends it.
+// New returns an empty store. [Store.Close] ends it.
 func New(o Options) (*Store, error) {
 	if o.MaxBytes == 0 || o.Cache == nil {
 		return nil, fmt.Errorf("answers: a cache and a positive bound are required")
@@ -120,19 +120,19 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
-// Watch is what notices statements that no source of the cache sends.
+// Watch returns the Watch of the cache.
 func (s *Store) Watch() *cache.Watch { return s.cache.Watch() }
 
-// Lookup is what a store holds for a question at one moment.
+// Lookup is the result of looking up a question.
 type Lookup struct {
-	// Answer may be served at that moment; nil if there is none.
+	// Answer may be served; nil if there is none.
 	Answer *Answer
 
-	key     uint64 // of the entry that is there
-	present bool   // whether one is, which may have expired or been evicted
+	key     uint64 // of the stored entry
+	present bool   // whether there is an entry, even if it has expired or was evicted
 }
 
-// Look looks an answer up. It costs no allocation.
+// Look looks up a question. It does not allocate.
 func (s *Store) Look(q Question, now time.Time) (l Lookup) {
 	s.lookups[q.Kind].Add(1)
 	e := s.candidate(q)
@@ -146,17 +146,17 @@ func (s *Store) Look(q Question, now time.Time) (l Lookup) {
 	return l
 }
 
-// Get is [Store.Look] for who needs the answer alone.
+// Get is [Store.Look] for a caller that needs only the Answer.
 func (s *Store) Get(q Question, now time.Time) *Answer { return s.Look(q, now).Answer }
 
-// Lookups returns how often answers to questions of a kind were looked up.
+// Lookups returns how often questions of a kind were looked up.
 func (s *Store) Lookups(k Kind) uint64 { return s.lookups[k].Load() }
 
-// candidate returns the entry that q may be answered from, which may have expired or been evicted.
+// candidate returns the entry that may serve q. It may have expired or been evicted.
 func (s *Store) candidate(q Question) *entry {
 	e := s.find(q, "")
 	if e != nil && e.private() && (q.Viewer != "" || !q.Nobody) {
-		e = nil // it is what nobody sees
+		e = nil // it is for anonymous viewers only
 	}
 	if e == nil && q.Viewer != "" {
 		e = s.find(q, q.Viewer)
@@ -173,8 +173,8 @@ func (s *Store) find(q Question, viewer string) *entry {
 	return e
 }
 
-// Put keeps an answer to a question if it may be kept. The answer is the store's from then on and must not
-// be changed.
+// Put stores the Answer of a question if it is storable. The store owns the Answer from then on. It must not be
+// changed.
 func (s *Store) Put(q Question, a *Answer) (stored bool) {
 	if !a.Storable() || !s.cache.Generations().Holds(a.deps.Stamp) {
 		return false
@@ -198,7 +198,8 @@ func (s *Store) hash(q Question, viewer string) uint64 {
 	return h
 }
 
-// Bytes is about how much the answers weigh, once what is over the bound has been dropped.
+// Bytes returns the approximate memory of the entries, after entries beyond the bound have been
+// dropped.
 func (s *Store) Bytes() uint64 {
 	s.entries.CleanUp()
 	return s.entries.WeightedSize()
@@ -207,13 +208,14 @@ func (s *Store) Bytes() uint64 {
 // MaxBytes returns the bound of Bytes.
 func (s *Store) MaxBytes() uint64 { return s.entries.GetMaximum() }
 
-// Len is about how many answers there are. One may be there several times, for questions that mean the same.
+// Len returns the approximate number of entries. A response may be stored several times, for questions with
+// the same meaning.
 func (s *Store) Len() int { return s.entries.EstimatedSize() }
 
-// Overflowed returns how many answers were dropped so far, or not admitted, because the store was full.
+// Overflowed returns how many entries have been dropped, or not admitted, because the store was full.
 func (s *Store) Overflowed() uint64 { return s.overflowed.Load() }
 
-// Close drops everything and ends the goroutines of the store.
+// Close drops all entries and ends the goroutines of the store.
 func (s *Store) Close() {
 	s.entries.InvalidateAll()
 	s.entries.StopAllGoroutines()

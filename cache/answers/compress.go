@@ -11,16 +11,16 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// compressible is the size from which responses are compressed: of smaller ones the headers cost
-// more than compression saves.
+// compressible is the size from which responses are compressed: for smaller ones the additional
+// headers cost more than compression saves.
 const compressible = 1 << 10
 
-// brotliLevel takes half as long again as gzip's default and saves more. Higher levels take twice
-// that and save nothing.
+// brotliLevel takes 1.5 times as long as gzip's default and saves more. Higher levels take twice as
+// long and save nothing.
 const brotliLevel = 2
 
-// Compressor compresses answers. It keeps what compressing needs beside the bytes for the next answer; what
-// comes out depends on what went in alone. It is safe for concurrent use.
+// Compressor compresses responses. It reuses its buffers; the result depends on the input alone. It is safe for
+// concurrent use.
 type Compressor struct {
 	gzip, brotli sync.Pool // of writers
 	zstd         *zstd.Encoder
@@ -45,8 +45,8 @@ func NewCompressor() (*Compressor, error) {
 	}, nil
 }
 
-// Compress returns the bytes in an encoding, or as they are, in which case it says Identity, if they are too
-// few or it would save nothing. The bytes themselves are not changed.
+// Compress returns the bytes in an encoding. If they are too few, or compression would save nothing, it
+// returns them unchanged, with Identity. It does not modify the bytes.
 func (c *Compressor) Compress(identity []byte, e Encoding) ([]byte, Encoding) {
 	if e == Identity || len(identity) < compressible {
 		return identity, Identity

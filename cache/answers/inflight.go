@@ -8,14 +8,15 @@ type inFlight struct {
 	of map[uint64]chan struct{} // by the hash of their request, closed when they are computed
 }
 
-// Begin is called with a look-up that found no answer, before one is computed. If the same answer is being computed
-// already, other is closed when that is done: look again then. Otherwise the caller must call done once the answer is
-// put, or there is none to put; done may be called again. Begin returns nil, nil if no answer was ever cached: then
-// nothing says that this one will be.
+// Begin is called before a response is computed, after a look-up that found none. If the same response is already being
+// computed, Begin returns a channel that is closed when it is done: look up again then. Otherwise the caller must call
+// done once the response is put, or there is none to put; done may be called more than once. Begin returns nil, nil if
+// no response to the question was ever cached: it may not be cacheable.
 //
-// Who waited gets nothing from who computed: it looks the answer up as any other, and takes it if it holds then.
+// A request that waited receives nothing from the one that computed: it looks up the response as any other request
+// does, and uses it if it is valid then.
 func (s *Store) Begin(l Lookup) (done func(), other <-chan struct{}) {
-	if !l.present { // a response for another viewer does not count: it could not be used
+	if !l.present { // an entry of another viewer does not count: it could not be used
 		return nil, nil
 	}
 	key := l.key

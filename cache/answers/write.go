@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// Status is the value of the Cache-Status header (RFC 9211) of an answer that was made, not kept.
+// Status is the value of the Cache-Status header (RFC 9211) of a response that did not come from
+// the store.
 type Status string
 
-// How an answer was made.
+// The ways in which a response is computed or refused.
 const (
 	Miss        Status = "fieldcache; fwd=miss"
 	MissStored  Status = "fieldcache; fwd=miss; stored"
@@ -18,26 +19,27 @@ const (
 	PartStored  Status = "fieldcache; fwd=partial; stored"
 	Bypass      Status = "fieldcache; fwd=bypass"
 	StaleAnswer Status = "fieldcache; fwd=stale"
-	// Revalidating is of an answer of which parts have ended and are loaded anew, and nothing was computed.
+	// Revalidating is for a response of which parts have expired and are being loaded again; nothing was computed.
 	Revalidating     Status = "fieldcache; hit; detail=swr"
 	PartRevalidating Status = "fieldcache; fwd=partial; detail=swr"
-	// LateByRelay and LateByLease are of a mutation whose evictions Redis did not execute in time, by what allowed its answer: see
-	// [cache.Deps].
+	// LateByRelay and LateByLease are for a mutation whose evictions Redis did not execute in time. They name
+	// what allowed the acknowledgement: see [cache.Deps].
 	LateByRelay Status = "fieldcache; fwd=bypass; detail=relay"
 	LateByLease Status = "fieldcache; fwd=bypass; detail=lease"
-	// NotForwarded is of a refusal to make what is not there, as the client wanted.
+	// NotForwarded is for a refusal to compute a response, as the client requested by only-if-cached.
 	NotForwarded Status = "fieldcache; detail=only-if-cached"
-	// Overloaded is of a refusal to make it now.
+	// Overloaded is for a refusal to compute a response during an overload.
 	Overloaded Status = "fieldcache; detail=overloaded"
 )
 
-// Header writes the headers of values that are counted in seconds without making a string for each.
+// Header writes headers. It holds prepared strings for values in seconds, so that they cost no
+// allocation.
 type Header struct {
 	age [][]string
 	hit [][]string
 }
 
-// prepared is for how many seconds the values are prepared: an hour.
+// prepared is up to how many seconds the values are prepared: an hour.
 const prepared = 3600
 
 // NewHeader prepares the values.
@@ -65,14 +67,14 @@ func (h *Header) hitOf(ttl int) []string {
 	return []string{hitStatus(ttl)}
 }
 
-// WriteHit writes an answer that was kept. The encoding must be one that the answer has.
+// WriteHit writes a stored Answer. The Answer must have its content in the encoding.
 func (h *Header) WriteHit(w http.ResponseWriter, r *http.Request, a *Answer, e Encoding, now time.Time) {
 	header := w.Header()
 	header["Cache-Status"] = h.hitOf(a.TTL(now))
 	h.write(w, header, r, a, e, now)
 }
 
-// WriteComputed writes an answer that was made for this request.
+// WriteComputed writes an Answer that was computed for this request.
 func (h *Header) WriteComputed(w http.ResponseWriter, r *http.Request, a *Answer, e Encoding, s Status, now time.Time) {
 	header := w.Header()
 	header["Cache-Status"] = []string{string(s)}
@@ -109,12 +111,12 @@ func (h *Header) write(w http.ResponseWriter, header http.Header, r *http.Reques
 		w.WriteHeader(a.status)
 	}
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(v.body) // to a client who may be gone
+		_, _ = w.Write(v.body) // the client may have disconnected
 	}
 }
 
-// matches reports whether an If-None-Match header names the tag. Comparison is weak, as RFC 9110 has it for
-// this header: what a cache on the way made weak is the same content.
+// matches reports whether an If-None-Match header lists the tag. The comparison is weak, as RFC 9110 requires for this
+// header: an HTTP cache may have made the tag of the same content weak.
 func matches(header []string, etag string) bool {
 	for _, line := range header {
 		for _, one := range strings.Split(line, ",") {

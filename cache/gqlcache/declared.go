@@ -39,11 +39,11 @@ func DeclaredRows(sources ...*ast.Source) ([]outbox.Rows, error) {
 	return declaredRows(schema, policies, truths), nil
 }
 
-// ourDirectives are those that this package reads.
+// ourDirectives are the directives that this package reads.
 var ourDirectives = []string{policy.CacheControl, "cacheRows", "cacheTag", "cacheEvict", "key"}
 
-// keepOurs removes all other directives from a document, whose definitions may be generated and so
-// in no file, and defines ours if nothing does.
+// keepOurs removes all other directives from a document, since their definitions may be generated
+// and so in no file, and defines ours if no file does.
 func keepOurs(doc *ast.SchemaDocument) error {
 	own, err := parser.ParseSchema(&ast.Source{Name: "directives.graphqls", Input: Directives +
 		"directive @key(fields: String!, resolvable: Boolean) repeatable on OBJECT | INTERFACE"})
@@ -90,8 +90,8 @@ func keepOurs(doc *ast.SchemaDocument) error {
 	return nil
 }
 
-// declaredRows returns the rows that a schema declares, whether a resolver uses them or not: so
-// which writes are recorded depends on the SDL alone, as in a migration that was printed from it.
+// declaredRows returns the rows that a schema declares, whether a resolver uses them or not. The
+// recorded writes then depend on the SDL alone, as in a migration that was printed from it.
 func declaredRows(schema *ast.Schema, policies *policy.Policies, truths *policy.Schema) (list []outbox.Rows) {
 	add := func(r outbox.Rows) {
 		if !slices.ContainsFunc(list, func(o outbox.Rows) bool { return reflect.DeepEqual(o, r) }) {
@@ -112,7 +112,7 @@ func declaredRows(schema *ast.Schema, policies *policy.Policies, truths *policy.
 			coordinate := name + "." + f.Name
 			rule, err := policies.Of(coordinate)
 			if err != nil || rule.MaxAge <= 0 {
-				continue // one of introspection, or nothing that is cached
+				continue // of introspection, or not cached
 			}
 			for _, r := range truths.Field(coordinate).Rows {
 				rows, _ := chosenRows(coordinate, r)
@@ -127,7 +127,7 @@ func declaredRows(schema *ast.Schema, policies *policy.Policies, truths *policy.
 func (p *FieldPlan) noted() []outbox.Rows {
 	list := slices.Clone(p.rows)
 	if len(p.fields) == 0 {
-		return list // gqlgen generated none: nothing is cached
+		return list // gqlgen did not generate the schema: nothing is cached
 	}
 	for _, r := range declaredRows(p.schema, p.policies, p.truths) {
 		if !slices.ContainsFunc(list, func(o outbox.Rows) bool { return reflect.DeepEqual(o, r) }) {

@@ -14,8 +14,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// Truth is how it is known that a value is stale. Its text is what extensions and
-// [FieldPlan.Explain] show.
+// Truth is how the engine learns that a value is stale. Its text is shown in extensions and by
+// [FieldPlan.Explain].
 type Truth string
 
 // The truths.
@@ -30,31 +30,34 @@ const (
 type Explanation struct {
 	Operation string             `json:"operation"` // query, mutation or subscription, and its name
 	Fields    []FieldExplanation `json:"fields"`    // in the order of the document, each before what is below it
-	// CacheControl is the header of a response of which every part is resolved: data decides the rest, as a null has no parts.
+	// CacheControl is the header of a response whose fields are all resolved. The data decides the rest: a null has no
+	// fields below it.
 	CacheControl string `json:"cacheControl"`
-	// MaxAgeBy and ScopeBy are the paths of the fields that decide it; "" where none does.
+	// MaxAgeBy and ScopeBy are the paths of the fields that decide it; "" if none does.
 	MaxAgeBy string `json:"maxAgeBy,omitempty"`
 	ScopeBy  string `json:"scopeBy,omitempty"`
 }
 
 // FieldExplanation describes how a field is cached.
 type FieldExplanation struct {
-	// Path is user.reviews.nodes, or of a field of an abstract type's object node<Issue>.title. [FieldPlan.ExplainCoordinates] has none.
+	// Path is user.reviews.nodes, or node<Issue>.title for a field of an object of an abstract type. It is empty in the
+	// result of [FieldPlan.ExplainCoordinates].
 	Path       string `json:"path,omitempty"`
 	Coordinate string `json:"coordinate"`
-	// Stored says where its value is: "field", it is cached by itself; "loader", by the project's own source; "parent", it is a
+	// Stored says where its value is stored: "field", under its own key; "loader", by the project's own source; "parent", as
 	// part of its parent's value; "no", it is resolved each time.
 	Stored string `json:"stored"`
-	// Key is the form of the key that it is stored under; "" if it is not stored by itself.
+	// Key is the form of the key that it is stored under; "" if it has no key of its own.
 	Key string `json:"key,omitempty"`
-	// Objects is the form of the keys of the objects in its value, if those are stored by themselves.
+	// Objects is the form of the keys of the objects in its value, if those have their own keys.
 	Objects string `json:"objects,omitempty"`
-	MaxAge  *int64 `json:"maxAge"` // seconds; null: as long as its parent
+	MaxAge  *int64 `json:"maxAge"` // seconds; null: as its parent
 	Scope   string `json:"scope"`  // public or private
-	// AgeBy is the coordinate whose @cacheControl says the age: the field's own, or the type's that it returns; "" if none does.
+	// AgeBy is the coordinate whose @cacheControl sets the age: the field's own, or that of the type it returns; "" if none
+	// does.
 	AgeBy string `json:"ageBy,omitempty"`
 	Truth Truth  `json:"truth,omitempty"`
-	// MadeOf are the rows and tags whose change makes it untrue.
+	// MadeOf are the rows and tags whose change evicts it.
 	MadeOf []string `json:"madeOf,omitempty"`
 	// Note says why it is not stored, or what is wrong.
 	Note string `json:"note,omitempty"`
@@ -62,17 +65,17 @@ type FieldExplanation struct {
 
 // ExplainOptions are the options of [FieldPlan.Explain].
 type ExplainOptions struct {
-	Operation string         // its name, where the document has several
-	Variables map[string]any // nil: keys show the variables' names
-	// Stored returns the form of the keys under which the project's own sources store a coordinate, as user:<id>. Nil: there are
-	// no such sources.
+	Operation string         // its name, if the document has several
+	Variables map[string]any // nil: keys show the names of variables
+	// Stored returns the form of the keys under which the project's own sources store a coordinate, such as user:<id>. Nil:
+	// there are no such sources.
 	Stored func(coordinate string) (key string, ok bool)
-	// Observed says that statements are observed: a field that declares nothing is made of the tables that were read.
+	// Observed says that statements are observed: a field without declarations depends on the tables that were read.
 	Observed bool
 }
 
-// Explain describes how each field of an operation is cached, from the schema alone: nothing is
-// executed. It returns an error if the document, its variables, or the name of the operation are
+// Explain describes how each field of an operation is cached. It uses the schema alone and executes
+// nothing. It returns an error if the document, its variables, or the name of the operation are
 // invalid.
 func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, error) {
 	doc, errs := gqlparser.LoadQueryWithRules(p.schema, document, nil)
@@ -107,8 +110,8 @@ func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, er
 }
 
 // ExplainCoordinates describes how each field and each object type of the schema is cached, by its
-// coordinate, as [FieldPlan.Explain] does for those of an operation. Arguments in keys are
-// variables with their names. Of the options only Stored and Observed count.
+// coordinate, as [FieldPlan.Explain] does for the fields of an operation. Arguments in keys are
+// variables with their names. Only the options Stored and Observed are used.
 func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplanation, error) {
 	objects, err := policy.ReadObjects(p.schema)
 	if err != nil {
@@ -160,7 +163,7 @@ func saysAge(list ast.DirectiveList) bool {
 	return d != nil && d.Arguments.ForName("maxAge") != nil
 }
 
-// standing is where a selection is.
+// standing is the position of a selection.
 type standing struct {
 	object   *policy.Object
 	abstract bool // the object is of this type or of another one
@@ -225,7 +228,7 @@ func (e *explainer) field(f *ast.Field, at standing) {
 	}
 }
 
-// limit takes the limits of a field into account, and remembers which field decides.
+// limit applies the limits of a field, and records which field decides.
 func (e *explainer) limit(path string, l policy.Limit) {
 	if l.Age < e.least.Age {
 		e.told.MaxAgeBy = path
@@ -285,7 +288,7 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 	return t
 }
 
-// unplanned explains why a field is not stored by itself.
+// unplanned explains why a field has no key of its own.
 func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
 	for _, w := range e.p.warnings {
 		if rest, ok := strings.CutPrefix(w, t.Coordinate+": "); ok {
@@ -352,8 +355,8 @@ func truthOf(madeOf []string, observed bool) Truth {
 	return TruthTTL
 }
 
-// Truth returns how it is known that a value is stale, as far as the schema says, for values that
-// are cached under a coordinate ("Product.price") or for a type ("Product"). Whether a field
+// Truth returns how the engine learns that values are stale, as far as the schema shows, for values
+// that are cached under a coordinate ("Product.price") or for a type ("Product"). Whether a field
 // without declarations is observed depends on its statements.
 func (p *FieldPlan) Truth(coordinate string) Truth {
 	if len(p.storedOf[coordinate]) > 0 {
@@ -408,7 +411,7 @@ func (e *explainer) key(fl *plannedField, f *ast.Field) string {
 	return string(b)
 }
 
-// appendArgs writes arguments as in keys; a variable without a value is shown by its name.
+// appendArgs writes arguments as in keys; it shows a variable without a value by its name.
 func (e *explainer) appendArgs(b []byte, k *fieldKeys, f *ast.Field) []byte {
 	next := byte('(')
 	for _, a := range k.field.Arguments {
@@ -450,7 +453,7 @@ func (e *explainer) appendArgs(b []byte, k *fieldKeys, f *ast.Field) []byte {
 	return append(b, ')')
 }
 
-// unset reports whether a value has variables in it.
+// unset reports whether a value contains variables.
 func unset(v *ast.Value) bool {
 	return v.Kind == ast.Variable || slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return unset(c.Value) })
 }

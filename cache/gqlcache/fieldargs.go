@@ -15,8 +15,8 @@ import (
 	"fieldcache/cache"
 )
 
-// appendArgs writes (first=10,after=x), in the order of the schema, without arguments that are not
-// given.
+// appendArgs writes (first=10,after=x), in the order of the schema. It leaves out arguments that
+// are not given.
 func (k *fieldKeys) appendArgs(b []byte, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
 	if len(k.field.Arguments) == 0 {
 		return b, true
@@ -75,7 +75,7 @@ func (k *fieldKeys) appendArgs(b []byte, fc *graphql.FieldContext, variables map
 	return b, true
 }
 
-// appendSimple writes an argument whose Go value says everything. It reports whether the value is
+// appendSimple writes an argument whose Go value is sufficient. It reports whether the value is
 // given and whether it is of that kind.
 func appendSimple(b []byte, v any) (_ []byte, given, simple bool) {
 	switch v := v.(type) {
@@ -135,8 +135,8 @@ func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bo
 	return appendAny(b, v)
 }
 
-// elements returns those of a list. A single value stands for a list of one; for a variable's,
-// gqlparser makes a slice of the value's own type.
+// elements returns the elements of a list. A single value stands for a list of one; for a
+// variable's, gqlparser makes a slice of the value's own type.
 func elements(v any) []any {
 	if list, ok := v.([]any); ok {
 		return list
@@ -258,7 +258,7 @@ func appendAny(b []byte, v any) ([]byte, bool) {
 	return appendScalar(b, v, false)
 }
 
-// appendText writes a text. One that reads like null is written in another way.
+// appendText writes a text. A text that reads like null is encoded differently.
 func appendText(b []byte, s string) []byte {
 	if s == "null" {
 		return append(b, "%6Eull"...)

@@ -13,7 +13,7 @@ import (
 
 var _ cache.Auditor = (*fieldSource)(nil)
 
-// Anonymous implements [cache.Auditor]: a public field is read again as nobody would read it.
+// Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer.
 func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
 	asked := r.Arg.(*fieldCall)
 	if asked.private {
@@ -29,7 +29,8 @@ func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
 	return r, true
 }
 
-// Found implements [cache.Auditor]: no process caches the coordinate any more, and all its values are evicted.
+// Found implements [cache.Auditor]: it bars the coordinate, which no process caches any more, and evicts all its
+// values.
 func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	call := r.Arg.(*fieldCall)
 	if call.barred.Swap(true) {
@@ -48,13 +49,14 @@ func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	}
 }
 
-// readBarsIn limits how long the outbox may take to tell what is barred.
+// readBarsIn limits how long readBars waits for the outbox.
 const readBarsIn = 10 * time.Second
 
-// barSuffix is added to the tag of a coordinate where an eviction also bars it. Nothing is stored under such a tag.
+// barSuffix is added to the tag of a coordinate if an eviction also bars it. Nothing is stored under such a tag.
 const barSuffix = ":barred"
 
-// evictedByOthers bars what another process bars, and lifts the bar where an operator evicted the coordinate there.
+// evictedByOthers bars the coordinates that another process barred, and lifts the bar if an operator evicted the
+// coordinate there.
 func (f *Fields) evictedByOthers(ev cache.Eviction) {
 	for _, tag := range ev.Tags {
 		name, ok := strings.CutPrefix(string(tag), "{")
@@ -72,7 +74,7 @@ func (f *Fields) evictedByOthers(ev cache.Eviction) {
 	}
 }
 
-// readBars bars what audits of processes found that may have ended since.
+// readBars bars the coordinates in which audits of other processes, which may have ended since, found a fault.
 func (f *Fields) readBars() error {
 	bars := f.o.Cache.Bars()
 	if bars == nil {
@@ -93,7 +95,7 @@ func (f *Fields) readBars() error {
 	return nil
 }
 
-// bareContext is a context with the values of gqlgen and of the cache only, and so without a
+// bareContext is a context with only the values of gqlgen and of the cache, and so without a
 // viewer.
 type bareContext struct{ context.Context }
 

@@ -10,18 +10,19 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Counter counts how many fields of an operation may still ask for something.
+// Counter counts how many fields of an operation may still request something.
 type Counter interface {
-	// Expect says that n more fields are about to be resolved, or -n fewer. ctx is that of the field.
+	// Expect says that n more fields are about to be resolved, or -n fewer if n is negative. ctx is the context of the
+	// field.
 	Expect(ctx context.Context, n int)
 }
 
-// Forgetter is a [Counter] that remembers what it loaded, as [cache.Batch] does. It is told to
-// forget when a response begins, so that one that was given to a whole operation does not serve
-// later events of a subscription from the first one.
+// Forgetter is a [Counter] that remembers what it loaded, as [cache.Batch] does. Forget is called
+// when a response begins, so that a Counter of a whole operation does not serve later events of a
+// subscription from the first one.
 type Forgetter interface {
 	Counter
-	// Forget makes later loads ask again.
+	// Forget makes later requests load again.
 	Forget()
 }
 
@@ -38,7 +39,7 @@ type Forgetter interface {
 //
 // The mutations of an operation run one after the other. Each is counted when it begins.
 type FieldCount struct {
-	// Of returns the operation's counter; where it is nil or returns nil, the operation is not counted.
+	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
 
 	schema *ast.Schema
@@ -75,11 +76,11 @@ func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
 // InterceptResponse counts the root fields of a query.
 func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	if f.Of == nil || !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
-		return next(ctx) // it was refused: no field is resolved
+		return next(ctx) // the operation was refused: no field is resolved
 	}
 	oc := graphql.GetOperationContext(ctx)
 	if oc.Operation == nil || oc.Operation.Operation == ast.Mutation {
-		return next(ctx) // the one response of a mutation, whose fields are counted as they begin
+		return next(ctx) // the only response of a mutation, whose fields are counted as they begin
 	}
 	c := f.Of(ctx)
 	if m, ok := c.(Forgetter); ok {
@@ -99,12 +100,12 @@ func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext
 }
 
 // firstKey is the key under which a query's context says whether its first response is still to be
-// made: deferred parts come in later ones, and its root fields are not resolved again.
+// computed: deferred parts come in later ones, and its root fields are not resolved again.
 type firstKey struct{}
 
-// InterceptOperation makes gqlgen count the fields of the operation. It does so where gqlgen looks
-// for their middleware, and not as a field interceptor, which is called through three more
-// functions: fields that load run on goroutines of their own, whose stacks would have to grow for
+// InterceptOperation makes gqlgen count the fields of the operation. It replaces the function by
+// which gqlgen runs field middleware. A field interceptor would be called through three more
+// functions: fields that load run on their own goroutines, whose stacks would have to grow for
 // each.
 func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	if f.Of == nil {
@@ -134,8 +135,8 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 	return next(ctx)
 }
 
-// begin is what a field that is resolved is counted by, nil if it is not counted. A mutation's is counted when it
-// begins.
+// begin returns the counter of a field that is resolved, or nil if the field is not counted. A field of a mutation is
+// counted when it begins.
 //
 //go:noinline
 func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext) Counter {

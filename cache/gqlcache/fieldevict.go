@@ -14,7 +14,7 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// ErrNames is wrapped by errors that list unknown names in an order.
+// ErrNames is wrapped by errors that list unknown names in an [Order].
 var ErrNames = errors.New("cannot evict this")
 
 // Order is what an operator wants to evict.
@@ -24,7 +24,7 @@ type Order struct {
 	Coordinates []string `json:"coordinates,omitempty"` // "Product.reviews"
 	Rows        []string `json:"rows,omitempty"`        // "reviews:9": see [outbox.RowTags.Row]
 	Tags        []string `json:"tags,omitempty"`        // as entries carry them, or names of @cacheTag
-	// Soft serves the named values as they are until they are loaded again. Their next reader starts the load.
+	// Soft continues to serve the named values until they are loaded again. Their next reader starts the load.
 	Soft bool `json:"soft,omitempty"`
 }
 
@@ -36,10 +36,11 @@ func (o Order) Size() int {
 // Orders executes the orders of operators. It is safe for concurrent use.
 type Orders struct {
 	Cache  *cache.Cache // required
-	Schema *ast.Schema  // required: types and coordinates are its
-	// Fields are those whose bars an order lifts. A coordinate that neither they nor kinds cache is refused. May be nil.
+	Schema *ast.Schema  // required: it has the types and coordinates
+	// Fields are those whose bars an order lifts. A coordinate that neither Fields nor kinds cache is refused. May be
+	// nil.
 	Fields *Fields
-	// Rows and Database name what is made of a row, which is read. Nil: no rows can be named.
+	// Rows and Database find the tags of a row, which is read. Nil: rows cannot be named.
 	Rows     *outbox.RowTags
 	Database outbox.Reader
 }
@@ -150,7 +151,7 @@ func (f *Fields) caches(coordinate string) bool {
 	return f.of(coordinate) != nil || f.o.Plan.stored[coordinate]
 }
 
-// of returns the field of a coordinate, nil if it is not cached.
+// of returns the field of a coordinate, or nil if it is not cached.
 func (f *Fields) of(coordinate string) *cachedField {
 	object, name, _ := strings.Cut(coordinate, ".")
 	return f.fields[object][name]

@@ -13,7 +13,7 @@ import (
 	"fieldcache/cache/gqlcache/internal/gotype"
 )
 
-// maxArgs is how many bytes of arguments a key shows; longer arguments are hashed.
+// maxArgs is the largest size of arguments that a key shows; longer arguments are hashed.
 const maxArgs = 128
 
 // fieldKeys writes the cache keys of one coordinate: {product:7}:reviews(first=10) for a parent
@@ -25,12 +25,12 @@ type fieldKeys struct {
 	field  *ast.FieldDefinition
 	kind   string           // for the parent's type; "" for a root field
 	key    []*gotype.Getter // of the parent's key fields
-	names  []string         // theirs
+	names  []string         // of key
 	keyOf  func(typeName string) []string
-	// also are the attributes of the parent that select rows: the value was read with the attribute's value of then,
-	// which may differ from the parent's now.
+	// also are the attributes of the parent that select rows: the value was read with the attribute's value at that
+	// time, which may differ from the parent's value now.
 	also []alsoKey
-	// content says that the value depends on everything in the parent, of which a digest is part of the key: a value
+	// content says that the value depends on the whole parent. A digest of the parent is then part of the key: a value
 	// that was computed from an old parent must not be used for a new one.
 	content bool
 }

@@ -13,8 +13,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// madeOf finds out what the field's values depend on: the rows that it declares, or those of its
-// parent and all of the type that it returns; and the objects in a value.
+// madeOf determines what the field's values depend on: the rows that it declares, or those of its
+// parent and all rows of the type that it returns; and the objects in a value.
 func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDefinition, own policy.Truth) {
 	fl.held, fl.inside = map[string]heldBy{}, map[string][]part{}
 	named := p.schema.Types[f.Type.Name()]
@@ -59,9 +59,9 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 	}
 }
 
-// numbersForNames refuses enums that are numbers in Go and are compared with a column of text: the
-// database then holds their names, or whatever else a resolver makes of the number, and no row
-// would match.
+// numbersForNames refuses enums that are numbers in Go and are compared with a text column: the
+// database then holds their names, or another text that a resolver derives from the number, and no
+// row would match.
 func (p *FieldPlan) numbersForNames(tables map[string]outbox.TableInfo) (faults []error) {
 	for object, fields := range p.fields {
 		for _, fl := range fields {
@@ -177,8 +177,8 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 	return tags
 }
 
-// compileRows compiles rows. key are the key fields of a type whose rows have no match: the primary
-// key is in their order then.
+// compileRows compiles rows. key are the key fields of a type whose rows have no match: then the
+// primary key has their order.
 func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) madeOf {
 	m := madeOf{}
 	m.rows, m.fewer = chosenRows(coordinate, r)
@@ -186,7 +186,7 @@ func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) 
 		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)
 	}
 	if m.fewer != nil {
-		// A resolver may still select rows by the columns that are no conditions: by those of the other arguments, or
+		// A resolver may still select rows by the columns that are not conditions: by those of the other arguments, or
 		// by NULL.
 		for _, t := range r.Match {
 			if t.Optional && m.fewer.Columns != nil && !slices.Contains(m.fewer.Columns, t.Column) {
@@ -222,7 +222,7 @@ func (p *FieldPlan) compileText(t policy.Template) compiledText {
 	return c
 }
 
-// objectName returns the object type of a Go value of a type of the schema, "" if it is unknown.
+// objectName returns the object type of a Go value of a type of the schema, or "" if it is unknown.
 func (fl *plannedField) objectName(typ reflect.Type, typeName string) string {
 	def := fl.plan.schema.Types[typeName]
 	if def == nil || def.Kind == ast.Object {

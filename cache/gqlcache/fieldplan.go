@@ -16,8 +16,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// FieldPlan is what a schema says about the fields that can be cached: which they are, for how
-// long, under which keys, and what their values are made of. It is made by [PlanFields].
+// FieldPlan describes the fields of a schema that can be cached: which they are, for how long,
+// under which keys, and what their values depend on. It is made by [PlanFields].
 type FieldPlan struct {
 	executable graphql.ExecutableSchema
 	schema     *ast.Schema
@@ -27,10 +27,10 @@ type FieldPlan struct {
 
 	fields   map[string]map[string]*plannedField // by object type and field
 	stored   map[string]bool                     // coordinates whose values kinds store
-	storedOf map[string][]policy.Rows            // the rows that what kinds store is made of, by coordinate: a count of those of its list
-	rows     []outbox.Rows                       // all rows that something depends on
+	storedOf map[string][]policy.Rows            // the rows that values of kinds depend on, by coordinate; a count depends on those of its list
+	rows     []outbox.Rows                       // all rows that any value depends on
 	mutation string                              // the name of the mutation type
-	evicts   map[string][]plannedEvict           // of its fields
+	evicts   map[string][]plannedEvict           // of the fields of the mutation type
 	named    map[string]bool                     // types whose objects are evicted by name
 	warnings []string
 }
@@ -41,7 +41,7 @@ type plannedField struct {
 	object     string
 	def        *ast.FieldDefinition
 	maxAge     time.Duration
-	// revalidate and ifError are the windows after the age's end: see [cache.Item].
+	// revalidate and ifError are how long a value may be served after it expired: see [cache.Item].
 	revalidate, ifError time.Duration
 	private             bool
 	tag                 cache.Tag // of all values of the coordinate
@@ -62,22 +62,22 @@ type part struct {
 	typeName string
 }
 
-// madeOf is rows whose match columns hold what the references name.
+// madeOf is rows whose match columns have the values of the references.
 type madeOf struct {
 	rows     outbox.Rows
 	values   []reference
-	optional []bool       // of each value, whether it is no condition if it is null; nil: of none
-	fewer    *outbox.Rows // the same without optional conditions, if there are some
+	optional []bool       // for each value, whether it is not a condition if it is null; nil: none is optional
+	fewer    *outbox.Rows // the same rows without optional conditions, if there are any
 }
 
 // heldBy is what an object in a value depends on.
 type heldBy struct {
 	made  []madeOf
-	whole []outbox.Rows // the same without a match, for more objects than are named one by one
+	whole []outbox.Rows // the same without a match, if there are more objects than are named one by one
 	tags  []compiledText
 }
 
-// reference reads what a [policy.Ref] names.
+// reference reads the value of a [policy.Ref].
 type reference struct {
 	origin policy.Origin
 	getter *gotype.Getter
@@ -89,8 +89,8 @@ type compiledText struct {
 }
 
 // PlanFields reads the directives of a schema that gqlgen generated. It returns one error for all
-// contradictions. It does not plan fields whose values, or all objects in them, kinds store:
-// nothing is cached twice.
+// contradictions. It does not plan fields whose values, or all objects in them, are stored by
+// kinds: nothing is cached twice.
 func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan, error) {
 	schema := es.Schema()
 	types, generated := gotype.Of(es)
@@ -133,14 +133,14 @@ func (p *FieldPlan) warn(format string, args ...any) {
 // Warnings returns every age that has no effect in the field cache, with the reason.
 func (p *FieldPlan) Warnings() []string { return p.warnings }
 
-// Rows returns the rows of the database that the values of the schema are made of.
+// Rows returns the rows of the database that the values of the schema depend on.
 func (p *FieldPlan) Rows() []outbox.Rows { return p.rows }
 
 // plannedEvict is the tag that a mutation evicts.
 type plannedEvict struct {
 	compiledText
-	typeName string // whose objects it evicts, "" for a tag
-	result   bool   // whether it names what the mutation returned
+	typeName string // the type whose objects it evicts, "" for a tag
+	result   bool   // whether it uses the result of the mutation
 }
 
 // planEvicts reads the @cacheEvict directives of mutations.
@@ -239,8 +239,8 @@ func ownAge(f *ast.FieldDefinition) bool {
 	return says(f.Directives, "maxAge")
 }
 
-// runs returns a directive of the field or its arguments that has code, "" if none has: it must run
-// for each request.
+// runs returns a directive of the field or its arguments that has code, "" if none has. Such a
+// directive must run for each request.
 func (p *FieldPlan) runs(f *ast.FieldDefinition) string {
 	lists := []ast.DirectiveList{f.Directives}
 	seen := map[string]bool{}

@@ -24,29 +24,30 @@ import (
 
 // FieldsOptions are the options of [NewFields].
 type FieldsOptions struct {
-	// Cache is where values are kept. Required.
+	// Cache stores the values. Required.
 	Cache *cache.Cache
-	// Plan is what the schema says. Required.
+	// Plan is the plan of the schema. Required.
 	Plan *FieldPlan
-	// Rows names the tags of what [FieldPlan.Rows] returns. Nil: writes of rows are not followed; then a
-	// field that is made of rows is not cached.
+	// Rows names the tags of the rows of [FieldPlan.Rows]. Nil: writes to rows are not followed; then a field that
+	// depends on rows is not cached.
 	Rows *outbox.RowTags
 	// Viewer returns the viewer, "" for an anonymous one. Nil: private fields are not cached.
 	Viewer func(context.Context) string
-	// Observer determines what the statements of resolvers and their loaders read that no directive declares. The Watch of
-	// the Cache reports the statements. Nil: what is made of such a statement is not stored.
+	// Observer determines what the statements of resolvers and their loaders read that no directive declares. The Watch
+	// of the Cache reports the statements. Nil: a value that depends on such a statement is not stored.
 	Observer *outbox.Observer
 	// RequestLoaders says that no loader reads for two requests at once: see [Options].
 	RequestLoaders bool
-	// CatchUp asks the outbox after each field of a mutation what it wrote. False: the resolvers evict what they write.
+	// CatchUp reads from the outbox, after each field of a mutation, what it wrote. False: the resolvers evict what
+	// they write.
 	CatchUp bool
-	// Batch is the batch that a response's loads belong to, whose fields somebody counts, such as [FieldCount]. Nil: each
-	// response gets one of its own, and its fields are counted here.
+	// Batch returns the batch of a response, whose fields are counted elsewhere, for example by [FieldCount]. Nil: each
+	// response gets its own batch, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
-	// Nobody returns ctx as that of an anonymous viewer, for audits of public fields. Nil: only gqlgen's own values of ctx
-	// are kept.
+	// Nobody returns ctx as the context of an anonymous viewer, for audits of public fields. Nil: only gqlgen's own
+	// values of ctx are kept.
 	Nobody func(ctx context.Context) context.Context
-	// Log receives, once for each coordinate, values that cannot be shared. Default: slog.Default().
+	// Log receives, once for each coordinate, a message about values that cannot be shared. Default: slog.Default().
 	Log *slog.Logger
 }
 
@@ -59,7 +60,7 @@ type Fields struct {
 	source *fieldSource
 	forms  operation.Memo[ast.Field, string] // see selectionText
 	count  *FieldCount                       // nil if FieldsOptions.Batch is given
-	strict bool                              // a statement outside of the field cache keeps the whole response from being stored
+	strict bool                              // a statement outside of the field cache prevents the whole response from being stored
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -71,10 +72,10 @@ type cachedField struct {
 	passes atomic.Bool
 	// barred says that an audit found a fault: the field is not cached until an operator evicts its coordinate.
 	barred atomic.Bool
-	// selective says that the resolver looks at what is selected: then the selection is a part of the key.
+	// selective says that the resolver reads the selection of its field: then the selection is part of the key.
 	selective atomic.Bool
 	item      cache.Item // without its key and tags
-	told      sync.Map   // reasons that were logged
+	told      sync.Map   // reasons that have been logged
 }
 
 type boundRows struct {
@@ -220,14 +221,14 @@ type fieldRun struct {
 	batch  *cache.Batch
 	viewer string
 	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
-	begun  atomic.Bool // whether a response has it
-	// resolved says that a field of the operation was resolved, in whichever response.
+	begun  atomic.Bool // whether a response uses own
+	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
 	begins   bool // whether it is a request of its own, which began at began
 	began    cache.RequestState
 }
 
-// runContext is a context that carries its run, in one allocation.
+// runContext is a context that contains its run, so that both take one allocation.
 type runContext struct {
 	context.Context
 	run fieldRun
@@ -249,11 +250,11 @@ func runOf(ctx context.Context) *fieldRun {
 	return run
 }
 
-// InterceptResponse gives a response its batch. The first response gets that of the operation,
+// InterceptResponse gives a response its batch. The first response uses the batch of the operation,
 // which costs least.
 func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	if !graphql.HasOperationContext(ctx) || len(graphql.GetErrors(ctx)) > 0 {
-		return next(ctx) // it was refused: no field is resolved
+		return next(ctx) // the operation was refused: no field is resolved
 	}
 	run := runOf(ctx)
 	first := run != nil && run.begun.CompareAndSwap(false, true)
@@ -273,7 +274,7 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 	run.batch = &run.own
 	f.o.Cache.PrepareBatch(run.batch)
 	run.batch.NoCache, run.batch.NoStore = cache.IsNoCache(ctx), cache.IsNoStore(ctx)
-	if f.count == nil || len(graphql.GetErrors(ctx)) > 0 { // it was refused: no field is resolved
+	if f.count == nil || len(graphql.GetErrors(ctx)) > 0 { // the operation was refused: no field is resolved
 		return next(ctx)
 	}
 	if oc := graphql.GetOperationContext(ctx); first && oc.Operation != nil && oc.Operation.Operation == ast.Query {
@@ -382,7 +383,7 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, err error) (ev cache.Eviction) {
 	for _, e := range f.o.Plan.evicts[fc.Field.Name] {
 		if err != nil && e.result {
-			continue // there is nothing that it could name
+			continue // it could name nothing
 		}
 		viewer := ""
 		if f.o.Viewer != nil {
@@ -410,8 +411,8 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 var keyBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // resolve returns a field's value from memory, or loads it. gqlgen's own resolver is called only
-// for a field without a key: a source cannot call it, since it passes its context down to the
-// fields below.
+// for a field without a key. A source cannot call it, since that resolver passes its context down
+// to the fields below.
 func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldContext, resolve graphql.Resolver) (any, error) {
 	run := runOf(ctx)
 	if run == nil || run.batch == nil {
@@ -431,13 +432,13 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	selection := ""
 	if c.selective.Load() {
 		if selection = f.selection(ctx, fc); selection == "" {
-			return f.pass(ctx, resolve) // a variable has no form that a key could show
+			return f.pass(ctx, resolve) // a variable has no canonical form
 		}
 		key = append(append(key, '$'), selection...)
 	}
 	if c.private {
 		if run.viewer == "" {
-			return f.pass(ctx, resolve) // other viewers without a name may be other people
+			return f.pass(ctx, resolve) // viewers without a name may be different people
 		}
 		key = cache.AppendEscaped(append(key, '@'), run.viewer)
 	}
@@ -457,7 +458,8 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	return f.load(ctx, c, fc, run, cache.Request{Item: item, Audit: audit}, parent, selection, resolve)
 }
 
-// selection returns a digest of what is selected of a field, with the values of the variables; "" if they have no canonical form.
+// selection returns a digest of the selection of a field, with the values of the variables; "" if they have no
+// canonical form.
 func (f *Fields) selection(ctx context.Context, fc *graphql.FieldContext) string {
 	text := selectionText(ctx, &f.forms, fc.Field)
 	if text == nil {
@@ -502,7 +504,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 	return unbox(ctx, results[0].Value), nil
 }
 
-// pass resolves a field without a key, or without one for this viewer.
+// pass resolves a field that has no key, or none for this viewer.
 func (f *Fields) pass(ctx context.Context, resolve graphql.Resolver) (any, error) {
 	if f.strict {
 		cache.CollectorOf(ctx).Distrust("a field of it is not cached")

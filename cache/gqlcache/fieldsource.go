@@ -18,11 +18,11 @@ import (
 // fieldCall is a field to be resolved.
 type fieldCall struct {
 	*cachedField
-	ctx      context.Context // whose values the resolver sees
+	ctx      context.Context // the context that the resolver gets
 	run      *fieldRun       // the response that it is for
 	receiver reflect.Value
 	args     map[string]any
-	// selection is the digest of what is selected, if it is a part of the key; else "".
+	// selection is the digest of the selection, if it is part of the key; else "".
 	selection string
 	alone     atomic.Bool // whether the resolver was called for it, and for nothing else
 }
@@ -30,8 +30,8 @@ type fieldCall struct {
 // fieldSource resolves the fields of all coordinates.
 type fieldSource struct{ f *Fields }
 
-// Load implements [cache.Source]: all resolvers run side by side, so that loaders behind them batch what
-// they ask for, and a batch resolver is called once for all that it can resolve together.
+// Load implements [cache.Source]. All resolvers run concurrently, so that loaders behind them batch their requests. A
+// batch resolver is called once for all objects that it can resolve together.
 func (s *fieldSource) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	values := make([]any, len(requests))
 	groups := together(requests)
@@ -47,14 +47,15 @@ func (s *fieldSource) Load(ctx context.Context, requests []cache.Request) ([]any
 	return values, cache.Snapshot{}, nil
 }
 
-// callGroup is calls that share one call of a resolver, and their places among the requests.
+// callGroup is calls that share one call of a resolver, and their indexes among the requests.
 type callGroup struct {
 	calls []*fieldCall
 	at    []int
 }
 
-// together groups calls of batch resolvers by response, coordinate and arguments. Others are alone.
-// Calls of several responses stay apart, since they may belong to different viewers.
+// together groups calls of batch resolvers by response, coordinate and arguments. Other calls form
+// their own groups. Calls of several responses are not grouped, since they may belong to different
+// viewers.
 func together(requests []cache.Request) []callGroup {
 	groups := make([]callGroup, 0, len(requests))
 	for i, r := range requests {
@@ -87,7 +88,7 @@ func (*fieldSource) Decode(r cache.Request, data []byte) (any, error) {
 }
 
 // resolve calls a resolver, determines how its values may be stored, and puts them into values, at
-// their places.
+// their indexes.
 func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	loaded := make([]cache.Loaded, len(g.calls))
 	for i, at := range g.at {
@@ -126,7 +127,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	deps := collector.Deps()
 	foreign := len(deps.Unknown) > 0
 	if deps.Unknown = nil; call.follows && deps.Unstorable == cache.UnknownReason {
-		deps.Unstorable = "" // its own statements are declared
+		deps.Unstorable = "" // the field's own statements are declared
 	}
 	if observed && len(deps.Statements) > 0 && deps.Unstorable == "" {
 		tags, unknown := s.f.o.Observer.Observe(ctx, deps.Statements)
@@ -172,8 +173,8 @@ func (g callGroup) call(ctx context.Context) (values []reflect.Value, errs []err
 	return []reflect.Value{v}, nil, err
 }
 
-// take turns a value into what a source returns: with the tags of its objects, and whether it may
-// leave this process.
+// take turns a value into the result of the source: it adds the tags of its objects, and whether it
+// may leave this process.
 func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value, tags []cache.Tag) {
 	box := c.codec.Box(v.Interface())
 	loaded.Value = box
@@ -191,7 +192,7 @@ func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value
 	}
 }
 
-// tell logs something about a coordinate once.
+// tell logs a message about a coordinate once.
 func (c *cachedField) tell(log *slog.Logger, message, why string) {
 	if _, told := c.told.LoadOrStore(message, struct{}{}); !told {
 		log.Warn(message, "coordinate", c.coordinate, "reason", why)

@@ -12,7 +12,7 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// planStored adds the rows on which values of kinds depend.
+// planStored adds the rows that values of kinds depend on.
 func (p *FieldPlan) planStored(kinds []cache.Stored) (faults []error) {
 	for _, k := range kinds {
 		if _, err := p.policies.Of(k.Coordinate()); err != nil {
@@ -62,12 +62,12 @@ func (p *FieldPlan) isStored(coordinate string, f *ast.FieldDefinition, own poli
 	return true
 }
 
-// maxOptional is the number of arguments of a kind that may be null and select rows. Any of them may be null in one thing and
-// not in another, and a change of a row evicts those of every combination.
+// maxOptional limits the arguments of a kind that may be null and select rows. Any of them may be null in one thing and
+// not in another, and a change of a row evicts the things of every combination.
 const maxOptional = 4
 
-// everyChoice returns the rows that a directive of a kind selects, once for each set of its arguments that may be null: a null
-// argument is no condition. The first has all conditions.
+// everyChoice returns the rows that a directive of a kind selects, once for each subset of its arguments that may be
+// null: a null argument is not a condition. The first result has all conditions.
 func everyChoice(coordinate string, r policy.Rows) ([]outbox.Rows, error) {
 	optional := 0
 	for _, t := range r.Match {
@@ -91,9 +91,9 @@ func everyChoice(coordinate string, r policy.Rows) ([]outbox.Rows, error) {
 	return choices, nil
 }
 
-// chosenRows returns the rows that a directive selects, and those that it selects if an argument
-// that may be null is: then none of such arguments is a condition. With several of them that is
-// more than necessary.
+// chosenRows returns the rows that a directive selects, and the rows that it selects without the
+// conditions of arguments that may be null. If several arguments may be null, the latter are more
+// rows than necessary.
 func chosenRows(coordinate string, r policy.Rows) (all outbox.Rows, fewer *outbox.Rows) {
 	all = outbox.Rows{Of: coordinate, Table: r.Table, Columns: r.Columns}
 	left := all

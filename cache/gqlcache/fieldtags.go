@@ -8,15 +8,15 @@ import (
 )
 
 const (
-	// maxHeld is how many objects of a type in a value are named one by one; with more, the value depends on every
-	// row of their table.
+	// maxHeld is how many objects of a type in a value are named one by one. With more, the value depends on every row
+	// of their table.
 	maxHeld = 1000
 	// maxValueDepth limits the depth of a value; a deeper one is a cycle.
 	maxValueDepth = 64
 )
 
 // appendTags adds the tags that are known before a field is resolved. It reports whether all of
-// them could be named.
+// them could be determined.
 func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]any, viewer string) ([]cache.Tag, bool) {
 	from := func(r reference) (string, bool) {
 		switch r.origin {
@@ -86,7 +86,7 @@ func (t compiledText) tag(from func(reference) (string, bool)) (cache.Tag, bool)
 }
 
 // appendHeld adds the tags of the objects in a value. It reports whether all of them could be
-// named.
+// determined.
 func (c *cachedField) appendHeld(tags []cache.Tag, v reflect.Value) ([]cache.Tag, bool) {
 	if len(c.objects) == 0 {
 		return tags, true
@@ -101,7 +101,7 @@ type holder struct {
 	c     *cachedField
 	tags  []cache.Tag
 	named bool
-	count map[string]int // of objects by their type
+	count map[string]int // of objects, by type
 }
 
 // look visits a value of a type of the schema.

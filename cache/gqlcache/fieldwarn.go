@@ -33,7 +33,7 @@ func (p *FieldPlan) warnOfTypes() {
 	}
 }
 
-// positive reports whether a type has an age of its own.
+// positive reports whether a type has its own positive age.
 func (p *FieldPlan) positive(typeName string) bool {
 	rule, err := p.policies.Of(typeName)
 	return err == nil && rule.MaxAge > 0 && says(p.schema.Types[typeName].Directives, "maxAge")
@@ -62,7 +62,7 @@ func (p *FieldPlan) returned(def *ast.Definition) bool {
 }
 
 // warnOfField warns of directives without effect on a field that is not cached, because it has no
-// age or no resolver that could be called.
+// age or no resolver that can be called.
 func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own policy.Truth, aged bool) {
 	made := len(own.Rows)+len(own.Tags) > 0
 	for _, window := range []string{"staleWhileRevalidate", "staleIfError"} {

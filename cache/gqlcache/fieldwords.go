@@ -10,7 +10,7 @@ import (
 // words is what the resolver of a cached field reports about its value while it runs.
 type words struct {
 	mu     sync.Mutex
-	hinted bool // it gave a hint, by SetHint or Restrict
+	hinted bool // SetHint or Restrict was called
 	tags   []cache.Tag
 }
 
@@ -18,8 +18,8 @@ type wordsKey struct{}
 
 // Tag adds a dependency to the value of the field that is being resolved: an eviction of the name,
 // which may be any text, evicts the value. Call it before reading what the name stands for. ctx is
-// that of the resolver. Outside of a field that [Fields] caches it does nothing. It is safe for
-// concurrent use.
+// the context of the resolver. Outside of a field that [Fields] caches it does nothing. It is safe
+// for concurrent use.
 func Tag(ctx context.Context, name string) {
 	w, ok := ctx.Value(wordsKey{}).(*words)
 	if !ok {

@@ -37,10 +37,10 @@ type Gateway struct {
 
 	mu     sync.Mutex
 	fronts []*transport.Front // guarded by mu
-	twice  atomic.Bool        // whether it was told that a server uses another one as well
+	twice  atomic.Bool        // whether a server with two Gateways was reported
 
-	used  atomic.Int64 // how often it was used
-	early atomic.Bool  // whether its handler served before one did
+	used  atomic.Int64 // how often Use was called with it
+	early atomic.Bool  // whether its handler served before Use
 
 	closes []func() error // the newest part last
 	once   sync.Once
@@ -81,8 +81,8 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	return nil
 }
 
-// inUse has the Gateway of each executable schema that a server uses one with. An extension sees
-// only the schema of its server, so only this tells of a second one.
+// inUse maps each executable schema of a server to the Gateway it uses. An extension sees only the
+// schema of its server, so only this map shows a second Gateway.
 var inUse sync.Map // of graphql.ExecutableSchema, to *Gateway
 
 type (
@@ -90,7 +90,8 @@ type (
 	respondingKey struct{}
 )
 
-// laterKey is the key under which a mutation's context has what it evicts after the commit.
+// laterKey is the key under which a mutation's context has the evictions to execute after the
+// commit.
 type laterKey struct{}
 
 type laterEvictions struct {
@@ -104,7 +105,7 @@ func (l *laterEvictions) add(ev cache.Eviction) {
 	l.ev.Add(ev)
 }
 
-// take returns what was added, once.
+// take returns the evictions that were added, once.
 func (l *laterEvictions) take() cache.Eviction {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +120,7 @@ func (l *laterEvictions) take() cache.Eviction {
 func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	if first, _ := ctx.Value(gatewayKey{}).(*Gateway); first != nil {
-		if first != g && !g.twice.Swap(true) { // the same one twice is as once
+		if first != g && !g.twice.Swap(true) { // using the same Gateway twice has no further effect
 			g.o.Log.ErrorContext(ctx, "a server uses this Gateway beside one that was closed, which is the one that caches: make a new server for it")
 		}
 		return next(ctx)
@@ -209,7 +210,7 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 				g.o.Log.ErrorContext(r.Context(), "nothing is cached: the server behind Handler does not Use the Gateway")
 			}
 			if g.o.Watch != nil && r.Header.Get("Upgrade") == "" {
-				// What middleware behind this handler reads may become part of a field's value.
+				// A field's value may depend on what middleware behind this handler reads.
 				r = r.WithContext(g.cache.Begin(r.Context()))
 			}
 			inner.ServeHTTP(w, r)
@@ -228,7 +229,7 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 	return front
 }
 
-// statementsSaved sums up what its handlers count.
+// statementsSaved returns the sum over its handlers.
 func (g *Gateway) statementsSaved() (n uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -238,11 +239,11 @@ func (g *Gateway) statementsSaved() (n uint64) {
 	return n
 }
 
-// Evict evicts what became stale without a write to the database, in this process and, by the
-// outbox and Redis, in all others. It is for other services, jobs and files: writes to tables are
-// noticed anyway. The value of a field that is resolved meanwhile is not stored if the eviction names
-// it. An error means that the eviction may take until the next poll, or is lost if
-// there is no database. [cache.Named] and [cache.Type] make tags.
+// Evict evicts values that became stale without a write to the database, in this process and,
+// through the outbox and Redis, in all others. It is for other services, jobs and files: writes to
+// tables are noticed anyway. The value of a field that is resolved meanwhile is not stored if the
+// eviction names it. An error means that the eviction may take until the next poll, or is lost if
+// there is no database. [cache.Named] and [cache.Type] return tags.
 func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
 	_, err := g.cache.EvictByHand(ctx, ev)
 	return err
@@ -273,7 +274,7 @@ func (g *Gateway) Close() error {
 
 func (g *Gateway) closing(close func() error) { g.closes = append(g.closes, close) }
 
-// orDefault returns the logger that was given, or the default one.
+// orDefault returns log, or the default logger if log is nil.
 func orDefault(log *slog.Logger) *slog.Logger {
 	if log == nil {
 		return slog.Default()

@@ -11,15 +11,15 @@ import (
 )
 
 // Hints is a gqlgen extension that determines how the response to each operation may be cached;
-// [policy.OverallOf] returns it. Each resolved field counts by the hint of the type it returns,
-// overlaid by its own, and by what a resolver sets with [SetHint] and [Restrict]. The lowest age of
-// all counts, and one private field makes the whole response private. It never allows more than the
-// cache control of Apollo Server.
+// [policy.OverallOf] returns the result. Each resolved field counts with the hint of the type it
+// returns, overlaid by its own, and with what its resolver sets by [SetHint] and [Restrict]. The
+// lowest age of all counts, and one private field makes the whole response private. Hints never
+// allows more than the cache control of Apollo Server.
 //
 // Use it as one of the first extensions, so that it sees the errors that others add to a response.
 type Hints struct {
-	// TypeOf names the object type of a value behind an interface or a union. Default: the name of its Go
-	// type. A name that is none of the types that are possible counts as the strictest of them.
+	// TypeOf returns the name of the object type of a value of an interface or a union. Default: the name of its Go
+	// type. If the name is not one of the possible types, the strictest of them counts.
 	TypeOf func(value any) string
 
 	schema  *ast.Schema
@@ -45,15 +45,15 @@ func (h *Hints) Validate(es graphql.ExecutableSchema) error {
 	return err
 }
 
-// collectorOf returns the collector of an operation; nil if it has none.
+// collectorOf returns the collector of an operation, or nil if it has none.
 func collectorOf(ctx context.Context) *collector {
 	c, _ := policy.TellerOf(ctx).(*collector)
 	return c
 }
 
 // InterceptOperation gives the operation a collector. gqlgen resolves each field with the
-// middleware in the context of the operation. An operation whose response may not be cached in any
-// case runs as without this extension.
+// middleware in the context of the operation. An operation whose response can never be cached runs
+// as without this extension.
 func (h *Hints) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	c := &collector{hints: h}

@@ -17,22 +17,22 @@ import (
 type collector struct {
 	hints    *Hints
 	plan     *policy.Plan
-	noStore  bool // the response may not be stored, whatever was resolved
-	byRoot   bool // whether what root fields limit is told apart
+	noStore  bool // the response must not be stored, whatever was resolved
+	byRoot   bool // whether the limits of each root field are recorded separately
 	answered bool
 
 	// The limits of the counted fields.
 	age     atomic.Int64
 	private atomic.Bool
 
-	// dynamic: a resolver gave a hint. raised: the hint of a root field allows more than the schema, so that fields
-	// below may limit more although they are not watched.
+	// dynamic says that a resolver gave a hint. raised says that the hint of a root field allows more than the schema,
+	// so that fields below may limit more although they are not watched.
 	dynamic, raised atomic.Bool
 
-	mu    sync.Mutex              // guards what follows
-	below map[string]policy.Limit // what was counted below each root field, by alias; only if [Roots] asks
+	mu    sync.Mutex              // guards the fields below
+	below map[string]policy.Limit // the limits counted below each root field, by alias; only for [Roots]
 	said  map[*graphql.FieldContext]*said
-	roots map[string]struct{} // aliases of root fields that were counted with what their resolvers said
+	roots map[string]struct{} // aliases of root fields that were counted with hints of their resolvers
 }
 
 // Overall implements [policy.Teller].
@@ -87,10 +87,10 @@ func (c *collector) count(fc *graphql.FieldContext, value any) {
 	}
 }
 
-// above returns the field that a field's object is a value of; nil at the operation's root.
+// above returns the field whose value contains a field's object; nil at the operation's root.
 func above(fc *graphql.FieldContext) *graphql.FieldContext {
 	for p := fc.Parent; p != nil; p = p.Parent {
-		if p.Field.Field != nil { // else it is an item of a list, or the root
+		if p.Field.Field != nil { // otherwise it is an item of a list, or the root
 			return p
 		}
 	}
@@ -142,7 +142,7 @@ func (c *collector) items(at *policy.Field, v reflect.Value) policy.Limit {
 	return strictest
 }
 
-// restrictRoot records what was counted below a root field.
+// restrictRoot records the limits counted below a root field.
 func (c *collector) restrictRoot(alias string, b policy.Limit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,8 +155,8 @@ func (c *collector) restrictRoot(alias string, b policy.Limit) {
 	c.below[alias] = b
 }
 
-// root returns for how long a root field and everything below it may be cached, once it was
-// resolved. It is unknown if a resolver gave a hint.
+// root returns for how long a root field that was resolved, and everything below it, may be cached.
+// The result is the zero value if a resolver gave a hint.
 func (c *collector) root(alias string) policy.Overall {
 	if c.dynamic.Load() {
 		return policy.Overall{}
@@ -203,7 +203,7 @@ func (c *collector) replace(alias string) {
 	c.roots[alias] = struct{}{}
 }
 
-// limit returns the limits of everything that was resolved.
+// limit returns the combined limits of everything that was resolved.
 func (c *collector) limit() policy.Limit {
 	b := policy.Limit{Age: time.Duration(c.age.Load())}
 	if c.private.Load() {
@@ -219,7 +219,7 @@ func (c *collector) limit() policy.Limit {
 			b = b.And(root.Static(true))
 		}
 	}
-	for _, late := range c.said { // a hint after the field was resolved can only lower
+	for _, late := range c.said { // a hint that came after the field was resolved can only lower
 		b = b.And(late.set.Limit()).And(late.restrict.Limit())
 	}
 	return b

@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// Hint is what a resolver says of its value.
+// Hint is a resolver's hint for its value.
 type Hint = policy.Hint
 
 // said is the hints of a field's resolver.
@@ -28,9 +28,9 @@ func SetHint(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.set = h.Over(s.set) })
 }
 
-// Restrict lowers the policy of the field that is being resolved. The lowest age counts, in
-// whatever order, even if a [SetHint] follows, and private stays private. If neither the schema nor
-// the resolver sets an age, the one given here counts. ctx and concurrency are as for SetHint.
+// Restrict lowers the policy of the field that is being resolved. The lowest age counts, in any
+// order, even if a [SetHint] follows, and private stays private. If neither the schema nor the
+// resolver sets an age, the age of h counts. ctx and concurrency are as for SetHint.
 func Restrict(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.restrict = s.restrict.Restricted(h) })
 }

@@ -12,7 +12,7 @@ import (
 const FieldRequests = "fieldcache_field_requests_total"
 
 // NewFieldRequests returns the metric fieldcache_field_requests_total{coordinate,result} of the
-// meters of a cache: how many values fields and loaders asked for, by result. The schema bounds the
+// meters of a cache: how many values fields and loaders requested, by result. The schema bounds the
 // coordinates. The results are hit, miss, collapsed, stale, swr, bypass and error.
 func NewFieldRequests(meters func() []*cache.Meter) prometheus.Collector {
 	return &fieldRequests{meters, prometheus.NewDesc(FieldRequests,
@@ -42,7 +42,7 @@ func (f *fieldRequests) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// register shows the counters of a cache, until what it returns is called. saved is how many statements were saved.
+// register registers the counters of a cache until end is called. saved returns how many statements were saved.
 func register(metrics prometheus.Registerer, c *cache.Cache, saved func() uint64) (end func() error, err error) {
 	stats := c.Stats()
 	list := []prometheus.Collector{NewFieldRequests(c.Meters)}

@@ -28,26 +28,26 @@ type Migration int
 const (
 	// Install creates and mends the outbox's tables and triggers.
 	Install Migration = iota
-	// Verify changes nothing: whatever is missing is an error that names all of it.
+	// Verify changes nothing. It returns an error that lists everything that is missing.
 	Verify
 )
 
 // Options are the options of [Open]. The zero value caches in memory, by ages and tags alone.
 type Options struct {
-	// Database has the tables of the resolvers: PostgreSQL or SQLite, by any driver of database/sql. Its outbox is
-	// installed and followed, so that every write evicts, whoever makes it. It should be a pool that requests do not
-	// exhaust. It is not closed. Nil: ages, tags and the directives of mutations alone.
+	// Database is the database with the tables of the resolvers: PostgreSQL or SQLite, by any driver of database/sql.
+	// Its outbox is installed and followed, so that every write evicts, whichever program makes it. It should be a pool
+	// that requests do not exhaust. Close does not close it. Nil: ages, tags and the directives of mutations alone.
 	Database *sql.DB
-	// Schema is the PostgreSQL schema of the outbox: applications that share a database each need one of their own.
-	// Default: where the search path finds an outbox, else the current schema.
+	// Schema is the PostgreSQL schema of the outbox. Applications that share a database need different schemas.
+	// Default: the schema in which the search path finds an outbox, else the current schema.
 	Schema string
 	// Migrate is what may be done to Database. Default: Install.
 	Migrate Migration
 	// Redis are redis://, rediss:// or unix:// URLs; several are the seeds of a Cluster. None: memory alone.
 	Redis []string
-	// RedisPrefix goes in front of every key.
+	// RedisPrefix is added in front of every key.
 	RedisPrefix string
-	// MemoryBytes bounds what is cached in memory; it is at least 1 MiB. Default: 256 MiB.
+	// MemoryBytes limits the memory of cached values; it must be at least 1 MiB. Default: 256 MiB.
 	MemoryBytes int64
 	// Viewer returns the viewer, "" for an anonymous one. It is called with the context of requests, before the project's
 	// own middleware if that is behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
@@ -55,26 +55,26 @@ type Options struct {
 	// IdentityHeaders are the headers that identify a viewer. A request with one of them whose viewer is unknown gets
 	// nothing that was cached for anonymous viewers, and private responses vary by them. Default: Authorization and Cookie.
 	IdentityHeaders []string
-	// Watch is what a driver or tracer reports the resolvers' statements to, such as package sqlwatch or pgxwatch. With Database,
-	// a field that declares no rows is then evicted by every write to the tables that were read for it. What is made of a
-	// statement of which nobody can tell what it reads is not stored. Default: one that nobody reports to.
+	// Watch receives the statements of resolvers from a driver or tracer, such as package sqlwatch or pgxwatch. With
+	// Database, a field that declares no rows is then evicted by every write to the tables that were read for it. If it is
+	// not known what a statement reads, values that depend on it are not stored. Default: a Watch that nothing reports to.
 	Watch *cache.Watch
-	// RequestLoaders says that every request has dataloaders of its own, as gqlgen's documentation has it. Then a field is not
-	// evicted by writes to tables that only other requests read while it was resolved. It matters with Watch alone.
+	// RequestLoaders says that every request has its own dataloaders, as gqlgen's documentation recommends. Then a field is
+	// not evicted by writes to tables that only other requests read while it was resolved. It has an effect only with Watch.
 	RequestLoaders bool
 	// Log receives faults and ages that have no effect. Default: slog.Default().
 	Log *slog.Logger
 	// Metrics is where counters are registered, until the Gateway is closed. Nil: nowhere.
 	Metrics prometheus.Registerer
 
-	lease time.Duration // the engine's, for tests; 0: its default
+	lease time.Duration // for tests; 0: the engine's default
 }
 
 const defaultMemoryBytes = 256 << 20
 
-// Open returns a Gateway for a schema that gqlgen generated: the value that handler.New takes. It
-// returns one error for all faults of the directives, with coordinates, and of the options, and
-// then has changed nothing. ctx limits the queries to the database meanwhile.
+// Open returns a Gateway for a schema that gqlgen generated, the value that handler.New takes. It
+// returns one error for all faults of the directives, with coordinates, and of the options. In that
+// case it has changed nothing. ctx limits the time of its queries to the database.
 func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *Gateway, err error) {
 	if !hasTypes(schema) {
 		return nil, errors.New("gqlcache: Open needs a schema: give it what handler.New gets, NewExecutableSchema(…)")
@@ -123,7 +123,7 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 		}
 		return nil, err
 	}
-	g.closing(g.cache.Close) // which closes its tiers
+	g.closing(g.cache.Close) // this also closes its tiers
 	if g.answers, err = answers.New(answers.Options{Cache: g.cache, MaxBytes: half}); err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 	return g, nil
 }
 
-// hasTypes reports whether there is a schema in an executable one.
+// hasTypes reports whether an executable schema contains a schema.
 func hasTypes(es graphql.ExecutableSchema) bool {
 	v := reflect.ValueOf(es)
 	return v.IsValid() && (v.Kind() != reflect.Pointer || !v.IsNil()) && es.Schema() != nil
@@ -183,7 +183,7 @@ func (o *Options) check() error {
 	return errors.Join(faults...)
 }
 
-// database is the one whose writes are followed.
+// database is the database whose writes are followed.
 type database struct {
 	db       *sql.DB
 	place    outbox.Place
@@ -258,7 +258,7 @@ func tagsOf(ctx context.Context, db *sql.DB, place outbox.Place, plan *FieldPlan
 	return outbox.NewRowTags(func(table string) (outbox.TableInfo, bool) { i, ok := found[table]; return i, ok }, rows...)
 }
 
-// writable refuses a database that cannot be written to here.
+// writable returns an error if the database is read-only for this process.
 func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 	readOnly := errors.New("the database: it is read-only: give the one that is written to, by a role that may")
 	if !place.Postgres() {
@@ -266,7 +266,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 		if err != nil {
 			return fmt.Errorf("the database: %w", err)
 		}
-		defer func() { _ = conn.Close() }() // it only goes back to the pool
+		defer func() { _ = conn.Close() }() // this only returns it to the pool
 		var only bool
 		if err := conn.QueryRowContext(ctx, "SELECT query_only FROM pragma_query_only").Scan(&only); err != nil {
 			return fmt.Errorf("the database: %w", err)
@@ -274,7 +274,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 		if only {
 			return readOnly
 		}
-		// No statement tells how a file was opened, and BEGIN IMMEDIATE succeeds in any.
+		// No statement shows how a file was opened, and BEGIN IMMEDIATE succeeds in any.
 		if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 			return nil //nolint:nilerr // another process writes; installing waits for it
 		}
@@ -300,7 +300,7 @@ func writable(ctx context.Context, db *sql.DB, place outbox.Place) error {
 	return nil
 }
 
-// install runs in one transaction, so that nothing is installed by half.
+// install runs in one transaction, so that nothing is partly installed.
 func (d *database) install(ctx context.Context) error {
 	tx, err := d.db.BeginTx(ctx, nil)
 	if err != nil {

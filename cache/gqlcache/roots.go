@@ -22,16 +22,16 @@ import (
 )
 
 // Roots is a gqlgen extension that caches the root fields of queries one by one, as their bytes in
-// a response. If a cached response cannot be served because a part of it expired or was evicted,
-// the root fields that are still valid are written from the cache, and only the others are
-// resolved. A query with one root field gains nothing and is left alone. Use it after [Hints],
-// which determines for how long a root field may be cached. The viewer is that of a
-// [transport.Handler]: without one, nothing private is cached.
+// a response. If a cached response cannot be served because part of it expired or was evicted, the
+// root fields that are still valid are written from the cache, and only the others are resolved. A
+// query with one root field gains nothing and is not changed. Use it after [Hints], which
+// determines for how long a root field may be cached. The viewer is that of a [transport.Handler]:
+// without one, nothing private is cached.
 type Roots struct {
 	// Answers stores root fields. Required.
 	Answers *answers.Store
-	// Of is that of [FieldCount]: a root field that is not resolved is not counted any longer. Default: nothing
-	// is counted.
+	// Of is [FieldCount.Of]: a root field that is served from the cache is not counted any longer. Default: nothing is
+	// counted.
 	Of func(context.Context) Counter
 
 	forms operation.Memo[ast.Field, string]
@@ -73,7 +73,7 @@ type rootMade struct {
 	collector *cache.Collector
 }
 
-// InterceptResponse caches what was resolved, unless there was any error.
+// InterceptResponse caches the root fields that were resolved, unless there was any error.
 func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	c := collectorOf(ctx)
 	if c == nil || c.noStore || r.single(ctx) {
@@ -98,7 +98,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	return response
 }
 
-// single reports whether the operation is known to have one root field.
+// single reports whether the operation is known to have only one root field.
 func (r *Roots) single(ctx context.Context) bool {
 	set := graphql.GetOperationContext(ctx).Operation.SelectionSet
 	if len(set) != 1 {
@@ -108,13 +108,13 @@ func (r *Roots) single(ctx context.Context) bool {
 	return ok
 }
 
-// rootQuestion is the request of a root field, with its viewer.
+// rootQuestion returns the question of a root field, with its viewer.
 func rootQuestion(ctx context.Context, text []byte) answers.Question {
 	q, _ := transport.QuestionOf(ctx, answers.Question{Kind: answers.Root, Text: text})
 	return q
 }
 
-// InterceptRootField serves a root field from the cache, or records what it is resolved to.
+// InterceptRootField serves a root field from the cache, or records its result.
 func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolver) graphql.Marshaler {
 	run, _ := ctx.Value(rootsKey{}).(*rootsRun)
 	field := graphql.GetRootFieldContext(ctx)
@@ -137,13 +137,13 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 			return written(a.Body())
 		}
 	}
-	if cache.CollectorOf(ctx) == nil { // no [transport.Handler] collects them
+	if cache.CollectorOf(ctx) == nil { // no [transport.Handler] collects dependencies
 		ctx, _ = r.Answers.Watch().Collect(ctx, operation.PlaceOf)
 	}
 	ctx, collector := cache.Collect(ctx)
 	value := next(ctx)
 	if value == graphql.Null || value == graphql.RequiredNull {
-		return value // gqlgen knows it by its identity
+		return value // gqlgen compares it by identity
 	}
 	var b bytes.Buffer
 	value.MarshalGQL(&b)
@@ -153,15 +153,15 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	return written(b.Bytes())
 }
 
-// written is a value in the form in which a response contains it.
+// written is a value as the bytes that a response contains.
 type written []byte
 
 // MarshalGQL implements gqlgen's marshaler.
 func (b written) MarshalGQL(w io.Writer) { _, _ = w.Write(b) } // a buffer's Write does not fail
 
-// selectionText returns the request of a field: its arguments and everything that is selected of
-// it, with the fragments and the variables' values, without its alias. Nil: the variables have no
-// canonical form.
+// selectionText returns the canonical text of a field: its arguments and everything that is
+// selected of it, with the fragments and the variables' values, without its alias. It returns nil
+// if the variables have no canonical form.
 func selectionText(ctx context.Context, forms *operation.Memo[ast.Field, string], field graphql.CollectedField) []byte {
 	oc := graphql.GetOperationContext(ctx)
 	write := func() string {
@@ -175,7 +175,7 @@ func selectionText(ctx context.Context, forms *operation.Memo[ast.Field, string]
 	} else {
 		form = write()
 	}
-	variables, err := json.Marshal(oc.Variables) // sorts names
+	variables, err := json.Marshal(oc.Variables) // this sorts names
 	if err != nil {
 		return nil
 	}
@@ -184,8 +184,8 @@ func selectionText(ctx context.Context, forms *operation.Memo[ast.Field, string]
 	return append(text, variables...)
 }
 
-// sameSelections reports whether a collected field is one field of the document, and not several of
-// one alias merged.
+// sameSelections reports whether a collected field is a single field of the document, and not
+// several with the same alias merged.
 func sameSelections(f graphql.CollectedField) bool {
 	own := f.Field.SelectionSet
 	return len(own) == len(f.Selections) && (len(own) == 0 || own[0] == f.Selections[0])

@@ -7,14 +7,14 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// Looking is the context of a resolver. It notices whether the resolver asks for its field's context, by
-// [graphql.CollectFieldsCtx] for instance: then the value may depend on what is selected of the field.
+// Looking is the context of a resolver. It records whether the resolver reads its field's context, by
+// [graphql.CollectFieldsCtx] for instance: then the value may depend on the selection of the field.
 type Looking struct {
 	context.Context
 	looked atomic.Bool
 }
 
-// Looked reports whether the field's context was asked for.
+// Looked reports whether the field's context was read.
 func (l *Looking) Looked() bool { return l.looked.Load() }
 
 // Value implements [context.Context].
@@ -30,7 +30,8 @@ func (l *Looking) Value(key any) any {
 
 type quietKey struct{}
 
-// Quiet returns a context with the values of ctx in which looking at the field goes unnoticed, for purposes that change no value.
+// Quiet returns a context with the values of ctx in which reading the field's context is not recorded. It is for reads
+// that do not affect the value.
 func Quiet(ctx context.Context) context.Context {
 	for {
 		inner, ok := ctx.Value(quietKey{}).(context.Context)
@@ -41,14 +42,14 @@ func Quiet(ctx context.Context) context.Context {
 	}
 }
 
-// fieldKey is the key of a field's context, which gqlgen does not export.
+// fieldKey is the context key of a field's context, which gqlgen does not export.
 var fieldKey = func() any {
 	k := &keyOf{Context: context.Background()}
 	graphql.GetFieldContext(k)
 	return k.key
 }()
 
-// keyOf is a context that remembers which value was asked for.
+// keyOf is a context that records the key it was called with.
 type keyOf struct {
 	context.Context
 	key any

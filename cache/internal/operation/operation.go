@@ -1,5 +1,5 @@
-// Package operation is what both the transport and the extensions need of an operation that gqlgen executes: its
-// text in one form, what is kept beside it for as long as it is parsed, and the field that is being resolved.
+// Package operation has what both the transport and the extensions need of an operation that gqlgen executes: its
+// canonical text, values that are stored for as long as its document is parsed, and the field that is being resolved.
 package operation
 
 import (
@@ -15,13 +15,13 @@ import (
 	"github.com/vektah/gqlparser/v2/formatter"
 )
 
-// Memo keeps a value for each thing of a parsed document, made once, for as long as the document is kept. The zero
-// value is ready. It is safe for concurrent use.
+// Memo stores one value for each node of a parsed document, computed once, for as long as the document is in memory.
+// The zero value is ready to use. It is safe for concurrent use.
 type Memo[T, V any] struct {
 	of sync.Map // of V by weak.Pointer[T]
 }
 
-// Get returns a thing's value, and makes it if need be.
+// Get returns the value of a node. It computes the value if there is none.
 func (m *Memo[T, V]) Get(thing *T, build func() V) V {
 	key := weak.Make(thing)
 	if kept, ok := m.of.Load(key); ok {
@@ -34,7 +34,8 @@ func (m *Memo[T, V]) Get(thing *T, build func() V) V {
 	return kept.(V)
 }
 
-// Form is an operation of a document as the parser understood it, with the fragments that it spreads.
+// Form returns the text of an operation as the parser understood it, with the fragments that it
+// spreads.
 func Form(doc *ast.QueryDocument, op *ast.OperationDefinition) string {
 	doc = &ast.QueryDocument{Operations: ast.OperationList{op}, Fragments: UsedFragments(doc, op.SelectionSet)}
 	var b strings.Builder
@@ -42,7 +43,7 @@ func Form(doc *ast.QueryDocument, op *ast.OperationDefinition) string {
 	return b.String()
 }
 
-// UsedFragments are the fragments that a selection spreads, and those that they spread, in the document's order.
+// UsedFragments returns the fragments that a selection spreads, directly or through others, in the document's order.
 func UsedFragments(doc *ast.QueryDocument, set ast.SelectionSet) (used ast.FragmentDefinitionList) {
 	if len(doc.Fragments) == 0 {
 		return nil
@@ -73,14 +74,13 @@ func UsedFragments(doc *ast.QueryDocument, set ast.SelectionSet) (used ast.Fragm
 	return used
 }
 
-// Place is the field in whose resolver something was read that no source knows, as
-// [cache.Deps.Unknown] has it.
+// Place is the field whose resolver read something outside of a source, for [cache.Deps.Unknown].
 type Place struct{ *graphql.FieldContext }
 
-// String is the field's coordinate.
+// String returns the field's coordinate.
 func (p Place) String() string { return p.Object + "." + p.Field.Name }
 
-// PlaceOf returns the place of a field's context; nil outside of fields.
+// PlaceOf returns the field that ctx belongs to, or nil outside of fields.
 func PlaceOf(ctx context.Context) fmt.Stringer {
 	if fc := graphql.GetFieldContext(Quiet(ctx)); fc != nil && fc.Field.Field != nil {
 		return Place{fc}

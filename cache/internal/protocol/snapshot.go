@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// Epoch names one life of a database, in which transactions' numbers only rise and no commit is lost. A
-// database that went back to an earlier state, after a failover or from a backup, begins another epoch, as
-// does a copy. Numbers of different epochs cannot be compared. It consists of ASCII letters and digits.
+// Epoch names a period in the life of a database in which transactions' numbers only rise and no commit is lost. A
+// database that went back to an earlier state, after a failover or from a backup, begins another epoch, as does a copy.
+// Numbers of different epochs cannot be compared. An Epoch consists of ASCII letters and digits.
 //
-// The zero Epoch is that of a database that does not tell, which is taken to have one life.
+// The zero Epoch is that of a database that does not report one. It is assumed never to change its epoch.
 type Epoch string
 
-// MixedEpoch is the epoch of what was read in several, which is none that is polled.
+// MixedEpoch is the epoch of values that were read in several epochs. It is never polled.
 const MixedEpoch Epoch = "mixed"
 
-// valid reports whether e can stand in the text of a snapshot, and that in JSON.
+// valid reports whether e can be part of the text of a snapshot, and of JSON.
 func (e Epoch) valid() bool {
 	for i := range len(e) {
 		if c := e[i] | 0x20; (c < 'a' || c > 'z') && (e[i] < '0' || e[i] > '9') {
@@ -27,23 +27,20 @@ func (e Epoch) valid() bool {
 	return true
 }
 
-// Snapshot says which transactions a read of the database saw, in the terms of PostgreSQL's pg_snapshot:
-// every one below Xmin, none from Xmax on, and of those between all but Xip, which is in ascending order. The
-// zero Snapshot saw none.
+// Snapshot says which transactions a read of the database saw, in the terms of PostgreSQL's pg_snapshot: every
+// transaction below Xmin, none from Xmax on, and in between all but those in Xip. The zero Snapshot saw none.
 //
-// Where transactions commit one after the other and are counted, the snapshot after the nth is
-// [SnapshotAfter](n).
+// If transactions commit one after the other and are counted, the snapshot after the nth is [SnapshotAfter](n).
 type Snapshot struct {
-	Epoch      Epoch // the life of the database that the numbers are of
+	Epoch      Epoch // the epoch of the numbers
 	Xmin, Xmax uint64
-	Xip        []uint64 // still under way when the snapshot was taken; never changed
+	Xip        []uint64 // in progress when the snapshot was taken, in ascending order; immutable
 }
 
-// SnapshotAfter is the snapshot that saw every transaction up to and including xid.
+// SnapshotAfter returns the snapshot that saw every transaction up to and including xid.
 func SnapshotAfter(xid uint64) Snapshot { return Snapshot{Xmin: xid + 1, Xmax: xid + 1} }
 
-// ParseSnapshot reads the text form of pg_snapshot, xmin:xmax:xip1,xip2,…, which an epoch and a slash may
-// precede.
+// ParseSnapshot parses the text form of pg_snapshot, xmin:xmax:xip1,xip2,…, which an epoch and a slash may precede.
 func ParseSnapshot(text string) (s Snapshot, err error) {
 	numbers := text
 	if epoch, rest, ok := strings.Cut(text, "/"); ok {
@@ -76,7 +73,7 @@ func ParseSnapshot(text string) (s Snapshot, err error) {
 	return s, nil
 }
 
-// String is the text form of pg_snapshot, without the epoch.
+// String returns the text form of pg_snapshot, without the epoch.
 func (s Snapshot) String() string { return string(s.appendNumbers(make([]byte, 0, 48))) }
 
 // Append appends the text that [ParseSnapshot] reads: the epoch, if there is one, and the numbers.
@@ -101,8 +98,8 @@ func (s Snapshot) appendNumbers(b []byte) []byte {
 	return b
 }
 
-// Then is the snapshot of what was read in s and, by a later statement, in next: s, which the later one saw
-// as well. Of two epochs it is of neither.
+// Then returns the snapshot of a value that was read in s and, by a later statement, in next: it is s, since next saw
+// what s saw. If their epochs differ, it belongs to neither.
 func (s Snapshot) Then(next Snapshot) Snapshot {
 	if s.Epoch != next.Epoch {
 		s.Epoch = MixedEpoch
@@ -113,7 +110,7 @@ func (s Snapshot) Then(next Snapshot) Snapshot {
 // IsZero reports whether the snapshot saw nothing.
 func (s Snapshot) IsZero() bool { return s.Xmax == 0 }
 
-// Sees reports whether what a transaction of the same epoch wrote was visible, if it committed.
+// Sees reports whether the writes of a transaction of the same epoch were visible, if it committed.
 func (s Snapshot) Sees(xid uint64) bool {
 	if xid < s.Xmin {
 		return true
@@ -125,8 +122,8 @@ func (s Snapshot) Sees(xid uint64) bool {
 	return !underWay
 }
 
-// Covers reports whether s saw every transaction that o saw. Of two snapshots of one epoch, taken one after
-// the other, the later one covers the earlier. Of two epochs none covers the other.
+// Covers reports whether s saw every transaction that o saw. If two snapshots of one epoch are taken one after the
+// other, the later one covers the earlier one. Snapshots of different epochs do not cover each other.
 func (s Snapshot) Covers(o Snapshot) bool {
 	if s.Epoch != o.Epoch {
 		return o.IsZero()
@@ -145,13 +142,13 @@ func (s Snapshot) Covers(o Snapshot) bool {
 	return true
 }
 
-// UpTo is the snapshot that saw what s saw of the transactions up to and including xid, one that s saw.
+// UpTo returns the snapshot that saw what s saw of the transactions up to and including xid. s must have seen xid.
 func (s Snapshot) UpTo(xid uint64) Snapshot {
 	i, _ := slices.BinarySearch(s.Xip, xid)
 	return snapshotOf(s.Epoch, xid+1, s.Xip[:i])
 }
 
-// Union is the smallest snapshot that saw what s saw and what o saw, which is of the same epoch or the zero one.
+// Union returns the smallest snapshot that saw what s and o saw. The epoch of o must be that of s, or zero.
 func (s Snapshot) Union(o Snapshot) Snapshot {
 	var underWay []uint64
 	for _, x := range slices.Concat(s.Xip, o.Xip) {
@@ -163,7 +160,7 @@ func (s Snapshot) Union(o Snapshot) Snapshot {
 	return snapshotOf(max(s.Epoch, o.Epoch), max(s.Xmax, o.Xmax), slices.Compact(underWay))
 }
 
-// snapshotOf is the one that saw everything below xmax but those under way, which are in ascending order.
+// snapshotOf returns the snapshot that saw everything below xmax except underWay, which is in ascending order.
 func snapshotOf(epoch Epoch, xmax uint64, underWay []uint64) Snapshot {
 	s := Snapshot{Epoch: epoch, Xmin: xmax, Xmax: xmax, Xip: underWay}
 	if len(underWay) > 0 {
