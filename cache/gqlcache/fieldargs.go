@@ -105,7 +105,8 @@ func appendSimple(b []byte, v any) (_ []byte, given, simple bool) {
 }
 
 // appendValue writes the value of an argument from a variable or a document, with defaults filled
-// in. Objects are (a=1,b=2) in the order of their type, lists are [1,2].
+// in. Objects are (a=1,b=2) in the order of their type, lists are [1,2]. Two apostrophes are a
+// list's empty text.
 func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bool) {
 	if v == nil {
 		return append(b, "null"...), true
@@ -113,8 +114,13 @@ func appendValue(b []byte, schema *ast.Schema, typ *ast.Type, v any) ([]byte, bo
 	if typ.Elem != nil {
 		next, ok := byte('['), true
 		for _, e := range elements(v) {
-			if b, ok = appendValue(append(b, next), schema, typ.Elem, e); !ok {
+			b = append(b, next)
+			at := len(b)
+			if b, ok = appendValue(b, schema, typ.Elem, e); !ok {
 				return b, false
+			}
+			if len(b) == at {
+				b = append(b, "''"...)
 			}
 			next = ','
 		}

@@ -96,7 +96,7 @@ func TestFieldKeysTellArgumentsApart(t *testing.T) {
 		`after:"x",sort:DOWN`, `filter:{}`, `filter:{text:null}`, `filter:{text:"null"}`, `filter:{text:""}`, `filter:{sorts:[]}`,
 		`filter:{sorts:null}`, `filter:{sorts:[UP,DOWN]}`, `filter:{sorts:[DOWN,UP]}`, `filter:{range:{from:1}}`, `filter:{range:{to:1}}`,
 		`any:1`, `any:"1"`, `any:true`, `any:"true"`, `any:[1]`, `any:["1"]`, `any:[[1]]`, `any:[]`, `any:{}`, `any:{a:1}`, `any:{a:"1"}`,
-		`any:"null"`, `any:["a,b"]`, `any:["a","b"]`, `ratio:0.5`, `ratio:0.05`, `ids:[]`, `ids:["a,b"]`, `ids:["a","b"]`,
+		`any:"null"`, `any:["a,b"]`, `any:["a","b"]`, `ratio:0.5`, `ratio:0.05`, `ids:[]`, `ids:[""]`, `ids:["",""]`, `ids:["''"]`, `any:[""]`, `ids:["a,b"]`, `ids:["a","b"]`,
 		`after:"` + strings.Repeat("x", 200) + `"`, `after:"` + strings.Repeat("x", 201) + `"`,
 	} {
 		key := keyOf(t, schema, `{list(`+args+`){id}}`, nil)

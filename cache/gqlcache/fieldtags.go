@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	"fieldcache/cache"
+	"fieldcache/cache/gqlcache/internal/gotype"
 	"fieldcache/cache/policy"
 )
 
@@ -18,24 +19,26 @@ const (
 // appendTags adds the tags that are known before a field is resolved. It reports whether all of
 // them could be determined.
 func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]any, viewer string) ([]cache.Tag, bool) {
-	from := func(r reference) (string, bool) {
+	from := func(r reference, text func(*gotype.Getter, any) (string, bool)) (string, bool) {
 		switch r.origin {
 		case policy.Args:
-			return r.getter.Text(args)
+			return text(r.getter, args)
 		case policy.Viewer:
 			return viewer, true
 		}
-		return r.getter.Text(parent)
+		return text(r.getter, parent)
 	}
+	column := func(r reference) (string, bool) { return from(r, (*gotype.Getter).Column) }
+	name := func(r reference) (string, bool) { return from(r, (*gotype.Getter).Text) }
 	ok := true
 	tags = append(tags, c.tag)
 	for _, m := range c.rows {
-		if tags, ok = m.append(tags, from); !ok {
+		if tags, ok = m.append(tags, column); !ok {
 			return tags, false
 		}
 	}
 	for _, t := range c.tags {
-		tag, ok := t.tag(from)
+		tag, ok := t.tag(name)
 		if !ok {
 			return tags, false
 		}
@@ -157,15 +160,16 @@ func (h *holder) object(v reflect.Value, name string) {
 		v = v.Addr()
 	}
 	value := v.Interface()
-	from := func(r reference) (string, bool) { return r.getter.Text(value) }
+	column := func(r reference) (string, bool) { return r.getter.Column(value) }
+	text := func(r reference) (string, bool) { return r.getter.Text(value) }
 	for _, m := range held.made {
 		var ok bool
-		if h.tags, ok = m.append(h.tags, from); !ok {
+		if h.tags, ok = m.append(h.tags, column); !ok {
 			h.named = false
 		}
 	}
 	for _, t := range held.tags {
-		tag, ok := t.tag(from)
+		tag, ok := t.tag(text)
 		if !ok {
 			h.named = false
 		}

@@ -131,7 +131,7 @@ type function struct {
 	Name    string // in SQL, with its arguments
 	Body    string
 	Ours    bool
-	Safe    bool // whether it runs with its owner's rights and search path
+	Safe    bool // whether it runs with its owner's rights and settings of its own
 	Renamed bool
 }
 
@@ -140,7 +140,7 @@ func (p Place) noteFunctions(ctx context.Context, db Querier) ([]function, error
 		return nil, nil
 	}
 	return query(ctx, db, `SELECT p.oid::regprocedure::text AS name, p.prosrc AS body, strpos(p.prosrc, '`+noteMark+`') > 0 AS ours,
-			p.prosecdef AND p.proconfig = '{"search_path=pg_catalog, pg_temp"}' AS safe,
+			p.prosecdef AND p.proconfig = '{"search_path=pg_catalog, pg_temp",extra_float_digits=1}' AS safe,
 			p.proname <> 'cache_outbox_note' AS renamed
 		FROM pg_proc AS p WHERE p.oid = `+p.noteOID(), func(f *function) []any { return []any{&f.Name, &f.Body, &f.Ours, &f.Safe, &f.Renamed} })
 }

@@ -127,11 +127,13 @@ func (c describedColumn) kind(postgres bool) Kind {
 		return Boolean
 	case "uuid":
 		return UUID
-	case "timestamp", "timestamptz":
+	case "timestamp":
 		return Timestamp
+	case "timestamptz":
+		return TimestampTZ
 	case "date":
 		return Date
-	case "text", "varchar", "name":
+	case "text", "varchar":
 		return Text
 	}
 	return Unmatched

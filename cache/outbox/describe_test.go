@@ -44,7 +44,7 @@ func TestDescribe(t *testing.T) {
 		}, outbox.TableInfo{PrimaryKey: []string{"a", "b"}, Columns: map[string]outbox.Kind{
 			"a": outbox.Integer, "b": outbox.UUID, "n": outbox.Numeric, "f": outbox.Float, "g": outbox.Float32, "t": outbox.Text,
 			"v": outbox.Text, "c": outbox.Unmatched, "i": outbox.Unmatched, "l": outbox.Unmatched, "s": outbox.Integer, "m": outbox.Text,
-			"j": outbox.Unmatched, "k": outbox.Unmatched, "z": outbox.Timestamp, "y": outbox.Timestamp, "d": outbox.Date, "o": outbox.Boolean,
+			"j": outbox.Unmatched, "k": outbox.Unmatched, "z": outbox.TimestampTZ, "y": outbox.Timestamp, "d": outbox.Date, "o": outbox.Boolean,
 			"r": outbox.Unmatched,
 		}}},
 		{"SQLite", sqliteDB, []string{

@@ -19,7 +19,7 @@ type identity struct {
 	// Relations describes the table and its relatives: their oids, storage and row security.
 	// TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change the storage.
 	Relations string
-	// Columns describes the columns of interest and their types.
+	// Columns describes the columns of interest and their types, with the labels of enums in these.
 	Columns string
 	// Triggers describes the triggers that record writes, each with the last transaction that
 	// changed it: even a trigger that was disabled only briefly leaves a trace.
@@ -146,7 +146,12 @@ func (p Place) postgresIdentities(tables []Table) string {
 				';' ORDER BY c.oid))
 			FROM relations AS r JOIN pg_class AS c ON c.oid = r.oid WHERE r.ord = n.ord), '') AS relations,
 		coalesce((SELECT md5(string_agg(concat_ws(' ', a.attname, a.attnum, a.atttypid, a.atttypmod, a.attcollation, a.attnotnull, a.attgenerated,
-				(SELECT string_agg(concat(e.oid, e.enumlabel), ',' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid = a.atttypid)),
+				(WITH RECURSIVE types (oid) AS (SELECT a.atttypid
+						UNION SELECT inner_type.oid FROM types JOIN pg_type AS t ON t.oid = types.oid CROSS JOIN LATERAL (
+							SELECT t.typbasetype UNION ALL SELECT t.typelem
+							UNION ALL SELECT m.atttypid FROM pg_attribute AS m WHERE t.typtype = 'c' AND m.attrelid = t.typrelid AND m.attnum > 0) AS inner_type (oid)
+						WHERE inner_type.oid <> 0)
+					SELECT string_agg(concat(e.oid, e.enumlabel), ',' ORDER BY e.oid) FROM pg_enum AS e WHERE e.enumtypid IN (SELECT types.oid FROM types))),
 				';' ORDER BY a.attnum))
 			FROM pg_attribute AS a JOIN wanted AS w ON w.ord = n.ord AND w.name = a.attname
 			WHERE a.attrelid = n.oid AND a.attnum > 0 AND NOT a.attisdropped), '') AS columns,

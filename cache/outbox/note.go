@@ -12,15 +12,16 @@ const noteMark = ".cache_outbox (tbl, op"
 // the end of a statement. schema is the SQL of the name of the schema that the outbox is in. The
 // function runs with the rights of its creator: a role that may write to a table need not be
 // allowed to write to the outbox. Therefore its search path holds nothing that the caller could
-// create.
+// create. It sees every digit of a float, whatever the session that writes shows of it.
 func (p Place) noteFunction(schema string) string {
 	return "CREATE OR REPLACE FUNCTION " + p.named("cache_outbox_note") + "() RETURNS trigger\n" +
-		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $note$" + noteBody(schema) + "$note$"
+		"LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $note$" + noteBody(schema) + "$note$"
 }
 
 // noteBody returns the function's body. It reads rows as JSON, so that one function serves every
-// table, and renaming or dropping a column breaks no write. It compares values as text, since 1.0
-// and 1.00 are equal as JSON.
+// table, and renaming or dropping a column breaks no write. A row that lacks a column, because it
+// was renamed or the statement names a parent that does not have it, stands for the whole table. It
+// compares values as text, since 1.0 and 1.00 are equal as JSON.
 func noteBody(schema string) string {
 	return fmt.Sprintf(noteTemplate, schema, MaxRows)
 }
@@ -54,6 +55,9 @@ BEGIN
 		SELECT to_jsonb(o), to_jsonb(n), EXISTS (SELECT FROM cache_old OFFSET 1) OR EXISTS (SELECT FROM cache_new OFFSET 1)
 			INTO old_row, new_row, many FROM cache_old o, cache_new n LIMIT 1;
 		IF many IS NULL AND NOT EXISTS (SELECT FROM cache_old) AND NOT EXISTS (SELECT FROM cache_new) THEN
+			RETURN NULL;
+		ELSIF NOT (jsonb_exists_all(old_row, TG_ARGV[1]::text[]) AND jsonb_exists_all(old_row, TG_ARGV[2]::text[])) THEN
+			INSERT INTO %[1]s.cache_outbox (tbl, op) VALUES (noted, TG_OP);
 			RETURN NULL;
 		ELSIF NOT many THEN
 			FOREACH col IN ARRAY pk LOOP
@@ -96,23 +100,23 @@ BEGIN
 		INSERT INTO %[1]s.cache_outbox (tbl, op) VALUES (noted, TG_OP);
 	ELSIF TG_OP = 'INSERT' THEN
 		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
-		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
-			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL)))
+		SELECT noted, TG_OP, CASE WHEN bool_and(jsonb_exists_all(n.r, keys)) THEN jsonb_agg(jsonb_build_object(
+			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL))) END
 		FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) n
 		HAVING count(*) > 0;
 	ELSIF TG_OP = 'DELETE' THEN
 		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
-		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
-			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL)))
+		SELECT noted, TG_OP, CASE WHEN bool_and(jsonb_exists_all(o.r, keys)) THEN jsonb_agg(jsonb_build_object(
+			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL))) END
 		FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) o
 		HAVING count(*) > 0;
 	ELSE
 		-- A row whose primary key changed is one that is gone and one that is new.
 		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
-		SELECT noted, TG_OP, jsonb_agg(jsonb_build_object(
+		SELECT noted, TG_OP, CASE WHEN bool_and(jsonb_exists_all(coalesce(o.r, n.r), keys)) THEN jsonb_agg(jsonb_build_object(
 			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL),
 			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL),
-			'changed', c.changed))
+			'changed', c.changed)) END
 		FROM (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) t) o
 		FULL JOIN (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) t) n
 			ON o.id = n.id

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,7 +23,8 @@ const (
 	Float32
 	Boolean
 	UUID
-	Timestamp // with or without a time zone
+	Timestamp   // without a time zone
+	TimestampTZ // with one
 	Date
 )
 
@@ -47,10 +49,20 @@ func (k Kind) canonical(text string) (string, bool) {
 	case UUID:
 		return uuid(text)
 	case Timestamp:
-		return moment(text)
+		// Whether a time elsewhere is meant as what its clock shows or in UTC depends on the driver.
+		canonical, offset, ok := moment(text)
+		return canonical, ok && (offset == "" || offset == utc)
+	case TimestampTZ:
+		// A time without a zone is in that of the session that compares it.
+		canonical, offset, ok := moment(text)
+		return canonical, ok && offset != ""
 	case Date:
-		day, _, _ := strings.Cut(text, "T")
+		day, clock, _ := strings.Cut(text, "T")
 		_, err := time.Parse(time.DateOnly, day)
+		if clock != "" {
+			_, offset, ok := moment(text)
+			return day, err == nil && ok && (offset == "" || offset == utc)
+		}
 		return day, err == nil
 	}
 	return text, false
@@ -128,21 +140,27 @@ func uuid(text string) (string, bool) {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:], true
 }
 
-// moment returns a time in UTC, rounded to the microsecond as databases store it. A time without a
-// zone is in UTC.
-func moment(text string) (string, bool) {
+const utc = "+00:00:00"
+
+// moment returns a time in UTC, and its offset from UTC: "" if it has none, and is taken for UTC. It
+// refuses fractions of a microsecond, which some drivers round and others cut off.
+func moment(text string) (canonical, offset string, ok bool) {
 	if text == "infinity" || text == "-infinity" {
-		return text, true
+		return text, utc, true
 	}
-	layouts := []string{
+	zoned := []string{
 		time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z07:00:00", // PostgreSQL, for historical offsets with seconds
-		"2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00",
-		"2006-01-02 15:04:05.999999999-07", "2006-01-02 15:04:05.999999999",
+		"2006-01-02 15:04:05.999999999Z07:00:00", "2006-01-02 15:04:05.999999999-07",
 	}
-	for _, layout := range layouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC().Round(time.Microsecond).Format("2006-01-02T15:04:05.999999Z"), true
+	for _, layout := range append(zoned, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999") {
+		t, err := time.Parse(layout, text)
+		if err != nil {
+			continue
 		}
+		if slices.Contains(zoned, layout) {
+			offset = t.Format("-07:00:00")
+		}
+		return t.UTC().Format("2006-01-02T15:04:05.999999Z"), offset, t.Nanosecond()%1000 == 0
 	}
-	return text, false
+	return text, "", false
 }

@@ -105,7 +105,7 @@ func TestFault08TablesThatChange(t *testing.T) {
 	for _, s := range []string{
 		"INSERT INTO stock VALUES (1, 'n', 'a'), (2, 's', 'b')",
 		"CREATE TYPE mood AS ENUM ('calm', 'wild')", "ALTER TABLE things ADD COLUMN mood mood",
-		"CREATE TABLE spare (id bigint PRIMARY KEY, name text, hidden text)",
+		"CREATE TABLE spare (id bigint PRIMARY KEY, name text, hidden text, mood mood)",
 	} {
 		b.exec(t, s)
 	}

@@ -39,7 +39,12 @@ func NewGetter(path ...string) *Getter {
 
 // Text returns the text of the scalar in a value, [cache.Null] where it or what is on the way to it is
 // nil. It reports whether there is such a scalar.
-func (g *Getter) Text(value any) (string, bool) {
+func (g *Getter) Text(value any) (string, bool) { return g.scalar(value, true) }
+
+// Column returns what [Getter.Text] does, to be compared with a column: a time keeps its zone.
+func (g *Getter) Column(value any) (string, bool) { return g.scalar(value, false) }
+
+func (g *Getter) scalar(value any, utc bool) (string, bool) {
 	v := reflect.ValueOf(value)
 	for _, s := range g.steps {
 		var ok bool
@@ -50,7 +55,7 @@ func (g *Getter) Text(value any) (string, bool) {
 			return "", false
 		}
 	}
-	return text(v)
+	return text(v, utc)
 }
 
 // Part returns what a struct's field or a map's element holds, which is no method's result. It reports
@@ -158,8 +163,8 @@ func (s *step) find(typ reflect.Type) access {
 	return access{}
 }
 
-// text returns a scalar as the database would write it.
-func text(v reflect.Value) (string, bool) {
+// text returns a scalar as the database would write it. With utc a time is in UTC.
+func text(v reflect.Value, utc bool) (string, bool) {
 	v, ok := present(v)
 	if !ok {
 		return cache.Null, true
@@ -167,14 +172,17 @@ func text(v reflect.Value) (string, bool) {
 	if v.CanInterface() {
 		switch x := v.Interface().(type) {
 		case time.Time:
-			return x.UTC().Format(time.RFC3339Nano), true
+			if utc {
+				x = x.UTC()
+			}
+			return x.Format(time.RFC3339Nano), true
 		case driver.Valuer: // sql.NullString, uuid.UUID and their like
 			value, err := x.Value()
 			if err != nil {
 				return "", false
 			}
 			if _, again := value.(driver.Valuer); !again {
-				return text(reflect.ValueOf(value))
+				return text(reflect.ValueOf(value), utc)
 			}
 		}
 	}
@@ -186,7 +194,7 @@ func text(v reflect.Value) (string, bool) {
 	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		return strconv.FormatUint(v.Uint(), 10), true
 	case reflect.Float32, reflect.Float64:
-		return strconv.FormatFloat(v.Float(), 'f', -1, v.Type().Bits()), true
+		return strconv.FormatFloat(v.Float(), 'f', -1, 64), true // as drivers convert a float32
 	case reflect.Bool:
 		return strconv.FormatBool(v.Bool()), true
 	}

@@ -1,0 +1,103 @@
+package outbox_test
+
+import (
+	"testing"
+
+	"fieldcache/cache"
+	"fieldcache/cache/outbox"
+	"fieldcache/internal/testservers"
+)
+
+// What is noted does not depend on how the writer's session writes values.
+func TestWritesOfSessionsWithOtherSettings(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	b.exec(t, "CREATE TABLE readings (id bigint PRIMARY KEY, name float8, small float4, span interval, price money, raw bytea, xs float8[])")
+	table := outbox.Table{Name: "readings", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name", "small", "span", "price", "raw", "xs"}}
+	if err := b.at.Install(t.Context(), b.db, []outbox.Table{things, table}); err != nil {
+		t.Fatal(err)
+	}
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, want string }{
+		{"INSERT INTO readings VALUES (1, 0.1::float8 + 0.2, 0.1, '1 day', 1.25, '\\x00ff', '{0.1}')", ">10.30000000000000004[]"},
+		{"UPDATE readings SET name = 0.3", "10.30000000000000004>10.3[name]"},
+		{"UPDATE readings SET small = 0.10000001", "10.3>10.3[small]"},
+		{"UPDATE readings SET xs = ARRAY[0.1::float8 + 0.00000000000000002]", "10.3>10.3[xs]"},
+		{"UPDATE readings SET span = '24 hours'", "10.3>10.3[span]"},
+		{"UPDATE readings SET span = '1 mon'", "10.3>10.3[span]"},
+		{"UPDATE readings SET span = '30 days'", "10.3>10.3[span]"},
+		{"UPDATE readings SET price = 1.26", "10.3>10.3[price]"},
+		{"UPDATE readings SET raw = '\\x00fe'", "10.3>10.3[raw]"},
+		{"DELETE FROM readings", "10.3>[]"},
+	} {
+		b.exec(t, "SET LOCAL extra_float_digits = -15; SET LOCAL bytea_output = 'escape'; SET LOCAL intervalstyle = 'sql_standard'; SET LOCAL datestyle = 'German'; "+c.statement)
+		news := b.poll(t, since)
+		since = news.Snapshot
+		if got := what(news); sorted(got) != sorted(c.want) {
+			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+		}
+	}
+}
+
+// A parent's statement has the parent's columns alone.
+func TestWritesOfATableThatInheritsByItsParentsName(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	for _, s := range []string{"CREATE TABLE animals (id bigint PRIMARY KEY, sort text)", "CREATE TABLE dogs (name text, PRIMARY KEY (id)) INHERITS (animals)"} {
+		b.exec(t, s)
+	}
+	table := outbox.Table{Name: "dogs", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name", "sort"}}
+	if err := b.at.Install(t.Context(), b.db, []outbox.Table{things, table}); err != nil {
+		t.Fatal(err)
+	}
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, want string }{
+		{"INSERT INTO dogs VALUES (1, 's', 'rex'), (2, 's', 'fido')", ">1rex[] >2fido[]"},
+		{"UPDATE animals SET sort = 'big' WHERE id = 1", "dogs UPDATE"},
+		{"DELETE FROM animals WHERE id = 1", "dogs DELETE"},
+		{"DELETE FROM animals", "dogs DELETE"},
+	} {
+		b.exec(t, c.statement)
+		news := b.poll(t, since)
+		since = news.Snapshot
+		if got := what(news); sorted(got) != sorted(c.want) {
+			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+		}
+	}
+}
+
+func TestColumnsThatAreRenamedForAMoment(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	for _, s := range []string{
+		"CREATE TYPE mood AS ENUM ('calm', 'wild')", "CREATE DOMAIN temper AS mood", "CREATE DOMAIN nature AS temper",
+		"CREATE TABLE cats (id bigint PRIMARY KEY, name text, nature nature, moods mood[])",
+	} {
+		b.exec(t, s)
+	}
+	tables := []outbox.Table{things, {Name: "cats", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name", "nature", "moods"}}}
+	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(b, tables)
+	w.look(t)
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, want string }{
+		{"INSERT INTO cats VALUES (1, 'rex', 'calm', '{calm}')", ">1rex[]"},
+		{"ALTER TABLE cats RENAME name TO title; UPDATE cats SET title = 'x'; ALTER TABLE cats RENAME title TO name", "cats UPDATE"},
+		{"ALTER TABLE cats RENAME nature TO soul; UPDATE cats SET soul = 'wild'; ALTER TABLE cats RENAME soul TO nature", "cats UPDATE"},
+		{"ALTER TYPE mood RENAME VALUE 'wild' TO 'mild'", "cats ALTER"},
+		{"ALTER TABLE cats RENAME name TO title", "cats ALTER"},
+		{"UPDATE cats SET title = 'y'", "cats UPDATE"},
+		{"DELETE FROM cats; INSERT INTO cats VALUES (2, 'z', 'calm', '{mild}')", "cats DELETE cats INSERT"},
+		{"ALTER TABLE cats RENAME title TO name", "cats ALTER"},
+	} {
+		b.exec(t, c.statement)
+		w.look(t)
+		news := b.poll(t, since)
+		since = news.Snapshot
+		if got := what(news); sorted(got) != sorted(c.want) {
+			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+		}
+	}
+}
