@@ -101,3 +101,31 @@ func TestColumnsThatAreRenamedForAMoment(t *testing.T) {
 		}
 	}
 }
+
+// The names of a table's columns mean nothing to the function that notes.
+func TestColumnsWithNamesOfTheFunction(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	b.exec(t, `CREATE TABLE odd (id bigint PRIMARY KEY, name text, t text, o text, n int, r int, k int, c int, changed text, was text, noted text, keys text, matter text,
+		many boolean, pk text, col text, old_row text, new_row text, same boolean, differ text, now_is text, tg_op text, tg_argv text, cache_old text, cache_new text)`)
+	table := outbox.Table{Name: "odd", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"n", "name", "t"}}
+	if err := b.at.Install(t.Context(), b.db, []outbox.Table{things, table}); err != nil {
+		t.Fatal(err)
+	}
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	for _, c := range []struct{ statement, want string }{
+		{"INSERT INTO odd (id, name) VALUES (1, 'a')", ">1a[]"},
+		{"UPDATE odd SET name = 'b'", "1a>1b[name]"},
+		{"UPDATE odd SET n = 7, o = 'x'", "1b>1b[n]"},
+		{"INSERT INTO odd (id, name, t) VALUES (2, 'c', '{}')", ">2c[]"},
+		{"UPDATE odd SET t = 'z'", "1b>1b[t] 2c>2c[t]"},
+		{"DELETE FROM odd", "1b>[] 2c>[]"},
+	} {
+		b.exec(t, c.statement)
+		news := b.poll(t, since)
+		since = news.Snapshot
+		if got := what(news); sorted(got) != sorted(c.want) {
+			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+		}
+	}
+}

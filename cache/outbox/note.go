@@ -21,7 +21,8 @@ func (p Place) noteFunction(schema string) string {
 // noteBody returns the function's body. It reads rows as JSON, so that one function serves every
 // table, and renaming or dropping a column breaks no write. A row that lacks a column, because it
 // was renamed or the statement names a parent that does not have it, stands for the whole table. It
-// compares values as text, since 1.0 and 1.00 are equal as JSON.
+// compares values as text, since 1.0 and 1.00 are equal as JSON. A row is t.* and not t, which may be
+// the name of a column.
 func noteBody(schema string) string {
 	return fmt.Sprintf(noteTemplate, schema, MaxRows)
 }
@@ -52,7 +53,7 @@ BEGIN
 	ELSE
 		-- Most updates change one row, which needs no join of rows: that takes half the time. There is a pair unless
 		-- one of the two has no rows.
-		SELECT to_jsonb(o), to_jsonb(n), EXISTS (SELECT FROM cache_old OFFSET 1) OR EXISTS (SELECT FROM cache_new OFFSET 1)
+		SELECT to_jsonb(o.*), to_jsonb(n.*), EXISTS (SELECT FROM cache_old OFFSET 1) OR EXISTS (SELECT FROM cache_new OFFSET 1)
 			INTO old_row, new_row, many FROM cache_old o, cache_new n LIMIT 1;
 		IF many IS NULL AND NOT EXISTS (SELECT FROM cache_old) AND NOT EXISTS (SELECT FROM cache_new) THEN
 			RETURN NULL;
@@ -102,13 +103,13 @@ BEGIN
 		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
 		SELECT noted, TG_OP, CASE WHEN bool_and(jsonb_exists_all(n.r, keys)) THEN jsonb_agg(jsonb_build_object(
 			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL))) END
-		FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) n
+		FROM (SELECT to_jsonb(t.*) AS r FROM cache_new t OFFSET 0) n
 		HAVING count(*) > 0;
 	ELSIF TG_OP = 'DELETE' THEN
 		INSERT INTO %[1]s.cache_outbox (tbl, op, rows)
 		SELECT noted, TG_OP, CASE WHEN bool_and(jsonb_exists_all(o.r, keys)) THEN jsonb_agg(jsonb_build_object(
 			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL))) END
-		FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) o
+		FROM (SELECT to_jsonb(t.*) AS r FROM cache_old t OFFSET 0) o
 		HAVING count(*) > 0;
 	ELSE
 		-- A row whose primary key changed is one that is gone and one that is new.
@@ -117,8 +118,8 @@ BEGIN
 			'was', (SELECT jsonb_object_agg(k, o.r->>k) FROM unnest(keys) k WHERE o.r->>k IS NOT NULL),
 			'is', (SELECT jsonb_object_agg(k, n.r->>k) FROM unnest(keys) k WHERE n.r->>k IS NOT NULL),
 			'changed', c.changed)) END
-		FROM (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_old t OFFSET 0) t) o
-		FULL JOIN (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t) AS r FROM cache_new t OFFSET 0) t) n
+		FROM (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t.*) AS r FROM cache_old t OFFSET 0) t) o
+		FULL JOIN (SELECT r, (SELECT jsonb_agg(r->k) FROM unnest(pk) k) AS id FROM (SELECT to_jsonb(t.*) AS r FROM cache_new t OFFSET 0) t) n
 			ON o.id = n.id
 		CROSS JOIN LATERAL (SELECT jsonb_agg(k) AS changed FROM unnest(matter) k WHERE o.r->>k IS DISTINCT FROM n.r->>k) c
 		WHERE c.changed IS NOT NULL OR o.r IS NULL OR n.r IS NULL

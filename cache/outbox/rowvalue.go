@@ -150,7 +150,7 @@ func moment(text string) (canonical, offset string, ok bool) {
 	}
 	zoned := []string{
 		time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z07:00:00", // PostgreSQL, for historical offsets with seconds
-		"2006-01-02 15:04:05.999999999Z07:00:00", "2006-01-02 15:04:05.999999999-07",
+		"2006-01-02 15:04:05.999999999Z07:00:00", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999-07",
 	}
 	for _, layout := range append(zoned, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999") {
 		t, err := time.Parse(layout, text)
