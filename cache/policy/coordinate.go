@@ -6,8 +6,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Objects are the object types of a schema, by their names, with what the hints of their fields limit. They
-// do not change.
+// Objects are the object types of a schema, by name, with the limits of their fields' hints. They are immutable.
 type Objects map[string]*Object
 
 // Object is an object type.
@@ -17,19 +16,19 @@ type Object struct {
 	fields map[string]*Field
 }
 
-// Field is a field of an object type, with all that the schema says of how long it may be kept, and by whom.
+// Field is a field of an object type, with what the schema says about how long it may be cached, and for whom.
 type Field struct {
 	Of   *Object
-	Hint Hint // the field's own over that of the type that it returns
-	// Objects are the types that the objects in a value may be of; nil for a scalar.
+	Hint Hint // the field's own hint over that of the type that it returns
+	// Objects are the possible types of the objects in a value; nil for a scalar.
 	Objects []*Object
-	// Abstract: which of them, is known at run time only.
+	// Abstract says that the type of an object is known at run time only.
 	Abstract bool
 
 	inherit  bool // the parent's age counts
-	entities bool // it is the one by which a federated graph's router asks for objects of any type
+	entities bool // it is the field by which the router of a federated graph requests objects of any type
 
-	root, inner Limit // what the hint limits, at the operation's root and elsewhere
+	root, inner Limit // the limits of the hint, at the operation's root and elsewhere
 }
 
 // ReadObjects reads the @cacheControl hints of a schema's object types. Its errors are those of [ReadPolicies].
@@ -62,11 +61,11 @@ func ReadObjects(schema *ast.Schema) (Objects, error) {
 	return objects, nil
 }
 
-// Field returns a field by its name; nil if the type has none.
+// Field returns a field by its name, or nil if the type does not have it.
 func (o *Object) Field(name string) *Field { return o.fields[name] }
 
-// Limit returns what a hint limits that stands for the field's own. Where it gives no age, an object or what
-// is at the operation's root may not be kept, and a scalar may be as long as its parent.
+// Limit returns the limits of h, which replaces the field's own hint. If h has no age, an object, or a field at the
+// operation's root, may not be cached, and a scalar may be cached as long as its parent.
 func (f *Field) Limit(root bool, h Hint) Limit {
 	l := h.Limit()
 	if h.MaxAge == nil && !f.entities && (root || f.Objects != nil && !f.inherit) {
@@ -75,7 +74,7 @@ func (f *Field) Limit(root bool, h Hint) Limit {
 	return l
 }
 
-// Static returns what the schema's hints limit, at the operation's root or elsewhere.
+// Static returns the limits of the schema's hints, at the operation's root or elsewhere.
 func (f *Field) Static(root bool) Limit {
 	if root {
 		return f.root
@@ -83,8 +82,8 @@ func (f *Field) Static(root bool) Limit {
 	return f.inner
 }
 
-// Item returns what it limits that a value is of a type, where the field's type leaves that open. A field that
-// asks for entities says nothing of their ages, so that one without a hint may not be kept.
+// Item returns the additional limits of a value whose type is o, if the field's type is abstract. The field that
+// returns entities sets no age for them, so that an entity without a hint may not be cached.
 func (f *Field) Item(o *Object) Limit {
 	switch {
 	case !f.Abstract:

@@ -17,22 +17,22 @@ import (
 // CacheControl is the name of the directive that holds the hints.
 const CacheControl = "cacheControl"
 
-// Hint is what a schema or a resolver says of a value. What is nil is not said; what is pointed to does not
-// change.
+// Hint is the policy that a schema or a resolver gives for a value. A nil field is not set. The values pointed to are
+// immutable.
 type Hint struct {
-	MaxAge *time.Duration // how long it may be kept; 0 or less: not at all
-	Scope  *cache.Scope   // by whom
+	MaxAge *time.Duration // how long it may be cached; 0 or less: not at all
+	Scope  *cache.Scope   // for whom
 }
 
 // hint is one @cacheControl.
 type hint struct {
 	Hint
 	inherit bool // the parent's age counts
-	// revalidate and ifError are the windows after the age's end; nil: not given.
+	// revalidate and ifError are how long a value may be served after it expired; nil: not set.
 	revalidate, ifError *time.Duration
 }
 
-// Over is the hint laid over another, attribute by attribute.
+// Over returns h overlaid on another hint, attribute by attribute.
 func (h Hint) Over(below Hint) Hint {
 	if h.MaxAge == nil {
 		h.MaxAge = below.MaxAge
@@ -43,7 +43,7 @@ func (h Hint) Over(below Hint) Hint {
 	return h
 }
 
-// Restricted is the hint with the least of both ages; private if one of them is.
+// Restricted returns the hint with the lower of both ages; it is private if one of them is.
 func (h Hint) Restricted(by Hint) Hint {
 	if by.MaxAge != nil && (h.MaxAge == nil || *by.MaxAge < *h.MaxAge) {
 		h.MaxAge = by.MaxAge
@@ -54,7 +54,7 @@ func (h Hint) Restricted(by Hint) Hint {
 	return h
 }
 
-// Limit is what the hint limits.
+// Limit returns the limits of the hint.
 func (h Hint) Limit() Limit {
 	l := Unlimited()
 	if h.MaxAge != nil {
@@ -91,7 +91,7 @@ func (h hint) policy() cache.Policy {
 	return p
 }
 
-// hints are those of a schema, by coordinate: "User", "Product.price".
+// hints are the hints of a schema, by coordinate: "User", "Product.price".
 type hints map[string]hint
 
 // readHints reads every hint of a schema, or returns one error for all contradictions.
@@ -118,7 +118,7 @@ func readHints(schema *ast.Schema) (hints, error) {
 	return all, errors.Join(errs...)
 }
 
-// of returns the hint of a field: that of the named type which it returns, overlaid by its own.
+// of returns the hint of a field: that of the named type that it returns, overlaid by its own.
 func (all hints) of(parent string, f *ast.FieldDefinition) hint {
 	own, returned := all[parent+"."+f.Name], all[f.Type.Name()]
 	h := hint{Hint: own.Over(returned.Hint), inherit: own.inherit || returned.inherit, revalidate: own.revalidate, ifError: own.ifError}
@@ -131,7 +131,8 @@ func (all hints) of(parent string, f *ast.FieldDefinition) hint {
 	return h
 }
 
-// Composite reports whether a type is one whose fields are resolved.
+// Composite reports whether the fields of a type are resolved: whether it is an object, an
+// interface or a union.
 func Composite(def *ast.Definition) bool {
 	return def != nil && !def.BuiltIn && (def.Kind == ast.Object || def.Kind == ast.Interface || def.Kind == ast.Union)
 }

@@ -6,22 +6,21 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Plan is what can be said of an operation's policy before it runs, and where to look while it does. It
-// holds for all values of variables, and does not change.
+// Plan is what is known about an operation's policy before it runs, and which fields may lower it. It is valid for all
+// values of variables, and immutable.
 //
-// What is resolved in any case are the root fields. What is below one of them can be left out of account
-// where its hints limit nothing that the root field's do not: if it is resolved, so was the root field. The
-// rest is watched: it counts if it is resolved, which a null, an empty list, a variable in @skip or the type
-// of a value decides.
+// Root fields without a directive that depends on a variable are always resolved. A field below one of them can be
+// ignored if its hints limit no more than those of the root field: if it is resolved, so was the root field. The other
+// fields are watched: they count if they are resolved, which depends on nulls, empty lists, variables in @skip, or the
+// types of values.
 type Plan struct {
-	// NoStore: the answer may not be kept, whatever it is.
+	// NoStore says that the response must not be stored, whatever it contains.
 	NoStore bool
-	// Roots are the root fields that are resolved in any case, by alias.
+	// Roots are the root fields that are always resolved, by alias.
 	Roots map[string]*Field
-	// Static is what those limit.
+	// Static is the limit of Roots.
 	Static Limit
-	// Watched are the other fields whose hints may limit more, with what they are in the types that the
-	// parent may be of.
+	// Watched are the other fields whose hints may limit more, with their Field in each type that the parent may have.
 	Watched map[*ast.Field][]*Field
 
 	deferred ast.DirectiveList // the @defer of the operation
@@ -35,23 +34,23 @@ type planner struct {
 	seen    map[visit]struct{}
 }
 
-// visit is a selection, of a field or a fragment, that was planned. A fragment that is spread in
+// visit is the visit of a selection, which is a field or a fragment. A fragment that is spread in
 // many places is planned once for equal places.
 type visit struct {
 	set any // *ast.Field or *ast.FragmentDefinition
 	place
 }
 
-// place is where a selection is.
+// place is the position of a selection.
 type place struct {
-	object   *Object // of which it is
-	abstract bool    // which is known at run time only
+	object   *Object // the object type that it belongs to
+	abstract bool    // the type is known at run time only
 	root     bool    // at the operation's root
-	floor    Limit   // what the root field above limits already
-	certain  bool    // no variable decides whether it is selected: asked at the root only
+	floor    Limit   // the limit of the root field above
+	certain  bool    // no variable decides whether it is selected; used at the root only
 }
 
-// NewPlan plans an operation of a valid document. objects are those of the schema.
+// NewPlan plans an operation of a valid document. objects are the object types of the schema.
 func NewPlan(schema *ast.Schema, objects Objects, op *ast.OperationDefinition) *Plan {
 	p := planner{
 		schema: schema, objects: objects, seen: map[visit]struct{}{},
@@ -136,7 +135,7 @@ func (p *planner) deferred(list ast.DirectiveList) {
 	}
 }
 
-// under returns the place of a selection that has directives; !ok: it is never selected.
+// under returns the place of a selection with directives. ok is false if it is never selected.
 func (at place) under(list ast.DirectiveList) (_ place, ok bool) {
 	for _, d := range list {
 		if d.Name != "skip" && d.Name != "include" {
@@ -151,12 +150,12 @@ func (at place) under(list ast.DirectiveList) (_ place, ok bool) {
 		}
 	}
 	if !at.root {
-		at.certain = false // it is not asked: two places that differ in it alone are one
+		at.certain = false // not used below the root: places that differ only in it are the same
 	}
 	return at, true
 }
 
-// Defers reports whether a part of the answer is sent later, with these values of variables.
+// Defers reports whether part of the response is sent later, with these values of variables.
 func (p *Plan) Defers(variables map[string]any) bool {
 	for _, d := range p.deferred {
 		on := d.Arguments.ForName("if")

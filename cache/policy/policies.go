@@ -14,13 +14,12 @@ type Policies struct {
 	fields map[string]cache.Policy
 }
 
-// ReadPolicies reads the @cacheControl hints of a schema. A field's policy is the hint of the type it
-// returns overlaid, attribute by attribute, by the field's own. Where no max age is given a scalar, or
-// what is marked inheritMaxAge, has its parent type's; anything else is not cached. What is part of a
-// private type is private.
+// ReadPolicies reads the @cacheControl hints of a schema. A field's policy is the hint of the type it returns overlaid,
+// attribute by attribute, by the field's own. Without a max age, a scalar, or a field with inheritMaxAge, has that of
+// its parent type; any other field is not cached. Fields of a private type are private.
 //
-// Every hint that contradicts itself is reported, by its coordinate: a negative maxAge, maxAge together
-// with inheritMaxAge, a scope that is neither PUBLIC nor PRIVATE, two hints for one type.
+// It reports every hint that contradicts itself, by coordinate: a negative maxAge, maxAge together with inheritMaxAge,
+// a scope that is neither PUBLIC nor PRIVATE, two hints for one type.
 func ReadPolicies(schema *ast.Schema) (*Policies, error) {
 	all, err := readHints(schema)
 	if err != nil {
@@ -56,8 +55,8 @@ func fieldPolicy(schema *ast.Schema, all hints, parent string, f *ast.FieldDefin
 	return policy
 }
 
-// Of is the policy of a coordinate, which is "Type" or "Type.field". A coordinate that the schema does
-// not have is an error.
+// Of returns the policy of a coordinate, which is "Type" or "Type.field". It returns an error if the schema does not
+// have the coordinate.
 func (p *Policies) Of(coordinate string) (cache.Policy, error) {
 	policy, ok := p.fields[coordinate]
 	if !ok {

@@ -59,10 +59,11 @@ func (s *Schema) Evicts(coordinate string) []Evict { return s.evicts[coordinate]
 // the type has neither.
 func (s *Schema) Key(typeName string) []string { return s.keys[typeName] }
 
-// Read reads the directives of a schema. Every fault is reported, with its coordinate, all at once.
+// Read reads the directives of a schema. It returns one error for all faults, with their
+// coordinates.
 //
-// attribute reports whether the values of an object type have something of this name that is no field
-// of the schema; nil: they have nothing.
+// attribute reports whether the values of an object type have an attribute of this name that is not
+// a field of the schema. If nil, they have none.
 func Read(schema *ast.Schema, attribute func(typeName, name string) bool) (*Schema, error) {
 	r := &reader{schema: schema, attribute: attribute, read: &Schema{
 		types: map[string]Truth{}, fields: map[string]Truth{}, evicts: map[string][]Evict{}, keys: map[string][]string{},
@@ -96,7 +97,7 @@ func keyOf(def *ast.Definition) []string {
 	return nil
 }
 
-// reader collects what was read and the faults.
+// reader collects the directives and the faults.
 type reader struct {
 	schema    *ast.Schema
 	attribute func(typeName, name string) bool
@@ -148,8 +149,8 @@ func (r *reader) readField(def *ast.Definition, f *ast.FieldDefinition) {
 	}
 }
 
-// truth reads @cacheRows and @cacheTag. known checks a reference, and reports whether it is to an
-// argument that may be null.
+// truth reads @cacheRows and @cacheTag. known checks a reference, and reports whether it refers to
+// an argument that may be null.
 func (r *reader) truth(coordinate string, list ast.DirectiveList, known func(Ref) (optional bool, err error)) (t Truth) {
 	for _, d := range list.ForNames("cacheRows") {
 		rows := Rows{Table: argument(d, "table")}
@@ -203,7 +204,8 @@ func argument(d *ast.Directive, name string) string {
 	return ""
 }
 
-// known checks a reference of a field, and reports whether it is to an argument that may be null.
+// known checks a reference of a field, and reports whether it refers to an argument that may be
+// null.
 func (r *reader) known(def *ast.Definition, f *ast.FieldDefinition, ref Ref) (optional bool, err error) {
 	switch ref.Origin {
 	case Viewer:

@@ -1,7 +1,7 @@
 package policy
 
-// Directives is the definition of the directives that the engine reads, for a schema that has none of
-// them yet.
+// Directives is the definition of the directives that the engine reads, for a schema that does not
+// define them.
 const Directives = `"How long a value may be cached, in seconds, and by whom. On a type it holds for every field that returns the type."
 directive @cacheControl(
   maxAge: Int

@@ -7,30 +7,31 @@ import (
 	"strings"
 )
 
-// Origin is what a [Ref] begins with.
+// Origin is the first name of a [Ref].
 type Origin string
 
 // The origins.
 const (
 	Parent Origin = "parent" // the object that the field belongs to
-	Args   Origin = "args"   // the field's arguments, defaults filled in
-	Key    Origin = "key"    // the fields by which an object of the type is known
-	Result Origin = "result" // what a mutation returned
-	Viewer Origin = "viewer" // who asks
+	Args   Origin = "args"   // the field's arguments, with defaults
+	Key    Origin = "key"    // the fields that identify an object of the type
+	Result Origin = "result" // the result of a mutation
+	Viewer Origin = "viewer" // the viewer
 )
 
-// Ref names a value that is known when a field is resolved: {$parent.id}, {$args.input.country}.
+// Ref refers to a value that is known when a field is resolved: {$parent.id},
+// {$args.input.country}.
 type Ref struct {
 	Origin Origin
-	Path   []string // none for {$viewer}, and for {$result} of a scalar
+	Path   []string // empty for {$viewer}, and for {$result} of a scalar
 }
 
-// String returns the reference as a schema has it: {$parent.id}.
+// String returns the reference as written in a schema: {$parent.id}.
 func (r Ref) String() string {
 	return "{$" + strings.Join(append([]string{string(r.Origin)}, r.Path...), ".") + "}"
 }
 
-// parseRef reads the text between braces.
+// parseRef parses the text between braces.
 func parseRef(text string) (Ref, error) {
 	inner, ok := strings.CutPrefix(strings.TrimSpace(text), "$")
 	names := strings.Split(inner, ".")
@@ -69,11 +70,11 @@ func isName(s string) bool {
 
 // Template is text with references: "price-list-{$args.region}".
 type Template struct {
-	Texts []string // the text before, between and after the references: one more than there are
+	Texts []string // the text before, between and after the references: one more than there are references
 	Refs  []Ref
 }
 
-// String returns the text as a schema has it.
+// String returns the text as written in a schema.
 func (t Template) String() string {
 	var b strings.Builder
 	for i, text := range t.Texts {
@@ -85,7 +86,7 @@ func (t Template) String() string {
 	return b.String()
 }
 
-// parseTemplate reads a template. A brace that is not part of a reference is an error.
+// parseTemplate parses a template. A brace that is not part of a reference is an error.
 func parseTemplate(text string) (t Template, err error) {
 	rest := text
 	for {
@@ -117,14 +118,14 @@ func parseTemplate(text string) (t Template, err error) {
 type Term struct {
 	Column string
 	Value  Ref
-	// Optional says that the value is an argument that may be null, and then is no condition.
+	// Optional says that the value is an argument that may be null. If it is null, the Term is not a condition.
 	Optional bool
 }
 
-// String returns the condition as a schema has it: id = {$parent.id}.
+// String returns the condition as written in a schema: id = {$parent.id}.
 func (t Term) String() string { return t.Column + " = " + t.Value.String() }
 
-// parseMatch reads `column = {…}`, several joined by commas.
+// parseMatch parses one or more `column = {…}`, separated by commas.
 func parseMatch(text string) (terms []Term, err error) {
 	for part := range strings.SplitSeq(text, ",") {
 		column, value, found := strings.Cut(part, "=")

@@ -14,21 +14,21 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// Admission bounds how many operations are executed at a time. The others wait in one queue, whatever they do, and those for
-// which waiting would take too long are refused, while a client still has time to do something about it. Responses that are cached
-// pass by it. It is safe for concurrent use.
+// Admission limits how many operations are executed at a time. The others wait in one queue. An operation that would have to
+// wait too long is refused early enough for its client to react. Cached responses bypass the queue. It is safe for
+// concurrent use.
 type Admission struct {
 	o AdmissionOptions
 
 	refused atomic.Uint64
-	// lastRefused is when, in nanoseconds of the Unix epoch; 0 once that was so long ago that the overload is over.
+	// lastRefused is when the last request was refused, in Unix nanoseconds; 0 once the overload is over.
 	lastRefused atomic.Int64
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	running int64
 	took    time.Duration // how long requests run: a moving average in which each request counts for an eighth
 	beside  int           // requests that were admitted beyond the limit
-	queue   list.List     // of *turn: first come, first served
+	queue   list.List     // of *turn, in the order of arrival
 	look    *time.Timer
 }
 
@@ -39,21 +39,21 @@ type turn struct {
 	ready  chan struct{}
 }
 
-// AdmissionOptions are the bounds of an [Admission].
+// AdmissionOptions are the options of an [Admission].
 type AdmissionOptions struct {
 	MaxRunning int64         // operations. Required
-	MaxWait    time.Duration // for a turn. Required
-	// Deadline is how much time a request has in all. The longer requests run, the less of it they may wait, so that those that
-	// are let in have time left: four times what running takes on average, but they may wait for a third of MaxWait in any case.
-	// Default: they may always wait for MaxWait.
+	MaxWait    time.Duration // for a request to start. Required
+	// Deadline is the total time of a request. The longer requests run, the less of it they may wait, so that admitted
+	// requests have time left: four times the average run time. They may always wait for a third of MaxWait. Default:
+	// requests may always wait for MaxWait.
 	Deadline time.Duration
-	// MaxWaiting is how many requests may wait. Default: no bound but MaxWait.
+	// MaxWaiting limits how many requests may wait. Default: only MaxWait limits them.
 	MaxWaiting int64
-	// Outage reports whether what operations wait for does not answer at all, as [cache.Cache.Silent] does. Meanwhile
-	// operations that wait for it keep nobody busy, and must not keep those from being executed that are answered
-	// stale: up to 4,096 requests are let in beside the bound. Default: never.
+	// Outage reports whether the database does not respond at all, as [cache.Cache.Silent] does. Meanwhile the operations
+	// that wait for it use no CPU, and must not block operations that can be served stale: up to 4,096 requests are admitted
+	// beyond the limit. Default: never.
 	Outage func() bool
-	Log    *slog.Logger // is told once when requests begin to be refused, and once when none is any more. Default: slog.Default()
+	Log    *slog.Logger // receives one message when refusals begin, and one when they end. Default: slog.Default()
 }
 
 const (
@@ -65,7 +65,7 @@ const (
 	lookEvery = 100 * time.Millisecond
 )
 
-// NewAdmission makes an admission. It refuses options without bounds, by which nothing would be let in.
+// NewAdmission returns an Admission. It returns an error for options without limits, which would admit nothing.
 func NewAdmission(o AdmissionOptions) (*Admission, error) {
 	if o.MaxRunning <= 0 || o.MaxWait <= 0 || o.MaxWaiting < 0 {
 		return nil, fmt.Errorf("transport: an admission needs MaxRunning and MaxWait above 0 and no negative MaxWaiting, not %d, %v and %d",
@@ -122,7 +122,7 @@ func (a *Admission) enter(ctx context.Context, n int) (leave func(), _ *refusal)
 		return t.leave, nil // its turn came at the same moment
 	}
 	a.queue.Remove(place)
-	a.next() // those behind it may need less
+	a.next() // requests behind it may need less
 	a.mu.Unlock()
 	if ctx.Err() != nil {
 		return nil, nil
@@ -169,7 +169,7 @@ func (a *Admission) letBeside() (leave func()) {
 	}
 }
 
-// next admits waiting requests as far as there is room. The caller holds mu.
+// next admits waiting requests as long as there is room. The caller holds mu.
 func (a *Admission) next() {
 	for front := a.queue.Front(); front != nil; front = a.queue.Front() {
 		t := front.Value.(*turn)
@@ -186,7 +186,7 @@ func (t *turn) begin(leave func()) {
 	close(t.ready)
 }
 
-// lookForOutage admits waiting requests beyond the limit if that helps by now. It repeats as long
+// lookForOutage admits waiting requests beyond the limit if an outage has begun. It repeats as long
 // as requests wait.
 func (a *Admission) lookForOutage() {
 	a.mu.Lock()
@@ -223,10 +223,10 @@ func (a *Admission) recover() {
 	}
 }
 
-// Refused returns how many requests were refused so far.
+// Refused returns how many requests have been refused.
 func (a *Admission) Refused() uint64 { return a.refused.Load() }
 
-// Waiting returns how many requests wait for their turn.
+// Waiting returns how many requests are waiting.
 func (a *Admission) Waiting() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -19,14 +19,15 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// reply is the answers to a request, and what they were made of.
+// reply is the responses to the operations of a request, and what they depend on.
 type reply struct {
 	answers   []answer
 	batch     bool
 	collector *cache.Collector
 }
 
-// write sends the answers to a request: one, or those of a batch. What may be kept is kept.
+// write sends the responses to a request: one, or those of a batch. It stores those that may be
+// stored.
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
 	one := &reply.answers[0]
 	if !reply.batch {
@@ -83,15 +84,15 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	if f := one.refused; f != nil && f.cache != "" {
 		source = f.cache
 	}
-	in.done() // not only when a slow client has read it
+	in.done() // now, and not only when a slow client has read it
 	w.Header()["X-Content-Type-Options"] = noSniff
 	h.header.WriteComputed(w, r, a, in.encoding, source, now)
 }
 
-// noSniff keeps browsers from guessing what an answer is.
+// noSniff prevents browsers from guessing the type of a response.
 var noSniff = []string{"nosniff"}
 
-// writeCached writes an answer that was kept.
+// writeCached writes a stored response.
 func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, in request, a *answers.Answer) {
 	if !a.Has(in.encoding) {
 		a = a.In(in.encoding, h.compressor)
@@ -103,7 +104,7 @@ func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, in request
 	h.header.WriteHit(w, r, a, in.encoding, time.Now())
 }
 
-// statusOf tells how an answer was made.
+// statusOf returns how a response was computed.
 func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
 	switch {
 	case deps.Stale:
@@ -128,8 +129,8 @@ func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
 	return answers.Miss
 }
 
-// overall is how the whole reply may be kept: for the least of the ages, privately if a part is private, and
-// not at all if a part may not be. mutates says that nothing of it could ever be kept.
+// overall returns how the whole reply may be cached: for the lowest of the ages, privately if a part is private, and
+// not at all if a part may not be cached. mutates says that a part is the response to a mutation.
 func (r reply) overall() (o policy.Overall, mutates bool) {
 	for i := range r.answers {
 		a := &r.answers[i]
@@ -151,7 +152,7 @@ func (r reply) overall() (o policy.Overall, mutates bool) {
 	return o, mutates
 }
 
-// refuse sends why a request is not executed.
+// refuse sends the reason why a request is not executed.
 func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
 	if f.allow != "" {
 		w.Header().Set("Allow", f.allow)
@@ -169,10 +170,10 @@ func (h *Handler) refuse(w http.ResponseWriter, in request, f *refusal) {
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	header["X-Content-Type-Options"] = noSniff
 	w.WriteHeader(f.status)
-	_, _ = w.Write(body) // to a client who may be gone
+	_, _ = w.Write(body) // the client may have disconnected
 }
 
-// appendReply writes the answers behind b: a batch's as a list.
+// appendReply appends the responses to b: those of a batch as a list.
 func (h *Handler) appendReply(b []byte, r reply) []byte {
 	if !r.batch {
 		return h.append(b, r.answers[0])
@@ -188,7 +189,7 @@ func (h *Handler) appendReply(b []byte, r reply) []byte {
 	return append(b, ']')
 }
 
-// append writes an answer behind b: what was executed has data, if only null, what was refused has none.
+// append appends a response to b: an executed operation has data, if only null; a refused one has none.
 func (h *Handler) append(b []byte, a answer) []byte {
 	r := a.Response
 	start := len(b)
@@ -207,14 +208,15 @@ func (h *Handler) append(b []byte, a answer) []byte {
 		b = append(b, ',')
 	}
 	if err != nil {
-		// An error or extension that JSON has no form for is a fault of the server's, which the presenter sees.
+		// An error or extension that cannot be encoded as JSON is a fault of the server, which is reported to the
+		// presenter.
 		presented := graphql.DefaultErrorPresenter(a.Context, h.exec.PresentRecoveredError(a.Context, err))
 		if b, err = appendJSON(append(b[:start], `{"errors":`...), gqlerror.List{presented}); err != nil {
-			panic(err) // what the presenter shows is nothing that can be written either
+			panic(err) // what the presenter returns cannot be encoded either
 		}
 		return append(b, '}')
 	}
-	b[len(b)-1] = '}' // in the place of the last comma
+	b[len(b)-1] = '}' // replaces the last comma
 	return b
 }
 
@@ -226,7 +228,8 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 	return append(b, text...), nil
 }
 
-// status is that of the whole reply. A batch is answered by 200, unless all of it failed in the same way, or its client has gone.
+// status returns the status of the whole reply. For a batch it is 200, unless all of it failed in the same way, or its
+// client has disconnected.
 func (r reply) status(m media) int {
 	status := r.answers[0].status(m)
 	if !r.batch {
@@ -245,9 +248,10 @@ func (r reply) status(m media) int {
 	return status
 }
 
-// status is that of a single answer. JSON says 200 whenever there is something for a GraphQL client to read;
-// the newer type says so only where there is data, be it null or a part. Of both, nothing because the database is away
-// is 503, which proxies and clients know what to do about, and nothing because time was up is 504.
+// status returns the status of a single response. With application/json it is 200 whenever there is something for a
+// GraphQL client to read; with the newer media type, only if there is data, even if null or partial. With both, a
+// response without data because the database is down is 503, which proxies and clients can handle, and one without data
+// because the request timed out is 504.
 func (a answer) status(m media) int {
 	switch {
 	case a.refused != nil && a.refused.status != 0:
@@ -267,7 +271,7 @@ func (a answer) status(m media) int {
 	return http.StatusBadRequest
 }
 
-// failedBy reports whether all errors of an answer have a code and no root field has a value.
+// failedBy reports whether all errors of a response have the code and no root field has a value.
 func (a answer) failedBy(code string) bool {
 	return len(a.Response.Errors) > 0 && empty(a.Response.Data) &&
 		!slices.ContainsFunc(a.Response.Errors, func(err *gqlerror.Error) bool { return err.Extensions["code"] != code })
@@ -292,8 +296,8 @@ func empty(data json.RawMessage) bool {
 	return true
 }
 
-// uncertain reports whether an error says that a write may have been made after all: nobody should send it again
-// without looking.
+// uncertain reports whether an error says that a write may have been made after all: a client must not repeat it
+// without checking.
 func (a answer) uncertain() bool {
 	for _, e := range a.Response.Errors {
 		if e.Extensions[uncertainExtension] == true {

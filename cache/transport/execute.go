@@ -102,7 +102,7 @@ func (h *Handler) prepare(ctx context.Context, a *answer, p *params, readOnly bo
 	return oc
 }
 
-// document returns a valid document. The executor, which looks into the same cache, finds it there.
+// document returns a valid document. The executor uses the same cache and finds the document there.
 func (h *Handler) document(ctx context.Context, text string, b *document.Budget) (*document.Parsed, gqlerror.List) {
 	if doc, ok := h.parsed.Find(text); ok {
 		return doc, nil
@@ -117,7 +117,7 @@ func (h *Handler) document(ctx context.Context, text string, b *document.Budget)
 	return h.parsed.Put(text, doc), nil
 }
 
-// refusedContext is the context of an operation that is refused before the executor sees it.
+// refusedContext returns the context of an operation that is refused before the executor sees it.
 func refusedContext(raw *graphql.RawParams, doc *document.Parsed) *graphql.OperationContext {
 	oc := &graphql.OperationContext{
 		RawQuery: raw.Query, Variables: raw.Variables, OperationName: raw.OperationName, Extensions: raw.Extensions,
@@ -129,7 +129,7 @@ func refusedContext(raw *graphql.RawParams, doc *document.Parsed) *graphql.Opera
 	return oc
 }
 
-// timedOut returns the error of a request whose time is up, or whose client has gone.
+// timedOut returns the error of a request that timed out, or whose client has disconnected.
 func timedOut(ctx context.Context) gqlerror.List {
 	errs := late(ctx).errors()
 	errs[0].Err = ctx.Err()
@@ -144,14 +144,14 @@ func (h *Handler) run(ctx context.Context, a *answer, oc *graphql.OperationConte
 	if r := a.Response; r != nil && r.Data == nil && len(r.Errors) == 0 {
 		r.Data = json.RawMessage("null")
 	}
-	// An operation without time left gets no response, or null without an error.
+	// An operation that ran out of time gets no response, or null without an error.
 	if r := a.Response; r == nil || ctx.Err() != nil && len(r.Errors) == 0 && string(r.Data) == "null" {
 		a.Response = h.fail(ctx, timedOut(ctx))
 	}
 }
 
-// fail returns the response of an operation that has none of its own. The response interceptors see
-// it, and cannot turn it into success by dropping it.
+// fail returns a response for an operation that has none. The response interceptors receive it, and
+// cannot turn it into success by dropping it.
 func (h *Handler) fail(ctx context.Context, errs gqlerror.List) *graphql.Response {
 	if r := h.exec.DispatchError(ctx, errs); r != nil && len(r.Errors) > 0 {
 		return r

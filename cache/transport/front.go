@@ -18,33 +18,33 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// FrontOptions are what a [Front] takes. What they mean is told at [Options], which has them as well.
+// FrontOptions are the options of a [Front]. [Options] documents those that it has as well.
 type FrontOptions struct {
-	// Answers is required; it and what follows are as in [Options].
+	// Answers is required. It and the fields below are as in [Options].
 	Answers         *answers.Store
 	Viewer          func(context.Context) string
 	IdentityHeaders []string
 	Watch           *cache.Watch
 	Log             *slog.Logger
-	// MaxBodyBytes is the size of a request whose answer may be stored; larger ones are passed on. Default: 64 KiB
+	// MaxBodyBytes is the largest request whose response may be stored; larger ones are passed on. Default: 64 KiB
 	MaxBodyBytes int
-	// Written is called before the response to a mutation is sent to the client. Nil: nothing is to be done then.
+	// Written is called before the response to a mutation is sent to the client. May be nil.
 	Written func(context.Context)
 }
 
-// Front stands before a handler of GraphQL that executes operations itself, such as gqlgen's own. It answers
-// what was asked before from the store, with an ETag and the headers that say how long an answer may be
-// kept, and passes on everything else. A request that is not GraphQL over HTTP (a websocket, server-sent
-// events, multipart in either direction) is passed on as it is, with the ResponseWriter that came.
+// Front stands in front of a GraphQL handler that executes operations itself, such as gqlgen's own. It serves repeated
+// requests from the store, with an ETag and the headers that say how long a response may be cached, and passes on all
+// others. A request that is not GraphQL over HTTP (a websocket, server-sent events, multipart in either direction) is
+// passed on unchanged, with the original ResponseWriter.
 //
-// The handler behind it has to tell by [Tell] what it executed; what nobody told of is not stored.
+// The handler behind it must report by [Tell] what it executed; a response that is not reported is not stored.
 type Front struct {
-	stored *Handler // which answers what is stored; it has no executor, and is no part of what a Front offers
+	stored *Handler // serves stored responses; it has no executor, and is not exported
 	next   http.Handler
 	o      FrontOptions
 }
 
-// NewFront makes a front of next. Options that cannot be meant are an error.
+// NewFront returns a Front of next. It returns an error for invalid options.
 func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 	options := Options{Answers: o.Answers, Viewer: o.Viewer, IdentityHeaders: o.IdentityHeaders, Watch: o.Watch, Log: o.Log}
 	identity, err := options.check()
@@ -74,18 +74,18 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 	}}, nil
 }
 
-// StatementsSaved is as [Handler.StatementsSaved], of the responses that the front did not pass on as they came.
+// StatementsSaved is [Handler.StatementsSaved] for the responses that the Front did not pass on unchanged.
 func (f *Front) StatementsSaved() uint64 { return f.stored.saved.Load() }
 
-// Executed is what [Tell] tells of an operation.
+// Executed is the report of an executed operation: see [Tell].
 type Executed struct {
 	Overall  policy.Overall // how the response may be kept
 	Viewer   string         // for whom it was executed
 	Mutation bool
 }
 
-// Tell tells the [Front] that ctx came through, if any, that an operation was executed. Call it when the
-// response is made. It is safe for concurrent use.
+// Tell reports an executed operation to the [Front] that ctx passed, if any. Call it when the response is complete. It
+// is safe for concurrent use.
 func Tell(ctx context.Context, e Executed) {
 	x, ok := ctx.Value(exchangeKey{}).(*exchange)
 	if !ok {
@@ -116,7 +116,7 @@ func (x *exchange) mutates() bool {
 	return false
 }
 
-// overall is how the response may be kept that asker gets.
+// overall returns how the response to a may be cached.
 func (x *exchange) overall(a asker) policy.Overall {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -125,7 +125,7 @@ func (x *exchange) overall(a asker) policy.Overall {
 	}
 	e := x.told[0]
 	if e.Overall.Scope == cache.Private && e.Viewer != a.viewer {
-		return policy.Overall{} // who asks was found out behind the front
+		return policy.Overall{} // the viewer was determined behind the front
 	}
 	return e.Overall
 }
@@ -165,7 +165,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
 	mutates := x.mutates()
 	if mutates && f.o.Written != nil {
-		f.o.Written(ctx) // what was committed around the operation, too
+		f.o.Written(ctx) // evicts what was committed around the operation, too
 	}
 	if held.passed {
 		return
@@ -173,9 +173,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.finish(w, r, in, wish, held, x, collector.Deps(), mutates)
 }
 
-// passOn has a request answered that is none of the front's business, with the ResponseWriter that came.
+// passOn passes on a request that the front does not handle, with the original ResponseWriter.
 func (f *Front) passOn(w http.ResponseWriter, r *http.Request) {
-	if f.o.Written == nil || r.Header.Get("Upgrade") != "" { // a websocket tells of operations for as long as it is open
+	if f.o.Written == nil || r.Header.Get("Upgrade") != "" { // a websocket reports operations for as long as it is open
 		f.next.ServeHTTP(w, r)
 		return
 	}
@@ -186,11 +186,11 @@ func (f *Front) passOn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// finish stores and writes a response that was held back.
+// finish stores and writes a response that was buffered.
 func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish wish, held *heldResponse, x *exchange, deps cache.Deps, mutates bool) {
 	header := w.Header()
 	if !held.isJSON(header) || header.Get("Cache-Control") != "" {
-		held.pass() // the handler behind knows what it wants
+		held.pass() // the handler behind sets its own headers
 		return
 	}
 	f.stored.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
@@ -226,8 +226,8 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, keep, mutates || wish.nothing), now)
 }
 
-// dataAlone reports whether a body has data and nothing else, so that it is what [Tell] told of: an error or an extension that
-// was put in afterwards is one request's.
+// dataAlone reports whether a body has data and nothing else, so that it is the response that [Tell] reported: an error or
+// an extension that was added afterwards belongs to one request.
 func dataAlone(body []byte) bool {
 	only := false
 	r := newJSONReader(body)
@@ -241,8 +241,9 @@ func dataAlone(body []byte) bool {
 	return only && err == nil && r.end() == nil
 }
 
-// take reads a request that may be answered from the store. Whatever it does not take is as it came. Clients that know several
-// transports name them all in each request: such a one is taken, and a handler that streams tells by Flush or its Content-Type.
+// take reads a request that may be served from the store. It leaves a request that it does not take unchanged. Clients that
+// support several transports list them all in each request: such a request is taken, and a handler that streams shows it by
+// Flush or its Content-Type.
 func (f *Front) take(r *http.Request) (in request, ok bool) {
 	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), done: func() {}}
 	accept := strings.Join(r.Header["Accept"], ",")
@@ -251,7 +252,8 @@ func (f *Front) take(r *http.Request) (in request, ok bool) {
 		return in, false
 	}
 	var text bytes.Buffer
-	// Middleware behind the front may tell origins apart by headers of the response, which a stored one does not have.
+	// Middleware behind the front may distinguish origins by headers of the response, which a stored response does not
+	// have.
 	origin := strings.Join(r.Header["Origin"], ",")
 	text.WriteString(r.Method + "\x00" + r.URL.Path + "\x00" + accept + "\x00" + origin + "\x00")
 	switch r.Method {

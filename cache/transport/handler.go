@@ -1,6 +1,6 @@
-// Package transport is GraphQL over HTTP in front of gqlgen's executor: [NewHandler] is where to start. It speaks
-// both media types, and knows batches, persisted and trusted documents, whole answers that are cached, the headers
-// that tell how long an answer may be, and an [Admission] that bounds how many operations run.
+// Package transport serves GraphQL over HTTP in front of gqlgen's executor. Start with [NewHandler]. It supports both
+// media types, batches, persisted and trusted documents, and cached responses with the headers that say how long they
+// may be cached. An [Admission] limits how many operations run.
 package transport
 
 import (
@@ -26,68 +26,69 @@ import (
 	"fieldcache/cache/transport/internal/document"
 )
 
-// Options are what a [Handler] takes from clients, and what it asks others. The zero value works, and stores
-// nothing. What is left out never makes a private answer visible to others: it makes fewer answers cached.
+// Options are the options of a [Handler]. The zero value works, and stores nothing. Leaving out an option never makes a
+// private response visible to others: fewer responses are cached.
 type Options struct {
 	MaxBodyBytes int           // of a request. Default: 1 MiB
 	MaxBatch     int           // operations in a request. Default: 10
-	MaxTokens    int           // of a document; validation is bounded by it too. Default: 2000
-	Timeout      time.Duration // for executing a request; its end has the cause [ErrTimeout]. Default: none
+	MaxTokens    int           // of a document; also limits the cost of validation. Default: 2000
+	Timeout      time.Duration // of the execution of a request, whose context then ends with the cause [ErrTimeout]. Default: none
 
-	// HideSchema keeps errors from saying what a client may have meant, which tells names of the schema.
+	// HideSchema omits suggestions from errors, which show names of the schema.
 	HideSchema bool
 
-	// Admission lets requests in that are not answered from the cache; it may be shared by handlers. Default: all are
-	// let in at once.
+	// Admission admits requests that are not served from the cache. Handlers may share it. Default: all are admitted at
+	// once.
 	Admission *Admission
 
 	// Trusted documents are executed by their documentId.
 	Trusted Trusted
 	// TrustedOnly refuses every other document.
 	TrustedOnly bool
-	// DocumentBytes bounds what is kept of documents: those that are registered, and those that are parsed, with all
-	// that is found out about their operations. Default: 64 MiB
+	// DocumentBytes limits the memory of documents: of registered ones, and of parsed ones, with everything computed
+	// for their operations. Default: 64 MiB
 	DocumentBytes uint64
-	// Documents is where gateways share registered documents. Default: each keeps its own.
+	// Documents shares registered documents between gateways. Default: each gateway has its own.
 	Documents Documents
 
-	// Answers keeps whole answers. Default: none are kept. How long an answer may be kept is what
-	// [policy.OverallOf] says: an extension of the executor is to find it out.
+	// Answers stores responses. Default: none are stored. [policy.OverallOf] says how long a response may be cached; an
+	// extension of the executor must determine it.
 	Answers *answers.Store
-	// Viewer returns who asks, "" for nobody: private answers are stored for one viewer each. Where it returns ""
-	// for a request with one of IdentityHeaders or a client certificate, it is not known who asks, and
-	// nothing private is stored or served. Default: nil, which tells no viewers apart, so that nothing private
-	// is ever stored.
+	// Viewer returns the viewer, "" for an anonymous one. Private responses are stored for one viewer each. If it
+	// returns "" for a request with one of IdentityHeaders or a client certificate, the viewer is unknown, and nothing
+	// private is stored or served. Default: nil, which distinguishes no viewers, so that nothing private is ever
+	// stored.
 	Viewer func(context.Context) string
-	// IdentityHeaders name the headers that tell who asks. [Handler.ServeCached] does not answer a request that has
-	// one of them, and private answers vary by them. Default, where it is nil: Authorization and Cookie. Name
-	// every header that Viewer, the resolvers or what stands in front of them derive an identity from.
+	// IdentityHeaders name the headers that identify the viewer. [Handler.ServeCached] does not serve a request that
+	// has one of them, and private responses vary by them. Default, if nil: Authorization and Cookie. List every header
+	// from which Viewer, the resolvers or middleware in front of them derive an identity.
 	IdentityHeaders []string
-	// Watch notices statements that no source of the cache sends: an answer that may be made of their rows is
-	// stored nowhere, here or on the way. Default: that of the cache of Answers.
+	// Watch notices statements that no source of the cache sends. A response that may depend on their rows is not
+	// stored, neither here nor by an HTTP cache. Default: the Watch of the cache of Answers.
 	Watch *cache.Watch
-	// Log is told once of each coordinate that keeps answers from being stored so. Default: slog.Default().
+	// Log receives one message for each coordinate that prevents responses from being stored in this way. Default:
+	// slog.Default().
 	Log *slog.Logger
-	// Computed reports whether a request is to be computed in any case, such as one that asks for a report.
-	// Default: none is.
+	// Computed reports whether a request must always be computed, such as one that requests a report. Default: none
+	// must.
 	Computed func(http.Header) bool
-	// CachedVary names what the answers of [Handler.ServeCached] vary by besides: the headers that are looked at
-	// by what stands between it and the handler. Default: none.
+	// CachedVary names further headers that the responses of [Handler.ServeCached] vary by: those that are read by
+	// middleware between it and the handler. Default: none.
 	CachedVary string
-	// TagHeader names the header that lists what an answer was made of, for caches on the way that purge by
-	// it: Surrogate-Key, whose names are separated by spaces, or Cache-Tag, by commas. In the names, whatever is
-	// no visible ASCII, and space, comma and % are percent-encoded. An answer whose names take more than 4 KiB has
-	// no such header, and is private to caches on the way. Default: none.
+	// TagHeader names the header that lists the names that a response depends on, for HTTP caches that purge by them:
+	// Surrogate-Key, whose names are separated by spaces, or Cache-Tag, by commas. In the names, everything but visible
+	// ASCII, and comma and % are percent-encoded. A response whose names take more than 4 KiB has no such header, and
+	// is private for HTTP caches. Default: none.
 	TagHeader string
-	// Named is called before the response to an operation of a trusted document is written, with the operation's name and the request's
-	// context; not for [Handler.ServeCached], which returns it. Nil: nobody wants to know.
+	// Named is called before the response to an operation of a trusted document is written, with the operation's name and
+	// the request's context; not for [Handler.ServeCached], which returns the name. May be nil.
 	Named func(ctx context.Context, operation string)
 }
 
-// Limits of what is stored of documents.
+// Limits of the memory of documents.
 const (
-	defaultDocumentBytes = 64 << 20 // for all of it, unless [Options] say otherwise
-	registeredPart       = 8        // one part in so many is for documents registered by their hash, as they came
+	defaultDocumentBytes = 64 << 20 // in all, unless [Options] say otherwise
+	registeredPart       = 8        // 1/registeredPart of it is for documents registered by their hash, as text
 )
 
 // ErrTimeout is the cause of the end of a request that took longer than Timeout.
@@ -95,22 +96,22 @@ var ErrTimeout = errors.New("transport: the request took longer than the server 
 
 // answer is the response to one operation.
 type answer struct {
-	// Context is the operation's, with all that its interceptors put in.
+	// Context is the context of the operation, with the values that interceptors added.
 	Context  context.Context
 	Response *graphql.Response
 
 	name string // of the operation, if its document is trusted
 
-	refused *refusal        // where it was not executed
-	meaning []byte          // the operation and its variables in one form; nil unless the answer may be kept
-	cached  *answers.Answer // what was kept for another request that means the same
+	refused *refusal        // if it was not executed
+	meaning []byte          // the canonical form of the operation and its variables; nil unless the response may be stored
+	cached  *answers.Answer // the stored response to another request with the same meaning
 }
 
-// Handler answers GraphQL over HTTP: POST, and queries by GET and HEAD. It speaks both media types, and
-// knows batches, automatic persisted queries, trusted documents and compression.
+// Handler serves GraphQL over HTTP: POST, and queries by GET and HEAD. It supports both media types, batches, automatic
+// persisted queries, trusted documents and compression.
 //
-// A page of another origin can make a browser send a GET, a form or plain text without asking first: no such
-// request runs a mutation here.
+// A page of another origin can make a browser send a GET, a form or plain text without a preflight: the Handler never
+// executes a mutation for such a request.
 type Handler struct {
 	exec       *executor.Executor
 	o          Options
@@ -120,21 +121,21 @@ type Handler struct {
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
-	identity   []string  // canonical names of the headers that tell who asks
+	identity   []string  // canonical names of the headers that identify the viewer
 	cookies    bool      // whether Cookie is one of them
-	rare       []string  // those that are neither Cookie nor Authorization
-	varyOwn    string    // what private answers vary by besides
-	cachedVary []string  // of what ServeCached answers
+	rare       []string  // the ones other than Cookie and Authorization
+	varyOwn    string    // further headers that private responses vary by
+	cachedVary []string  // the Vary of ServeCached
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
 	saved      atomic.Uint64
-	told       sync.Map // of coordinates, see tellUnknown
+	told       sync.Map // coordinates that were logged, see tellUnknown
 }
 
-// NewHandler makes a handler of an executor, which has its extensions, error presenter and limits by
-// gqlgen's own means. The handler parses and validates documents itself, within a budget that the operations
-// of a request share, and gives the executor its cache of parsed documents, which is bounded by bytes.
-// Options that cannot be meant are an error, which names every fault.
+// NewHandler returns a Handler for an executor, whose extensions, error presenter and limits are set as usual with
+// gqlgen. The Handler parses and validates documents itself, within a budget that the operations of a request share,
+// and gives the executor its cache of parsed documents, which is limited by bytes. For invalid options it returns an
+// error that lists every fault.
 func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	identity, err := o.check()
 	if exec == nil {
@@ -194,16 +195,16 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	}, nil
 }
 
-// request is what was received before it is decoded: everything besides the data and the viewer
-// that its response depends on.
+// request is a request before it is decoded: everything except the data and the viewer that its
+// response depends on.
 type request struct {
 	read     bool   // GET or HEAD
-	body     []byte // of a POST; of a GET the query, as it is in the URL
+	body     []byte // the body of a POST, or the raw query of a GET
 	media    media
 	encoding answers.Encoding
 	asker    asker
-	done     func() // tells that the answer was put, or will not be
-	batch    bool   // known once it is decoded
+	done     func() // reports that the response was stored, or will not be
+	batch    bool   // set once it is decoded
 }
 
 // ServeHTTP implements [http.Handler].
@@ -272,7 +273,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const allowed = "GET, HEAD, POST, OPTIONS"
 
-// accept reads the request, and refuses what cannot be a GraphQL request, as far as its head tells.
+// accept reads the request, and refuses it if its headers show that it cannot be a GraphQL request.
 func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	w.Header().Add("Vary", varies)
@@ -320,10 +321,10 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 	*buffer = body
 	switch {
 	case r.ContentLength > int64(limit) || len(body) > limit:
-		w.Header().Set("Connection", "close") // instead of reading the rest to discard it
+		w.Header().Set("Connection", "close") // instead of reading and discarding the rest
 		return nil, refuse(apierror.BodyTooLarge, limit)
-	// The length is compared as well: a body of net/http that was read to an early end, as by ServeCached, reports
-	// its end from then on.
+	// The length is compared as well: if a body of net/http ended early in an earlier read, as by ServeCached, later
+	// reads report a regular end.
 	case err != io.EOF, r.ContentLength >= 0 && int64(len(body)) != r.ContentLength:
 		return nil, refuse(apierror.BrokenBody)
 	}
@@ -339,13 +340,14 @@ func (h *Handler) decode(in request) (list []params, batch bool, _ *refusal) {
 	return []params{p}, false, refused
 }
 
-// DocumentBytes is about how much is kept of documents, once what is over the bound has been dropped.
+// DocumentBytes returns the approximate memory of documents, after those beyond the limit have been
+// dropped.
 func (h *Handler) DocumentBytes() uint64 {
 	h.documents.registered.CleanUp()
 	return h.parsed.Bytes() + h.documents.registered.WeightedSize()
 }
 
-// put returns a buffer to the pool, unless a rare large body made it large.
+// put returns a buffer to the pool, unless a large body has made it large.
 func (h *Handler) put(buffer *[]byte) {
 	if cap(*buffer) <= 64<<10 {
 		h.buffers.Put(buffer)

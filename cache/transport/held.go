@@ -17,10 +17,10 @@ type heldResponse struct {
 	body        bytes.Buffer
 	wroteHeader bool
 	passed      bool   // nothing is buffered any longer
-	passing     func() // is called before
+	passing     func() // called by pass before anything is sent
 }
 
-// WriteHeader implements [http.ResponseWriter]. What only informs, such as early hints, is sent at once.
+// WriteHeader implements [http.ResponseWriter]. Informational responses, such as early hints, are sent at once.
 func (h *heldResponse) WriteHeader(status int) {
 	switch {
 	case h.passed || status < http.StatusOK:
@@ -44,13 +44,13 @@ func (h *heldResponse) Write(b []byte) (int, error) {
 	return h.body.Write(b)
 }
 
-// Unwrap lets an [http.ResponseController] set deadlines and full duplex, which concern the connection.
+// Unwrap lets an [http.ResponseController] set deadlines and full duplex, which affect the connection.
 func (h *heldResponse) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
 // Flush implements [http.Flusher]: the response is a stream.
 func (h *heldResponse) Flush() {
 	h.pass()
-	_ = http.NewResponseController(h.ResponseWriter).Flush() // as far as the writer can
+	_ = http.NewResponseController(h.ResponseWriter).Flush() // if the writer supports it
 }
 
 // Hijack implements [http.Hijacker].
@@ -63,7 +63,7 @@ func (h *heldResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return c, rw, err
 }
 
-// pass sends the buffered part, and everything later at once.
+// pass sends the buffered part. Everything later is sent at once.
 func (h *heldResponse) pass() {
 	if h.passed {
 		return
@@ -74,14 +74,14 @@ func (h *heldResponse) pass() {
 		h.ResponseWriter.WriteHeader(h.status)
 	}
 	if h.body.Len() > 0 {
-		_, _ = h.ResponseWriter.Write(h.body.Bytes()) // to a client who may be gone
+		_, _ = h.ResponseWriter.Write(h.body.Bytes()) // the client may have disconnected
 	}
 }
 
-// isJSON reports whether a complete response in JSON, without a coding, is buffered.
+// isJSON reports whether the buffer has a complete response in JSON without a content encoding.
 func (h *heldResponse) isJSON(header http.Header) bool { return h.body.Len() > 0 && jsonKind(header) }
 
-// jsonKind reports whether headers announce JSON in no other coding.
+// jsonKind reports whether headers announce JSON without a content encoding.
 func jsonKind(header http.Header) bool {
 	kind, _, err := mime.ParseMediaType(header.Get("Content-Type"))
 	return err == nil && header.Get("Content-Encoding") == "" && (kind == "application/json" || kind == "application/graphql-response+json")

@@ -15,7 +15,7 @@ import (
 // for it, nor served to it from the cache.
 type asker struct {
 	viewer string
-	nobody bool // it is known that nobody is signed in; then there is no viewer
+	nobody bool // the sender is known to be anonymous; then viewer is empty
 }
 
 // askerKey is the key under which an operation's context has its asker.
@@ -98,14 +98,14 @@ func isToken(text string) bool {
 	return text != ""
 }
 
-// QuestionOf returns a question with who asks it: whoever sent the request of the operation that ctx belongs to. ok
-// is false where nothing of the operation is to be stored, or answered from what is stored.
+// QuestionOf returns q with the viewer of the request that ctx belongs to. ok is false if nothing of the operation may
+// be stored, or served from the store.
 func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok bool) {
 	a, _ := ctx.Value(askerKey{}).(asker)
 	return a.question(q), ctx.Value(noStoreKey{}) == nil
 }
 
-// CheckIdentityHeaders returns what is wrong with names for IdentityHeaders.
+// CheckIdentityHeaders returns an error if names are not valid for IdentityHeaders.
 func CheckIdentityHeaders(names []string) error {
 	_, err := (&Options{IdentityHeaders: names}).check()
 	return err

@@ -10,11 +10,11 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// media is a media type that answers have.
+// media is a media type of responses.
 type media uint8
 
 const (
-	noMedia media = iota // none that the client accepts
+	noMedia media = iota // the client accepts none
 	jsonMedia
 	graphqlMedia
 )
@@ -27,9 +27,8 @@ func (m media) contentType() string {
 	return "application/json; charset=utf-8"
 }
 
-// negotiateMedia chooses the type that the Accept headers prefer. Of two equal ones it takes the
-// newer type if it is named, since its status codes say more, and JSON if a wildcard stands for
-// both.
+// negotiateMedia chooses the type that the Accept headers prefer. If both are equal, it takes the
+// newer type if it is named, since its status codes say more, and JSON if a wildcard matches both.
 func negotiateMedia(accept []string) media {
 	if len(accept) == 0 || len(accept) == 1 && (accept[0] == "" || accept[0] == "*/*") {
 		return jsonMedia
@@ -68,8 +67,8 @@ func negotiateMedia(accept []string) media {
 	return noMedia
 }
 
-// negotiateEncoding chooses how a response is compressed. Of equal ones it takes the one that costs
-// least for what it saves.
+// negotiateEncoding chooses how a response is compressed. Of equal ones it takes the one with the
+// lowest cost for its savings.
 func negotiateEncoding(accept []string) answers.Encoding {
 	if len(accept) == 0 {
 		return answers.Identity
@@ -162,8 +161,8 @@ func split(s string, sep byte) iter.Seq[string] {
 	}
 }
 
-// checkContentType refuses every body but JSON in UTF-8, so also a form or plain text, which a page
-// of another origin may send without a preflight.
+// checkContentType refuses every body but JSON in UTF-8. That includes a form or plain text, which
+// a page of another origin may send without a preflight.
 func checkContentType(values []string) *refusal {
 	if len(values) == 1 && (values[0] == "application/json" || values[0] == "application/json; charset=utf-8") {
 		return nil

@@ -28,7 +28,7 @@ const (
 	asURL   = "Send a query in the URL, such as ?query={__typename}, or send it by POST."
 )
 
-// complete refuses parameters that do not say which document is meant.
+// complete refuses parameters that do not identify a document.
 func (p *params) complete(instead string) *refusal {
 	switch {
 	case p.Query == "" && p.DocumentID == "" && p.Extensions["persistedQuery"] == nil:
@@ -46,7 +46,7 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 	}
 	r := newJSONReader(body)
 	if batch = r.PeekKind() == '['; batch {
-		_, _ = r.ReadToken() // the bracket
+		_, _ = r.ReadToken() // the opening bracket
 	}
 	for n := 0; n == 0 || batch; n++ {
 		if batch && r.PeekKind() == ']' {
@@ -79,7 +79,7 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 func readObject(r jsonReader) (p params, _ *refusal) {
 	wrong, kind := "", "" // the member of a wrong kind, and the kind that it must have
 	err := errKind
-	if r.PeekKind() != 'n' { // null is no object
+	if r.PeekKind() != 'n' { // null is not an object
 		err = r.object(func(name string) (err error) {
 			wrong, kind = name, "a string"
 			switch name {
@@ -119,7 +119,7 @@ func readObject(r jsonReader) (p params, _ *refusal) {
 	return p, p.complete(asBody)
 }
 
-// notJSON returns the refusal of a body for an error of its reader.
+// notJSON returns the refusal of a body because of an error of its reader.
 func notJSON(err error) *refusal {
 	if what := faultOf(err); what != "" {
 		return refuse(apierror.BodyFault, what)

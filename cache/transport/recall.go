@@ -19,12 +19,12 @@ import (
 	"fieldcache/cache/internal/operation"
 )
 
-// wish is what a client's Cache-Control asks of the caches here (RFC 9111, section 5.2.1). The zero
+// wish is what a client's Cache-Control requests of this cache (RFC 9111, section 5.2.1). The zero
 // value accepts every stored response.
 type wish struct {
 	anew    bool // compute the response, and store it
-	nothing bool // keep no answer of it
-	bare    bool // nor any part
+	nothing bool // do not store the response
+	bare    bool // store no part of it either
 	only    bool // compute nothing
 	maxAge  int  // seconds; -1: any
 	left    int  // seconds that it must have left
@@ -63,11 +63,11 @@ func (h *Handler) wishOf(header http.Header) wish {
 
 // fresh reports whether the operation must be read from its sources if no stored response was
 // accepted. Parts may be as old as a response, so a client that limits the age would get the same
-// again.
+// result again.
 func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
 
-// noStoreKey marks the context of an operation that stores nothing, and uses nothing that is stored
-// of other responses.
+// noStoreKey marks the context of an operation that stores nothing, and uses no stored part of
+// other responses.
 type noStoreKey struct{}
 
 // takes reports whether the client accepts a stored response.
@@ -75,7 +75,7 @@ func (w wish) takes(a *answers.Answer, now time.Time) bool {
 	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
 }
 
-// question is what the request asks, as it came.
+// question returns the question of the request as it was sent.
 func (in *request) question() answers.Question {
 	q := answers.Question{Kind: answers.Body, Media: uint8(in.media), Text: in.body}
 	if in.read {
@@ -84,13 +84,13 @@ func (in *request) question() answers.Question {
 	return in.asker.question(q)
 }
 
-// meant is the question that a meaning is.
+// meant returns the question of a meaning.
 func (in *request) meant(meaning []byte) answers.Question {
 	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
 // lookUp looks a response up; it is nil if there is none, or none that the client accepts. If the
-// client accepts none at all, the store is not asked.
+// client accepts no stored response at all, the store is not used.
 func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answers.Lookup) {
 	if h.o.Answers == nil || w.anew || w.nothing {
 		return nil, l
@@ -104,11 +104,11 @@ func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answe
 }
 
 // otherPatience is how long a request waits for another one that computes the same response: longer
-// than most take.
+// than most computations take.
 const otherPatience = 50 * time.Millisecond
 
 // find looks a response up, and waits for a request that computes the same one already. Without a
-// response the caller computes it, and calls done when it is stored, or there is none to store.
+// response the caller computes it, and calls done when it is stored, or will not be stored.
 func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
 	nobody := func() {}
 	a, last := h.lookUp(q, w)
@@ -166,7 +166,7 @@ func notCached() *refusal {
 	return f
 }
 
-// meanings puts operations into one form.
+// meanings computes the canonical forms of operations.
 type meanings struct {
 	operation.Memo[ast.OperationDefinition, string]
 }
@@ -176,7 +176,7 @@ type meanings struct {
 // nil if the variables have no canonical form.
 func (m *meanings) of(oc *graphql.OperationContext) []byte {
 	form := m.Get(oc.Operation, func() string { return operation.Form(oc.Doc, oc.Operation) })
-	variables, err := json.Marshal(oc.Variables) // sorts names
+	variables, err := json.Marshal(oc.Variables) // this sorts names
 	if err != nil {
 		return nil
 	}
@@ -185,11 +185,10 @@ func (m *meanings) of(oc *graphql.OperationContext) []byte {
 	return append(meaning, variables...)
 }
 
-// ServeCached answers a request that needs no closer look from what is kept, and reports whether it did, and the
-// name of the operation if its document is trusted. It costs about as much as writing the bytes, and may stand in
-// front of everything else that a request passes; what it does not answer goes on to [Handler.ServeHTTP] as it came.
-// It does not answer a request that may be somebody's: one that has an identity header or a client certificate, or
-// whose context has a viewer.
+// ServeCached serves a simple request from the store. It reports whether it did, and the name of the operation if its
+// document is trusted. It costs about as much as writing the bytes, and may be called in front of all other middleware;
+// a request that it does not serve goes on to [Handler.ServeHTTP] unchanged. It does not serve a request that may have
+// a viewer: one that has an identity header or a client certificate, or whose context has a viewer.
 func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation string, served bool) {
 	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
 		return "", false
@@ -227,14 +226,14 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	return a.Operation(), true
 }
 
-// varies is what every answer varies by.
+// varies are the headers that every response varies by.
 const varies = "Accept, Accept-Encoding"
 
 // plainBytes limits the body of a request that is looked up before it is decoded.
 const plainBytes = 64 << 10
 
-// plain reports whether nothing in a request's head asks for more than a response, or may identify
-// its sender.
+// plain reports whether nothing in the headers of a request requests more than a response, or may
+// identify its sender.
 func (h *Handler) plain(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodPost:
@@ -270,9 +269,10 @@ func (h *Handler) tellName(ctx context.Context, name string) {
 	}
 }
 
-// StatementsSaved returns how many statements the cache has saved at least: of each response, the coordinates of which every value came
-// from memory, from Redis, or as a part of the cached response. Each would have taken one statement or more.
+// StatementsSaved returns the least number of statements that the cache has saved: for each response, the coordinates
+// whose values all came from memory, from Redis, or as part of the cached response. Each would have taken a statement
+// or more.
 func (h *Handler) StatementsSaved() uint64 { return h.saved.Load() }
 
-// Hits returns how many requests were answered from the store.
+// Hits returns how many requests were served from the store.
 func (h *Handler) Hits() uint64 { return h.hits.Load() }

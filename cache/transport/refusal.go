@@ -19,9 +19,9 @@ const uncertainExtension = "uncertain"
 type refusal struct {
 	status        int // 0: as for an error of GraphQL
 	code, message string
-	allow         string         // methods, beside 405
-	cache         answers.Status // what the cache did; "": nothing is said of it
-	retryAfter    string         // seconds; "": nothing is said of it
+	allow         string         // methods, for status 405
+	cache         answers.Status // the Cache-Status; "": no header
+	retryAfter    string         // seconds; "": no header
 }
 
 // refuse returns the refusal of an error of the table.
@@ -37,7 +37,7 @@ func notAllowed(allow string, e apierror.Error) *refusal {
 }
 
 // late returns the error of an operation whose context has ended: its client has closed the
-// connection, or its half of it, or its time is up.
+// connection, or its half of it, or the request timed out.
 func late(ctx context.Context) *refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return refuse(apierror.ClientClosed)

@@ -14,9 +14,9 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// Documents is where gateways share the documents that clients register by their hash, which is SHA-256 in
-// 64 lower case hexadecimal digits. A store that fails or takes too long has nothing, and takes nothing: the
-// client then sends the document again. It is safe for concurrent use.
+// Documents shares between gateways the documents that clients register by their hash, which is SHA-256 in 64 lower
+// case hexadecimal digits. If it fails or takes too long, the document counts as missing, and the client sends it
+// again. It is safe for concurrent use.
 type Documents interface {
 	// Get returns the document of a hash. It reports whether there is one.
 	Get(ctx context.Context, hash string) (text string, ok bool)
@@ -24,8 +24,8 @@ type Documents interface {
 	Put(ctx context.Context, hash, text string)
 }
 
-// day is for about how long shared documents are stored: at most sharedBytes of new ones are shared
-// a day.
+// day is about how long shared documents are stored. At most sharedBytes of new ones are shared per
+// day.
 const (
 	day         = 24 * time.Hour
 	sharedBytes = 8 << 20
@@ -34,16 +34,16 @@ const (
 // documents finds the document that an operation names.
 type documents struct {
 	trusted    Trusted
-	only       bool // nothing else is executed
+	only       bool // no other document is executed
 	registered *otter.Cache[string, string]
-	shared     Documents // nil: nobody shares
+	shared     Documents // nil: documents are not shared
 	budget     *rate.Limiter
 }
 
 // documentBytes limits one registered document.
 const documentBytes = 64 << 10
 
-// registeredCost is about what a registered document takes besides its text.
+// registeredCost is the approximate memory of a registered document besides its text.
 const registeredCost = 320
 
 func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *documents {
@@ -57,8 +57,8 @@ func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *d
 	}
 }
 
-// find returns the text of the document that p means, and the hash to register it under once it is
-// known to be valid; "" if there is nothing to register.
+// find returns the text of the document that p identifies, and the hash to register it under once
+// it is known to be valid; "" if there is nothing to register.
 func (d *documents) find(ctx context.Context, p *params) (text, register string, _ *refusal) {
 	if p.DocumentID != "" {
 		if text, ok := d.trusted[strings.TrimPrefix(p.DocumentID, "sha256:")]; ok {
@@ -110,7 +110,7 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 		return text, "", nil
 	}
 	if d.shared != nil {
-		// A shared document is checked: other programs may write there.
+		// A shared document is verified: other programs may write to the same store.
 		if text, ok := d.shared.Get(ctx, hash); ok && hashOf(text) == hash {
 			d.registered.Set(hash, text)
 			return text, "", nil
@@ -119,10 +119,10 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 	return "", "", refuse(apierror.NotRegistered)
 }
 
-// register stores a valid document, here and in the shared store, unless it is too large. A client
-// sends a document that is known here if another gateway did not find it: it is shared again. New
-// ones are shared within a budget, so that a client that makes up documents fills only the small
-// store of this process.
+// register stores a valid document, here and in the shared store, unless it is too large. If a
+// client sends a document that is known here, another gateway did not find it: it is shared again.
+// New documents are shared within a budget, so that a client that invents documents fills only the
+// small store of this process.
 func (d *documents) register(ctx context.Context, hash, text string) {
 	if len(text) > documentBytes {
 		return
@@ -133,7 +133,7 @@ func (d *documents) register(ctx context.Context, hash, text string) {
 	}
 }
 
-// persisted is the hash in extensions.persistedQuery; "" where there is none.
+// persisted returns the hash in extensions.persistedQuery, or "" if there is none.
 func (p *params) persisted() (hash string, _ *refusal) {
 	extension := p.Extensions["persistedQuery"]
 	if extension == nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// jsonReader reads JSON from outside so that every reader reads the same in it: names are
-// case-sensitive, a repeated name is an error, and so is a string that is not Unicode, such as
-// "\ud800". encoding/json takes the last of two names whatever their case, and replaces half a
+// jsonReader reads JSON from clients so that every parser would read the same: names are
+// case-sensitive, a repeated name is an error, and so is a string that is not valid Unicode, such
+// as "\ud800". encoding/json takes the last of two names regardless of case, and replaces half a
 // surrogate pair by U+FFFD.
 type jsonReader struct{ *jsontext.Decoder }
 
@@ -22,7 +22,7 @@ func newJSONReader(text []byte) jsonReader {
 	return jsonReader{jsontext.NewDecoder(bytes.NewBuffer(bytes.TrimPrefix(text, byteOrderMark)))}
 }
 
-// errKind is the error for a value of another kind than the caller wants.
+// errKind is the error for a value of another kind than the caller expects.
 var errKind = errors.New("a value of the wrong kind")
 
 // object reads an object. It calls member with each name; member reads the value. A null is an
@@ -63,7 +63,7 @@ func (r jsonReader) string() (string, error) {
 	return "", r.mismatch()
 }
 
-// mismatch returns errKind, or what is wrong with the text of the value.
+// mismatch returns errKind, or the syntax error in the text of the value.
 func (r jsonReader) mismatch() error {
 	if err := r.SkipValue(); err != nil {
 		return err
@@ -124,7 +124,7 @@ func (r jsonReader) elements() ([]any, error) {
 	return all, err
 }
 
-// end returns nil if there is nothing more.
+// end returns nil if there is no further input.
 func (r jsonReader) end() error {
 	_, err := r.ReadToken()
 	switch {

@@ -14,9 +14,9 @@ import (
 // Trusted holds documents by the SHA-256 of their text, in lower case hexadecimal digits.
 type Trusted map[string]string
 
-// ReadTrusted reads every file whose name ends in .graphql, in folders below as well. A file may be called
-// anything; one that has a hash for its name must hold the document of that hash. What is no document, or
-// a folder without any, is an error that names the file.
+// ReadTrusted reads every file whose name ends in .graphql, including those in subfolders. If the name of a file is a
+// hash, the file must contain the document with that hash; other names have no meaning. It returns an error that names
+// the file if a file is not a document, and an error for a folder without documents.
 func ReadTrusted(folder fs.FS) (Trusted, error) {
 	trusted := Trusted{}
 	err := fs.WalkDir(folder, ".", func(name string, e fs.DirEntry, err error) error {

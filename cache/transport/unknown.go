@@ -6,8 +6,8 @@ import (
 	"fieldcache/cache"
 )
 
-// tellUnknown logs, once for each coordinate, why a response is not stored that might have been. A private one would not have been
-// if its viewer is unknown.
+// tellUnknown logs, once for each coordinate, why a response was not stored. It logs nothing for a private response
+// whose viewer is unknown, which would not have been stored anyway.
 func (h *Handler) tellUnknown(ctx context.Context, deps cache.Deps, scope cache.Scope, a asker) {
 	if scope == cache.Private && a.viewer == "" {
 		return

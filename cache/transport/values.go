@@ -14,12 +14,12 @@ import (
 	"fieldcache/cache/transport/internal/document"
 )
 
-// values is an extension that keeps values out of answers that their type cannot hold ("Result Coercion"
-// in section 3 of the GraphQL specification): an Int beyond 32 bits, a Float that is no number, a string
-// that is not Unicode, a time that RFC 3339 has no form for. Such a field is an error with its path, and
-// the rest is answered; gqlgen would write the value as it is, or null where null is not allowed.
+// values is an extension that prevents values in responses that their type cannot represent ("Result Coercion" in
+// section 3 of the GraphQL specification): an Int beyond 32 bits, a Float that is not a number, a string that is not
+// valid Unicode, a time that RFC 3339 cannot represent. Such a field becomes an error with its path, and the rest of
+// the response stays; gqlgen would write the value unchanged, or null where null is not allowed.
 //
-// A type of one's own that can hold what an answer cannot has a method Unwritable() error.
+// A custom type with values that a response cannot represent has a method Unwritable() error.
 type values struct{ schema *ast.Schema }
 
 var _ interface {
@@ -30,13 +30,13 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*values) ExtensionName() string { return "Values" }
 
-// Validate implements gqlgen's extension: it notes the schema.
+// Validate implements gqlgen's extension. It stores the schema.
 func (v *values) Validate(es graphql.ExecutableSchema) error {
 	v.schema = es.Schema()
 	return nil
 }
 
-// InterceptOperation has each field's value looked at.
+// InterceptOperation checks each field's value.
 func (*values) InterceptOperation(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	alone := oc.ResolverMiddleware
@@ -110,12 +110,13 @@ func checkEach[T any](ctx context.Context, list []T) error {
 	return nil
 }
 
-// valueError returns what is wrong with a value.
+// valueError is the error of a value that cannot be written.
 type valueError struct{ message string }
 
 func (e *valueError) Error() string { return e.message }
 
-// ClientMessage is what an error presenter may show: the message tells no more than the value itself.
+// ClientMessage returns what an error presenter may show: the message reveals no more than the
+// value itself.
 func (e *valueError) ClientMessage() string { return e.message }
 
 func checkString(s string) error {
@@ -125,7 +126,7 @@ func checkString(s string) error {
 	return &valueError{"String cannot represent bytes that are not UTF-8."}
 }
 
-// checkInt accepts a type with another name: a custom scalar may hold any number.
+// checkInt accepts any value of a type that is not Int: a custom scalar may be any number.
 func checkInt(ctx context.Context, n int64) error {
 	if n == int64(int32(n)) || graphql.GetFieldContext(ctx).Field.Definition.Type.Name() != "Int" { //nolint:gosec // compared
 		return nil

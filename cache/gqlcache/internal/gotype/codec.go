@@ -12,7 +12,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Codec writes the values of one field as JSON and reads them back with the Go type that they had. It
+// Codec encodes the values of one field as JSON and decodes them with the Go type that they had. It
 // is safe for concurrent use.
 type Codec struct {
 	types *Types
@@ -23,7 +23,7 @@ type Codec struct {
 	learned  sync.Map // of reflect.Type by the name of an object type
 }
 
-// NewCodec makes the codec of a field, whose values are of a Go type.
+// NewCodec returns the Codec of a field whose values have a Go type.
 func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
 	c := &Codec{types: t, typ: typ}
 	inner := typ
@@ -40,8 +40,8 @@ func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
 	return c
 }
 
-// Box is a value of a field as the engine keeps it: a nil list is there all the same, and not an
-// absent row. It must not be changed.
+// Box is a value of a field as the engine stores it. A nil list in a Box is a value, and not an
+// absent row. A Box must not be changed.
 type Box struct {
 	Value any
 	codec *Codec
@@ -50,7 +50,7 @@ type Box struct {
 // Box puts a value of the field's Go type into a box.
 func (c *Codec) Box(v any) *Box { return &Box{v, c} }
 
-// options read and write what encoding/json does, but refuse what it accepts silently: invalid
+// options read and write what encoding/json does, but reject what it accepts silently: invalid
 // UTF-8, names in another case and duplicates.
 var options = json.JoinOptions(json.FormatNilSliceAsNull(true), json.FormatNilMapAsNull(true), json.Deterministic(true))
 
@@ -106,8 +106,8 @@ func (c *Codec) tag(v reflect.Value) (any, error) {
 	return tagged{name, pointers, v.Interface()}, nil
 }
 
-// nameOf returns the object type of a Go type. A type that no resolver names is known by its own
-// name, once a value of it was seen.
+// nameOf returns the object type of a Go type. A type that no resolver names is identified by its
+// own name, once a value of it was seen.
 func (c *Codec) nameOf(typ reflect.Type) string {
 	if name := c.types.Name(typ); name != "" {
 		return name
@@ -131,7 +131,7 @@ func (c *Codec) typeOf(name string) reflect.Type {
 	return typ
 }
 
-// Decode reads what [Box.MarshalJSON] wrote. Anything else is an error.
+// Decode decodes the output of [Box.MarshalJSON]. Anything else is an error.
 func (c *Codec) Decode(data []byte) (*Box, error) {
 	var raw struct {
 		V jsontext.Value `json:"v"`
@@ -197,7 +197,7 @@ func (c *Codec) read(data jsontext.Value, into reflect.Value) error {
 	return nil
 }
 
-// Survives returns an error that says why a value does not come back from JSON as it is.
+// Survives returns an error if decoding the JSON of a value does not give an equal value.
 func (c *Codec) Survives(b *Box) error {
 	if !c.abstract && plain(c.typ) {
 		return nil
@@ -225,8 +225,8 @@ func plain(typ reflect.Type) bool {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// same says where two values differ, nil if they do not. It is stricter than a client could notice,
-// except that a time keeps its instant and offset, not the name of its zone.
+// same returns where two values differ, or nil if they are equal. It is stricter than a client
+// could notice, except that it compares times by instant and offset, not by the name of the zone.
 func same(a, b reflect.Value, at string) error {
 	differ := func() error { return fmt.Errorf("%s does not survive JSON", at) }
 	if a.IsValid() != b.IsValid() || a.IsValid() && a.Type() != b.Type() {

@@ -12,8 +12,8 @@ import (
 // maxDigestDepth limits the depth of a value; a deeper one is a cycle.
 const maxDigestDepth = 32
 
-// Digest returns a text that two values share only if they hold the same, private fields included: 128
-// bits of SHA-256. It reports whether there is one: functions, channels and cycles have none.
+// Digest returns a text that is equal for two values only if their contents are equal, private fields included: 128
+// bits of SHA-256. It reports false for functions, channels and cycles, which have no digest.
 func Digest(v any) (string, bool) {
 	b, ok := appendContent(make([]byte, 0, 256), reflect.ValueOf(v), 0)
 	if !ok {
@@ -23,7 +23,7 @@ func Digest(v any) (string, bool) {
 	return hex.EncodeToString(sum[:16]), true
 }
 
-// appendContent writes a value so that no other value of any type is written the same.
+// appendContent writes a value so that different values of any type are written differently.
 func appendContent(b []byte, v reflect.Value, depth int) ([]byte, bool) {
 	if depth > maxDigestDepth {
 		return b, false

@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache"
 )
 
-// Getter reads a scalar inside a Go value by the names that the schema has for it. It is safe for
-// concurrent use.
+// Getter reads a scalar inside a Go value by its names in the schema. It is safe for concurrent
+// use.
 type Getter struct{ steps []*step }
 
 // step reads a field or method of a struct, or an element of a map, by its folded name.
@@ -22,13 +22,13 @@ type step struct {
 	at   sync.Map // of access by reflect.Type
 }
 
-// access is how a type's values are read; the zero access finds nothing.
+// access is how values of a type are read; the zero access finds nothing.
 type access struct {
 	index  []int
 	method int // 1 + its index in the method set of a pointer to the type
 }
 
-// NewGetter makes the getter of a path of names; none reads the value itself.
+// NewGetter returns the Getter of a path of names; without names it reads the value itself.
 func NewGetter(path ...string) *Getter {
 	g := &Getter{}
 	for _, name := range path {
@@ -37,11 +37,11 @@ func NewGetter(path ...string) *Getter {
 	return g
 }
 
-// Text returns the text of the scalar in a value, [cache.Null] where it or what is on the way to it is
-// nil. It reports whether there is such a scalar.
+// Text returns the text of the scalar in a value, or [cache.Null] if the scalar or a value on the path to it is nil. It
+// reports whether there is such a scalar.
 func (g *Getter) Text(value any) (string, bool) { return g.scalar(value, true) }
 
-// Column returns what [Getter.Text] does, to be compared with a column: a time keeps its zone.
+// Column is [Getter.Text] for a comparison with a column: a time keeps its zone.
 func (g *Getter) Column(value any) (string, bool) { return g.scalar(value, false) }
 
 func (g *Getter) scalar(value any, utc bool) (string, bool) {
@@ -58,8 +58,8 @@ func (g *Getter) scalar(value any, utc bool) (string, bool) {
 	return text(v, utc)
 }
 
-// Part returns what a struct's field or a map's element holds, which is no method's result. It reports
-// whether there is such a part.
+// Part returns the value of a struct's field or a map's element, but not of a method. It reports whether there is such
+// a part.
 func (g *Getter) Part(v reflect.Value) (reflect.Value, bool) {
 	for _, s := range g.steps {
 		var ok bool
@@ -76,8 +76,8 @@ func (g *Getter) Part(v reflect.Value) (reflect.Value, bool) {
 	return v, true
 }
 
-// present returns what pointers, interfaces and graphql.Omittable hold. It reports whether they
-// hold anything.
+// present returns what pointers, interfaces and graphql.Omittable contain. It reports whether they
+// contain anything.
 func present(v reflect.Value) (reflect.Value, bool) {
 	for v.IsValid() {
 		switch v.Kind() {
@@ -98,7 +98,7 @@ func present(v reflect.Value) (reflect.Value, bool) {
 	return v, false
 }
 
-// omittable returns what a graphql.Omittable holds, which is invalid if it was left out.
+// omittable returns the value in a graphql.Omittable; it is invalid if the value was left out.
 func omittable(v reflect.Value) (reflect.Value, bool) {
 	if v.Type().PkgPath() != "github.com/99designs/gqlgen/graphql" || !v.CanInterface() {
 		return v, false
@@ -163,7 +163,7 @@ func (s *step) find(typ reflect.Type) access {
 	return access{}
 }
 
-// text returns a scalar as the database would write it. With utc a time is in UTC.
+// text returns the text of a scalar as the database writes it. With utc, a time is converted to UTC.
 func text(v reflect.Value, utc bool) (string, bool) {
 	v, ok := present(v)
 	if !ok {

@@ -1,5 +1,5 @@
-// Package gotype finds out which Go types a schema's fields have in the code that gqlgen generated, and
-// calls resolvers, by reflection over the generated ResolverRoot.
+// Package gotype determines the Go types of a schema's fields in the code that gqlgen generated, and calls resolvers,
+// by reflection on the generated ResolverRoot.
 package gotype
 
 import (
@@ -14,21 +14,21 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Types is what the generated code says of a schema. It does not change.
+// Types is what the generated code shows about a schema. It is immutable.
 type Types struct {
 	schema     *ast.Schema
 	resolvers  map[string]*Resolver    // by coordinate
 	refused    map[string]bool         // coordinates whose resolvers cannot be called
 	objects    map[string]reflect.Type // the struct or map of an object type
-	names      map[reflect.Type]string // the other way round
-	directives map[string]bool         // those that have code, folded
+	names      map[reflect.Type]string // the inverse of objects
+	directives map[string]bool         // the directives that have code, folded
 }
 
 // Resolver is the method that resolves a field. It is safe for concurrent use.
 type Resolver struct {
 	Result reflect.Type // of one field
-	Parent reflect.Type // what the method takes for its object, nil for a root field
-	Batch  bool         // whether the method takes and returns a list of them
+	Parent reflect.Type // the method's parameter for its object; nil for a root field
+	Batch  bool         // whether the method takes and returns lists of these
 
 	method reflect.Value
 	args   []reflect.Type
@@ -40,8 +40,8 @@ var (
 	errorType   = reflect.TypeFor[error]()
 )
 
-// Of reads the types of an executable schema. It reports whether gqlgen generated it: a schema that was
-// put together by hand has no resolvers that could be found.
+// Of reads the types of an executable schema. It reports whether gqlgen generated the schema: one that was written by
+// hand has no resolvers that could be found.
 func Of(es graphql.ExecutableSchema) (*Types, bool) {
 	t := &Types{
 		schema: es.Schema(), resolvers: map[string]*Resolver{}, refused: map[string]bool{}, objects: map[string]reflect.Type{},
@@ -63,7 +63,8 @@ func Of(es graphql.ExecutableSchema) (*Types, bool) {
 	return t, true
 }
 
-// generated returns the struct that gqlgen generated of an executable schema; the zero Value if it is no such one.
+// generated returns the struct that gqlgen generated for an executable schema, or the zero Value if gqlgen
+// did not generate it.
 func generated(es graphql.ExecutableSchema) reflect.Value {
 	v := reflect.ValueOf(es)
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
@@ -78,8 +79,8 @@ func generated(es graphql.ExecutableSchema) reflect.Value {
 	return v
 }
 
-// SameResolvers reports whether two executable schemas of one schema resolve alike, as far as can be told: it returns false only
-// for two that gqlgen generated with different resolvers.
+// SameResolvers reports whether two executable schemas of one schema have the same resolvers, as far as that
+// is known. It returns false only if gqlgen generated both and their resolvers differ.
 func SameResolvers(a, b graphql.ExecutableSchema) bool {
 	one, other := generated(a), generated(b)
 	if !one.IsValid() || !other.IsValid() {
@@ -89,10 +90,10 @@ func SameResolvers(a, b graphql.ExecutableSchema) bool {
 	return one.Type() == other.Type() && (!one.Comparable() || one.Equal(other))
 }
 
-// fold returns a name without what gqlgen changes when it makes a Go name of it.
+// fold returns a name without the differences that gqlgen introduces when it makes a Go name of it.
 func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
 
-// SameName reports whether a name of the schema and one of Go are the same but for what gqlgen changes.
+// SameName reports whether a name of the schema and a Go name are equal, apart from gqlgen's changes.
 func SameName(a, b string) bool { return fold(a) == fold(b) }
 
 func (t *Types) readRoot(root reflect.Value) {
@@ -144,7 +145,7 @@ func (t *Types) readObject(def *ast.Definition, resolver reflect.Value) {
 	}
 }
 
-// GoName is the name that @goField gives, else the field's own.
+// GoName returns the name that @goField sets, or the field's own name.
 func GoName(f *ast.FieldDefinition) string {
 	if d := f.Directives.ForName("goField"); d != nil {
 		if a := d.Arguments.ForName("name"); a != nil && a.Value.Raw != "" {
@@ -154,8 +155,8 @@ func GoName(f *ast.FieldDefinition) string {
 	return f.Name
 }
 
-// newResolver returns the resolver of a method func(ctx, obj, args...) (T, error), nil if it has
-// another form.
+// newResolver returns the resolver for a method func(ctx, obj, args...) (T, error), or nil if the
+// method has another form.
 func newResolver(method reflect.Value, f *ast.FieldDefinition, isRoot bool) *Resolver {
 	m := method.Type()
 	first := 1
@@ -191,8 +192,8 @@ func (t *Types) note(name string, typ reflect.Type) bool {
 	return true
 }
 
-// follow looks into the known structs for those of other object types. It reports whether it found
-// any.
+// follow finds the structs of further object types in the fields of the known ones. It reports
+// whether it found any.
 func (t *Types) follow() (found bool) {
 	for name, typ := range t.objects {
 		if typ.Kind() != reflect.Struct {
@@ -212,22 +213,22 @@ func (t *Types) follow() (found bool) {
 	return found
 }
 
-// Resolver returns the resolver of a coordinate, nil if its value is a field of its object's Go value.
+// Resolver returns the resolver of a coordinate, or nil if its value is a field of its object's Go value.
 func (t *Types) Resolver(coordinate string) *Resolver { return t.resolvers[coordinate] }
 
-// Refused reports whether a coordinate has a resolver of another form than can be called.
+// Refused reports whether a coordinate has a resolver that cannot be called because of its form.
 func (t *Types) Refused(coordinate string) bool { return t.refused[coordinate] }
 
-// Object returns the Go type of an object type, without pointers, nil if it is not known.
+// Object returns the Go type of an object type, without pointers, or nil if it is not known.
 func (t *Types) Object(name string) reflect.Type { return t.objects[name] }
 
-// Name returns the object type whose values have a Go type, "" if it is not known.
+// Name returns the object type whose values have a Go type, or "" if it is not known.
 func (t *Types) Name(typ reflect.Type) string { return t.names[typ] }
 
 // Runs reports whether a directive has code that gqlgen calls for each request.
 func (t *Types) Runs(directive string) bool { return t.directives[fold(directive)] }
 
-// Attribute reports whether the values of an object type have a field of this name, of whatever case.
+// Attribute reports whether the values of an object type have a field of this name, in any case.
 func (t *Types) Attribute(typeName, name string) bool {
 	typ := t.objects[typeName]
 	if typ == nil || typ.Kind() != reflect.Struct {
@@ -237,7 +238,7 @@ func (t *Types) Attribute(typeName, name string) bool {
 	return ok
 }
 
-// Arg returns the Go type of an argument, nil if there is none of that name.
+// Arg returns the Go type of an argument, or nil if there is no argument of that name.
 func (r *Resolver) Arg(name string) reflect.Type {
 	if i := slices.Index(r.names, name); i >= 0 {
 		return r.args[i]
@@ -245,7 +246,7 @@ func (r *Resolver) Arg(name string) reflect.Type {
 	return nil
 }
 
-// Field returns the Go type of a field of an object type's values, nil if it is not known.
+// Field returns the Go type of a field of an object type's values, or nil if it is not known.
 func (t *Types) Field(typeName, name string) reflect.Type {
 	typ := t.objects[typeName]
 	if typ == nil || typ.Kind() != reflect.Struct {
@@ -260,7 +261,7 @@ func (t *Types) Field(typeName, name string) reflect.Type {
 
 var valuerType = reflect.TypeFor[driver.Valuer]()
 
-// Number reports whether values of a type go to a database as numbers.
+// Number reports whether values of a type are sent to a database as numbers.
 func Number(typ reflect.Type) bool {
 	for typ != nil && typ.Kind() == reflect.Pointer {
 		typ = typ.Elem()
@@ -271,8 +272,8 @@ func Number(typ reflect.Type) bool {
 	return reflect.Int <= typ.Kind() && typ.Kind() <= reflect.Uint64
 }
 
-// Call calls the resolver for one object, with the arguments as gqlgen has them in its field context. parent is ignored
-// by a root field's. It is not for batch resolvers.
+// Call calls the resolver for one object, with the arguments as gqlgen has them in its field context. A resolver
+// of a root field ignores parent. Call is not for batch resolvers.
 func (r *Resolver) Call(ctx context.Context, parent reflect.Value, args map[string]any) (reflect.Value, error) {
 	return r.call(ctx, parent, args)
 }
@@ -283,7 +284,7 @@ func (r *Resolver) CallBatch(ctx context.Context, parents []reflect.Value, args 
 	list := reflect.MakeSlice(reflect.SliceOf(r.Parent), 0, len(parents))
 	out, err := r.call(ctx, reflect.Append(list, parents...), args)
 	errs := make([]error, len(parents))
-	if each, ok := err.(graphql.BatchErrors); ok { // in gqlgen's form, which does not unwrap
+	if each, ok := err.(graphql.BatchErrors); ok { // gqlgen's type, which does not unwrap
 		if errs, err = each.Errors(), nil; len(errs) != len(parents) {
 			return nil, nil, fmt.Errorf("the batch resolver returned %d errors for %d parents", len(errs), len(parents))
 		}
@@ -322,8 +323,9 @@ func (r *Resolver) call(ctx context.Context, parent reflect.Value, args map[stri
 	return out[0], err
 }
 
-// Receiver is an object as the resolver takes it, made of what gqlgen has in its field context: the
-// elements of lists are pointed to there, and of a value behind an interface gqlgen points to a copy. It reports whether it could.
+// Receiver returns an object in the form that the resolver takes, made from the object in gqlgen's field context.
+// gqlgen points to the elements of lists there, and to a copy of a value behind an interface. Receiver reports
+// whether it succeeded.
 func (r *Resolver) Receiver(parent any) (reflect.Value, bool) {
 	v := reflect.ValueOf(parent)
 	for v.IsValid() && v.Type() != r.Parent {

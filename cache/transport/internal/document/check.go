@@ -11,13 +11,12 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// Coerce puts the coerced values of an operation's variables into the place of those that were sent. It
-// refuses the operation where one is null in a place that may not be null, wherever in the operation
-// that is: nothing of it was executed then.
+// Coerce replaces the values of an operation's variables by their coerced values. It refuses the operation if one is
+// null in a position that may not be null, anywhere in the operation: then nothing of it was executed.
 func (p *Parsed) Coerce(v *Validator, raw *graphql.RawParams) gqlerror.List {
 	op := p.Operations.ForName(raw.OperationName)
 	if op == nil {
-		return nil // the executor says so
+		return nil // the executor reports it
 	}
 	c := coercer{schema: v.schema, op: op}
 	values, err := c.coerce(raw.Variables)
@@ -33,8 +32,8 @@ func (p *Parsed) Coerce(v *Validator, raw *graphql.RawParams) gqlerror.List {
 	return nil
 }
 
-// Check refuses an operation with integers that are too large for an Int, and one that takes its request over
-// what may be spent on it.
+// Check refuses an operation with integers that are too large for an Int, and one that exceeds the budget of its
+// request.
 func (p *Parsed) Check(v *Validator, b *Budget, oc *graphql.OperationContext) gqlerror.List {
 	if errs := copyErrors(p.beyondInt[oc.Operation]); len(errs) > 0 {
 		return errs
@@ -45,7 +44,7 @@ func (p *Parsed) Check(v *Validator, b *Budget, oc *graphql.OperationContext) gq
 	return b.spendIntrospection(v, oc)
 }
 
-// copyErrors copies errors that requests share, since a presenter may change them.
+// copyErrors copies errors that several requests share, since a presenter may change them.
 func copyErrors(list gqlerror.List) (errs gqlerror.List) {
 	for _, err := range list {
 		errs = append(errs, &gqlerror.Error{Message: err.Message, Locations: err.Locations, Extensions: maps.Clone(err.Extensions)})
@@ -53,7 +52,8 @@ func copyErrors(list gqlerror.List) (errs gqlerror.List) {
 	return errs
 }
 
-// spendComplexity refuses an operation that takes its batch over the limit that one operation has.
+// spendComplexity refuses an operation if the operations of its batch together exceed the limit of
+// a single one.
 func (b *Budget) spendComplexity(oc *graphql.OperationContext) gqlerror.List {
 	stats, _ := oc.Stats.GetExtension("ComplexityLimit").(*extension.ComplexityStats)
 	if stats == nil {

@@ -15,16 +15,16 @@ import (
 // fullIntrospections is how many times a request may select the whole schema. Tools do so once.
 const fullIntrospections = 2
 
-// introspected counts the fields that are resolved for __schema and __type, which complexity does not know: the
-// fields of the types of the fields of all types are millions. It resolves what is selected as gqlgen does,
-// without values, until there are too many.
+// introspected counts the fields that are resolved for __schema and __type, which complexity does not include: the
+// fields of the types of the fields of all types are millions. It walks the selection as gqlgen does, without computing
+// values, until there are too many fields.
 type introspected struct {
 	schema    *ast.Schema
 	variables map[string]any
 	left      int // fields that may still be resolved
 }
 
-// set counts a selection on a part of the schema, or on another object where the part is nil.
+// set counts a selection on a part of the schema, or on another object if part is nil.
 func (in *introspected) set(set ast.SelectionSet, part any) {
 	for _, s := range set {
 		if in.left--; in.left < 0 {
@@ -43,7 +43,7 @@ func (in *introspected) set(set ast.SelectionSet, part any) {
 	}
 }
 
-// below counts what is selected of a field's objects.
+// below counts the selection on a field's objects.
 func (in *introspected) below(f *ast.Field, part any) {
 	switch part := part.(type) {
 	case nil:
@@ -96,7 +96,7 @@ func (in *introspected) below(f *ast.Field, part any) {
 	}
 }
 
-// name is the type that a field __type asks for.
+// name returns the type that a field __type requests.
 func (in *introspected) name(f *ast.Field) string {
 	if a := f.Arguments.ForName("name"); a != nil {
 		if v, err := a.Value.Value(in.variables); err == nil {
@@ -158,7 +158,7 @@ func (v *Validator) introspectionLimit() int {
 	v.introspection.once.Do(func() {
 		doc, err := parser.ParseQuery(&ast.Source{Input: introspection.NewQuery(introspection.QueryOptions{OneOf: true})})
 		if err != nil || len(validator.ValidateWithRules(v.schema, doc, nil)) > 0 {
-			return // a schema that does not know its own types answers nothing of them
+			return // a schema without introspection types cannot be introspected
 		}
 		const most = 1 << 30
 		in := introspected{schema: v.schema, left: most}
@@ -168,7 +168,7 @@ func (v *Validator) introspectionLimit() int {
 	return v.introspection.limit
 }
 
-// spendIntrospection refuses an operation that takes its request over the limit of introspection.
+// spendIntrospection refuses an operation if its request exceeds the limit of introspection.
 func (b *Budget) spendIntrospection(v *Validator, oc *graphql.OperationContext) gqlerror.List {
 	if oc.DisableIntrospection {
 		return nil

@@ -8,9 +8,9 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
-// checkText refuses what gqlparser takes and should not: names without a bound, which cost much where
-// one is to be suggested instead, and strings with half a surrogate pair, in whose place it puts
-// U+FFFD. What else is wrong with a text, the parser says.
+// checkText refuses what gqlparser accepts and should not: names of unlimited length, for which a
+// suggestion costs much, and strings with half a surrogate pair, which it replaces by U+FFFD. The
+// parser reports all other faults.
 func checkText(text string) *gqlerror.Error {
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
@@ -47,7 +47,7 @@ func isNameByte(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_'
 }
 
-// skipBlockString returns the index behind a block string, in which \""" is no end.
+// skipBlockString returns the index after a block string, in which \""" is not an end.
 func skipBlockString(text string, i int) int {
 	for {
 		n := strings.Index(text[i:], `"""`)
@@ -61,7 +61,7 @@ func skipBlockString(text string, i int) int {
 	}
 }
 
-// skipString returns the index behind a string. It reports whether each surrogate in it is one of a
+// skipString returns the index after a string. It reports whether each surrogate in it is part of a
 // pair.
 func skipString(text string, i int) (end int, ok bool) {
 	for i < len(text) {
@@ -88,8 +88,8 @@ func skipString(text string, i int) (end int, ok bool) {
 	return i, true
 }
 
-// escaped returns the UTF-16 code unit that a text begins with, written as \uXXXX, and the length of
-// that; 0 and the length of the escape for any other.
+// escaped returns the UTF-16 code unit that an escape \uXXXX at the beginning of text stands for,
+// and the length of the escape. For any other escape, unit is 0.
 func escaped(text string) (unit, n int) {
 	if len(text) < 6 || text[:2] != `\u` || text[2] == '{' {
 		return 0, min(2, len(text))

@@ -12,22 +12,22 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// nullableUse is where an operation uses a variable that may be null in a place that may not.
-// Validation lets it pass where the variable or the place has a default, since the variable may be
-// left out; a null that is given is an error all the same (section 6.4.1 of the specification,
-// CoerceArgumentValues).
+// nullableUse is a use of a variable that may be null in a position that may not. Validation
+// accepts it if the variable or the position has a default, since the variable may be left out; but
+// a null that is given is an error (section 6.4.1 of the specification, CoerceArgumentValues).
 //
-// gqlgen finds such a null when it comes to the field, if at all: after the mutations before it were
-// committed, as a panic where @skip or @include has it, and as a zero value in arguments.
+// gqlgen detects such a null only when it resolves the field, if at all: after the mutations before
+// it were committed, as a panic in @skip or @include, and as a zero value in arguments.
 type nullableUse struct {
 	variable *ast.VariableDefinition
-	argument string // with the path to the place in it: input.lines[0]
-	of       string // whose argument it is: setStock, @include
-	wants    string // the type of the place
+	argument string // with the path to the position in it: input.lines[0]
+	of       string // the field or directive of the argument: setStock, @include
+	wants    string // the type of the position
 	position *ast.Position
 }
 
-// refuse returns the error for a use of a variable that is null; nil where it is not.
+// refuse returns the error for a use of a variable that is null, or nil if the variable is not
+// null.
 func (u nullableUse) refuse(values map[string]any) *gqlerror.Error {
 	v, given := values[u.variable.Variable]
 	if v != nil || !given && (u.variable.DefaultValue == nil || u.variable.DefaultValue.Kind != ast.NullValue) {
@@ -42,7 +42,8 @@ func (u nullableUse) refuse(values map[string]any) *gqlerror.Error {
 	}
 }
 
-// findNullableUses finds an operation's. The document was validated, which notes the types of places.
+// findNullableUses returns the nullable uses of an operation. Validation of the document has set
+// the types of positions.
 func findNullableUses(op *ast.OperationDefinition) (found []nullableUse) {
 	if !slices.ContainsFunc(op.VariableDefinitions, func(d *ast.VariableDefinition) bool { return !d.Type.NonNull }) {
 		return nil
@@ -51,7 +52,7 @@ func findNullableUses(op *ast.OperationDefinition) (found []nullableUse) {
 		if v.Kind != ast.Variable {
 			return
 		}
-		// A fragment's value knows the variable of one operation alone.
+		// The variable that a fragment's value refers to is set for only one operation.
 		def := op.VariableDefinitions.ForName(v.Raw)
 		if def != nil && !def.Type.NonNull && v.ExpectedType != nil && v.ExpectedType.NonNull {
 			found = append(found, nullableUse{def, argument, of, v.ExpectedType.String(), v.Position})
@@ -61,8 +62,8 @@ func findNullableUses(op *ast.OperationDefinition) (found []nullableUse) {
 	return found
 }
 
-// findBeyondInt returns the errors about integers of an operation that are too large for an Int, for
-// which gqlparser has no rule.
+// findBeyondInt returns errors about the integers of an operation that are too large for an Int,
+// for which gqlparser has no rule.
 func findBeyondInt(op *ast.OperationDefinition) (found gqlerror.List) {
 	walk := valueWalk{visit: func(_, argument string, v *ast.Value) {
 		if v.Kind != ast.IntValue || v.Definition == nil || v.Definition.Name != "Int" {
@@ -85,7 +86,7 @@ func findBeyondInt(op *ast.OperationDefinition) (found gqlerror.List) {
 	return found
 }
 
-// lastName is the innermost field that a path of an argument names: quantity for lines[0].quantity.
+// lastName returns the innermost field of the path of an argument: quantity for lines[0].quantity.
 func lastName(argument string) string {
 	argument, _, _ = strings.Cut(argument[strings.LastIndexByte(argument, '.')+1:], "[")
 	return argument

@@ -10,19 +10,19 @@ import (
 	"github.com/vektah/gqlparser/v2/validator/core"
 )
 
-// overlapRule is the validation rule OverlappingFieldsCanBeMerged, which gqlparser checks by
-// comparing each pair of fields of one response name: four million pairs where a field stands two
-// thousand times. It is checked here as Simon Adameit found, and as graphql-java does it: fields of
-// one response name are put together, compared with the first of them, and what is selected below all
-// of them is merged into one set, which is checked in the same way. Two passes do it, because fields
-// of objects of different types are never in one answer: such fields need the same shape, and nothing
-// else. A set of fields that was checked is not checked again, which bounds fragments that multiply
-// each other; spend bounds the rest, such as interfaces in interfaces.
+// overlapRule is the validation rule OverlappingFieldsCanBeMerged. gqlparser checks it by comparing
+// each pair of fields with the same response name: four million pairs for a field that occurs two
+// thousand times. Here it is checked by the algorithm of Simon Adameit, as in graphql-java: fields
+// with one response name are grouped and compared with the first of them, and the selections of all
+// of them are merged into one set, which is checked in the same way. This takes two passes, because
+// fields of objects of different types are never in one response: such fields need the same shape,
+// and nothing else. A set of fields is checked only once, which limits the cost of fragments that
+// multiply each other; spend limits the rest, such as interfaces in interfaces.
 func overlapRule(spend func(steps int)) core.Rule {
 	return core.Rule{Name: "OverlappingFieldsCanBeMerged", RuleFunc: func(observers *core.Events, addError core.AddErrFunc) {
 		m := merger{spend: spend, addError: addError, ids: map[*ast.Field]uint32{}}
 		m.checked[shapePass], m.checked[namePass] = map[string]bool{}, map[string]bool{}
-		// The walk has been through all that the operation spreads by then.
+		// The walk has visited everything that the operation spreads by then.
 		observers.OnOperation(func(w *core.Walker, op *ast.OperationDefinition) {
 			m.schema, m.repeats, m.tree = w.Schema, false, len(w.Document.Fragments) == 0
 			m.check(shapePass, m.fields(op.SelectionSet), nil)
@@ -33,32 +33,32 @@ func overlapRule(spend func(steps int)) core.Rule {
 	}}
 }
 
-// pass is what is compared.
+// pass is one of the two passes.
 type pass int
 
 const (
-	shapePass pass = iota // of all fields of a name: the form of their values
-	namePass              // of those that may be of one object: which field it is, and its arguments
+	shapePass pass = iota // of all fields with a name: compares the form of their values
+	namePass              // of fields that may belong to one object: compares the fields and their arguments
 )
 
 // merger checks the sets of fields of a document.
 type merger struct {
 	schema   *ast.Schema
-	spend    func(steps int) // ends the validation when it takes too many
+	spend    func(steps int) // ends the validation if it takes too many steps
 	addError core.AddErrFunc
 	ids      map[*ast.Field]uint32
 	checked  [2]map[string]bool // sets of fields, by pass
-	repeats  bool               // whether any response name stands twice in a set
-	tree     bool               // there are no fragments, so that each field is in one set of a pass by itself
+	repeats  bool               // whether any response name occurs twice in a set
+	tree     bool               // there are no fragments, so that each field is in only one set of a pass
 }
 
-// namesake is the fields of a set that have one response name.
+// namesake is the fields of a set with the same response name.
 type namesake struct {
 	name   string
 	fields []*ast.Field
 }
 
-// check checks a set of fields. within is the response names of the fields that were merged to get it.
+// check checks a set of fields. within is the response names of the fields whose selections were merged into it.
 func (m *merger) check(p pass, fields []*ast.Field, within []string) {
 	if len(fields) == 0 || !(m.tree && p == shapePass) && m.known(p, fields) {
 		return
@@ -109,7 +109,7 @@ func (m *merger) known(p pass, fields []*ast.Field) bool {
 	return false
 }
 
-// fields are those of selections, with those of the fragments in them.
+// fields returns the fields of selections, including those of their fragments.
 func (m *merger) fields(sets ...ast.SelectionSet) []*ast.Field {
 	var all []*ast.Field
 	var spread map[string]bool
@@ -119,7 +119,7 @@ func (m *merger) fields(sets ...ast.SelectionSet) []*ast.Field {
 		for _, s := range set {
 			switch s := s.(type) {
 			case *ast.Field:
-				if s.ObjectDefinition != nil { // else another rule says what is wrong
+				if s.ObjectDefinition != nil { // otherwise another rule reports the error
 					all = append(all, s)
 				}
 			case *ast.InlineFragment:
@@ -150,7 +150,7 @@ func selections(fields []*ast.Field) []ast.SelectionSet {
 	return sets
 }
 
-// byName puts fields of one response name together, in the order in which the names come.
+// byName groups fields by response name, in the order in which the names occur.
 func byName(fields []*ast.Field) []namesake {
 	all := make([]namesake, 0, len(fields))
 	at := make(map[string]int, len(fields))
@@ -167,8 +167,8 @@ func byName(fields []*ast.Field) []namesake {
 	return all
 }
 
-// byParent puts those fields together that may be of one object: those of each object type, each
-// time with all that are of interfaces.
+// byParent groups fields that may belong to one object: those of each object type, each time with
+// all fields of interfaces.
 func byParent(fields []*ast.Field) [][]*ast.Field {
 	var abstract []*ast.Field
 	var order []string
@@ -222,8 +222,8 @@ func (m *merger) conflict(f *ast.Field, within []string, reason string, args ...
 	m.addError(core.Message("%s. Use different aliases on the fields to fetch both if this was intentional.", b.String()), core.At(f.Position))
 }
 
-// sameShape reports whether values of two types have one form: leaves are of one type, and lists and
-// what may be null agree. What objects hold is compared later.
+// sameShape reports whether values of two types have the same form: leaves have the same type, and
+// lists and nullability agree. The contents of objects are compared later.
 func (m *merger) sameShape(a, b *ast.Type) bool {
 	for ; a.Elem != nil && b.Elem != nil; a, b = a.Elem, b.Elem {
 		if a.NonNull != b.NonNull {
@@ -250,7 +250,7 @@ func sameArguments(a, b ast.ArgumentList) bool {
 	return true
 }
 
-// sameValue reports whether two values mean the same. The order of an object's fields does not count.
+// sameValue reports whether two values are equal. The order of an object's fields does not matter.
 func sameValue(a, b *ast.Value) bool {
 	if a.Kind != b.Kind || a.Raw != b.Raw || len(a.Children) != len(b.Children) {
 		return false

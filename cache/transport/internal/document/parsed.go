@@ -9,7 +9,7 @@ import (
 	"github.com/vektah/gqlparser/v2/gqlerror"
 )
 
-// Parsed is a valid document, and what is known of it. It does not change.
+// Parsed is a valid document with its analysis. It is immutable.
 type Parsed struct {
 	*ast.QueryDocument
 	nullable    map[*ast.OperationDefinition][]nullableUse
@@ -17,8 +17,8 @@ type Parsed struct {
 	introspects bool
 }
 
-// newParsed takes a document before it is executed for the first time, and takes @defer away:
-// an answer here is one piece, and servers are free to send what is deferred at once.
+// newParsed analyzes a document before it is executed for the first time, and removes @defer: a
+// response here is sent as a whole, and the specification allows servers to ignore @defer.
 func newParsed(doc *ast.QueryDocument) *Parsed {
 	p := &Parsed{
 		QueryDocument: doc,
@@ -41,7 +41,7 @@ func newParsed(doc *ast.QueryDocument) *Parsed {
 	return p
 }
 
-// notesWeight is about how many bytes the notes of a document take.
+// notesWeight returns the approximate memory of the analysis of a document.
 func (p *Parsed) notesWeight() (bytes int) {
 	for _, uses := range p.nullable {
 		bytes += 200 * len(uses)
@@ -52,16 +52,16 @@ func (p *Parsed) notesWeight() (bytes int) {
 	return bytes
 }
 
-// Cache keeps valid documents parsed, those that are asked for most. A document is shared by the
-// operations that run at a time, so nobody changes it.
+// Cache stores valid documents in parsed form, the most requested ones. Concurrent operations share
+// a document, so documents must not be changed.
 type Cache struct {
 	docs *otter.Cache[string, *Parsed]
 }
 
 var _ graphql.Cache[*ast.QueryDocument] = Cache{}
 
-// NewCache makes room for documents that take so many bytes together, with all that is kept of their
-// operations while they are parsed.
+// NewCache returns a Cache for documents of at most this many bytes, including everything stored
+// for their operations.
 func NewCache(bytes uint64) Cache {
 	return Cache{otter.Must(&otter.Options[string, *Parsed]{
 		MaximumWeight: bytes,
@@ -80,29 +80,30 @@ func (c Cache) Get(_ context.Context, text string) (*ast.QueryDocument, bool) {
 	return doc.QueryDocument, true
 }
 
-// Add implements gqlgen's cache. The executor calls it for a document that an extension put in the place of
-// the one that was asked for; others are here already.
+// Add implements gqlgen's cache. The executor calls it for a document that an extension replaced; other documents are
+// stored already.
 func (c Cache) Add(_ context.Context, text string, doc *ast.QueryDocument) {
 	c.Put(text, doc)
 }
 
-// Find returns a document that is kept parsed.
+// Find returns a stored document.
 func (c Cache) Find(text string) (*Parsed, bool) { return c.docs.GetIfPresent(text) }
 
-// Put keeps a valid document, which nobody else has yet.
+// Put stores a valid document, which must not be in use yet.
 func (c Cache) Put(text string, doc *ast.QueryDocument) *Parsed {
 	parsed := newParsed(doc)
 	c.docs.Set(text, parsed)
 	return parsed
 }
 
-// Bytes is about how much is kept, once what is over the bound has been dropped.
+// Bytes returns the approximate memory of the documents, after those beyond the limit have been
+// dropped.
 func (c Cache) Bytes() uint64 {
 	c.docs.CleanUp()
 	return c.docs.WeightedSize()
 }
 
-// atOnce removes @defer from a selection and all below it.
+// atOnce removes @defer from a selection and everything below it.
 func atOnce(set ast.SelectionSet) {
 	for _, s := range set {
 		switch s := s.(type) {

@@ -1,5 +1,5 @@
-// Package document has the documents of GraphQL over HTTP: they are parsed and validated within a budget, kept
-// parsed within a bound, and the values of their variables are coerced.
+// Package document parses and validates the documents of GraphQL over HTTP within a budget, stores them in parsed form
+// within a limit, and coerces the values of their variables.
 package document
 
 import (
@@ -26,32 +26,32 @@ const byteOrderMark = "\ufeff"
 // Limits of a document.
 const (
 	stepsPerToken   = 20   // steps of validation for each token that a document may have
-	maxNameBytes    = 256  // of a name: to suggest a name takes time by the product of two lengths
+	maxNameBytes    = 256  // of a name: the cost of suggestions is the product of two lengths
 	maxErrors       = 20   // after which validation ends
 	maxMessageBytes = 1000 // of an error
 )
 
-// Budget is what may be spent on a request: all operations of a batch share it.
+// Budget is what a request may still spend. All operations of a batch share it.
 type Budget struct {
 	steps        int // visits of selections and values by validation, and comparisons
-	complexity   int // spent already
-	introspected int // fields of the schema, spent already
+	complexity   int // spent so far
+	introspected int // fields of the schema, spent so far
 }
 
 // Validator parses and validates documents.
 type Validator struct {
 	schema    *ast.Schema
-	rules     []core.Rule // by name; the last one is made for each document
+	rules     []core.Rule // by name; the last one is created for each document
 	maxTokens int
 
 	introspection struct {
 		once  sync.Once
-		limit int // fields of the schema that a request may ask for
+		limit int // fields of the schema that a request may select
 	}
 }
 
-// New makes a validator for a schema, of documents of at most maxTokens. With hide, errors do not say what a client may have meant, which
-// would tell the schema bit by bit.
+// New returns a Validator for documents of a schema with at most maxTokens tokens. With hide, errors contain no
+// suggestions, which would reveal the schema bit by bit.
 func New(schema *ast.Schema, maxTokens int, hide bool) *Validator {
 	set := rules.NewDefaultRules()
 	if hide {
@@ -74,14 +74,14 @@ func New(schema *ast.Schema, maxTokens int, hide bool) *Validator {
 	return v
 }
 
-// Budget is that of one request.
+// Budget returns the budget of one request.
 func (v *Validator) Budget() *Budget {
 	return &Budget{steps: stepsPerToken * v.maxTokens}
 }
 
-// Parse returns a valid document. Where ctx ends meanwhile, the one error that is returned wraps the context's.
+// Parse returns a valid document. If ctx ends meanwhile, Parse returns one error, which wraps that of ctx.
 func (v *Validator) Parse(ctx context.Context, text string, b *Budget) (*ast.QueryDocument, gqlerror.List) {
-	text = strings.TrimPrefix(text, byteOrderMark) // an ignored token
+	text = strings.TrimPrefix(text, byteOrderMark) // it is an ignored token
 	if err := checkText(text); err != nil {
 		return nil, failed(err, errcode.ParseFailed)
 	}
@@ -101,11 +101,12 @@ func failed(err *gqlerror.Error, code string) gqlerror.List {
 	return gqlerror.List{err}
 }
 
-// stopped ends a walk of gqlparser's, by a panic since it has no other end: graphql-js does the same.
+// stopped ends a walk of gqlparser by a panic, since there is no other way: graphql-js does the
+// same.
 type stopped struct{ err error }
 
-// validate checks a document by all rules. It ends early where the document takes too many steps,
-// has too many errors, or has no time left.
+// validate checks a document by all rules. It ends early if the document takes too many steps, has
+// too many errors, or ctx ends.
 func (v *Validator) validate(ctx context.Context, doc *ast.QueryDocument, b *Budget) (errs gqlerror.List) {
 	stop := func(err *gqlerror.Error) {
 		errcode.Set(err, errcode.ValidationFailed)
@@ -153,8 +154,8 @@ func (v *Validator) validate(ctx context.Context, doc *ast.QueryDocument, b *Bud
 	return errs
 }
 
-// walkSteps spends what the rules' walk visits: it enters each fragment once for each operation and
-// for each fragment that spreads it, if only by way of others.
+// walkSteps spends the steps of the rules' walk: it enters each fragment once for each operation
+// and for each fragment that spreads it, directly or through others.
 func walkSteps(doc *ast.QueryDocument, spend func(int)) {
 	fragments := make(map[string]*ast.FragmentDefinition, len(doc.Fragments))
 	for _, f := range doc.Fragments {

@@ -17,21 +17,21 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// BeyondInt is what graphql-js says of an integer that an Int cannot hold.
+// BeyondInt is the message of graphql-js for an integer that is too large for an Int.
 const BeyondInt = "Int cannot represent non 32-bit signed integer value: "
 
-// coercer turns the values of variables into those of their types, as section 3 of the GraphQL
-// specification says ("Input Coercion"). gqlparser's own coercion, which runs after it, takes a
-// string for a number, a number for a string, and an enum value in any case.
+// coercer converts the values of variables to their types, as section 3 of the GraphQL
+// specification requires ("Input Coercion"). gqlparser's own coercion, which runs after it, accepts
+// a string for a number, a number for a string, and an enum value in any case.
 type coercer struct {
 	schema *ast.Schema
 	op     *ast.OperationDefinition
 	name   string   // of the variable
-	path   ast.Path // of the value at hand in it
+	path   ast.Path // of the current value in it
 }
 
-// coerce returns the values of an operation's variables. What has no value is left out, so that
-// defaults apply.
+// coerce returns the values of an operation's variables. It leaves out variables without a value,
+// so that defaults apply.
 func (c *coercer) coerce(given map[string]any) (map[string]any, *gqlerror.Error) {
 	values := make(map[string]any, len(c.op.VariableDefinitions))
 	for _, def := range c.op.VariableDefinitions {
@@ -74,7 +74,7 @@ func (c *coercer) value(t *ast.Type, v any) (any, *gqlerror.Error) {
 	return c.scalar(def.Name, v)
 }
 
-// list coerces a list, or one value to a list of it.
+// list coerces a list, or a single value to a list of one element.
 func (c *coercer) list(elem *ast.Type, v any) (any, *gqlerror.Error) {
 	items, ok := v.([]any)
 	if !ok {
@@ -164,14 +164,14 @@ func (c *coercer) scalar(name string, v any) (any, *gqlerror.Error) {
 			return nil, c.fail("Boolean cannot represent a non boolean value: %s", show(v))
 		}
 	}
-	return v, nil // a scalar of the schema's own coerces it itself
+	return v, nil // a custom scalar coerces it itself
 }
 
 // whole reports whether a number is written as an integer.
 func whole(n json.Number) bool { return !strings.ContainsAny(string(n), ".eE") }
 
-// fail returns an error about the value at hand. gqlparser tells which variable it is by the path
-// alone, and the message is what people read.
+// fail returns an error about the current value. gqlparser identifies the variable only in the
+// path, but people read the message.
 func (c *coercer) fail(format string, args ...any) *gqlerror.Error {
 	path := append(ast.Path{ast.PathName("variable"), ast.PathName(c.name)}, c.path...)
 	message := fmt.Sprintf(`Variable "$%s": %s`, path[1:].String(), fmt.Sprintf(format, args...))
@@ -180,8 +180,8 @@ func (c *coercer) fail(format string, args ...any) *gqlerror.Error {
 	return err
 }
 
-// outOfRange returns the error about an integer that is too large for an Int. It is a whole number as the type
-// wants it, and its value is wrong: the error names the argument, as those of resolvers do.
+// outOfRange returns the error about an integer that is too large for an Int. The value has the right type and is out
+// of range: the error names the argument, as those of resolvers do.
 func (c *coercer) outOfRange(v any) *gqlerror.Error {
 	err := c.fail("%s%s", BeyondInt, show(v))
 	field := ""
@@ -202,7 +202,7 @@ func (c *coercer) outOfRange(v any) *gqlerror.Error {
 	return err
 }
 
-// shownBytes bounds a value in an error's message.
+// shownBytes limits the size of a value in an error message.
 const shownBytes = 100
 
 // show writes a value as JSON, shortened.
@@ -214,7 +214,7 @@ func show(v any) string {
 	return shorten(string(text), shownBytes)
 }
 
-// shorten cuts a text to at most n bytes, with a sign that it was cut.
+// shorten cuts a text to at most n bytes and marks the cut.
 func shorten(text string, n int) string {
 	if len(text) <= n {
 		return text

@@ -8,7 +8,7 @@ import (
 	"fieldcache/cache/internal/operation"
 )
 
-// What parts of a parsed document take, in bytes, with their positions and their places in lists; measured, and
+// The memory of parts of a parsed document, in bytes, with their positions and their places in lists; measured, and
 // rounded up.
 const (
 	documentCost   = 1024
@@ -17,12 +17,12 @@ const (
 	argumentCost   = 160 // also a directive
 	valueCost      = 224
 	commentCost    = 192
-	planCost       = 224 // what a plan takes for a field
-	formCost       = 512 // a text of an operation that is kept beside it
+	planCost       = 224 // the plan, for each field
+	formCost       = 512 // a canonical text that is stored for an operation
 )
 
-// weight is what a document takes once it is parsed, and each of its operations was asked: the tree, and what is kept
-// of an operation for as long as the tree is: its plan, and the texts of it and of its root fields.
+// weight returns the memory of a document once it is parsed and each of its operations was requested: the tree, and
+// what is stored for each operation as long as the tree is: its plan, and the texts of it and of its root fields.
 func weight(text string, doc *ast.QueryDocument) int {
 	w := weigher{doc: doc, fragments: map[*ast.FragmentDefinition]size{}}
 	total := documentCost + len(text) + commentCost*strings.Count(text, "#")
@@ -51,7 +51,7 @@ func weight(text string, doc *ast.QueryDocument) int {
 	return total
 }
 
-// weigher weighs a document.
+// weigher computes the weight of a document.
 type weigher struct {
 	doc       *ast.QueryDocument
 	fragments map[*ast.FragmentDefinition]size
