@@ -48,6 +48,11 @@ func keepStacks(ctx context.Context) {
 func (s *stacks) adjust() {
 	read := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}, {Name: "/gc/cycles/total:gc-cycles"}, {Name: "/sched/goroutines:goroutines"}}
 	metrics.Read(read)
+	for _, r := range read {
+		if r.Value.Kind() != metrics.KindUint64 {
+			return // another release of Go
+		}
+	}
 	size, cycles, all := read[0].Value.Uint64(), read[1].Value.Uint64(), int(read[2].Value.Uint64()) //nolint:gosec // a number of goroutines
 	if cycles == s.cycles {
 		return // the size is that of another number

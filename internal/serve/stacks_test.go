@@ -40,16 +40,21 @@ func TestStacksOfNewGoroutines(t *testing.T) {
 	}
 	s := stacks{leave: make(chan struct{})}
 	defer close(s.leave)
-	size := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
 	for s.held < mostHeld {
-		runtime.GC()
-		metrics.Read(size)
-		if size[0].Value.Uint64() >= fieldStack && s.held > 0 {
+		if startingSize() >= fieldStack && s.held > 0 {
 			return
 		}
 		s.adjust()
 	}
-	t.Errorf("new stacks have %d bytes with %d goroutines held, want %d", size[0].Value.Uint64(), s.held, fieldStack)
+	t.Errorf("new stacks have %d bytes with %d goroutines held, want %d", startingSize(), s.held, fieldStack)
+}
+
+// startingSize runs the collector, and returns the bytes that new stacks have then.
+func startingSize() uint64 {
+	runtime.GC()
+	size := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
+	metrics.Read(size)
+	return size[0].Value.Uint64()
 }
 
 // Goroutines that are no longer needed end, some after each run of the collector.
@@ -59,6 +64,9 @@ func TestHeldGoroutinesEnd(t *testing.T) {
 	defer close(s.leave)
 	for ; s.held < mostHeld; s.held++ {
 		go hold(s.leave)
+	}
+	for startingSize() < fieldStack { // some have not begun to wait yet
+		runtime.Gosched()
 	}
 	for _, want := range []int{mostHeld / 2, mostHeld / 4, mostHeld / 8} {
 		runtime.GC()
