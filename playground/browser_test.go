@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -188,12 +190,41 @@ func TestFirstLoad(t *testing.T) {
 	}
 }
 
-// TestPanelsModel runs the tests of what the panel shows, which need no browser.
+// TestPanelsModel runs the tests of what the pages show, which need no browser. Each of them has to run, whatever Node this is.
 func TestPanelsModel(t *testing.T) {
 	t.Parallel()
 	needBuild(t)
-	if output, err := exec.Command("npm", "test").CombinedOutput(); err != nil {
-		t.Errorf("npm test: %v\n%s", err, output)
+	output, err := exec.Command("npm", "test").CombinedOutput()
+	if err != nil {
+		t.Fatalf("npm test: %v\n%s", err, output)
+	}
+	var tests []string
+	err = fs.WalkDir(os.DirFS("src"), ".", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(name, ".test.ts") {
+			return err
+		}
+		text, err := os.ReadFile("src/" + name)
+		found := regexp.MustCompile(`(?m)^(?:await )?test(?:\.\w+)?\('([^']+)'`).FindAllSubmatch(text, -1)
+		if len(found) == 0 {
+			t.Errorf("%s has no tests", name)
+		}
+		for _, one := range found {
+			tests = append(tests, string(one[1]))
+		}
+		return err
+	})
+	if err != nil || len(tests) == 0 {
+		t.Fatalf("look for tests: %v, found %q", err, tests)
+	}
+	for _, name := range tests {
+		if !regexp.MustCompile(`(?m)^ok \d+ - ` + regexp.QuoteMeta(name) + `$`).Match(output) {
+			t.Errorf("%q did not run", name)
+		}
+	}
+	for _, not := range []string{"skipped", "todo", "cancelled"} {
+		if !regexp.MustCompile(`(?m)^# ` + not + ` 0$`).Match(output) {
+			t.Errorf("some tests are %s:\n%s", not, output)
+		}
 	}
 }
 
