@@ -3,6 +3,7 @@ import { drawCharts, window_ } from './charts';
 import { wireEntry } from './entry';
 import { listEvictions } from './evictions';
 import { count, healthOf, percent, sampleOf, type Counters, sum, type Eviction, type Sample } from './model';
+import { hintOverflow } from './overflow';
 import { drawTable } from './table';
 import { showTiers } from './tiers';
 
@@ -15,6 +16,7 @@ let paused = false;
 const charts = drawCharts(find('#charts'));
 const table = drawTable(find<HTMLTableElement>('#coordinates'));
 const evictions = listEvictions(wireEntry());
+hintOverflow();
 
 function figures(counters: Counters, last: Sample | undefined) {
   const values = last ? last.memory + last.redis + last.database : 0;
