@@ -28,10 +28,18 @@ type panel struct {
 
 func openPanel(t *testing.T, p *program) *panel {
 	t.Helper()
+	return openPanelAs(t, p, browsertest.Options{})
+}
+
+func openPanelAs(t *testing.T, p *program, options browsertest.Options) *panel {
+	t.Helper()
 	if !playground.Built() {
 		t.Fatal("the playground is not built: run `make playground`")
 	}
-	page := &panel{browsertest.Open(t, strings.TrimSuffix(p.graphql, "graphql"), browsertest.Options{Timeout: 3 * time.Minute}), t}
+	if options.Timeout == 0 {
+		options.Timeout = 3 * time.Minute
+	}
+	page := &panel{browsertest.Open(t, strings.TrimSuffix(p.graphql, "graphql"), options), t}
 	page.Wait("the panel", `document.querySelector('.cache-welcome') !== null`)
 	page.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
 	t.Cleanup(func() {

@@ -114,14 +114,25 @@ func (p *Page) Screenshot(name string) {
 // is the text of axe-core; exclude is what is left out, as CSS selectors.
 func (p *Page) Axe(source string, exclude ...string) []string {
 	p.t.Helper()
+	return p.axe(source, map[string][]string{"exclude": append([]string{}, exclude...)})
+}
+
+// AxeOf checks only what the CSS selectors find, which must be there: a menu over what Axe leaves out.
+func (p *Page) AxeOf(source string, include ...string) []string {
+	p.t.Helper()
+	return p.axe(source, map[string][]string{"include": include})
+}
+
+func (p *Page) axe(source string, of map[string][]string) []string {
+	p.t.Helper()
 	p.Eval(source + "\n;''")
-	list, err := json.Marshal(append([]string{}, exclude...))
+	context, err := json.Marshal(of)
 	if err != nil {
-		p.t.Fatalf("exclude %q: %v", exclude, err)
+		p.t.Fatalf("axe: %v", err)
 	}
 	p.Eval(`(() => {
 		window.axeFound = undefined;
-		axe.run({ exclude: ` + string(list) + ` }, { resultTypes: ['violations'] }).then(
+		axe.run(` + string(context) + `, { resultTypes: ['violations'] }).then(
 			({ violations }) => { window.axeFound = violations.flatMap((v) =>
 				v.nodes.map((n) => v.id + ': ' + n.target.join(' ') + ': ' + (n.any[0] ?? n.all[0] ?? n.none[0])?.message)); },
 			(error) => { window.axeFound = ['axe failed: ' + error]; });
