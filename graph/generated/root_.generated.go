@@ -782,7 +782,7 @@ extend type Query {
   id: ID!
   customer: User!
   lines: [OrderLine!]!
-  "The sum of the lines. An order whose lines are in several currencies has no total: ask for totals."
+  "The sum of the lines. An order with lines in several currencies has no total: use totals."
   total: Money!
   "The sums of the lines, one for each currency."
   totals: [Money!]!
@@ -792,7 +792,7 @@ extend type Query {
 type OrderLine @cacheControl(inheritMaxAge: true) {
   product: Product!
   quantity: Int!
-  "As it was when the order was placed."
+  "The price when the order was placed."
   unitPrice: Money!
 }
 
@@ -809,9 +809,9 @@ input OrderLineInput {
 
 extend type Mutation {
   """
-  Places an order for the signed-in user: takes the stock and copies the prices, or changes nothing.
+  Places an order for the signed-in user: it reduces the stock and copies the prices, or changes nothing.
   Only an admin, or anyone on an open server, may name another customer; on an open server the user
-  with the lowest id stands in for the signed-in one.
+  with the lowest id is the customer by default.
   """
   placeOrder(lines: [OrderLineInput!]!, customerId: ID): Order!
 }
@@ -851,7 +851,7 @@ extend type Query {
     @cacheRows(table: "products", match: "category = {$args.category}", columns: [])
 }
 
-"What is left out stays as it is."
+"Fields that are left out stay unchanged."
 input UpdateProductInput {
   name: String
   description: String
@@ -886,25 +886,25 @@ type ReviewConnection @cacheControl(maxAge: 300) {
 extend type Mutation {
   """
   Adds a review by the signed-in user. Only an admin, or anyone on an open server, may name another
-  author; on an open server the user with the lowest id stands in for the signed-in one.
+  author; on an open server the user with the lowest id is the author by default.
   """
   addReview(productId: ID!, rating: Int!, body: String!, authorId: ID): Review!
 }
 `, BuiltIn: false},
 	{Name: "../schema/schema.graphqls", Input: `"""
-How long a field's value may be kept, and by whom. On a type it holds for every field that returns
+How long a field's value may be cached, and for whom. On a type it applies to every field that returns
 the type; on a field it overrides the type's hint, attribute by attribute. Ages are in seconds.
 """
 directive @cacheControl(
-  "How many seconds the value may be kept; 0 keeps it out of every cache."
+  "For how many seconds the value may be cached; with 0 no cache stores it."
   maxAge: Int
-  "PRIVATE values are kept for one viewer only; a public part of a private whole stays private."
+  "PRIVATE values are cached for one viewer only; a public part of a private value is private."
   scope: CacheControlScope
-  "The parent's age counts: the field adds no limit of its own."
+  "The field has the age of its parent and adds no limit of its own."
   inheritMaxAge: Boolean
-  "For how many seconds after its end the value may be answered while it is refreshed in the background."
+  "For how many seconds after it expired the value may be served while it is loaded again in the background."
   staleWhileRevalidate: Int
-  "For how many seconds after its end the value may be answered if its source fails."
+  "For how many seconds after it expired the value may be served if its source fails."
   staleIfError: Int
 ) on FIELD_DEFINITION | OBJECT | INTERFACE | UNION
 
@@ -914,32 +914,32 @@ enum CacheControlScope {
 }
 
 """
-The rows of the database that a value is made of: those of the table whose columns hold what match says, as
-` + "`" + `column = {$parent.field}` + "`" + `, several joined by commas. The value is evicted when such a row comes, goes, or changes in one of the
-columns; without columns, in any. On a type the rows are those of each object of it.
+The database rows that a value depends on: the rows of the table that match selects, as
+` + "`" + `column = {$parent.field}` + "`" + `; separate several conditions by commas. The value is evicted when such a row is inserted or deleted, or
+when one of the columns changes; without columns, any column. On a type, the rows belong to each of its objects.
 """
 directive @cacheRows(table: String!, match: String, columns: [String!]) repeatable on FIELD_DEFINITION | OBJECT
 
-"A name for what a value is made of that is no row; {$parent.field}, {$args.name} and {$key.field} stand for values."
+"A name that a value depends on and that is not a row. {$parent.field}, {$args.name} and {$key.field} stand for values."
 directive @cacheTag(format: String!) repeatable on FIELD_DEFINITION | OBJECT
 
-"What a mutation makes untrue that no row shows."
+"What a mutation evicts in addition to the values that depend on the rows it writes."
 directive @cacheEvict(tag: String, type: String, id: String) repeatable on FIELD_DEFINITION
 
-"What an object is known by, where that is not its id, as Apollo Federation writes it."
+"The fields that identify an object, if that is not its id, as in Apollo Federation."
 directive @key(fields: String!) repeatable on OBJECT
 
-"A moment in UTC, as RFC 3339 writes it: 2026-03-01T12:00:00Z."
+"A time in UTC, in the format of RFC 3339: 2026-03-01T12:00:00Z."
 scalar Time
 
-"Where a page of a list ends."
+"The end of a page of a list."
 type PageInfo @cacheControl(inheritMaxAge: true) {
   hasNextPage: Boolean!
-  "What to pass as ` + "`" + `after` + "`" + ` for the next page; null for an empty page."
+  "The value of ` + "`" + `after` + "`" + ` for the next page; null for an empty page."
   endCursor: String
 }
 
-"An exact amount of money: a decimal string with two places, never a float."
+"An exact amount of money: a decimal string with two places, not a float."
 type Money @cacheControl(inheritMaxAge: true) {
   amount: String!
   "ISO 4217, three capital letters."
@@ -956,7 +956,7 @@ input MoneyInput {
 union SearchResult = User | Product
 
 type Query {
-  "The users and products whose name holds the text, in turn; case does not matter."
+  "The users and products whose name contains the text, alternating. Case does not matter."
   search(text: String!, first: Int! = 10): [SearchResult!]!
     @cacheControl(maxAge: 30)
     @cacheRows(table: "users", columns: ["name"])
@@ -971,12 +971,12 @@ type Mutation
   id: ID!
   name: String!
   bio: String
-  "Visible to the user themself only; null to everyone else."
+  "Visible only to the user; null for everyone else."
   email: String @cacheControl(scope: PRIVATE)
   country: Country
   reviews(first: Int! = 10, after: String): ReviewConnection!
     @cacheRows(table: "reviews", match: "author_id = {$parent.id}", columns: [])
-  "Visible to the user themself only; null to everyone else."
+  "Visible only to the user; null for everyone else."
   orders(first: Int! = 10, after: String): OrderConnection
     @cacheControl(maxAge: 60, scope: PRIVATE)
     @cacheRows(table: "orders", match: "customer_id = {$parent.id}", columns: [])
@@ -1004,7 +1004,7 @@ input CreateUserInput {
   countryCode: ID
 }
 
-"What is left out stays as it is; null empties bio and countryCode."
+"Fields that are left out stay unchanged; null clears bio and countryCode."
 input UpdateUserInput {
   name: String
   email: String
@@ -1015,7 +1015,7 @@ input UpdateUserInput {
 extend type Mutation {
   createUser(input: CreateUserInput!): User!
   updateUser(id: ID!, input: UpdateUserInput!): User!
-  "The user's reviews stay, without an author; their orders go. Answers the id."
+  "Deletes a user and their orders. Their reviews remain, without an author. Returns the id."
   deleteUser(id: ID!): ID!
 }
 `, BuiltIn: false},

@@ -45,10 +45,10 @@ type OrderLineInput struct {
 	Quantity  int    `json:"quantity"`
 }
 
-// Where a page of a list ends.
+// The end of a page of a list.
 type PageInfo struct {
 	HasNextPage bool `json:"hasNextPage"`
-	// What to pass as `after` for the next page; null for an empty page.
+	// The value of `after` for the next page; null for an empty page.
 	EndCursor *string `json:"endCursor,omitempty"`
 }
 
@@ -71,14 +71,14 @@ type ReviewConnection struct {
 	Of db.ReviewList `json:"-"`
 }
 
-// What is left out stays as it is.
+// Fields that are left out stay unchanged.
 type UpdateProductInput struct {
 	Name        graphql.Omittable[*string] `json:"name,omitempty"`
 	Description graphql.Omittable[*string] `json:"description,omitempty"`
 	Category    graphql.Omittable[*string] `json:"category,omitempty"`
 }
 
-// What is left out stays as it is; null empties bio and countryCode.
+// Fields that are left out stay unchanged; null clears bio and countryCode.
 type UpdateUserInput struct {
 	Name        graphql.Omittable[*string] `json:"name,omitempty"`
 	Email       graphql.Omittable[*string] `json:"email,omitempty"`

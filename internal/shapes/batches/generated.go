@@ -453,7 +453,7 @@ func sourceData(filename string) string {
 
 var sources = []*ast.Source{
 	{Name: "schema.graphqls", Input: sourceData("schema.graphqls"), BuiltIn: false},
-	{Name: "../../../cache/gqlcache/directives.graphqls", Input: `"How long a value may be cached, in seconds, and by whom. On a type it holds for every field that returns the type."
+	{Name: "../../../cache/gqlcache/directives.graphqls", Input: `"For how many seconds a value may be cached, and for whom. On a type it applies to every field that returns the type."
 directive @cacheControl(
   maxAge: Int
   scope: CacheControlScope
@@ -467,13 +467,13 @@ enum CacheControlScope {
   PRIVATE
 }
 
-"The rows of the database that the value is made of. match is column = {$parent.field}, several joined by commas."
+"The database rows that the value depends on. match is column = {$parent.field}; separate several conditions by commas."
 directive @cacheRows(table: String!, match: String, columns: [String!]) repeatable on FIELD_DEFINITION | OBJECT
 
-"A name for what the value is made of that is no row: {$parent.field}, {$args.name} and {$key.field} stand for values."
+"A name that the value depends on and that is not a row. {$parent.field}, {$args.name} and {$key.field} stand for values."
 directive @cacheTag(format: String!) repeatable on FIELD_DEFINITION | OBJECT
 
-"What the mutation makes untrue that no row shows."
+"What the mutation evicts in addition to the values that depend on the rows it writes."
 directive @cacheEvict(tag: String, type: String, id: String) repeatable on FIELD_DEFINITION
 `, BuiltIn: false},
 }
