@@ -23,6 +23,7 @@ const maxArgs = 128
 type fieldKeys struct {
 	schema *ast.Schema
 	field  *ast.FieldDefinition
+	object string           // the parent's type
 	kind   string           // for the parent's type; "" for a root field
 	key    []*gotype.Getter // of the parent's key fields
 	names  []string         // of key
@@ -41,7 +42,7 @@ type alsoKey struct {
 }
 
 func newFieldKeys(schema *ast.Schema, def *ast.Definition, f *ast.FieldDefinition, keyOf func(typeName string) []string) *fieldKeys {
-	k := &fieldKeys{schema: schema, field: f, keyOf: keyOf}
+	k := &fieldKeys{schema: schema, object: def.Name, field: f, keyOf: keyOf}
 	if def == schema.Query {
 		return k
 	}
@@ -107,10 +108,10 @@ func (k *fieldKeys) append(b []byte, parent any, fc *graphql.FieldContext, varia
 }
 
 // appendPath writes the key of a field of a parent without an identity: its path below the nearest
-// object that has one, and a digest of its content. The path is for the reader of the key; the
-// digest identifies the parent, as another value may take its place.
+// object that has one, and a digest of its type and content. The path is for the reader of the key;
+// the digest identifies the parent, as another value may take its place.
 func (k *fieldKeys) appendPath(b []byte, parent any, fc *graphql.FieldContext, variables map[string]any) ([]byte, bool) {
-	digest, ok := gotype.Digest(parent)
+	digest, ok := gotype.Digest(typed{k.object, parent})
 	if !ok {
 		return b, false
 	}
@@ -122,6 +123,12 @@ func (k *fieldKeys) appendPath(b []byte, parent any, fc *graphql.FieldContext, v
 		return b, false
 	}
 	return append(append(b, '#'), digest...), true
+}
+
+// typed is a parent and its type in the schema.
+type typed struct {
+	object string
+	parent any
 }
 
 // appendName writes the field's name, but escapes g, the name of fences.

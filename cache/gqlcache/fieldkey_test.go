@@ -20,7 +20,11 @@ input Filter { text: String range: Range sorts: [Sort!] any: JSON }
 type Query {
   list(first: Int = 10, after: String, filter: Filter, ratio: Float, ids: [ID!], any: JSON, sort: Sort = UP): [Product]
   product: Product
+  shape: Shape
 }
+union Shape = Square | Circle
+type Square { size: Int area: Float }
+type Circle { size: Int area: Float }
 type Product { id: ID! reviews(first: Int! = 10): Int plain: Int }
 type Membership { org: ID! user: ID! level: Int }
 type PRODUCT { id: ID! }
@@ -145,6 +149,30 @@ func TestFieldKeysOfParents(t *testing.T) {
 				t.Errorf("got %s, %v, want %s", b, ok, test.want)
 			}
 		})
+	}
+}
+
+// Objects of two types with the same content are two parents, also where neither has an identity.
+func TestFieldKeysTellTypesApart(t *testing.T) {
+	schema := keySchemaOf(t)
+	type square struct{ Size int }
+	type circle struct{ Size int }
+	keys := map[string]string{}
+	for _, test := range []struct {
+		typeName string
+		parent   any
+	}{{"Square", &square{1}}, {"Circle", &circle{1}}, {"Square", &square{2}}, {"Circle", map[string]int{"size": 1}}, {"Square", map[string]int{"size": 1}}} {
+		def := schema.Types[test.typeName]
+		f := def.Fields.ForName("area")
+		root := &graphql.FieldContext{Object: "Query"}
+		root.Field.Field = &ast.Field{Name: "shape", Definition: schema.Query.Fields.ForName("shape")}
+		fc := &graphql.FieldContext{Object: test.typeName, Parent: root}
+		fc.Field.Field = &ast.Field{Name: "area", Definition: f}
+		b, ok := newFieldKeys(schema, def, f, func(string) []string { return nil }).append(nil, test.parent, fc, nil)
+		if other, taken := keys[string(b)]; !ok || taken {
+			t.Errorf("%s %v has the key %s, %v, which %s has", test.typeName, test.parent, b, ok, other)
+		}
+		keys[string(b)] = test.typeName
 	}
 }
 
