@@ -25,6 +25,12 @@ func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[
 		key := map[int]string{}
 		for _, c := range columns {
 			info.Columns[c.Name] = c.kind(p.postgres)
+			if c.Labels != "" {
+				if info.Labels == nil {
+					info.Labels = map[string][]string{}
+				}
+				info.Labels[c.Name] = strings.Split(c.Labels, "\x01")
+			}
 			if c.Key > 0 {
 				key[c.Key] = c.Name
 			}
@@ -46,7 +52,7 @@ func (p Place) Describe(ctx context.Context, db Querier, tables ...string) (map[
 type describedColumn struct {
 	Name   string
 	Type   string // PostgreSQL: the name of the type below all domains; SQLite: as declared
-	Enum   bool
+	Labels string // those of an enum, separated by U+0001; "" for another type
 	Fold   bool   // its collation treats different texts as equal
 	Key    int    // its position in the table's key, from 1; 0 if it is not in the key
 	Refers string // the tables that it references, alone or as a part of a foreign key, separated by U+0001
@@ -70,13 +76,13 @@ func describePostgres(ctx context.Context, db Querier, table string) (columns []
 			FROM typed AS d JOIN pg_type AS t ON t.oid = d.type WHERE t.typtype = 'd'),
 		key AS (SELECT k.attnum, k.place FROM (`+strings.ReplaceAll(keyIndex, "?0", "to_regclass(quote_ident(?0))")+`) AS i,
 			unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place) WHERE k.place <= i.indnkeyatts)
-		SELECT d.attname AS name, t.typname AS type, t.typtype = 'e' AS enum,
+		SELECT d.attname AS name, t.typname AS type, coalesce((SELECT string_agg(e.enumlabel, chr(1) ORDER BY e.enumsortorder) FROM pg_enum AS e WHERE e.enumtypid = t.oid), '') AS labels,
 			EXISTS (SELECT FROM pg_collation AS c WHERE c.oid = d.collation AND NOT c.collisdeterministic) AS fold,
 			coalesce((SELECT k.place FROM key AS k WHERE k.attnum = d.attnum), 0) AS key,
 			coalesce((SELECT string_agg(DISTINCT r.relname, chr(1)) FROM pg_constraint AS f JOIN pg_class AS r ON r.oid = f.confrelid
 				WHERE f.conrelid = d.attrelid AND f.contype = 'f' AND d.attnum = ANY (f.conkey)), '') AS refers
 		FROM typed AS d JOIN pg_type AS t ON t.oid = d.type AND t.typtype <> 'd' ORDER BY d.attnum`, "?0", PostgreSQL("").literal(table)),
-		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Enum, &c.Fold, &c.Key, &c.Refers} })
+		func(c *describedColumn) []any { return []any{&c.Name, &c.Type, &c.Labels, &c.Fold, &c.Key, &c.Refers} })
 }
 
 func describeSQLite(ctx context.Context, db Querier, table string) (columns []describedColumn, err error) {
@@ -105,7 +111,7 @@ func (c describedColumn) kind(postgres bool) Kind {
 	switch {
 	case c.Fold:
 		return Unmatched
-	case c.Enum:
+	case c.Labels != "":
 		return Text
 	case !postgres && strings.Contains(c.Type, "INT"):
 		return Integer

@@ -46,7 +46,7 @@ func TestDescribe(t *testing.T) {
 			"v": outbox.Text, "c": outbox.Unmatched, "i": outbox.Unmatched, "l": outbox.Unmatched, "s": outbox.Integer, "m": outbox.Text,
 			"j": outbox.Unmatched, "k": outbox.Unmatched, "z": outbox.TimestampTZ, "y": outbox.Timestamp, "d": outbox.Date, "o": outbox.Boolean,
 			"r": outbox.Unmatched,
-		}}},
+		}, Labels: map[string][]string{"m": {"good", "bad"}}}},
 		{"SQLite", sqliteDB, []string{
 			"CREATE TABLE things (a bigint, b text, c text COLLATE NOCASE, d numeric, e varchar(5), f text COLLATE RTRIM, PRIMARY KEY (b, a))",
 		}, outbox.TableInfo{PrimaryKey: []string{"b", "a"}, Columns: map[string]outbox.Kind{

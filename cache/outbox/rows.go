@@ -34,6 +34,8 @@ type TableInfo struct {
 	// PrimaryKey is the primary key, or else the columns of a unique index that are NOT NULL.
 	PrimaryKey []string
 	Columns    map[string]Kind
+	// Labels are those of the columns whose type is an enum.
+	Labels map[string][]string
 	// Refers maps each column of a foreign key to the tables that it references.
 	Refers map[string][]string
 }
@@ -298,7 +300,8 @@ type RowTag struct {
 	set   *matchSet
 	at    []int // the index in set.columns of each column of Match
 	kinds []Kind
-	parts []string // suffixes of the tag of the matching rows; if empty, the tag has none
+	among [][]string // the labels of each enum column of Match
+	parts []string   // suffixes of the tag of the matching rows; if empty, the tag has none
 }
 
 // Of compiles r, which must be one of those given to [NewRowTags].
@@ -307,6 +310,7 @@ func (p *RowTags) Of(r Rows) *RowTag {
 	g := &RowTag{table: t.name, set: t.set(t.match(r))}
 	for _, c := range t.match(r) {
 		g.at, g.kinds = append(g.at, slices.Index(g.set.columns, c)), append(g.kinds, t.info.Columns[c])
+		g.among = append(g.among, t.info.Labels[c])
 	}
 	if r.Columns == nil {
 		g.parts = []string{"*"}
@@ -324,13 +328,14 @@ func (g *RowTag) Len() int { return len(g.kinds) }
 
 // Append appends the tags of a value that depends on the rows whose Match columns have the given
 // values, texts or [cache.Null], in the order of Match. It reports false, and appends nothing, if a
-// value is not of the type of its column, so that no row can match.
+// value is not of the type of its column, or not a label of its enum: no row can match, unless a
+// resolver compares the column with something else.
 func (g *RowTag) Append(tags []cache.Tag, values ...string) ([]cache.Tag, bool) {
 	ordered := make([]string, len(values))
 	for i, v := range values {
 		if v != cache.Null {
 			var ok bool
-			if v, ok = g.kinds[i].canonical(v); !ok {
+			if v, ok = g.kinds[i].canonical(v); !ok || g.among[i] != nil && !slices.Contains(g.among[i], v) {
 				return tags, false
 			}
 		}

@@ -178,6 +178,21 @@ func TestCanonicalTexts(t *testing.T) {
 	}
 }
 
+// A value that is no label of its column's enum is compared in another form, or not at all.
+func TestValuesThatAreNoLabels(t *testing.T) {
+	info := TableInfo{PrimaryKey: []string{"id"}, Columns: map[string]Kind{"id": Integer, "state": Text}, Labels: map[string][]string{"state": {"open", "shut"}}}
+	rows := Rows{Table: "doors", Match: []string{"id", "state"}}
+	tags, err := NewRowTags(func(string) (TableInfo, bool) { return info, true }, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, want := range map[string]bool{"open": true, "shut": true, cache.Null: true, "OPEN": false, "any": false, "": false} {
+		if list, ok := tags.Of(rows).Append(nil, "7", value); ok != want {
+			t.Errorf("%q: %v, %v", value, list, ok)
+		}
+	}
+}
+
 func FuzzRowTagsTellValuesApart(f *testing.F) {
 	f.Add("a", "b", "a,b", "")
 	f.Add("null", cache.Null, "1}:x", "1")
