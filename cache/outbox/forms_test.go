@@ -1,7 +1,10 @@
 package outbox_test
 
 import (
+	"os"
+	"strconv"
 	"testing"
+	"time"
 
 	"fieldcache/cache"
 	"fieldcache/cache/outbox"
@@ -127,5 +130,46 @@ func TestColumnsWithNamesOfTheFunction(t *testing.T) {
 		if got := what(news); sorted(got) != sorted(c.want) {
 			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
 		}
+	}
+}
+
+// After a crash PostgreSQL goes on with UNLOGGED tables that are empty.
+func TestUnloggedTablesAfterACrash(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.PostgresServer(t).URL())
+	b.exec(t, "CREATE UNLOGGED TABLE visits (id bigint PRIMARY KEY, name text)")
+	tables := []outbox.Table{things, {Name: "visits", PrimaryKey: []string{"id"}, Keys: []string{"id"}, Matter: []string{"name"}}}
+	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
+		t.Fatal(err)
+	}
+	w := watch(b, tables)
+	w.look(t)
+	b.exec(t, "INSERT INTO visits VALUES (1, 'a')")
+	w.look(t)
+	b.exec(t, "CHECKPOINT") // or transactions whose numbers were not written yet are lost
+	since := b.poll(t, cache.Snapshot{}).Snapshot
+	conn, err := b.db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }() // it is broken
+	var pid string
+	if err := conn.QueryRowContext(t.Context(), "SELECT pg_backend_pid()::text").Scan(&pid); err != nil {
+		t.Fatal(err)
+	}
+	number, _ := strconv.Atoi(pid)
+	backend, _ := os.FindProcess(number)
+	if err := backend.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	rows := 1
+	for deadline := time.Now().Add(time.Minute); rows > 0; {
+		if err := b.db.QueryRowContext(t.Context(), "SELECT count(*) FROM visits").Scan(&rows); err != nil && time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	w.look(t)
+	if got := what(b.poll(t, since)); got != "visits ALTER" {
+		t.Errorf("noted %q, want visits ALTER", got)
 	}
 }

@@ -17,7 +17,8 @@ const Alter Op = "ALTER"
 // same table after a change that no trigger saw.
 type identity struct {
 	// Relations describes the table and its relatives: their oids, storage and row security.
-	// TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change the storage.
+	// TRUNCATE, VACUUM FULL and an ALTER that rewrites rows change the storage. After a crash PostgreSQL
+	// empties an UNLOGGED table in its place, and resets its statistics.
 	Relations string
 	// Columns describes the columns of interest and their types, with the labels of enums in these.
 	Columns string
@@ -141,6 +142,7 @@ func (p Place) postgresIdentities(tables []Table) string {
 				AND d.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass)
 			LEFT JOIN pg_rewrite AS r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid)
 	SELECT coalesce((SELECT md5(string_agg(concat_ws(' ', c.oid, c.relkind, c.relfilenode, c.relrowsecurity, c.relforcerowsecurity,
+				CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM pg_stat_get_bgwriter_stat_reset_time()) END,
 				(SELECT string_agg(concat(i.inhparent, '@', i.xmin), ',' ORDER BY i.inhparent) FROM pg_inherits AS i WHERE i.inhrelid = c.oid),
 				(SELECT string_agg(concat(p.oid, '@', p.xmin), ',' ORDER BY p.oid) FROM pg_policy AS p WHERE p.polrelid = c.oid)),
 				';' ORDER BY c.oid))
