@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -221,6 +222,31 @@ func loadSchema(t *testing.T) *ast.Schema {
 		t.Fatalf("load the schema: %v", err)
 	}
 	return schema
+}
+
+// A file may take longer than the server allows for a response, compressed or not.
+func TestFilesOutlastTheServersTimeout(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewUnstartedServer(newHandler(files))
+	s.Config.WriteTimeout = time.Nanosecond
+	s.Start()
+	defer s.Close()
+	for _, encoding := range []string{"gzip", "identity"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		got, err := s.Client().Do(r)
+		if err != nil {
+			t.Errorf("%s: %v", encoding, err)
+			continue
+		}
+		if _, err := io.Copy(io.Discard, got.Body); err != nil || got.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, %v", encoding, got.Status, err)
+		}
+		_ = got.Body.Close()
+	}
 }
 
 func serve(h http.Handler, method, path string, header http.Header) *http.Response {
