@@ -88,8 +88,8 @@ func TestAReaderBetweenTheTiersEvictions(t *testing.T) {
 	want(t, c, s.request("user:1"), "new")
 }
 
-// With the shared tier down every read is answered, from memory or from the source, and the tier is asked
-// once and then left alone for a while.
+// With the shared tier down, every read is served from memory or from the source. The tier is called once and then not
+// called for a while.
 func TestSharedTierDown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestSharedTierDown(t *testing.T) {
 	})
 }
 
-// A caller who gives up says nothing about the tier.
+// A call that its caller abandons does not open the breaker.
 func TestACallerWhoGivesUp(t *testing.T) {
 	t.Parallel()
 	far := &shared{Store: memory(t)}
@@ -129,7 +129,7 @@ func TestACallerWhoGivesUp(t *testing.T) {
 	}
 }
 
-// Without an outbox nobody else can carry an eviction out: that it was not is an error.
+// Without an outbox no other gateway can execute an eviction: a failed one is an error.
 func TestALostEviction(t *testing.T) {
 	t.Parallel()
 	far := &shared{Store: memory(t)}
@@ -143,7 +143,7 @@ func TestALostEviction(t *testing.T) {
 	want(t, c, s.request("user:1"), "new") // at least here
 }
 
-// A client that hangs up does not undo the commit: the eviction is carried out.
+// A client that disconnects does not undo the commit: the eviction is executed.
 func TestEvictOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	c, s := open(t, &shared{Store: memory(t)}), users("1")

@@ -192,7 +192,8 @@ func (h *hold) Load(ctx context.Context, requests []cache.Request) ([]any, cache
 	return values, seen, err
 }
 
-// Who has not heard of others' writes for too long may join nobody who has asked for anything already.
+// A reader whose gateway has not learned of others' writes for too long joins no load that has called the tier or its
+// source.
 func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -267,7 +268,7 @@ func (s brittleSource) Load(context.Context, []cache.Request) ([]any, cache.Snap
 	return []any{brittle{}}, cache.Snapshot{}, nil
 }
 
-// A panic, wherever it comes from, is an error for those who wait for this load, and for nobody else.
+// A panic, wherever it occurs, is an error for the readers of this load only.
 func TestAPanicOfAValueIsAnError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)

@@ -13,7 +13,7 @@ func wantOf(key Key) *want {
 	return &want{Request: Request{Item: Item{Key: key, MaxAge: time.Minute}}}
 }
 
-// Whoever asks for what another reader's flight loads joins it; the group is carried once.
+// A reader that requests what another reader's flight loads joins it; the group is carried once.
 func TestFlightsAreJoined(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

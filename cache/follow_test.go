@@ -39,7 +39,8 @@ func TestAWriteThatNobodyEvicted(t *testing.T) {
 	})
 }
 
-// What the shared tier did not take is relayed when it is back, by whichever gateway is alive.
+// Evictions that the shared tier did not execute are relayed when it is back, by any running
+// gateway.
 func TestADeadGatewaysEvictionIsRelayed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -101,7 +102,7 @@ func TestATransactionInSeveralRows(t *testing.T) {
 	})
 }
 
-// A gateway that was frozen while writes were pruned can't know which: it forgets everything.
+// A gateway that was frozen while writes were pruned cannot know which: it evicts everything.
 func TestWritesArePrunedBeforeAGatewayHeard(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -165,7 +166,7 @@ func TestAnOldDump(t *testing.T) {
 	}
 }
 
-// A database that goes back to an earlier state takes everything with it that was cached.
+// When a database goes back to an earlier state, everything cached is evicted.
 func TestTheDatabaseGoesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -232,7 +233,7 @@ func TestMessages(t *testing.T) {
 	})
 }
 
-// Someone who asks for rows that are not there does not fill the shared tier with nothing.
+// Requests for rows that do not exist do not fill the shared tier with absent rows.
 func TestAbsentRowsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)

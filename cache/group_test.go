@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache"
 )
 
-// Who comes while another load is under way waits for its end, or a millisecond, and travels with whoever came
-// meanwhile.
+// A reader that comes while another load is in flight waits for its end, for at most a millisecond, and shares its
+// group with the readers that came meanwhile.
 func TestLoadsThatBeginTogetherAreCarriedTogether(t *testing.T) {
 	for name, slow := range map[string]time.Duration{"the first ends soon": 0, "the first takes long": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestLoadsThatBeginTogetherAreCarriedTogether(t *testing.T) {
 	}
 }
 
-// Where nothing is under way, or only what departed long ago, nobody waits.
+// If nothing is in flight, or only what departed long ago, a reader does not wait.
 func TestALoneLoadSetsOutAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -95,7 +95,7 @@ func (s *picky) Load(ctx context.Context, requests []cache.Request) ([]any, cach
 	return s.client.Load(ctx, requests)
 }
 
-// What one reader asks for does not fail the others whose loads are carried with its own.
+// One reader's requests do not fail the other readers whose loads are in the same group.
 func TestAFailureIsItsReadersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)

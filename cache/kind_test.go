@@ -136,7 +136,7 @@ func TestTheNextLevelIsOneBatchToo(t *testing.T) {
 	})
 }
 
-// The last one to end without asking sends the batch on its way.
+// When the last field ends without a request, the batch loads.
 func TestTheLastFieldNeedNotAsk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestPatience(t *testing.T) {
 	})
 }
 
-// Where nobody counts, every load is answered by itself.
+// If fields are not counted, every load is its own batch.
 func TestNobodyCounts(t *testing.T) {
 	t.Parallel()
 	b, _ := batchOf(t, time.Hour)
@@ -252,7 +252,7 @@ func TestErrorsReachEveryWaiter(t *testing.T) {
 	}
 }
 
-// A caller whose time is up does not wait for the batch.
+// A caller whose context ends does not wait for the batch.
 func TestCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -94,7 +94,7 @@ func (g garbled) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	return news, err
 }
 
-// Rows that cannot be read are told of once, and counted.
+// Unreadable rows are logged once, and counted.
 func TestFault31UnreadableRowsAreToldOfOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -199,7 +199,7 @@ func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
 	})
 }
 
-// Nothing cached is served once others' writes were not heard of for a lease; both changes are told, once each.
+// Nothing cached is served once others' writes have been unknown for a lease; both changes are logged, once each.
 func TestTheLeaseIsLostAndFound(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)

@@ -17,7 +17,8 @@ func (p *process) hit(t testing.TB, k cache.Key) cache.Result {
 	return got[0]
 }
 
-// What is asked for often is read again before it ends, by one load, and nobody waits for it.
+// An entry with many hits is loaded again before it expires, by one load, and no reader waits for
+// it.
 func TestRefresh(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
