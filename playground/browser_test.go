@@ -296,6 +296,9 @@ func TestPanel(t *testing.T) {
 			if wide := page.Eval(`String(document.documentElement.scrollWidth > innerWidth)`); wide != "false" {
 				t.Error("the page is wider than its window")
 			}
+			if sideways := page.Eval(`[...document.querySelectorAll('.cache-panel, .cache-panel *')].filter((e) => e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)).map((e) => e.outerHTML.slice(0, 80)).join('\n')`); sideways != "" {
+				t.Errorf("the panel has to be scrolled sideways at\n%s", sideways)
+			}
 			for _, problem := range page.Problems() {
 				t.Error(problem)
 			}
