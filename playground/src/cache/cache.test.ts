@@ -262,6 +262,15 @@ test('the rows that a part is made of', () => {
   assert.equal(of('rows', '{product:7}:stock', 'rows products(id = {$parent.id})'), 'rows products(id = 7)');
   assert.equal(of('rows', '{product:7}:relatedProducts(first=5)[category=garden]', 'rows products(category = {$parent.category})'), 'rows products(category = {$parent.category})');
   assert.equal(of('rows', '{products}:list:first=7', 'rows products'), 'rows products');
+  const category = 'rows products(category = {$args.category})';
+  assert.equal(of('rows', '{products}:list:first=7', category), 'rows products');
+  assert.equal(of('rows', '{products}:category=garden:list:first=7', category), 'rows products(category = garden)');
+  assert.equal(of('rows', 'query:products(category=garden,first=7)', category), 'rows products(category = garden)');
+  const two = 'rows issues(project = {$args.project}, state = {$args.state})';
+  assert.equal(of('rows', 'query:issues(project=core)', two), 'rows issues(project = core)');
+  assert.equal(of('rows', 'query:issues(state=open)', two), 'rows issues(state = open)');
+  assert.equal(of('rows', 'query:issues', two), 'rows issues');
+  assert.equal(of('rows', 'query:issues(#5f2c)', two), two);
   assert.deepEqual([of('ttl', 'a:1', 'rows b'), of('rows', 'a:1'), of(undefined, 'a:1', 'rows b')], ['ttl', 'rows', '']);
 });
 

@@ -71,5 +71,16 @@ export function truthText({ truth, key }: Part, policy: Policy | undefined): str
   const rows = (policy?.madeOf ?? []).filter((made) => made.startsWith('rows ')).map((made) => made.replace(/: [^:]*$/, ''));
   if (truth !== 'rows' || rows.length === 0) return truth ?? '';
   const id = /^\{?[a-z]\w*:([^}:@]+)/i.exec(key)?.[1];
-  return [...new Set(rows)].map((one) => (id === undefined ? one : one.replace(/\{\$key\.\w+\}|\{\$parent\.id\}/g, id))).join(', ');
+  const told = (one: string) => (id === undefined ? one : one.replace(/\{\$key\.\w+\}|\{\$parent\.id\}/g, id));
+  return [...new Set(rows)].map((one) => argumentsOf(key, told(one))).join(', ');
+}
+
+/** The conditions of rows with the arguments that a key has: one that is not given is no condition. */
+function argumentsOf(key: string, rows: string): string {
+  if (key.includes('(#')) return rows; // the key has a hash of them
+  const given = (name: string) => new RegExp(`[:(,]${name}=([^:,)]*)`).exec(key)?.[1];
+  return rows
+    .replace(/\w+ = \{\$args\.(\w+)\}(, )?/g, (all: string, name: string) => (given(name) === undefined ? '' : all.replace(/\{[^}]*\}/, given(name) ?? '')))
+    .replace(/(, )?\)$/, ')')
+    .replace(/\(\)$/, '');
 }
