@@ -19,6 +19,14 @@ check() {
 
 unchecked() { echo "lint: NOT CHECKED: $*"; }
 
+# tool NAME ARGUMENTS... runs a tool of go.mod. GOFLAGS is for what the tool loads, not for the tool: staticcheck with
+# the race detector would take several times as long.
+tool() {
+	local program
+	program=$(GOFLAGS='' go tool -n "$1") || return
+	"$program" "${@:2}"
+}
+
 formatted() {
 	local files
 	files=$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +) || return
@@ -37,7 +45,7 @@ vulnerabilities() {
 		unchecked "vulnerabilities: the database of govulncheck cannot be reached"
 		return 0
 	fi
-	if found=$(go tool govulncheck ./... 2>&1); then
+	if found=$(tool govulncheck ./... 2>&1); then
 		return 0
 	fi
 	if grep -q 'fetching vulnerabilities' <<<"$found"; then
@@ -58,7 +66,7 @@ compose() {
 	if docker compose version >/dev/null 2>&1; then
 		docker compose config --quiet --no-interpolate
 	else
-		go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -no-interpolation compose.yaml >/dev/null
+		GOFLAGS='' go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -no-interpolation compose.yaml >/dev/null
 	fi
 }
 
@@ -66,7 +74,7 @@ check 'gofmt' formatted
 check 'go mod tidy' go mod tidy -diff
 check 'go mod verify' go mod verify
 check 'go vet' go vet ./...
-check 'staticcheck' go tool staticcheck ./...
+check 'staticcheck' tool staticcheck ./...
 check 'govulncheck' vulnerabilities
 if command -v shellcheck >/dev/null; then
 	check 'shellcheck' shellcheck scripts/*.sh scripts/rename .ci/run
