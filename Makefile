@@ -20,10 +20,6 @@ SEED := $(or $(SEED),$(shell date +%s))
 # and Go's goroutines meet it through the packages around it, which are watched.
 RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false
 
-# The same as GOFLAGS, which the whole gate has: what vet, staticcheck and gqlgen load is then compiled once, as the tests need it.
-# TOOL is where a tool is that is built without: with the race detector staticcheck and gqlgen would take several times as long.
-TOOL = GOFLAGS= go tool -n
-
 # The tests of package cache that search through all states of a protocol, each in one goroutine: the race detector would find
 # nothing in them, and take five times the CPU. No other package has tests of these names.
 MODEL := ^TestModel(FindsVariantsWanting)?$$
@@ -69,8 +65,9 @@ clients/node_modules/.package-lock.json: clients/package-lock.json
 
 .PHONY: generate
 generate: ## write generated code anew, and stubs of new resolvers
-	@set -e; for config in gqlgen.yml internal/tracker/gqlgen.yml internal/shapes/*/gqlgen.yml examples/*/gqlgen.yml; do \
-		(cd "$$(dirname "$$config")" && gqlgen=$$($(TOOL) gqlgen) && "$$gqlgen" generate --config gqlgen.yml); \
+	go tool gqlgen generate
+	@set -e; for config in internal/tracker/gqlgen.yml internal/shapes/*/gqlgen.yml examples/*/gqlgen.yml; do \
+		(cd "$$(dirname "$$config")" && go tool gqlgen generate --config gqlgen.yml); \
 	done
 
 .PHONY: test
@@ -79,19 +76,18 @@ test: ## the gate: get what is missing, then lint and every test with -race
 
 .PHONY: examples
 examples: ## lint and test the modules in examples/, which are built by themselves
-	@set -e; staticcheck=$$($(TOOL) staticcheck); for dir in examples/*/; do \
+	@set -e; staticcheck=$$(go tool -n staticcheck); for dir in examples/*/; do \
 		echo "$$dir"; (cd "$$dir" && ! grep -rn --include='*.go' '"fieldcache/' . | grep -v '"fieldcache/cache[/"]' && go mod tidy -diff && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...); \
 	done
 
 .PHONY: layers
 layers: ## lint and test the module of database layers that only its tests build; needs a C compiler
-	@set -e; staticcheck=$$($(TOOL) staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
+	@set -e; staticcheck=$$(go tool -n staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
 
 .PHONY: check
-check: export GOFLAGS = $(RACE)
 check: playground clients check-generated lint ## the gate on a machine that has all tools
 	$(MAKE) --no-print-directory -j 2 examples layers gate-mutants model # they share no files, and each uses less than one processor
-	go run ./scripts/gotest -skip '$(MODEL)' -vet=off -count=1 -timeout 40m $(LONGEST) ./...
+	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 40m $(LONGEST) ./...
 
 .PHONY: gate-mutants
 gate-mutants:
@@ -99,7 +95,7 @@ gate-mutants:
 
 .PHONY: model
 model:
-	go run ./scripts/gotest -gcflags=fieldcache/cache=-race=false -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
+	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
 
 .PHONY: check-generated
 check-generated:

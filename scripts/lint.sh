@@ -19,14 +19,6 @@ check() {
 
 unchecked() { echo "lint: NOT CHECKED: $*"; }
 
-# tool NAME ARGUMENTS... runs a tool of go.mod. GOFLAGS is for what the tool loads, not for the tool: staticcheck with
-# the race detector would take several times as long.
-tool() {
-	local program
-	program=$(GOFLAGS='' go tool -n "$1") || return
-	"$program" "${@:2}"
-}
-
 formatted() {
 	local files
 	files=$(find . -name '*.go' -not -path '*/node_modules/*' -exec gofmt -l {} +) || return
@@ -45,7 +37,7 @@ vulnerabilities() {
 		unchecked "vulnerabilities: the database of govulncheck cannot be reached"
 		return 0
 	fi
-	if found=$(tool govulncheck ./... 2>&1); then
+	if found=$(go tool govulncheck ./... 2>&1); then
 		return 0
 	fi
 	if grep -q 'fetching vulnerabilities' <<<"$found"; then
@@ -66,7 +58,7 @@ compose() {
 	if docker compose version >/dev/null 2>&1; then
 		docker compose config --quiet --no-interpolate
 	else
-		GOFLAGS='' go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -no-interpolation compose.yaml >/dev/null
+		go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 -no-interpolation compose.yaml >/dev/null
 	fi
 }
 
@@ -74,7 +66,7 @@ check 'gofmt' formatted
 check 'go mod tidy' go mod tidy -diff
 check 'go mod verify' go mod verify
 check 'go vet' go vet ./...
-check 'staticcheck' tool staticcheck ./...
+check 'staticcheck' go tool staticcheck ./...
 check 'govulncheck' vulnerabilities
 if command -v shellcheck >/dev/null; then
 	check 'shellcheck' shellcheck scripts/*.sh scripts/rename .ci/run

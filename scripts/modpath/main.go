@@ -84,28 +84,13 @@ func move(root, to string) (said string, err error) {
 		return "", err
 	}
 	for _, dir := range configs { // the code that it writes has names made of the module's path
-		if err := generate(dir); err != nil {
-			return "", fmt.Errorf("%s: generate: %w", dir, err)
+		cmd := exec.Command("go", "tool", "gqlgen", "generate", "--config", "gqlgen.yml")
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: generate: %w\n%s", dir, err, out)
 		}
 	}
 	return fmt.Sprintf("the module is %s: %d files changed", to, changed), nil
-}
-
-// generate runs gqlgen in a folder that has its configuration. GOFLAGS is for the packages that gqlgen loads, not for gqlgen,
-// which would be slow with -race.
-func generate(dir string) error {
-	find := exec.Command("go", "tool", "-n", "gqlgen")
-	find.Dir, find.Env = dir, append(os.Environ(), "GOFLAGS=")
-	program, err := find.Output()
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(strings.TrimSpace(string(program)), "generate", "--config", "gqlgen.yml")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
-	return nil
 }
 
 // check refuses a path that nobody could get, or that something else has.
