@@ -29,6 +29,9 @@ type Options struct {
 // A Page is one page in a browser of its own. Its methods end the test when the page does not do what
 // they wait for. It is used by one goroutine.
 type Page struct {
+	// Rules are those that Axe and AxeOf check, by their IDs; all if it is empty.
+	Rules []string
+
 	t      testing.TB
 	ctx    context.Context
 	origin string

@@ -125,14 +125,24 @@ func (p *Page) AxeOf(source string, include ...string) []string {
 
 func (p *Page) axe(source string, of map[string][]string) []string {
 	p.t.Helper()
-	p.Eval(source + "\n;''")
+	if p.Eval(`typeof axe`) == "undefined" {
+		p.Eval(source + "\n;''")
+	}
+	options := map[string]any{"resultTypes": []string{"violations"}}
+	if len(p.Rules) > 0 {
+		options["runOnly"] = p.Rules
+	}
 	context, err := json.Marshal(of)
+	if err != nil {
+		p.t.Fatalf("axe: %v", err)
+	}
+	how, err := json.Marshal(options)
 	if err != nil {
 		p.t.Fatalf("axe: %v", err)
 	}
 	p.Eval(`(() => {
 		window.axeFound = undefined;
-		axe.run(` + string(context) + `, { resultTypes: ['violations'] }).then(
+		axe.run(` + string(context) + `, ` + string(how) + `).then(
 			({ violations }) => { window.axeFound = violations.flatMap((v) =>
 				v.nodes.map((n) => v.id + ': ' + n.target.join(' ') + ': ' + (n.any[0] ?? n.all[0] ?? n.none[0])?.message)); },
 			(error) => { window.axeFound = ['axe failed: ' + error]; });
