@@ -38,19 +38,20 @@ func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	}
 	s.f.o.Log.Error("a field is not cached any more: an audit found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
 		"coordinate", call.coordinate, "fault", string(fault))
-	ctx := context.Background()
 	if bars := s.f.o.Cache.Bars(); bars != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), barsIn) // the eviction does not wait for longer
+		defer cancel()
 		if err := bars.Bar(ctx, call.coordinate); err != nil {
 			s.f.o.Log.Error("processes that start later will cache a barred field", "coordinate", call.coordinate, "error", err)
 		}
 	}
-	if _, err := s.f.o.Cache.EvictByHand(ctx, cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
+	if _, err := s.f.o.Cache.EvictByHand(context.Background(), cache.Eviction{Tags: []cache.Tag{call.tag, call.tag + barSuffix}}); err != nil {
 		s.f.o.Log.Error("the values of a barred field were not evicted everywhere", "coordinate", call.coordinate, "error", err)
 	}
 }
 
-// readBarsIn limits how long readBars waits for the outbox.
-const readBarsIn = 10 * time.Second
+// barsIn limits how long the outbox may take to record a bar, or to read all.
+const barsIn = 10 * time.Second
 
 // barSuffix is added to the tag of a coordinate if an eviction also bars it. Nothing is stored under such a tag.
 const barSuffix = ":barred"
@@ -80,7 +81,7 @@ func (f *Fields) readBars() error {
 	if bars == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readBarsIn)
+	ctx, cancel := context.WithTimeout(context.Background(), barsIn)
 	defer cancel()
 	list, err := bars.Barred(ctx)
 	if err != nil {
