@@ -13,7 +13,7 @@ import (
 	"fieldcache/cache"
 )
 
-// paged is an outbox that lets a test look at the pages that are asked for, and fail them.
+// paged is an outbox that records the requested pages, and may fail them.
 type paged struct {
 	cache.Outbox
 	mu    sync.Mutex
@@ -46,8 +46,8 @@ func inPages(o *paged) func(*cache.Options) {
 
 var errSlow = errors.New("the page took too long")
 
-// A transaction of many rows is read in pages. A page that fails is asked for again, not those before it, and
-// nothing cached is served before the last one is read.
+// A transaction of many rows is read in pages. A page that fails is requested again, without those
+// before it. Nothing cached is served before the last page has been read.
 func TestFault10AManyRowTransaction(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const rows = 40
@@ -71,7 +71,7 @@ func TestFault10AManyRowTransaction(t *testing.T) {
 		})
 		time.Sleep(3 * time.Second)
 		if r := p.read(t, last); r.Value != "new" {
-			t.Errorf("a row of a page that was not read yet is %v", r.Value)
+			t.Errorf("got %v for a row whose page was not read yet, want new", r.Value)
 		}
 		o.failing(nil)
 		o.mu.Lock()
@@ -80,22 +80,23 @@ func TestFault10AManyRowTransaction(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		o.mu.Lock()
 		if len(o.asked) == 0 || o.asked[0].After.ID < rows/2 {
-			t.Errorf("after a page that failed pages %v were asked for", o.asked)
+			t.Errorf("after a failed page: got requests for pages %v, want to continue with that page", o.asked)
 		}
 		o.mu.Unlock()
 		for k := range w.rows {
 			if r := p.read(t, k); r.Value != "new" {
-				t.Errorf("%s is %v", k, r.Value)
+				t.Errorf("%s: got %v, want new", k, r.Value)
 			}
 		}
 		p.reads(t, last, "new", cache.MemoryTier)
 		if n := d.undone(); n != 0 {
-			t.Errorf("%d rows wait", n)
+			t.Errorf("got %d rows to relay, want 0", n)
 		}
 	})
 }
 
-// A gateway trusts its own loads at once, however many writes are kept, and the shared tier once they are known.
+// A gateway that starts serves its own loads from memory immediately, however many writes the
+// outbox has retained. It serves the shared tier once it has read those writes.
 func TestFault28AGatewayStarts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis, o := newDatabase(1), newFakeRedis(1), &paged{}
@@ -111,7 +112,7 @@ func TestFault28AGatewayStarts(t *testing.T) {
 			before.write(t, set(cache.Entity("user", fmt.Sprint("other ", i)), "x"))
 		}
 		before.write(t, set("user:1", "new")) // on a later page than the one that can be read
-		redis.restart()                       // user 1 is there as it was before
+		redis.restart()                       // with the old value of user:1
 		o.fail = func(p cache.Page) error {
 			if p.Detail == cache.ByName && p.After.Xid > 0 {
 				return errSlow
@@ -132,12 +133,12 @@ func TestFault28AGatewayStarts(t *testing.T) {
 	})
 }
 
-// choosy is a shared tier that does not take the evictions of some keys.
+// choosy is a shared tier that fails to evict some keys.
 type choosy struct {
 	*connection
 	refuse string
 	mu     sync.Mutex
-	most   int // the names of one call
+	most   int // the most names in one call
 }
 
 var errChoosy = errors.New("NOPERM")
@@ -154,7 +155,8 @@ func (s *choosy) Evict(ctx context.Context, w cache.Write) (int, error) {
 	return s.connection.Evict(ctx, w)
 }
 
-// Rows whose evictions fail hold up no others, are told of once, and are relayed when that is possible.
+// Rows whose evictions fail do not delay other rows. They are logged once, and relayed when that is
+// possible.
 func TestFault27RowsThatFail(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -175,35 +177,36 @@ func TestFault27RowsThatFail(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		if n := d.undone(); n != poison {
-			t.Errorf("%d rows wait, want those %d that fail", n, poison)
+			t.Errorf("got %d rows to relay, want the %d that fail", n, poison)
 		}
 		if p.Stats().Backlog() != poison || p.Stats().Lag() < 29*time.Second {
-			t.Errorf("the backlog is told as %d, the lag as %v", p.Stats().Backlog(), p.Stats().Lag())
+			t.Errorf("got backlog %d and lag %v, want the rows that fail and at least 29s", p.Stats().Backlog(), p.Stats().Lag())
 		}
 		faults := p.Stats().Faults.Load()
 		time.Sleep(time.Minute)
 		if n := p.Stats().Faults.Load() - faults; n > 150 {
-			t.Errorf("tried %d times in a minute", n)
+			t.Errorf("got %d faults in a minute, want at most 150", n)
 		}
 		if n := strings.Count(log.String(), "retrying it separately"); n != 1 {
-			t.Errorf("told %d times:\n%s", n, log.String())
+			t.Errorf("logged %d times, want once:\n%s", n, log.String())
 		}
 		d.run(set("user:later", "x"))
 		time.Sleep(5 * time.Second)
 		if n := d.undone(); n != poison {
-			t.Errorf("%d rows wait", n)
+			t.Errorf("got %d rows to relay, want only those that fail", n)
 		}
 		tier.mu.Lock()
 		tier.refuse = "nothing"
 		tier.mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		if n := d.undone(); n != 0 || p.Stats().Backlog() != 0 || p.Stats().Lag() != 0 {
-			t.Errorf("%d rows wait; told are %d, %v", n, p.Stats().Backlog(), p.Stats().Lag())
+			t.Errorf("got %d rows to relay, backlog %d, lag %v; want 0", n, p.Stats().Backlog(), p.Stats().Lag())
 		}
 	})
 }
 
-// While the shared tier is away the rows wait, without a busy loop; they are relayed soon after it is back.
+// While the shared tier is down the rows wait, without a busy loop. They are relayed soon after it
+// recovers.
 func TestFault27TheSharedTierIsAway(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -218,24 +221,24 @@ func TestFault27TheSharedTierIsAway(t *testing.T) {
 		faults := p.Stats().Faults.Load()
 		time.Sleep(time.Minute)
 		if n := p.Stats().Faults.Load() - faults; n > 60 {
-			t.Errorf("tried %d times in a minute", n)
+			t.Errorf("got %d faults in a minute, want at most 60", n)
 		}
 		if p.Stats().Backlog() != rows || p.Stats().Lag() < 2*time.Minute-time.Second {
-			t.Errorf("the backlog is told as %d, the lag as %v", p.Stats().Backlog(), p.Stats().Lag())
+			t.Errorf("got backlog %d and lag %v, want every row and about 2 minutes", p.Stats().Backlog(), p.Stats().Lag())
 		}
 		redis.set(up)
 		time.Sleep(15 * time.Second)
 		if n := d.undone(); n != 0 || p.Stats().Backlog() != 0 {
-			t.Errorf("%d rows wait, told are %d", n, p.Stats().Backlog())
+			t.Errorf("got %d rows to relay and backlog %d, want 0", n, p.Stats().Backlog())
 		}
 		text := log.String()
 		if strings.Count(text, "cannot be sent to Redis") != 1 || strings.Count(text, "sent to Redis again") != 1 || !strings.Contains(text, errDown.Error()) {
-			t.Errorf("told:\n%s", text)
+			t.Errorf("want each change of state logged once, with the error; got:\n%s", text)
 		}
 	})
 }
 
-// An eviction of many names goes in pieces, each within a deadline.
+// An eviction of many names is sent in pieces, each within a timeout.
 func TestFault27AnEvictionOfManyNames(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -253,18 +256,18 @@ func TestFault27AnEvictionOfManyNames(t *testing.T) {
 		p.reads(t, last, "old", cache.SourceTier)
 		ev.Tags = []cache.Tag{"{users}"}
 		if n, err := p.EvictByHand(t.Context(), ev); n != 1 || err != nil {
-			t.Errorf("dropped %d, %v", n, err)
+			t.Errorf("evicted %d entries, error %v; want 1, nil", n, err)
 		}
 		if redis.entry(cache.Item{Key: last}) != "" {
 			t.Error("the last name was not evicted")
 		}
 		if tier.most > 500 {
-			t.Errorf("%d names in one call", tier.most)
+			t.Errorf("got %d names in one call, want at most 500", tier.most)
 		}
 	})
 }
 
-// The lag and the backlog that a gateway finds are told from the start.
+// A gateway that starts reports the lag and the backlog that it finds immediately.
 func TestFault27TheBacklogIsToldAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -277,7 +280,7 @@ func TestFault27TheBacklogIsToldAtOnce(t *testing.T) {
 		p := begin(t, d, redis)
 		time.Sleep(500 * time.Millisecond)
 		if p.Stats().Backlog() != 20 || p.Stats().Lag() < time.Hour {
-			t.Errorf("told are %d rows, %v", p.Stats().Backlog(), p.Stats().Lag())
+			t.Errorf("got backlog %d and lag %v, want 20 rows and at least 1h", p.Stats().Backlog(), p.Stats().Lag())
 		}
 	})
 }

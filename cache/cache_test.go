@@ -15,7 +15,7 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// table is a source: rows by key, counting how it is asked. Before a load answers, pause is called.
+// table is a source with rows by key, which records its loads. Load calls pause before it returns.
 type table struct {
 	mu    sync.Mutex
 	rows  map[cache.Key]string
@@ -62,13 +62,14 @@ func (s *table) request(k cache.Key, tags ...cache.Tag) cache.Request {
 	return cache.Request{Item: cache.Item{Key: k, Tags: tags, MaxAge: time.Minute}, Source: s}
 }
 
-// shared is a shared tier: a memory tier behind a switch that makes it fail, which counts its calls.
+// shared is a shared tier for tests: a memory tier that records its calls, and that can be switched
+// to fail.
 type shared struct {
 	*memstore.Store
 	mu    sync.Mutex
 	down  bool
 	calls []string
-	// evicting is called when an eviction arrives, before it is carried out.
+	// evicting is called when an eviction arrives, before it is executed.
 	evicting func()
 }
 
@@ -98,7 +99,7 @@ func (s *shared) took() []string {
 	return calls
 }
 
-// Get answers copies without values, as a tier elsewhere does.
+// Get returns copies without values, as a tier outside of the process does.
 func (s *shared) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	if err := s.call("get"); err != nil {
 		return nil, err
@@ -165,12 +166,12 @@ func users(rows ...string) *table {
 	return s
 }
 
-// want checks what a load of one key answers; "" stands for nothing there.
+// want checks the result of a load of one key. An empty value means that there is none.
 func want(t *testing.T, c *cache.Cache, r cache.Request, value string) {
 	t.Helper()
 	got := c.Load(t.Context(), []cache.Request{r})[0]
 	if got.Err != nil || (value == "") != (got.Value == nil) || got.Value != nil && got.Value != value {
-		t.Errorf("%s is %v, %v, want %q", r.Key, got.Value, got.Err, value)
+		t.Errorf("%s: got %v, error %v, want %q", r.Key, got.Value, got.Err, value)
 	}
 }
 
@@ -179,7 +180,7 @@ func (s *table) loads(t *testing.T, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.asked) != n {
-		t.Errorf("the source was asked %d times, want %d: %v", len(s.asked), n, s.asked)
+		t.Errorf("got %d loads, want %d: %v", len(s.asked), n, s.asked)
 	}
 }
 
@@ -209,7 +210,7 @@ func TestLoad(t *testing.T) {
 		s.loads(t, 1)
 		if far != nil {
 			if calls := far.took(); !slices.Equal(calls, []string{"get", "begin", "fill"}) {
-				t.Errorf("the shared tier was asked %v, want one round trip each", calls)
+				t.Errorf("got calls %v of the shared tier, want one round trip each", calls)
 			}
 		}
 	})
@@ -226,10 +227,10 @@ func TestAnotherGatewaysFillIsAHit(t *testing.T) {
 	want(t, other, s.request("user:1"), "1")
 	s.loads(t, 1)
 	if calls := far.took(); !slices.Equal(calls, []string{"get"}) {
-		t.Errorf("the shared tier was asked %v, want once", calls)
+		t.Errorf("got calls %v of the shared tier, want one", calls)
 	}
 	if n := other.Stats().SharedHits.Load(); n != 1 {
-		t.Errorf("%d hits of the shared tier, want 1", n)
+		t.Errorf("got %d hits of the shared tier, want 1", n)
 	}
 }
 
@@ -254,7 +255,7 @@ func TestOneSourcesErrorIsNotTheOthers(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	broken.fail = nil
-	want(t, c, broken.request("product:7"), "") // the failed load was not stored
+	want(t, c, broken.request("product:7"), "") // the failed load was not cached
 	broken.loads(t, 2)
 }
 
@@ -268,7 +269,8 @@ func TestAPanicIsAnError(t *testing.T) {
 	}
 }
 
-// What a statement reads besides is cached along, and read by itself when it ends sooner.
+// A value that a statement reads besides is cached too, and loaded alone if it is evicted before
+// the rest.
 func TestAlso(t *testing.T) {
 	t.Parallel()
 	tiers(t, func(t *testing.T, far *shared) {
@@ -297,7 +299,7 @@ func TestMaxAgeZeroIsNotStored(t *testing.T) {
 		want(t, c, r, "1")
 		s.loads(t, 2)
 		if far != nil && len(far.took()) > 0 {
-			t.Error("the shared tier was asked for what is never kept")
+			t.Error("the shared tier was called for a value that must not be cached")
 		}
 	})
 }
@@ -328,7 +330,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// What one call loaded ends together: one call loads it again.
+// Values that one call loaded expire together, so that one call loads them again.
 func TestABatchEndsTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -339,7 +341,7 @@ func TestABatchEndsTogether(t *testing.T) {
 			s.set(k, "x")
 			batch = append(batch, s.request(k))
 		}
-		for range 61 { // in the course of a minute each ends once
+		for range 61 { // within a minute each expires once
 			c.Load(t.Context(), batch)
 			time.Sleep(time.Second)
 		}
@@ -356,7 +358,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			if c.Load(b.Context(), requests)[0].Value != "1" {
-				b.Fatal("missing")
+				b.Fatal("the cached value is wrong")
 			}
 		}
 	})
@@ -365,7 +367,7 @@ func BenchmarkLoad(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			if c.Load(b.Context(), requests)[0].Value != "1" {
-				b.Fatal("missing")
+				b.Fatal("the loaded value is wrong")
 			}
 			if _, err := c.Evict(b.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); err != nil {
 				b.Fatal(err)

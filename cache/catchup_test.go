@@ -12,7 +12,7 @@ import (
 	"fieldcache/cache"
 )
 
-// faltering is an outbox whose polls fail as long as there are failures left.
+// faltering is an outbox whose next polls fail, as many as failures says.
 type faltering struct {
 	cache.Outbox
 	failures *atomic.Int64
@@ -25,13 +25,13 @@ func (f faltering) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	return f.Outbox.Poll(ctx, p)
 }
 
-// A write that only the outbox tells of is acknowledged when nobody serves anything older, whatever fails meanwhile, and
-// it is said what allowed it.
+// A write that only the outbox records is acknowledged by CatchUp once no gateway serves an older
+// value, whatever fails meanwhile. CatchUp reports what allowed the acknowledgment.
 func TestCatchingUp(t *testing.T) {
 	const forever = 1 << 40
 	for name, c := range map[string]struct {
 		failures    int64 // of the writer's polls
-		cut, alone  bool  // whether the writer, and the other one, reach the shared tier
+		cut, alone  bool  // whether the writer, and the other gateway, cannot reach the shared tier
 		least, most time.Duration
 		by          string
 	}{
@@ -53,7 +53,7 @@ func TestCatchingUp(t *testing.T) {
 				other := begin(t, d, redis)
 				writer.reads(t, "user:1", "old", cache.SourceTier)
 				if r := other.read(t, "user:1"); r.Tier != cache.SharedTier {
-					t.Fatalf("%+v is not from the shared tier", r)
+					t.Fatalf("got %+v, want it from the shared tier", r)
 				}
 				writer.reads(t, "user:1", "old", cache.MemoryTier)
 				time.Sleep(time.Second)
@@ -66,7 +66,7 @@ func TestCatchingUp(t *testing.T) {
 				err := writer.CatchUp(ctx)
 				took := time.Since(began)
 				if (err != nil) != (c.failures == forever) {
-					t.Errorf("it returns %v", err)
+					t.Errorf("got error %v", err)
 				}
 				if took < c.least || took > c.most {
 					t.Errorf("acknowledged after %v, want %v to %v", took, c.least, c.most)
@@ -76,13 +76,13 @@ func TestCatchingUp(t *testing.T) {
 					t.Errorf("acknowledged by %q, want %q", by, c.by)
 				}
 				if relays, leases := stats.ByRelay.Load() > 0, stats.ByLease.Load() > 0; relays != (by == "relay") || leases != (by == "lease") {
-					t.Errorf("counted %d by a relay, %d by the lease", stats.ByRelay.Load(), stats.ByLease.Load())
+					t.Errorf("got %d writes acknowledged by a relay and %d by the lease, want those that were reported", stats.ByRelay.Load(), stats.ByLease.Load())
 				}
 				if r := writer.read(t, "user:1"); r.Value != "new" {
-					t.Errorf("the gateway that wrote serves %v from %v", r.Value, r.Tier)
+					t.Errorf("the gateway that wrote serves %v from tier %v, want new", r.Value, r.Tier)
 				}
 				if r := other.read(t, "user:1"); r.Value != "new" && r.Tier != cache.MemoryTier {
-					t.Errorf("the other one serves %v from %v", r.Value, r.Tier)
+					t.Errorf("the other gateway serves %v from tier %v, want new", r.Value, r.Tier)
 				}
 				failures.Store(0)
 				writer.redis.setCut(false)
@@ -90,20 +90,21 @@ func TestCatchingUp(t *testing.T) {
 				time.Sleep(8 * time.Second)
 				for _, p := range []*process{writer, other} {
 					if r := p.read(t, "user:1"); r.Value != "new" {
-						t.Errorf("in the end %v from %v", r.Value, r.Tier)
+						t.Errorf("in the end: got %v from tier %v, want new", r.Value, r.Tier)
 					}
 				}
 				ctx, collector = cache.Collect(t.Context())
 				if err := writer.CatchUp(ctx); err != nil || collector.Deps().Acknowledged != "" {
-					t.Errorf("with nothing to wait for it returns %v, acknowledged by %q", err, collector.Deps().Acknowledged)
+					t.Errorf("with nothing to wait for: got error %v, acknowledged by %q", err, collector.Deps().Acknowledged)
 				}
 			})
 		})
 	}
 }
 
-// However long after its commit a write is caught up with, no other gateway serves anything older from the shared tier: the
-// poll that was due in between has only told of it.
+// However long after a commit CatchUp is called, no other gateway serves an older value from the
+// shared tier when it returns. A poll in between has only learned of the write, not evicted it
+// there.
 func TestCatchingUpAfterAPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -118,7 +119,7 @@ func TestCatchingUpAfterAPoll(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r := other.read(t, k); r.Value != "new" {
-				t.Errorf("%d ms after the commit %v is served from tier %d", 5*i, r.Value, r.Tier)
+				t.Errorf("%d ms after the commit: got %v from tier %d, want new", 5*i, r.Value, r.Tier)
 			}
 			time.Sleep(time.Second + time.Duration(7*i)*time.Millisecond)
 		}

@@ -11,8 +11,8 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// promoted is a database with the contents of another, which goes on with the same numbers in an epoch of its own. It
-// has nothing of what the other one does from now on.
+// promoted returns a database with the same contents, which continues the transaction numbers in an
+// epoch of its own. It does not see later writes to d.
 func (d *database) promoted(epoch cache.Epoch) *database {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -21,9 +21,9 @@ func (d *database) promoted(epoch cache.Epoch) *database {
 	return n
 }
 
-// address is what a gateway reaches its database at: now one, then another.
+// address is an outbox that polls one database, and another after it moves.
 type address struct {
-	cache.Outbox // of the one that is polled
+	cache.Outbox // the one that is polled
 	mu           sync.Mutex
 }
 
@@ -40,7 +40,7 @@ func (a *address) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	return o.Poll(ctx, p)
 }
 
-// unsaying is a source that does not say what it saw.
+// unsaying is a source that does not report its snapshot.
 type unsaying struct{ *client }
 
 func (u unsaying) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
@@ -48,8 +48,8 @@ func (u unsaying) Load(ctx context.Context, requests []cache.Request) ([]any, ca
 	return values, cache.Snapshot{}, err
 }
 
-// splitBrain is a gateway whose database failed over to one that lacks what user:1 was written last, while the old one still
-// answers. The gateway has polled the new one.
+// splitBrain returns a gateway whose database failed over to one that lacks the last write to
+// user:1, while the old primary still responds. The gateway has polled the new one.
 func splitBrain(t *testing.T) (p *process, old, promoted *client, redis *fakeRedis) {
 	d := newDatabase(1)
 	d.epoch = "old"
@@ -68,7 +68,7 @@ func splitBrain(t *testing.T) (p *process, old, promoted *client, redis *fakeRed
 	return p, old, promoted, redis
 }
 
-// at reads a row of one of the databases.
+// at reads a row from one of the databases.
 func (p *process) at(t *testing.T, source cache.Source, k cache.Key) cache.Result {
 	return p.Cache.Load(t.Context(), []cache.Request{{Item: cache.Item{Key: k, MaxAge: time.Minute}, Source: source}})[0]
 }
@@ -77,21 +77,21 @@ func TestSplitBrainForgetsWhatWasLost(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p, _, promoted, redis := splitBrain(t)
 		if r := p.at(t, promoted, "user:1"); r.Value != "kept" || r.Tier != cache.SourceTier {
-			t.Errorf("after the failover user:1 is %+v", r)
+			t.Errorf("after the failover: got %+v for user:1, want the value of the new primary", r)
 		}
 		other := begin(t, promoted.database, redis)
 		other.reads(t, "user:1", "kept", cache.SharedTier)
-		other.reads(t, "user:2", "kept", cache.SourceTier) // Redis has what was read before the failover
+		other.reads(t, "user:2", "kept", cache.SourceTier) // Redis has what was read before the failover: it must not be served
 
-		// The number of the lost write is given to another one, which no gateway runs.
+		// The new primary reuses the number of the lost write, for a write that no gateway runs.
 		p.at(t, promoted, "user:2")
 		if w := promoted.run(set("user:2", "new")); w.Xid != 102 {
-			t.Fatalf("the write has the number %d, not that of the lost one", w.Xid)
+			t.Fatalf("got transaction number %d, want 102, that of the lost write", w.Xid)
 		}
 		time.Sleep(time.Second)
 		for _, g := range []*process{p, other} {
 			if r := g.at(t, promoted, "user:2"); r.Value != "new" {
-				t.Errorf("after a write with the number of the lost one user:2 is %+v", r)
+				t.Errorf("got %+v for user:2 after a write with the number of the lost one, want the new value", r)
 			}
 		}
 	})
@@ -101,17 +101,17 @@ func TestSplitBrainAnswersOfTheOldPrimaryAreNotCached(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		p, old, promoted, redis := splitBrain(t)
 		if r := p.at(t, old, "user:1"); r.Value != "lost" || r.Unstored == "" || r.Stamp != nil {
-			t.Errorf("the old primary's answer is %+v", r)
+			t.Errorf("got %+v from the old primary, want a value that is not cached", r)
 		}
 		if e := redis.entry(cache.Item{Key: "user:1"}); e == `"lost"` {
 			p2 := begin(t, promoted.database, redis)
 			p2.reads(t, "user:1", "kept", cache.SourceTier)
 		}
 		if r := p.at(t, promoted, "user:1"); r.Value != "kept" || r.Tier != cache.SourceTier {
-			t.Errorf("after an answer of the old primary user:1 is %+v", r)
+			t.Errorf("after a read of the old primary: got %+v for user:1, want the value of the new one", r)
 		}
 		if r := p.at(t, old, "user:1"); r.Value != "kept" || r.Tier != cache.MemoryTier {
-			t.Errorf("what is cached of the new primary is %+v", r)
+			t.Errorf("got %+v, want the cached value of the new primary", r)
 		}
 	})
 }
@@ -121,34 +121,35 @@ func TestSplitBrainWritesOfTheOldPrimaryRaiseNoFloors(t *testing.T) {
 		p, old, promoted, redis := splitBrain(t)
 		p.at(t, promoted, "user:1")
 		for range 50 {
-			old.run(set("user:3", "x")) // the old one's numbers run ahead
+			old.run(set("user:3", "x")) // the old primary's numbers run ahead
 		}
 		w := old.run(set("user:1", "split"))
 		if _, err := p.Evict(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
 		if p.Trusted(time.Now()) {
-			t.Error("a write of another epoch leaves the lease")
+			t.Error("the lease still holds after a write of another epoch")
 		}
 		time.Sleep(time.Second)
 		other := begin(t, promoted.database, redis)
 		other.reads(t, "user:1", "kept", cache.SourceTier)
 		if r := p.at(t, promoted, "user:1"); r.Value != "kept" || r.Tier != cache.SharedTier {
-			t.Errorf("user:1 is %+v, want it from the shared tier", r)
+			t.Errorf("got %+v for user:1, want it from the shared tier", r)
 		}
-		// A write of the new primary has a lower number than the old one's, and counts.
+		// A write of the new primary has a lower number than the old primary's, and still counts.
 		promoted.run(set("user:1", "new"))
 		time.Sleep(time.Second)
 		if r := p.at(t, promoted, "user:1"); r.Value != "new" {
-			t.Errorf("after a write of the new primary user:1 is %+v", r)
+			t.Errorf("got %+v for user:1, want the value that the new primary wrote", r)
 		}
 	})
 }
 
-// A source that does not say what it saw is trusted to have read the database that is polled, but not around a failover.
+// A source that does not report its snapshot is assumed to read the database that is polled, except
+// around a failover.
 func TestUnsaidSnapshotsAroundAFailover(t *testing.T) {
 	for name, c := range map[string]struct {
-		before, after time.Duration // of the failover, begins the load, which takes a while
+		before, after time.Duration // when the load begins, before or after the failover; it takes a while
 		kept          bool
 	}{
 		"long after it":   {after: 2 * time.Second, kept: true},
@@ -172,14 +173,15 @@ func TestUnsaidSnapshotsAroundAFailover(t *testing.T) {
 				}
 				r := p.at(t, unsaying{p.client}, "user:1")
 				if r.Err != nil || (r.Unstored == "") != c.kept {
-					t.Errorf("%+v, want it kept: %v", r, c.kept)
+					t.Errorf("got %+v, want it cached: %v", r, c.kept)
 				}
 			})
 		})
 	}
 }
 
-// A poll whose answer is from before a write of another epoch does not bring back the lease that the write ended.
+// The lease was lost because of a write of another epoch. The result of a poll from before that
+// write does not renew it.
 func TestAPollFromBeforeDoesNotRenewALostLease(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -197,16 +199,16 @@ func TestAPollFromBeforeDoesNotRenewALostLease(t *testing.T) {
 		close(slow.goOn)
 		time.Sleep(time.Millisecond)
 		if p.Trusted(time.Now()) {
-			t.Error("the lease holds by a poll from before the write")
+			t.Error("a poll from before the write renewed the lease")
 		}
 		time.Sleep(time.Second)
 		if !p.Trusted(time.Now()) {
-			t.Error("the lease does not hold once the new database is polled")
+			t.Error("the lease does not hold after a poll of the new database")
 		}
 	})
 }
 
-// slowPoll is an outbox whose first answer is on its way until it may go on.
+// slowPoll is an outbox whose first result is delayed until goOn is closed.
 type slowPoll struct {
 	cache.Outbox
 	once           sync.Once
@@ -237,7 +239,7 @@ func TestMayKeep(t *testing.T) {
 		"mixed":                    {cache.Snapshot{Epoch: "a"}.Then(cache.Snapshot{Epoch: "b"}).Epoch, "b", false},
 	} {
 		if got := protocol.MayKeep(cache.Snapshot{Epoch: c.seen, Xmin: 5, Xmax: 5}, c.polls); got != c.want {
-			t.Errorf("%s: %v", name, got)
+			t.Errorf("%s: got %v", name, got)
 		}
 	}
 }
@@ -255,15 +257,15 @@ func TestThen(t *testing.T) {
 	} {
 		got := first.Then(c.next)
 		if got.String() != first.String() {
-			t.Errorf("%s: the numbers are %v, not those of the first", name, got)
+			t.Errorf("%s: got the numbers of %v, want those of the first statement", name, got)
 		}
 		for _, e := range []cache.Epoch{"a", "b", ""} {
 			if want := c.same && e == "a"; protocol.MayKeep(got, e) != want {
-				t.Errorf("%s: what was read may be kept in %q: %v", name, e, !want)
+				t.Errorf("%s: in epoch %q MayKeep returns %v", name, e, !want)
 			}
 		}
 	}
 	if twice := first.Then(cache.Snapshot{Epoch: "b", Xmax: 9}).Then(first); protocol.MayKeep(twice, "a") {
-		t.Error("a third statement makes good for the second")
+		t.Error("a third statement restores the epoch that the second one changed")
 	}
 }

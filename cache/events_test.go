@@ -8,14 +8,14 @@ import (
 	"fieldcache/cache"
 )
 
-// next is what a watcher is told within a second of the bubble.
+// next returns the next event of a watcher, which must arrive within a second.
 func next(t *testing.T, w *cache.Watcher) cache.Event {
 	t.Helper()
 	select {
 	case e := <-w.C():
 		return e
 	case <-time.After(time.Second):
-		t.Fatal("no eviction is told")
+		t.Fatal("got no event within a second")
 		return cache.Event{}
 	}
 }
@@ -30,16 +30,16 @@ func TestEvictionsAreTold(t *testing.T) {
 
 		writer.write(t, set("user:1", "new"))
 		if e := next(t, here); e.Cause != cache.ByMutation || !slices.Equal(e.Keys, []cache.Key{"user:1"}) || e.Xid == 0 || e.At.IsZero() {
-			t.Errorf("a mutation's is %+v", e)
+			t.Errorf("got %+v for the mutation", e)
 		}
 		if e := next(t, there); e.Cause != cache.ByNotice && e.Cause != cache.ByOutbox || !slices.Equal(e.Keys, []cache.Key{"user:1"}) {
-			t.Errorf("that of another gateway's mutation is %+v", e)
+			t.Errorf("got %+v for the mutation of another gateway", e)
 		}
 		if _, err := writer.EvictByHand(t.Context(), cache.Eviction{Tags: []cache.Tag{"{users}"}}); err != nil {
 			t.Fatal(err)
 		}
 		if e := next(t, here); e.Cause != cache.ByHand || !slices.Equal(e.Tags, []cache.Tag{"{users}"}) {
-			t.Errorf("that by hand is %+v", e)
+			t.Errorf("got %+v for the manual eviction", e)
 		}
 
 		there.Close()
@@ -52,10 +52,10 @@ func TestEvictionsAreTold(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 		}
 		if len(there.C()) != 0 || there.Missed() != 0 {
-			t.Errorf("a watcher that was closed is told of %d evictions and missed %d", len(there.C()), there.Missed())
+			t.Errorf("a closed watcher got %d evictions and missed %d, want 0", len(there.C()), there.Missed())
 		}
 		if got := uint64(len(here.C())) + here.Missed(); len(here.C()) != 8 || here.Missed() < 12 {
-			t.Errorf("of 20 evictions and more a slow watcher has %d, and knows of %d", len(here.C()), got)
+			t.Errorf("a slow watcher has %d events, and with the missed ones %d; want 8 and at least 20", len(here.C()), got)
 		}
 	})
 }
@@ -78,7 +78,7 @@ func TestMeters(t *testing.T) {
 	load(c, request("user:1"), request("user:2"))
 	load(c, request("user:1"))
 	if _, ok, _ := c.PeekSettled(request("user:1").Item); !ok {
-		t.Error("memory does not have it")
+		t.Error("the value is not in memory")
 	}
 	bypass := request("user:1")
 	bypass.MaxAge = 0
@@ -87,7 +87,7 @@ func TestMeters(t *testing.T) {
 	r := s.request("user:1")
 	r.Meter = c.Meter("User")
 	load(other, r)
-	load(c, s.request("user:1")) // nobody counts it
+	load(c, s.request("user:1")) // without a meter
 
 	m := c.Meter("User")
 	for what, n := range map[string][2]uint64{
@@ -95,7 +95,7 @@ func TestMeters(t *testing.T) {
 		"from the shared tier": {m.Shared.Load(), 1}, "hits": {m.Hits(), 3}, "failed": {m.Failed.Load(), 0},
 	} {
 		if n[0] != n[1] {
-			t.Errorf("%s: %d, want %d", what, n[0], n[1])
+			t.Errorf("%s: got %d, want %d", what, n[0], n[1])
 		}
 	}
 	c.Meter("Country")
@@ -104,11 +104,12 @@ func TestMeters(t *testing.T) {
 		names = append(names, m.Coordinate)
 	}
 	if !slices.Equal(names, []string{"Country", "User"}) {
-		t.Errorf("the meters are %v", names)
+		t.Errorf("got meters of %v, want Country and User", names)
 	}
 }
 
-// One of so many hits is told of, of whatever tier, and no miss; nobody is told once it ends.
+// SampleHits reports about one in every N hits, of either tier, and no misses, until it is called
+// again.
 func TestHitsAreSampled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -123,7 +124,7 @@ func TestHitsAreSampled(t *testing.T) {
 			}
 		}
 		if told["user:1"] != 9 || told["user:2"] != 9 || len(told) != 2 {
-			t.Errorf("of 10 reads of which the first is a miss %v are told of", told)
+			t.Errorf("got samples %v of 10 reads whose first is a miss, want 9 of each key", told)
 		}
 		p.SampleHits(10, func(k cache.Key) { told[k]++ })
 		for range 10_000 {
@@ -132,18 +133,18 @@ func TestHitsAreSampled(t *testing.T) {
 			}
 		}
 		if n := told["user:1"] - 9; n < 700 || n > 1300 {
-			t.Errorf("of 10000 hits %d are told of, want about a tenth", n)
+			t.Errorf("got %d samples of 10000 hits, want about a tenth", n)
 		}
 		p.SampleHits(0, nil)
 		before := told["user:1"]
 		p.PeekSettled(p.request("user:1").Item)
 		if told["user:1"] != before {
-			t.Error("nobody wants to know any more, and is told")
+			t.Error("a hit was reported after sampling was switched off")
 		}
 	})
 }
 
-// Of what a response asked for, the coordinates of which nothing was loaded are counted as saved.
+// A coordinate that a response requested counts as saved if nothing was loaded for it.
 func TestCoordinatesSaved(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -161,7 +162,7 @@ func TestCoordinatesSaved(t *testing.T) {
 			if _, err := p.NewBatch().Load(ctx, requests); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Second) // what the next one finds is older than it is
+			time.Sleep(time.Second) // so that the next operation begins later than these loads
 			return collector.Deps()
 		}
 		for _, c := range []struct {
@@ -176,12 +177,12 @@ func TestCoordinatesSaved(t *testing.T) {
 		} {
 			deps := load(c.keys)
 			if len(deps.Asked) != c.asked || deps.Saved != c.saved {
-				t.Errorf("of %v %d coordinates are asked and %d saved, want %d and %d", c.keys, len(deps.Asked), deps.Saved, c.asked, c.saved)
+				t.Errorf("%v: got %d coordinates asked and %d saved, want %d and %d", c.keys, len(deps.Asked), deps.Saved, c.asked, c.saved)
 			}
 			ctx, again := cache.Collect(t.Context())
 			cache.CollectorOf(ctx).Use(deps)
 			if d := again.Deps(); len(d.Asked) != c.asked || d.Saved != c.asked {
-				t.Errorf("of a part that is kept whole %d coordinates are asked and %d saved, want %d", len(d.Asked), d.Saved, c.asked)
+				t.Errorf("a part that is cached whole: got %d coordinates asked and %d saved, want %d", len(d.Asked), d.Saved, c.asked)
 			}
 		}
 	})

@@ -12,46 +12,46 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// city is what a service of somebody else knows of a city.
+// city is what another service knows of a city.
 type city struct {
 	Name   string `json:"name"`
 	People int    `json:"people"`
 }
 
-// cities asks the service: it is a [cache.Source].
+// cities calls the service. It implements [cache.Source].
 type cities struct {
 	known map[int]*city
 	calls int
 }
 
-// request asks for one city.
+// request returns the request of one city.
 func (c *cities) request(id int) cache.Request {
 	item := cache.Item{Key: cache.Entity("city", strconv.Itoa(id)), Tags: []cache.Tag{cache.Type("City")}, MaxAge: time.Hour}
 	return cache.Request{Item: item, Source: c, Arg: id}
 }
 
-// Load is called once for all that a batch lacks.
+// Load is called once for all values that a batch lacks.
 func (c *cities) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	c.calls++
 	values := make([]any, len(requests))
 	for i, r := range requests {
 		if found := c.known[r.Arg.(int)]; found != nil {
-			values[i] = found // what stays nil is remembered as absent
+			values[i] = found // a value that stays nil is cached as absent
 		}
 	}
 	return values, cache.Snapshot{}, nil
 }
 
-// Also names nothing: one call tells of the cities that were asked for.
+// Also returns nothing: a call returns only the requested cities.
 func (*cities) Also(cache.Request) []cache.Request { return nil }
 
-// Decode reads what a shared tier holds. It is not called by a cache that has none.
+// Decode decodes an entry of a shared tier. A cache without one does not call it.
 func (*cities) Decode(_ cache.Request, data []byte) (any, error) {
 	c := new(city)
 	return c, json.Unmarshal(data, c)
 }
 
-// Values of a source of one's own are loaded together, and cached until their age ends or what they are made of is evicted.
+// A cache loads the values of a source together, and caches them until they expire or are evicted.
 func ExampleSource() {
 	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {

@@ -2,7 +2,8 @@ package cache
 
 import "time"
 
-// LastSilence is how many of some looks it takes until a silence has lasted for the patience, 0 if they do not do.
+// LastSilence returns the number of looks after which a silence has lasted for the patience, or 0
+// if it has not after the last.
 func LastSilence(lease, patience time.Duration, looks []time.Duration) (n int) {
 	began := time.Now()
 	s := silence{lease: lease, patience: patience, since: began, looked: began}

@@ -15,9 +15,9 @@ import (
 
 var errDatabaseDown = errors.New("the database is down")
 
-// database is a database for tests: rows, transactions that commit in any order, snapshots as PostgreSQL's, and the
-// outbox. What it did is kept, so that answers can be judged. A statement takes effect at one moment, in the
-// middle of the time that it takes.
+// database is a database for tests. It has rows, transactions that commit in any order, snapshots
+// like those of PostgreSQL, and the outbox. It keeps its history, so that results can be checked. A
+// statement takes effect at one moment, in the middle of its duration.
 type database struct {
 	mu       sync.Mutex
 	random   *rand.Rand
@@ -27,12 +27,12 @@ type database struct {
 	underWay map[uint64]time.Time
 	history  map[cache.Key][]version
 	outbox   []*record
-	rows     int64 // that were ever put into the outbox
+	rows     int64 // that were ever added to the outbox
 	horizon  cache.Snapshot
 	down     bool
-	slow     time.Duration // what a load takes at most beside the usual
+	slow     time.Duration // the longest additional time that a load takes
 	loads    int
-	busy     int // loads under way
+	busy     int // loads in flight
 	busiest  int
 }
 
@@ -42,7 +42,7 @@ type version struct {
 	committed time.Time
 	xid       uint64
 	epoch     cache.Epoch
-	lost      time.Time // when a standby that lacks it was promoted; zero: it is there
+	lost      time.Time // when a standby that lacks it was promoted; zero: it is not lost
 }
 
 // record is a row of the outbox.
@@ -51,7 +51,7 @@ type record struct {
 	id      int64
 	began   time.Time
 	done    bool
-	relayed bool // somebody is at it
+	relayed bool // a gateway is relaying it
 }
 
 // write is a transaction to be run.
@@ -68,7 +68,7 @@ func newDatabase(seed uint64) *database {
 	}
 }
 
-// begin gives a transaction its number.
+// begin returns the number of a new transaction.
 func (d *database) begin() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,7 +78,7 @@ func (d *database) begin() uint64 {
 	return xid
 }
 
-// beginIn is begin, and tells in which epoch.
+// beginIn is like begin, and also returns the epoch.
 func (d *database) beginIn() (cache.Epoch, uint64) {
 	d.mu.Lock()
 	epoch := d.epoch
@@ -86,7 +86,7 @@ func (d *database) beginIn() (cache.Epoch, uint64) {
 	return epoch, d.begin()
 }
 
-// commit answers what the transaction made untrue.
+// commit returns what the transaction evicts.
 func (d *database) commit(xid uint64, w write) cache.Write {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -115,17 +115,17 @@ func (d *database) end(xid uint64) {
 	d.newest = max(d.newest, xid)
 }
 
-// run is a transaction that takes no time.
+// run runs a transaction that takes no time.
 func (d *database) run(w write) cache.Write { return d.commit(d.begin(), w) }
 
-// seed gives a row a value of which the outbox says nothing.
+// seed sets the value of a row without a record in the outbox.
 func (d *database) seed(k cache.Key, value string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.history[k] = []version{{value: value}}
 }
 
-// snapshot is pg_current_snapshot(). The caller holds mu.
+// snapshot returns pg_current_snapshot(). The caller holds mu.
 func (d *database) snapshot() cache.Snapshot {
 	s := cache.Snapshot{Epoch: d.epoch, Xmin: d.newest + 1, Xmax: d.newest + 1}
 	for x := range d.underWay {
@@ -138,7 +138,7 @@ func (d *database) snapshot() cache.Snapshot {
 	return s
 }
 
-// row is the value of a row now. The caller holds mu.
+// row returns the current value of a row. The caller holds mu.
 func (d *database) row(k cache.Key) string {
 	for _, v := range slices.Backward(d.history[k]) {
 		if v.lost.IsZero() {
@@ -148,7 +148,8 @@ func (d *database) row(k cache.Key) string {
 	return ""
 }
 
-// commitIn is commit of a transaction that began in an epoch. It reports whether the database is still in it.
+// commitIn commits a transaction that began in an epoch. It reports false, and does nothing, if the
+// database is in another one.
 func (d *database) commitIn(epoch cache.Epoch, xid uint64, w write) (cache.Write, bool) {
 	d.mu.Lock()
 	same := d.epoch == epoch
@@ -159,8 +160,8 @@ func (d *database) commitIn(epoch cache.Epoch, xid uint64, w write) (cache.Write
 	return d.commit(xid, w), true
 }
 
-// failover promotes a standby that lacks what was committed in the last time. What was under way is gone, and the numbers
-// that were lost are given again.
+// failover promotes a standby that lacks the commits of the last duration lacks. Transactions in
+// progress are lost too, and the lost numbers are reused.
 func (d *database) failover(epoch cache.Epoch, lacks time.Duration) (lost int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,7 +174,8 @@ func (d *database) failover(epoch cache.Epoch, lacks time.Duration) (lost int) {
 			}
 		}
 	}
-	// Transactions commit in any order: what has a number above a lost one, and was committed before it, stays.
+	// Transactions commit in any order. One with a greater number than a lost one is kept if it
+	// committed earlier.
 	gone := func(xid uint64) bool {
 		for _, versions := range d.history {
 			if slices.ContainsFunc(versions, func(v version) bool { return v.xid == xid && v.epoch == d.epoch && v.lost.Equal(now) }) {
@@ -201,7 +203,7 @@ func (d *database) failover(epoch cache.Epoch, lacks time.Duration) (lost int) {
 	return lost
 }
 
-// versions are all that a row had.
+// versions returns all versions of a row.
 func (d *database) versions(k cache.Key) []version {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -220,7 +222,7 @@ func (d *database) setSlow(slow time.Duration) {
 	d.slow = slow
 }
 
-// undone is how many writes nobody has evicted.
+// undone returns the number of rows in the outbox that were not evicted.
 func (d *database) undone() (n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -232,7 +234,7 @@ func (d *database) undone() (n int) {
 	return n
 }
 
-// statement lets half of some time pass, does something at one moment, and lets the other half pass.
+// statement waits a while, calls do, and waits again.
 func (d *database) statement(ctx context.Context, g *gate, most time.Duration, do func()) error {
 	g.pass()
 	d.mu.Lock()
@@ -253,12 +255,13 @@ func (d *database) statement(ctx context.Context, g *gate, most time.Duration, d
 	return err
 }
 
-// draw is some time up to most, never the same twice. The caller holds mu.
+// draw returns a random duration of at most most, practically never the same twice. The caller
+// holds mu.
 func (d *database) draw(most time.Duration) time.Duration {
 	return time.Duration(d.random.Int64N(int64(most))) + 1
 }
 
-// wait lets time pass, unless ctx ends.
+// wait waits for d, unless ctx ends first.
 func wait(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -270,7 +273,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// client is a gateway's connection to a database: the source of its rows, and its outbox.
+// client is the connection of a gateway to a database: the source of its rows, and its outbox.
 type client struct {
 	*database
 	gate *gate
@@ -308,22 +311,23 @@ func (c *client) Load(ctx context.Context, requests []cache.Request) (values []a
 	return values, seen, err
 }
 
-// Also names nothing.
+// Also returns nothing.
 func (c *client) Also(cache.Request) []cache.Request { return nil }
 
-// Decode is the opposite of json.Marshal.
+// Decode decodes the JSON of a value.
 func (c *client) Decode(_ cache.Request, data []byte) (any, error) {
 	var v string
 	err := json.Unmarshal(data, &v)
 	return v, err
 }
 
-// request asks for a row.
+// request returns the request of a row.
 func (c *client) request(k cache.Key, tags ...cache.Tag) cache.Request {
 	return cache.Request{Item: cache.Item{Key: k, Tags: tags, MaxAge: time.Minute}, Source: c}
 }
 
-// pageRows is how many rows a page of a poll has: few, so that most polls have several.
+// pageRows is the number of rows in a page of a poll. It is small, so that most polls have several
+// pages.
 const pageRows = 2
 
 // Poll implements [cache.Outbox].
@@ -360,7 +364,7 @@ func (c *client) Poll(ctx context.Context, p cache.Page) (news cache.News, err e
 	return news, err
 }
 
-// page is the rows of a page and those after them, in their order. The caller holds mu.
+// page returns the rows of a page and those after it, in their order. The caller holds mu.
 func (d *database) page(p cache.Page, until cache.Snapshot) (rows []*record) {
 	for _, r := range d.outbox {
 		behind := r.Xid > p.After.Xid || r.Xid == p.After.Xid && r.id > p.After.ID
@@ -394,7 +398,8 @@ func (c *client) IsDone(ctx context.Context, xid uint64) (done bool, err error) 
 	return done, err
 }
 
-// Relay implements [cache.Outbox]: rows that another relays are skipped, and come back if it fails.
+// Relay implements [cache.Outbox]. It skips rows that another gateway is relaying. If it fails, its
+// rows can be relayed again.
 func (c *client) Relay(ctx context.Context, p cache.Piece, evict func(context.Context, cache.Eviction) error) (relayed cache.Relayed, err error) {
 	var mine []*record
 	defer func() {
@@ -449,8 +454,8 @@ func (c *client) Prune(ctx context.Context, keep time.Duration, onlyDone bool) (
 	return false, c.statement(ctx, c.gate, statementTime, func() { c.prune(keep, onlyDone) })
 }
 
-// prune is Prune. The caller holds mu. The horizon is what is seen now of the transactions up to the newest of those
-// that were ever pruned.
+// prune implements Prune. The caller holds mu. The horizon is the current snapshot, limited to the
+// transactions up to the newest one that was ever pruned.
 func (d *database) prune(keep time.Duration, onlyDone bool) {
 	end := d.horizon.Xmax
 	d.outbox = slices.DeleteFunc(d.outbox, func(r *record) bool {

@@ -12,22 +12,23 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// fakeRedis is a shared tier for tests that can be down, hang, lose everything, and come back with what it held
-// before. It decides nothing: whether a fill is taken and in which order an eviction goes, the protocol says.
+// fakeRedis is a shared tier for tests. It can be down, hang, lose everything, and come back with
+// its old contents. It makes no decisions: package protocol decides whether a fill is accepted and
+// in which order an eviction is executed.
 type fakeRedis struct {
 	mu      sync.Mutex
 	random  *rand.Rand
-	names   int // for tokens and generations: none comes twice
+	names   int // of tokens and generations, so that none is used twice
 	held    contents
 	dump    contents
 	dumped  bool
 	mode    mode
-	back    chan struct{} // closed when it does not hang any more
-	lossy   bool          // messages get lost, or come seconds later
+	back    chan struct{} // closed when it no longer hangs
+	lossy   bool          // messages get lost, or arrive seconds late
 	heard   map[int]func(cache.Write)
 	readers int
 	calls   int
-	// restored is when it last came back with old contents.
+	// restored is the last time it came back with old contents.
 	restored time.Time
 }
 
@@ -39,7 +40,7 @@ const (
 	hangs
 )
 
-// contents is what a server holds, also in a dump of it.
+// contents is what a server, or a dump of it, holds.
 type contents struct {
 	entries     map[cache.Key]held
 	fences      map[cache.Key]fence
@@ -77,7 +78,7 @@ func newFakeRedis(seed uint64) *fakeRedis {
 	}
 }
 
-// set changes how it behaves.
+// set changes its mode.
 func (s *fakeRedis) set(m mode) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +97,7 @@ func (s *fakeRedis) save() {
 	s.dump, s.dumped = s.held.clone(), true
 }
 
-// restart comes back with the dump, or with nothing.
+// restart comes back with the contents of the dump, or with none.
 func (s *fakeRedis) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +113,7 @@ func (s *fakeRedis) lose(lossy bool) {
 	s.lossy = lossy
 }
 
-// entry is the data that a key holds under the generations of now, "" where there is none.
+// entry returns the data of a key under the current generations, or "" if there is none.
 func (s *fakeRedis) entry(item cache.Item) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,8 +124,8 @@ func (s *fakeRedis) entry(item cache.Item) string {
 	return h.data
 }
 
-// current reports whether the generations of an item's tags are still those that it was loaded under. The caller
-// holds mu.
+// current reports whether the generations of an item's tags have not changed since it was loaded.
+// The caller holds mu.
 func (s *fakeRedis) current(item cache.Item, h held) bool {
 	for _, t := range item.Tags {
 		if g := s.held.generations[t]; g == "" || g != h.generations[t] {
@@ -139,13 +140,13 @@ func (s *fakeRedis) name() string {
 	return fmt.Sprint("name ", s.names)
 }
 
-// connection is a gateway's connection.
+// connection is the connection of one gateway.
 type connection struct {
 	*fakeRedis
 	id   int
 	gate *gate
 	mu   sync.Mutex
-	cut  bool // this gateway alone does not reach it
+	cut  bool // this gateway alone cannot reach it
 }
 
 var (
@@ -174,8 +175,9 @@ func (c *connection) isCut() bool {
 
 const callTime = time.Millisecond
 
-// call carries out the steps of a command, each at one moment. A server that hangs does so when it goes on, also
-// where the caller gave up long ago; one that stops midway leaves the rest undone.
+// call executes the steps of a command, each at one moment. If the server hangs, a step is executed
+// once the server continues, even if the caller gave up long ago. If the server stops midway, the
+// remaining steps are not executed.
 func (c *connection) call(ctx context.Context, steps ...func()) error {
 	c.gate.pass()
 	defer c.gate.pass()
@@ -216,7 +218,7 @@ func (c *connection) call(ctx context.Context, steps ...func()) error {
 func (c *connection) Get(ctx context.Context, items []cache.Item) ([]*cache.Entry, error) {
 	entries := make([]*cache.Entry, len(items))
 	if err := c.call(ctx, func() { c.get(items, entries) }); err != nil {
-		return nil, err // entries may yet be written to
+		return nil, err // a late step may still write to entries
 	}
 	return entries, nil
 }
@@ -346,7 +348,7 @@ func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
 	return dropped, nil
 }
 
-// publish sends a message to everyone else. The caller holds the server's mu.
+// publish sends a message to every other connection. The caller holds the mu of the server.
 func (c *connection) publish(w cache.Write) {
 	for id, heard := range c.heard {
 		if id == c.id {

@@ -11,7 +11,7 @@ import (
 	"fieldcache/cache"
 )
 
-// The fakes take their time, so all of these run in one of their own.
+// bubble runs a test with a fake clock, because the fakes sleep.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Parallel()
 	synctest.Test(t, test)
@@ -23,11 +23,11 @@ func (d *database) asked() int {
 	return d.loads
 }
 
-// loaded checks how often the database was asked for rows.
+// loaded checks how many loads the database executed.
 func (d *database) loaded(t *testing.T, want int) {
 	t.Helper()
 	if n := d.asked(); n != want {
-		t.Errorf("%d loads, want %d", n, want)
+		t.Errorf("got %d loads, want %d", n, want)
 	}
 }
 
@@ -44,12 +44,13 @@ func TestManyReadersAreOneLoad(t *testing.T) {
 		wg.Wait()
 		d.loaded(t, 1)
 		if n := p.Stats().Joined.Load(); n != 99 {
-			t.Errorf("%d joined, want 99", n)
+			t.Errorf("%d readers joined a load, want 99", n)
 		}
 	})
 }
 
-// One load fills the shared tier, however many gateways load at once; none waits for another.
+// When several gateways load the same row at once, one load fills the shared tier. No gateway waits
+// for another.
 func TestOneFillForAllGateways(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -66,7 +67,7 @@ func TestOneFillForAllGateways(t *testing.T) {
 			fills += p.Stats().Fills.Load()
 		}
 		if fills != 1 {
-			t.Errorf("%d fills, want 1", fills)
+			t.Errorf("got %d fills, want 1", fills)
 		}
 	})
 }
@@ -81,7 +82,7 @@ func TestALoadOutlivesWhoBeganIt(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if r := p.Cache.Load(ctx, []cache.Request{p.request("user:1")})[0]; !errors.Is(r.Err, context.Canceled) {
-				t.Errorf("who gave up got %v", r)
+				t.Errorf("got %v for the reader that canceled, want context.Canceled", r)
 			}
 		})
 		time.Sleep(50 * time.Millisecond)
@@ -109,12 +110,12 @@ func TestALoadEndsWhenNobodyWaits(t *testing.T) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.busy != 0 {
-			t.Error("it goes on")
+			t.Error("the load continues after every reader gave up")
 		}
 	})
 }
 
-// Also a load that readers do not join any more ends with its gateway.
+// Close also ends a load that readers no longer join.
 func TestCloseEndsEveryLoad(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -124,7 +125,7 @@ func TestCloseEndsEveryLoad(t *testing.T) {
 		for range 2 {
 			wg.Go(func() {
 				if r := p.read(t, "user:1"); r.Err == nil {
-					t.Errorf("got %v", r)
+					t.Errorf("got %v, want an error", r)
 				}
 			})
 			time.Sleep(50 * time.Millisecond)
@@ -134,7 +135,7 @@ func TestCloseEndsEveryLoad(t *testing.T) {
 		p.end(t)()
 		wg.Wait()
 		if took := time.Since(began); took > time.Second {
-			t.Errorf("closing took %v", took)
+			t.Errorf("Close took %v, want at most 1s", took)
 		}
 	})
 }
@@ -159,11 +160,11 @@ func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
 			var wg sync.WaitGroup
 			wg.Go(func() {
 				if r := p.Cache.Load(t.Context(), []cache.Request{request})[0]; r.Value != "old" {
-					t.Errorf("%s: the load from before the write brought %v", name, r)
+					t.Errorf("%s: got %v from the load that began before the write, want old", name, r)
 				}
 			})
 			synctest.Wait()
-			time.Sleep(time.Second) // it has read and does not answer yet
+			time.Sleep(time.Second) // the source has read the row and does not return yet
 			p.write(t, read.w)
 			p.reads(t, read.key, "new", cache.SourceTier, read.tags...)
 			held.release()
@@ -173,7 +174,7 @@ func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
 	})
 }
 
-// hold is a source that keeps its answers until they are released, or for a minute.
+// hold is a source that delays its results until they are released, or for a minute.
 type hold struct {
 	*client
 	held    context.Context
@@ -192,8 +193,8 @@ func (h *hold) Load(ctx context.Context, requests []cache.Request) ([]any, cache
 	return values, seen, err
 }
 
-// A reader whose gateway has not learned of others' writes for too long joins no load that has called the tier or its
-// source.
+// A reader of a gateway that lost its lease does not join a load that has already called the shared
+// tier or its source.
 func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -206,7 +207,7 @@ func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 		wg.Go(func() { p.Cache.Load(t.Context(), []cache.Request{request}) })
 		time.Sleep(2 * time.Second)
 		if p.Trusted(time.Now()) {
-			t.Fatal("the lease was not lost")
+			t.Fatal("the lease still holds")
 		}
 		d.run(set("user:1", "new"))
 		p.reads(t, "user:1", "new", cache.SourceTier)
@@ -215,7 +216,7 @@ func TestWhoTrustsNothingLoadsItself(t *testing.T) {
 	})
 }
 
-// deaf is an outbox that does not answer polls after the first few.
+// deaf is an outbox that answers the first few polls, and none after them.
 type deaf struct {
 	cache.Outbox
 	mu    sync.Mutex
@@ -247,17 +248,17 @@ func TestLoadsAreBounded(t *testing.T) {
 		d.setSlow(time.Second)
 		var wg sync.WaitGroup
 		for i := range 50 {
-			time.Sleep(2 * time.Millisecond) // loads that begin together are carried together
+			time.Sleep(2 * time.Millisecond) // loads that begin together would share one call
 			wg.Go(func() { p.reads(t, cache.Entity("user", string(rune('A'+i))), nil, cache.SourceTier) })
 		}
 		wg.Wait()
 		if d.busiest != 3 {
-			t.Errorf("%d loads were under way at a time, want 3", d.busiest)
+			t.Errorf("got at most %d concurrent loads, want 3", d.busiest)
 		}
 	})
 }
 
-// brittle is a value that can't be encoded.
+// brittle is a value that cannot be encoded.
 type brittle struct{}
 
 func (brittle) MarshalJSON() ([]byte, error) { panic("boo") }
@@ -268,7 +269,7 @@ func (s brittleSource) Load(context.Context, []cache.Request) ([]any, cache.Snap
 	return []any{brittle{}}, cache.Snapshot{}, nil
 }
 
-// A panic, wherever it occurs, is an error for the readers of this load only.
+// A panic while a value is encoded is an error for the readers of that value only.
 func TestAPanicOfAValueIsAnError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -279,15 +280,16 @@ func TestAPanicOfAValueIsAnError(t *testing.T) {
 		got := p.Cache.Load(t.Context(), []cache.Request{bad, p.request("user:1")})
 		var panicked *cache.PanicError
 		if !errors.As(got[0].Err, &panicked) || panicked.Value != "boo" {
-			t.Errorf("the value that panics is %v", got[0])
+			t.Errorf("got %v for the value that panics, want a PanicError", got[0])
 		}
 		if got[1].Value != "old" || got[1].Err != nil {
-			t.Errorf("the other value is %v", got[1])
+			t.Errorf("got %v for the other value, want old", got[1])
 		}
 	})
 }
 
-// A batch of which nothing is to be kept fills no tier, also not with what is read along.
+// A batch with NoCache and NoStore fills no tier, not even with the values that its source loads
+// along.
 func TestUnkept(t *testing.T) {
 	t.Parallel()
 	tiers(t, func(t *testing.T, far *shared) {
@@ -299,12 +301,12 @@ func TestUnkept(t *testing.T) {
 			b.NoCache, b.NoStore = true, true
 			got, err := b.Load(t.Context(), []cache.Request{s.request("product:7")})
 			if err != nil || got[0].Value != "lamp" || got[0].Stamp != nil {
-				t.Errorf("got %v, %v", got, err)
+				t.Errorf("got %v, error %v; want lamp without a stamp", got, err)
 			}
 		}
 		s.loads(t, 2)
 		if far != nil && len(far.took()) > 0 {
-			t.Error("the shared tier was asked")
+			t.Error("the shared tier was called")
 		}
 		want(t, c, s.request("{product:7}:stock"), "3")
 		s.loads(t, 3)

@@ -36,7 +36,7 @@ func TestFlightsAreJoined(t *testing.T) {
 			t.Fatal("the flights did not land")
 		}
 		if carried != 1 || second.flight.result.Value != "user:1" {
-			t.Errorf("carried %d times, answered %v; want once, user:1", carried, second.flight.result.Value)
+			t.Errorf("carried %d times, got %v; want once, user:1", carried, second.flight.result.Value)
 		}
 		if third := wantOf("user:1"); s.board(t.Context(), []*want{third}, true, nil) == nil {
 			t.Error("a flight that has landed was joined")
@@ -45,7 +45,7 @@ func TestFlightsAreJoined(t *testing.T) {
 	})
 }
 
-// An eviction keeps later readers from joining a flight that may have read already.
+// A reader does not join a flight whose load may have read before an eviction.
 func TestAnEvictedFlightIsNotJoined(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestAnEvictedFlightIsNotJoined(t *testing.T) {
 	})
 }
 
-// The load goes on as long as one reader waits for it, and ends when the last one gives up.
+// A load continues as long as one reader waits for it. It is canceled when the last one gives up.
 func TestAGroupEndsWithItsLastReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestAGroupEndsWithItsLastReader(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-ended:
-			t.Error("the load ended although the second reader waits for it")
+			t.Error("the load was canceled although the second reader waits for it")
 		default:
 		}
 		done, leave := context.WithCancel(t.Context())
@@ -97,7 +97,8 @@ func TestAGroupEndsWithItsLastReader(t *testing.T) {
 	})
 }
 
-// A panic while a group is carried is the error of every flight that has not landed; what was abandoned says so.
+// If carrying a group panics, every flight that has not landed gets the panic as its error. If it
+// returns without landing a flight, the flight gets errAbandoned.
 func TestFlightsLandWhenTheirLoadDoesNot(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -116,7 +117,7 @@ func TestFlightsLandWhenTheirLoadDoesNot(t *testing.T) {
 			}
 			for _, w := range wants {
 				if err := w.flight.result.Err; !c.want(err) {
-					t.Errorf("%s: %v", w.Key, err)
+					t.Errorf("%s: got error %v", w.Key, err)
 				}
 			}
 			s.close()
@@ -124,7 +125,7 @@ func TestFlightsLandWhenTheirLoadDoesNot(t *testing.T) {
 	}
 }
 
-// close ends every load and waits for it; a load that begins later ends at once.
+// close cancels every load and waits for it. A load that begins later is canceled immediately.
 func TestFlightsClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -138,16 +139,16 @@ func TestFlightsClose(t *testing.T) {
 		s.board(t.Context(), []*want{wantOf("user:2")}, false, nil)
 		synctest.Wait()
 		if n := running.Load(); n != 2 {
-			t.Fatalf("%d groups run, want 2", n)
+			t.Fatalf("got %d running groups, want 2", n)
 		}
 		s.close()
 		if n := running.Load(); n != 0 {
-			t.Errorf("%d groups run after close", n)
+			t.Errorf("got %d running groups after close, want 0", n)
 		}
 		late := []*want{wantOf("user:3")}
 		own := s.board(t.Context(), late, true, nil)
 		if s.await(t.Context(), late, own); late[0].flight.result.Err == nil {
-			t.Error("a load that began after close was answered")
+			t.Error("a load that began after close succeeded")
 		}
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"fieldcache/cache"
 )
 
-// A write that goes around the gateways, or whose gateway died before it evicted, is visible everywhere within half a
-// second, and is evicted from the shared tier once, by one gateway.
+// A write that bypasses the gateways, or whose gateway died before it evicted, is visible
+// everywhere within half a second. One gateway evicts it from the shared tier, once.
 func TestAWriteThatNobodyEvicted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -23,7 +23,7 @@ func TestAWriteThatNobodyEvicted(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			for _, p := range []*process{a, b} {
 				if r := p.read(t, "user:1"); r.Value != "new" {
-					t.Errorf("half a second later it is %v", r.Value)
+					t.Errorf("half a second after the write: got %v, want new", r.Value)
 				}
 			}
 			time.Sleep(300 * time.Millisecond)
@@ -31,16 +31,16 @@ func TestAWriteThatNobodyEvicted(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		if n := d.undone(); n != 0 {
-			t.Errorf("%d evictions were lost", n)
+			t.Errorf("%d evictions were lost, want 0", n)
 		}
 		if n := a.Stats().Relayed.Load() + b.Stats().Relayed.Load(); n != 40 {
-			t.Errorf("%d writes were relayed, want each of 40 once", n)
+			t.Errorf("%d writes were relayed, want each of the 40 once", n)
 		}
 	})
 }
 
-// Evictions that the shared tier did not execute are relayed when it is back, by any running
-// gateway.
+// Any running gateway relays the evictions that the shared tier did not execute, once the tier is
+// back.
 func TestADeadGatewaysEvictionIsRelayed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -51,12 +51,12 @@ func TestADeadGatewaysEvictionIsRelayed(t *testing.T) {
 		writer.write(t, set("user:1", "new"))
 		writer.end(t)()
 		if redis.entry(cache.Item{Key: "user:1"}) != `"old"` {
-			t.Fatal("the shared tier took an eviction that it refused")
+			t.Fatal("the shared tier executed an eviction that it should have refused")
 		}
 		redis.set(up)
 		time.Sleep(6 * time.Second)
 		if got := redis.entry(cache.Item{Key: "user:1"}); got != "" || d.undone() != 0 {
-			t.Errorf("the shared tier holds %s, %d evictions are open", got, d.undone())
+			t.Errorf("the shared tier holds %s and %d evictions are pending, want neither", got, d.undone())
 		}
 		if n := other.Stats().Relayed.Load(); n != 1 {
 			t.Errorf("%d writes were relayed, want 1", n)
@@ -64,7 +64,8 @@ func TestADeadGatewaysEvictionIsRelayed(t *testing.T) {
 	})
 }
 
-// A transaction's evictions come in several rows, and each is a message of its own when it is relayed.
+// The evictions of a transaction may take several rows of the outbox. Each is a message of its own
+// when it is relayed.
 func TestATransactionInSeveralRows(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -77,7 +78,7 @@ func TestATransactionInSeveralRows(t *testing.T) {
 				w.rows[k] = "new"
 				w.evictions = append(w.evictions, cache.Eviction{Keys: []cache.Key{k}})
 			}
-			time.Sleep(time.Duration(n) * 17 * time.Millisecond) // at another moment between two polls
+			time.Sleep(time.Duration(n) * 17 * time.Millisecond) // at a different moment between two polls each time
 			for _, p := range []*process{a, b} {
 				if _, err := p.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: keys}}); err != nil {
 					t.Fatal(err)
@@ -86,7 +87,7 @@ func TestATransactionInSeveralRows(t *testing.T) {
 					p.read(t, k)
 				}
 			}
-			b.gate.freeze() // so that it hears the messages before it polls
+			b.gate.freeze() // so that it receives the messages before it polls
 			d.run(w)
 			time.Sleep(700 * time.Millisecond)
 			b.gate.thaw()
@@ -94,7 +95,7 @@ func TestATransactionInSeveralRows(t *testing.T) {
 			for _, p := range []*process{a, b} {
 				for _, k := range keys {
 					if r := p.read(t, k); r.Value != "new" {
-						t.Fatalf("more than a lease later %s is %v", k, r.Value)
+						t.Fatalf("more than a lease after the write: %s is %v, want new", k, r.Value)
 					}
 				}
 			}
@@ -102,7 +103,8 @@ func TestATransactionInSeveralRows(t *testing.T) {
 	})
 }
 
-// A gateway that was frozen while writes were pruned cannot know which: it evicts everything.
+// A gateway that was frozen while writes were pruned cannot know which they were, so it evicts
+// everything.
 func TestWritesArePrunedBeforeAGatewayHeard(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -118,20 +120,20 @@ func TestWritesArePrunedBeforeAGatewayHeard(t *testing.T) {
 		left := len(d.outbox)
 		d.mu.Unlock()
 		if left != 0 {
-			t.Fatalf("%d rows are left", left)
+			t.Fatalf("got %d rows in the outbox, want 0", left)
 		}
-		redis.restart() // with what it should have forgotten
+		redis.restart() // with the old entry
 		frozen.gate.thaw()
 		time.Sleep(time.Second)
 		frozen.reads(t, "user:1", "new", cache.SourceTier)
 		if n := frozen.Stats().Forgotten.Load(); n != 1 {
-			t.Errorf("forgot everything %d times, want once", n)
+			t.Errorf("got Forgotten = %d, want 1", n)
 		}
 		begin(t, d, redis).reads(t, "user:1", "new", cache.SharedTier)
 	})
 }
 
-// Also a gateway that starts after the write was pruned is not taken in by an old dump.
+// An old dump of Redis is not served, not even by a gateway that starts after the write was pruned.
 func TestAnOldDump(t *testing.T) {
 	for name, prune := range map[string]bool{"while the write is remembered": false, "after the write was pruned": true} {
 		t.Run(name, func(t *testing.T) {
@@ -158,7 +160,7 @@ func TestAnOldDump(t *testing.T) {
 						p.reads(t, "{users}:list", "new", cache.SourceTier, tag)
 						redis.restart()
 					}
-					// The same once more, with nothing in memory.
+					// Repeat with an empty memory tier.
 					p = begin(t, d, redis)
 				}
 			})
@@ -166,7 +168,7 @@ func TestAnOldDump(t *testing.T) {
 	}
 }
 
-// When a database goes back to an earlier state, everything cached is evicted.
+// A database that goes back to an earlier state evicts everything cached.
 func TestTheDatabaseGoesBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -183,12 +185,13 @@ func TestTheDatabaseGoesBack(t *testing.T) {
 		time.Sleep(time.Second)
 		p.reads(t, "user:1", "found", cache.SourceTier)
 		if n := p.Stats().Forgotten.Load(); n != 1 {
-			t.Errorf("forgot everything %d times, want once", n)
+			t.Errorf("got Forgotten = %d, want 1", n)
 		}
 	})
 }
 
-// What was put into memory before the first poll may be older than what the outbox still tells.
+// A value that was loaded into memory before the first poll may lack writes that the outbox has
+// pruned since, so it is evicted.
 func TestTheFirstPollComesLate(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -207,7 +210,7 @@ func TestTheFirstPollComesLate(t *testing.T) {
 	})
 }
 
-// Messages bring other gateways' writes sooner than polls do.
+// Messages deliver the writes of other gateways sooner than polls do.
 func TestMessages(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -228,12 +231,12 @@ func TestMessages(t *testing.T) {
 		}
 		slices.Sort(took)
 		if took[len(took)/2] > 10*time.Millisecond {
-			t.Errorf("took %v", took)
+			t.Errorf("messages took %v, want a median of at most 10ms", took)
 		}
 	})
 }
 
-// Requests for rows that do not exist do not fill the shared tier with absent rows.
+// Requests for rows that do not exist do not fill the shared tier with entries for absent rows.
 func TestAbsentRowsAreBounded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -255,7 +258,7 @@ func TestAbsentRowsAreBounded(t *testing.T) {
 	})
 }
 
-// An eviction by hand reaches every gateway's memory.
+// A manual eviction reaches the memory of every gateway.
 func TestEvictByHand(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -264,9 +267,9 @@ func TestEvictByHand(t *testing.T) {
 		redis.lose(true)
 		a.reads(t, "user:1", "old", cache.SourceTier)
 		b.reads(t, "user:1", "old", cache.SharedTier)
-		d.seed("user:1", "new") // nobody tells
+		d.seed("user:1", "new") // without a record in the outbox
 		if n, err := a.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}}); n != 1 || err != nil {
-			t.Errorf("%d dropped, %v", n, err)
+			t.Errorf("evicted %d entries, error %v; want 1, nil", n, err)
 		}
 		a.reads(t, "user:1", "new", cache.SourceTier)
 		time.Sleep(time.Second)

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// scriptedOutbox returns the news that it is given, then nothing new, or an error as long as one is set.
+// scriptedOutbox returns the news that it is given, then no more news. It returns an error while
+// one is set.
 type scriptedOutbox struct {
 	Outbox
 	mu   sync.Mutex // guards the rest
@@ -47,14 +48,14 @@ func (o *scriptedOutbox) write(keys ...Key) {
 	o.news = append(o.news, Write{Xid: o.xid, Eviction: Eviction{Keys: keys}})
 }
 
-// fails has polls fail with err from now on; nil: they succeed.
+// fails makes polls fail with err from now on. If err is nil, they succeed.
 func (o *scriptedOutbox) fails(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.err = err
 }
 
-// forgetful is a memory that holds nothing and notes what was evicted.
+// forgetful is a memory that holds nothing and records evictions.
 type forgetful struct {
 	Memory
 	generations *Generations
@@ -83,7 +84,8 @@ func startFollower(t *testing.T, o Outbox) (*follower, *forgetful) {
 	return f, m
 }
 
-// What a poll brings is evicted from memory, and a value that did not see it is below the floor.
+// A write that a poll returns is evicted from memory, and a value that did not see it is below the
+// floor.
 func TestFollowerEvictsWhatAPollBrings(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +104,7 @@ func TestFollowerEvictsWhatAPollBrings(t *testing.T) {
 	})
 }
 
-// What this gateway wrote itself is known before the poll: the poll does not evict it again.
+// A write of this gateway is known before the poll returns it, so the poll does not evict it again.
 func TestFollowerLearnsAWriteOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -118,7 +120,8 @@ func TestFollowerLearnsAWriteOnce(t *testing.T) {
 	})
 }
 
-// The lease lasts from the beginning of the last poll that succeeded, and comes back with the next one.
+// The lease holds from the beginning of the last successful poll, and the next successful poll
+// renews it.
 func TestFollowerLosesTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -131,7 +134,7 @@ func TestFollowerLosesTheLease(t *testing.T) {
 		time.Sleep(f.lease + pollEvery)
 		synctest.Wait()
 		if f.trust.holds(time.Now()) || f.stats.LeaseLosses.Load() != 1 {
-			t.Errorf("the lease lasts without polls; lost %d times", f.stats.LeaseLosses.Load())
+			t.Errorf("the lease holds without polls, or LeaseLosses is %d, want 1", f.stats.LeaseLosses.Load())
 		}
 		o.fails(nil)
 		time.Sleep(pollEvery)
@@ -142,7 +145,8 @@ func TestFollowerLosesTheLease(t *testing.T) {
 	})
 }
 
-// A write that carries another epoch's number ends the lease until the next poll says which database it is.
+// A write with the number of another epoch ends the lease until the next poll shows which database
+// it is.
 func TestFollowerDistrustsAnotherEpoch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -150,7 +154,7 @@ func TestFollowerDistrustsAnotherEpoch(t *testing.T) {
 		time.Sleep(pollEvery / 2)
 		f.learn(Write{Xid: 9, Epoch: "another", Eviction: Eviction{Keys: []Key{"user:1"}}})
 		if f.trust.holds(time.Now()) || !slices.Contains(m.evicted, "user:1") {
-			t.Error("the lease lasts, or memory was not evicted")
+			t.Error("the lease still holds, or memory was not evicted")
 		}
 		time.Sleep(pollEvery)
 		synctest.Wait()

@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache"
 )
 
-// A reader that comes while another load is in flight waits for its end, for at most a millisecond, and shares its
-// group with the readers that came meanwhile.
+// A reader that arrives while another load is in flight waits until that load ends, but at most a
+// millisecond. It shares its group with the readers that arrived meanwhile.
 func TestLoadsThatBeginTogetherAreCarriedTogether(t *testing.T) {
 	for name, slow := range map[string]time.Duration{"the first ends soon": 0, "the first takes long": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestLoadsThatBeginTogetherAreCarriedTogether(t *testing.T) {
 	}
 }
 
-// If nothing is in flight, or only what departed long ago, a reader does not wait.
+// If nothing is in flight, or only loads that began long ago, a reader does not wait.
 func TestALoneLoadSetsOutAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -55,7 +55,8 @@ func TestALoneLoadSetsOutAtOnce(t *testing.T) {
 	})
 }
 
-// A reader who has gone ends nothing for those who travel with it, and one who waits for the departure can go.
+// A reader that gives up does not cancel the load for the other readers of its group. A reader that
+// waits for its group to depart can give up too.
 func TestReadersOfAGroupComeAndGo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -72,13 +73,13 @@ func TestReadersOfAGroupComeAndGo(t *testing.T) {
 		synctest.Wait()
 		go func() { cancel() }()
 		if r := <-gone; !errors.Is(r.Err, context.Canceled) {
-			t.Errorf("who has gone is answered %v, %v", r.Value, r.Err)
+			t.Errorf("got %v, error %v for the reader that gave up, want context.Canceled", r.Value, r.Err)
 		}
 		p.reads(t, "user:2", "two", cache.SourceTier)
 	})
 }
 
-// picky fails where one key is among those it is asked for.
+// picky is a source that fails if one key is among the requested ones.
 type picky struct {
 	*client
 	fails cache.Key
@@ -95,7 +96,8 @@ func (s *picky) Load(ctx context.Context, requests []cache.Request) ([]any, cach
 	return s.client.Load(ctx, requests)
 }
 
-// One reader's requests do not fail the other readers whose loads are in the same group.
+// A request of one reader that fails does not fail the other readers whose loads are in the same
+// group.
 func TestAFailureIsItsReadersAlone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -116,13 +118,13 @@ func TestAFailureIsItsReadersAlone(t *testing.T) {
 		wg.Go(func() {
 			for _, r := range p.Cache.Load(t.Context(), ask("user:bad", "user:2")) {
 				if !errors.Is(r.Err, errPicky) {
-					t.Errorf("who asks for it is answered %v, %v", r.Value, r.Err)
+					t.Errorf("got %v, error %v for the reader of the bad key, want errPicky", r.Value, r.Err)
 				}
 			}
 		})
 		wg.Go(func() {
 			if r := p.Cache.Load(t.Context(), ask("user:1"))[0]; r.Err != nil || r.Value != "one" {
-				t.Errorf("another is answered %v, %v", r.Value, r.Err)
+				t.Errorf("got %v, error %v for the other reader, want one", r.Value, r.Err)
 			}
 		})
 		wg.Wait()
@@ -135,7 +137,8 @@ func (r *fakeRedis) asked() int {
 	return r.calls
 }
 
-// What was written lately is likely not in the shared tier: its fence is taken with the look at it.
+// A key that was written recently is probably not in the shared tier, so its fence is taken in the
+// same round trip as the look-up.
 func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -148,7 +151,7 @@ func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
 			return redis.asked() - before
 		}
 		if n := trips(); n != 3 {
-			t.Errorf("a first read took %d round trips, want 3: the look, the fence, the fill", n)
+			t.Errorf("a first read took %d round trips, want 3: look-up, fence, fill", n)
 		}
 		p.write(t, set("user:1", "new"))
 		if n := trips(); n != 2 {
@@ -158,7 +161,7 @@ func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
 	})
 }
 
-// An empty tier is soon known to be empty, and one that has what is asked for to have it.
+// After many misses the fence is taken together with the look-up, and after many hits it is not.
 func TestAnEmptyTierTakesARoundTripLess(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 40
@@ -181,7 +184,7 @@ func TestAnEmptyTierTakesARoundTripLess(t *testing.T) {
 			first.read(t, key(i+1))
 		}
 		if got := trips(first, n-1); got != 2 {
-			t.Errorf("a read after many that found nothing took %d round trips, want 2", got)
+			t.Errorf("a read after many misses took %d round trips, want 2", got)
 		}
 		for i := range n {
 			other.reads(t, key(i), "it", cache.SharedTier)

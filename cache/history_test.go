@@ -13,14 +13,14 @@ import (
 	"fieldcache/cache"
 )
 
-// operation is what a client did: a read, or a write of a value that nobody else writes.
+// operation is an operation of a client: a read, or a write of a value that no other client writes.
 type operation struct {
 	key   cache.Key
 	write bool
 	value string
 }
 
-// register is a row as a client should see it: a read answers what was written last.
+// register is a row as a client should see it: a read returns the last written value.
 var register = porcupine.Model{
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
 		byKey := map[cache.Key][]porcupine.Operation{}
@@ -48,15 +48,15 @@ var register = porcupine.Model{
 	},
 }
 
-// history is what clients did, each with the times of question and answer.
+// history has the operations of the clients, each with the times of call and return.
 type history struct {
 	began time.Time
 	mu    sync.Mutex
 	done  []porcupine.Operation
 }
 
-// add notes what a client did from a moment on until now. What may lag counts from a lease before: then to answer what
-// was true within the lease is as good as to answer what is true.
+// add records an operation that began at from and returns now. A read that may lag counts as if it
+// began earlier by lag: then a value that was current within the lag is as good as the current one.
 func (h *history) add(client int, o operation, output string, from time.Time, lag time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +64,7 @@ func (h *history) add(client int, o operation, output string, from time.Time, la
 		Call: from.Add(-lag).Sub(h.began).Nanoseconds(), Return: time.Since(h.began).Nanoseconds()})
 }
 
-// judge is not called in a bubble, where time would stand still.
+// judge must not be called in a bubble, whose clock would stand still.
 func (h *history) judge(t *testing.T) {
 	t.Helper()
 	h.mu.Lock()
@@ -77,11 +77,12 @@ func (h *history) judge(t *testing.T) {
 	}
 }
 
-// clients says who does what.
+// clients configures the clients of a history.
 type clients struct {
 	gateways int
-	writers  int // the first few gateways are written through
-	// exact is whether the first gateway's readers see what it acknowledged at once; all others may lag by a lease.
+	writers  int // clients write through the first few gateways
+	// exact is whether the readers of the first gateway see its acknowledged writes immediately.
+	// All others may lag by a lease.
 	exact  bool
 	faults bool
 }
@@ -102,7 +103,7 @@ func TestHistories(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { h = c.run(t, seed) })
 				h.judge(t)
 				if t.Failed() {
-					t.Fatalf("with the seed %d", seed)
+					t.Fatalf("failed with seed %d", seed)
 				}
 			}
 		})
@@ -119,7 +120,7 @@ func (c clients) run(t *testing.T, seed uint64) *history {
 	for _, item := range items {
 		d.seed(item.Key, "initial")
 	}
-	redis.lose(true) // with all messages hardly anything lags
+	redis.lose(true) // with all messages hardly anything would lag
 	d.setSlow(50 * time.Millisecond)
 	h := &history{began: time.Now()}
 	var open sync.WaitGroup
@@ -173,12 +174,12 @@ func (h *history) read(t *testing.T, p *process, client int, item cache.Item, la
 	r := p.Cache.Load(t.Context(), []cache.Request{{Item: item, Source: p.client}})[0]
 	value, ok := r.Value.(string)
 	if r.Err != nil || !ok {
-		t.Errorf("%s is %v", item.Key, r)
+		t.Errorf("%s: got %v", item.Key, r)
 	}
 	h.add(client, operation{item.Key, false, ""}, value, from, lag)
 }
 
-// A judge who lets everything pass proves nothing.
+// The checker finds a value that is too old, and accepts one that lags within the lease.
 func TestHistoriesAreJudged(t *testing.T) {
 	t.Parallel()
 	const lag = time.Second
@@ -201,7 +202,7 @@ func TestHistoriesAreJudged(t *testing.T) {
 				time.Sleep(c.read)
 				h.add(1, operation{"user:1", false, ""}, "initial", time.Now(), c.lag)
 				if got := porcupine.CheckOperations(register, h.done); got != (c.want == porcupine.Ok) {
-					t.Errorf("passes: %v", got)
+					t.Errorf("CheckOperations returns %v", got)
 				}
 			})
 		})

@@ -32,7 +32,7 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Different things never share a key, whatever text they hold.
+// Different things never share a key, whatever text they contain.
 func FuzzKeys(f *testing.F) {
 	f.Add("1", "2", "1,after=2", "")
 	f.Add("1b:2", "3", "1", "2b:3")
@@ -43,7 +43,7 @@ func FuzzKeys(f *testing.F) {
 		}
 		x := cache.All("products").List("first", a, "after", b)
 		if y := cache.All("products").List("first", c, "after", d); x == y {
-			t.Errorf("%q,%q and %q,%q share %s", a, b, c, d, x)
+			t.Errorf("%q,%q and %q,%q share the key %s", a, b, c, d, x)
 		}
 		if a != c && cache.Entity("user", a) == cache.Entity("user", c) {
 			t.Errorf("%q and %q share an entity key", a, c)

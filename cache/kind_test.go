@@ -16,7 +16,7 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// numbers is a kind whose values are ten times their keys; those above 100 are not there.
+// numbers is a kind whose values are ten times their keys. Values of keys above 100 do not exist.
 type numbers struct {
 	*cache.Kind[int, int]
 	mu    sync.Mutex
@@ -61,11 +61,12 @@ func (n *numbers) loads(t *testing.T, want ...[]int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if fmt.Sprint(n.asked) != fmt.Sprint(want) {
-		t.Errorf("the source was asked %v, want %v", n.asked, want)
+		t.Errorf("got loads of %v, want %v", n.asked, want)
 	}
 }
 
-// batchOf makes the batch of one operation, whose patience outlasts every test that is not about it, and its cache.
+// batchOf returns the batch of one operation, and its cache. A patience of an hour outlasts every
+// test that is not about patience.
 func batchOf(t *testing.T, patience time.Duration) (*cache.Batch, *cache.Cache) {
 	m, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
 	if err != nil {
@@ -81,7 +82,7 @@ func batchOf(t *testing.T, patience time.Duration) (*cache.Batch, *cache.Cache) 
 	return b, c
 }
 
-// Fields that have been counted share a batch, whatever they do before they ask.
+// Fields that were announced share a batch, whatever they do before their request.
 func TestABatchIsCompleteByCounting(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -99,7 +100,7 @@ func TestABatchIsCompleteByCounting(t *testing.T) {
 				}
 				v, err := from.Get(t.Context(), b, i)
 				if v != 10*i || err != nil {
-					t.Errorf("%d: got %d, %v", i, v, err)
+					t.Errorf("key %d: got %d, error %v", i, v, err)
 				}
 				b.Expect(t.Context(), -1)
 			})
@@ -110,7 +111,8 @@ func TestABatchIsCompleteByCounting(t *testing.T) {
 	})
 }
 
-// A field that asks again after its answer shares a batch with those that were answered with it.
+// A field that makes another request after a result shares a batch with the fields that got their
+// result at the same time.
 func TestTheNextLevelIsOneBatchToo(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -122,11 +124,11 @@ func TestTheNextLevelIsOneBatchToo(t *testing.T) {
 			wg.Go(func() {
 				defer b.Expect(t.Context(), -1)
 				if i == 3 {
-					return // asks nothing
+					return // without a request
 				}
 				for k := i; k < 9; k += 3 {
 					if v, err := n.Get(t.Context(), b, k); v != 10*k || err != nil {
-						t.Errorf("got %d, %v", v, err)
+						t.Errorf("got %d, error %v", v, err)
 					}
 				}
 			})
@@ -136,7 +138,7 @@ func TestTheNextLevelIsOneBatchToo(t *testing.T) {
 	})
 }
 
-// When the last field ends without a request, the batch loads.
+// When the last field returns without a request, the batch loads.
 func TestTheLastFieldNeedNotAsk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -146,7 +148,7 @@ func TestTheLastFieldNeedNotAsk(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if v, err := n.Get(t.Context(), b, 1); v != 10 || err != nil {
-				t.Errorf("got %d, %v", v, err)
+				t.Errorf("got %d, error %v", v, err)
 			}
 		})
 		synctest.Wait()
@@ -157,7 +159,8 @@ func TestTheLastFieldNeedNotAsk(t *testing.T) {
 	})
 }
 
-// Fields that were announced and never come cost patience, no more.
+// Fields that were announced but never request anything delay the batch by its patience, and no
+// longer.
 func TestPatience(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -166,22 +169,22 @@ func TestPatience(t *testing.T) {
 		b.Expect(t.Context(), 100)
 		began := time.Now()
 		if v, err := n.Get(t.Context(), b, 1); v != 10 || err != nil {
-			t.Errorf("got %d, %v", v, err)
+			t.Errorf("got %d, error %v", v, err)
 		}
 		if d := time.Since(began); d != 5*time.Millisecond {
-			t.Errorf("waited %v", d)
+			t.Errorf("waited %v, want 5ms", d)
 		}
 	})
 }
 
-// If fields are not counted, every load is its own batch.
+// If fields are not announced, every load is a batch of its own.
 func TestNobodyCounts(t *testing.T) {
 	t.Parallel()
 	b, _ := batchOf(t, time.Hour)
 	n := newNumbers("number", time.Minute)
 	for i := 1; i <= 2; i++ {
 		if v, err := n.Get(t.Context(), b, i); v != 10*i || err != nil {
-			t.Errorf("got %d, %v", v, err)
+			t.Errorf("got %d, error %v", v, err)
 		}
 	}
 	n.loads(t, []int{1}, []int{2})
@@ -193,23 +196,24 @@ func TestMany(t *testing.T) {
 	n := newNumbers("number", time.Minute)
 	got, err := n.Many(t.Context(), b, []int{3, 101, 1, 3})
 	if fmt.Sprint(got) != "[30 10 30]" || err != nil {
-		t.Errorf("got %v, %v", got, err)
+		t.Errorf("got %v, error %v", got, err)
 	}
 	n.loads(t, []int{1, 3, 101})
 	if v, err := n.Get(t.Context(), b, 101); v != 0 || err != nil {
-		t.Errorf("what is not there is %v, %v", v, err)
+		t.Errorf("got %v, error %v for a missing value, want none", v, err)
 	}
 	n.loads(t, []int{1, 3, 101})
 }
 
-// Within an operation a thing is asked for once, even if it may not be cached, until something is written.
+// An operation loads a value once, even if it must not be cached, until Forget is called after a
+// write.
 func TestWithinAnOperation(t *testing.T) {
 	t.Parallel()
 	b, c := batchOf(t, time.Hour)
 	n := newNumbers("number", 0)
 	for range 3 {
 		if v, err := n.Get(t.Context(), b, 1); v != 10 || err != nil {
-			t.Errorf("got %d, %v", v, err)
+			t.Errorf("got %d, error %v", v, err)
 		}
 	}
 	n.loads(t, []int{1})
@@ -218,7 +222,7 @@ func TestWithinAnOperation(t *testing.T) {
 	}
 	b.Forget()
 	if v, err := n.Get(t.Context(), b, 1); v != 10 || err != nil {
-		t.Errorf("got %d, %v", v, err)
+		t.Errorf("got %d, error %v", v, err)
 	}
 	n.loads(t, []int{1}, []int{1})
 }
@@ -243,7 +247,7 @@ func TestErrorsReachEveryWaiter(t *testing.T) {
 			for i := range 3 {
 				wg.Go(func() {
 					if _, err := n.Get(t.Context(), b, i); !c.is(err) {
-						t.Errorf("got %v", err)
+						t.Errorf("got error %v", err)
 					}
 				})
 			}
@@ -263,16 +267,16 @@ func TestCancelled(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			if v, err := n.Get(t.Context(), b, 1); v != 10 || err != nil {
-				t.Errorf("the leader got %d, %v", v, err)
+				t.Errorf("the first caller got %d, error %v", v, err)
 			}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		synctest.Wait()
-		wg.Go(func() { b.Expect(t.Context(), -1) }) // leads the batch, which hangs
+		wg.Go(func() { b.Expect(t.Context(), -1) }) // completes the batch, which hangs
 		synctest.Wait()
 		if _, err := n.Get(ctx, b, 1); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v", err)
+			t.Errorf("got error %v, want DeadlineExceeded", err)
 		}
 		close(n.wait)
 		wg.Wait()
@@ -336,12 +340,12 @@ func TestKindsSayWhatIsUntrue(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			ev := byName[test.of].Untrue(test.table, test.values)
 			if got := fmt.Sprint(ev.Keys, ev.Tags); got != test.want {
-				t.Errorf("evicts %s, want %s", got, test.want)
+				t.Errorf("got evictions %s, want %s", got, test.want)
 			}
 		})
 	}
 	if err := byName["Country"].Matches([]string{"code", "part"}); err == nil {
-		t.Error("a kind that is known by one column takes two")
+		t.Error("a kind with a key of one column accepts two")
 	}
 }
 
@@ -353,12 +357,13 @@ func TestKindsReportAllFaults(t *testing.T) {
 	_, err := kinds.All()
 	for _, want := range []string{"there is no A", "A: Name and Types are required", "A: Load is required", "there is no B", "B: Match is required"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %v", want, err)
+			t.Errorf("want %q in the error, got %v", want, err)
 		}
 	}
 }
 
-// One statement reads all parts that are asked for, and the row's main part brings the others along.
+// One statement reads all parts that are requested, and a load of the main part of a row caches the
+// other parts along with it.
 func TestPartsOfARow(t *testing.T) {
 	t.Parallel()
 	type row struct{ Name, Price string }
@@ -403,16 +408,16 @@ func TestPartsOfARow(t *testing.T) {
 		}
 		got, err := step.of.Get(ctx, b, step.id)
 		if s := strings.Join(asked, " "); got != step.want || err != nil || s != step.statement {
-			t.Errorf("step %d: got %q, %v by %s, want %q by %s", i, got, err, s, step.want, step.statement)
+			t.Errorf("step %d: got %q, error %v, statement %s; want %q, statement %s", i, got, err, s, step.want, step.statement)
 		}
 	}
 	if r := price.Request(7); r.Key != "{product:7}:price" {
-		t.Errorf("the price is cached under %s", r.Key)
+		t.Errorf("got key %s for the price", r.Key)
 	}
 	for _, k := range []*cache.Kind[int64, string]{name, price} {
 		v, err := k.Request(7).Source.Decode(k.Request(7), []byte(`"x"`))
 		if v != "x" || err != nil {
-			t.Errorf("decoded %v, %v", v, err)
+			t.Errorf("decoded %v, error %v", v, err)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache"
 )
 
-// pages is a kind of rows "user:1" of the fake database, as a gateway reads them.
+// pages is a kind whose values are the rows "user:1" and so on of the fake database.
 type pages struct {
 	*cache.Kind[int, string]
 	p *process
@@ -40,7 +40,7 @@ func (p *process) pages(policy cache.Policy) pages {
 	})}
 }
 
-// get reads page 1 as an operation of its own, with what is told of it.
+// get reads page 1 as an operation of its own. told is the result that the batch observed.
 func (g pages) get(t *testing.T) (value string, told cache.Result, err error) {
 	t.Helper()
 	b := g.p.NewBatch()
@@ -49,7 +49,8 @@ func (g pages) get(t *testing.T) (value string, told cache.Result, err error) {
 	return value, told, err
 }
 
-// A kind's value that has expired is answered at once within its window, from either tier, and loaded again once.
+// An expired value of a kind is served immediately within its window, from either tier, and loaded
+// again once.
 func TestStaleWhileRevalidateOfKinds(t *testing.T) {
 	policy := cache.Policy{MaxAge: time.Minute, StaleWhileRevalidate: 10 * time.Minute}
 	for name, from := range map[string]cache.Tier{"from memory": cache.MemoryTier, "from the shared tier": cache.SharedTier} {
@@ -68,24 +69,25 @@ func TestStaleWhileRevalidateOfKinds(t *testing.T) {
 					p = begin(t, d, redis)
 					k = p.pages(policy)
 				}
-				d.seed("user:1", "new") // which nothing tells
+				d.seed("user:1", "new") // without a write
 				for i := range 20 {
 					v, told, err := k.get(t)
 					if err != nil || v != "old" || i == 0 && (!told.Revalidating || told.Tier != from) {
-						t.Fatalf("answer %d after the end: %q, %+v, %v", i, v, told, err)
+						t.Fatalf("read %d after the expiry: got %q, %+v, error %v; want old, revalidating", i, v, told, err)
 					}
 				}
 				time.Sleep(time.Second)
 				d.loaded(t, 2)
 				if v, told, err := k.get(t); err != nil || v != "new" || told.Revalidating || told.Tier != cache.MemoryTier {
-					t.Errorf("after the refresh: %q, %+v, %v", v, told, err)
+					t.Errorf("after the refresh: got %q, %+v, error %v; want new from memory", v, told, err)
 				}
 			})
 		})
 	}
 }
 
-// After an eviction no window brings a kind's old value back: neither while it is loaded again nor if its source fails.
+// After an eviction no window serves the old value of a kind: neither while it is loaded again nor
+// when its source fails.
 func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
 	policy := cache.Policy{MaxAge: time.Minute, StaleWhileRevalidate: 10 * time.Minute, StaleIfError: 10 * time.Minute}
 	for name, ev := range map[string]cache.Eviction{
@@ -109,7 +111,7 @@ func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
 						t.Fatal(err)
 					}
 					time.Sleep(time.Until(first.Ends) + time.Minute)
-					// The poll that tells the other gateway comes after.
+					// The other gateway learns of it by a poll.
 					if _, err := p.EvictByHand(t.Context(), ev); err != nil {
 						t.Fatal(err)
 					}
@@ -119,7 +121,7 @@ func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
 					for gateway, k := range map[string]pages{"here": here, "there": there} {
 						v, told, err := k.get(t)
 						if down && (err == nil || told.Stale) || !down && (err != nil || v != "new" || told.Revalidating) {
-							t.Errorf("%s: %q, %+v, %v", gateway, v, told, err)
+							t.Errorf("%s: got %q, %+v, error %v", gateway, v, told, err)
 						}
 					}
 				})
@@ -128,7 +130,8 @@ func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
 	}
 }
 
-// A kind's value is answered in the place of an error for as long as the schema says, over the option.
+// A kind's stale value is served instead of an error for as long as the schema says. The schema
+// takes precedence over the option.
 func TestStaleIfErrorOfKinds(t *testing.T) {
 	for name, c := range map[string]struct {
 		window, after time.Duration
@@ -153,12 +156,12 @@ func TestStaleIfErrorOfKinds(t *testing.T) {
 				d.setDown(true)
 				v, told, err := k.get(t)
 				if got := err == nil && v == "old" && told.Stale; got != c.stale {
-					t.Errorf("stale: %t, want %t: %q, %+v, %v", got, c.stale, v, told, err)
+					t.Errorf("got stale %t, want %t: %q, %+v, error %v", got, c.stale, v, told, err)
 				}
 				d.setDown(false)
 				time.Sleep(time.Second)
 				if v, told, err := k.get(t); err != nil || told.Stale || v != "old" {
-					t.Errorf("once the source answers again: %q, %+v, %v", v, told, err)
+					t.Errorf("after the source recovered: got %q, %+v, error %v", v, told, err)
 				}
 			})
 		})

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// One message may tell a part of a transaction only: what a poll brings of it besides is still to be evicted.
+// A message may tell of only a part of a transaction. A later poll evicts the rest of it.
 func TestOnlyWhatIsKnownOfATransactionIsNoNews(t *testing.T) {
 	var k known
 	k.add(Write{Xid: 7, Eviction: Eviction{Keys: []Key{"user:1"}, Tags: []Tag{"{users}"}}})
@@ -24,6 +24,6 @@ func TestOnlyWhatIsKnownOfATransactionIsNoNews(t *testing.T) {
 	}
 	k.polled(SnapshotAfter(7))
 	if got := k.news(whole); len(got.Keys) != 2 || len(got.Tags) != 2 {
-		t.Errorf("once it was polled, nothing of it is remembered: got %v", got)
+		t.Errorf("after the poll: got %v, want the whole write, as nothing of it is remembered", got)
 	}
 }

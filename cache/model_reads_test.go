@@ -9,7 +9,7 @@ import (
 
 var beginsAt = [gateways]string{"begins at gateway 0: reader", "begins at gateway 1: reader"}
 
-// read is the steps of a reader and of the load that it began.
+// read adds the steps of a reader and of the load that it began.
 func (w world) read(s state, r rules, l uint8, add adder) {
 	me := s.load[l]
 	g := me.at
@@ -19,7 +19,7 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 			add(beginsAt[g], l, func(n *state) string { return w.begin(n, r, l, g) })
 		}
 	case started:
-		if !s.trusted(g, r) { // a reader that trusts nothing goes straight on
+		if !s.trusted(g, r) { // a gateway without a lease skips the shared tier
 			add("does not trust the shared tier: reader", l, func(n *state) string { n.load[l].phase = missing; return "" })
 			return
 		}
@@ -86,7 +86,8 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 	}
 }
 
-// begin is a read's first step: memory answers it, or a load under way does, or it begins one.
+// begin is the first step of a read: memory serves it, or it joins a load in flight, or it begins
+// one.
 func (w world) begin(n *state, r rules, l, g uint8) string {
 	me := &n.load[l]
 	*me = load{phase: started, at: g, holds: true}
@@ -126,12 +127,12 @@ func (s *state) takeFence(l uint8) {
 		s.redis.fence, me.fence = l+1, true
 	}
 	if s.redis.generation == 0 {
-		s.redis.generation = 200 + l // as good as random: tidy gives it a number of its own
+		s.redis.generation = 200 + l // stands for a random one: tidy renumbers it
 	}
 	me.generation = s.redis.generation
 }
 
-// fill ends a load.
+// fill is the last step of a load.
 func (s *state) fill(l uint8, r rules, keeps bool) string {
 	me := &s.load[l]
 	var mine string
@@ -151,8 +152,9 @@ func (s *state) fill(l uint8, r rules, keeps bool) string {
 	return s.land(l, me.got.version, cache.SourceTier)
 }
 
-// land answers a reader and those who joined it, and judges the answers. What an old database answers itself is as
-// old as that. Of what was lost the shared tier's promise holds for those who have polled the other one.
+// land ends a read and those that joined it, and checks the results. A value read from an old
+// primary may be as old as that. For a value of the shared tier, the promise about acknowledged
+// writes holds only at gateways that have polled the current database.
 func (s *state) land(l, version uint8, tier cache.Tier) (wrong string) {
 	shared := tier == cache.SharedTier && s.gw[s.load[l].at].epoch == s.epoch
 	judge := func(l load, shared bool) {

@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// code is the snapshot that a read takes now.
+// code returns the snapshot of a read that happens now.
 func (s *state) code() (c code) {
 	for i, t := range s.tx {
 		if t.version > 0 && t.epoch == s.epoch {
@@ -19,7 +19,8 @@ func (s *state) code() (c code) {
 	return c
 }
 
-// bit is the place of a writer's number. In the second epoch the writers get each other's.
+// bit returns the bit of a writer's number in a code. In the second epoch the writers have each
+// other's numbers.
 func bit(writer int, epoch uint8) uint8 {
 	if epoch == 1 {
 		return uint8(maxWriters - 1 - writer) //nolint:gosec // a few
@@ -27,14 +28,14 @@ func bit(writer int, epoch uint8) uint8 {
 	return uint8(writer) //nolint:gosec // a few
 }
 
-// in is what a code stands for in an epoch.
+// in returns the snapshot that a code represents in an epoch.
 func (c code) in(epoch uint8) cache.Snapshot {
 	s := snapshots[c]
 	s.Epoch = epochs[epoch]
 	return s
 }
 
-// holds reports whether the shared tier has an entry under the tag's generation of now.
+// holds reports whether the shared tier has an entry under the current generation of the tag.
 func (s *state) holds() bool {
 	return s.redis.entry.there && s.redis.generation != 0 && s.redis.entry.generation == s.redis.generation
 }
@@ -44,7 +45,7 @@ func (s *state) trusted(g uint8, r rules) bool {
 	return age != unknown && r.trusted(time.Duration(age)*modelTick, modelLease)
 }
 
-// judge is the verdict on a value of the shared tier at a gateway.
+// judge returns the verdict of a gateway on a value from the shared tier.
 func (w world) judge(gw gateway, v value, trusted bool, r rules) protocol.Verdict {
 	var key, tag protocol.Floor
 	for i, wr := range w.writers {
@@ -68,10 +69,10 @@ func (w world) judge(gw gateway, v value, trusted bool, r rules) protocol.Verdic
 	return r.judge(v.seen.in(v.epoch), known)
 }
 
-// xid is that of a writer.
+// xid returns the transaction number of a writer.
 func xid(writer int) uint64 { return uint64(writer) + 1 } //nolint:gosec // a few
 
-// void ends a gateway's stamps.
+// void invalidates the stamps of a gateway.
 func (s *state) void(g uint8) {
 	s.gw[g].memory = 0
 	for i := range s.load {
@@ -81,7 +82,7 @@ func (s *state) void(g uint8) {
 	}
 }
 
-// learn lets a gateway know of writes.
+// learn records that a gateway knows of writes.
 func (s *state) learn(g, writes uint8) {
 	if writes != 0 {
 		s.gw[g].floors |= writes
@@ -91,7 +92,7 @@ func (s *state) learn(g, writes uint8) {
 
 type adder func(what string, who uint8, change func(*state) string)
 
-// steps appends every step that can be taken.
+// steps returns every step that can be taken next.
 func (w world) steps(s state, r rules) (to []step) {
 	to = make([]step, 0, 24)
 	add := func(what string, who uint8, change func(*state) string) {
@@ -116,7 +117,7 @@ func (w world) steps(s state, r rules) (to []step) {
 	return to
 }
 
-// grow lets a tick pass.
+// grow advances the time by a tick.
 func (s *state) grow() {
 	for i := range s.tx {
 		if t := &s.tx[i]; t.version > 0 {
@@ -137,8 +138,8 @@ func (s *state) grow() {
 	}
 }
 
-// tidy gives states the same form in which the same can happen: readers are alike, and generations are random, so
-// that only which of them are equal counts.
+// tidy gives equivalent states the same form. Loads are interchangeable, so it sorts them.
+// Generations are random, so only their equality matters and it renumbers them.
 func (s *state) tidy() {
 	for i := 1; i < len(s.load); i++ {
 		for j := i; j > 0 && s.load[j].rank() > s.load[j-1].rank(); j-- {
@@ -173,12 +174,12 @@ func (s *state) tidy() {
 	}
 }
 
-// rank puts loads in an order, more or less.
+// rank is a rough sort order of loads.
 func (l load) rank() int {
 	return int(l.phase)<<8 | int(l.at)<<6 | int(l.got.version)<<4 | int(l.need)<<2 | int(l.shared)
 }
 
-// swapped is who holds a fence once reader i has taken the place of the one before.
+// swapped returns the holder of a fence after readers i-1 and i have changed places.
 func swapped(fence uint8, i int) uint8 {
 	switch int(fence) {
 	case i:
@@ -189,7 +190,7 @@ func swapped(fence uint8, i int) uint8 {
 	return fence
 }
 
-// write is the steps of a transaction and of the eviction after it.
+// write adds the steps of a transaction and of the eviction after it.
 func (w world) write(s state, r rules, i uint8, add adder) {
 	t, wr := s.tx[i], w.writers[i]
 	switch t.phase {
@@ -226,7 +227,7 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 			w.evict(n, r, i, t.step)
 			if n.tx[i].step++; int(n.tx[i].step) == len(r.steps) {
 				n.tx[i].taken, n.tx[i].phase, n.tx[i].step = true, waiting, 0
-				n.tx[i].done = n.tx[i].done || !w.relay // else that is a step of its own
+				n.tx[i].done = n.tx[i].done || !w.relay // else a step of its own notes it
 			}
 			return ""
 		})
@@ -253,7 +254,7 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 	}
 }
 
-// evict takes a step of a transaction's eviction in the shared tier.
+// evict executes one step of a transaction's eviction in the shared tier.
 func (w world) evict(n *state, r rules, i, step uint8) {
 	tag := w.writers[i].tag
 	switch r.steps[step] {
@@ -272,7 +273,7 @@ func (w world) evict(n *state, r rules, i, step uint8) {
 	}
 }
 
-// follow is the steps of a gateway that polls, hears and starts again.
+// follow adds the steps of a gateway that polls, receives messages and restarts.
 func (w world) follow(s state, r rules, g uint8, add adder) {
 	gw := s.gw[g]
 	switch {
@@ -284,7 +285,7 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 		})
 	case gw.poll.there:
 		add("has polled: gateway", g, func(n *state) string { n.apply(g, r); return "" })
-	case w.time && (gw.trust != 0 || gw.since != s.code() || gw.epoch != s.epoch): // another would bring and renew nothing
+	case w.time && (gw.trust != 0 || gw.since != s.code() || gw.epoch != s.epoch): // otherwise a poll would change nothing
 		add("is answered by the outbox: gateway", g, func(n *state) string {
 			p := poll{there: true, epoch: n.epoch}
 			if gw.trust == unknown {
@@ -322,7 +323,7 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 	}
 }
 
-// page is a page of a poll that asks in a snapshot.
+// page reads one page of a poll whose snapshot is until.
 func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
 	p.seen, p.horizon, p.more = until, n.pruned, false
 	for b := range uint8(maxWriters) { // in the order of their numbers
@@ -335,11 +336,11 @@ func (w world) page(n *state, gw gateway, p *poll, until code, r rules) {
 			return
 		}
 	}
-	p.after = 0 // it makes no difference any more
+	p.after = 0 // no longer used, and must not make states differ
 }
 
-// readRetained reads one of the writes that are kept, or finds that there are no more. Nothing in memory is from
-// before the start.
+// readRetained reads one of the writes that the outbox still has, or finds that none is left. It
+// evicts nothing: memory has no values from before the start.
 func (w world) readRetained(n *state, g uint8, r rules) {
 	gw := &n.gw[g]
 	for i, t := range n.tx {
@@ -356,7 +357,8 @@ func (w world) readRetained(n *state, g uint8, r rules) {
 	gw.horizon = r.pruned(gw.horizon, n.pruned)
 }
 
-// apply is what a gateway makes of a poll. What it knew already is not learned again.
+// apply applies the result of a poll to a gateway. A write that the gateway already knew is not
+// learned again.
 func (s *state) apply(g uint8, r rules) {
 	gw := &s.gw[g]
 	p := gw.poll
@@ -372,7 +374,7 @@ func (s *state) apply(g uint8, r rules) {
 		s.void(g)
 	case p.horizon > 0 && r.missed(snapshots[gw.since], cache.SnapshotAfter(uint64(p.horizon))):
 		gw.horizon = max(gw.horizon, p.horizon)
-		if gw.reading { // what was kept at the start does not matter any more
+		if gw.reading { // the writes retained at the start no longer matter
 			gw.horizon = max(gw.horizon, uint8(bits.Len8(uint8(gw.start)))) //nolint:gosec // a few
 			gw.reading, gw.start, gw.read = false, 0, 0
 		}
@@ -386,7 +388,7 @@ func (s *state) apply(g uint8, r rules) {
 	gw.poll = poll{}
 }
 
-// share is what happens to the shared tier by itself, and what gateways relay.
+// share adds the steps of the shared tier itself and those that relay writes.
 func (w world) share(s state, r rules, add adder) {
 	if w.expiry && s.redis.fence != 0 {
 		add("the fence ends", 0, func(n *state) string { n.redis.fence = 0; return "" })
@@ -422,7 +424,7 @@ func (w world) share(s state, r rules, add adder) {
 	})
 }
 
-// goBack has another database take over, which lacks all writes. Their records are gone with them.
+// goBack replaces the database by one that lacks all writes and their records.
 func (s *state) goBack() {
 	s.lost = s.version
 	s.version++
@@ -434,7 +436,7 @@ func (s *state) goBack() {
 	}
 }
 
-// token is what a reader's fence holds.
+// token returns the content of a reader's fence.
 func token(reader uint8) string {
 	if reader == 0 {
 		return ""

@@ -11,11 +11,11 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// The model is the protocol without sockets, clocks and goroutines: one item with a key and a tag, gateways,
-// loads and writers whose atomic steps come in every order. Each decision is taken by the function that the
-// product takes it by. The search visits every state that can be reached and judges every answer.
+// The model is the protocol without sockets, clocks and goroutines: one item with a key and a tag,
+// and gateways, loads and writers whose atomic steps are taken in every order. The functions of the
+// product make each decision. The search visits every reachable state and checks every result.
 
-// rules are the decisions. A broken variant exchanges one of them.
+// rules are the decisions. A broken variant replaces one of them.
 type rules struct {
 	judge   func(cache.Snapshot, protocol.Known) protocol.Verdict
 	raise   func(f protocol.Floor, xid uint64) protocol.Floor
@@ -24,37 +24,42 @@ type rules struct {
 	fill    func(fence, token string) bool
 	ack     func(taken bool, sinceCommit, lease time.Duration) bool
 	steps   []protocol.Step
-	// news says whether a poll brings a write: the question that an outbox asks its database.
+	// news reports whether a poll returns a write: it is the condition of the outbox's query.
 	news func(since cache.Snapshot, xid uint64) bool
-	// missed says whether writes may have been pruned before the gateway heard of them.
+	// missed reports whether writes may have been pruned before the gateway learned of them.
 	missed func(since, horizon cache.Snapshot) bool
-	// until is the snapshot that a later page of a poll asks in, of that of its first page and that of now.
+	// until returns the snapshot in which a later page of a poll is read, from that of its first
+	// page and the current one.
 	until func(first, now code) code
-	// trusts says whether a gateway that has just started uses the shared tier before it has read what is kept.
+	// trusts is whether a gateway that has just started uses the shared tier before it has read the
+	// retained writes.
 	trusts bool
-	// pruned is the horizon of a gateway that has read what is kept, of that of its start and that of now.
+	// pruned returns the horizon of a gateway that has read the retained writes, from the horizon
+	// at its start and the current one.
 	pruned func(start, now uint8) uint8
-	// renewed is the age from which the lease counts, given the poll's.
+	// renewed returns the age from which the lease counts, from the age of the poll.
 	renewed func(began uint8) uint8
-	// late is whether a load takes its stamp and its fence only once the source has answered.
+	// late is whether a load takes its stamp and its fence only after the source has responded.
 	late bool
-	// another says whether a poll brings another epoch than the gateway polled before.
+	// another reports whether a poll found another epoch than the previous poll of the gateway.
 	another func(before, now uint8) bool
-	// keeps says whether what a load read may be put into a cache.
+	// keeps reports whether a loaded value may be cached.
 	keeps func(seen cache.Snapshot, epoch cache.Epoch) bool
-	// since is that of a gateway that polls another epoch, of what it was and what the poll saw.
+	// since returns the snapshot from which a gateway continues in another epoch, from its previous
+	// one and that of the poll.
 	since func(before, seen code) code
-	// floors are those of a gateway that polls another epoch, of what they were.
+	// floors returns the floors of a gateway in another epoch, from its previous ones.
 	floors func(before uint8) uint8
-	// ours says whether the number of a write is one that the gateway knows, by the epochs of both.
+	// ours reports whether a gateway can use the number of a write, from the epochs of both.
 	ours func(write, gateway uint8) bool
 	// loses is whether a write of an epoch that is not polled yet ends the lease.
 	loses bool
-	// renews says whether a poll renews the lease, of whether a write ended that since the poll began.
+	// renews reports whether a poll renews the lease. lost is whether a write ended the lease after
+	// the poll began.
 	renews func(lost bool) bool
 }
 
-// sound are the rules of the product.
+// sound returns the rules of the product.
 func sound() rules {
 	return rules{
 		judge:   protocol.Judge,
@@ -79,39 +84,39 @@ func sound() rules {
 	}
 }
 
-// Time goes in ticks of a lease.
+// The unit of time is a tick. A lease is one tick long.
 const (
 	leaseTicks = 1
 	modelTick  = time.Second
 	modelLease = leaseTicks * modelTick
 )
 
-// world says what there is and what may happen. Each writer writes once; readers read over and over, and
-// where time passes their gateways poll over and over.
+// world is a setting: who takes part and what may happen. Each writer writes once. Readers read
+// repeatedly, and if time passes, their gateways poll repeatedly.
 type world struct {
 	name    string
 	writers []writer // the nth has xid n; they commit in any order
 	readers uint8
 	at      []uint8 // the gateways that they read at
-	// What else may happen: time passes; fences end; the shared tier does not take an eviction; a writer dies;
-	// evictions are relayed; done writes are pruned; a dump of the shared tier is taken and comes back;
-	// gateways hear messages; the second gateway starts again.
+	// What else may happen: time passes; fences expire; the shared tier does not execute an
+	// eviction; a writer dies; evictions are relayed; done writes are pruned; a dump of the shared
+	// tier is taken and restored; gateways receive messages; the second gateway restarts.
 	time, expiry, fails, crash, relay, prune, dump, notices, restart bool
-	pages                                                            bool // a page of a poll has one write, and of what is kept as well
-	// back is whether the database goes back to what it was at the start, and gives the numbers of the lost writes to
-	// others; all writers evict in the same way then, and of two the first writes before and the second after.
-	// primary is whether an old one still answers loads.
+	pages                                                            bool // each page of a poll, and of the retained writes, has one write
+	// back is whether the database goes back to its state at the start, and reuses the numbers of
+	// the lost writes. All writers evict in the same way then, and of two writers the first writes
+	// before it and the second after it. primary is whether an old primary still serves loads.
 	back, primary bool
 }
 
 // epochs are those of a database before and after it goes back.
 var epochs = [...]cache.Epoch{"first", "second"}
 
-// writer is a transaction of a gateway, which makes the item untrue by its key or by its tag.
+// writer is a transaction of a gateway, which evicts the item by its key or by its tag.
 type writer struct {
 	at     uint8
 	tag    bool
-	direct bool // it goes around the gateways
+	direct bool // it bypasses the gateways
 }
 
 const (
@@ -120,11 +125,12 @@ const (
 	gateways   = 2
 )
 
-// code stands for a snapshot: a bit for each writer that has committed. One with a lower xid than another's that has
-// committed is under way, and it makes no difference whether the others are.
+// code represents a snapshot: a bit for each writer that has committed. A writer whose xid is lower
+// than that of a committed one counts as in progress. Whether others are in progress makes no
+// difference.
 type code uint8
 
-// snapshots are what the codes stand for, by PostgreSQL's rules.
+// snapshots are the snapshots that the codes represent, by PostgreSQL's rules.
 var snapshots = func() (all [1 << maxWriters]cache.Snapshot) {
 	for c := range all {
 		s := cache.Snapshot{Xmin: 1, Xmax: 1}
@@ -145,22 +151,22 @@ var snapshots = func() (all [1 << maxWriters]cache.Snapshot) {
 	return all
 }()
 
-// state is everything at one moment. The value of the item is its version: how many writes had committed. Moments
-// are kept as ages in ticks, up to the age from which it makes no difference how old something is.
+// state is a state of the world. The value of the item is its version: how many writes had
+// committed. Times are ages in ticks, up to the age from which they make no difference.
 type state struct {
 	version uint8
 	pruned  uint8 // the newest xid that was pruned
 	tx      [maxWriters]tx
 	redis   redis
 	dump    redis
-	dumped  uint8 // 1: a dump was taken; 2: it came back
+	dumped  uint8 // 1: a dump was taken; 2: it was restored
 	gw      [gateways]gateway
 	load    [maxReaders]load
 	relay   relay
 	epoch   uint8
-	back    uint8 // the version that the database went back to: it counts as a new one
+	back    uint8 // the version that the database went back to, which counts as a new one
 	backAge uint8
-	lost    uint8 // the version that an old database still answers
+	lost    uint8 // the version that an old primary still serves
 }
 
 // tx is a transaction. step counts the steps of its eviction.
@@ -181,7 +187,8 @@ const (
 	over
 )
 
-// old is an age from which nothing depends on how old something is, unknown the age of what never was.
+// old is an age from which it makes no difference. unknown is the age of an event that never
+// happened.
 const (
 	old     = leaseTicks + 1
 	unknown = 255
@@ -194,7 +201,7 @@ type redis struct {
 	entry      value
 }
 
-// value is a value with what is known of its reading.
+// value is a value and how it was read.
 type value struct {
 	there      bool
 	version    uint8
@@ -203,51 +210,51 @@ type value struct {
 	generation uint8
 }
 
-// gateway is what a process knows.
+// gateway is the state of a process.
 type gateway struct {
-	trust   uint8 // the age of its last poll's beginning
+	trust   uint8 // the age of the beginning of its last poll
 	since   code
 	horizon uint8
-	reading bool  // what is kept is not read yet
+	reading bool  // the retained writes have not all been read
 	start   code  // what its first poll saw
-	read    uint8 // the kept writes that it has read or that are pruned
+	read    uint8 // the retained writes that it has read or that are pruned
 	floors  uint8 // the writes that it knows of
 	poll    poll
-	memory  uint8 // the version in memory, counted from 1; 0 where there is none whose stamp holds
+	memory  uint8 // the version in memory, counted from 1; 0 if there is none whose stamp holds
 	starts  uint8
 	epoch   uint8
 }
 
-// poll is one that the outbox has answered.
+// poll is a poll whose result has been read and not applied yet.
 type poll struct {
 	there   bool
 	began   uint8
 	seen    code
 	news    uint8
 	horizon uint8
-	after   uint8 // the xid that the last page ended with
+	after   uint8 // the xid at the end of the last page
 	more    bool
 	epoch   uint8
-	lost    bool // a write ended the lease since it began
+	lost    bool // a write ended the lease after it began
 }
 
-// load is a reader and what it reads by.
+// load is a reader and its load.
 type load struct {
 	phase      uint8
 	at         uint8
 	holds      bool // its stamp
 	asked      bool
-	fence      bool // it got the fence, and with it
+	fence      bool // it got the fence, and with it the generation
 	generation uint8
 	got        value
-	need       uint8 // the version that the answer must not be older than
-	shared     uint8 // or, where it comes from the shared tier, this one
+	need       uint8 // the oldest version that the result may be
+	shared     uint8 // the same if the result comes from the shared tier
 }
 
 const (
 	resting uint8 = iota
 	started
-	answered // the shared tier has answered
+	answered // the shared tier has responded
 	missing
 	began
 	loaded
@@ -258,15 +265,15 @@ type relay struct {
 	tx, step uint8 // tx counts from 1
 }
 
-// step is one step that may be taken, with what it leads to.
+// step is a step that may be taken, and the state after it.
 type step struct {
 	what  string
 	who   uint8
 	to    state
-	wrong string // a promise that is broken by it
+	wrong string // how it breaks a promise, or ""
 }
 
-// search visits every state. It answers how many there are, and how the first broken promise came about.
+// search visits every state. It returns their number, and the steps to the first broken promise.
 func search(w world, r rules) (states int, violation string) {
 	type node struct {
 		from int32
@@ -299,7 +306,7 @@ func search(w world, r rules) (states int, violation string) {
 	return len(nodes), ""
 }
 
-// retrace tells the steps of a path.
+// retrace describes the steps of a path.
 func (w world) retrace(r rules, path []uint8) string {
 	s, told := w.start(), make([]string, len(path))
 	for i, n := range path {
@@ -309,7 +316,7 @@ func (w world) retrace(r rules, path []uint8) string {
 	return strings.Join(told, "\n  ")
 }
 
-// start has every gateway's first poll behind it.
+// start returns the initial state: every gateway has polled once.
 func (w world) start() (s state) {
 	for i := len(w.writers); i < maxWriters; i++ {
 		s.tx[i].phase = over
@@ -317,7 +324,7 @@ func (w world) start() (s state) {
 	return s
 }
 
-// untrue names what a state holds that must not be there.
+// untrue describes what a state must not have, or returns "".
 func (w world) untrue(s state, r rules) string {
 	all, settled := s.code(), true
 	for _, t := range s.tx {
@@ -343,8 +350,8 @@ func (w world) untrue(s state, r rules) string {
 	return ""
 }
 
-// worlds are small enough to be searched whole, and large enough that each broken variant is found wanting
-// in one of them.
+// worlds are small enough to be searched completely, and large enough that each broken variant
+// fails in one of them.
 var worlds = []world{
 	{name: "fills beside writes", writers: []writer{{at: 0}, {at: 1}}, readers: 2, at: []uint8{0, 1}, expiry: true},
 	{name: "a list beside writes", writers: []writer{{at: 0, tag: true}, {at: 1, tag: true}}, readers: 2, at: []uint8{0, 1}},
@@ -373,7 +380,7 @@ func TestModel(t *testing.T) {
 			began := time.Now()
 			states, violation := search(w, sound())
 			if violation != "" {
-				t.Errorf("after %d states:\n  %s", states, violation)
+				t.Errorf("broken promise after %d states:\n  %s", states, violation)
 			}
 			t.Logf("%d states in %v", states, time.Since(began).Round(time.Millisecond))
 		})

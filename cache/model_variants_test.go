@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache/internal/protocol"
 )
 
-// variants are ways of getting the protocol wrong, each with the world in which that shows.
+// variants are broken variants of the protocol, each with the world in which that shows.
 var variants = map[string]struct {
 	world string
 	make  func(*rules)
@@ -105,7 +105,7 @@ var variants = map[string]struct {
 	}},
 }
 
-// Each of them breaks a promise somewhere: a search that finds nothing wrong with one proves nothing.
+// Each variant breaks a promise in its world. This shows that the search would find such a fault.
 func TestModelFindsVariantsWanting(t *testing.T) {
 	t.Parallel()
 	for name, v := range variants {
@@ -116,7 +116,7 @@ func TestModelFindsVariantsWanting(t *testing.T) {
 			w := worlds[slices.IndexFunc(worlds, func(w world) bool { return w.name == v.world })]
 			states, violation := search(w, r)
 			if violation == "" {
-				t.Errorf("nothing was found in %d states", states)
+				t.Errorf("found no broken promise in %d states", states)
 			}
 			t.Logf("after %d states:\n  %s", states, violation)
 		})

@@ -14,9 +14,10 @@ import (
 	"fieldcache/cache"
 )
 
-// nest is a source whose values are made of others, which it reads through the cache while it loads.
+// nest is a source that makes values of other values, which it reads through the cache while it
+// loads.
 type nest struct {
-	load func(context.Context, []cache.Request) ([]cache.Result, error) // how it reads them
+	load func(context.Context, []cache.Request) ([]cache.Result, error) // reads the other values
 	of   map[cache.Key][]cache.Key
 	tags map[cache.Key][]cache.Tag
 
@@ -24,15 +25,15 @@ type nest struct {
 	values  map[cache.Key]string
 	calls   int
 	running int
-	most    int           // how many calls did something themselves at a time
-	meet    chan struct{} // if set, what reads others waits for it
+	most    int           // the most calls that ran at a time, without those that waited for a nested load
+	meet    chan struct{} // if set, a load that reads other values waits for it first
 }
 
 func (n *nest) request(k cache.Key) cache.Request {
 	return cache.Request{Item: cache.Item{Key: k, Tags: n.tags[k], MaxAge: time.Hour}, Source: n}
 }
 
-// Load answers the value of each key with those that it is made of behind it.
+// Load returns for each key its value, followed by the values that it is made of.
 func (n *nest) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	n.mu.Lock()
 	n.calls++
@@ -77,7 +78,8 @@ func (*nest) Decode(_ cache.Request, data []byte) (v any, err error) {
 	return text, err
 }
 
-// nesting makes a source of what values are made of, read by the cache itself or by a batch of the operation.
+// nesting returns a source of values that are made of others. The source reads those through the
+// cache itself or through a batch of the operation, as by says.
 func nesting(t *testing.T, p *process, by string, of map[cache.Key][]cache.Key) *nest {
 	t.Helper()
 	n := &nest{of: of, values: map[cache.Key]string{}, tags: map[cache.Key][]cache.Tag{}}
@@ -97,10 +99,11 @@ func nesting(t *testing.T, p *process, by string, of map[cache.Key][]cache.Key) 
 	return n
 }
 
-// ways in which something is read.
+// nestings are the two ways in which a source reads other values.
 var nestings = []string{"cache", "batch"}
 
-// As many sources as may load at a time read through the cache while they load, and all at once.
+// More sources load at once than may run at a time, and each reads through the cache while it
+// loads. Waiting for a nested load takes no turn, so they do not block each other.
 func TestFault23NestedLoadsHoldNoTurn(t *testing.T) {
 	t.Parallel()
 	for _, by := range nestings {
@@ -135,19 +138,20 @@ func TestFault23NestedLoadsHoldNoTurn(t *testing.T) {
 				close(n.meet)
 				wg.Wait()
 				if n.most > loads {
-					t.Errorf("%d calls ran at a time, of at most %d", n.most, loads)
+					t.Errorf("got %d concurrent calls, want at most %d", n.most, loads)
 				}
 			})
 		})
 	}
 }
 
-// A source that asks for what it is loading, by whatever way round, gets an error; nobody waits for ever.
+// A source that requests what it is loading, directly or through others, gets an error instead of
+// waiting forever.
 func TestFault23Cycles(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		of     map[cache.Key][]cache.Key
-		ask    [][]cache.Key // by readers, at a time
+		ask    [][]cache.Key // keys by reader; the readers run concurrently
 		errors bool
 	}{
 		"itself":                      {map[cache.Key][]cache.Key{"a": {"a"}}, [][]cache.Key{{"a"}}, true},
@@ -183,7 +187,7 @@ func TestFault23Cycles(t *testing.T) {
 							}
 							for i, r := range results {
 								if c.errors && (r.Err == nil || !strings.Contains(r.Err.Error(), "deep")) || !c.errors && r.Err != nil {
-									t.Errorf("%s: %v, %v", keys[i], r.Value, r.Err)
+									t.Errorf("%s: got %v, error %v", keys[i], r.Value, r.Err)
 								}
 							}
 						})
@@ -197,7 +201,7 @@ func TestFault23Cycles(t *testing.T) {
 	}
 }
 
-// chain is keys each of which is made of the next.
+// chain returns n keys, each of which is made of the next.
 func chain(n int) map[cache.Key][]cache.Key {
 	of := map[cache.Key][]cache.Key{}
 	for i := range n {
@@ -206,8 +210,8 @@ func chain(n int) map[cache.Key][]cache.Key {
 	return of
 }
 
-// What a source read through the cache is a part of its value: evicting that evicts it, although its own tags say
-// nothing of it; and then it is in memory alone.
+// What a source reads through the cache becomes a dependency of its value, even if the item's own
+// tags do not include it: evicting it evicts the value. Such a value is cached in memory only.
 func TestFault23WhatIsReadNestedIsNoted(t *testing.T) {
 	t.Parallel()
 	for _, by := range nestings {
@@ -228,14 +232,14 @@ func TestFault23WhatIsReadNestedIsNoted(t *testing.T) {
 						t.Errorf("got %+v", r)
 					}
 					if r := read(); r.Value != "a b" || r.Tier != cache.MemoryTier {
-						t.Errorf("it is not in memory: %+v", r)
+						t.Errorf("got %+v, want it from memory", r)
 					}
 					n.values["b"] = "new"
 					if _, err := p.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"b"}, Tags: []cache.Tag{"b"}}}); err != nil {
 						t.Fatal(err)
 					}
 					if r := read(); r.Value != "a new" {
-						t.Errorf("got %+v", r)
+						t.Errorf(`got %+v after the eviction, want "a new"`, r)
 					}
 				})
 			})

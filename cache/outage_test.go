@@ -15,14 +15,14 @@ import (
 	"fieldcache/cache"
 )
 
-// usual is what a read may take that finds nothing, of database and shared tier as they are.
+// usual is the time that a miss may take with a healthy database and shared tier.
 const usual = 2*statementTime + 3*callTime
 
 func stale(d time.Duration) func(*cache.Options) {
 	return func(o *cache.Options) { o.StaleIfError = d }
 }
 
-// However badly the shared tier fares, a read takes no longer than the database and one deadline.
+// A read takes no longer than the database and one timeout, no matter how the shared tier fails.
 func TestASharedTierThatFails(t *testing.T) {
 	for name, mode := range map[string]mode{"that refuses": refuses, "that hangs": hangs} {
 		t.Run(name, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestASharedTierThatFails(t *testing.T) {
 					began := time.Now()
 					p.reads(t, cache.Entity("user", string(rune('A'+i))), nil, cache.SourceTier)
 					if took := time.Since(began); took > 150*time.Millisecond+usual {
-						t.Errorf("a read took %v", took)
+						t.Errorf("a read took %v, want at most one timeout more than usual", took)
 					}
 					time.Sleep(100 * time.Millisecond)
 				}
@@ -44,15 +44,15 @@ func TestASharedTierThatFails(t *testing.T) {
 				d.seed("user:1", "old")
 				p.reads(t, "user:1", "old", cache.SourceTier)
 				if redis.entry(cache.Item{Key: "user:1"}) != `"old"` {
-					t.Error("it is not used again")
+					t.Error("the shared tier is not used again after it recovered")
 				}
 			})
 		})
 	}
 }
 
-// A write is not acknowledged before every gateway knows of it or trusts its caches no more, or another gateway has
-// evicted what this one could not.
+// A write is not acknowledged before every gateway knows of it or has lost its lease, or another
+// gateway has executed the eviction that this one could not.
 func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 	for name, c := range map[string]struct {
 		alone       bool
@@ -76,7 +76,7 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 					t.Errorf("acknowledged after %v, want %v to %v", took, c.least, c.most)
 				}
 				if stats := writer.Stats(); [2]uint64{stats.ByRelay.Load(), stats.ByLease.Load()} != c.by {
-					t.Errorf("acknowledged %d by a relay, %d by the lease; want %v", stats.ByRelay.Load(), stats.ByLease.Load(), c.by)
+					t.Errorf("got %d writes acknowledged by a relay and %d by the lease, want %v", stats.ByRelay.Load(), stats.ByLease.Load(), c.by)
 				}
 				other.reads(t, "user:1", "new", cache.SourceTier)
 				writer.reads(t, "user:1", "new", cache.SourceTier)
@@ -85,7 +85,7 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 	}
 }
 
-// garbled is an outbox with a row that cannot be read in every page.
+// garbled is an outbox with an unreadable row in every page.
 type garbled struct{ cache.Outbox }
 
 func (g garbled) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
@@ -94,7 +94,7 @@ func (g garbled) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	return news, err
 }
 
-// Unreadable rows are logged once, and counted.
+// Unreadable rows are logged once, and all are counted.
 func TestFault31UnreadableRowsAreToldOfOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -103,16 +103,17 @@ func TestFault31UnreadableRowsAreToldOfOnce(t *testing.T) {
 		})
 		time.Sleep(2 * time.Second)
 		if n := p.Stats().Unreadable.Load(); n < 5 {
-			t.Errorf("%d are counted", n)
+			t.Errorf("got %d unreadable rows, want at least 5", n)
 		}
 		p.end(t)()
 		if n := strings.Count(log.String(), "cannot be decoded"); n != 1 {
-			t.Errorf("told of %d times: %s", n, &log)
+			t.Errorf("logged %d times, want once: %s", n, &log)
 		}
 	})
 }
 
-// While the database is gone, what is cached is answered and marked for as long as the options say.
+// While the database is down, cached values are served and marked as stale, for as long as the
+// options allow.
 func TestStaleIfError(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -125,19 +126,19 @@ func TestStaleIfError(t *testing.T) {
 		for range 5 {
 			r := p.reads(t, "user:1", "old", cache.MemoryTier)
 			if !r.Stale || r.Stamp != nil {
-				t.Errorf("%+v is not marked as stale", r)
+				t.Errorf("got %+v, want it marked as stale", r)
 			}
 			time.Sleep(10 * time.Second)
 		}
 		time.Sleep(10 * time.Second)
 		if r := p.read(t, "user:1"); r.Err == nil {
-			t.Errorf("got %v after more than a minute", r)
+			t.Errorf("got %v after more than a minute, want an error", r)
 		}
 		d.setDown(false)
 		d.run(set("user:1", "new"))
 		time.Sleep(time.Second)
 		if r := p.reads(t, "user:1", "new", cache.SourceTier); r.Stale {
-			t.Error("marked as stale after the database is back")
+			t.Error("the value is marked as stale after the database recovered")
 		}
 		p.reads(t, "user:1", "new", cache.MemoryTier)
 	})
@@ -152,12 +153,12 @@ func TestNothingStaleIfTheOptionsSaySo(t *testing.T) {
 		d.setDown(true)
 		time.Sleep(2 * time.Second)
 		if r := p.read(t, "user:1"); r.Err == nil {
-			t.Errorf("got %v", r)
+			t.Errorf("got %v, want an error", r)
 		}
 	})
 }
 
-// deafened starts a gateway that has read user 1, and then hears nothing more from the outbox.
+// deafened starts a gateway that has read user 1, and whose polls hang from then on.
 func deafened(t *testing.T) (*database, *process, *deaf) {
 	d := newDatabase(1)
 	d.seed("user:1", "old")
@@ -168,7 +169,7 @@ func deafened(t *testing.T) (*database, *process, *deaf) {
 	return d, p, outbox
 }
 
-// Of the database's end nothing is known where it does not answer at all: what there is comes after a lease.
+// A database that hangs returns no error. Stale values are served after a lease.
 func TestStaleWhereTheDatabaseHangs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, p, _ := deafened(t)
@@ -176,15 +177,16 @@ func TestStaleWhereTheDatabaseHangs(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		began := time.Now()
 		if r := p.reads(t, "user:1", "old", cache.MemoryTier); !r.Stale {
-			t.Error("not marked")
+			t.Error("the value is not marked as stale")
 		}
 		if took := time.Since(began); took > 1100*time.Millisecond {
-			t.Errorf("took %v", took)
+			t.Errorf("the read took %v, want at most 1.1s", took)
 		}
 	})
 }
 
-// A load that was to be cut short because there is something stale goes on where that was evicted meanwhile.
+// A load is to be cut short because a stale value can be served. It continues if that value is
+// evicted meanwhile.
 func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, p, outbox := deafened(t)
@@ -199,7 +201,8 @@ func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
 	})
 }
 
-// Nothing cached is served once others' writes have been unknown for a lease; both changes are logged, once each.
+// No cached value is served when the gateway has not learned of writes for a lease. Both changes of
+// state are logged, once each.
 func TestTheLeaseIsLostAndFound(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -214,7 +217,7 @@ func TestTheLeaseIsLostAndFound(t *testing.T) {
 		p.reads(t, "user:1", "old", cache.MemoryTier)
 		outbox.hears(0)
 		time.Sleep(990 * time.Millisecond)
-		d.run(set("user:1", "new")) // nobody hears of it
+		d.run(set("user:1", "new")) // no gateway learns of it
 		time.Sleep(5 * time.Second)
 		for range 3 {
 			p.reads(t, "user:1", "new", cache.SourceTier)
@@ -224,16 +227,16 @@ func TestTheLeaseIsLostAndFound(t *testing.T) {
 		p.reads(t, "user:1", "new", cache.SharedTier)
 		p.reads(t, "user:1", "new", cache.MemoryTier)
 		if n := p.Stats().LeaseLosses.Load(); n != 1 {
-			t.Errorf("%d losses are counted", n)
+			t.Errorf("got %d lease losses, want 1", n)
 		}
 		text := log.String()
 		if strings.Count(text, "no cached values are served") != 1 || strings.Count(text, "serving cached values") != 1 {
-			t.Errorf("told:\n%s", text)
+			t.Errorf("want each change of state logged once, got:\n%s", text)
 		}
 	})
 }
 
-// What a poll brings is as old as its question, however late its answer comes.
+// The lease counts from the beginning of a poll, however late its result arrives.
 func TestTheLeaseCountsFromThePollsBeginning(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -244,14 +247,14 @@ func TestTheLeaseCountsFromThePollsBeginning(t *testing.T) {
 			d.run(set("user:1", value))
 			for began := time.Now(); time.Since(began) < 2500*time.Millisecond; time.Sleep(11 * time.Millisecond) {
 				if r := p.read(t, "user:1"); r.Value != value && time.Since(began) > time.Second {
-					t.Fatalf("%v after the write it is %v, want %s", time.Since(began), r.Value, value)
+					t.Fatalf("%v after the write: got %v, want %s", time.Since(began), r.Value, value)
 				}
 			}
 		}
 	})
 }
 
-// late is an outbox whose answers take a while after it has read what they say.
+// late is an outbox whose results are delayed after it has read them.
 type late struct{ cache.Outbox }
 
 func (o *late) Poll(ctx context.Context, page cache.Page) (cache.News, error) {
@@ -262,7 +265,8 @@ func (o *late) Poll(ctx context.Context, page cache.Page) (cache.News, error) {
 	return news, err
 }
 
-// An answer of the shared tier that a gateway gets to see only after it was frozen may be from before a write.
+// A gateway that is frozen while it waits for the shared tier may receive a value from before a
+// write. It must not serve it.
 func TestAnAnswerThatWasLongOnItsWay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -271,10 +275,10 @@ func TestAnAnswerThatWasLongOnItsWay(t *testing.T) {
 		writer.reads(t, "user:1", "old", cache.SourceTier)
 		var wg sync.WaitGroup
 		wg.Go(func() { frozen.reads(t, "user:1", "new", cache.SourceTier) })
-		synctest.Wait() // it has asked
+		synctest.Wait() // it has called the shared tier
 		frozen.gate.freeze()
 		time.Sleep(time.Second)
-		frozen.redis.setCut(true) // nor does it hear the message
+		frozen.redis.setCut(true) // and it does not receive the message
 		writer.write(t, set("user:1", "new"))
 		time.Sleep(2 * time.Second)
 		frozen.gate.thaw()
@@ -298,12 +302,12 @@ func TestTheSharedTiersStateIsToldOnce(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 		}
 		if text := log.String(); strings.Count(text, "does not respond") != 1 || strings.Count(text, "responds again") != 1 {
-			t.Errorf("told:\n%s", text)
+			t.Errorf("want each change of state logged once, got:\n%s", text)
 		}
 	})
 }
 
-// safeBuffer is a buffer that many may write to.
+// safeBuffer is a buffer that is safe for concurrent use.
 type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -321,8 +325,8 @@ func (s *safeBuffer) String() string {
 	return s.b.String()
 }
 
-// TestFault33StaleInRedisWhereTheDatabaseHangs has values in the shared tier alone, or some here and some there, and a
-// database that hangs: what there is comes after a lease, and what there is not does not hold it up.
+// The database hangs, and only the shared tier has the values, or memory has some of them. They are
+// served stale after a lease. A key that neither tier has does not delay them.
 func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 	for name, c := range map[string]struct {
 		read       func(t *testing.T, p *process)
@@ -355,36 +359,37 @@ func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 					began := time.Now()
 					for i, r := range p.Cache.Load(t.Context(), requests) {
 						if i == 2 && !errors.Is(r.Err, cache.ErrSlowSource) {
-							t.Errorf("round %d: what is nowhere is %+v", round, r)
+							t.Errorf("round %d: got %+v for the key that no tier has, want ErrSlowSource", round, r)
 						}
 						if i < 2 && (r.Err != nil || !r.Stale || r.Tier != c.tiers[i]) {
-							t.Errorf("round %d: %+v, want it stale from tier %v", round, r, c.tiers[i])
+							t.Errorf("round %d: got %+v, want it stale from tier %v", round, r, c.tiers[i])
 						}
 					}
-					// The first waited for a lease, the second knows that the database hangs.
+					// The first round waits for a lease. The second knows that the database hangs.
 					if took := time.Since(began); took > 1200*time.Millisecond || round > 0 && took > 400*time.Millisecond {
 						t.Errorf("round %d took %v", round, took)
 					}
 				}
-				// For whom there is nothing the source goes on.
+				// A read of which no value is cached continues to wait for its source.
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				began := time.Now()
 				if r := p.Cache.Load(ctx, []cache.Request{p.request("user:4")})[0]; r.Err == nil || time.Since(began) < 9*time.Second {
-					t.Errorf("what is nowhere is %+v after %v", r, time.Since(began))
+					t.Errorf("got %+v after %v for a key that no tier has, want an error after 10s", r, time.Since(began))
 				}
 				d.setSlow(0)
 				outbox.hears(1 << 30)
 				time.Sleep(time.Second)
 				if r := p.read(t, "user:2"); r.Err != nil || r.Stale {
-					t.Errorf("once the database is back: %+v", r)
+					t.Errorf("after the database recovered: got %+v", r)
 				}
 			})
 		})
 	}
 }
 
-// TestSilence has looks at a source that does not answer, some of them late.
+// TestSilence looks at a source that does not respond, sometimes late. A late look shows that the
+// gateway was frozen, so the wait begins again.
 func TestSilence(t *testing.T) {
 	const ms = time.Millisecond
 	for name, c := range map[string]struct {
@@ -406,8 +411,8 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestAFrozenGatewayIsNoOutage has a gateway frozen in the middle of its look for something stale, while its database is
-// slow and well: the reader waits for the database.
+// A gateway freezes while it waits to serve stale values, and its database is slow but healthy. The
+// reader waits for the database.
 func TestAFrozenGatewayIsNoOutage(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := newDatabase(1)
@@ -421,7 +426,7 @@ func TestAFrozenGatewayIsNoOutage(t *testing.T) {
 		requests := []cache.Request{p.request("user:1"), p.request("user:2")}
 		for _, r := range p.Cache.Load(t.Context(), requests) {
 			if r.Err != nil || r.Stale {
-				t.Errorf("%+v from a database that is well", r)
+				t.Errorf("got %+v from a healthy database", r)
 			}
 		}
 	})

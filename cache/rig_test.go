@@ -10,14 +10,15 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// gate stops a gateway where it meets the world outside, as a frozen process would be. Its timers go on.
+// gate blocks a gateway at its calls of the database and the shared tier, like a frozen process.
+// Its timers continue.
 type gate struct {
 	mu     sync.Mutex
-	frozen chan struct{} // closed when it goes on
+	frozen chan struct{} // closed when it continues
 	thawed time.Time     // the last time
 }
 
-// frozenSince reports whether the gateway was frozen at some time after a moment.
+// frozenSince reports whether the gateway has been frozen at any time since t.
 func (g *gate) frozenSince(t time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -53,7 +54,8 @@ func (g *gate) thaw() {
 	}
 }
 
-// frozenMemory is the memory of a gateway that may be frozen, which then finds nothing stale either.
+// frozenMemory is the memory of a gateway that may be frozen: then it does not find expired entries
+// either.
 type frozenMemory struct {
 	cache.Memory
 	gate *gate
@@ -64,7 +66,7 @@ func (m frozenMemory) Ended(k cache.Key) *cache.Entry {
 	return m.Memory.Ended(k)
 }
 
-// process is a gateway: the real cache on fakes.
+// process is a gateway: the real cache over fakes.
 type process struct {
 	*cache.Cache
 	*client
@@ -72,7 +74,7 @@ type process struct {
 	redis *connection
 }
 
-// start starts a gateway. redis nil: memory alone.
+// start starts a gateway. If redis is nil, the gateway has no shared tier.
 func start(t testing.TB, d *database, redis *fakeRedis, change ...func(*cache.Options)) *process {
 	g := &gate{}
 	p := &process{client: &client{database: d, gate: g}, gate: g}
@@ -94,7 +96,7 @@ func start(t testing.TB, d *database, redis *fakeRedis, change ...func(*cache.Op
 	return p
 }
 
-// begin is start for a gateway that ends with the test.
+// begin is like start, and closes the gateway when the test ends.
 func begin(t *testing.T, d *database, redis *fakeRedis, change ...func(*cache.Options)) *process {
 	p := start(t, d, redis, change...)
 	t.Cleanup(p.end(t))
@@ -110,7 +112,7 @@ func (p *process) end(t testing.TB) func() {
 	}
 }
 
-// write runs a transaction at the gateway and answers once it is acknowledged.
+// write runs a transaction at the gateway and returns once it is acknowledged.
 func (p *process) write(t testing.TB, w write) cache.Write {
 	all := p.run(w)
 	if _, err := p.Evict(t.Context(), all); err != nil {
@@ -119,27 +121,27 @@ func (p *process) write(t testing.TB, w write) cache.Write {
 	return all
 }
 
-// set is a write that gives a row a value.
+// set returns a write that sets the value of a row.
 func set(k cache.Key, value string) write {
 	return write{map[cache.Key]string{k: value}, []cache.Eviction{{Keys: []cache.Key{k}}}}
 }
 
-// setList is a write that changes what a list holds; the list is evicted by its tag.
+// setList returns a write that changes the contents of a list. The list is evicted by its tag.
 func setList(k cache.Key, tag cache.Tag, value string) write {
 	return write{map[cache.Key]string{k: value}, []cache.Eviction{{Tags: []cache.Tag{tag}}}}
 }
 
-// read is the answer to one request.
+// read returns the result of one request.
 func (p *process) read(t testing.TB, k cache.Key, tags ...cache.Tag) cache.Result {
 	return p.Cache.Load(t.Context(), []cache.Request{p.request(k, tags...)})[0]
 }
 
-// reads checks what a gateway answers and from where.
+// reads checks the value of a request and the tier that it came from.
 func (p *process) reads(t testing.TB, k cache.Key, value any, tier cache.Tier, tags ...cache.Tag) cache.Result {
 	t.Helper()
 	r := p.read(t, k, tags...)
 	if r.Err != nil || r.Value != value || r.Tier != tier {
-		t.Errorf("%s is %v from tier %d, %v; want %v from tier %d", k, r.Value, r.Tier, r.Err, value, tier)
+		t.Errorf("%s: got %v from tier %d, error %v; want %v from tier %d", k, r.Value, r.Tier, r.Err, value, tier)
 	}
 	return r
 }

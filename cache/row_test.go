@@ -25,8 +25,8 @@ func (s *spoilt) Load(ctx context.Context, requests []cache.Request) ([]any, cac
 	return values, seen, err
 }
 
-// A row that cannot be read fails alone, after a number of loads that grows with the logarithm of the batch.
-// Any other error is everybody's, at once.
+// A row that cannot be read fails alone, after a number of loads that grows with the logarithm of
+// the batch. Any other error fails the whole batch after one load.
 func TestARowThatCannotBeReadFailsAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		err   error
@@ -56,13 +56,13 @@ func TestARowThatCannotBeReadFailsAlone(t *testing.T) {
 				for i, r := range p.Cache.Load(t.Context(), requests) {
 					switch fails := slices.Contains(c.bad, i) || c.err != nil && !errors.Is(c.err, cache.ErrRow); {
 					case fails && !errors.Is(r.Err, c.err):
-						t.Errorf("row %d: %v, %v", i, r.Value, r.Err)
+						t.Errorf("row %d: got %v, error %v; want the error of the source", i, r.Value, r.Err)
 					case !fails && (r.Err != nil || r.Value != fmt.Sprint(i)):
-						t.Errorf("row %d: %v, %v", i, r.Value, r.Err)
+						t.Errorf("row %d: got %v, error %v; want the value", i, r.Value, r.Err)
 					}
 				}
 				if d.loads > c.loads {
-					t.Errorf("%d loads, more than %d", d.loads, c.loads)
+					t.Errorf("got %d loads, want at most %d", d.loads, c.loads)
 				}
 			})
 		})

@@ -9,7 +9,8 @@ import (
 	"fieldcache/cache"
 )
 
-// namesOf builds every sort of name from texts, and tells by which texts: names are equal where that is.
+// namesOf builds every sort of name from texts. It maps each name to its sort and the texts, so
+// that two names may be equal only if their sorts and texts are.
 func namesOf(a, b, c string) map[string]string {
 	names := map[string]string{}
 	add := func(name, form string, parts ...string) { names[name] = fmt.Sprintf("%s%q", form, parts) }
@@ -42,7 +43,7 @@ func checkNames(t *testing.T, a, b, c string) {
 		total = max(total, len(names))
 		for name := range names {
 			if strings.ContainsAny(name, " \t\r\n\"\\") {
-				t.Errorf("%q has a character of its surroundings", name)
+				t.Errorf("%q contains white space, a quote or a backslash", name)
 			}
 		}
 	}
@@ -52,12 +53,12 @@ func checkNames(t *testing.T, a, b, c string) {
 	for _, text := range []string{a, b, c} {
 		name := string(cache.Entity("k", text))
 		if back, err := url.PathUnescape(strings.TrimPrefix(name, "k:")); err != nil || back != text {
-			t.Errorf("%q comes back from %s as %q (%v)", text, name, back, err)
+			t.Errorf("%q: parsing %s returns %q (%v)", text, name, back, err)
 		}
 	}
 }
 
-// separators are what stands between the parts of names, and what looks like it.
+// separators are the characters and words between the parts of names, and texts that resemble them.
 var separators = []string{
 	"", "a", "g", "list", "count", ":", "{", "}", ",", "=", "%", "%2C", "}:g", ":g", "a:b", "a,b=c", "{a}", "a}:list:b", "ä", "\xff", "\n", " ", "\x00", `"`, "a=b:list",
 }
@@ -75,12 +76,12 @@ func TestFault35NamesOfDifferentThingsDiffer(t *testing.T) {
 	product := cache.Entity("product", "7")
 	for _, name := range []cache.Key{product.Part("g"), cache.Key(product.Collection("g"))} {
 		if string(name) == product.Fence() {
-			t.Errorf("a field called g has the name of a fence: %s", name)
+			t.Errorf("a field called g has the same name as a fence: %s", name)
 		}
 	}
 }
 
-// Two sorts of names never meet, whatever texts each is built from.
+// Names of two sorts are never equal, whatever texts they are built from.
 func FuzzFault35Names(f *testing.F) {
 	for i, s := range separators {
 		f.Add(s, separators[(i+3)%len(separators)], separators[(i+7)%len(separators)], "a", "b", "c")
@@ -90,11 +91,11 @@ func FuzzFault35Names(f *testing.F) {
 		one, two := namesOf(a, b, c), namesOf(d, e, g)
 		for name, form := range one {
 			if other, ok := two[name]; ok && kindOf(form) != kindOf(other) {
-				t.Errorf("%s is %s and %s", name, form, other)
+				t.Errorf("%s is both %s and %s", name, form, other)
 			}
 		}
 	})
 }
 
-// kindOf is the sort of a name, without the texts that it is built from.
+// kindOf returns the sort of a name without the texts that it is built from.
 func kindOf(form string) string { sort, _, _ := strings.Cut(form, "["); return sort }

@@ -56,10 +56,10 @@ func TestShapeOf(t *testing.T) {
 	t.Parallel()
 	_ = sameShape{hidden: 0}
 	if cache.ShapeOf[shaped]() != cache.ShapeOf[sameShape]() {
-		t.Error("what encoding/json leaves out changes the shape")
+		t.Error("a field that encoding/json ignores changes the shape")
 	}
 	if first, again := cache.ShapeOf[shaped](), cache.ShapeOf[shaped](); first != again {
-		t.Error("a shape is not the same twice")
+		t.Error("two calls return different shapes")
 	}
 	shapes := map[string]string{}
 	for name, shape := range map[string]string{
@@ -82,10 +82,10 @@ func TestShapeOf(t *testing.T) {
 		"any":              cache.ShapeOf[any](),
 	} {
 		if !isShape(shape) {
-			t.Errorf("%s is %q, not letters and digits", name, shape)
+			t.Errorf("%s: got shape %q, want lowercase letters and digits", name, shape)
 		}
 		if other, ok := shapes[shape]; ok {
-			t.Errorf("%s has the shape of %s", name, other)
+			t.Errorf("%s has the same shape as %s", name, other)
 		}
 		shapes[shape] = name
 	}
@@ -100,7 +100,7 @@ func isShape(s string) bool {
 	return s != ""
 }
 
-// release is a source of one release: its values have that release's shape.
+// release is a source whose values have the shape of one release.
 type release struct {
 	*client
 	shape string
@@ -115,11 +115,11 @@ func TestWhatAnotherReleaseStoredIsNotServed(t *testing.T) {
 		first, second := begin(t, d, redis), begin(t, d, redis)
 		first.at(t, release{first.client, "0001"}, "user:1")
 		if r := second.at(t, release{second.client, "0002"}, "user:1"); r.Value != "one" || r.Tier != cache.SourceTier {
-			t.Errorf("what another release stored is answered: %+v", r)
+			t.Errorf("got %+v, want the value from the source, not the entry of another release", r)
 		}
 		third := begin(t, d, redis)
 		if r := third.at(t, release{third.client, "0002"}, "user:1"); r.Value != "one" || r.Tier != cache.SharedTier {
-			t.Errorf("what this release stored is %+v", r)
+			t.Errorf("got %+v, want the entry of this release from the shared tier", r)
 		}
 	})
 }

@@ -11,7 +11,7 @@ import (
 // simulatedLease is the default of [cache.Options].
 const simulatedLease = time.Second
 
-// read begins reads of some items at a gateway and judges the answers.
+// read begins a read of some items at a gateway and checks the results.
 func (s *simulation) read(i int) {
 	p := s.gateways[i]
 	var requests []cache.Request
@@ -30,25 +30,27 @@ func (s *simulation) read(i int) {
 	})
 }
 
-// judge says whether an answer keeps the promises.
+// judge checks that a result keeps the promises.
 func (s *simulation) judge(p *process, i int, item cache.Item, r cache.Result, began time.Time) {
 	if r.Err != nil {
-		// One that ends with its gateway is no answer. A load that failed looks for something stale in the shared tier, which may
-		// hang: who joins it then is told of an outage that has just ended.
+		// A read that ends with its gateway has no result. A load that failed looks for a stale
+		// value in the shared tier, which may hang. A reader that joins it then gets the error of
+		// an outage that has just ended.
 		from := began
 		if r.Joined {
 			from = began.Add(-time.Second)
 		}
-		// A gateway whose statements are frozen, and whose timers are not, cannot tell that from a database that hangs.
+		// A gateway whose statements are frozen, but not its timers, cannot tell that from a
+		// database that hangs.
 		hung := errors.Is(r.Err, cache.ErrSlowSource) && p.gate.frozenSince(from)
 		if !hung && !s.downBetween(from, time.Now()) && s.alive(p) {
-			s.t.Errorf("gateway %d answers %s with %v, and the database is well", i, item.Key, r.Err)
+			s.t.Errorf("gateway %d: reading %s failed while the database was healthy: %v", i, item.Key, r.Err)
 			s.tell("gateway %d: %s fails: %v", i, item.Key, r.Err)
 		}
 		return
 	}
 	if r.Stale && s.strict {
-		s.t.Errorf("gateway %d answers %s stale", i, item.Key)
+		s.t.Errorf("gateway %d served %s stale", i, item.Key)
 	}
 	value, _ := r.Value.(string)
 	versions := s.database.versions(item.Key)
@@ -60,10 +62,10 @@ func (s *simulation) judge(p *process, i int, item cache.Item, r cache.Result, b
 	}
 	s.tell("gateway %d answers %s with %q from tier %d, asked at %v (joined %v, stale %v); at least version %d (%q) was due", i, item.Key,
 		value, r.Tier, began.Sub(s.began), r.Joined, r.Stale, least, versions[least].value)
-	s.t.Errorf("gateway %d answers %s with %q, at least version %d (%q) was due", i, item.Key, value, least, versions[least].value)
+	s.t.Errorf("gateway %d served %s as %q, want at least version %d (%q)", i, item.Key, value, least, versions[least].value)
 }
 
-// least is the oldest version that an answer may be.
+// least returns the oldest version that a result may have.
 func (s *simulation) least(p *process, k cache.Key, versions []version, r cache.Result, began time.Time) (least int) {
 	for i, v := range versions {
 		if v.lost.IsZero() && !v.committed.After(began.Add(-s.bound(r))) || i == 0 {
@@ -79,7 +81,8 @@ func (s *simulation) least(p *process, k cache.Key, versions []version, r cache.
 		if a.key != k || a.at.After(began) || a.version <= least || !versions[a.version].lost.IsZero() {
 			continue
 		}
-		// A shared tier that came back with old contents after the write is found out within a lease.
+		// A shared tier that came back with old contents after the write is detected within a
+		// lease.
 		shared := r.Tier == cache.SharedTier && !r.Joined && !r.Stale && restored.Before(versions[a.version].committed)
 		if a.gateway == p || shared || r.Tier == cache.SourceTier && !r.Joined {
 			least = a.version
@@ -88,8 +91,8 @@ func (s *simulation) least(p *process, k cache.Key, versions []version, r cache.
 	return least
 }
 
-// bound is for how long others' writes, and a failover, may not be heard of: a lease. A stale answer is older by as long as the
-// database was not heard of.
+// bound returns for how long a gateway may not know of the writes of others, or of a failover: a
+// lease. A stale value is older by the time for which the database did not respond.
 func (s *simulation) bound(r cache.Result) time.Duration {
 	if r.Stale {
 		return time.Minute
@@ -114,11 +117,11 @@ func (s *simulation) alive(p *process) bool {
 	return !s.dead[p]
 }
 
-// rest judges what is left once nothing happens any more.
+// rest checks the state after everything has ended.
 func (s *simulation) rest() {
 	time.Sleep(15 * time.Second)
 	if n := s.database.undone(); n > 0 {
-		s.t.Errorf("%d writes' evictions are lost", n)
+		s.t.Errorf("%d writes were never evicted", n)
 	}
 	row := func(item cache.Item) string {
 		s.database.mu.Lock()
@@ -135,21 +138,21 @@ func (s *simulation) rest() {
 			s.t.Error(err)
 		}
 		if got := s.redis.entry(item); got != "" && got != string(data) && !s.restored && !s.failedOver {
-			s.t.Errorf("at rest the shared tier holds %s as %s, the row is %s", item.Key, got, data)
+			s.t.Errorf("at rest the shared tier holds %s as %s, want %s", item.Key, got, data)
 		}
 	}
 	s.gateways[0].end(s.t)()
-	s.start(0) // one that has nothing in memory
+	s.start(0) // with an empty memory
 	for i, p := range s.gateways {
 		for _, item := range simulated {
 			for n := range 2 {
 				r := p.Cache.Load(s.t.Context(), []cache.Request{{Item: item, Source: p.client}})[0]
 				got, _ := r.Value.(string)
 				if r.Err != nil || got != row(item) || r.Stale {
-					s.t.Errorf("at rest gateway %d answers %s with %q, %v; the row is %q", i, item.Key, got, r.Err, row(item))
+					s.t.Errorf("at rest gateway %d served %s as %q, error %v; want %q", i, item.Key, got, r.Err, row(item))
 				}
 				if n == 1 && r.Tier != cache.MemoryTier {
-					s.t.Errorf("at rest gateway %d does not keep %s", i, item.Key)
+					s.t.Errorf("at rest gateway %d did not cache %s in memory", i, item.Key)
 				}
 			}
 		}

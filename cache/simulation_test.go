@@ -18,8 +18,8 @@ var (
 	oneSeed  = flag.Uint64("seed", 0, "the seed that TestSimulation runs, that one alone")
 )
 
-// TestSimulation runs gateways through schedules that a seed draws, in a time of their own: reads, writes and
-// everything that may go wrong. Each answer is judged, and what is left at rest.
+// TestSimulation runs gateways through schedules that a seed determines, with a fake clock: reads,
+// writes and every kind of fault. It checks each result, and the state of the tiers at the end.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	if *oneSeed != 0 {
@@ -28,7 +28,7 @@ func TestSimulation(t *testing.T) {
 	}
 	const (
 		workers = 2
-		seeds   = 40 // every mutant that a simulation finds is found by them: see scripts/mutants
+		seeds   = 40 // enough to find every mutant that a simulation can find: see scripts/mutants
 	)
 	var last, done, reads atomic.Uint64
 	t.Run("seeds", func(t *testing.T) {
@@ -76,26 +76,26 @@ const (
 	simulatedTime = 30 * time.Second
 )
 
-// simulated are the items; the last one is evicted by its tag.
+// simulated are the items. The last one is evicted by its tag.
 var simulated = []cache.Item{
 	{Key: simulatedKey1, MaxAge: time.Minute},
 	{Key: simulatedKey2, MaxAge: 2 * time.Second},
 	{Key: simulatedList, Tags: []cache.Tag{simulatedTag}, MaxAge: time.Minute},
 }
 
-// simulation is one seed's.
+// simulation is the run of one seed.
 type simulation struct {
 	t        *testing.T
 	began    time.Time
-	random   *rand.Rand // of the goroutine that draws the schedule
+	random   *rand.Rand // used only by the goroutine that draws the schedule
 	database *database
 	redis    *fakeRedis
 	gateways [3]*process
 	starts   int
-	strict   bool          // no stale answers
+	strict   bool          // whether stale values must not be served
 	fails    time.Duration // when the database fails over; 0: never
 	writes   int
-	open     sync.WaitGroup // reads and writes under way
+	open     sync.WaitGroup // reads and writes in flight
 	reads    atomic.Uint64
 
 	mu       sync.Mutex
@@ -106,10 +106,10 @@ type simulation struct {
 	dead     map[*process]bool
 	restored bool
 
-	failedOver bool // and commits were lost
+	failedOver bool // and lost commits
 }
 
-// ack says that a version of a row was acknowledged by a gateway.
+// ack records that a gateway acknowledged a version of a row.
 type ack struct {
 	key     cache.Key
 	version int
@@ -125,7 +125,7 @@ func (s *simulation) tell(format string, args ...any) {
 	s.log = append(s.log, fmt.Sprintf("%12v ", time.Since(s.began))+fmt.Sprintf(format, args...))
 }
 
-// upTo draws some time, never the same twice.
+// upTo draws a duration of at most d, practically never the same twice.
 func (s *simulation) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.random.Int64N(int64(d))) + 1
 }
@@ -144,7 +144,7 @@ func (s *simulation) run() {
 	for time.Since(s.began) < simulatedTime {
 		time.Sleep(s.upTo(120 * time.Millisecond))
 		if s.fails > 0 && time.Since(s.began) > s.fails {
-			lacks := min(s.upTo(2*time.Second), time.Since(s.began)) // the first rows stay
+			lacks := min(s.upTo(2*time.Second), time.Since(s.began)) // the first rows are kept
 			s.failedOver = s.failedOver || s.database.failover("promoted", lacks) > 0
 			s.tell("the database fails over to a standby that lacks the last %v", lacks)
 			s.fails = 0
@@ -169,7 +169,8 @@ func (s *simulation) start(i int) {
 	s.tell("gateway %d starts", i)
 }
 
-// event is what happens next: as a rule a read or a write, sometimes something bad, which mostly ends by itself.
+// event draws what happens next: usually a read or a write, sometimes a fault, which mostly ends by
+// itself.
 func (s *simulation) event() {
 	i := s.random.IntN(len(s.gateways))
 	p := s.gateways[i]
@@ -221,7 +222,7 @@ func (s *simulation) event() {
 	}
 }
 
-// during begins something that ends some time later.
+// during begins a fault that ends after a while.
 func (s *simulation) during(what string, i int, does string, most time.Duration, begin, end func()) {
 	d := s.upTo(most)
 	s.tell("%s %d %s for %v", what, i, does, d)
@@ -242,7 +243,7 @@ func (s *simulation) outage(down bool) {
 	s.isDown = down
 }
 
-// heal ends everything bad.
+// heal ends every fault.
 func (s *simulation) heal() {
 	s.outage(false)
 	s.database.setSlow(0)
@@ -254,7 +255,8 @@ func (s *simulation) heal() {
 	}
 }
 
-// write begins a transaction, by way of the gateway or around it, which may also die before it evicts.
+// write runs a transaction, through the gateway or, if direct, without it. The gateway may die
+// before it evicts.
 func (s *simulation) write(i int, direct bool) {
 	p := s.gateways[i]
 	s.writes++

@@ -16,23 +16,23 @@ func FuzzParseSnapshot(f *testing.F) {
 		s, err := cache.ParseSnapshot(text)
 		if err != nil {
 			if !s.IsZero() {
-				t.Errorf("%q is an error and %v", text, s)
+				t.Errorf("%q returns both an error and %v", text, s)
 			}
 			return
 		}
 		again, err := cache.ParseSnapshot(s.String())
 		if err != nil || again.String() != s.String() {
-			t.Errorf("%q is %v, and that is %v, %v", text, s, again, err)
+			t.Errorf("%q parses as %v, whose text parses as %v, error %v", text, s, again, err)
 		}
 		if !s.Covers(s) {
 			t.Errorf("%v does not cover itself", s)
 		}
 		if s.Xmin > 0 && !s.Sees(s.Xmin-1) || s.Sees(s.Xmax) {
-			t.Errorf("%v sees not what is below, or what is above it", s)
+			t.Errorf("%v does not see a transaction below it, or sees one above it", s)
 		}
 		for _, x := range s.Xip {
 			if s.Sees(x) {
-				t.Errorf("%v sees %d", s, x)
+				t.Errorf("%v sees %d, which was in progress", s, x)
 			}
 		}
 	})
@@ -42,13 +42,13 @@ func TestParseSnapshotRefuses(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"", "1", "1:2", "2:1:", "3:9:9", "3:9:2", "3:9:7,3", "3:9:x", "x:9:", "3:x:", "-1:2:", "3:9:3,", "1:2::", "99999999999999999999:1:"} {
 		if s, err := cache.ParseSnapshot(text); err == nil {
-			t.Errorf("%q is %v", text, s)
+			t.Errorf("%q parses as %v, want an error", text, s)
 		}
 	}
 }
 
-// timeline is the snapshots of a database in which transactions begin and end at random, in the order in which they
-// were taken, with the transactions that had ended by each.
+// timeline returns the snapshots of a database in which transactions begin and end at random, in
+// the order in which they were taken. ended has the transactions that had ended by each.
 func timeline(seed uint64) (all []cache.Snapshot, ended []map[uint64]bool, newest uint64) {
 	d := newDatabase(seed)
 	d.next, d.newest = 1, 0
@@ -81,7 +81,7 @@ func TestSnapshotsOfATimeline(t *testing.T) {
 		for i, s := range all {
 			for x := uint64(1); x < newest; x++ {
 				if s.Sees(x) != ended[i][x] {
-					t.Fatalf("seed %d: %v sees %d: %v, it had ended: %v", seed, s, x, s.Sees(x), ended[i][x])
+					t.Fatalf("seed %d: %v sees %d: got %v, want %v", seed, s, x, s.Sees(x), ended[i][x])
 				}
 			}
 			for j, o := range all {
@@ -96,7 +96,7 @@ func TestSnapshotsOfATimeline(t *testing.T) {
 	}
 }
 
-// anySnapshot need not be of any timeline.
+// anySnapshot returns a snapshot that may not occur on any timeline.
 func anySnapshot(random *rand.Rand) cache.Snapshot {
 	s := cache.Snapshot{Xmin: random.Uint64N(12)}
 	s.Xmax = s.Xmin + random.Uint64N(6)
@@ -108,7 +108,7 @@ func anySnapshot(random *rand.Rand) cache.Snapshot {
 	return s
 }
 
-// Covering is a partial order that agrees with what is seen.
+// Covers is a partial order that is consistent with Sees.
 func TestCovers(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // not a secret
@@ -116,33 +116,34 @@ func TestCovers(t *testing.T) {
 	for range 200_000 {
 		a, b, c := anySnapshot(random), anySnapshot(random), anySnapshot(random)
 		if !a.Covers(a) || !a.Covers(cache.Snapshot{}) {
-			t.Fatalf("%v does not cover itself, or nothing", a)
+			t.Fatalf("%v does not cover itself or the zero snapshot", a)
 		}
 		if a.Covers(b) && b.Covers(c) && !a.Covers(c) {
-			t.Fatalf("%v covers %v, which covers %v", a, b, c)
+			t.Fatalf("%v covers %v, which covers %v, but the first does not cover the third", a, b, c)
 		}
 		all := true
 		for x := range uint64(20) {
 			all = all && (!b.Sees(x) || a.Sees(x))
 			if a.Covers(b) && b.Sees(x) && !a.Sees(x) {
-				t.Fatalf("%v covers %v and does not see %d", a, b, x)
+				t.Fatalf("%v covers %v but does not see %d", a, b, x)
 			}
 		}
-		// The other way round, unless b only says that it knows of transactions that it did not see.
+		// The reverse holds too, unless b only has a greater Xmax, for transactions that it did not
+		// see.
 		if all && a.Xmax >= b.Xmax && !a.Covers(b) {
-			t.Fatalf("%v sees all that %v saw and does not cover it", a, b)
+			t.Fatalf("%v sees every transaction of %v but does not cover it", a, b)
 		}
 		if a.Covers(b) {
 			covered++
 		}
 	}
 	if covered < 10_000 {
-		t.Errorf("only %d pairs cover one another", covered)
+		t.Errorf("got %d pairs that cover one another, want at least 10000", covered)
 	}
 }
 
-// A floor never lets a snapshot pass that the set of all writes would not, and lets every read pass that is later
-// than the last poll and saw them all.
+// A floor never admits a snapshot that lacks one of the writes. It admits every snapshot that was
+// taken now, after the last poll, and saw them all.
 func TestFloors(t *testing.T) {
 	t.Parallel()
 	folded := 0
@@ -157,7 +158,7 @@ func TestFloors(t *testing.T) {
 			switch d.random.IntN(5) {
 			case 0, 1:
 				d.begin()
-			case 2: // commits, and this gateway hears of it at once or later
+			case 2: // commits; this gateway learns of it immediately or later
 				for x := range d.underWay {
 					d.commit(x, write{})
 					raised = append(raised, x)
@@ -183,23 +184,24 @@ func TestFloors(t *testing.T) {
 				}
 			}
 			if now := d.snapshot(); !floor.Admits(now) {
-				t.Fatalf("seed %d: %v does not admit %v, which is of now", seed, floor, now)
+				t.Fatalf("seed %d: %v does not admit the current snapshot %v", seed, floor, now)
 			}
 		}
 	}
 	if folded == 0 {
-		t.Error("no floor was folded")
+		t.Error("no floor got a base")
 	}
 }
 
-// However often a name is written, its floor is small, once polls have told that the writes have ended.
+// A floor stays small, however often its name is written, once polls have seen that the writes
+// ended.
 func TestAFloorStaysSmall(t *testing.T) {
 	t.Parallel()
 	var floor protocol.Floor
 	for x := uint64(1); x < 10_000; x++ {
 		polled := cache.SnapshotAfter(x - 1)
 		if floor = floor.Raise(x, &polled); len(floor.Xids) > 8 {
-			t.Fatalf("after %d writes it lists %d", x, len(floor.Xids))
+			t.Fatalf("after %d writes the floor lists %d", x, len(floor.Xids))
 		}
 	}
 }
@@ -207,10 +209,10 @@ func TestAFloorStaysSmall(t *testing.T) {
 func TestTheZeroFloorAdmitsAll(t *testing.T) {
 	t.Parallel()
 	if !(protocol.Floor{}).Admits(cache.Snapshot{}) {
-		t.Error("it does not")
+		t.Error("the zero floor does not admit the zero snapshot")
 	}
 	if v := protocol.Judge(cache.Snapshot{}, protocol.Known{Trusted: true}); v != protocol.Serve {
-		t.Errorf("verdict %d", v)
+		t.Errorf("got verdict %d, want Serve", v)
 	}
 }
 
@@ -228,7 +230,7 @@ func TestJudge(t *testing.T) {
 		"a horizon beyond it":                 {protocol.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, protocol.PastHorizon},
 	} {
 		if got := protocol.Judge(saw, c.known); got != c.want {
-			t.Errorf("%s: verdict %d, want %d", name, got, c.want)
+			t.Errorf("%s: got verdict %d, want %d", name, got, c.want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"fieldcache/cache"
 )
 
-// spans notes what is traced.
+// spans records the traced spans.
 type spans struct {
 	mu  sync.Mutex
 	all []string
@@ -39,6 +39,6 @@ func TestLooksAndLoadsAreTraced(t *testing.T) {
 	c.Load(t.Context(), []cache.Request{s.request("user:1")}) // from memory: nothing to trace
 	want := []string{"cache look-up[cache.kind=user cache.keys=2 cache.found=0] <nil>", "cache load[cache.kind=user cache.keys=2] <nil>"}
 	if !slices.Equal(seen.all, want) {
-		t.Errorf("traced is %q, want %q", seen.all, want)
+		t.Errorf("got spans %q, want %q", seen.all, want)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache"
 )
 
-// windowed reads an item that may be answered after its end.
+// windowed reads an item that may be served after it expired.
 func (p *process) windowed(t testing.TB, k cache.Key, revalidate, ifError time.Duration, tags ...cache.Tag) cache.Result {
 	t.Helper()
 	r := p.request(k, tags...)
@@ -21,7 +21,8 @@ func (p *process) windowed(t testing.TB, k cache.Key, revalidate, ifError time.D
 	return got[0]
 }
 
-// What has ended is answered at once within its window, from either tier, and loaded anew by one load.
+// An expired value is served immediately within its window, from either tier, and loaded again by
+// one load.
 func TestStaleWhileRevalidate(t *testing.T) {
 	const window = 10 * time.Minute
 	for name, from := range map[string]cache.Tier{"from memory": cache.MemoryTier, "from the shared tier": cache.SharedTier} {
@@ -39,16 +40,16 @@ func TestStaleWhileRevalidate(t *testing.T) {
 				for i := range 20 {
 					r := p.windowed(t, "user:1", window, 0)
 					if r.Value != "old" || !r.Revalidating && i == 0 || i == 0 && r.Tier != from {
-						t.Fatalf("answer %d after the end: %+v", i, r)
+						t.Fatalf("read %d after the expiry: got %+v, want old, revalidating", i, r)
 					}
 				}
 				time.Sleep(time.Second)
 				d.loaded(t, 2)
 				if r := p.windowed(t, "user:1", window, 0); r.Revalidating || !r.Ends.After(first.Ends) || r.Tier != cache.MemoryTier {
-					t.Errorf("after the refresh: %+v", r)
+					t.Errorf("after the refresh: got %+v, want a new value from memory", r)
 				}
 				if n := p.Stats().Revalidating.Load(); n == 0 || n > 20 {
-					t.Errorf("%d answers were counted", n)
+					t.Errorf("got %d reads counted as revalidating, want 1 to 20", n)
 				}
 			})
 		})
@@ -85,15 +86,15 @@ func TestNothingIsAnsweredAfterItsWindow(t *testing.T) {
 				}
 				r := p.windowed(t, "user:1", test.window, 0, "{users}")
 				if r.Tier != test.tier || r.Revalidating != (test.tier == cache.MemoryTier) || test.evict && r.Value != "new" {
-					t.Errorf("%+v", r)
+					t.Errorf("got %+v", r)
 				}
-				time.Sleep(time.Second) // a refresh may be under way
+				time.Sleep(time.Second) // a refresh may be in flight
 			})
 		})
 	}
 }
 
-// Without an outbox memory is trusted for a lease beside the shared tier, whatever windows say.
+// Without an outbox memory is trusted for a lease beside the shared tier, regardless of windows.
 func TestWindowsDoNotOutliveTheLeaseWithoutAnOutbox(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -107,16 +108,16 @@ func TestWindowsDoNotOutliveTheLeaseWithoutAnOutbox(t *testing.T) {
 		d.seed("user:1", "new")
 		time.Sleep(2 * time.Second)
 		if r := p.windowed(t, "user:1", time.Hour, 0); r.Value != "new" {
-			t.Errorf("two leases after an eviction: %+v", r)
+			t.Errorf("two leases after an eviction: got %+v, want new", r)
 		}
 	})
 }
 
-// An item says for itself for how long it is answered if its source fails.
+// An item may set for how long it is served stale if its source fails.
 func TestStaleIfErrorOfAnItem(t *testing.T) {
 	for name, test := range map[string]struct {
 		option, item time.Duration
-		after        time.Duration // the end
+		after        time.Duration // after the expiry
 		stale        bool
 	}{
 		"the option":           {time.Minute, 0, 30 * time.Second, true},
@@ -137,14 +138,14 @@ func TestStaleIfErrorOfAnItem(t *testing.T) {
 				d.setDown(true)
 				r := p.windowed(t, "user:1", 0, test.item)
 				if got := r.Err == nil && r.Stale && r.Value == "old"; got != test.stale {
-					t.Errorf("stale: %v, want %v: %+v", got, test.stale, r)
+					t.Errorf("got stale %v, want %v: %+v", got, test.stale, r)
 				}
 			})
 		})
 	}
 }
 
-// What is evicted softly is answered once more and loaded anew, at every process.
+// After a soft eviction every process serves the value once more and loads it again.
 func TestSoftEvictions(t *testing.T) {
 	for name, ev := range map[string]cache.Eviction{
 		"by key": {Keys: []cache.Key{"user:1"}, Soft: true},
@@ -164,45 +165,46 @@ func TestSoftEvictions(t *testing.T) {
 				time.Sleep(time.Second)
 				n, err := p.EvictByHand(t.Context(), ev)
 				if err != nil || n != len(ev.Keys) {
-					t.Errorf("%d, %v", n, err)
+					t.Errorf("evicted %d entries, error %v", n, err)
 				}
 				time.Sleep(time.Second)
 				if r := p.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "old" || !r.Revalidating {
-					t.Errorf("the next reader: %+v", r)
+					t.Errorf("next read: got %+v, want old, revalidating", r)
 				}
 				time.Sleep(time.Second)
 				if r := p.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "new" || r.Revalidating {
-					t.Errorf("and then: %+v", r)
+					t.Errorf("second read: got %+v, want new", r)
 				}
 				if r := q.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "old" || !r.Revalidating {
-					t.Errorf("the next reader of another process: %+v", r)
+					t.Errorf("next read at another process: got %+v, want old, revalidating", r)
 				}
 				time.Sleep(time.Second)
 				if r := q.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "new" || r.Revalidating {
-					t.Errorf("and then: %+v", r)
+					t.Errorf("second read at another process: got %+v, want new", r)
 				}
-				// The other process takes it from the shared tier, or loads it itself: one load for each of them at most.
+				// The other process gets it from the shared tier or loads it: at most one load
+				// each.
 				if n := d.asked(); n < 3 || n > 4 {
-					t.Errorf("%d loads, want 3 or 4", n)
+					t.Errorf("got %d loads, want 3 or 4", n)
 				}
 				if r := p.windowed(t, "user:2", 0, 0); r.Revalidating {
-					t.Errorf("another key: %+v", r)
+					t.Errorf("another key: got %+v, want it not revalidating", r)
 				}
 				if n := d.undone(); n != 0 {
-					t.Errorf("%d writes wait to be relayed", n)
+					t.Errorf("got %d writes to relay, want 0", n)
 				}
-				// A write evicts for good whatever was evicted softly before.
+				// A write evicts regardless of earlier soft evictions.
 				p.EvictByHand(t.Context(), ev)
 				p.write(t, setList("user:1", "{users}", "newest"))
 				if r := p.windowed(t, "user:1", 0, 0, "{users}"); r.Value != "newest" {
-					t.Errorf("after a write: %+v", r)
+					t.Errorf("after a write: got %+v, want newest", r)
 				}
 			})
 		})
 	}
 }
 
-// In shadow mode the source answers, and what the tiers hold is filled and compared.
+// In shadow mode the source's value is served, and the tiers are filled and compared with it.
 func TestShadow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, redis := newDatabase(1), newFakeRedis(1)
@@ -215,19 +217,19 @@ func TestShadow(t *testing.T) {
 			r.Meter = p.Meter("User")
 			ctx, collector := cache.Collect(t.Context())
 			if _, ok, _ := p.PeekSettled(r.Item); ok {
-				t.Error("it can be peeked at")
+				t.Error("PeekSettled returned a value")
 			}
 			got, err := p.NewBatch().Load(ctx, []cache.Request{r})
 			if err != nil || got[0].Value != want || got[0].Tier != cache.SourceTier || !got[0].Shadow {
-				t.Errorf("%+v, %v; want %q from the source", got[0], err, want)
+				t.Errorf("got %+v, error %v; want %q from the source", got[0], err, want)
 			}
 			if deps := collector.Deps(); deps.Unstorable == "" || !deps.Passing {
-				t.Errorf("an answer that depends on it may be stored: %+v", deps)
+				t.Errorf("a response that depends on it may be cached: %+v", deps)
 			}
 			time.Sleep(5 * time.Second)
 			s, m := p.Stats(), p.Meter("User")
 			if s.ShadowHits.Load() != hits || s.ShadowDifferences.Load() != differences || m.Shadow.Load() != hits || m.Differences.Load() != differences {
-				t.Errorf("%d hits, %d differences; want %d, %d", s.ShadowHits.Load(), s.ShadowDifferences.Load(), hits, differences)
+				t.Errorf("got %d hits, %d differences; want %d, %d", s.ShadowHits.Load(), s.ShadowDifferences.Load(), hits, differences)
 			}
 		}
 		read("a", 0, 0)
@@ -235,7 +237,7 @@ func TestShadow(t *testing.T) {
 		p.write(t, set("user:1", "b"))
 		read("b", 1, 0) // it was evicted
 		read("b", 2, 0)
-		d.seed("user:1", "c") // a write that nothing tells of
+		d.seed("user:1", "c") // a write without a record in the outbox
 		read("c", 3, 1)
 		read("c", 4, 1)
 		p = begin(t, d, redis, user) // the shared tier is compared as well
@@ -243,7 +245,7 @@ func TestShadow(t *testing.T) {
 	})
 }
 
-// told is a source that depends on who asks.
+// told is a source whose values depend on the viewer.
 type told struct {
 	*client
 	asker  string
@@ -293,21 +295,21 @@ func TestAuditsOfOtherViewers(t *testing.T) {
 					}
 					time.Sleep(10 * time.Second)
 				}
-				ask() // what is loaded is audited as well
+				ask() // a loaded value is audited as well
 				if test.forget {
 					d.seed("user:1", "new")
 					ask()
 				}
-				synctest.Wait() // an audit may be about to tell
+				synctest.Wait() // an audit may be about to report
 				leaks, stale := p.Stats().AuditsLeaks.Load(), p.Stats().AuditsStale.Load()
 				switch {
 				case test.want == "" && leaks+stale+uint64(len(s.faults)) != 0,
 					test.want == cache.Leaked && (leaks != 1 || stale != 0 || len(s.faults) != 1 || s.faults[0] != test.want),
 					test.want == cache.Outdated && (leaks != 0 || stale != 1 || len(s.faults) != 1 || s.faults[0] != test.want):
-					t.Errorf("%d leaks, %d outdated, told of %v; want %q", leaks, stale, s.faults, test.want)
+					t.Errorf("got %d leaks, %d outdated, faults %v; want %q", leaks, stale, s.faults, test.want)
 				}
 				if p.Stats().Audits.Load() == 0 {
-					t.Error("nothing was audited")
+					t.Error("got no audit")
 				}
 			})
 		})
