@@ -25,7 +25,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// front is a gateway in this process, behind what requests pass on their way to it.
+// front is a gateway in this process, behind the handler chain of the real server.
 type front struct {
 	http.Handler
 	cfg config.Config
@@ -37,7 +37,7 @@ type front struct {
 
 const secret = "0123456789abcdef0123456789abcdef"
 
-// database opens the database that environ names, with the demo data in it.
+// database opens the database named by environ and fills it with the demo data.
 func database(t testing.TB, environ ...string) *db.DB {
 	t.Helper()
 	cfg, _, err := config.Load("serve", environ, nil)
@@ -55,7 +55,7 @@ func database(t testing.TB, environ ...string) *db.DB {
 	return d
 }
 
-// openFront makes a gateway of its own over a database.
+// openFront builds a separate gateway over d.
 func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 	t.Helper()
 	cfg, _, err := config.Load("serve", slices.Concat(environ, []string{"ALLOWED_HOSTS=*"}), nil) // httptest's requests are for example.com
@@ -82,7 +82,7 @@ func openFront(t testing.TB, d *db.DB, environ ...string) *front {
 // BeforeQuery implements [bun.QueryHook].
 func (f *front) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
 
-// AfterQuery notes the statements that read the shop.
+// AfterQuery records the SELECT statements on the shop's tables.
 func (f *front) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 	if !strings.HasPrefix(e.Query, "SELECT") || !shopTable.MatchString(e.Query) {
 		return
@@ -94,7 +94,7 @@ func (f *front) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 
 var shopTable = regexp.MustCompile(`FROM "(users|products|reviews|orders|order_lines|countries)"`)
 
-// reads returns the statements since it was last called that read the shop.
+// reads returns the recorded statements and clears the record.
 func (f *front) reads() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -116,14 +116,14 @@ func (f *front) send(t testing.TB, method, target, body string, headers ...strin
 	return w.Result(), w.Body.String()
 }
 
-// ask asks by POST and returns Cache-Status as well.
+// ask sends a query by POST and returns the body and Cache-Status.
 func (f *front) ask(t testing.TB, query string, headers ...string) (body, status string) {
 	t.Helper()
 	r, body := f.send(t, http.MethodPost, "/graphql", fmt.Sprintf(`{"query":%q}`, query), append(headers, "Content-Type: application/json")...)
 	return body, r.Header.Get("Cache-Status")
 }
 
-// change runs a mutation that succeeds.
+// change runs a mutation and fails the test if it returns errors.
 func (f *front) change(t testing.TB, mutation string, headers ...string) string {
 	t.Helper()
 	body, _ := f.ask(t, mutation, headers...)
@@ -133,7 +133,7 @@ func (f *front) change(t testing.TB, mutation string, headers ...string) string 
 	return body
 }
 
-// keeps asks until the answer is cached, and returns it.
+// keeps repeats a query until the response is cached, and returns the body.
 func (f *front) keeps(t *testing.T, query string) (body string) {
 	t.Helper()
 	eventually(t, "kept is the answer to "+query, func() bool {
@@ -144,8 +144,8 @@ func (f *front) keeps(t *testing.T, query string) (body string) {
 	return body
 }
 
-// once runs a test whose outcome says what was kept, or is wrong. A machine may be so slow that a poll of
-// PostgreSQL takes longer than a lease, and nothing that is kept is served: the test is then run again.
+// once runs a test that returns a problem, or "". On PostgreSQL it retries: on a slow machine a
+// poll of the outbox can take longer than the lease, and then nothing is served from the cache.
 func (f *front) once(t *testing.T, test func() (problem string)) {
 	t.Helper()
 	rounds, problem := 1, ""
@@ -162,8 +162,8 @@ func (f *front) once(t *testing.T, test func() (problem string)) {
 
 func isHit(status string) bool { return strings.HasPrefix(status, "fieldcache; hit; ttl=") }
 
-// fronts runs a test on both databases and with both sets of tiers, without audits, which would be counted as reads. Over
-// the embedded one time stands still meanwhile.
+// fronts runs a test on SQLite with memory alone, on a fake clock, and on PostgreSQL with Redis.
+// Audits are off, since they would count as reads.
 func fronts(t *testing.T, test func(t *testing.T, f *front)) {
 	t.Run("SQLite, memory", func(t *testing.T) {
 		t.Parallel()
@@ -181,16 +181,16 @@ func fronts(t *testing.T, test func(t *testing.T, f *front)) {
 
 const productPage = `{ product(id: 7) { name stock price { amount } averageRating reviews(first: 3) { totalCount nodes { rating author { name country { name } } } } } }`
 
-// Of an answer that a write made untrue, what the write touched is read again, and nothing else.
+// After a write, a cached response reads again only what the write touched.
 func TestAnswersAfterAWrite(t *testing.T) {
 	t.Parallel()
 	const list = `{ products(first: 20) { totalCount nodes { name stock price { amount } } } }`
 	fronts(t, func(t *testing.T, f *front) {
 		n := 4710
 		for name, c := range map[string]struct {
-			read, write string // %d is a number
-			want        string // in the answer afterwards
-			reads       string // a part of the only statement that it takes
+			read, write string // %d stands for the number written
+			want        string // in the response after the write
+			reads       string // part of the only statement that runs
 		}{
 			"stock":          {productPage, `mutation { setStock(productId: 7, stock: %d) { id } }`, `"stock":%d`, `"stock" FROM "products"`},
 			"stock, of many": {list, `mutation { setStock(productId: 7, stock: %d) { id } }`, `"stock":%d`, `"stock" FROM "products"`},
@@ -204,7 +204,7 @@ func TestAnswersAfterAWrite(t *testing.T) {
 				f.reads()
 				body, status := f.ask(t, c.read)
 				if !strings.Contains(body, fmt.Sprintf(c.want, n)) {
-					t.Errorf("%s: %s", name, body)
+					t.Errorf("%s: the new value is not in %s", name, body)
 				}
 				reads := f.reads()
 				if status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], c.reads) {
@@ -219,7 +219,7 @@ func TestAnswersAfterAWrite(t *testing.T) {
 	})
 }
 
-// When stock has been kept for as long as it may be, stock is read, and nothing else.
+// When the max age of stock has passed, only stock is read again.
 func TestAnswersWhenStockEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -228,18 +228,18 @@ func TestAnswersWhenStockEnds(t *testing.T) {
 		f.keeps(t, productPage)
 		time.Sleep(20 * time.Second)
 		if body, status := f.ask(t, productPage); !isHit(status) {
-			t.Errorf("after 20 s: %s %s", status, body)
+			t.Errorf("after 20 s: got %s %s, want a hit", status, body)
 		}
 		f.reads()
 		time.Sleep(10 * time.Second)
 		body, status := f.ask(t, productPage)
 		if reads := f.reads(); status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], `"stock"`) {
-			t.Errorf("after 30 s: %s %s, read by\n%s", status, body, strings.Join(reads, "\n"))
+			t.Errorf("after 30 s: got %s %s, want one read of stock; read by\n%s", status, body, strings.Join(reads, "\n"))
 		}
 	})
 }
 
-// Lists, counts and answers that something is not there become untrue when something comes or goes.
+// Creating or deleting a row evicts the lists, counts and negative results that it changes.
 func TestAnswersThatRowsComeAndGo(t *testing.T) {
 	t.Parallel()
 	fronts(t, func(t *testing.T, f *front) {
@@ -252,7 +252,7 @@ func TestAnswersThatRowsComeAndGo(t *testing.T) {
 		id := fmt.Sprint(n + 1)
 		one := `{ user(id: ` + id + `) { name } }`
 		if body := f.keeps(t, one); body != `{"data":{"user":null}}` {
-			t.Fatalf("user %s: %s", id, body)
+			t.Fatalf("user %s: got %s, want null", id, body)
 		}
 		search := `{ search(text: "Newcomer") { __typename ... on User { id } } }`
 		if body := f.keeps(t, search); body != `{"data":{"search":[]}}` {
@@ -263,25 +263,25 @@ func TestAnswersThatRowsComeAndGo(t *testing.T) {
 
 		body := f.change(t, `mutation { createUser(input: {name: "Newcomer", email: "newcomer@shop.example"}) { id } }`)
 		if !strings.Contains(body, `"id":"`+id+`"`) {
-			t.Fatalf("another id than %s: %s", id, body)
+			t.Fatalf("the id of the new user is not %s: %s", id, body)
 		}
 		f.change(t, `mutation { addReview(productId: 7, rating: 1, body: "no", authorId: `+id+`) { id } }`)
 		for query, want := range map[string]string{users: `"id":"` + id + `"`, one: `"Newcomer"`, search: `"id":"` + id + `"`, reviews: `"totalCount"`} {
 			if body, status := f.ask(t, query); isHit(status) || !strings.Contains(body, want) || body == before {
-				t.Errorf("after it came: %s %s", status, body)
+				t.Errorf("after the insert: got %s %s, want a miss with the new row", status, body)
 			}
 			f.keeps(t, query)
 		}
 		f.change(t, `mutation { deleteUser(id: `+id+`) }`)
 		for _, query := range []string{users, one, search} {
 			if body, status := f.ask(t, query); isHit(status) || strings.Contains(body, "Newcomer") {
-				t.Errorf("after it went: %s %s", status, body)
+				t.Errorf("after the delete: got %s %s, want a miss without the user", status, body)
 			}
 		}
 	})
 }
 
-// A mutation that changes nothing evicts nothing.
+// A mutation that fails evicts nothing.
 func TestAnswersAfterFailedWrites(t *testing.T) {
 	t.Parallel()
 	fronts(t, func(t *testing.T, f *front) {
@@ -312,7 +312,7 @@ func TestAnswersAfterFailedWrites(t *testing.T) {
 	})
 }
 
-// What is written past the gateway makes answers new within half a second.
+// A write that bypasses the gateway evicts cached responses within half a second.
 func TestAnswersAfterWritesAround(t *testing.T) {
 	t.Parallel()
 	const write = `UPDATE products SET stock = 4711 WHERE id = 7`
@@ -325,7 +325,7 @@ func TestAnswersAfterWritesAround(t *testing.T) {
 		}
 		time.Sleep(500 * time.Millisecond)
 		if body, status := f.ask(t, productPage); isHit(status) || !strings.Contains(body, `"stock":4711`) {
-			t.Errorf("after half a second: %s %s", status, body)
+			t.Errorf("half a second after the write: got %s %s, want a miss with the new stock", status, body)
 		}
 	})
 	t.Run("PostgreSQL, Redis", func(t *testing.T) {
@@ -342,7 +342,7 @@ func TestAnswersAfterWritesAround(t *testing.T) {
 	})
 }
 
-// Two gateways: what one writes is new at the other.
+// A write through one gateway evicts the responses cached by another.
 func TestAnswersOfAnotherGateway(t *testing.T) {
 	t.Parallel()
 	environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
@@ -356,7 +356,7 @@ func TestAnswersOfAnotherGateway(t *testing.T) {
 	})
 }
 
-// With ANSWER_CACHE=false every answer is made, with the same headers for those who keep it.
+// With ANSWER_CACHE=false every response is computed, with the headers that caches downstream need.
 func TestWithoutAnswers(t *testing.T) {
 	t.Parallel()
 	d := database(t, "DATABASE_URL=sqlite::memory:")
@@ -365,13 +365,13 @@ func TestWithoutAnswers(t *testing.T) {
 		r, body := f.send(t, http.MethodGet, "/graphql?query={user(id:42){name}}", "")
 		h := r.Header
 		if h.Get("Cache-Control") != "max-age=60, public" || h.Get("Etag") == "" || isHit(h.Get("Cache-Status")) || !slices.Contains(strings.Split(h.Get("Cache-Tag"), ","), "user:42") {
-			t.Errorf("%s %v", body, h)
+			t.Errorf("got %s with the headers %v", body, h)
 		}
 	}
 }
 
-// A page of another origin and one of this get headers of their own, so both vary by Origin, wherever the
-// answer comes from.
+// Requests of this origin and of another get different headers, so responses vary by Origin,
+// whether they are cached or not.
 func TestAnswersVaryByOrigin(t *testing.T) {
 	t.Parallel()
 	d := database(t, "DATABASE_URL=sqlite::memory:")
@@ -380,10 +380,10 @@ func TestAnswersVaryByOrigin(t *testing.T) {
 		for _, headers := range [][]string{nil, {"Origin: https://shop.example"}} {
 			r, body := f.send(t, http.MethodGet, "/graphql?query={user(id:42){name}}", "", headers...)
 			if vary := strings.Join(r.Header.Values("Vary"), ", "); !strings.Contains(vary, "Origin") || !strings.Contains(vary, "Accept-Encoding") {
-				t.Errorf("Vary: %s: %s", vary, body)
+				t.Errorf("Vary is %q, want Origin and Accept-Encoding in it: %s", vary, body)
 			}
 			if (r.Header.Get("Access-Control-Allow-Origin") != "") != (headers != nil) {
-				t.Errorf("%v: %v", headers, r.Header)
+				t.Errorf("%v: unexpected Access-Control-Allow-Origin in %v", headers, r.Header)
 			}
 		}
 	}

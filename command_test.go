@@ -17,7 +17,7 @@ import (
 	"fieldcache/internal/serve"
 )
 
-// The server takes the tokens that the command makes.
+// The server accepts tokens made by the token command.
 func TestCommandToken(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway, "JWT_SECRET="+secret)
@@ -37,7 +37,7 @@ func TestCommandToken(t *testing.T) {
 	}
 }
 
-// evictions notes what is evicted.
+// evictions records the last eviction order.
 type evictions struct{ got string }
 
 func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
@@ -48,7 +48,8 @@ func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
 	return 5, nil
 }
 
-// TestCommandEvictReachesKinds evicts by coordinate what the shop's loaders store, and nothing else of the same product.
+// TestCommandEvictReachesKinds shows that evicting a coordinate evicts the values cached for it,
+// and nothing else of the same product.
 func TestCommandEvictReachesKinds(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway)
@@ -76,16 +77,16 @@ func TestCommandEvictReachesKinds(t *testing.T) {
 		before := misses()
 		finish(t, []string{address}, 0, "evict", "--coordinate", coordinate)
 		if got := p.query(t, read); got != want {
-			t.Errorf("after the eviction of %s: %s, want %s", coordinate, got, want)
+			t.Errorf("after the eviction of %s: got %s, want %s", coordinate, got, want)
 		}
 		for c, n := range misses() {
 			if missed := n > before[c]; missed != slices.Contains(gone, c) {
-				t.Errorf("after the eviction of %s: %s is loaded: %v", coordinate, c, missed)
+				t.Errorf("after the eviction of %s: loaded %s again: got %v, want the opposite", coordinate, c, missed)
 			}
 		}
 	}
 	if _, stderr := finish(t, []string{address}, 1, "evict", "--coordinate", "Product.name"); !strings.Contains(stderr, "no values are cached for Product.name by itself: evict the type Product") {
-		t.Errorf("of a field that is cached with its product it said %q", stderr)
+		t.Errorf("evicting a field that is cached with its product: got stderr %q", stderr)
 	}
 }
 
@@ -100,13 +101,13 @@ func TestCommandEvict(t *testing.T) {
 	addr := "ADMIN_ADDR=" + strings.Trim(strings.TrimPrefix(p.admin, "http://"), "/")
 	if stdout, _ := finish(t, []string{addr}, 0, "evict", "--coordinate", "Product.reviews", "--row", "reviews:9,users:1", "--soft"); cache.got != "[Product.reviews] [reviews:9 users:1]" ||
 		!strings.Contains(stdout, "1 coordinates, 2 rows") {
-		t.Errorf("softly: %q, %s", cache.got, stdout)
+		t.Errorf("soft eviction: got order %q, stdout %s", cache.got, stdout)
 	}
 	stdout, _ := finish(t, []string{addr}, 0, "evict", "user:42", "product:7", "--type", "Product,User", "--type", "Order", "--tag", "users")
 	if want := "[user:42 product:7] [Product User Order] [users]"; cache.got != want || stdout != "evicted: 5 cached keys, 3 types, 1 tags\n" {
-		t.Errorf("the cache was told %s, want %s; wrote %q", cache.got, want, stdout)
+		t.Errorf("got order %s, want %s; stdout is %q", cache.got, want, stdout)
 	}
 	if _, stderr := finish(t, []string{addr}, 1, "evict", " "); !strings.Contains(stderr, "status 400") || !strings.Contains(stderr, "is not a name") {
-		t.Errorf("for a bad key it said %q", stderr)
+		t.Errorf("bad key: got stderr %q, want status 400 and the reason", stderr)
 	}
 }

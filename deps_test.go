@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// module is what go.mod calls this module.
+// module is the module path in go.mod.
 const module = "fieldcache"
 
-// arrows says which packages of ours each package may import. A package without
-// a row may not exist.
+// arrows lists the packages of this module that each package may import. A package without a row
+// fails the test.
 var arrows = map[string][]string{
 	module:                       {everything},
 	"fieldcache/graph":           {"fieldcache/graph/generated", "fieldcache/graph/model", "fieldcache/graph/scalar", "fieldcache/dataloader", "fieldcache/db", "fieldcache/cache", "fieldcache/cache/apierror"},
@@ -59,7 +59,7 @@ var arrows = map[string][]string{
 	"fieldcache/internal/fastpath":    {},
 	"fieldcache/internal/testservers": {},
 	"fieldcache/internal/tracker":     {},
-	// Projects that know nothing of the cache.
+	// Projects that do not import the cache.
 	"fieldcache/internal/shapes":            {},
 	"fieldcache/internal/shapes/starwars":   {},
 	"fieldcache/internal/shapes/dataloader": {},
@@ -70,12 +70,12 @@ var arrows = map[string][]string{
 	"fieldcache/scripts/mutants":            {},
 }
 
-// everything stands for all packages of ours.
+// everything stands for all packages of this module.
 const everything = "*"
 
-// bans are what packages must not depend on, not even by way of others.
+// bans lists packages that others must not depend on, even indirectly.
 var bans = []struct {
-	packages []string // a trailing /... means those below as well
+	packages []string // a trailing /... includes the packages below
 	except   []string // likewise
 	imports  []string // likewise
 }{
@@ -86,19 +86,19 @@ var bans = []struct {
 		"fieldcache/cache/redisstore", "fieldcache/cache/storetest"}, imports: []string{"github.com/vektah/gqlparser/v2/..."}},
 	{packages: []string{"fieldcache/cache"},
 		imports: []string{"github.com/redis/go-redis/v9/...", "github.com/maypok86/otter/v2/..."}},
-	// Whoever uses the engine has a database layer of their own.
+	// Users of the engine have their own database layer.
 	{packages: []string{"fieldcache/cache/..."}, except: []string{"fieldcache/cache/pgxwatch"}, imports: []string{"github.com/uptrace/bun/...", "github.com/jackc/pgx/v5/..."}},
-	// Tests import it; a server that is shipped must not.
+	// Tests import it; the shipped server must not.
 	{packages: []string{"fieldcache/..."}, except: []string{"fieldcache/internal/testservers"},
 		imports: []string{"fieldcache/internal/testservers"}},
 }
 
-// listed is what the test needs of a package as go list prints it. Imports of
-// tests are no part of it.
+// listed holds the fields of go list's output that the test needs. Imports of test files are not
+// included.
 type listed struct {
 	ImportPath string
-	Imports    []string // its own
-	Deps       []string // also those of its imports
+	Imports    []string // direct
+	Deps       []string // transitive
 }
 
 func TestArrows(t *testing.T) {
@@ -127,7 +127,7 @@ func TestArrows(t *testing.T) {
 	}
 }
 
-// The image is built without some folders; none of them holds what the program is made of.
+// The Docker image is built without some folders. None of them may hold a package of the program.
 func TestImageHasThePackages(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "-f", `{{if .Module}}{{if .Module.Main}}{{.ImportPath}}{{end}}{{end}}`, ".").Output()
 	if err != nil {
@@ -142,12 +142,13 @@ func TestImageHasThePackages(t *testing.T) {
 		}
 	}
 	if !slices.Contains(ignored, "scripts") {
-		t.Errorf("read only %q", ignored)
+		t.Errorf("found only %q in .dockerignore, want scripts among them", ignored)
 	}
 }
 
-// adopted are the modules that a project which imports gqlcache builds, beside gqlgen's own and this one. Each is argued for in
-// docs/decisions.md: whoever adds one asks all of those projects to build it.
+// adopted lists the modules that a project builds when it imports gqlcache, besides those of gqlgen
+// and this one. docs/decisions.md gives the reason for each, since every such project has to build
+// it.
 var adopted = []string{
 	"github.com/andybalholm/brotli",
 	"github.com/go-json-experiment/json",
@@ -158,7 +159,7 @@ var adopted = []string{
 	"github.com/sony/gobreaker/v2",
 	"golang.org/x/sync",
 	"golang.org/x/time",
-	// What those need.
+	// Dependencies of the modules above.
 	"github.com/beorn7/perks",
 	"github.com/cespare/xxhash/v2",
 	"github.com/munnerz/goautoneg",
@@ -187,12 +188,12 @@ func TestAdoptersBuildLittle(t *testing.T) {
 	built := modules("fieldcache/cache/gqlcache")
 	for _, m := range built {
 		if !slices.Contains(allowed, m) {
-			t.Errorf("a project that imports gqlcache builds %s", m)
+			t.Errorf("a project that imports gqlcache builds %s, which is not on the list", m)
 		}
 	}
 	for _, m := range adopted {
 		if !slices.Contains(built, m) {
-			t.Errorf("gqlcache does not need %s any longer: take it off the list", m)
+			t.Errorf("gqlcache no longer needs %s: remove it from the list", m)
 		}
 	}
 }
@@ -257,7 +258,7 @@ func TestArrowsCatchesViolations(t *testing.T) {
 	}
 }
 
-// violations tells what is in packages and not allowed by arrows and bans.
+// violations returns the imports that arrows and bans do not allow.
 func violations(packages []listed) []string {
 	var found []string
 	for _, p := range packages {
@@ -289,7 +290,7 @@ func anyMatches(patterns []string, path string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, path) })
 }
 
-// matches compares a package with a path that may end in /..., as on go's command line.
+// matches reports whether path matches pattern, which may end in /... as on the go command line.
 func matches(pattern, path string) bool {
 	if parent, ok := strings.CutSuffix(pattern, "/..."); ok {
 		return path == parent || strings.HasPrefix(path, parent+"/")

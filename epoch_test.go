@@ -17,7 +17,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// seed puts the demo data into an empty PostgreSQL database.
+// seed fills an empty PostgreSQL database with the demo data.
 func seed(t *testing.T, url string) {
 	t.Helper()
 	d, err := db.Open(t.Context(), db.Options{URL: url, Rows: rowsOf(t)})
@@ -34,7 +34,7 @@ func seed(t *testing.T, url string) {
 	runSQL(t, url, "DELETE FROM cache_outbox")
 }
 
-// runSQL writes around the gateways, each statement in a transaction of its own.
+// runSQL writes without a gateway, each statement in its own transaction.
 func runSQL(t *testing.T, url string, statements ...string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -49,7 +49,7 @@ func runSQL(t *testing.T, url string, statements ...string) {
 	}
 }
 
-// bios sets the bios of users, each in a transaction of its own.
+// bios sets the bios of a range of users, each in its own transaction.
 func bios(t *testing.T, url, bio string, from, to int) {
 	t.Helper()
 	var statements []string
@@ -59,7 +59,7 @@ func bios(t *testing.T, url, bio string, from, to int) {
 	runSQL(t, url, statements...)
 }
 
-// bio asks a gateway for a user's; "" while it cannot answer.
+// bio asks a gateway for a user's bio. It returns "" while the gateway cannot answer.
 func (p *program) bio(t *testing.T, id int, headers ...string) string {
 	t.Helper()
 	_, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":"{ user(id: %d) { bio } }"}`, id), append(headers, "Content-Type: application/json")...)
@@ -72,18 +72,20 @@ func (p *program) bio(t *testing.T, id int, headers ...string) string {
 	return *said.Data.User.Bio
 }
 
-// answers waits until a gateway answers a bio, and then wants it of all users in the range.
+// answers waits until a gateway returns the wanted bio for the first user, then checks it for all
+// users in the range.
 func (p *program) answers(t *testing.T, want string, from, to int) {
 	t.Helper()
 	eventually(t, "the gateway answers "+want, func() bool { return p.bio(t, from) == want })
 	for id := from; id <= to; id++ {
 		if got := p.bio(t, id); got != want {
-			t.Errorf("user %d is %q, want %q", id, got, want)
+			t.Errorf("bio of user %d is %q, want %q", id, got, want)
 		}
 	}
 }
 
-// site is three gateways that reach one database by a way that may lead elsewhere, and one Redis.
+// site is three gateways with one database and one Redis. They reach the database through a proxy
+// that can lead to another one.
 type site struct {
 	way      *testservers.Proxy
 	redis    string
@@ -107,7 +109,7 @@ func openSite(t *testing.T, database string, environ ...string) *site {
 	return s
 }
 
-// fills has Redis hold what the database says of users.
+// fills waits until Redis holds the bio of each user in the range.
 func (s *site) fills(t *testing.T, bio string, from, to int) {
 	t.Helper()
 	c := redisClient(t, s.redis)
@@ -116,7 +118,7 @@ func (s *site) fills(t *testing.T, bio string, from, to int) {
 			if strings.Contains(c.Get(t.Context(), fmt.Sprint("user:", id)).Val(), bio) {
 				return true
 			}
-			for _, g := range s.gateways { // past the caches, since memory may hold what a relay evicted from Redis
+			for _, g := range s.gateways { // bypass the caches: memory may hold what a relay evicted from Redis
 				g.bio(t, id, "Cache-Control: no-cache")
 			}
 			return false
@@ -124,8 +126,8 @@ func (s *site) fills(t *testing.T, bio string, from, to int) {
 	}
 }
 
-// A standby that lacks commits takes over, and gives their numbers to others: what was lost is served by nobody, and
-// what was committed meanwhile by everybody.
+// A standby that lacks commits takes over and reuses their transaction numbers. No gateway serves a
+// lost value, and every gateway serves the values committed since.
 func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
 	t.Parallel()
 	primary := testservers.PrimaryServer(t)
@@ -142,7 +144,7 @@ func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
 	standby.Promote()
 	bios(t, standby.URL(), "kept", 21, 25)
 	bios(t, standby.URL(), "kept", 1, 5)
-	for range 20 { // numbers up to those of what was lost, and beyond
+	for range 20 { // transaction numbers up to those of the lost writes, and beyond
 		bios(t, standby.URL(), "other", 26, 30)
 	}
 	s.way.Redirect(t, standby.URL())
@@ -153,17 +155,18 @@ func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
 		eventually(t, "the gateway has heard of it", func() bool { return g != newcomer && g.bio(t, 1) == "kept" || g == newcomer })
 		for id := 1; id <= 25; id++ {
 			if got := g.bio(t, id); got == "lost" || (id <= 5 || id > 20) && got != "kept" {
-				t.Errorf("user %d is %q", id, got)
+				t.Errorf("bio of user %d is %q", id, got)
 			}
 		}
 		if g != newcomer && !strings.Contains(g.stderr.String(), "evicted the whole cache") {
-			t.Error("the log does not tell of it")
+			t.Error("the log does not say that the whole cache was evicted")
 		}
 	}
-	s.fills(t, "kept", 1, 5) // the cache works as ever
+	s.fills(t, "kept", 1, 5) // the cache works as before
 }
 
-// Backups take the place of what gateways read from: by another name, in another cluster, and in place.
+// A backup replaces the gateways' database: restored under another name and renamed into place, or
+// restored in place.
 func TestFault26Restored(t *testing.T) {
 	t.Parallel()
 	server := testservers.PostgresServer(t)
@@ -204,7 +207,8 @@ func TestFault26Restored(t *testing.T) {
 	}
 }
 
-// A dump of a database with high transaction numbers, in a new cluster whose numbers are low.
+// A dump of a database with high transaction numbers is restored in a new cluster with low ones.
+// The cache is used, nothing is evicted without a write, and writes evict.
 func TestFault07DumpInANewCluster(t *testing.T) {
 	t.Parallel()
 	old := testservers.PostgresServer(t)
@@ -212,7 +216,7 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 	old.Stop()
 	old.RaiseNumbers(64 << 20)
 	old.Start()
-	bios(t, old.URL(), "old", 1, 50) // records that nobody has done
+	bios(t, old.URL(), "old", 1, 50) // records that are not yet relayed
 	for what, horizon := range map[string]string{
 		"records and horizon are ahead": "INSERT INTO cache_horizon (one, snapshot) VALUES (true, pg_current_snapshot()::text) ON CONFLICT (one) DO UPDATE SET snapshot = excluded.snapshot",
 		"the horizon alone is ahead":    "DELETE FROM cache_outbox",
@@ -231,7 +235,7 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 					return g.metric(t, `fieldcache_hits_total{tier="redis"}`) + g.metric(t, `fieldcache_hits_total{tier="memory"}`)
 				}
 				evicted := g.metric(t, `fieldcache_evictions_total{cause="outbox"}`)
-				// A machine that stands still for longer than the lease costs a hit.
+				// A machine that pauses for longer than the lease loses a hit.
 				eventually(t, "20 of 20 are hits", func() bool {
 					before := hits()
 					for id := 1; id <= 20; id++ {
@@ -240,12 +244,12 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 					return hits()-before >= 20
 				})
 				if n := g.metric(t, `fieldcache_evictions_total{cause="outbox"}`) - evicted; n > 0 {
-					t.Errorf("%v evictions without a write", n)
+					t.Errorf("got %v evictions without a write, want 0", n)
 				}
 			}
 			s.add(t).answers(t, "old", 1, 20)
 			if n := s.gateways[3].metric(t, `fieldcache_hits_total{tier="redis"}`); n < 20 {
-				t.Errorf("a newcomer has %v hits in Redis", n)
+				t.Errorf("a new gateway has %v hits in Redis, want at least 20", n)
 			}
 			bios(t, moved, "new", 1, 20)
 			for _, g := range s.gateways {
@@ -255,7 +259,8 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 	}
 }
 
-// Two databases share one Redis by mistake: nobody is answered the other's, and the log says so.
+// Two databases share one Redis by mistake: no gateway serves the other database's values, and the
+// log says so.
 func TestFault06TwoDatabasesOneRedis(t *testing.T) {
 	t.Parallel()
 	redisURL := testservers.Redis(t)
@@ -271,14 +276,14 @@ func TestFault06TwoDatabasesOneRedis(t *testing.T) {
 	first.answers(t, "first", 1, 20)
 	second.stderr.wait(t, "Redis holds entries of another database")
 	bios(t, database, "changed", 1, 20)
-	for id := 1; id <= 20; id++ { // polls come in between
+	for id := 1; id <= 20; id++ { // with polls in between
 		eventually(t, "the second has heard of the change", func() bool { return second.bio(t, id) == "changed" })
 	}
 	first.answers(t, "first", 1, 20)
 }
 
-// A gateway is led to a standby, which lags: it is not ready, caches nothing of it, and goes on once there is a
-// primary.
+// A gateway that is led to a lagging standby is not ready and caches nothing from it. It goes on
+// once it is led to a primary again.
 func TestFault09Standby(t *testing.T) {
 	t.Parallel()
 	primary := testservers.PrimaryServer(t)
@@ -296,18 +301,18 @@ func TestFault09Standby(t *testing.T) {
 		})
 		for id := 1; id <= 20; id++ {
 			if got := g.bio(t, id); got != "new" && got != "" {
-				t.Errorf("user %d is %q", id, got)
+				t.Errorf("bio of user %d is %q", id, got)
 			}
 		}
 		_, text := send(t, http.MethodPost, g.graphql, `{"query":"mutation { setStock(productId: 7, stock: 1) { stock } }"}`, "Content-Type: application/json")
 		if !strings.Contains(text, `"errors"`) {
-			t.Errorf("a mutation on a standby: %s", text)
+			t.Errorf("a mutation on a standby: got %s, want an error", text)
 		}
 	}
 	if code := launchAs(t, newGateway, []string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=" + s.way.URL()}); true {
 		code.wantExit(t, 1)
 		if !strings.Contains(code.stderr.String(), "in recovery") {
-			t.Errorf("it does not say why: %s", code.stderr)
+			t.Errorf("the log does not say that the database is in recovery: %s", code.stderr)
 		}
 	}
 	s.way.Redirect(t, primary.URL())
@@ -321,7 +326,7 @@ func TestFault09Standby(t *testing.T) {
 	}
 }
 
-// What Redis holds was changed by hand, and was put there by others' clocks: it is not served.
+// Entries in Redis that were changed by hand, or written under a wrong clock, are not served.
 func TestFault05EntriesOfOthers(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
@@ -362,7 +367,7 @@ func TestFault05EntriesOfOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := startAs(t, newGateway, environ...).query(t, read); got != want {
-			t.Errorf("an entry %s is answered as %s", name, got)
+			t.Errorf("an entry %s was served: got %s", name, got)
 		}
 	}
 }

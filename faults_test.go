@@ -20,7 +20,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// lockUsers makes statements about users wait until the test is over, or unlock is called.
+// lockUsers blocks statements on users until unlock is called or the test ends.
 func lockUsers(t *testing.T, database string) (unlock func()) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), database)
@@ -35,8 +35,9 @@ func lockUsers(t *testing.T, database string) (unlock func()) {
 	return unlock
 }
 
-// While more is asked than can be done, the others are refused early, what is cached is served, and the admin port is there. What
-// is begun and not finished in time is no 200. Afterwards all is as before.
+// Under overload, excess requests are refused early, cached responses are served, and the admin
+// port responds. A request that does not finish in time gets no 200. Afterwards the gateway works
+// as before.
 func TestFault29Overload(t *testing.T) {
 	t.Parallel()
 	database := shop(t)
@@ -62,29 +63,29 @@ func TestFault29Overload(t *testing.T) {
 			case r.StatusCode == http.StatusGatewayTimeout && strings.Contains(text, `"code":"TIMEOUT"`):
 				late.Add(1)
 			default:
-				t.Errorf("%s: %s", r.Status, text)
+				t.Errorf("got %s: %s, want OVERLOADED or TIMEOUT", r.Status, text)
 			}
 		})
 	}
 	eventually(t, "requests are refused", func() bool { return refused.Load() > 0 })
 	if r, text := send(t, http.MethodGet, p.graphql+"?query="+url.QueryEscape(hit), ""); !isHit(r.Header.Get("Cache-Status")) {
-		t.Errorf("what is cached: %s %s", r.Status, text)
+		t.Errorf("a cached query: got %s %s, want a hit", r.Status, text)
 	}
 	for _, path := range []string{"healthz", "readyz", "metrics"} {
 		if r, text := send(t, http.MethodGet, p.admin+path, ""); r.StatusCode != http.StatusOK {
-			t.Errorf("/%s: %s %s", path, r.Status, text)
+			t.Errorf("/%s: got %s %s, want 200", path, r.Status, text)
 		}
 	}
 	group.Wait()
 	if refused.Load() == 0 || late.Load() == 0 {
-		t.Errorf("%d were refused, %d late", refused.Load(), late.Load())
+		t.Errorf("%d requests were refused and %d timed out, want both above 0", refused.Load(), late.Load())
 	}
 	_, metrics := send(t, http.MethodGet, p.admin+"metrics", "")
 	if want := fmt.Sprintf("fieldcache_overloaded_total %d\n", refused.Load()); !strings.Contains(metrics, want) {
 		t.Errorf("the metrics lack %s", want)
 	}
 	if n := strings.Count(p.stderr.String(), "overloaded: "); n != 1 {
-		t.Errorf("it logs %d times that it is overloaded", n)
+		t.Errorf("logged the overload %d times, want 1", n)
 	}
 	unlock()
 	eventually(t, "it answers again", func() bool {
@@ -93,7 +94,8 @@ func TestFault29Overload(t *testing.T) {
 	})
 }
 
-// A database that hangs is no overload: whoever waits for it in vain keeps nobody else from what is answered stale.
+// A hanging database is not overload: requests that wait for it in vain do not keep others from
+// stale responses.
 func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
 	t.Parallel()
 	server, redisURL := testservers.PostgresServer(t), testservers.Redis(t)
@@ -105,7 +107,7 @@ func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
 	const clients = 64
 	read := func(n int) string { return fmt.Sprintf(`{ user(id: %d) { name country { name } } }`, 1+n%40) }
 	for n := range clients {
-		other.query(t, read(n)) // so that Redis has it
+		other.query(t, read(n)) // fills Redis
 		if n%2 == 0 {
 			p.query(t, read(n)) // and memory
 		}
@@ -138,7 +140,7 @@ func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
 				began := time.Now()
 				r, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, read(n)), "Content-Type: application/json")
 				if r.StatusCode != http.StatusOK || strings.Contains(text, "errors") || !strings.Contains(r.Header.Get("Cache-Status"), "fwd=stale") {
-					t.Errorf("round %d, after %v: %s %s %s", round, time.Since(began), r.Status, r.Header.Get("Cache-Status"), text)
+					t.Errorf("round %d, after %v: got %s %s %s, want a stale response", round, time.Since(began), r.Status, r.Header.Get("Cache-Status"), text)
 				}
 			})
 		}
@@ -153,7 +155,8 @@ func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
 	})
 }
 
-// A client that has sent its request and closes its half of the connection, or all of it, has gone. That is no fault, and no time-out.
+// A client that sends its request and then closes its half of the connection, or all of it, counts
+// as gone. That is neither an error nor a timeout.
 func TestFault34HalfClose(t *testing.T) {
 	t.Parallel()
 	database := shop(t)
@@ -201,7 +204,7 @@ func TestFault34HalfClose(t *testing.T) {
 				text, _ := io.ReadAll(r.Body)
 				_ = r.Body.Close()
 				if r.StatusCode != 499 || !strings.Contains(string(text), `"code":"CLIENT_CLOSED_REQUEST"`) || strings.Contains(string(text), "longer than") {
-					t.Errorf("%s: %s %s", body, r.Status, text)
+					t.Errorf("%s: got %s %s, want 499 CLIENT_CLOSED_REQUEST", body, r.Status, text)
 				}
 				_ = c.Close()
 			}
@@ -215,21 +218,22 @@ func TestFault34HalfClose(t *testing.T) {
 	})
 	for _, m := range code.FindAllStringSubmatch(metrics, -1) {
 		if m[1] != "499" && m[2] != "0" {
-			t.Errorf("%s requests are counted as %s", m[2], m[1])
+			t.Errorf("%s requests are counted as %s, want 499 only", m[2], m[1])
 		}
 	}
 	for line := range strings.Lines(p.stderr.String()) {
 		if strings.Contains(line, `"request_id"`) && !strings.Contains(line, `"level":"INFO"`) {
-			t.Errorf("it logs %s", line)
+			t.Errorf("logged above INFO: %s", line)
 		}
 	}
 	if n := strings.Count(p.stderr.String(), `"status":499`); n != requests {
-		t.Errorf("%d of %d are logged", n, requests)
+		t.Errorf("%d of %d requests are logged with status 499", n, requests)
 	}
 }
 
-// TestFault16RedisThatRefuses gives the gateway a Redis user without the rights that it needs: it is told once why Redis
-// is of no use, everywhere, and when it is of use again.
+// TestFault16RedisThatRefuses gives the gateway a Redis user that lacks rights. The log says once
+// why Redis cannot be used, readyz and the metrics say it too, and all report when Redis is used
+// again.
 func TestFault16RedisThatRefuses(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -252,16 +256,16 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 	}
 	r, text := send(t, http.MethodPost, p.graphql, `{"query": "mutation {setStock(productId: 1, stock: 5) {stock}}"}`, "Content-Type: application/json", "Cache-Debug: 1")
 	if status := r.Header.Get("Cache-Status"); status != "fieldcache; fwd=bypass; detail=lease" || !strings.Contains(text, `"acknowledged":"lease"`) {
-		t.Errorf("the mutation does not say that the lease allowed its answer: Cache-Status: %s; %s", status, text)
+		t.Errorf("the response does not say that the lease acknowledged the mutation: Cache-Status: %s; %s", status, text)
 	}
 	if line := p.stderr.wait(t, "Redis refuses commands"); !strings.Contains(line, "NOPERM") {
-		t.Errorf("told %s", line)
+		t.Errorf("logged %s, want NOPERM in it", line)
 	}
 	if n := strings.Count(p.stderr.String(), "Redis refuses commands"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times, want 1", n)
 	}
 	if _, text := send(t, http.MethodGet, p.admin+"readyz", ""); !strings.Contains(text, `"redis":"sick"`) || !strings.Contains(text, "NOPERM") || !strings.Contains(text, `"status":"ready"`) {
-		t.Errorf("readyz: %s", text)
+		t.Errorf("readyz: got %s, want sick with the reason", text)
 	}
 	if _, text := send(t, http.MethodGet, p.admin+"metrics", ""); !strings.Contains(text, "fieldcache_redis_sick 1") ||
 		!strings.Contains(text, `fieldcache_redis_sick_reason{reason="refused"} 1`) {
@@ -273,15 +277,15 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 		return strings.Contains(p.stderr.String(), "Redis responds again")
 	})
 	if _, text := send(t, http.MethodGet, p.admin+"readyz", ""); !strings.Contains(text, `"redis":"ok"`) {
-		t.Errorf("readyz: %s", text)
+		t.Errorf("readyz: got %s, want Redis to be ok", text)
 	}
 	if _, text := send(t, http.MethodGet, p.admin+"metrics", ""); !strings.Contains(text, "fieldcache_redis_sick 0") {
-		t.Error("the metrics say that Redis is sick still")
+		t.Error("the metrics still say that Redis is sick")
 	}
 }
 
-// TestFault16OptionalCommands has a mutation acknowledged without a wait where Redis refuses only what there is another
-// way for.
+// TestFault16OptionalCommands has Redis refuse only commands that the gateway can do without: Redis
+// is filled, a mutation evicts from it, and it does not count as sick.
 func TestFault16OptionalCommands(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -294,16 +298,16 @@ func TestFault16OptionalCommands(t *testing.T) {
 		"REDIS_URL="+strings.Replace(server.URL(), "redis://", "redis://few:geheim@", 1))
 	p.query(t, "{product(id: 7) {name stock}}")
 	if n := c.Exists(t.Context(), "product:7").Val(); n != 1 {
-		t.Error("Redis is not filled")
+		t.Error("product:7 is not in Redis")
 	}
 	p.query(t, "mutation {setStock(productId: 7, stock: 5) {id}}")
 	if n := c.Exists(t.Context(), "{product:7}:stock").Val(); n != 0 {
-		t.Error("Redis was not rid of what a mutation changed")
+		t.Error("{product:7}:stock is still in Redis after the mutation")
 	}
 	if text := p.stderr.String(); strings.Contains(text, "Redis refuses") || strings.Contains(text, "Redis does not") {
-		t.Errorf("told %s", text)
+		t.Errorf("unexpected log: %s", text)
 	}
 	if _, text := send(t, http.MethodGet, p.admin+"readyz", ""); !strings.Contains(text, `"redis":"ok"`) {
-		t.Errorf("readyz: %s", text)
+		t.Errorf("readyz: got %s, want Redis to be ok", text)
 	}
 }

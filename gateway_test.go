@@ -30,7 +30,7 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// shop is the URL of a PostgreSQL database with the demo data in it.
+// shop returns the URL of a PostgreSQL database with the demo data.
 func shop(t *testing.T) string {
 	return testservers.PostgresFrom(t, "demo", openShop)
 }
@@ -52,18 +52,18 @@ func openShop(url string) error {
 	if err := fixtures.Seed(context.Background(), d, fixtures.Demo); err != nil {
 		return err
 	}
-	// Else gateways relay the seed, and evict what a test looks at.
+	// Otherwise gateways relay the seed's outbox records and evict what tests look at.
 	_, err = d.Bun().Exec("DELETE FROM cache_outbox")
 	return err
 }
 
-// patientGateway is newGateway for tests that want hits: however busy the machine is, its outbox is not silent for as
-// long as its lease.
+// patientGateway is newGateway with a long lease, for tests that expect hits: the gateway polls its
+// outbox within the lease even on a busy machine.
 func patientGateway(ctx context.Context, cfg config.Config, d *db.DB, metrics prometheus.Registerer, traces *serve.Traces, log *slog.Logger) (*serve.Gateway, error) {
 	return leasedGateway(ctx, cfg, d, metrics, traces, log, 20*time.Second)
 }
 
-// query asks a program and returns what stands under "data"; errors end the test.
+// query sends a query and returns the data of the response. Errors fail the test.
 func (p *program) query(t *testing.T, query string) string {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
@@ -88,7 +88,7 @@ func redisClient(t *testing.T, url string) *redis.Client {
 	return c
 }
 
-// What a newcomer does: query, look into Redis, change, look again.
+// The first steps of a newcomer: query, look into Redis, mutate, look again.
 func TestGateway(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
@@ -113,7 +113,7 @@ func TestGateway(t *testing.T) {
 		}
 	}
 	if got := p.query(t, read); !strings.Contains(got, `"bio":"new"`) || !strings.Contains(got, `"stock":12345`) {
-		t.Errorf("after the mutation: %s", got)
+		t.Errorf("after the mutation: got %s, want the new bio and stock", got)
 	}
 	eventually(t, "the other gateway answers what is new", func() bool {
 		got := other.query(t, read)
@@ -122,34 +122,35 @@ func TestGateway(t *testing.T) {
 
 	res, text := send(t, http.MethodPost, p.admin+"evict", `{"keys":["user:42"],"types":["Product"]}`, "Content-Type: application/json")
 	if res.StatusCode != http.StatusOK || c.Exists(t.Context(), "user:42").Val() != 0 || c.Exists(t.Context(), "{Product}:g").Val() != 0 {
-		t.Errorf("POST /evict: %s %s", res.Status, text)
+		t.Errorf("POST /evict: got %s %s, want 200 and the keys gone", res.Status, text)
 	}
 	if res, text := send(t, http.MethodPost, p.admin+"evict", `{"types":["Produkt"]}`, "Content-Type: application/json"); res.StatusCode != http.StatusBadRequest {
-		t.Errorf("a type that the schema does not have: %s %s", res.Status, text)
+		t.Errorf("a type that the schema does not have: got %s %s, want 400", res.Status, text)
 	}
 	for _, key := range c.Keys(t.Context(), "*").Val() {
-		if c.PTTL(t.Context(), key).Val() == -1 { // -2: it has just gone
-			t.Errorf("%s has no time to live", key)
+		if c.PTTL(t.Context(), key).Val() == -1 { // -2: the key has just expired
+			t.Errorf("%s has no TTL", key)
 		}
 	}
 	if _, text := send(t, http.MethodGet, p.admin+"metrics", ""); !strings.Contains(text, `fieldcache_hits_total{tier="memory"}`) {
-		t.Error("the cache's counters are not among the metrics")
+		t.Error("the metrics lack the cache's counters")
 	}
 }
 
-// Whatever happens to Redis, every query is answered, in time, and what was written is what is read.
+// Whatever happens to Redis, every query gets a response in time, and reads return what was
+// written.
 func TestGatewayWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+server.URL())
 	const read = `{ user(id: %d) { bio country { name } reviews(first: 3) { nodes { product { name stock } } } } }`
 	first := 0
-	all := func(when string) { // other users each time, so that memory has none of them
+	all := func(when string) { // different users each time, so that none is in memory
 		t.Helper()
 		first++
 		for id := first; id <= 50; id += 7 {
 			if got := p.query(t, fmt.Sprintf(read, id)); strings.Contains(got, `"user":null`) {
-				t.Errorf("%s: %s", when, got)
+				t.Errorf("%s: got %s, want a user", when, got)
 			}
 		}
 	}
@@ -157,7 +158,7 @@ func TestGatewayWithoutRedis(t *testing.T) {
 		t.Helper()
 		p.query(t, fmt.Sprintf(`mutation { updateUser(id: 8, input: {bio: %q}) { id } }`, bio))
 		if got := p.query(t, fmt.Sprintf(read, 8)); !strings.Contains(got, fmt.Sprintf(`"bio":%q`, bio)) {
-			t.Errorf("%s: the next read is %s", bio, got)
+			t.Errorf("bio %q: the next read returned %s", bio, got)
 		}
 	}
 	all("with Redis")
@@ -186,12 +187,12 @@ func TestGatewayWithoutRedis(t *testing.T) {
 	})
 	for line, want := range map[string]int{"Redis does not respond": 1, "Redis responds again": 1} {
 		if n := strings.Count(p.stderr.String(), line); n < want || n > 20 {
-			t.Errorf("%q was logged %d times: changes are to be told, not calls", line, n)
+			t.Errorf("%q was logged %d times, want 1 to 20: a change of state is logged, not each call", line, n)
 		}
 	}
 }
 
-// A database that does not answer in time ends the request, not the gateway.
+// A database that does not respond in time fails the request, not the gateway.
 func TestGatewayTimeout(t *testing.T) {
 	t.Parallel()
 	database := shop(t)
@@ -212,14 +213,14 @@ func TestGatewayTimeout(t *testing.T) {
 	for _, body := range []string{read, `mutation { updateUser(id: 42, input: {bio: "late"}) { id } }`} {
 		res, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, body), "Content-Type: application/json")
 		if res.StatusCode != http.StatusGatewayTimeout || !strings.Contains(text, `"code":"TIMEOUT"`) {
-			t.Errorf("%s: %s %s", body, res.Status, text)
+			t.Errorf("%s: got %s %s, want 504 TIMEOUT", body, res.Status, text)
 		}
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.query(t, `{ user(id: 42) { name bio } }`); !strings.Contains(got, "Zawadi") || strings.Contains(got, "late") {
-		t.Errorf("after the lock: %s", got)
+		t.Errorf("after the lock: got %s, want the unchanged user", got)
 	}
 }
 
@@ -233,7 +234,7 @@ func TestGatewayStartsWithoutRedis(t *testing.T) {
 	}
 }
 
-// The playground of the real server, in a real browser: the reader's first five minutes.
+// A real browser runs an operation in the playground of the real server, as a newcomer does first.
 func TestGatewayPlayground(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -248,8 +249,8 @@ func TestGatewayPlayground(t *testing.T) {
 	}
 }
 
-// A connection that stays open, on which heads are soon known, gets what any other gets: the same headers for each hit, and after a
-// write what was written.
+// A connection that is kept open, whose request heads the server soon recognizes, gets the same
+// responses as any other: the same headers for each hit, and the new value after a write.
 func TestHitsOnOneConnection(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, patientGateway, "LOG_LEVEL=info")
@@ -274,28 +275,28 @@ func TestHitsOnOneConnection(t *testing.T) {
 		ask(fmt.Sprintf(`{"query":"mutation { setStock(productId: 7, stock: %d) { stock } }"}`, stock))
 		want := fmt.Sprintf(`{"data":{"product":{"id":"7","stock":%d}}}`, stock)
 		if header, text := ask(query); text != want || strings.Contains(header.Get("Cache-Status"), "hit") {
-			t.Errorf("after the write: %s, %v", text, header)
+			t.Errorf("after the write: got %s, %v; want a miss with the new stock", text, header)
 		}
 		var first http.Header
 		for n := range 8 {
 			header, text := ask(query)
 			if text != want || !strings.Contains(header.Get("Cache-Status"), "fieldcache; hit; ttl=") || header.Get("Date") == "" {
-				t.Errorf("%s, %v", text, header)
+				t.Errorf("got %s, %v; want a hit", text, header)
 			}
 			for _, changing := range []string{"Date", "Age", "Cache-Status"} {
 				if len(header[changing]) != 1 {
-					t.Errorf("%s: %q", changing, header[changing])
+					t.Errorf("%s: got %q, want one value", changing, header[changing])
 				}
 				header.Del(changing)
 			}
 			if n == 0 {
 				first = header
 			} else if !reflect.DeepEqual(header, first) {
-				t.Errorf("%v, the first hit had %v", header, first)
+				t.Errorf("got the headers %v; the first hit had %v", header, first)
 			}
 		}
 	}
-	// A request is counted once it is answered, a moment after the client has the answer.
+	// A request is counted a moment after the client has received the response.
 	const count = `fieldcache_http_request_duration_seconds_count{code="200"} 31`
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		_, metrics := send(t, "GET", p.admin+"metrics", "")
@@ -303,14 +304,15 @@ func TestHitsOnOneConnection(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("31 requests were answered; %s", metrics)
+			t.Fatalf("the metrics do not count 31 requests: %s", metrics)
 		}
 	}
 }
 
 const britain = `{"data":{"country":{"name":"United Kingdom"}}}`
 
-// persistedQuery asks for a query by its hash; text "" leaves the query out.
+// persistedQuery requests a query by its hash and returns the body. An empty text leaves the query
+// out.
 func (p *program) persistedQuery(t *testing.T, text, hash string) string {
 	t.Helper()
 	parameters := url.Values{"extensions": {fmt.Sprintf(`{"persistedQuery":{"version":1,"sha256Hash":%q}}`, hash)}}
@@ -321,7 +323,8 @@ func (p *program) persistedQuery(t *testing.T, text, hash string) string {
 	return answer
 }
 
-// What a client registers with one gateway, the others know; without Redis each still knows its own.
+// A document registered with one gateway is known to the others. Without Redis each still knows its
+// own.
 func TestGatewaySharesDocuments(t *testing.T) {
 	t.Parallel()
 	const query = `{ country(code: "GB") { name } }`
@@ -330,33 +333,34 @@ func TestGatewaySharesDocuments(t *testing.T) {
 	environ := []string{"REDIS_URL=" + server.URL(), "REDIS_PREFIX=shop:"}
 	first, second, third := startAs(t, newGateway, environ...), startAs(t, newGateway, environ...), startAs(t, newGateway, environ...)
 	if got := second.persistedQuery(t, "", hash); !strings.Contains(got, `"message":"PersistedQueryNotFound"`) {
-		t.Errorf("before it is registered: %s", got)
+		t.Errorf("before the registration: got %s, want PersistedQueryNotFound", got)
 	}
 	if got := first.persistedQuery(t, query, hash); got != britain {
-		t.Errorf("registered: %s", got)
+		t.Errorf("with the query: got %s", got)
 	}
 	if got := second.persistedQuery(t, "", hash); got != britain {
-		t.Errorf("at another gateway: %s", got)
+		t.Errorf("by hash at another gateway: got %s", got)
 	}
 	c := redisClient(t, server.URL())
 	if ttl := c.TTL(context.Background(), "shop:apq:"+hash).Val(); ttl > 24*time.Hour || ttl < 23*time.Hour {
-		t.Errorf("it is kept for %v, want a day", ttl)
+		t.Errorf("the TTL in Redis is %v, want a day", ttl)
 	}
 
 	server.Pause()
 	began := time.Now()
 	if got := third.persistedQuery(t, "", hash); !strings.Contains(got, `"message":"PersistedQueryNotFound"`) {
-		t.Errorf("Redis hangs: %s", got)
+		t.Errorf("Redis hangs, before the registration: got %s, want PersistedQueryNotFound", got)
 	}
 	if got := third.persistedQuery(t, query, hash); got != britain {
-		t.Errorf("Redis hangs, registered: %s", got)
+		t.Errorf("Redis hangs, with the query: got %s", got)
 	}
 	if got := third.persistedQuery(t, "", hash); got != britain {
-		t.Errorf("Redis hangs, by hash: %s", got)
+		t.Errorf("Redis hangs, by hash: got %s", got)
 	}
-	// Twice REDIS_TIMEOUT for the documents, and the reads of the country, on a machine that may be busy.
-	if took := time.Since(began); took > 8*time.Second { // a client left to its own defaults takes half a minute
-		t.Errorf("it took %v", took)
+	// Twice REDIS_TIMEOUT for the documents, plus the reads of the country, on a machine that may
+	// be busy.
+	if took := time.Since(began); took > 8*time.Second { // a client with its default timeouts takes half a minute
+		t.Errorf("took %v, want at most 8 s", took)
 	}
 	server.Resume()
 }
@@ -381,10 +385,10 @@ func TestGatewayTrustsDocuments(t *testing.T) {
 			t.Parallel()
 			p := startAs(t, newGateway, c.environ...)
 			if res, got := send(t, http.MethodPost, p.graphql, body, "Content-Type: application/json"); got != britain {
-				t.Errorf("by id: %d %s", res.StatusCode, got)
+				t.Errorf("by id: got %d %s, want the data", res.StatusCode, got)
 			}
 			if res, got := send(t, http.MethodPost, p.graphql, other, "Content-Type: application/json"); res.StatusCode != c.status {
-				t.Errorf("by text: %d %s", res.StatusCode, got)
+				t.Errorf("by text: got %d %s", res.StatusCode, got)
 			}
 		})
 	}
@@ -394,11 +398,11 @@ func TestGatewayTrustsDocuments(t *testing.T) {
 	})
 	p.wantExit(t, 1)
 	if !strings.Contains(p.stderr.String(), "no file *.graphql found") {
-		t.Errorf("a folder without documents: %s", p.stderr)
+		t.Errorf("a folder without documents: got stderr %s", p.stderr)
 	}
 }
 
-// rowsOf are the rows that what is cached of the shop is made of.
+// rowsOf returns the rows that the shop's cached values are made of.
 func rowsOf(t testing.TB) []outbox.Rows {
 	t.Helper()
 	rows, err := cachedRows()

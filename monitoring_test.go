@@ -16,10 +16,10 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// metricName finds the names of metrics in PromQL.
+// metricName matches the names of metrics in PromQL.
 var metricName = regexp.MustCompile(`\b(?:fieldcache|process|go)_[a-z0-9_]+`)
 
-// The dashboard and the alerts name metrics that the server has, each of them.
+// Every metric that the dashboard and the alerts name exists.
 func TestMonitoringNamesMetrics(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t))
@@ -35,7 +35,7 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 		slices.Sort(names)
 		names = slices.Compact(names)
 		if len(names) < 10 {
-			t.Errorf("%s names %d metrics: the test does not see them", file, len(names))
+			t.Errorf("%s: found %d names of metrics, want at least 10", file, len(names))
 		}
 		for _, name := range names {
 			if !strings.Contains(exposed, "\n"+name+" ") && !strings.Contains(exposed, "\n"+name+"{") {
@@ -45,7 +45,7 @@ func TestMonitoringNamesMetrics(t *testing.T) {
 	}
 }
 
-// Each metric of the server's own is described in the docs or shown on the dashboard, or it need not be there.
+// The dashboard shows every metric of the server. A metric that nobody looks at need not exist.
 func TestMetricsAreShown(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t))
@@ -63,12 +63,12 @@ func TestMetricsAreShown(t *testing.T) {
 	}
 }
 
-// promtool runs Prometheus's own checker in the folder of the alerts.
+// promtool runs Prometheus's checker in the monitoring folder.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
 	program, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Fatal("there is no promtool: install the package prometheus, or run `make test`, which does")
+		t.Fatal("promtool not found: install the package prometheus, or run `make test`, which does")
 	}
 	c := exec.CommandContext(t.Context(), program, args...)
 	c.Dir = "monitoring"
@@ -84,7 +84,8 @@ func TestAlerts(t *testing.T) {
 	promtool(t, "test", "rules", "alerts_test.yml")
 }
 
-// Each alert is told in docs/operations.md, and each expression of the dashboard is PromQL: as a rule's, promtool reads it.
+// docs/operations.md describes each alert, and each expression of the dashboard is valid PromQL:
+// promtool checks it as a recording rule.
 func TestAlertsAndPanelsAreWhole(t *testing.T) {
 	t.Parallel()
 	alerts, err := os.ReadFile("monitoring/alerts.yml")
@@ -98,7 +99,7 @@ func TestAlertsAndPanelsAreWhole(t *testing.T) {
 	names := regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(string(alerts), -1)
 	for _, name := range names {
 		if !strings.Contains(string(operations), "`"+name[1]+"`") {
-			t.Errorf("docs/operations.md does not tell what to do about %s", name[1])
+			t.Errorf("docs/operations.md does not say what to do about %s", name[1])
 		}
 	}
 	var dashboard struct {
@@ -121,12 +122,12 @@ func TestAlertsAndPanelsAreWhole(t *testing.T) {
 		for _, target := range p.Targets {
 			expr := strings.NewReplacer("$__rate_interval", "1m", "$instance", "a").Replace(target.Expr)
 			n++
-			// YAML reads JSON.
+			// JSON is valid YAML.
 			fmt.Fprintf(&rules, "  - {record: panel, labels: {title: %s, n: \"%d\"}, expr: %s}\n", asJSON(t, p.Title), n, asJSON(t, expr))
 		}
 	}
 	if n < 20 || len(names) < 10 {
-		t.Fatalf("%d expressions and %d alerts: the test does not see them", n, len(names))
+		t.Fatalf("found %d expressions and %d alerts, want at least 20 and 10", n, len(names))
 	}
 	file := filepath.Join(t.TempDir(), "panels.yml")
 	if err := os.WriteFile(file, rules.Bytes(), 0o600); err != nil {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Whoever imports a package of the engine reads of each exported name what it is: a comment begins with the name.
+// Each exported name of the engine's packages has a comment that begins with the name.
 func TestExportedNamesAreDocumented(t *testing.T) {
 	t.Parallel()
 	files, names := token.NewFileSet(), 0
@@ -29,7 +29,7 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 			return err
 		}
 		for _, lacking := range undocumented(file, &names) {
-			t.Errorf("%s: %s", files.Position(lacking.Pos()), lacking.Name)
+			t.Errorf("%s: %s lacks a doc comment", files.Position(lacking.Pos()), lacking.Name)
 		}
 		return nil
 	})
@@ -37,11 +37,12 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	if names < 300 {
-		t.Errorf("only %d exported names were found", names)
+		t.Errorf("found %d exported names, want at least 300", names)
 	}
 }
 
-// undocumented lists the exported names of a file whose comments do not begin with them, and counts all.
+// undocumented returns the exported names of a file that lack a doc comment, and adds the number of
+// all exported names to count.
 func undocumented(file *ast.File, count *int) (lacking []*ast.Ident) {
 	check := func(name *ast.Ident, begins bool, docs ...*ast.CommentGroup) {
 		if !name.IsExported() {
@@ -70,7 +71,7 @@ func undocumented(file *ast.File, count *int) (lacking []*ast.Ident) {
 						members(spec, check)
 					}
 				case *ast.ValueSpec:
-					for _, name := range spec.Names { // a group has a comment of its own, or each of it
+					for _, name := range spec.Names { // a group has one comment, or each name its own
 						check(name, d.Lparen == token.NoPos && len(spec.Names) == 1, spec.Doc, spec.Comment, d.Doc)
 					}
 				}
@@ -80,8 +81,8 @@ func undocumented(file *ast.File, count *int) (lacking []*ast.Ident) {
 	return lacking
 }
 
-// members checks the methods of an interface, whose comments begin with their names, and the fields of options. What other structs hold
-// is told at the struct where the field's name does not say it.
+// members checks the methods of an interface, whose comments begin with their names, and the fields
+// of option structs. Other structs explain their fields in their own comment where needed.
 func members(spec *ast.TypeSpec, check func(name *ast.Ident, begins bool, docs ...*ast.CommentGroup)) {
 	switch typ := spec.Type.(type) {
 	case *ast.InterfaceType:
@@ -94,7 +95,7 @@ func members(spec *ast.TypeSpec, check func(name *ast.Ident, begins bool, docs .
 		if !strings.HasSuffix(spec.Name.Name, "Options") {
 			return
 		}
-		var above *ast.CommentGroup // of fields that stand together
+		var above *ast.CommentGroup // of a group of fields
 		for _, f := range typ.Fields.List {
 			if f.Doc != nil {
 				above = f.Doc
@@ -106,7 +107,7 @@ func members(spec *ast.TypeSpec, check func(name *ast.Ident, begins bool, docs .
 	}
 }
 
-// receiver is the name of the type that a method is of.
+// receiver returns the name of a method's receiver type.
 func receiver(typ ast.Expr) string {
 	switch typ := typ.(type) {
 	case *ast.StarExpr:
@@ -167,6 +168,6 @@ func (hidden) Method() {}
 		found = append(found, name.Name)
 	}
 	if got := strings.Join(found, " "); got != "Bad Worse Not Bare F Lone" || count != 14 {
-		t.Errorf("found %s of %d names", got, count)
+		t.Errorf("got %s of %d names, want Bad Worse Not Bare F Lone of 14", got, count)
 	}
 }

@@ -17,17 +17,17 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// An opened is something of the playground that is seen only once it is opened.
+// opened is a part of a page that is visible only after an action.
 type opened struct {
 	name string
 	open func()
-	seen string   // what the page shows then, as JavaScript
-	of   []string // what axe is asked about; all but the editors where empty
-	but  []string // what Monaco does, and a style sheet does not mend
+	seen string   // JavaScript that reports whether it is shown
+	of   []string // selectors that axe checks; if empty, all but the editors
+	but  []string // start of faults in Monaco that a style sheet cannot fix
 	shut func()
 }
 
-// What opens over the playground, or in it, is as accessible as what is seen at first.
+// What opens in or over the playground is as accessible as the initial page.
 func TestPanelOpened(t *testing.T) {
 	t.Parallel()
 	for name, dark := range map[string]bool{"light": false, "dark": true} {
@@ -36,7 +36,7 @@ func TestPanelOpened(t *testing.T) {
 			p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s")
 			page := openPanelAs(t, p, browsertest.Options{Dark: dark, Timeout: 5 * time.Minute})
 			if dark {
-				page.Rules = []string{"color-contrast"} // the others do not depend on colors
+				page.Rules = []string{"color-contrast"} // the other rules do not depend on colors
 			}
 			page.WaitReady()
 			page.Click(`.graphiql-sidebar button[aria-label="Show Cache"]`)
@@ -124,7 +124,7 @@ func TestPanelOpened(t *testing.T) {
 	}
 }
 
-// Whatever the operator's page shows after a click is as accessible as what it shows at first.
+// Every state of the operator's page is as accessible as the initial one.
 func TestOperatorsPageOpened(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -172,7 +172,7 @@ func TestOperatorsPageOpened(t *testing.T) {
 			states = append(states,
 				opened{name: "paused", open: func() { page.Click("#pause") }, seen: `document.querySelector('#pause').getAttribute('aria-pressed') === 'true'`},
 				opened{name: "alone", open: func() {
-					for _, problem := range page.Problems() { // what comes now is no fault of the page
+					for _, problem := range page.Problems() { // later problems are expected: the server stops
 						t.Error(problem)
 					}
 					p.signals <- os.Interrupt
@@ -189,7 +189,7 @@ func TestOperatorsPageOpened(t *testing.T) {
 	}
 }
 
-// Whoever has a narrow window sees that a table goes on at its side, is told so, and gets there by the keyboard.
+// In a narrow window, a table shows that it scrolls sideways, says so, and scrolls by keyboard.
 func TestOperatorsPageSideways(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -206,16 +206,16 @@ func TestOperatorsPageSideways(t *testing.T) {
 		return '';
 	})()`)
 	if got := page.Eval(`wide.filter((e) => e.tabIndex !== 0 || e.getAttribute('role') !== 'group' || !document.getElementById(e.getAttribute('aria-labelledby'))?.innerText).map((e) => e.outerHTML.slice(0, 80)).join('\n')`); got != "" {
-		t.Errorf("scroll sideways without a label or without the focus:\n%s", got)
+		t.Errorf("these scroll sideways but have no label or take no focus:\n%s", got)
 	}
 	if n := page.Eval(`String(wide.length)`); n == "0" || n == "1" {
 		t.Errorf("%s regions scroll sideways, want the fields and the tiers at least", n)
 	}
 	if got := page.Eval(`wide.filter((e) => e.dataset.more !== 'right' || getComputedStyle(e).boxShadow === 'none' || !document.getElementById(e.getAttribute('aria-describedby') ?? '')?.checkVisibility()).map((e) => e.outerHTML.slice(0, 80)).join('\n')`); got != "" {
-		t.Errorf("nothing shows that there is more of\n%s", got)
+		t.Errorf("nothing shows that these scroll sideways:\n%s", got)
 	}
 	if got := page.Eval(`hint().innerText`); got != "Scroll sideways for more columns →" {
-		t.Errorf("it says %q", got)
+		t.Errorf("the hint is %q", got)
 	}
 	page.Eval(`(region.focus(), '')`)
 	page.Type(kb.ArrowRight)

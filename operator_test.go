@@ -22,14 +22,15 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// An operator sees fields, evictions and their causes, and what is under a key, while requests are answered.
+// Under load, the operator's page shows fields, evictions with their causes, and the entry of a
+// key.
 func TestOperatorsPage(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
 		t.Fatal("the pages are not built: run `make playground`, then test again")
 	}
 	database := shop(t)
-	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s") // however busy the machine is, Redis is well
+	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s") // long timeout: Redis counts as healthy on a busy machine
 	conn, err := pgx.Connect(t.Context(), database)
 	if err != nil {
 		t.Fatal(err)
@@ -73,11 +74,11 @@ func TestOperatorsPage(t *testing.T) {
 	page.Type("product:3\r")
 	page.Wait("the entry", `document.querySelector('#entry pre') !== null`)
 	if got := page.Eval(`document.querySelector('#entry').innerText`); !strings.Contains(got, `"name"`) || !strings.Contains(got, "{Product}") || strings.Contains(got, "none") {
-		t.Errorf("under product:3 is %s", got)
+		t.Errorf("the entry of product:3 is %s", got)
 	}
 	_, private := send(t, http.MethodGet, p.admin+"cache/entry?key=user:3", "")
 	if strings.Contains(private, "example") || !strings.Contains(private, `"hidden":true`) {
-		t.Errorf("a user's row, which has an address, is shown: %s", private)
+		t.Errorf("a user's row, which holds an e-mail address, is shown: %s", private)
 	}
 	page.Click("#evict")
 	page.Wait("that it is evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.')`)
@@ -90,7 +91,7 @@ func TestOperatorsPage(t *testing.T) {
 	page.Wait("the order", `document.querySelector('#coordinates th:first-child').getAttribute('aria-sort') === 'ascending'`)
 	page.Eval(`(document.querySelector('#filter').value = '', document.querySelector('#filter').dispatchEvent(new Event('input')), '')`)
 	page.Click("#key")
-	page.Type("\r") // it is read again, and shown below while axe looks
+	page.Type("\r") // read the entry again, so that axe checks it too
 	page.Wait("the entry", `document.querySelector('#entry pre') !== null`)
 	for _, look := range []struct {
 		name          string
@@ -115,7 +116,8 @@ func TestOperatorsPage(t *testing.T) {
 	}
 }
 
-// operatorLoad asks, writes, and evicts by hand, each by one client, until it is stopped: what the gateway can take.
+// operatorLoad starts three clients that query, mutate and evict by hand as fast as the gateway
+// allows. They run until stop is called.
 func operatorLoad(t *testing.T, p *program) (stop func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -151,7 +153,7 @@ func operatorLoad(t *testing.T, p *program) (stop func()) {
 			return
 		}
 		if res, text := send(t, http.MethodPost, p.admin+"evict", string(body), "Content-Type: application/json"); res.StatusCode != http.StatusOK && !(res.StatusCode == http.StatusServiceUnavailable && strings.Contains(text, "record an eviction")) {
-			t.Errorf("evict: %d %s", res.StatusCode, text) // a busy database may not record one within the lease
+			t.Errorf("evict: %d %s", res.StatusCode, text) // a busy database may not record an eviction within the lease
 		}
 	})
 	return func() {
@@ -160,7 +162,8 @@ func operatorLoad(t *testing.T, p *program) (stop func()) {
 	}
 }
 
-// The operator's page keeps to itself while the gateway is at work, and does not grow. SOAK says for how long it is looked at.
+// Under load the operator's page stays live, has no errors, and does not grow. SOAK sets how long
+// the test watches it.
 func TestOperatorsPageUnderLoad(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -183,17 +186,18 @@ func TestOperatorsPageUnderLoad(t *testing.T) {
 	page.Eval(`(window.lookedFrom = performance.now(), '')`)
 	page.Wait("the time to pass", fmt.Sprintf(`performance.now() - window.lookedFrom > %d`, look.Milliseconds()))
 	after := page.Memory()
-	t.Logf("in %s the page went from %+v to %+v; %s", look, before, after, page.Eval(`document.querySelector('#skipped').textContent`))
-	// Each second adds a sample until five minutes are full, of some 3 kB; compiled code comes and goes.
+	t.Logf("in %s the page's memory went from %+v to %+v; %s", look, before, after, page.Eval(`document.querySelector('#skipped').textContent`))
+	// Each second adds a sample of about 3 kB, until there are five minutes of them. Compiled code
+	// comes and goes.
 	if most := int64(1<<20) + int64(min(look, 5*time.Minute).Seconds())*4<<10; after.Bytes-before.Bytes > most {
-		t.Errorf("the page grew by %d bytes, want %d at most", after.Bytes-before.Bytes, most)
+		t.Errorf("the page grew by %d bytes, want at most %d", after.Bytes-before.Bytes, most)
 	}
-	// 200 evictions have many names or few.
+	// The 200 listed evictions may have many names or few.
 	if after.Nodes > before.Nodes+4000 {
-		t.Errorf("the page had %d nodes and has %d", before.Nodes, after.Nodes)
+		t.Errorf("the page grew from %d to %d nodes", before.Nodes, after.Nodes)
 	}
 	if after.Listeners > before.Listeners+200 {
-		t.Errorf("the page had %d listeners and has %d", before.Listeners, after.Listeners)
+		t.Errorf("the page grew from %d to %d listeners", before.Listeners, after.Listeners)
 	}
 	if live := page.Eval(`document.querySelector('#live').textContent`); live != "live" {
 		t.Errorf("the page is %q, want live", live)
@@ -203,17 +207,18 @@ func TestOperatorsPageUnderLoad(t *testing.T) {
 	}
 }
 
-// The gateway evicts more than ten thousand keys a second where the machine lets it, ordered a hundred at a time and written by psql a
-// thousand at a time. The page shows what it is sent, says what it leaves out, and does not grow; each eviction is counted. An order is
-// sent or counted as well; a poll of the outbox that tells of it again is one more.
+// The gateway evicts more than ten thousand keys a second if the machine allows: by hand a hundred
+// at a time, by psql a thousand at a time. The page shows the evictions it receives, says how many
+// were skipped, and does not grow. Each eviction by hand is counted, and is sent or counted as
+// skipped. A poll of the outbox that finds it again counts once more.
 func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
 		t.Fatal("the pages are not built: run `make playground`, then test again")
 	}
 	const (
-		first, all = 300, 600 // orders; the first ones fill the list
-		each       = 100      // keys of an order
+		first, all = 300, 600 // orders; the first fill the list
+		each       = 100      // keys per order
 		listed     = 200
 		workers    = 8
 	)
@@ -254,7 +259,7 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250, Timeout: 3 * time.Minute})
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6 && /[0-9]/.test(document.querySelector('#figures b')?.textContent)`)
-	// Somebody else who looks, and counts.
+	// A second observer counts the events.
 	page.Eval(`(() => {
 		const events = new EventSource('cache/events');
 		window.counted = { sent: 0, most: 0, skipped: 0, seconds: 0, byHand: 0, fastest: 0 };
@@ -293,9 +298,9 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 	evict(all / 2)
 	page.Wait("all of them", fmt.Sprintf(`counted.sent + counted.skipped >= %d && counted.byHand === %d`, first+all, (first+all)*each))
 	after := page.Memory()
-	t.Logf("the page went from %+v to %+v; %s %s", before, after, page.Eval(`JSON.stringify(counted)`), page.Eval(`document.querySelector('#skipped').textContent`))
+	t.Logf("the page's memory went from %+v to %+v; %s %s", before, after, page.Eval(`JSON.stringify(counted)`), page.Eval(`document.querySelector('#skipped').textContent`))
 	if page.Eval(`String(counted.most <= 200)`) != "true" {
-		t.Errorf("%s evictions were sent between two events of counters, want 200 at most", page.Eval(`String(counted.most)`))
+		t.Errorf("%s evictions were sent between two events of counters, want at most 200", page.Eval(`String(counted.most)`))
 	}
 	if n := page.Eval(`String(document.querySelectorAll('#evictions li:not(.empty)').length)`); n != fmt.Sprint(listed) {
 		t.Errorf("%s evictions are listed, want %d", n, listed)
@@ -303,18 +308,20 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 	page.Wait("the names that are not sent to be counted", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.hand') && /and 92 more$/.test(e.textContent))`)
 	page.Wait("that it is live", `document.querySelector('#live').textContent === 'live'`)
 	if page.Eval(`String(document.activeElement?.closest('#evictions') !== null)`) != "true" {
-		t.Errorf("the focus was at an eviction that is not listed any more, and is at %s", page.Eval(`document.activeElement.outerHTML.slice(0, 80)`))
+		t.Errorf("the focused eviction left the list, and the focus went to %s, want the list", page.Eval(`document.activeElement.outerHTML.slice(0, 80)`))
 	}
-	// Each second adds a sample to the charts, of some 3 kB, and an eviction in the list has a hundred names; compiled code comes and goes.
+	// Each second adds a sample of about 3 kB to the charts, and a listed eviction has a hundred
+	// names. Compiled code comes and goes.
 	if after.Bytes > before.Bytes+3<<20 || after.Nodes > before.Nodes+4000 || after.Listeners > before.Listeners+200 {
-		t.Errorf("the page held %+v and holds %+v", before, after)
+		t.Errorf("the page grew from %+v to %+v", before, after)
 	}
 	for _, problem := range page.Problems() {
 		t.Error(problem)
 	}
 }
 
-// Whoever has no pointer reaches all that can be operated by Tab, sees where they are, and operates it by Enter.
+// With the keyboard alone, Tab reaches every control in order, the focus is visible, and Enter
+// operates it.
 func TestOperatorsPageByKeyboard(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -323,13 +330,13 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 	p := startAs(t, newGateway)
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
-	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`) // else it may miss the eviction
+	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`) // otherwise it may miss the eviction
 	p.query(t, `{ products(first: 5) { nodes { name stock } } }`)
 	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
 	page.Wait("the fields, the eviction and the tiers", `[...document.querySelectorAll('#coordinates th code')].some((e) => e.textContent === 'Product')
 		&& document.querySelector('#evictions button') !== null && document.querySelector('#tiers tbody tr') !== null`)
 
-	// press presses Tab until the focus is at what is wanted.
+	// press presses Tab until the focused element matches wanted.
 	press := func(what, wanted string) {
 		t.Helper()
 		for range 100 {
@@ -338,7 +345,7 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 				return
 			}
 		}
-		t.Fatalf("Tab does not lead to %s", what)
+		t.Fatalf("Tab does not reach %s", what)
 	}
 	page.Eval(`(() => {
 		window.all = [...document.querySelectorAll('a[href], button, input, select, [tabindex="0"]')].filter((e) => e.checkVisibility());
@@ -347,7 +354,7 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 	})()`)
 	press("the first one", `e === all[0]`)
 	for range 100 {
-		// A name for each, in the order in which they come, and what is not seen to have the focus.
+		// Record each focused element in order, and whether its focus ring is visible.
 		if page.Eval(`(() => {
 			const e = document.activeElement;
 			if (e === document.body || seen[0]?.e === e) return 'round';
@@ -363,7 +370,7 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 		t.Errorf("Tab leads to\n%s\nwant\n%s", got, want)
 	}
 	if blind := page.Eval(`seen.filter((s) => !s.ring).map(({ e }) => (` + name + `)(e)).join('\n')`); blind != "" {
-		t.Errorf("nothing shows that the focus is at\n%s", blind)
+		t.Errorf("the focus is not visible on\n%s", blind)
 	}
 
 	press("the column Truth", `e.closest('#coordinates th') && e.textContent === 'Truth'`)

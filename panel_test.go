@@ -45,7 +45,7 @@ func openPanelAs(t *testing.T, p *program, options browsertest.Options) *panel {
 	t.Cleanup(func() {
 		for _, problem := range page.Problems() {
 			if refused := "status of 403 (Forbidden) " + strings.TrimSuffix(p.graphql, "graphql") + "graphql/cache"; strings.Contains(problem, refused) {
-				continue // a browser notes it, however well the page takes it
+				continue // a browser logs it even if the page handles it
 			}
 			t.Error(problem)
 		}
@@ -53,7 +53,7 @@ func openPanelAs(t *testing.T, p *program, options browsertest.Options) *panel {
 	return page
 }
 
-// axe is the text of axe-core.
+// axe returns the source of axe-core.
 func axe(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("playground/node_modules/axe-core/axe.min.js")
@@ -63,28 +63,28 @@ func axe(t *testing.T) string {
 	return string(text)
 }
 
-// edit writes into an editor: operation, variables or request-headers.
+// edit sets the text of an editor: operation, variables or request-headers.
 func (p *panel) edit(editor, text string) {
 	p.t.Helper()
 	p.Eval(fmt.Sprintf(`(__MONACO.editor.getModels().find((m) => m.uri.path.includes(%q)).setValue(%q), '')`, editor, text))
 	p.Wait("the editor to have it", fmt.Sprintf(`__MONACO.editor.getModels().some((m) => m.getValue() === %q)`, text))
 }
 
-// operation writes an operation into the editor, and waits until GraphiQL knows its name.
+// operation writes an operation into the editor and waits until GraphiQL knows its name.
 func (p *panel) operation(name, text string) {
 	p.t.Helper()
 	p.edit("operation", text)
 	p.Wait("the name "+name, fmt.Sprintf(`document.querySelector('.graphiql-tab-active').innerText.includes(%q)`, name))
 }
 
-// tab opens an example, and waits until its operation is there.
+// tab opens an example and waits until its operation is loaded.
 func (p *panel) tab(title string) {
 	p.t.Helper()
 	p.Tab(title)
 	p.Wait("the operation "+title, fmt.Sprintf(`/(query|mutation) %s\b/.test(__MONACO.editor.getModels().find((m) => m.uri.path.includes('operation')).getValue())`, title))
 }
 
-// run runs the operation, and returns what the panel shows of it.
+// run runs the operation and returns the text of the panel.
 func (p *panel) run() string {
 	p.t.Helper()
 	p.Eval(`(window.ranBefore = Number(document.querySelector('.cache-panel').dataset.run ?? 0), '')`)
@@ -94,23 +94,23 @@ func (p *panel) run() string {
 	return p.text()
 }
 
-// text is what the panel shows.
+// text returns the visible text of the panel.
 func (p *panel) text() string {
 	p.t.Helper()
 	return p.Eval(`document.querySelector('.cache-panel').innerText`)
 }
 
-// shows wants words in what the panel shows.
+// shows checks that text contains the wanted words.
 func (p *panel) shows(text string, want ...string) {
 	p.t.Helper()
 	for _, words := range want {
 		if !strings.Contains(text, words) {
-			p.t.Errorf("the panel does not show %q but\n%s", words, text)
+			p.t.Errorf("the panel does not show %q:\n%s", words, text)
 		}
 	}
 }
 
-// TestPanelStory goes through the example tabs as a newcomer does.
+// TestPanelStory goes through the example tabs as a newcomer would.
 func TestPanelStory(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
@@ -119,7 +119,7 @@ func TestPanelStory(t *testing.T) {
 
 	loads := p.metric(t, "fieldcache_loads_total")
 	page.shows(page.run(), "All 12 parts read from the database", "user:42", "country:TZ", "database miss", "read along", "rows users(id = 42)", "Cache-Control: max-age=30, public", "Product.stock decides it: 30 s")
-	// What the panel counts from the report is what the gateway counts.
+	// The panel counts from the report what the gateway counts.
 	page.shows(page.text(), fmt.Sprintf("%.0f statements sent", p.metric(t, "fieldcache_loads_total")-loads))
 	page.shows(page.run(), "All 12 parts from the cache", "Compared with the last run", "stored since the last run", "memory hit", "no statement sent, 6 saved")
 	page.tab("Hit")
@@ -140,12 +140,12 @@ func TestPanelStory(t *testing.T) {
 	}
 	for end := time.Now().Add(time.Minute); redis.Exists(t.Context(), "{product:7}:stock").Val() != 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("a write by psql evicts nothing")
+			t.Fatal("a write by psql did not evict {product:7}:stock")
 		}
 	}
 	page.shows(page.run(), "3 of 4 parts from the cache", "evicted with", "s left", "The data changed.", "1 statement sent, 2 saved")
 
-	// By hand: the key, and all of a type.
+	// Evict by hand: one key, then everything of a type.
 	page.Click(`.cache-evict[aria-label="Evict product:7"]`)
 	page.Wait("the eviction", `document.querySelector('.cache-said')?.innerText.startsWith('Evicted product:7')`)
 	page.shows(page.run(), "product:7 evicted with")
@@ -153,7 +153,7 @@ func TestPanelStory(t *testing.T) {
 	page.Wait("the eviction", `document.querySelector('.cache-said')?.innerText.startsWith('Evicted everything of Product')`)
 	page.shows(page.run(), "All 4 parts read from the database")
 
-	// An error, and what was refused before anything was read.
+	// A field with an error beside one without, then many parts of the same kind.
 	page.operation("Fault", `query Fault { user(id: 0) { name } country(code: "GB") { name } }`)
 	page.shows(page.run(), "An id is a whole number", "country:GB")
 	page.operation("Many", `query Many { products(first: 50) { nodes { name price { amount } stock averageRating } } }`)
@@ -165,13 +165,14 @@ func TestPanelStory(t *testing.T) {
 			t.Errorf("dark is %t: %s", dark, found)
 		}
 	}
-	page.Click(`.cache-switch input[type="checkbox"]`) // the report is off
+	page.Click(`.cache-switch input[type="checkbox"]`) // switches the report off
 	page.shows(page.run(), "The report is off", "Response headers")
 	page.Click(".cache-headers summary")
 	page.Wait("the headers", `/max-age=\d+, public[^]*Any cache on the way may store it/.test(document.querySelector('.cache-headers').innerText)`)
 }
 
-// Two viewers ask for what is private, in one page: neither sees the other's, and their runs are not compared.
+// Two viewers request private data in one page: neither sees the other's data, and their runs are
+// not compared.
 func TestPanelViewers(t *testing.T) {
 	t.Parallel()
 	secret := strings.Repeat("s", 32)
@@ -196,12 +197,12 @@ func TestPanelViewers(t *testing.T) {
 		t.Errorf("one viewer sees the other's:\n%s\n%s", seen["42"], seen["7"])
 	}
 	page.shows(seen["7"], "{user:7}:orders:list", "database miss")
-	// No admin: the server refuses, and the panel says so.
+	// The viewer is not an admin: the server refuses the eviction, and the panel says so.
 	page.Click(`.cache-evict[aria-label="Evict user:7"]`)
 	page.Wait("the refusal", `document.querySelector('.cache-said')?.innerText.includes('only an admin may evict')`)
 }
 
-// What the schema says of a field is in its description, so that it shows under the pointer and in the documentation.
+// The policy of a field is part of its description, so it shows on hover and in the documentation.
 func TestPanelPolicies(t *testing.T) {
 	t.Parallel()
 	page := openPanel(t, startAs(t, newGateway))
@@ -218,23 +219,25 @@ func TestPanelPolicies(t *testing.T) {
 	page.Wait("the policy", `[...document.querySelectorAll('.monaco-hover')].some((e) => e.innerText.replaceAll('\u00a0', ' ').includes('Cache: 30 s, public, true by rows products'))`)
 }
 
-// Counts are made of the rows of their lists: a write evicts them, and nothing says that their age alone ends them.
+// Counts depend on the rows of their lists. A write evicts them, so the report does not say that
+// only their age does.
 func TestReportTellsOfWhatCountsAreMade(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway)
 	_, text := send(t, http.MethodPost, p.graphql, `{"query": "{ user(id: 42) { reviews(first: 2) { totalCount } } products(first: 1) { totalCount } }"}`, "Content-Type: application/json", graph.DebugHeader+": 1")
 	if strings.Contains(text, `"truth":"ttl"`) || !strings.Contains(text, `"coordinate":"ReviewConnection.totalCount"`) {
-		t.Errorf("the report is %s", text)
+		t.Errorf("got the report %s, want a count without the truth ttl", text)
 	}
 	_, offered := send(t, http.MethodGet, p.graphql+"/cache", "")
 	for _, coordinate := range []string{"ReviewConnection.totalCount", "ProductConnection.totalCount"} {
 		if got := regexp.MustCompile(`"` + coordinate + `":\{[^}]*\}[^}]*"truth":"(\w+)"`).FindStringSubmatch(offered); len(got) < 2 || got[1] != "rows" {
-			t.Errorf("%s: %v", coordinate, got)
+			t.Errorf("%s: got the truth %v, want rows", coordinate, got)
 		}
 	}
 }
 
-// The report tells what Cache-Control is without it, and which coordinate decided.
+// The report states the Cache-Control that the response has without the report, and which
+// coordinates decided it.
 func TestReportTellsThePolicy(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway)
@@ -261,7 +264,7 @@ func TestReportTellsThePolicy(t *testing.T) {
 		res, _ := send(t, http.MethodPost, p.graphql, string(body), "Content-Type: application/json")
 		got := answer.Extensions.CachePolicy
 		if got.CacheControl != res.Header.Get("Cache-Control") || got.MaxAgeFrom != want.maxAgeFrom || got.ScopeFrom != want.scopeFrom {
-			t.Errorf("%s: %+v, want %+v and %s", query, got, want, res.Header.Get("Cache-Control"))
+			t.Errorf("%s: got %+v, want %+v and the Cache-Control %s", query, got, want, res.Header.Get("Cache-Control"))
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// exchange sends a request as it is and returns the status and the body.
+// exchange sends a raw request and returns the status and body of the response.
 func exchange(t *testing.T, url, request string) (int, string) {
 	t.Helper()
 	c, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(strings.TrimSuffix(url, "/graphql"), "http://"), "/"))
@@ -43,8 +43,8 @@ func exchange(t *testing.T, url, request string) (int, string) {
 	return r.StatusCode, string(body)
 }
 
-// What a page makes a browser send after it had its name resolve to this machine is refused on both ports, whatever
-// it asks, and is answered nothing from the cache.
+// DNS rebinding: a page has its own host name resolve to this machine and sends requests to it.
+// Both ports refuse every such request, even if the response is cached.
 func TestFault19Rebinding(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway, "LOG_LEVEL=info")
@@ -60,7 +60,7 @@ func TestFault19Rebinding(t *testing.T) {
 	evict := `{"keys":["product:7"]}`
 	for range 2 {
 		if status, body := exchange(t, p.graphql, post("/graphql", "localhost", read)); status != 200 || !strings.Contains(body, `"name"`) {
-			t.Fatalf("%d %s", status, body)
+			t.Fatalf("got %d %s, want 200 with a name", status, body)
 		}
 	}
 	const refused = http.StatusMisdirectedRequest
@@ -108,11 +108,11 @@ func TestFault19Rebinding(t *testing.T) {
 		"metrics typed in by a person":    {p.admin, get("/metrics", "localhost", "Sec-Fetch-Site: none"), 200},
 	} {
 		if status, body := exchange(t, c.url, c.request); status != c.status || status == refused && !strings.Contains(body, "ALLOWED_HOSTS") {
-			t.Errorf("%s: %d %.200s, want %d", name, status, body, c.status)
+			t.Errorf("%s: got %d %.200s, want %d", name, status, body, c.status)
 		}
 	}
 
-	// On one connection, whose heads are known by now.
+	// The same on one connection, whose request heads the server recognizes by now.
 	c, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql"))
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestFault19Rebinding(t *testing.T) {
 			t.Fatal(err)
 		}
 		if want := map[bool]int{true: 200, false: refused}[host == "localhost"]; r.StatusCode != want || !json.Valid(body) {
-			t.Errorf("request %d for %s: %d %s", i, host, r.StatusCode, body)
+			t.Errorf("request %d for %s: got %d %s", i, host, r.StatusCode, body)
 		}
 	}
 }
@@ -146,16 +146,16 @@ func TestFault19AllowedHosts(t *testing.T) {
 	} {
 		for i, url := range []string{p.graphql, p.admin} {
 			if status, body := exchange(t, url, "GET /healthz HTTP/1.1\r\nHost: "+host+"\r\n\r\n"); status != want[i] {
-				t.Errorf("%s: %d %s", host, status, body)
+				t.Errorf("%s: got %d %s", host, status, body)
 			}
 		}
 	}
 	if !strings.Contains(p.stderr.String(), `"host":"evil.example"`) {
-		t.Errorf("the log does not tell which host was refused: %s", p.stderr)
+		t.Errorf("the log does not name the refused host: %s", p.stderr)
 	}
 }
 
-// node runs a script of clients/ against a server, and returns what it printed.
+// node runs a script of clients/ against a server and returns its output.
 func node(t *testing.T, script, url string) string {
 	t.Helper()
 	if _, err := os.Stat("clients/node_modules"); err != nil {
@@ -170,7 +170,7 @@ func node(t *testing.T, script, url string) string {
 	return string(out)
 }
 
-// The specification's own audits of servers: every must, should and may.
+// The server passes all audits of the GraphQL over HTTP specification: every MUST, SHOULD and MAY.
 func TestAudits(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway)
@@ -180,7 +180,7 @@ func TestAudits(t *testing.T) {
 		t.Fatalf("not all audits passed:\n%s", out)
 	}
 	if n, err := strconv.Atoi(m[1]); err != nil || n < 61 {
-		t.Errorf("only %d audits took place", n)
+		t.Errorf("ran %d audits, want at least 61", n)
 	}
 }
 
@@ -190,14 +190,14 @@ func TestClients(t *testing.T) {
 	out := node(t, "clients.mjs", p.graphql)
 	m := regexp.MustCompile(`(?m)^(?:#|ℹ) pass (\d+)$`).FindStringSubmatch(out)
 	if m == nil {
-		t.Fatalf("it does not say how many passed:\n%s", out)
+		t.Fatalf("the output does not say how many tests passed:\n%s", out)
 	}
 	if n, err := strconv.Atoi(m[1]); err != nil || n < 10 {
-		t.Errorf("only %d passed:\n%s", n, out)
+		t.Errorf("%d tests passed, want at least 10:\n%s", n, out)
 	}
 }
 
-// What a request leaves behind reaches the collector when the server ends, if not before.
+// The spans of a request reach the collector before the server exits.
 func TestTracesAreSent(t *testing.T) {
 	type sent struct {
 		path string
@@ -222,9 +222,9 @@ func TestTracesAreSent(t *testing.T) {
 	select {
 	case got := <-requests:
 		if got.path != "POST /v1/traces" || !bytes.Contains(got.body, []byte("fieldcache")) || !bytes.Contains(got.body, []byte("tested")) {
-			t.Errorf("the collector got %s %q", got.path, got.body)
+			t.Errorf("the collector received %s %q", got.path, got.body)
 		}
 	default:
-		t.Errorf("nothing was sent; it said:\n%s", p.stderr)
+		t.Errorf("the collector received nothing; stderr:\n%s", p.stderr)
 	}
 }

@@ -152,7 +152,7 @@ func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
 	return err // to be logged: the eviction is tried again until Redis takes it
 }
 
-// The lines of adoption answer from the cache the second time.
+// A server with the lines from the README serves its second response from the cache.
 func TestReadmeServer(t *testing.T) {
 	t.Parallel()
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
@@ -171,12 +171,12 @@ func TestReadmeServer(t *testing.T) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		if status := w.Header().Get("Cache-Status"); !strings.Contains(status, want) || w.Body.String() != `{"data":{"grid":[[],[0]]}}` {
-			t.Errorf("%s: %s, want %s", status, w.Body, want)
+			t.Errorf("got %s: %s, want %s", status, w.Body, want)
 		}
 	}
 }
 
-// The sample does what docs/adopting.md says of it.
+// The sample does what docs/adopting.md says.
 func TestReadmeSample(t *testing.T) {
 	t.Parallel()
 	ctx, redisURL := t.Context(), testservers.Redis(t)
@@ -226,7 +226,7 @@ func TestReadmeSample(t *testing.T) {
 	}
 	want(first, near, 42, "&{42 Grace}", 3)
 	if first.maxAge != time.Minute {
-		t.Errorf("users are kept for %v; the schema says a minute", first.maxAge)
+		t.Errorf("the max age of users is %v, want a minute as in the schema", first.maxAge)
 	}
 
 	h, err := newGraphQL(schema, near)
@@ -238,11 +238,11 @@ func TestReadmeSample(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	if got := w.Body.String(); got != `{"data":{"__typename":"Query"}}` {
-		t.Errorf("the handler answers %s", got)
+		t.Errorf("the handler returned %s", got)
 	}
 }
 
-// What the README shows and names is there.
+// What the README and the docs show and name exists.
 func TestReadme(t *testing.T) {
 	t.Parallel()
 	readme := read(t, "README.md")
@@ -254,7 +254,7 @@ func TestReadme(t *testing.T) {
 	})
 	t.Run("length", func(t *testing.T) {
 		if n := len(strings.Fields(readme)); n >= 1800 {
-			t.Errorf("README.md has %d words: tell more in docs/ and link to it", n)
+			t.Errorf("README.md has %d words, want fewer than 1800: move details to docs/ and link to them", n)
 		}
 	})
 	t.Run("errors", func(t *testing.T) {
@@ -271,7 +271,7 @@ func TestReadme(t *testing.T) {
 		for _, block := range append(samples, blocks(readme, "go")...) {
 			for part := range strings.SplitSeq(strings.TrimSpace(block), "\n\n") {
 				if !strings.Contains(source, part) {
-					t.Errorf("this Go code is not in readme_test.go, where it is tried:\n%s", part)
+					t.Errorf("this Go code is not in readme_test.go, which tests it:\n%s", part)
 				}
 			}
 		}
@@ -324,7 +324,7 @@ func TestReadme(t *testing.T) {
 		for _, name := range documents(t) {
 			for _, m := range regexp.MustCompile("(?:`|\n    |gateway )(?:fieldcache|go run \\.) ([a-z]+)").FindAllStringSubmatch(read(t, name), -1) {
 				if code := cli.Run(t.Context(), []string{"help", m[1]}, cli.System{Stdout: io.Discard, Stderr: io.Discard}); code != 0 {
-					t.Errorf("%s names the command %s, which there is not", name, m[1])
+					t.Errorf("%s names the command %s, which does not exist", name, m[1])
 				}
 			}
 		}
@@ -341,7 +341,8 @@ func TestReadme(t *testing.T) {
 	})
 }
 
-// Every module that is required, and every package of the playground and of the clients, is argued for.
+// docs/decisions.md gives a reason for every required module and every package of the playground
+// and the clients.
 func TestDecisionsNameDependencies(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "mod", "edit", "-json").Output()
@@ -381,7 +382,7 @@ func TestDecisionsNameDependencies(t *testing.T) {
 	decisions := read(t, "docs/decisions.md")
 	for _, name := range names {
 		if !strings.Contains(decisions, "`"+name+"`") {
-			t.Errorf("docs/decisions.md does not say why %s is depended on", name)
+			t.Errorf("docs/decisions.md does not say why the project depends on %s", name)
 		}
 	}
 }
@@ -395,7 +396,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// documents lists what people read.
+// documents returns the documentation files whose links and names are checked.
 func documents(t *testing.T) []string {
 	t.Helper()
 	docs, err := filepath.Glob("docs/*.md")
@@ -405,7 +406,7 @@ func documents(t *testing.T) []string {
 	return append(docs, "README.md", "CHANGELOG.md")
 }
 
-// blocks lists a document's fenced blocks of one language; "" for those that name none.
+// blocks returns a document's fenced blocks of one language; "" selects those without one.
 func blocks(text, language string) (found []string) {
 	parts := strings.Split("\n"+text, "\n```")
 	for i := 1; i < len(parts); i += 2 {

@@ -28,14 +28,14 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// patience bounds every wait of a test; it is only ever used up by a failure.
+// patience limits every wait of a test. Only a failure uses it up.
 const patience = 3 * time.Minute
 
-// output is what a program wrote, for tests that wait for a part of it.
+// output collects what a program writes and lets tests wait for parts of it.
 type output struct {
 	mu      sync.Mutex
 	text    bytes.Buffer
-	written chan struct{} // closed and renewed at each write
+	written chan struct{} // closed and replaced at each write
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -54,7 +54,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// wait returns the first line that has part in it.
+// wait returns the first line that contains part.
 func (o *output) wait(t *testing.T, part string) string {
 	t.Helper()
 	deadline := time.After(patience)
@@ -82,15 +82,15 @@ func (o *output) wait(t *testing.T, part string) string {
 type program struct {
 	stdout, stderr *output
 	signals        chan os.Signal
-	exit           chan int     // gets the exit code
+	exit           chan int     // receives the exit code
 	graphql, admin string       // addresses as URLs, once it serves
-	memory         atomic.Int64 // the bytes that its limit is made of
+	memory         atomic.Int64 // the bytes that its memory limit is based on
 }
 
-// builder is what makes the gateway of a program.
+// builder makes the gateway of a program.
 type builder = func(context.Context, config.Config, *db.DB, prometheus.Registerer, *serve.Traces, *slog.Logger) (*serve.Gateway, error)
 
-// fake makes a gateway that answers as graphql does.
+// fake returns a builder of a gateway that serves graphql.
 func fake(graphql http.Handler) builder {
 	return func(_ context.Context, _ config.Config, d *db.DB, _ prometheus.Registerer, _ *serve.Traces, _ *slog.Logger) (*serve.Gateway, error) {
 		if graphql == nil {
@@ -100,7 +100,7 @@ func fake(graphql http.Handler) builder {
 	}
 }
 
-// launch runs fieldcache with args around a handler. It is ended with the test.
+// launch runs fieldcache with args around a handler, and stops it when the test ends.
 func launch(t *testing.T, graphql http.Handler, environ []string, args ...string) *program {
 	t.Helper()
 	return launchAs(t, fake(graphql), environ, args...)
@@ -121,7 +121,7 @@ func launchAs(t *testing.T, build builder, environ []string, args ...string) *pr
 	return p
 }
 
-// finish runs a command to its end and returns what it wrote.
+// finish runs a command until it exits, checks the exit code, and returns the output.
 func finish(t *testing.T, environ []string, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	p := launch(t, nil, environ, args...)
@@ -129,16 +129,17 @@ func finish(t *testing.T, environ []string, want int, args ...string) (stdout, s
 	return p.stdout.String(), p.stderr.String()
 }
 
-// The process is told how much memory its caches may take.
+// The memory limit of the process is based on MEMORY_BYTES.
 func TestMemoryIsLimited(t *testing.T) {
 	t.Parallel()
 	p := start(t, http.NotFoundHandler(), "MEMORY_BYTES=5MiB")
 	if n := p.memory.Load(); n != 5<<20 {
-		t.Errorf("the limit is made of %d bytes, want 5 MiB", n)
+		t.Errorf("the limit is based on %d bytes, want 5 MiB", n)
 	}
 }
 
-// start launches a server of a handler on free ports with a database in memory, and waits until it serves.
+// start launches a server around a handler, on free ports with a database in memory, and waits
+// until it serves.
 func start(t *testing.T, graphql http.Handler, environ ...string) *program {
 	t.Helper()
 	return startAs(t, fake(graphql), environ...)
@@ -163,14 +164,14 @@ func (p *program) wantExit(t *testing.T, want int) {
 	select {
 	case code := <-p.exit:
 		if code != want {
-			t.Errorf("exit code %d, want %d; it said:\n%s", code, want, p.stderr)
+			t.Errorf("exit code %d, want %d; stderr:\n%s", code, want, p.stderr)
 		}
 	case <-time.After(patience):
-		t.Fatalf("it does not end; it said:\n%s", p.stderr)
+		t.Fatalf("the program does not exit; stderr:\n%s", p.stderr)
 	}
 }
 
-// send sends a request and returns the answer with its body; headers are "Name: value".
+// send sends a request and returns the response and its body; headers are "Name: value".
 func send(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -221,7 +222,7 @@ func TestServerServes(t *testing.T) {
 	p.stderr.wait(t, "demo data")
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/evict", "/debug/pprof/"} {
 		if response, _ := send(t, "GET", strings.TrimSuffix(p.graphql, "/graphql")+path, ""); response.StatusCode != http.StatusNotFound {
-			t.Errorf("the public port answers %s by %d", path, response.StatusCode)
+			t.Errorf("the public port responds to %s with %d, want 404", path, response.StatusCode)
 		}
 	}
 	p.signals <- syscall.SIGTERM
@@ -236,12 +237,13 @@ func TestServerPutsDemoDataInOnce(t *testing.T) {
 		p.signals <- syscall.SIGTERM
 		p.wantExit(t, 0)
 		if got := strings.Contains(p.stderr.String(), "demo data"); got != want {
-			t.Errorf("demo data put in: %v, want %v; it said:\n%s", got, want, p.stderr)
+			t.Errorf("inserted demo data: got %v, want %v; stderr:\n%s", got, want, p.stderr)
 		}
 	}
 }
 
-// A request under way is finished; meanwhile nothing new is taken, and the admin port says why.
+// On shutdown, active requests are finished, new ones are not accepted, and the admin port says
+// why.
 func TestServerDrains(t *testing.T) {
 	t.Parallel()
 	arrived, release := make(chan struct{}), make(chan struct{})
@@ -282,7 +284,7 @@ func TestServerDrains(t *testing.T) {
 	}
 	close(release)
 	if got := <-answer; got != "finished" {
-		t.Errorf("the request under way got %q", got)
+		t.Errorf("the active request got %q, want finished", got)
 	}
 	p.wantExit(t, 0)
 }
@@ -341,7 +343,7 @@ func TestServerPortTaken(t *testing.T) {
 			})
 			p.wantExit(t, 1)
 			if want := variable + `="` + taken.Addr().String() + `": another program already listens there`; !strings.Contains(p.stderr.String(), want) {
-				t.Errorf("it said:\n%s\nwant %s", p.stderr, want)
+				t.Errorf("stderr:\n%s\nwant %s in it", p.stderr, want)
 			}
 			if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the database was touched: %v", err)
@@ -362,7 +364,7 @@ func TestServerDatabaseDown(t *testing.T) {
 	})
 	p.wantExit(t, 1)
 	if said := p.stderr.String(); !strings.Contains(said, "shop") || strings.Contains(said, "hunter2") {
-		t.Errorf("it said:\n%s\nwant the database named and no password", said)
+		t.Errorf("stderr:\n%s\nwant the name of the database and no password", said)
 	}
 }
 
@@ -372,18 +374,18 @@ func TestServerAsksForMigrations(t *testing.T) {
 	p := launch(t, echo(), environ)
 	p.wantExit(t, 1)
 	if said := p.stderr.String(); !strings.Contains(said, "migrate up") || !strings.Contains(said, "MIGRATE=true") {
-		t.Errorf("it said:\n%s\nwant the two ways out", said)
+		t.Errorf("stderr:\n%s\nwant both ways to migrate", said)
 	}
 	p = launch(t, echo(), append(environ, "MIGRATE=true"))
 	p.stderr.wait(t, `"msg":"serving"`)
 	p.signals <- syscall.SIGTERM
 	p.wantExit(t, 0)
 	if strings.Contains(p.stderr.String(), "demo data") {
-		t.Error("demo data was put into PostgreSQL unasked")
+		t.Error("demo data was inserted into PostgreSQL without a request for it")
 	}
 }
 
-// eventually asks again until what it says is so.
+// eventually polls until so returns true.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	deadline := time.After(patience)
@@ -393,7 +395,7 @@ func eventually(t *testing.T, what string, so func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not so: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

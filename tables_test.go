@@ -16,7 +16,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// psql runs statements around the gateway.
+// psql runs statements without a gateway, as psql does.
 func psql(t *testing.T, url, statements string) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -29,7 +29,7 @@ func psql(t *testing.T, url, statements string) {
 	}
 }
 
-// waiting returns how many rows of the outbox nobody has relayed.
+// waiting returns the number of outbox rows that are not relayed yet.
 func waiting(t *testing.T, url string) (rows int) {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -43,7 +43,8 @@ func waiting(t *testing.T, url string) (rows int) {
 	return rows
 }
 
-// adoptedShop is the URL of a PostgreSQL database with a shop of somebody else's, with changes.
+// adoptedShop returns the URL of a PostgreSQL database with an existing shop of another project.
+// The pairs in replace change its SQL.
 func adoptedShop(t *testing.T, replace ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("db", "testdata", "shop_postgres.sql"))
@@ -55,7 +56,8 @@ func adoptedShop(t *testing.T, replace ...string) string {
 	return url
 }
 
-// Both `migrate up` and serving name the columns that the database compares in another way than keys are.
+// Both `migrate up` and `serve --migrate` name the columns that the database compares differently
+// from keys.
 func TestFault04EqualityOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	url := adoptedShop(t, "CREATE TABLE countries (code text", "CREATE EXTENSION citext; CREATE TABLE countries (code char(3)",
@@ -64,13 +66,13 @@ func TestFault04EqualityOfTheDatabase(t *testing.T) {
 		_, said := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
 		for _, want := range []string{"products: column category", "citext", "countries: column code", "users: column country_code", "ALTER TABLE"} {
 			if !strings.Contains(said, want) {
-				t.Errorf("%v says %q, want %q in it", args, said, want)
+				t.Errorf("%v printed %q, want %q in it", args, said, want)
 			}
 		}
 	}
 }
 
-// Both name the columns whose NULL would be answered as 0 or as an empty text.
+// Both commands name the nullable columns whose NULL would be returned as 0 or as an empty string.
 func TestFault12NullsOfAdoptedTables(t *testing.T) {
 	t.Parallel()
 	url := adoptedShop(t, "price_cents bigint NOT NULL", "price_cents bigint", "stock       int NOT NULL", "stock int", "name        varchar(200) NOT NULL", "name varchar(200)")
@@ -78,13 +80,13 @@ func TestFault12NullsOfAdoptedTables(t *testing.T) {
 		_, said := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
 		for _, want := range []string{"column price_cents may be NULL", "column stock may be NULL", "column name may be NULL", "SET NOT NULL"} {
 			if !strings.Contains(said, want) {
-				t.Errorf("%v says %q, want %q in it", args, said, want)
+				t.Errorf("%v printed %q, want %q in it", args, said, want)
 			}
 		}
 	}
 }
 
-// After a dump and its restoration, down takes all that up added.
+// After a dump and a restore, `migrate down` removes everything that `migrate up` added.
 func TestFault13DownOfARestoredShop(t *testing.T) {
 	t.Parallel()
 	from, to := adoptedShop(t), testservers.Postgres(t)
@@ -99,18 +101,19 @@ func TestFault13DownOfARestoredShop(t *testing.T) {
 		t.Fatalf("psql: %v\n%s", err, out)
 	}
 	if said, _ := finish(t, []string{"DATABASE_URL=" + to}, 0, "migrate", "down"); !strings.Contains(said, "reverted 0002_outbox, 0001_shop") || strings.Contains(said, "left") {
-		t.Errorf("down says %q", said)
+		t.Errorf("migrate down printed %q", said)
 	}
 	left, err := exec.CommandContext(t.Context(), "psql", "--no-align", "--tuples-only", "--command",
 		`SELECT relname FROM pg_class WHERE relname ~ 'cache|order_lines_product_idx|users_name_idx'
 		UNION ALL SELECT tgname FROM pg_trigger WHERE NOT tgisinternal UNION ALL SELECT proname FROM pg_proc WHERE proname ~ 'cache_'
 		UNION ALL SELECT extname FROM pg_extension WHERE extname = 'pg_trgm'`, to).Output()
 	if err != nil || len(left) > 0 {
-		t.Errorf("down left %s (%v)", left, err)
+		t.Errorf("migrate down left %s (%v)", left, err)
 	}
 }
 
-// What changes a table underneath is seen within seconds, by every gateway.
+// Every gateway sees changes of the tables themselves, and writes that pass their triggers, within
+// seconds.
 func TestFault08TablesChangeUnderneath(t *testing.T) {
 	t.Parallel()
 	url := adoptedShop(t,
@@ -141,11 +144,11 @@ func TestFault08TablesChangeUnderneath(t *testing.T) {
 		}
 	}
 	if _, text := send(t, "GET", gateways[0].admin+"metrics", ""); !strings.Contains(text, "fieldcache_tables_unnoted 0") {
-		t.Error("the metrics do not say that all tables are noted")
+		t.Error("the metrics lack fieldcache_tables_unnoted 0")
 	}
 }
 
-// backlog is how many writes the tests of a backlog begin with; the environment may ask for more.
+// backlog returns how many writes the tests of a backlog begin with. BACKLOG overrides the default.
 func backlog(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("BACKLOG")
@@ -159,7 +162,7 @@ func backlog(t *testing.T) int {
 	return n
 }
 
-// metric is the value of a metric of a gateway.
+// metric returns the value of a gateway's metric.
 func (p *program) metric(t *testing.T, name string) float64 {
 	t.Helper()
 	_, text := send(t, http.MethodGet, p.admin+"metrics", "")
@@ -176,19 +179,19 @@ func (p *program) metric(t *testing.T, name string) float64 {
 	return 0
 }
 
-// hits reports whether a gateway answers a query from its caches.
+// hits reports whether a gateway serves a query from its caches, and returns the body.
 func (p *program) hits(t *testing.T, query string) (hit bool, text string) {
 	t.Helper()
 	res, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":%q}`, query), "Content-Type: application/json")
 	return strings.Contains(res.Header.Get("Cache-Status"), "hit"), text
 }
 
-// One transaction of many one-row updates by psql: memory and Redis are used again soon after it, Redis holds
-// nothing of before, and no row waits.
+// After one psql transaction of many one-row updates, memory and Redis are soon used again, Redis
+// holds no old value, and no outbox row waits.
 func TestFault10ATransactionOfManyUpdates(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
-	// Many rows: an update reads all versions that its own transaction has made of its row.
+	// Use many rows: an update reads all versions that its own transaction has made of its row.
 	const users = 10_000
 	psql(t, database, fmt.Sprintf("INSERT INTO users (id, name, email) SELECT i, 'Many', 'many' || i || '@example.com' FROM generate_series(100001, %d) AS i; DELETE FROM cache_outbox", 100_000+users))
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
@@ -209,12 +212,12 @@ func TestFault10ATransactionOfManyUpdates(t *testing.T) {
 	})
 	other := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
 	if text := other.query(t, read); !strings.Contains(text, `"stock":777`) {
-		t.Errorf("another gateway answers %s", text)
+		t.Errorf("another gateway returned %s, want the new stock", text)
 	}
 }
 
-// A gateway that starts where many writes are kept trusts its own loads at once, and soon uses what Redis has
-// from before them, if they did not touch it.
+// A gateway that starts with many writes in the outbox trusts its own loads at once. Soon it also
+// uses older entries in Redis that the writes did not touch.
 func TestFault28AStartAfterManyWrites(t *testing.T) {
 	t.Parallel()
 	database, redisURL := shop(t), testservers.Redis(t)
@@ -234,7 +237,7 @@ func TestFault28AStartAfterManyWrites(t *testing.T) {
 	t.Logf("a hit after %v", time.Since(began))
 	id := first
 	eventually(t, "a value of Redis", func() bool {
-		time.Sleep(200 * time.Millisecond) // else all are loaded before
+		time.Sleep(200 * time.Millisecond) // otherwise all are loaded before
 		other.query(t, product(id))
 		id = min(id+1, last)
 		return other.metric(t, `fieldcache_hits_total{tier="redis"}`) > 0
@@ -242,7 +245,7 @@ func TestFault28AStartAfterManyWrites(t *testing.T) {
 	t.Logf("a value of Redis after %v", time.Since(began))
 }
 
-// What a shop is seeded with is relayed, and told as long as it waits.
+// A gateway relays all writes of a large seed, without a failed call of Redis.
 func TestFault27SeedThenServe(t *testing.T) {
 	t.Parallel()
 	database, redisURL := testservers.Postgres(t), testservers.Redis(t)
@@ -254,6 +257,6 @@ func TestFault27SeedThenServe(t *testing.T) {
 		return p.metric(t, "fieldcache_relayed_total") > 0 && p.metric(t, "fieldcache_outbox_backlog") == 0
 	})
 	if n := p.metric(t, "fieldcache_redis_faults_total"); n > 0 {
-		t.Errorf("%v calls of Redis failed", n)
+		t.Errorf("%v calls of Redis failed, want 0", n)
 	}
 }

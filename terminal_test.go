@@ -20,11 +20,11 @@ import (
 	"fieldcache/internal/top"
 )
 
-// terminal is a terminal of the kernel's: what a program has, and what its user has of it.
+// terminal is a pseudo-terminal of the kernel: the program's side and the user's side.
 type terminal struct {
 	tty      *os.File // the program's
 	keyboard io.Writer
-	screen   *output // all that was written so far
+	screen   *output // everything written so far
 }
 
 func newTerminal(t *testing.T, columns, lines uint16) *terminal {
@@ -52,7 +52,7 @@ func newTerminal(t *testing.T, columns, lines uint16) *terminal {
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
-		_, _ = io.Copy(term.screen, user) // until the last of the tty's users is gone, which is an error
+		_, _ = io.Copy(term.screen, user) // until the last user of the tty has closed it, which is an error
 	}()
 	t.Cleanup(func() {
 		_ = tty.Close()
@@ -62,7 +62,7 @@ func newTerminal(t *testing.T, columns, lines uint16) *terminal {
 	return term
 }
 
-// Who warms a cache by hand sees how far it is; a script reads what came of it, and no bar.
+// On a terminal, warm shows a progress bar. A script gets the result without a bar.
 func TestWarmOnATerminal(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "products.graphql")
@@ -75,22 +75,22 @@ func TestWarmOnATerminal(t *testing.T) {
 	term := newTerminal(t, 80, 24)
 	var said bytes.Buffer
 	if code := cli.Run(t.Context(), args, cli.System{Stdout: &said, Stderr: term.tty, Environ: []string{listen}}); code != 0 {
-		t.Fatalf("it ends with %d and says %q", code, term.screen)
+		t.Fatalf("got exit code %d and screen %q, want 0", code, term.screen)
 	}
 	if got := said.String(); got != "warmed: 4 operations, 0 of which were already cached\n" {
-		t.Errorf("it says %q", got)
+		t.Errorf("stdout is %q", got)
 	}
 	for _, want := range []string{"warming", "25%", "(1/4)", "(3/4)"} {
 		eventually(t, "the bar shows "+want, func() bool { return strings.Contains(term.screen.String(), want) })
 	}
-	// It makes place for what came of it.
+	// The bar is erased before the result is printed.
 	eventually(t, "the bar is gone", func() bool { return strings.HasSuffix(term.screen.String(), strings.Repeat(" ", 20)+"\r") })
 	if stdout, stderr := finish(t, []string{listen}, 0, args...); !strings.HasPrefix(stdout, "warmed: 4 operations") || stderr != "" {
-		t.Errorf("without a terminal it writes %q and says %q", stdout, stderr)
+		t.Errorf("without a terminal: got stdout %q and stderr %q", stdout, stderr)
 	}
 }
 
-// The screen goes on while its server is gone, obeys keys, and leaves the terminal as it was.
+// The screen of top survives a restart of its server, obeys keys, and restores the terminal.
 func TestTopOnATerminal(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, newGateway)
@@ -109,7 +109,7 @@ func TestTopOnATerminal(t *testing.T) {
 		cancel()
 		screen.Wait() // before its terminal is closed
 	}()
-	// All that came since it was last asked.
+	// seen is how much of the screen earlier calls of shows have checked.
 	seen := 0
 	shows := func(want ...string) {
 		t.Helper()

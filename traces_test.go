@@ -19,7 +19,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// collector takes traces as an OpenTelemetry collector does. The function returns what it was sent: protobuf, which has texts as they are.
+// collector serves as an OpenTelemetry collector. sent returns what it received: protobuf, which
+// holds strings verbatim.
 func collector(t *testing.T) (address string, sent func() string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -50,8 +51,9 @@ func collector(t *testing.T) (address string, sent func() string) {
 	}
 }
 
-// A request's trace goes from its caller through the operation, the cache and Redis to the database.
-func TestTracesOfARequest(t *testing.T) { // not parallel: OpenTelemetry's library reads the process's environment
+// The spans of a sampled request cover the operation, the cache, Redis and the database. They hold
+// neither values nor the texts of statements.
+func TestTracesOfARequest(t *testing.T) { // not parallel: the OpenTelemetry library reads the process's environment
 	const caller = "0af7651916cd43dd8448eb211c80319c"
 	address, all := collector(t)
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t),
@@ -66,19 +68,20 @@ func TestTracesOfARequest(t *testing.T) { // not parallel: OpenTelemetry's libra
 		eventually(t, "the span or attribute "+name, func() bool { return strings.Contains(all(), name) })
 	}
 	if strings.Contains(all(), "Nobody") {
-		t.Error("a request that nobody wants traced is")
+		t.Error("a request that is not sampled was traced")
 	}
 	if strings.Contains(all(), "Zawadi") || strings.Contains(all(), "WHERE") {
-		t.Error("spans hold values or texts of statements")
+		t.Error("spans hold values or the texts of statements")
 	}
 }
 
-// Latency has the names of trusted documents' operations, not those that clients choose. In its histograms a scraper of OpenMetrics finds
-// the trace of a request, under the id by which the collector has its spans.
+// Latency metrics hold the names of trusted operations, not those that clients choose. Their
+// histograms give OpenMetrics scrapers the trace of a request as an exemplar, under the id by which
+// the collector has its spans.
 func TestLatencyOfTrustedDocuments(t *testing.T) { // not parallel, as above
 	const (
 		caller  = "1bf7651916cd43dd8448eb211c80319c"
-		unknown = "2bf7651916cd43dd8448eb211c80319c" // its caller keeps no trace
+		unknown = "2bf7651916cd43dd8448eb211c80319c" // its caller does not sample the trace
 		trusted = "query Storefront { product(id: 7) { name stock } }"
 	)
 	folder := t.TempDir()
@@ -124,20 +127,20 @@ func TestLatencyOfTrustedDocuments(t *testing.T) { // not parallel, as above
 	}
 	text, count := scraped("application/openmetrics-text; version=1.0.0")
 	if executed, hits := count("Storefront", "executed"), count("Storefront", "hit"); executed == "0" || hits == "0" {
-		t.Errorf("the trusted operation was executed %s times and a hit %s times, want both", executed, hits)
+		t.Errorf("the trusted operation was executed %s times and a hit %s times, want both above 0", executed, hits)
 	}
 	if strings.Contains(text, "Chosen") || count("other", "executed") == "0" && count("other", "hit") == "0" {
-		t.Error("what clients call their operations is not counted as other")
+		t.Error("operations that clients name are not counted as other")
 	}
 	for _, name := range []string{`fieldcache_http_request_duration_seconds_bucket\{code="200",`, `fieldcache_operation_duration_seconds_bucket\{operation="Storefront",outcome="executed",`} {
 		if !regexp.MustCompile(`(?m)^` + name + `le="[^"]*"\} \d+ # \{trace_id="` + caller + `"\} `).MatchString(text) {
-			t.Errorf("no bucket of %s has the trace:\n%s", name, text)
+			t.Errorf("no bucket of %s has the trace as its exemplar:\n%s", name, text)
 		}
 	}
 	if strings.Contains(text, unknown) {
-		t.Error("a trace that nobody keeps is an exemplar")
+		t.Error("a trace that is not sampled is an exemplar")
 	}
 	if text, _ = scraped("text/plain"); strings.Contains(text, caller) {
-		t.Error("a scraper of the older format gets exemplars, which it cannot read")
+		t.Error("a scraper of the older format gets exemplars, which it cannot parse")
 	}
 }

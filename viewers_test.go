@@ -18,7 +18,7 @@ import (
 	"fieldcache/internal/serve"
 )
 
-// choices is where a random run takes its decisions from. When they are used up, the run ends.
+// choices supplies the decisions of a random run. The run ends when they are used up.
 type choices struct{ left []byte }
 
 // of returns a number below n, which is at most 256.
@@ -33,14 +33,15 @@ func (c *choices) of(n int) int {
 
 func (c *choices) one(list ...string) string { return list[c.of(len(list))] }
 
-// maker makes operations over the contract. What they ask of users may be seen by the user themself only.
+// maker generates operations over the schema. Only the user themself may see the private fields
+// that they select.
 type maker struct {
 	*choices
 	fragments []string
 	aliases   int
 }
 
-// operation is a document, with the values that its variable may have: ids of users.
+// operation generates a document. Its variable takes the id of a user.
 func (c *choices) operation() string {
 	m := &maker{choices: c}
 	fields := m.root()
@@ -50,7 +51,7 @@ func (c *choices) operation() string {
 	return "query Q($id: ID! = 8) { " + fields + " x: user(id: $id) { " + m.name("email") + " } }" + strings.Join(m.fragments, "")
 }
 
-// name is a field under its name or an alias, which says nothing of the field.
+// name returns a field under its name or under an alias that does not reveal the field.
 func (m *maker) name(field string) string {
 	if m.of(2) == 0 {
 		return field
@@ -75,7 +76,7 @@ func (m *maker) root() string {
 	return a + "product(id: 7) { reviews(first: 5) { nodes { author { " + m.user(1) + " } } } }"
 }
 
-// user selects fields of a user; depth is how often they may lead to another one.
+// user selects fields of a user; depth limits how often they lead to another user.
 func (m *maker) user(depth int) string {
 	fields := m.name("id")
 	for range 1 + m.of(3) {
@@ -99,7 +100,7 @@ func (m *maker) user(depth int) string {
 	return m.on("User", fields)
 }
 
-// on selects fields of a type: inline, by an inline fragment or by a named one.
+// on selects fields of a type in a named fragment, or in an inline one with or without a directive.
 func (m *maker) on(typ, fields string) string {
 	switch m.of(3) {
 	case 0:
@@ -114,7 +115,7 @@ func (m *maker) on(typ, fields string) string {
 	return "... on " + typ + " @include(if: true) { " + fields + " }"
 }
 
-// viewer is who asks, and the only user of whom they may see what is private; an admin sees all.
+// viewer is a client, and the only user whose private data it may see; an admin sees everything.
 type viewer struct{ name, token, sees string }
 
 func viewers(t testing.TB) []viewer {
@@ -129,7 +130,7 @@ func viewers(t testing.TB) []viewer {
 	return []viewer{{"nobody", "", "none"}, {"user 8", token(8, ""), "8"}, {"user 9", token(9, ""), "9"}, {"an admin", token(10, config.AdminRole), "all"}}
 }
 
-// emails are those of users, by their id.
+// emails returns the e-mail addresses of all users by id.
 func emails(t testing.TB, d *db.DB) map[string]string {
 	t.Helper()
 	var rows []struct{ ID, Email string }
@@ -148,19 +149,19 @@ var (
 	anyCustomer = regexp.MustCompile(`"cid":"(\d+)"`)
 )
 
-// question is what is asked again and again.
+// question is a request that is sent again and again.
 type question struct{ method, target, body string }
 
 // mixing is a run of random requests by several viewers.
 type mixing struct {
 	*choices
-	kept, plain *front            // the second one reads everything from the database
+	kept, plain *front            // plain reads everything from the database
 	viewers     []viewer          // the last one is an admin
 	emails      map[string]string // by user
 	requests    []question
-	truth       map[[2]string]string // content by viewer and request
-	tags        map[string]string    // content by ETag
-	seen        map[string][]string  // ETags by target, whoever saw them
+	truth       map[[2]string]string // bodies by viewer and request
+	tags        map[string]string    // bodies by ETag
+	seen        map[string][]string  // ETags by target, of all viewers
 	counts      struct{ asked, hits, unmodified, private int }
 }
 
@@ -181,7 +182,7 @@ func newMixing(t testing.TB, d *db.DB, decisions []byte) *mixing {
 	return m
 }
 
-// question is one of the operations, or a batch of them.
+// question returns a request for one of the operations, or for a batch of them.
 func (m *mixing) question(operations []string) question {
 	single := func() string {
 		variables := m.one(``, `,"variables":{"id":8}`, `,"variables":{"id":"9"}`, `,"variables":{"id":"10"}`)
@@ -199,11 +200,11 @@ func (m *mixing) question(operations []string) question {
 	return question{http.MethodGet, "/graphql?" + parameters.Encode(), ""}
 }
 
-// run asks until the decisions are used up.
+// run sends requests until the decisions are used up.
 func (m *mixing) run(t testing.TB) {
 	for len(m.left) > 0 && !t.Failed() {
 		switch m.of(64) {
-		case 0: // some answers become untrue
+		case 0: // a write makes some responses stale
 			bio := fmt.Sprint("bio ", m.of(256))
 			m.kept.change(t, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: %q}) { email } }`, 8+m.of(3), bio), "Authorization: Bearer "+m.viewers[3].token)
 			clear(m.truth)
@@ -213,7 +214,7 @@ func (m *mixing) run(t testing.TB) {
 	}
 }
 
-// ask sends one request as one of the viewers to both gateways, and compares.
+// ask sends a random request of a random viewer to both gateways and compares the bodies.
 func (m *mixing) ask(t testing.TB) {
 	who, q := m.viewers[m.of(len(m.viewers))], m.requests[m.of(len(m.requests))]
 	headers := []string{m.one("Accept: application/json", "Accept: application/graphql-response+json"), m.one("Accept-Encoding: identity", "Accept-Encoding: gzip")}
@@ -236,13 +237,13 @@ func (m *mixing) ask(t testing.TB) {
 	if r.StatusCode == http.StatusNotModified {
 		m.counts.unmodified++
 		if got = m.tags[tag]; q.method != http.MethodGet || headers[len(headers)-1] != "If-None-Match: "+tag && headers[len(headers)-2] != "If-None-Match: "+tag {
-			t.Errorf("%s %s is not modified: %s, asked with %q", q.method, q.target, tag, headers)
+			t.Errorf("%s %s: got 304 for the ETag %s, sent with %q", q.method, q.target, tag, headers)
 		}
 	} else if r.Header.Get("Content-Encoding") == "gzip" {
 		got = gunzip(t, got)
 	}
 	if got != want || strings.Contains(got, `"errors"`) {
-		t.Errorf("%s asks %s %s %s %q\ngot  %s\nwant %s\n%d %v", who.name, q.method, q.target, q.body, headers, got, want, r.StatusCode, r.Header)
+		t.Errorf("%s sent %s %s %s %q\ngot  %s\nwant %s\n%d %v", who.name, q.method, q.target, q.body, headers, got, want, r.StatusCode, r.Header)
 		return
 	}
 	if _, known := m.tags[tag]; !known && tag != "" {
@@ -252,7 +253,7 @@ func (m *mixing) ask(t testing.TB) {
 	m.judge(t, who.name, who.sees, got, r.Header.Get("Cache-Control"))
 }
 
-// judge looks for what a viewer may not see.
+// judge reports data that the viewer may not see, and private data that is marked public.
 func (m *mixing) judge(t testing.TB, name, sees, got, control string) {
 	t.Helper()
 	found := anyEmail.FindAllString(got, -1)
@@ -270,12 +271,12 @@ func (m *mixing) judge(t testing.TB, name, sees, got, control string) {
 	if len(found)+len(customers) > 0 {
 		m.counts.private++
 		if strings.Contains(control, "public") {
-			t.Errorf("what %s alone may see is public: %s %s", name, control, got)
+			t.Errorf("private data of %s is marked public: %s %s", name, control, got)
 		}
 	}
 }
 
-// said is what the database says to a viewer. It is asked once for what was not written since.
+// said returns the database's response to a viewer. It is read again only after a write.
 func (m *mixing) said(t testing.TB, token string, q question) string {
 	t.Helper()
 	key := [2]string{token, q.target + q.body}
@@ -306,15 +307,15 @@ func gunzip(t testing.TB, body string) string {
 	return string(text)
 }
 
-// decisions are random bytes that a seed makes.
+// decisions returns n pseudo-random bytes for a seed.
 func decisions(seed uint64, n int) []byte {
 	b := make([]byte, n)
-	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b) // it does not fail
+	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b) // never fails
 	return b
 }
 
-// Whatever viewers ask in whatever order: each is answered what the database says to them. Time stands still
-// meanwhile, so that how much is kept does not depend on the machine.
+// Whatever viewers request in whatever order, each gets what the database returns for them. The
+// clock is fake, so the number of hits does not depend on the machine.
 func TestViewersNeverMix(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -323,10 +324,10 @@ func TestViewersNeverMix(t *testing.T) {
 			m := newMixing(t, d, decisions(seed, 1400))
 			m.run(t)
 			c := m.counts
-			t.Logf("seed %d: %d requests, %d of them from what is kept, %d not modified, %d with something private",
+			t.Logf("seed %d: %d requests, %d hits, %d not modified, %d with private data",
 				seed, c.asked, c.hits, c.unmodified, c.private)
 			if c.hits < c.asked/3 || c.unmodified == 0 || c.private < c.asked/10 {
-				t.Error("the run says little: too few hits, or too little that is private")
+				t.Error("the run proves little: too few hits, 304s or private responses")
 			}
 		}
 	})
@@ -340,8 +341,9 @@ func FuzzViewersNeverMix(f *testing.F) {
 	})
 }
 
-// A request with a cookie may be somebody's, although it has no token: it is answered nothing that was cached for
-// nobody, on a connection whose heads are known or another, and what is private says that it varies by the cookie.
+// A request with a cookie may belong to a user even if it has no token. It gets no private response
+// that was cached for anonymous requests, on a connection with known heads or another. Private
+// responses vary by Cookie.
 func TestFault03CookieWithoutToken(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, patientGateway, "LOG_LEVEL=info", "JWT_SECRET="+secret, "IDENTITY_HEADERS=Cookie, X-User")
@@ -373,22 +375,22 @@ func TestFault03CookieWithoutToken(t *testing.T) {
 		ask(public)
 	}
 	if r, body := ask(private); !isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
-		t.Errorf("nobody: %s %v", body, r.Header)
+		t.Errorf("anonymous: got %s %v, want a hit", body, r.Header)
 	}
 	for _, header := range []string{"Cookie", "X-User"} {
 		for range 3 {
 			if r, body := ask(private, header, "session=8"); isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
-				t.Errorf("with %s: %s %v", header, body, r.Header)
+				t.Errorf("with %s: got %s %v, want no hit", header, body, r.Header)
 			}
 		}
 		if r, body := ask(public, header, "session=8"); !isHit(r.Header.Get("Cache-Status")) {
-			t.Errorf("what is public, with %s: %s %v", header, body, r.Header)
+			t.Errorf("public data, with %s: got %s %v, want a hit", header, body, r.Header)
 		}
 	}
-	// A token is looked at wherever an answer would come from.
+	// A token is checked even if the response is cached.
 	for _, query := range []string{private, public} {
 		if r, body := ask(query, "Authorization", "Bearer x"); r.StatusCode != http.StatusUnauthorized || !strings.Contains(strings.Join(r.Header["Vary"], ", "), "Authorization") {
-			t.Errorf("a bad token: %d %s %v", r.StatusCode, body, r.Header)
+			t.Errorf("a bad token: got %d %s %v, want 401", r.StatusCode, body, r.Header)
 		}
 	}
 }

@@ -25,7 +25,7 @@ func TestCommandWarm(t *testing.T) {
 	p := startAs(t, patientGateway)
 	listen := "LISTEN_ADDR=" + strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
 	if stdout, stderr := finish(t, []string{listen}, 0, "warm", one, two); stdout != "warmed: 4 operations, 0 of which were already cached\n" || stderr != "" {
-		t.Errorf("wrote %q and said %q", stdout, stderr)
+		t.Errorf("got stdout %q and stderr %q", stdout, stderr)
 	}
 	eventually(t, "all are cached", func() bool {
 		stdout, _ := finish(t, []string{listen}, 0, "warm", one, two)
@@ -33,17 +33,17 @@ func TestCommandWarm(t *testing.T) {
 	})
 	r, _ := send(t, http.MethodPost, p.graphql, `{"query": "`+product+`", "operationName": "Product", "variables": {"id": "8"}}`, "Content-Type: application/json")
 	if !isHit(r.Header.Get("Cache-Status")) {
-		t.Errorf("a client is not served from what was warmed: %s", r.Header.Get("Cache-Status"))
+		t.Errorf("got Cache-Status %s for a warmed operation, want a hit", r.Header.Get("Cache-Status"))
 	}
 
 	bad := write("bad.graphql", "{ nothing }")
 	stdout, stderr := finish(t, []string{listen}, 1, "warm", one, bad)
 	if !strings.Contains(stdout, "warmed: 2 operations") || !strings.Contains(stderr, "1 of 3 operations failed:\n"+bad+": ") || !strings.Contains(stderr, "nothing") {
-		t.Errorf("wrote %q and said %q", stdout, stderr)
+		t.Errorf("got stdout %q and stderr %q", stdout, stderr)
 	}
 }
 
-// What cannot be sent is told of all files at once, and nothing is sent.
+// Everything that cannot be sent is reported for all files at once, and nothing is sent.
 func TestCommandWarmRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ document, variables, want string }{
@@ -65,7 +65,7 @@ func TestCommandWarmRefuses(t *testing.T) {
 			}
 			_, stderr := finish(t, nil, 2, args...)
 			if !strings.Contains(stderr, c.want) || !strings.Contains(stderr, "/no/such.graphql: no such file") {
-				t.Errorf("it said %q, want %q", stderr, c.want)
+				t.Errorf("got stderr %q, want %q in it", stderr, c.want)
 			}
 		})
 	}
