@@ -11,7 +11,7 @@ import (
 	"fieldcache/graph"
 )
 
-// The viewers of the tables below, as seen from a user.
+// The viewers of the tables below, in relation to a user.
 const (
 	anonymous = "anonymous"
 	themself  = "the user themself"
@@ -30,7 +30,7 @@ func viewers(user int64) map[string]graph.Viewer {
 	}
 }
 
-// contents is everything in the shop's tables, as text.
+// contents returns all rows of the shop's tables as text.
 func (s *shop) contents(t testing.TB) string {
 	t.Helper()
 	var all strings.Builder
@@ -47,20 +47,20 @@ func (s *shop) contents(t testing.TB) string {
 	return all.String()
 }
 
-// unchanged runs f, which must neither write nor evict.
+// unchanged runs f and checks that it neither writes nor evicts.
 func (s *shop) unchanged(t testing.TB, f func()) {
 	t.Helper()
 	before, evictions := s.contents(t), s.cache.Stats().Evictions()
 	f()
 	if s.contents(t) != before {
-		t.Error("rows were changed")
+		t.Error("rows changed, want no change")
 	}
 	if got := s.cache.Stats().Evictions(); got != evictions {
-		t.Errorf("%d keys and tags were evicted", got-evictions)
+		t.Errorf("%d keys and tags were evicted, want 0", got-evictions)
 	}
 }
 
-// Each cell of the table is tried on a user and a product of its own, so that none depends on another.
+// Each case writes to its own user, so that no case depends on another.
 func TestWhoMayWrite(t *testing.T) {
 	t.Parallel()
 	const (
@@ -72,7 +72,7 @@ func TestWhoMayWrite(t *testing.T) {
 	signedIn := map[string]string{anonymous: unauthenticated}
 	rules := map[string]struct {
 		mutation string
-		refused  map[string]string // code by viewer; who is not in it may
+		refused  map[string]string // code by viewer; a viewer that is not listed may write
 	}{
 		"createUser":              {`createUser(input: {name: "New", email: "newUSER@shop.example"}) { id }`, adminsOnly},
 		"updateUser":              {`updateUser(id: USER, input: {name: "Renamed"}) { id }`, ownersOnly},
@@ -85,7 +85,7 @@ func TestWhoMayWrite(t *testing.T) {
 		"placeOrder":              {`placeOrder(lines: [{productId: 8, quantity: 1}]) { id }`, signedIn},
 		"placeOrder for the user": {`placeOrder(lines: [{productId: 8, quantity: 1}], customerId: USER) { id }`, ownersOnly},
 	}
-	// Where the input is wrong as well, the refusal does not tell what is there and what is not.
+	// If the input is wrong as well, the refusal does not reveal what exists.
 	for name, mutation := range map[string]string{
 		"createUser, wrongly":    `createUser(input: {name: "", email: "USER"}) { id }`,
 		"updateProduct, wrongly": `updateProduct(id: "0USER", input: {name: ""}) { id }`,
@@ -128,10 +128,10 @@ func TestWhoMayWrite(t *testing.T) {
 			for _, c := range refused {
 				a := s.ask(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
 				if a.code() != c.code || string(a.Data) != "null" {
-					t.Errorf("%s by %s is not refused by %s: %s", c.name, c.who, c.code, a.raw)
+					t.Errorf("%s by %s: want the code %s, got %s", c.name, c.who, c.code, a.raw)
 				}
 				if statements := s.sql(); len(statements) > 0 {
-					t.Errorf("%s by %s: statements although it is refused:\n%s", c.name, c.who, lines(statements))
+					t.Errorf("%s by %s was refused, but ran statements:\n%s", c.name, c.who, lines(statements))
 				}
 			}
 		})
@@ -139,7 +139,7 @@ func TestWhoMayWrite(t *testing.T) {
 			evictions := s.cache.Stats().Evictions()
 			a := s.ask(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
 			if a.code() != "" || string(a.Data) == "null" {
-				t.Errorf("%s by %s: %s", c.name, c.who, a.raw)
+				t.Errorf("%s by %s: got %s, want no error", c.name, c.who, a.raw)
 			}
 			if !writes.MatchString(lines(s.sql())) {
 				t.Errorf("%s by %s: nothing was written", c.name, c.who)
@@ -151,10 +151,10 @@ func TestWhoMayWrite(t *testing.T) {
 	})
 }
 
-// writes finds statements that write among others, one to a line.
+// writes finds writing statements in a list with one statement per line.
 var writes = regexp.MustCompile(`(?m)^(INSERT|UPDATE|DELETE) `)
 
-// What is written is written as whoever signed in; on an open server, as the first user.
+// Writes are attributed to the signed-in user; on an open server, to the first user.
 func TestWriteAsThemself(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -175,19 +175,19 @@ func TestWriteAsThemself(t *testing.T) {
 				t.Errorf("%s writes as %s and %s, want %s", who, got.AddReview.Author.ID, got.PlaceOrder.Customer.ID, want)
 			}
 		}
-		// Who is gone can write no more, though the token is still good.
+		// A deleted user can no longer write, although the token is still valid.
 		s.unchanged(t, func() {
 			for _, mutation := range []string{`addReview(productId: 7, rating: 5, body: "Mine.") { id }`, `placeOrder(lines: [{productId: 8, quantity: 1}]) { id }`} {
 				if a := s.ask(t, graph.Viewer{ID: 424242}, "mutation { "+mutation+" }"); a.code() != "NOT_FOUND" {
-					t.Errorf("%s by a user who is gone: %s", mutation, a.raw)
+					t.Errorf("%s by a deleted user: got %s, want NOT_FOUND", mutation, a.raw)
 				}
 			}
 		})
 	})
 }
 
-// A user's private fields are null to others, without an error, by whatever way one comes to the user, and
-// whoever asked before.
+// A user's private fields are null for others, without an error, on every path to the user and
+// whoever requested them before.
 func TestWhoMayRead(t *testing.T) {
 	t.Parallel()
 	const private = `{ id email orders(first: 1) { totalCount nodes { id } } }`
@@ -204,7 +204,7 @@ func TestWhoMayRead(t *testing.T) {
 		var stocked any
 		s.read(t, &stocked, `mutation { setStock(productId: 8, stock: 1000) { id } }`)
 		sees := []string{themself, admin}
-		// Each after each, so that what one may see is in the cache when another asks.
+		// The viewers take turns, so that what one may see is cached when another requests it.
 		for _, who := range []string{admin, anonymous, themself, another, openly, themself, anonymous, admin, another} {
 			for name, query := range ways {
 				mutates := strings.HasPrefix(query, "mutation")
@@ -213,26 +213,26 @@ func TestWhoMayRead(t *testing.T) {
 				}
 				a := s.ask(t, viewers(42)[who], query)
 				if len(a.Errors) > 0 {
-					t.Errorf("%s by %s: %s", name, who, a.raw)
+					t.Errorf("%s by %s: got %s, want no error", name, who, a.raw)
 				}
 				shown := strings.Contains(a.raw, `"email":"zawadi.okafor42@shop.example"`) && strings.Contains(a.raw, `"totalCount"`)
 				hidden := strings.Contains(a.raw, `"email":null,"orders":null`) && !strings.Contains(a.raw, "@")
 				if !strings.Contains(a.raw, `"id":"42"`) || shown != slices.Contains(sees, who) || hidden == shown {
-					t.Errorf("%s by %s: %s", name, who, a.raw)
+					t.Errorf("%s by %s: wrong private fields: %s", name, who, a.raw)
 				}
 			}
 			var me struct{ Me *struct{ ID, Email string } }
 			a := s.ask(t, viewers(42)[who], `{ me { id email } }`)
 			if err := json.Unmarshal(a.Data, &me); err != nil || len(a.Errors) > 0 {
-				t.Fatalf("me by %s: %s", who, a.raw)
+				t.Fatalf("me by %s: got %s, want no error", who, a.raw)
 			}
 			switch id := viewers(42)[who].ID; {
 			case id == 0 && me.Me != nil, id != 0 && (me.Me == nil || me.Me.ID != fmt.Sprint(id) || me.Me.Email == ""):
-				t.Errorf("me by %s: %s", who, a.raw)
+				t.Errorf("me by %s: got %s, want the viewer", who, a.raw)
 			}
 		}
 		if a := s.ask(t, graph.Viewer{ID: 424242}, `{ me { id } }`); a.raw != `{"data":{"me":null}}` {
-			t.Errorf("me by a user who is gone: %s", a.raw)
+			t.Errorf("me by a deleted user: got %s, want null", a.raw)
 		}
 	})
 }

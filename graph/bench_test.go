@@ -10,14 +10,14 @@ import (
 	"fieldcache/graph"
 )
 
-// The operations that gateways are compared by: an entity, a list of mixed ages, a nested list.
+// The operations of the benchmarks: an entity, a list of mixed max ages, a nested list.
 var operations = map[string]string{
 	"entity": `{ user(id: 1) { id name bio country { code name } } }`,
 	"list":   `{ products(first: 20) { nodes { id name price { amount currency } stock averageRating } } }`,
 	"nested": `{ user(id: 1) { id name reviews(first: 10) { nodes { rating body product { id name price { amount currency } stock } } } } }`,
 }
 
-// BenchmarkMemory is what an operation costs whose every part is in memory.
+// BenchmarkMemory measures operations whose values are all in memory.
 func BenchmarkMemory(b *testing.B) {
 	s := open(b, sqlite(b), "")
 	for name, query := range operations {

@@ -12,10 +12,10 @@ import (
 	"fieldcache/graph"
 )
 
-// mostAllocations is what a hit may allocate, on the garbage collector's account, however large the answer is.
+// mostAllocations is how many allocations a hit may make, however large the response is.
 const mostAllocations = 4
 
-// sink is a response that is thrown away, so that nothing but the handler allocates.
+// sink is a response writer that discards the response, so that only the handler allocates.
 type sink struct {
 	header  http.Header
 	status  int
@@ -31,12 +31,12 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// rewound is a body that can be sent again.
+// rewound is a request body that can be sent again.
 type rewound struct{ *bytes.Reader }
 
 func (rewound) Close() error { return nil }
 
-// A kept answer costs its bytes: nothing is decoded, parsed or marshalled.
+// A hit on a cached response allocates little: nothing is decoded, parsed or marshaled.
 func TestCachedAnswersAllocateLittle(t *testing.T) {
 	k := keep(t)
 	h := k.handler.(*transport.Handler)
@@ -63,17 +63,17 @@ func TestCachedAnswersAllocateLittle(t *testing.T) {
 				_, _ = body.Seek(0, io.SeekStart)
 				r.Body = body
 				if _, served := h.ServeCached(w, r); !served {
-					t.Fatal("the answer was not kept")
+					t.Fatal("the response was not cached")
 				}
 			})
 			if allocations > mostAllocations {
-				t.Errorf("%v allocations, at most %d are allowed", allocations, mostAllocations)
+				t.Errorf("got %v allocations, want at most %d", allocations, mostAllocations)
 			}
 			if got := h.Hits() - hits; got != uint64(runs) { //nolint:gosec // counted up from 0
-				t.Errorf("%d hits in %d runs", got, runs)
+				t.Errorf("got %d hits in %d runs", got, runs)
 			}
 			if w.written != first.Body.Len() || w.written == 0 {
-				t.Errorf("%d bytes were written, the first answer had %d", w.written, first.Body.Len())
+				t.Errorf("got %d bytes, want %d as in the first response", w.written, first.Body.Len())
 			}
 			t.Logf("%v allocations for %d bytes", allocations, w.written)
 		})

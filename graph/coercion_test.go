@@ -10,8 +10,8 @@ import (
 	"fieldcache/graph"
 )
 
-// A null in a place that may not be null is the client's error before anything runs, however it gets
-// there.
+// A null for a non-null argument or input field is a client error before anything runs, whichever
+// way it gets there.
 func TestFault11NullWhereNoneMayBe(t *testing.T) {
 	t.Parallel()
 	admin := graph.Viewer{ID: 42, Admin: true}
@@ -43,22 +43,22 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for range 2 { // also with the document parsed already
+				for range 2 { // the second time the document is cached
 					status, a := sendAs(t, s.handler, admin, string(body))
 					if status >= 500 || len(a.Errors) != 1 || len(a.Data) > 0 || !strings.Contains(a.raw, strings.ReplaceAll(c.says, `"`, `\"`)) {
-						t.Errorf("%s: %d %s", c.name, status, a.raw)
+						t.Errorf("%s: got %d %s", c.name, status, a.raw)
 					}
 					if code := a.code(); code != "BAD_USER_INPUT" && code != "GRAPHQL_VALIDATION_FAILED" {
-						t.Errorf("%s: code %q", c.name, code)
+						t.Errorf("%s: got code %q", c.name, code)
 					}
 				}
 				if got := s.sql(); len(got) > 0 {
-					t.Errorf("%s: it ran\n%s", c.name, lines(got))
+					t.Errorf("%s: the request was refused, but ran\n%s", c.name, lines(got))
 				}
 			})
 		}
 
-		// Left out is not null.
+		// An omitted value is not null.
 		for operation, want := range map[string]string{
 			`query($n: Int) { users(first: $n) { totalCount } }`:                    `{"users":{"totalCount":`,
 			`query($b: Boolean = true) { user(id: 1) { id @include(if: $b) } }`:     `{"user":{"id":"1"}}`,
@@ -67,13 +67,13 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 			`mutation($s: Int = 5) { setStock(productId: 1, stock: $s) { stock } }`: `{"setStock":{"stock":5}}`,
 		} {
 			if a := s.ask(t, admin, operation); len(a.Errors) > 0 || !strings.HasPrefix(string(a.Data), want) {
-				t.Errorf("%s: %s", operation, a.raw)
+				t.Errorf("%s: got %s, want no error", operation, a.raw)
 			}
 		}
 	})
 }
 
-// name is the first operation's.
+// name returns the operation name to send, or nil for a document with one operation.
 func name(operation string) any {
 	if strings.HasPrefix(operation, "query A") {
 		return "A"
@@ -89,7 +89,8 @@ func sendAs(t testing.TB, h http.Handler, v graph.Viewer, body string) (int, ans
 	return send(t, as, http.MethodPost, "/graphql", body)
 }
 
-// Each type takes the values that the specification lets it take, and what is refused is named with its path.
+// Each type accepts the values that the specification allows. A refused value is reported with its
+// path.
 func TestFault20Coercion(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")
@@ -133,7 +134,7 @@ func TestFault20Coercion(t *testing.T) {
 		{price, `{"amount": "12", "currency": "EUR", "Amount": 1}`, `Variable "$v.Amount": unknown field`},
 		{price, `"12 EUR"`, `Variable "$v": Expected value of type "MoneyInput" to be an object, found: "12 EUR".`},
 		{order, `[{"productId": 1, "quantity": 1}, {"productId": "2", "quantity": 1}]`, ""},
-		{order, `{"productId": 1, "quantity": 1}`, ""}, // one value is a list of it
+		{order, `{"productId": 1, "quantity": 1}`, ""}, // a single value stands for a list of one
 		{order, `[{"productId": 1, "quantity": "1"}]`, `Variable "$v[0].quantity": Int cannot represent non-integer value: "1"`},
 		{order, `[{"productId": 1, "quantity": 1}, {"productId": 2, "quantity": 3000000000}]`, `Variable "$v[1].quantity": Int cannot represent non 32-bit signed integer value: 3000000000`},
 		{order, `[[{"productId": 1, "quantity": 1}]]`, `Variable "$v[0]": Expected value of type "OrderLineInput" to be an object, found: [{"productId":1,"quantity":1}].`},
@@ -142,11 +143,11 @@ func TestFault20Coercion(t *testing.T) {
 		status, a := sendAs(t, s.handler, admin, body)
 		switch {
 		case c.refused == "" && (len(a.Errors) > 0 || status != 200):
-			t.Errorf("%s as %s: %s", c.value, c.operation, a.raw)
+			t.Errorf("%s as %s: got %s, want no error", c.value, c.operation, a.raw)
 		case c.refused != "" && (len(a.Errors) != 1 || a.Errors[0].Message != c.refused || len(a.Data) > 0):
-			t.Errorf("%s: %s\nwant %s", c.value, a.raw, c.refused)
+			t.Errorf("%s: got %s\nwant %s", c.value, a.raw, c.refused)
 		case c.refused != "" && !strings.Contains(a.raw, `"path":["variable","v"`):
-			t.Errorf("%s: no path: %s", c.value, a.raw)
+			t.Errorf("%s: the error has no path: %s", c.value, a.raw)
 		}
 	}
 
@@ -171,16 +172,16 @@ func TestFault20Coercion(t *testing.T) {
 	} {
 		a := s.ask(t, admin, query)
 		if refused == "" && len(a.Errors) > 0 || refused != "" && (len(a.Errors) != 1 || !strings.Contains(a.Errors[0].Message, refused) || len(a.Data) > 0) {
-			t.Errorf("%s: %s", query, a.raw)
+			t.Errorf("%s: got %s", query, a.raw)
 		}
 	}
-	// A literal that no Go integer holds is no fault of the server.
+	// A literal that no Go integer can hold is not an internal error.
 	if a := s.ask(t, admin, `{ user(id: 99999999999999999999) { id } }`); a.code() == "INTERNAL" || len(a.Errors) != 1 {
 		t.Error(a.raw)
 	}
 }
 
-// A number that an Int cannot hold is an error of its field, and the rest is answered.
+// A number beyond Int is an error of its field; the other fields are returned.
 func TestFault20ResultBeyondInt(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")
@@ -197,7 +198,7 @@ func TestFault20ResultBeyondInt(t *testing.T) {
 	}
 }
 
-// force writes to SQLite what its constraints refuse, as a table that was there before may hold it.
+// force writes to SQLite against its constraints, as an adopted table may hold such values.
 func (s *shop) force(t testing.TB, statement string) {
 	t.Helper()
 	conn, err := s.db.Bun().Conn(t.Context())

@@ -11,7 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// What a list costs follows from the schema: a field that is not the shop's needs no line for it.
+// The cost of a list follows from the schema's argument first, for any schema.
 func TestComplexityFollowsFromFirst(t *testing.T) {
 	t.Parallel()
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `

@@ -10,15 +10,15 @@ import (
 	"fieldcache/graph"
 )
 
-// cursor is the cursor behind an id in a list of the things called so.
+// cursor returns the cursor of an id in a list.
 func cursor(list string, id int64) string {
 	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s:%d", list, id))
 }
 
-// list is a connection: how to ask for it, and which ids it has by the database's word.
+// list is a connection: how to query it, and the SQL for the ids that it should hold.
 type list struct {
 	cursors string
-	query   string // $first, $after; the connection is called list, what it belongs to of
+	query   string // with $first and $after; the connection's alias is list, that of its parent is of
 	sql     string
 }
 
@@ -38,7 +38,7 @@ func allLists() map[string]list {
 	}
 }
 
-// pageOf is a page as a client sees it.
+// pageOf is a page as a client receives it.
 type pageOf struct {
 	TotalCount int
 	PageInfo   struct {
@@ -64,7 +64,7 @@ func (s *shop) page(t testing.TB, l list, first int, after *string) pageOf {
 		data.List = data.Of.List
 	}
 	if data.List == nil || data.List.Nodes == nil {
-		t.Fatalf("there is no list: %s", a.raw)
+		t.Fatalf("the response has no list: %s", a.raw)
 	}
 	return *data.List
 }
@@ -78,7 +78,7 @@ func (s *shop) ids(t testing.TB, l list) []int64 {
 	return ids
 }
 
-// Page by page, whatever their size, a list is every one of its things, once, in ascending order.
+// With any page size, the pages of a list hold each of its items once, in ascending order.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -95,7 +95,7 @@ func TestPages(t *testing.T) {
 						got = append(got, n.ID)
 					}
 					if p.TotalCount != len(want) {
-						t.Errorf("%s: there are %d in all, want %d", name, p.TotalCount, len(want))
+						t.Errorf("%s: totalCount is %d, want %d", name, p.TotalCount, len(want))
 					}
 					if more := len(got) < len(want); p.PageInfo.HasNextPage != more {
 						t.Fatalf("%s: after %d of %d, hasNextPage is %v", name, len(got), len(want), p.PageInfo.HasNextPage)
@@ -103,14 +103,14 @@ func TestPages(t *testing.T) {
 					end := p.PageInfo.EndCursor
 					if len(p.Nodes) == 0 {
 						if end != nil {
-							t.Errorf("%s: an empty page ends at %s", name, *end)
+							t.Errorf("%s: an empty page has the endCursor %s", name, *end)
 						}
 					} else if last := cursor(l.cursors, got[len(got)-1]); end == nil || *end != last {
-						t.Errorf("%s: the page does not end at %s", name, last)
+						t.Errorf("%s: endCursor is not %s", name, last)
 					}
 					if !p.PageInfo.HasNextPage {
 						if least := max(1, (len(want)+min(size, 100)-1)/min(size, 100)); pages != least {
-							t.Errorf("%s: %d pages of %d, want %d", name, pages, size, least)
+							t.Errorf("%s: got %d pages of size %d, want %d", name, pages, size, least)
 						}
 						break
 					}
@@ -120,17 +120,17 @@ func TestPages(t *testing.T) {
 					t.Errorf("%s, %d by %d: got %v, want %v", name, size, size, got, want)
 				}
 			}
-			// Behind the end, and behind ids that are not there, or of another list.
+			// Beyond the end, with ids that do not exist.
 			for _, id := range []int64{1 << 62, 9_223_372_036_854_775_807} {
 				if p := s.page(t, l, 7, new(cursor(l.cursors, id))); len(p.Nodes) > 0 || p.PageInfo.HasNextPage || p.PageInfo.EndCursor != nil || p.TotalCount != len(want) {
-					t.Errorf("%s behind the end: %+v", name, p)
+					t.Errorf("%s beyond the end: got %+v, want an empty page", name, p)
 				}
 			}
 		}
 	})
 }
 
-// Who walks a list while rows of it go sees every other row once.
+// A client that pages through a list while rows are deleted sees every other row once.
 func TestPagesWhileRowsGo(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -142,7 +142,7 @@ func TestPagesWhileRowsGo(t *testing.T) {
 		for {
 			p := s.page(t, l, 7, after)
 			if left := len(all) - len(gone); p.TotalCount != left {
-				t.Errorf("there are %d in all, want %d", p.TotalCount, left)
+				t.Errorf("totalCount is %d, want %d", p.TotalCount, left)
 			}
 			for _, n := range p.Nodes {
 				got = append(got, n.ID)
@@ -151,7 +151,7 @@ func TestPagesWhileRowsGo(t *testing.T) {
 				break
 			}
 			after = p.PageInfo.EndCursor
-			// The row that the cursor points at goes, and the one behind it.
+			// Delete the row that the cursor points at, and the next one.
 			last := got[len(got)-1]
 			next := all[slices.Index(all, last)+1]
 			for _, id := range []int64{last, next} {
@@ -160,7 +160,7 @@ func TestPagesWhileRowsGo(t *testing.T) {
 				gone = append(gone, id)
 			}
 		}
-		// Every second one that went had been seen before.
+		// Every other deleted row had been seen before.
 		var want []int64
 		for _, id := range all {
 			if i := slices.Index(gone, id); i < 0 || i%2 == 0 {

@@ -20,7 +20,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// TestFault15UnderLoad alters tables and ends connections while a gateway answers: no answer is INTERNAL.
+// TestFault15UnderLoad alters tables and terminates connections while a gateway serves requests: no
+// error is INTERNAL.
 func TestFault15UnderLoad(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string][]string{
@@ -55,7 +56,7 @@ func TestFault15UnderLoad(t *testing.T) {
 						} {
 							asked.Add(1)
 							if a := s.ask(t, everyone, query); a.code() != "" && a.code() != "UNAVAILABLE" {
-								t.Errorf("%s: %s", query, a.code())
+								t.Errorf("%s: got code %s, want none or UNAVAILABLE", query, a.code())
 							}
 						}
 					}
@@ -77,7 +78,7 @@ func TestFault15UnderLoad(t *testing.T) {
 	}
 }
 
-// post sends an operation on an open server, and answers the response as it is.
+// post sends an operation to an open server and returns the raw response.
 func (s *shop) post(t *testing.T, query string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodPost, "/graphql",
@@ -88,16 +89,18 @@ func (s *shop) post(t *testing.T, query string) *httptest.ResponseRecorder {
 	return w
 }
 
-// unavailable fails the test unless an answer says that the database is away, to clients and to proxies.
+// unavailable checks that a response reports the database as unavailable, to clients and to
+// proxies.
 func unavailable(t *testing.T, w *httptest.ResponseRecorder) {
 	t.Helper()
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "1" ||
 		!strings.Contains(w.Body.String(), `"code":"UNAVAILABLE"`) || w.Header().Get("Cache-Control") != "no-store" {
-		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+		t.Errorf("got %d %v %s, want 503 UNAVAILABLE", w.Code, w.Header(), w.Body)
 	}
 }
 
-// TestFault22LockedSQLite holds SQLite's lock for longer than a writer waits.
+// TestFault22LockedSQLite holds SQLite's lock for longer than a writer waits: writes are
+// UNAVAILABLE, reads succeed.
 func TestFault22LockedSQLite(t *testing.T) {
 	t.Parallel()
 	url := sqlite(t)
@@ -111,7 +114,7 @@ func TestFault22LockedSQLite(t *testing.T) {
 		unavailable(t, s.post(t, "mutation {setStock(productId: 1, stock: 5) {stock}}"))
 		unavailable(t, s.post(t, `mutation {updateUser(id: 1, input: {name: "Bo"}) {name}}`))
 		if w := s.post(t, "{user(id: 1) {name}}"); w.Code != http.StatusOK {
-			t.Errorf("a read beside a writer: %d %s", w.Code, w.Body)
+			t.Errorf("a read during a write: got %d %s, want 200", w.Code, w.Body)
 		}
 		return nil
 	})
@@ -119,11 +122,11 @@ func TestFault22LockedSQLite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := s.post(t, "mutation {setStock(productId: 1, stock: 5) {stock}}"); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "errors") {
-		t.Errorf("once it is free: %d %s", w.Code, w.Body)
+		t.Errorf("after the lock was released: got %d %s, want 200", w.Code, w.Body)
 	}
 }
 
-// TestFault15DatabaseAway asks a gateway whose database is gone.
+// TestFault15DatabaseAway sends requests to a gateway whose database is stopped.
 func TestFault15DatabaseAway(t *testing.T) {
 	t.Parallel()
 	server := testservers.PostgresServer(t)
@@ -139,13 +142,13 @@ func TestFault15DatabaseAway(t *testing.T) {
 	server.Stop()
 	unavailable(t, s.post(t, "{user(id: 1) {name} users {nodes {id}}}"))
 	unavailable(t, s.post(t, "mutation {setStock(productId: 1, stock: 5) {stock}}"))
-	// What does not need the database is answered.
+	// Fields that do not need the database are returned.
 	if w := s.post(t, "{__typename user(id: 1) {name}}"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "UNAVAILABLE") {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 200 with UNAVAILABLE for the user", w.Code, w.Body)
 	}
 }
 
-// with is a database's URL with further options.
+// with returns a database URL with further options.
 func with(t *testing.T, text, options string) string {
 	t.Helper()
 	u, err := url.Parse(text)
@@ -156,12 +159,12 @@ func with(t *testing.T, text, options string) string {
 	return u.String()
 }
 
-// TestUncertainCommitsEvict cuts the connection while a write commits: whoever sent it is told that nobody knows whether it
-// was made, it is not made twice, and what it may have changed is read again.
+// TestUncertainCommitsEvict cuts the connection while a write commits. The client learns that the
+// outcome is unknown, the write is not repeated, and what it may have changed is read again.
 func TestUncertainCommitsEvict(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		held     string // what the request has whose answer is cut off
+		held     string // text of the request whose response is cut off
 		options  string // of the database's URL
 		mutation string
 		query    string
@@ -189,7 +192,7 @@ func TestUncertainCommitsEvict(t *testing.T) {
 			before := s.post(t, c.query).Body.String()
 			s.sql()
 			if again := s.post(t, c.query).Body.String(); again != before || len(s.sql()) > 0 {
-				t.Fatalf("nothing was cached: %s, then %s", before, again)
+				t.Fatalf("the first response was not cached: got %s, then %s", before, again)
 			}
 			hold := proxy.HoldAnswer(c.held)
 			ended := make(chan *httptest.ResponseRecorder, 1)
@@ -197,16 +200,16 @@ func TestUncertainCommitsEvict(t *testing.T) {
 			select {
 			case <-hold.Caught(): // the server has committed
 			case w := <-ended:
-				t.Fatalf("nothing was held back: %s", w.Body)
+				t.Fatalf("no response was held back: %s", w.Body)
 			}
 			proxy.Drop()
 			w := <-ended
 			if body := w.Body.String(); !strings.Contains(body, `"code":"UNAVAILABLE"`) || !strings.Contains(body, `"uncertain":true`) {
-				t.Errorf("who wrote is told %d %s", w.Code, body)
+				t.Errorf("the writer got %d %s, want UNAVAILABLE and uncertain", w.Code, body)
 			}
 			want := direct.post(t, c.query).Body.String()
 			if got := s.post(t, c.query).Body.String(); got != want || got == before || c.want != "" && got != c.want {
-				t.Errorf("before: %s, after: %s, want %s %s", before, got, want, c.want)
+				t.Errorf("before: got %s, after: %s, want %s %s", before, got, want, c.want)
 			}
 		})
 	}

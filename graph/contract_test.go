@@ -32,7 +32,7 @@ func parseSchema(t testing.TB, text string) *ast.Schema {
 	return s
 }
 
-// The gateway may have more than clients rely on, but has all of that under its names.
+// The schema has everything in the contract that clients rely on. It may have more.
 func TestSchemaHoldsContract(t *testing.T) {
 	t.Parallel()
 	contract := parseSchema(t, contractText(t))
@@ -41,7 +41,7 @@ func TestSchemaHoldsContract(t *testing.T) {
 	}
 }
 
-// Each change of the contract is one that the gateway's schema does not fulfil.
+// breaches finds each change of the contract that the schema does not fulfil.
 func TestBreachesAreSeen(t *testing.T) {
 	t.Parallel()
 	text := contractText(t)
@@ -72,7 +72,7 @@ func TestBreachesAreSeen(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if strings.Count(text, c.old) != 1 {
-				t.Fatalf("%q is in the contract %d times", c.old, strings.Count(text, c.old))
+				t.Fatalf("%q is in the contract %d times, want once", c.old, strings.Count(text, c.old))
 			}
 			if all := breaches(parseSchema(t, strings.Replace(text, c.old, c.new, 1)), got); len(all) != 1 || all[0] != c.breach {
 				t.Errorf("got %q, want %q", all, c.breach)
@@ -81,7 +81,7 @@ func TestBreachesAreSeen(t *testing.T) {
 	}
 }
 
-// breaches lists in what a schema falls short of the contract, in the order of the contract.
+// breaches lists where a schema falls short of the contract, in the order of the contract.
 func breaches(contract, got *ast.Schema) []string {
 	var all []string
 	breach := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -163,7 +163,8 @@ func breaches(contract, got *ast.Schema) []string {
 	return all
 }
 
-// sorted is what the contract defines, without GraphQL's own, in the order of the text.
+// sorted returns the contract's own definitions in the order of its text, without those of GraphQL
+// itself.
 func sorted[D any](all map[string]D, position func(D) *ast.Position) []D {
 	var own []D
 	for _, d := range all {
@@ -189,7 +190,7 @@ func defaults(v *ast.Value) string {
 	return "defaults to " + v.String()
 }
 
-// hintText writes a hint with its arguments in the order of their names.
+// hintText returns a @cacheControl hint with its arguments sorted by name.
 func hintText(list ast.DirectiveList) string {
 	d := list.ForName("cacheControl")
 	if d == nil {

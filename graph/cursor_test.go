@@ -9,8 +9,8 @@ import (
 	"fieldcache/db"
 )
 
-// Whatever a client sends as a cursor: nothing is taken but what was made, in the one form in which it is
-// made, and for the list that it was made for.
+// Of all strings that a client may send as a cursor, only cursors made by the gateway are accepted:
+// in their canonical form, and for their own list.
 func FuzzCursor(f *testing.F) {
 	for _, id := range []int64{1, 42, math.MaxInt64} {
 		f.Add(usersCursor.encode(id), id)
@@ -24,7 +24,7 @@ func FuzzCursor(f *testing.F) {
 		f.Add(base64.URLEncoding.EncodeToString([]byte(raw)), int64(0))
 		f.Add(raw, int64(math.MinInt64))
 	}
-	// The last letter holds bits that mean nothing: dXNlcnM6MTI= with them set, and line breaks within.
+	// The last letter holds unused bits: here they are set. Line breaks are ignored by the decoder.
 	f.Add("dXNlcnM6MTJ", int64(1))
 	f.Add("dXNl\ncnM6MTI", int64(1))
 	lists := []cursorOf{usersCursor, productsCursor, reviewsCursor, ordersCursor}
@@ -35,24 +35,24 @@ func FuzzCursor(f *testing.F) {
 			if err != nil {
 				var refusal *db.Error
 				if !errors.As(err, &refusal) || refusal.Kind != db.ErrInput || refusal.Field != "after" {
-					t.Errorf("%s: decode(%q) fails with %v", of, cursor, err)
+					t.Errorf("%s: decode(%q) returned %v, want ErrInput for after", of, cursor, err)
 				}
 				continue
 			}
 			taken = append(taken, of)
 			if n < 1 || of.encode(n) != cursor {
-				t.Errorf("%s: %q is read as %d, whose cursor is %q", of, cursor, n, of.encode(n))
+				t.Errorf("%s: %q decodes to %d, whose cursor is %q", of, cursor, n, of.encode(n))
 			}
 		}
 		if len(taken) > 1 {
-			t.Errorf("%q is a cursor of %v", cursor, taken)
+			t.Errorf("%q is accepted for %v, want one list", cursor, taken)
 		}
 		if id < 1 {
 			return
 		}
 		for _, of := range lists {
 			if n, err := of.decode(of.encode(id)); n != id || err != nil {
-				t.Errorf("%s: %d comes back as %d, %v", of, id, n, err)
+				t.Errorf("%s: %d decodes to %d, %v after encoding", of, id, n, err)
 			}
 		}
 	})

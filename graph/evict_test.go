@@ -10,7 +10,8 @@ import (
 	"fieldcache/graph"
 )
 
-// An order by coordinate reaches what the loaders' kinds store of a field, in every tier, and nothing else.
+// An eviction by coordinate evicts what the loaders cache for the field, in every tier, and nothing
+// else.
 func TestEvictByCoordinateReachesKinds(t *testing.T) {
 	t.Parallel()
 	const query = `{ product(id: 1) { name stock price { amount } averageRating reviews(first: 2) { totalCount nodes { body } } } }`
@@ -21,9 +22,9 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 		}
 		for _, c := range []struct {
 			coordinate string
-			reads      []string // what each statement reads, in words of it
+			reads      []string // a word of each statement
 		}{
-			{"Product.reviews", []string{"reviews", "count"}}, // how many a list has follows from the list
+			{"Product.reviews", []string{"reviews", "count"}}, // the count of a list depends on the list
 			{"ReviewConnection.totalCount", []string{"count"}},
 			{"Product.stock", []string{"stock"}},
 			{"Product.price", []string{"price_cents"}},
@@ -41,7 +42,7 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 			s.ask(t, everyone, query)
 			got := s.sql()
 			if len(got) != len(c.reads) {
-				t.Errorf("%s: read %d statements, want %d:\n%s", c.coordinate, len(got), len(c.reads), lines(got))
+				t.Errorf("%s: ran %d statements, want %d:\n%s", c.coordinate, len(got), len(c.reads), lines(got))
 			}
 			for _, word := range c.reads {
 				if !strings.Contains(lines(got), word) {
@@ -52,8 +53,8 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 	})
 }
 
-// A kind's value that was evicted softly is answered once more; the answer says so, nothing downstream stores it, and one
-// statement reads it again.
+// After a soft eviction of a loader's value, the old value is served once more. Cache-Status says
+// so, nothing downstream stores the response, and one statement reads the value again.
 func TestASoftEvictionOfAKindShows(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -71,7 +72,7 @@ func TestASoftEvictionOfAKindShows(t *testing.T) {
 		s.header.Set("Cache-Debug", "1")
 		list := s.debug(t, query)
 		if len(list) != 2 || !strings.Contains(list[1], "Product.stock {product:7}:stock memory swr") {
-			t.Errorf("the next reader is told:\n%s", lines(list))
+			t.Errorf("the report of the next read is\n%s", lines(list))
 		}
 		s.header.Del("Cache-Debug")
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
@@ -80,20 +81,20 @@ func TestASoftEvictionOfAKindShows(t *testing.T) {
 				break
 			}
 			if now != was || time.Now().After(deadline) {
-				t.Fatalf("the answer is %s", now)
+				t.Fatalf("got %s, want the old value and then the new", now)
 			}
 		}
 		if got := s.sql(); len(got) != 1 {
-			t.Errorf("read %d statements, want 1:\n%s", len(got), lines(got))
+			t.Errorf("ran %d statements, want 1:\n%s", len(got), lines(got))
 		}
-		// A hard eviction after a soft one leaves nothing to answer once more.
+		// After a hard eviction that follows a soft one, the old value is not served again.
 		for _, soft := range []bool{true, false} {
 			if _, err := orders.Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Product.stock"}, Soft: soft}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		s.header.Set("Cache-Debug", "1")
-		if list := s.debug(t, query); len(list) != 2 || !strings.Contains(list[1], "Product.stock {product:7}:stock database ") { // a refresh that began after it may be joined
+		if list := s.debug(t, query); len(list) != 2 || !strings.Contains(list[1], "Product.stock {product:7}:stock database ") { // the read may join a refresh that began after the eviction
 			t.Errorf("after a hard eviction:\n%s", lines(list))
 		}
 	})

@@ -17,11 +17,11 @@ import (
 	"fieldcache/graph"
 )
 
-// large is a shop whose tables are too large to be read whole.
+// large is a shop with tables too large to be read whole.
 var large = fixtures.Options{Users: 10_000, Products: 10_000, Reviews: 100_000, Orders: 20_000, Seed: 1}
 
-// asked is an operation by which the gateway is made to say every statement that it knows. A batch of it
-// asks for less than a tenth of a table: for more, reading all of the table in order is the shorter way.
+// asked is an operation of a list that makes the gateway run every statement it knows. A batch of
+// it reads less than a tenth of a table: for more, a sequential scan is faster.
 type asked struct{ name, query string }
 
 func everyOperation() []asked {
@@ -69,8 +69,8 @@ func everyOperation() []asked {
 	return all
 }
 
-// On a large PostgreSQL database, whose planner is as it comes, no statement of the gateway reads a table
-// from end to end, and what is only counted is counted from an index alone.
+// On a large PostgreSQL database with default planner settings, no statement of the gateway scans a
+// whole table, and pure counts use an index-only scan.
 func TestEveryStatementUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	url := seeded(t, "large", large)
@@ -97,7 +97,7 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 		}
 		made := s.sql()
 		if len(made) == 0 {
-			t.Errorf("%s: no statement was made", op.name)
+			t.Errorf("%s: ran no statement", op.name)
 		}
 		for _, q := range made {
 			if statements[q] {
@@ -106,26 +106,26 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 			statements[q] = true
 			plan := explain(t, plain, q)
 			if strings.Contains(plan, "Seq Scan") {
-				t.Errorf("%s: a table is read whole:\n%s\n%s", op.name, q, plan)
+				t.Errorf("%s: sequential scan:\n%s\n%s", op.name, q, plan)
 			}
 			reads := strings.NewReplacer("Index Only Scan", "", "Subquery Scan", "").Replace(plan)
 			if strings.Contains(q, "count(*)") && (!strings.Contains(plan, "Index Only Scan") || strings.Contains(reads, "Scan ")) {
-				t.Errorf("%s: it is not counted from an index alone:\n%s\n%s", op.name, q, plan)
+				t.Errorf("%s: the count is not an index-only scan:\n%s\n%s", op.name, q, plan)
 			}
 		}
 	}
 	if plan := explain(t, plain, "SELECT id FROM users WHERE bio = 'x'"); !strings.Contains(plan, "Seq Scan on users") {
-		t.Errorf("a table without a fitting index is not read whole, so that this test would see nothing:\n%s", plan)
+		t.Errorf("a filter without an index is no sequential scan, so this test cannot find one:\n%s", plan)
 	}
 	for _, name := range coordinates(parseSchema(t, contractText(t))) {
 		if !covered[name] {
-			t.Errorf("no operation asks for %s", name)
+			t.Errorf("no operation selects %s", name)
 		}
 	}
 }
 
-// The database's own work for a deletion, which no plan shows: rows that refer to the user are found by
-// an index as well.
+// Plans do not show the cascades of a deletion. The rows that refer to the user are found by an
+// index too.
 func TestCascadesUseIndexes(t *testing.T) {
 	t.Parallel()
 	d, err := db.Open(t.Context(), db.Options{URL: seeded(t, "large", large), Rows: cachedRows})
@@ -140,20 +140,21 @@ func TestCascadesUseIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := result.RowsAffected(); n != 1 || err != nil {
-			t.Fatal("user 42 is not there", err)
+			t.Fatal("user 42 does not exist", err)
 		}
 		whole = column(t, ctx, tx, "SELECT relname FROM pg_stat_xact_user_tables WHERE seq_scan > 0")
 		if touched := column(t, ctx, tx, "SELECT relname FROM pg_stat_xact_user_tables WHERE n_tup_del + n_tup_upd > 0 ORDER BY relname"); !slices.Equal(touched, []string{"order_lines", "orders", "reviews", "users"}) {
-			t.Errorf("the deletion reached %v", touched)
+			t.Errorf("the deletion touched the tables %v", touched)
 		}
 	})
 	if len(whole) > 0 {
-		t.Errorf("these tables are read whole: %v", whole)
+		t.Errorf("sequential scans of %v, want none", whole)
 	}
 }
 
-// explain is the plan of a statement by the gateway's own connection settings, without its being run. Of one that has
-// its values beside the text it is the plan for all values, which it is left with once it was run a few times.
+// explain returns the plan of a statement under the gateway's connection settings, without running
+// it. For a statement with parameters it is the generic plan, which PostgreSQL settles on after a
+// few runs.
 func explain(t testing.TB, d *db.DB, statement string) (plan string) {
 	t.Helper()
 	inTransaction(t, d, func(ctx context.Context, tx *sql.Tx) {
@@ -174,7 +175,7 @@ func explain(t testing.TB, d *db.DB, statement string) (plan string) {
 	return plan
 }
 
-// inTransaction runs f in a transaction that changes nothing.
+// inTransaction runs f in a transaction and rolls it back.
 func inTransaction(t testing.TB, d *db.DB, f func(context.Context, *sql.Tx)) {
 	t.Helper()
 	tx, err := d.Bun().DB.BeginTx(t.Context(), nil) // not through bun, which would fill in question marks
@@ -189,7 +190,7 @@ func inTransaction(t testing.TB, d *db.DB, f func(context.Context, *sql.Tx)) {
 	f(t.Context(), tx)
 }
 
-// column is a statement's answer of one column.
+// column returns the rows of a statement with one column.
 func column(t testing.TB, ctx context.Context, tx *sql.Tx, statement string) (values []string) {
 	t.Helper()
 	rows, err := tx.QueryContext(ctx, statement)
@@ -210,7 +211,7 @@ func column(t testing.TB, ctx context.Context, tx *sql.Tx, statement string) (va
 	return values
 }
 
-// cover notes the fields that a selection asks for.
+// cover adds the fields of a selection to covered.
 func cover(covered map[string]bool, set ast.SelectionSet) {
 	for _, s := range set {
 		switch s := s.(type) {
@@ -223,7 +224,7 @@ func cover(covered map[string]bool, set ast.SelectionSet) {
 	}
 }
 
-// coordinates are the fields of the contract's objects.
+// coordinates returns the fields of the contract's object types.
 func coordinates(contract *ast.Schema) (names []string) {
 	for _, def := range sorted(contract.Types, func(d *ast.Definition) *ast.Position { return d.Position }) {
 		if def.Kind != ast.Object {

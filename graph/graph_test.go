@@ -35,21 +35,21 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// shop is a gateway over a database of the test's own, with the demo data in it.
+// shop is a gateway over its own database with the demo data.
 type shop struct {
 	db      *db.DB
 	cache   *cache.Cache
 	loaders *dataloader.Factory
 	redis   *redis.Client // nil: memory alone
 	handler http.Handler
-	header  http.Header // sent with every request besides
+	header  http.Header // sent with every request
 	log     *bytes.Buffer
 
 	mu         sync.Mutex
 	statements []string
 }
 
-// statementHook notes every statement that goes to the database.
+// statementHook records every statement sent to the database.
 type statementHook struct{ *shop }
 
 func (h statementHook) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context {
@@ -62,7 +62,7 @@ func (h statementHook) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 	h.statements = append(h.statements, e.Query)
 }
 
-// sql answers the statements since it was last called, without those that only frame a transaction.
+// sql returns the statements since its last call, without those that begin or end a transaction.
 func (s *shop) sql() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +78,7 @@ func (s *shop) sql() []string {
 	return list
 }
 
-// seeded is the URL of a database with data in it.
+// seeded returns the URL of a database that is filled once for each name.
 func seeded(t testing.TB, name string, o fixtures.Options) string {
 	return testservers.PostgresFrom(t, name, func(url string) error {
 		d, err := db.Open(context.Background(), db.Options{URL: url, Rows: cachedRows})
@@ -92,7 +92,7 @@ func seeded(t testing.TB, name string, o fixtures.Options) string {
 		if err := fixtures.Seed(context.Background(), d, o); err != nil {
 			return err
 		}
-		// Else gateways relay the seed, and evict what a test looks at.
+		// Otherwise gateways relay the seed's outbox records and evict what tests look at.
 		_, err = d.Bun().Exec("DELETE FROM cache_outbox")
 		return err
 	})
@@ -110,7 +110,7 @@ func backends(t *testing.T, test func(t *testing.T, s *shop)) {
 	})
 }
 
-// sqlite is the URL of an embedded database with the demo data in it.
+// sqlite returns the URL of an embedded database with the demo data.
 func sqlite(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "shop.db")
@@ -124,7 +124,8 @@ func sqlite(t testing.TB) string {
 	return "sqlite://" + file
 }
 
-// demo returns the file of such a database, which is filled once: migrating and seeding take longer than most tests.
+// demo returns the file of such a database. It is filled once: migrating and seeding take longer
+// than most tests.
 var demo = sync.OnceValues(func() (data []byte, err error) {
 	dir, err := os.MkdirTemp("", "graph")
 	if err != nil {
@@ -140,13 +141,13 @@ var demo = sync.OnceValues(func() (data []byte, err error) {
 	if _, err = d.MigrateUp(ctx); err == nil {
 		err = fixtures.Seed(ctx, d, fixtures.Demo)
 	}
-	if err = errors.Join(err, d.Close()); err != nil { // closed, it is all in one file
+	if err = errors.Join(err, d.Close()); err != nil { // once closed, all data is in one file
 		return nil, err
 	}
 	return os.ReadFile(file)
 })
 
-// open makes a gateway; redisURL "" is memory alone.
+// open makes a gateway; an empty redisURL means memory alone.
 func open(t testing.TB, databaseURL, redisURL string) *shop {
 	return openWith(t, db.Options{URL: databaseURL, Rows: cachedRows}, redisURL)
 }
@@ -207,7 +208,7 @@ func openWith(t testing.TB, database db.Options, redisURL string) *shop {
 	return s
 }
 
-// handlerOf is a handler whose options are right.
+// handlerOf makes a handler and fails the test if the options are invalid.
 func handlerOf(t testing.TB, exec *executor.Executor, o transport.Options) *transport.Handler {
 	t.Helper()
 	h, err := transport.NewHandler(exec, o)
@@ -217,7 +218,7 @@ func handlerOf(t testing.TB, exec *executor.Executor, o transport.Options) *tran
 	return h
 }
 
-// locked is a writer for several goroutines.
+// locked is a buffer that several goroutines may write to.
 type locked struct {
 	mu sync.Mutex
 	w  *bytes.Buffer
@@ -232,7 +233,7 @@ func (l *locked) Write(p []byte) (int, error) {
 // everyone is the viewer of an open server.
 var everyone = graph.Viewer{Open: true}
 
-// answer is what came back for an operation.
+// answer is a response to an operation.
 type answer struct {
 	Data   json.RawMessage
 	Errors []struct {
@@ -243,7 +244,7 @@ type answer struct {
 	raw string
 }
 
-// code is the code of the first error; "" without errors.
+// code returns the code of the first error, or "" without errors.
 func (a answer) code() string {
 	if len(a.Errors) == 0 {
 		return ""
@@ -252,7 +253,7 @@ func (a answer) code() string {
 	return c
 }
 
-// ask runs an operation as a viewer. Variables come in pairs of name and value.
+// ask runs an operation as a viewer. Variables are pairs of name and value.
 func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any) answer {
 	t.Helper()
 	vars := map[string]any{}
@@ -275,7 +276,7 @@ func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any)
 	return a
 }
 
-// read runs an operation on an open server into v, which must succeed.
+// read runs an operation on an open server and decodes its data into v. Errors fail the test.
 func (s *shop) read(t testing.TB, v any, query string, variables ...any) {
 	t.Helper()
 	a := s.ask(t, everyone, query, variables...)
@@ -287,7 +288,7 @@ func (s *shop) read(t testing.TB, v any, query string, variables ...any) {
 	}
 }
 
-// flush empties the cache of everything that the schema's types make.
+// flush evicts everything of the schema's types from the cache.
 func (s *shop) flush(t testing.TB) {
 	t.Helper()
 	var ev cache.Eviction

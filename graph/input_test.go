@@ -24,7 +24,7 @@ import (
 	"fieldcache/graph"
 )
 
-// send sends a request as it is and answers the status as well.
+// send sends a raw request and returns the status and the response.
 func send(t testing.TB, h http.Handler, method, target, body string) (int, answer) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), method, target, strings.NewReader(body))
@@ -40,13 +40,13 @@ func send(t testing.TB, h http.Handler, method, target, body string) (int, answe
 	return w.Code, a
 }
 
-// internals are words that no client is to read.
+// internals matches words that no client may see.
 var internals = regexp.MustCompile(`(?i)sqlstate|sqlite|postgres|\bpgx\b|pgconn|\bbun\b|redis|select |insert |update "|delete from|constraint|syntax error|relation|foreign key|goroutine|\.go:|runtime error|nil pointer|0x[0-9a-f]{6}|price_cents|country_code|127\.0\.0\.1`)
 
-// badInput is a value that its field does not take.
+// badInput is a set of values that a field refuses.
 type badInput struct {
 	field     string // as the error names it
-	operation string // with $v in the place of the value
+	operation string // with $v for the value
 	values    []any
 }
 
@@ -103,7 +103,7 @@ func badInputs() []badInput {
 
 		{"category", `query($v: String!) { products(category: $v) { nodes { id } } }`, with(blank, nul, []any{long})},
 		{"text", `query($v: String!) { search(text: $v) { __typename } }`, with(blank, nul, []any{long})},
-		{"code", `query($v: ID!) { country(code: $v) { name } }`, without(codes, "ZZ")}, // is well formed: null
+		{"code", `query($v: ID!) { country(code: $v) { name } }`, without(codes, "ZZ")}, // well formed, so the response is null
 
 		{"name", `mutation($v: String!) { createUser(input: {name: $v, email: "n@shop.example"}) { id } }`, with(blank, nul, []any{long})},
 		{"name", `mutation($v: String) { updateUser(id: 42, input: {name: $v}) { id } }`, with(blank, nul, []any{long, nil})},
@@ -146,7 +146,7 @@ func orderOf(n int) (list []any) {
 	return list
 }
 
-// Whatever is wrong with a value, the error names the field, in words for people, and nothing changes.
+// For every bad value the error names the field and is readable, and nothing changes.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	viewer := graph.Viewer{ID: 42, Admin: true}
@@ -157,11 +157,11 @@ func TestBadInput(t *testing.T) {
 					a := s.ask(t, viewer, c.operation, "v", v)
 					shown := fmt.Sprintf("%.60q: %s: %.300s", fmt.Sprint(v), c.operation, a.raw)
 					if len(a.Errors) != 1 || a.code() != "BAD_USER_INPUT" || a.Errors[0].Extensions["field"] != c.field {
-						t.Errorf("not BAD_USER_INPUT of %s: %s", c.field, shown)
+						t.Errorf("want BAD_USER_INPUT of %s, got %s", c.field, shown)
 						continue
 					}
 					if m := a.Errors[0].Message; len(m) < 15 || len(m) > 250 || internals.MatchString(a.raw) {
-						t.Errorf("no clear message: %s", shown)
+						t.Errorf("the message is unclear: %s", shown)
 					}
 				}
 			}
@@ -169,7 +169,8 @@ func TestBadInput(t *testing.T) {
 	})
 }
 
-// Text that is no UTF-8 cannot come as JSON is to be, but it can in a URL, and from careless clients.
+// Text that is not UTF-8 is refused. It can arrive in a URL and from careless clients, although
+// JSON does not allow it.
 func TestBadEncoding(t *testing.T) {
 	t.Parallel()
 	fields := map[string]string{
@@ -194,7 +195,7 @@ func TestBadEncoding(t *testing.T) {
 				for _, v := range bad {
 					_, a := send(t, s.handler, http.MethodGet, "/graphql?query="+url.QueryEscape(fmt.Sprintf(query, v)), "")
 					if a.code() != "BAD_USER_INPUT" && a.code() != "GRAPHQL_PARSE_FAILED" && a.code() != "BAD_REQUEST" || internals.MatchString(a.raw) {
-						t.Errorf("%s by GET: %q: %s", field, v, a.raw)
+						t.Errorf("%s by GET: %q: got %s", field, v, a.raw)
 					}
 				}
 			}
@@ -203,7 +204,7 @@ func TestBadEncoding(t *testing.T) {
 					body := `{"query": "` + strings.ReplaceAll(fmt.Sprintf(m, v), `"`, `\"`) + `"}`
 					status, a := send(t, s.handler, http.MethodPost, "/graphql", body)
 					if a.code() != "BAD_REQUEST" || status != http.StatusBadRequest {
-						t.Errorf("by POST: %q: %d %s", body, status, a.raw)
+						t.Errorf("by POST: %q: got %d %s, want 400 BAD_REQUEST", body, status, a.raw)
 					}
 				}
 			}
@@ -242,11 +243,11 @@ func TestMissingAndTaken(t *testing.T) {
 			} {
 				a := s.ask(t, everyone, "mutation { "+c.mutation+" }")
 				if len(a.Errors) != 1 || a.code() != c.code || a.Errors[0].Extensions["field"] != c.field || internals.MatchString(a.raw) {
-					t.Errorf("not %s of %s: %s: %s", c.code, c.field, c.mutation, a.raw)
+					t.Errorf("want %s of %s: %s: got %s", c.code, c.field, c.mutation, a.raw)
 				}
 			}
 		})
-		// What is read and not there is null, without an error.
+		// Reading something that does not exist returns null without an error.
 		if a := s.ask(t, everyone, `{ user(id: 99999999) { id } product(id: 99999999) { id } country(code: "ZZ") { code } }`); a.raw != `{"data":{"user":null,"product":null,"country":null}}` {
 			t.Error(a.raw)
 		}
@@ -296,22 +297,22 @@ func TestBadDocuments(t *testing.T) {
 				t.Errorf("code %q, want %q: %s", a.code(), c.code, a.raw)
 			}
 			if strings.Contains(a.raw, `"path":["variable",`) && !strings.Contains(a.raw, `"message":"Variable \"$`) {
-				t.Errorf("it is not told which variable: %s", a.raw)
+				t.Errorf("the message does not name the variable: %s", a.raw)
 			}
 			if string(a.Data) != "" && string(a.Data) != "null" {
-				t.Errorf("data although it is refused: %s", a.raw)
+				t.Errorf("the request was refused, but has data: %s", a.raw)
 			}
 			if c.code == "BAD_REQUEST" && status != http.StatusBadRequest {
-				t.Errorf("status %d", status)
+				t.Errorf("got status %d, want 400", status)
 			}
 			if strings.Contains(a.raw, secret) || internals.MatchString(a.raw) {
-				t.Errorf("it tells too much: %s", a.raw)
+				t.Errorf("the response reveals internals: %s", a.raw)
 			}
 		})
 	}
 }
 
-// Faults of the server's own are told by an id alone, under which the log has the rest.
+// Clients see only an id of an internal error. The log has the details under it.
 func TestInternalFaults(t *testing.T) {
 	t.Parallel()
 	var broken []*shop
@@ -322,7 +323,7 @@ func TestInternalFaults(t *testing.T) {
 		}
 		broken = append(broken, s)
 	}
-	// Without a database at all every resolver panics.
+	// Without a database every resolver panics.
 	s := &shop{log: &bytes.Buffer{}}
 	log := slog.New(slog.NewTextHandler(&locked{w: s.log}, nil))
 	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
@@ -359,16 +360,16 @@ func TestInternalFaults(t *testing.T) {
 			if len(a.Errors) == 1 {
 				id, _ = a.Errors[0].Extensions["id"].(string)
 			}
-			told := strings.ReplaceAll(a.raw, id, "") // whose letters are random
+			told := strings.ReplaceAll(a.raw, id, "") // the id is random and could match
 			if a.code() != "INTERNAL" || len(id) < 16 || internals.MatchString(told) || strings.Contains(told, "closed") {
-				t.Errorf("%s: %s", query, a.raw)
+				t.Errorf("%s: got %s, want INTERNAL with an id", query, a.raw)
 				continue
 			}
 			if !strings.Contains(s.log.String(), "id="+id) {
-				t.Errorf("%s: the log does not have %s:\n%s", query, id, s.log)
+				t.Errorf("%s: the log lacks the id %s:\n%s", query, id, s.log)
 			}
 			if s.db == nil && !strings.Contains(s.log.String(), "nil pointer") {
-				t.Errorf("%s: the log does not have the panic:\n%s", query, s.log)
+				t.Errorf("%s: the log lacks the panic:\n%s", query, s.log)
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 	"fieldcache/graph"
 )
 
-// nested is a query whose innermost field lies this deep.
+// nested returns a query with the given depth.
 func nested(depth int) string {
 	var text strings.Builder
 	text.WriteString("{ users(first: 1)")
@@ -35,7 +35,7 @@ func nested(depth int) string {
 	return text.String() + leaf + strings.Repeat(" }", depth)
 }
 
-// repeated is text once for each number from 0 to n-1, which stands in for each %d.
+// repeated repeats text n times and replaces %d in it by 0 to n-1.
 func repeated(n int, text string) string {
 	var b strings.Builder
 	for i := range n {
@@ -81,18 +81,18 @@ func TestLimits(t *testing.T) {
 			case a.code() != c.code:
 				t.Errorf("code %q, want %q: %.500s", a.code(), c.code, a.raw)
 			case c.code == none && (len(a.Errors) > 0 || string(a.Data) == "null"):
-				t.Errorf("%.500s", a.raw)
+				t.Errorf("got %.500s, want no error", a.raw)
 			case c.code != none && string(a.Data) != "" && string(a.Data) != "null":
-				t.Errorf("it was run: %.500s", a.raw)
+				t.Errorf("the operation was over the limit, but ran: %.500s", a.raw)
 			case c.code != none && !strings.Contains(a.Errors[0].Message, c.message):
-				t.Errorf("the message does not say that %s is the limit: %s", c.message, a.Errors[0].Message)
+				t.Errorf("the message does not name the limit %s: %s", c.message, a.Errors[0].Message)
 			}
 		})
 	}
 }
 
-// Documents that are small but stand for very much are refused before they cost anything, whatever refuses
-// them first.
+// Small documents that expand to very large ones are refused before they cost anything, whichever
+// check refuses them first.
 func TestBombsEndQuickly(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")
@@ -120,7 +120,7 @@ func TestBombsEndQuickly(t *testing.T) {
 			began := time.Now()
 			a := s.ask(t, everyone, c.query)
 			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("it took %v", took)
+				t.Errorf("took %v, want at most 5 s", took)
 			}
 			if !slices.Contains(c.codes, a.code()) {
 				t.Errorf("code %q, want one of %q: %.300s", a.code(), c.codes, a.raw)
@@ -129,7 +129,7 @@ func TestBombsEndQuickly(t *testing.T) {
 	}
 }
 
-// next lets fragment F0 spread F1 where it has N0, and so on; the last one spreads none.
+// next makes fragment F0 spread F1 in place of N0, and so on. The last fragment spreads none.
 func next(chain string) string {
 	n := strings.Count(chain, " fragment ")
 	for i := range n {
@@ -142,7 +142,7 @@ func next(chain string) string {
 	return chain
 }
 
-// graphiql is what GraphiQL asks to know a schema: every option of graphql-js' getIntrospectionQuery.
+// graphiql is GraphiQL's introspection query: every option of graphql-js' getIntrospectionQuery.
 const graphiql = `query IntrospectionQuery {
 	__schema {
 		description
@@ -176,7 +176,7 @@ fragment TypeRef on __Type {
 	} } }
 }`
 
-// The operations of a batch share what may be asked of the schema, and one asks for all of it.
+// The operations of a batch share one budget for introspection, and a full introspection fits it.
 func TestFault32IntrospectionOfABatch(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")
@@ -196,7 +196,7 @@ func TestFault32IntrospectionOfABatch(t *testing.T) {
 		}
 	}
 	if answered < 1 || answered > 3 || answered+refused != 9 {
-		t.Errorf("%d were answered, %d refused", answered, refused)
+		t.Errorf("%d operations ran and %d were refused, want 1 to 3 of 9 to run", answered, refused)
 	}
 	if len(all[9].Errors) > 0 {
 		t.Error(all[9].Errors)
@@ -218,7 +218,7 @@ func TestIntrospection(t *testing.T) {
 	}
 	s.read(t, &schema, graphiql)
 	if schema.Schema.QueryType.Name != "Query" {
-		t.Errorf("the root of queries is called %q", schema.Schema.QueryType.Name)
+		t.Errorf("the query type is %q, want Query", schema.Schema.QueryType.Name)
 	}
 	fields := map[string]int{}
 	for _, typ := range schema.Schema.Types {
@@ -228,10 +228,10 @@ func TestIntrospection(t *testing.T) {
 		t.Errorf("User has %d fields, want 9; Mutation has %d, want 8", fields["User"], fields["Mutation"])
 	}
 	if got := s.sql(); len(got) > 0 {
-		t.Errorf("it needed the database:\n%s", lines(got))
+		t.Errorf("introspection ran statements:\n%s", lines(got))
 	}
 
-	// Turned off, it tells nothing: neither when asked, nor by the way in an error.
+	// With introspection off, neither introspection nor errors reveal the schema.
 	log := slog.New(slog.DiscardHandler)
 	off := handlerOf(t, graph.NewExecutor(graph.NewSchema(s.db, log), new(dataloader.Factory), graph.Options{
 		Limits: graph.Limits{MaxDepth: 15, MaxAliases: 30}, MaxComplexity: 10_000,
@@ -251,10 +251,10 @@ func TestIntrospection(t *testing.T) {
 			}
 			_, a := send(t, off, http.MethodPost, "/graphql", string(body))
 			if a.code() != "GRAPHQL_VALIDATION_FAILED" || a.Data != nil {
-				t.Errorf("it is not refused: %s", a.raw)
+				t.Errorf("got %s, want GRAPHQL_VALIDATION_FAILED", a.raw)
 			}
 			if strings.Contains(a.raw, "Did you mean") || strings.Contains(a.raw, `"name":"`) {
-				t.Errorf("it tells of the schema: %s", a.raw)
+				t.Errorf("the response reveals the schema: %s", a.raw)
 			}
 		})
 	}

@@ -33,21 +33,21 @@ import (
 	"fieldcache/graph/generated"
 )
 
-// rowCount counts the rows that the database has to read for what it is asked: those it answers, and those
-// that it sums up.
+// rowCount counts the rows that the database reads: those that it returns and those that it
+// aggregates.
 type rowCount struct {
-	of   *db.DB // asked how many rows are summed up
+	of   *db.DB // queried for the number of aggregated rows
 	rows atomic.Int64
 	err  atomic.Pointer[error]
 }
 
-// summed finds the products whose reviews a statement sums up.
+// summed finds the products whose reviews a statement aggregates.
 var summed = regexp.MustCompile(`sum\(rating\).*"?product_id"? IN \(([0-9, ]+)\)`)
 
 func (c *rowCount) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context { return ctx }
 
 func (c *rowCount) AfterQuery(ctx context.Context, e *bun.QueryEvent) {
-	if e.Result == nil { // what frames a transaction
+	if e.Result == nil { // BEGIN, COMMIT or ROLLBACK
 		return
 	}
 	n, err := e.Result.RowsAffected()
@@ -62,13 +62,13 @@ func (c *rowCount) AfterQuery(ctx context.Context, e *bun.QueryEvent) {
 	c.rows.Add(n)
 }
 
-// quickStock is the shop's schema but that stock is true for a second.
+// quickStock is the shop's schema with a max age of one second for stock.
 func quickStock(t *testing.T) *ast.Schema {
 	t.Helper()
 	return schemaWith(t, "stock: Int! @cacheControl(maxAge: 30)", "stock: Int! @cacheControl(maxAge: 1)")
 }
 
-// schemaWith is the shop's schema with a part of its text replaced.
+// schemaWith returns the shop's schema with a part of its text replaced.
 func schemaWith(t *testing.T, old, text string) *ast.Schema {
 	t.Helper()
 	files, err := fs.Glob(os.DirFS("schema"), "*.graphqls")
@@ -86,7 +86,7 @@ func schemaWith(t *testing.T, old, text string) *ast.Schema {
 		sources = append(sources, &ast.Source{Name: name, Input: strings.Replace(string(file), old, text, 1)})
 	}
 	if replaced != 1 {
-		t.Fatalf("%q is %d times in the schema", old, replaced)
+		t.Fatalf("%q is in the schema %d times, want once", old, replaced)
 	}
 	schema, err := gqlparser.LoadSchema(sources...)
 	if err != nil {
@@ -95,9 +95,9 @@ func schemaWith(t *testing.T, old, text string) *ast.Schema {
 	return schema
 }
 
-// mixed asks for products for a minute, ten times a second, and answers how many rows were read for each
-// 1,000 answers. whole: when the answer ends, so does all it was made of, as where answers are kept and nothing
-// else.
+// mixed requests products for a minute, ten times a second, and returns how many rows were read for
+// each 1,000 responses. If whole is set, all parts of a response are evicted each second with it,
+// as if only whole responses were cached.
 func mixed(t *testing.T, reviews int, whole bool) float64 {
 	d, err := db.Open(t.Context(), db.Options{URL: "sqlite::memory:", Rows: cachedRows})
 	if err != nil {
@@ -138,7 +138,7 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 		t.Fatal(err)
 	}
 	if p, err := plan.policies.Of("Product.stock"); err != nil || p.MaxAge != time.Second {
-		t.Fatalf("the stock is true for %v, %v", p.MaxAge, err)
+		t.Fatalf("the max age of stock is %v (%v), want 1 s", p.MaxAge, err)
 	}
 	loaders, _ := plan.load(t, c, counted, quiet)
 	counter := func(ctx context.Context) gqlcache.Counter { return dataloader.For(ctx) }
@@ -155,7 +155,7 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 		handler.ServeHTTP(w, r)
 		if status := w.Header().Get("Cache-Status"); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"stock":`) ||
 			!strings.HasPrefix(status, "fieldcache; hit") && !strings.HasSuffix(status, "; stored") {
-			t.Fatalf("%d, %s: %s", w.Code, status, w.Body)
+			t.Fatalf("got %d, %s: %s", w.Code, status, w.Body)
 		}
 		time.Sleep(time.Second / perSecond)
 		if whole && n%perSecond == perSecond-1 {
@@ -174,13 +174,13 @@ func mixed(t *testing.T, reviews int, whole bool) float64 {
 	return float64(count.rows.Load()) / (seconds * perSecond) * 1000
 }
 
-// When the stock of twenty products ends each second, their stock is read and nothing else. What that saves
-// is everything that is true for longer, above all the reviews that the ratings are made of.
+// When the stock of twenty products expires each second, only the stock is read. That saves reading
+// everything with a longer max age, above all the reviews behind the ratings.
 func TestMixedAgesReadWhatEnded(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		reviews int     // of a product, on average
-		most    float64 // of the rows that are read where whole answers are kept
+		reviews int     // per product, on average
+		most    float64 // share of the rows that are read when whole responses are cached
 	}{
 		"no reviews":         {0, 1.0 / 1.5},
 		"10 reviews of each": {10, 1.0 / 8},
@@ -190,9 +190,9 @@ func TestMixedAgesReadWhatEnded(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				parts, whole := mixed(t, test.reviews, false), mixed(t, test.reviews, true)
 				if parts == 0 || parts > whole*test.most {
-					t.Errorf("%.0f rows for each 1,000 answers, %.0f where whole answers are kept: more than %.3f of them", parts, whole, test.most)
+					t.Errorf("got %.0f rows for each 1,000 responses and %.0f with whole responses, want at most %.3f of them", parts, whole, test.most)
 				}
-				t.Logf("rows for each 1,000 answers: %.0f, whole answers %.0f, 1/%.1f", parts, whole, whole/parts)
+				t.Logf("rows for each 1,000 responses: %.0f, with whole responses %.0f, 1/%.1f", parts, whole, whole/parts)
 			})
 		})
 	}

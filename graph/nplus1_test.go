@@ -8,8 +8,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// However many rows a nested query brings, each of its levels is one statement on a cold cache. A warm one
-// needs none.
+// However many rows a nested query returns, a cold cache needs one statement for each level and
+// kind of value, and a warm cache none.
 func TestNoNPlusOne(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -46,14 +46,14 @@ func TestNoNPlusOne(t *testing.T) {
 					var cold, warm any
 					s.read(t, &cold, query)
 					if got := s.sql(); len(got) > c.most {
-						t.Errorf("%d of each: %d statements on a cold cache, at most %d are needed:\n%s", size, len(got), c.most, lines(got))
+						t.Errorf("lists of %d: got %d statements on a cold cache, want at most %d:\n%s", size, len(got), c.most, lines(got))
 					}
 					s.read(t, &warm, query)
 					if got := s.sql(); len(got) > 0 {
-						t.Errorf("%d of each: statements on a warm cache:\n%s", size, lines(got))
+						t.Errorf("lists of %d: statements on a warm cache:\n%s", size, lines(got))
 					}
 					if fmt.Sprint(cold) != fmt.Sprint(warm) {
-						t.Errorf("the warm cache answers %v, the cold one %v", warm, cold)
+						t.Errorf("got %v from a warm cache and %v from a cold one", warm, cold)
 					}
 				}
 			})
@@ -61,7 +61,7 @@ func TestNoNPlusOne(t *testing.T) {
 	}
 }
 
-// A gateway that has nothing in memory reads everything from Redis.
+// A gateway with an empty memory reads everything from Redis.
 func TestNoStatementsOnAnotherGatewaysCache(t *testing.T) {
 	t.Parallel()
 	database, redis := seeded(t, "demo", fixtures.Demo), testservers.Redis(t)
@@ -71,9 +71,9 @@ func TestNoStatementsOnAnotherGatewaysCache(t *testing.T) {
 	other := open(t, database, redis)
 	other.read(t, &second, query)
 	if got := other.sql(); len(got) > 0 {
-		t.Errorf("statements although Redis has it all:\n%s", lines(got))
+		t.Errorf("got statements, but Redis has every value:\n%s", lines(got))
 	}
 	if fmt.Sprint(first) != fmt.Sprint(second) {
-		t.Errorf("from Redis %v, from the database %v", second, first)
+		t.Errorf("got %v from Redis and %v from the database", second, first)
 	}
 }

@@ -10,10 +10,10 @@ import (
 	"fieldcache/graph"
 )
 
-// money is an amount as a client sees it.
+// money is an amount as a client receives it.
 type money struct{ Amount, Currency string }
 
-// stocked gives products a price and a stock.
+// stocked sets the stock and the price of a product.
 func (s *shop) stocked(t testing.TB, product int, stock int, amount, currency string) {
 	t.Helper()
 	var done any
@@ -29,7 +29,7 @@ func (s *shop) stock(t testing.TB, product int) int {
 	return p.Product.Stock
 }
 
-// placed is an order as a client sees it.
+// placed is an order as a client receives it.
 type placed struct {
 	ID       string
 	Customer struct{ ID string }
@@ -60,7 +60,7 @@ func TestPlaceOrder(t *testing.T) {
 		"two products":   {map[int]int{7: 5, 8: 9}, map[int]int{7: 2, 8: 8}, map[int]string{7: "0.1", 8: "100"}, `{productId: 8, quantity: 1}, {productId: 7, quantity: 3}`, []int{1, 3}, []string{"100.00", "0.10"}, "100.30"},
 		"the same twice": {map[int]int{7: 5}, map[int]int{7: 0}, map[int]string{7: "1.1"}, `{productId: 7, quantity: 2}, {productId: 7, quantity: 3}`, []int{2, 3}, []string{"1.10", "1.10"}, "5.50"},
 		"for nothing":    {map[int]int{7: 5}, map[int]int{7: 3}, map[int]string{7: "0"}, `{productId: 7, quantity: 2}`, []int{2}, []string{"0.00"}, "0.00"},
-		// Beyond 2^53 hundredths, where a float would no longer tell one from the next.
+		// Beyond 2^53 cents, where a float can no longer tell neighbours apart.
 		"very much": {map[int]int{7: math.MaxInt32}, map[int]int{7: math.MaxInt32 - 9000}, map[int]string{7: "999999999999.99"}, `{productId: 7, quantity: 9000}`, []int{9000}, []string{"999999999999.99"}, "8999999999999910.00"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestPlaceOrder(t *testing.T) {
 				for product, n := range c.stock {
 					s.stocked(t, product, n, c.price[product], "EUR")
 				}
-				s.stock(t, 7) // so that it is in the cache
+				s.stock(t, 7) // so that it is cached
 				var made struct{ PlaceOrder placed }
 				a := s.ask(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
 				if err := json.Unmarshal(a.Data, &made); err != nil || len(a.Errors) > 0 {
@@ -77,9 +77,9 @@ func TestPlaceOrder(t *testing.T) {
 				}
 				for product, n := range c.left {
 					if got := s.stock(t, product); got != n {
-						t.Errorf("%d of product %d are left, want %d", got, product, n)
+						t.Errorf("stock is %d for product %d, want %d", got, product, n)
 					}
-					s.stocked(t, product, 1000, "77.77", "USD") // later prices are nothing to it
+					s.stocked(t, product, 1000, "77.77", "USD") // later prices do not change the order
 				}
 				var user struct {
 					User struct{ Orders struct{ Nodes []placed } }
@@ -104,7 +104,7 @@ func TestPlaceOrder(t *testing.T) {
 	}
 }
 
-// An order that cannot be filled changes nothing at all.
+// An order that cannot be filled changes nothing.
 func TestRefusedOrders(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -128,14 +128,14 @@ func TestRefusedOrders(t *testing.T) {
 			} {
 				a := s.ask(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
 				if a.code() != c.code || string(a.Data) != "null" || internals.MatchString(a.raw) {
-					t.Errorf("%s: not %s: %s", name, c.code, a.raw)
+					t.Errorf("%s: want %s, got %s", name, c.code, a.raw)
 				}
 			}
 		})
 	})
 }
 
-// Of twenty who want the last ten pieces at once, ten get one.
+// If twenty customers order the last ten pieces at once, ten of them get one.
 func TestLastPieces(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -146,7 +146,7 @@ func TestLastPieces(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range answers {
 			all.Go(func() {
-				// In either order, so that they would lock each other out if they could.
+				// In either order, to provoke deadlocks.
 				lines := `{productId: 7, quantity: 1}, {productId: 8, quantity: 1}`
 				if i%2 == 1 {
 					lines = `{productId: 8, quantity: 1}, {productId: 7, quantity: 1}`
@@ -160,21 +160,21 @@ func TestLastPieces(t *testing.T) {
 			served[a.code()]++
 		}
 		if served[""] != 10 || served["CONFLICT"] != 10 {
-			t.Errorf("by code: %v, want 10 placed and 10 refused by CONFLICT", served)
+			t.Errorf("got the codes %v, want 10 orders placed and 10 refused with CONFLICT", served)
 		}
 		for range 2 {
 			if a, b := s.stock(t, 7), s.stock(t, 8); a != 0 || b != 990 {
-				t.Errorf("%d and %d are left, want 0 and 990", a, b)
+				t.Errorf("stock is %d and %d, want 0 and 990", a, b)
 			}
 			s.flush(t)
 		}
 		if made := len(s.ids(t, list{sql: "SELECT id FROM orders"})) - before; made != 10 {
-			t.Errorf("%d orders were placed", made)
+			t.Errorf("%d orders were placed, want 10", made)
 		}
 	})
 }
 
-// Who is deleted leaves reviews behind, without a name, and no orders.
+// Deleting a user keeps their reviews without an author, and deletes their orders.
 func TestDeleteUser(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -212,21 +212,21 @@ func TestDeleteUser(t *testing.T) {
 		}
 		s.read(t, &after, query)
 		if before.Product.Reviews.TotalCount != after.Product.Reviews.TotalCount || *before.Product.AverageRating != *after.Product.AverageRating {
-			t.Errorf("product %d had %+v, has %+v", product, before, after)
+			t.Errorf("product %d had %+v before, has %+v after", product, before, after)
 		}
 		found := false
 		for i, n := range after.Product.Reviews.Nodes {
 			old := before.Product.Reviews.Nodes[i]
 			switch {
 			case n.ID != old.ID:
-				t.Errorf("review %d took the place of %d", n.ID, old.ID)
+				t.Errorf("got review %d in place of %d", n.ID, old.ID)
 			case old.Author != nil && old.Author.ID == "42":
 				found = found || n.ID == reviews[0]
 				if n.Author != nil {
-					t.Errorf("review %d still is by %v", n.ID, n.Author)
+					t.Errorf("review %d still has the author %v", n.ID, n.Author)
 				}
 			case n.Author == nil || old.Author == nil || n.Author.ID != old.Author.ID:
-				t.Errorf("review %d was by %v, is by %v", n.ID, old.Author, n.Author)
+				t.Errorf("the author of review %d changed from %v to %v", n.ID, old.Author, n.Author)
 			}
 		}
 		if !found {
@@ -250,7 +250,7 @@ func TestDeleteUser(t *testing.T) {
 	})
 }
 
-// Amounts are kept to the hundredth, however large, and shown with two places.
+// Amounts are exact to the cent, however large, and have two decimals.
 func TestExactMoney(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -261,7 +261,7 @@ func TestExactMoney(t *testing.T) {
 			var got struct{ SetPrice struct{ Price money } }
 			s.read(t, &got, `mutation($a: String!) { setPrice(productId: 7, price: {amount: $a, currency: "JPY"}) { price { amount currency } } }`, "a", in)
 			if got.SetPrice.Price != (money{want, "JPY"}) {
-				t.Errorf("%s is shown as %v, want %s", in, got.SetPrice.Price, want)
+				t.Errorf("%s is returned as %v, want %s", in, got.SetPrice.Price, want)
 			}
 			s.flush(t)
 			var read struct{ Product struct{ Price money } }
@@ -273,7 +273,7 @@ func TestExactMoney(t *testing.T) {
 	})
 }
 
-// The mean of the ratings has two decimals, a half rounded up; it follows each new review.
+// The average rating has two decimals, with halves rounded up, and follows each new review.
 func TestAverageRating(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
@@ -288,9 +288,9 @@ func TestAverageRating(t *testing.T) {
 			{[]int{1, 1, 2}, "1.33"},
 			{[]int{5, 5, 5, 5, 5, 5, 5, 4}, "4.88"},    // 4.875
 			{[]int{1, 1, 1, 1, 1, 1, 1, 2}, "1.13"},    // 1.125
-			{[]int{2, 1, 1, 1, 1, 1, 1, 1}, "1.13"},    // whatever the order
+			{[]int{2, 1, 1, 1, 1, 1, 1, 1}, "1.13"},    // the order does not matter
 			{[]int{3, 3, 3, 3, 3, 3, 3, 4}, "3.13"},    // 3.125
-			{[]int{1, 2, 3, 4, 5, 5, 5, 5}, "3.75"},    // as it is
+			{[]int{1, 2, 3, 4, 5, 5, 5, 5}, "3.75"},    // exact
 			{[]int{5, 5, 5, 5, 5, 5, 4}, "4.86"},       // 4.857…
 			{[]int{1, 1, 1, 1, 1, 2}, "1.17"},          // 1.1666…
 			{[]int{2, 2, 2, 2, 2, 2, 2, 2, 1}, "1.89"}, // 1.888…
@@ -308,18 +308,18 @@ func TestAverageRating(t *testing.T) {
 				return string(got.Product.AverageRating)
 			}
 			if got := shown(); got != "null" {
-				t.Errorf("without reviews it is %s", got)
+				t.Errorf("got %s without reviews, want null", got)
 			}
 			for _, r := range c.ratings {
 				var done any
 				s.read(t, &done, fmt.Sprintf(`mutation { addReview(productId: %d, rating: %d, body: "B") { product { averageRating } } }`, product, r))
 			}
 			if got := shown(); got != c.want {
-				t.Errorf("%v: %s, want %s", c.ratings, got, c.want)
+				t.Errorf("%v: got %s, want %s", c.ratings, got, c.want)
 			}
 			s.flush(t)
 			if got := shown(); got != c.want {
-				t.Errorf("%v: %s on a cold cache, want %s", c.ratings, got, c.want)
+				t.Errorf("%v: got %s on a cold cache, want %s", c.ratings, got, c.want)
 			}
 		}
 	})

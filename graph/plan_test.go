@@ -18,7 +18,7 @@ import (
 	"fieldcache/graph"
 )
 
-// planned is what a schema says of what is cached.
+// planned is what a schema determines about the cache.
 type planned struct {
 	policies *policy.Policies
 	kinds    *dataloader.Kinds
@@ -37,7 +37,7 @@ func planOf(schema graphql.ExecutableSchema, d *db.DB) (p planned, err error) {
 	return p, err
 }
 
-// cachedRows are what the shop's schema is made of.
+// cachedRows are the rows that cached values of the shop are made of.
 var cachedRows = func() []outbox.Rows {
 	p, err := planOf(graph.NewSchema(nil, slog.Default()), nil)
 	if err != nil {
@@ -54,7 +54,8 @@ func (p planned) load(t testing.TB, c *cache.Cache, d *db.DB, log *slog.Logger) 
 		t.Fatal(err)
 	}
 	loaders := dataloader.New(c, p.kinds, rows.Evictions)
-	// Batches are complete by counting. Where the count is wrong, tests are so slow that they fail.
+	// A batch runs when its count is complete. If the count is wrong, this makes tests so slow that
+	// they fail.
 	loaders.Patience = time.Minute
 	fields, err := gqlcache.NewFields(gqlcache.FieldsOptions{
 		Cache: c, Plan: p.fields, Rows: rows, Viewer: viewerOf, Batch: batchOf, Log: log,
@@ -65,10 +66,10 @@ func (p planned) load(t testing.TB, c *cache.Cache, d *db.DB, log *slog.Logger) 
 	return loaders, fields
 }
 
-// batchOf is what the loaders of an operation ask the cache by.
+// batchOf returns the cache batch of an operation's loaders.
 func batchOf(ctx context.Context) *cache.Batch { return dataloader.For(ctx).Batch() }
 
-// viewerOf tells viewers apart.
+// viewerOf identifies the viewer.
 func viewerOf(ctx context.Context) string {
 	if v := graph.ViewerFrom(ctx); v.ID != 0 {
 		return fmt.Sprint(v.ID, v.Admin)
@@ -76,7 +77,7 @@ func viewerOf(ctx context.Context) string {
 	return ""
 }
 
-// untrue is what a write made untrue.
+// untrue returns the eviction for a commit.
 func (s *shop) untrue(t testing.TB, c db.Commit) cache.Eviction {
 	t.Helper()
 	rows, err := s.db.RowTags(t.Context())

@@ -15,7 +15,7 @@ import (
 	"fieldcache/graph"
 )
 
-// policyOf runs operations on the shop and tells how each answer may be kept.
+// policyOf returns a function that runs operations on the shop and returns their Cache-Control.
 func policyOf(t *testing.T) func(v graph.Viewer, operation string) string {
 	s := open(t, sqlite(t), "")
 	schema := graph.NewSchema(s.db, slog.New(slog.NewTextHandler(io.Discard, nil)))

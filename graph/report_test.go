@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// read and its answer's extensions.cache, one line for each entry.
+// debug runs a query and returns its extensions.cache, one line for each entry.
 func (s *shop) debug(t *testing.T, query string) (list []string) {
 	t.Helper()
 	a := s.ask(t, everyone, query)
@@ -33,13 +33,13 @@ func (s *shop) debug(t *testing.T, query string) (list []string) {
 			continue
 		}
 		if e.Age == nil || *e.Age > 60 || e.TTL == nil || *e.TTL > 3600 {
-			t.Errorf("age and ttl of %v are %v and %v", e.Path, e.Age, e.TTL)
+			t.Errorf("%v: got age %v and ttl %v", e.Path, e.Age, e.TTL)
 		}
 		if since := time.Since(time.UnixMilli(e.Loaded)); since < 0 || since > time.Minute {
 			t.Errorf("%v was loaded %s ago", e.Path, since)
 		}
 		if e.Key != "" && e.Truth != "rows" { // the shop's schema declares all
-			t.Errorf("%v is true by %q", e.Path, e.Truth)
+			t.Errorf("%v: got truth %q, want rows", e.Path, e.Truth)
 		}
 		list = append(list, fmt.Sprint(e.Path, " ", e.Coordinate, " ", e.Key, " ", e.Tier, " ", e.Status, " ", e.Scope, " ", e.Tags))
 	}
@@ -64,7 +64,7 @@ func TestCacheDebug(t *testing.T) {
 			},
 		} {
 			if got := s.debug(t, read); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("read %d:\n%s\nwant\n%s", i+1, lines(got), lines(want))
+				t.Errorf("read %d: got\n%s\nwant\n%s", i+1, lines(got), lines(want))
 			}
 		}
 		got := s.debug(t, `mutation { setStock(productId: 7, stock: 3) { stock } }`)
@@ -74,11 +74,11 @@ func TestCacheDebug(t *testing.T) {
 			"[setStock stock] Product.stock {product:7}:stock database miss public [{Product.stock} {Product}]",
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("mutation:\n%s\nwant\n%s", lines(got), lines(want))
+			t.Errorf("mutation: got\n%s\nwant\n%s", lines(got), lines(want))
 		}
 		s.header.Del("Cache-Debug")
 		if got := s.debug(t, read); len(got) > 0 {
-			t.Errorf("nobody asked for\n%s", lines(got))
+			t.Errorf("got a report without Cache-Debug:\n%s", lines(got))
 		}
 	})
 }

@@ -21,7 +21,7 @@ import (
 	"fieldcache/graph"
 )
 
-// kept is a shop whose whole answers and root fields are kept, and which counts the root fields that are
+// kept is a shop that caches whole responses and root fields, and records which root fields are
 // resolved.
 type kept struct {
 	*shop
@@ -33,7 +33,7 @@ func keep(t *testing.T, around ...graphql.FieldMiddleware) *kept {
 	return keepIn(t, sqlite(t), around...)
 }
 
-// keepIn is keep over a database. around are called around each field.
+// keepIn is keep over a given database. Each of around wraps every field.
 func keepIn(t *testing.T, databaseURL string, around ...graphql.FieldMiddleware) *kept {
 	return keepFor(t, databaseURL, func(context.Context) string { return "" }, around...)
 }
@@ -69,7 +69,7 @@ func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) stri
 	return k
 }
 
-// get asks and answers the body, the Cache-Status, and which root fields were resolved.
+// get runs a query and returns the body, the Cache-Status, and the root fields that were resolved.
 func (k *kept) get(t *testing.T, query string, header ...string) (body, status string, resolved []string) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
@@ -83,17 +83,17 @@ func (k *kept) get(t *testing.T, query string, header ...string) (body, status s
 	return w.Body.String(), w.Header().Get("Cache-Status"), k.resolved
 }
 
-// Only the root field that is no longer true is resolved; the others are written as they were.
+// Only the stale root field is resolved; the others are served from the cache.
 func TestRootFieldsAreReplayed(t *testing.T) {
 	t.Parallel()
 	k := keep(t)
 	const query = `{ country(code: "GB") { name } mine: product(id: 7) { name stock } users(first: 2) { nodes { name } totalCount } }`
 	first, status, resolved := k.get(t, query)
 	if !strings.HasPrefix(status, "fieldcache; fwd=miss; stored") || len(resolved) != 3 {
-		t.Fatalf("%s, resolved %v: %s", status, resolved, first)
+		t.Fatalf("got %s, resolved %v: %s; want a miss that resolves 3", status, resolved, first)
 	}
 	if again, status, resolved := k.get(t, query); again != first || !strings.HasPrefix(status, "fieldcache; hit") || len(resolved) != 0 {
-		t.Errorf("%s, resolved %v: %s", status, resolved, again)
+		t.Errorf("got %s, resolved %v: %s; want a hit", status, resolved, again)
 	}
 
 	c, err := k.db.SetStock(t.Context(), 7, 4321)
@@ -106,31 +106,31 @@ func TestRootFieldsAreReplayed(t *testing.T) {
 	k.sql()
 	now, status, resolved := k.get(t, query)
 	if !strings.Contains(now, `"stock":4321`) || status != "fieldcache; fwd=partial; stored" || !slices.Equal(resolved, []string{"mine"}) {
-		t.Errorf("%s, resolved %v: %s", status, resolved, now)
+		t.Errorf("got %s, resolved %v: %s; want to resolve mine alone", status, resolved, now)
 	}
 	if list := k.sql(); len(list) != 1 || !strings.Contains(list[0], `"stock"`) || strings.Contains(list[0], `"name"`) {
-		t.Errorf("more than the stock was read: %s", lines(list))
+		t.Errorf("statements are %s, want one of the stock", lines(list))
 	}
 
-	// Another query that has a root field in common, under another name.
+	// Another query shares a root field under another alias.
 	other, _, resolved := k.get(t, `{ uk: country(code: "GB") { name } product(id: 8) { name } }`)
 	if !strings.Contains(other, `"uk":{"name":"United Kingdom"}`) || !slices.Equal(resolved, []string{"product"}) {
-		t.Errorf("resolved %v: %s", resolved, other)
+		t.Errorf("resolved %v, want product alone: %s", resolved, other)
 	}
 	for name, q := range map[string]string{
 		"another argument":  `{ country(code: "DE") { name } p: product(id: 8) { id } }`,
 		"another selection": `{ country(code: "GB") { code } q: product(id: 8) { category } }`,
 	} {
 		if _, _, resolved := k.get(t, q); !slices.Contains(resolved, "country") {
-			t.Errorf("%s: resolved %v", name, resolved)
+			t.Errorf("%s: resolved %v, want country among them", name, resolved)
 		}
 	}
 	if _, _, resolved := k.get(t, query, "Cache-Control", "no-cache"); len(resolved) != 3 {
-		t.Errorf("no-cache: resolved %v", resolved)
+		t.Errorf("no-cache: resolved %v, want all 3", resolved)
 	}
 }
 
-// Two fields of one alias are one root field with the selections of both.
+// Two fields with the same alias are one root field with the selections of both.
 func TestMergedRootFieldsAreNotMistaken(t *testing.T) {
 	t.Parallel()
 	k := keep(t)
@@ -140,11 +140,11 @@ func TestMergedRootFieldsAreNotMistaken(t *testing.T) {
 	}
 	part := strings.Replace(whole, "true", "false", 1)
 	if body, _, _ := k.get(t, part); strings.Contains(body, `"category"`) || !strings.Contains(body, `"name"`) {
-		t.Errorf("the field of a fragment that is left out is there: %s", body)
+		t.Errorf("got a field of a skipped fragment: %s", body)
 	}
 }
 
-// Where nothing tells viewers apart, root fields that are private are kept for nobody; those that are public are.
+// Without a way to tell viewers apart, private root fields are not cached; public ones are.
 func TestFault02RootsWithoutViewer(t *testing.T) {
 	t.Parallel()
 	for name, known := range map[string]bool{"without a viewer": false, "with one": true} {
@@ -157,7 +157,7 @@ func TestFault02RootsWithoutViewer(t *testing.T) {
 			k := keepFor(t, sqlite(t), viewer)
 			const query = `{ a: user(id: 42) { email } b: product(id: 7) { name } }`
 			k.get(t, query)
-			_, _, resolved := k.get(t, query+" ") // the same by its meaning
+			_, _, resolved := k.get(t, query+" ") // the same query by meaning, with another text
 			_, _, more := k.get(t, `{ c: product(id: 7) { name } d: user(id: 42) { email } }`)
 			if want := map[bool]string{true: "[] []", false: "[a] [d]"}[known]; fmt.Sprint(resolved, more) != want {
 				t.Errorf("resolved %v and %v, want %s", resolved, more, want)

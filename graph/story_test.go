@@ -20,9 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "write what the stories' requests answer now into testdata/stories")
 
-// A story is an archive of steps that follow one another on the demo data: what is asked, and by whom;
-// the answer; how many statements that took; and, of a mutation, which keys in Redis it evicted. It is
-// told on each pair of database and tiers.
+// A story is an archive of steps that run in order on the demo data: the request and its viewer,
+// the response, the number of statements, and for a mutation the Redis keys that it evicted. Each
+// story runs on each pair of database and tiers.
 func TestStories(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/stories/*.txtar")
@@ -37,11 +37,11 @@ func TestStories(t *testing.T) {
 	}
 }
 
-// step is one request of a story with what is expected of it.
+// step is one request of a story with the expected result.
 type step struct {
 	name, request, answer string
 	statements            int
-	evicted               string // "" where the story does not say
+	evicted               string // "" if the story does not say
 }
 
 func tell(t *testing.T, s *shop, file string) {
@@ -69,13 +69,13 @@ func tell(t *testing.T, s *shop, file string) {
 			continue
 		}
 		if compact(t, got.answer) != compact(t, want.answer) {
-			t.Errorf("%s: the answer is\n%s\nwant\n%s", want.name, got.answer, want.answer)
+			t.Errorf("%s: got\n%s\nwant\n%s", want.name, got.answer, want.answer)
 		}
 		if got.statements != want.statements {
-			t.Errorf("%s: %d statements, want %d:\n%s", want.name, got.statements, want.statements, lines(statements))
+			t.Errorf("%s: got %d statements, want %d:\n%s", want.name, got.statements, want.statements, lines(statements))
 		}
 		if got.evicted != want.evicted {
-			t.Errorf("%s: evicted\n%swant\n%s", want.name, got.evicted, want.evicted)
+			t.Errorf("%s: got evicted\n%swant\n%s", want.name, got.evicted, want.evicted)
 		}
 	}
 	if *update && s.redis != nil {
@@ -85,8 +85,8 @@ func tell(t *testing.T, s *shop, file string) {
 	}
 }
 
-// keys lists what is in Redis: entries and generations of tags. A fence may be there too, for at most three seconds;
-// whether one has ended between two looks depends on how fast the machine is, so they are left out.
+// keys lists what Redis holds: entries and generations of tags. Fences live for at most three
+// seconds, so whether one expires between two calls depends on the machine. They are left out.
 func (s *shop) keys(t *testing.T) []string {
 	if s.redis == nil {
 		return nil
@@ -103,13 +103,14 @@ func (s *shop) keys(t *testing.T) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return left <= 3*time.Second // also where it is gone; generations stay for a day
+		return left <= 3*time.Second // also if it has expired; generations live for a day
 	})
 	slices.Sort(keys)
 	return keys
 }
 
-// steps reads the archive: "1 what it is", then its "answer", "statements" and "evicted".
+// steps reads an archive: files like "1 title", each followed by its "answer", "statements" and
+// "evicted".
 func steps(t *testing.T, archive *txtar.Archive) (list []step) {
 	for _, f := range archive.Files {
 		data := string(f.Data)
@@ -152,8 +153,8 @@ func (s step) files(t *testing.T) []txtar.File {
 	return files
 }
 
-// viewer is whom the first line of a request names: "# user 42", "# admin", "# nobody". Without such a line
-// the server is open.
+// viewer returns the viewer that the first line of a request names: "# user 42", "# admin", "#
+// nobody". Without such a line the server is open.
 func viewer(t *testing.T, request string) graph.Viewer {
 	first, _, _ := strings.Cut(request, "\n")
 	who, ok := strings.CutPrefix(first, "# ")
@@ -168,7 +169,7 @@ func viewer(t *testing.T, request string) graph.Viewer {
 	}
 	id, err := strconv.ParseInt(strings.TrimPrefix(who, "user "), 10, 64)
 	if err != nil {
-		t.Fatalf("who is %q?", who)
+		t.Fatalf("unknown viewer %q", who)
 	}
 	return graph.Viewer{ID: id}
 }

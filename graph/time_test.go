@@ -15,8 +15,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// A moment that RFC 3339 has no form for is an error of its field, and whoever does not ask for it is
-// answered: with the same page, in the same batch, and at the same time.
+// A time that RFC 3339 cannot express is an error of its field. Requests that do not select it
+// succeed: in the same page, in the same batch, and at the same time.
 func TestFault17MomentsThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	t.Run("SQLite, memory", func(t *testing.T) {
@@ -49,7 +49,8 @@ func TestFault17MomentsThatCannotBeWritten(t *testing.T) {
 	})
 }
 
-// unwritableMoment has a shop read rows with a value from the database, and two from what was cached.
+// unwritableMoment stores a value in three tables and reads the rows with an empty cache, and twice
+// with a filled one.
 func unwritableMoment(t *testing.T, s, other *shop, value, says string) {
 	t.Helper()
 	var product int64 // that review 1 is about
@@ -69,29 +70,29 @@ func unwritableMoment(t *testing.T, s, other *shop, value, says string) {
 			!strings.Contains(a.raw, `"message":"Time cannot represent value: `+says) || !strings.Contains(a.raw, `"path":["c","createdAt"]`) ||
 			!strings.Contains(string(a.Data), `"b":{"name":`) || !strings.Contains(string(a.Data), `"c":null`) ||
 			strings.Count(string(a.Data), `"updatedAt":"`) != 3 || !strings.Contains(string(a.Data), `"nodes":[{"id":"1","body":`) {
-			t.Errorf("%s: %s", value, a.raw)
+			t.Errorf("%s: got %s, want one error at c.createdAt", value, a.raw)
 		}
 		if a := s.ask(t, everyone, `{ users(first: 3) { nodes { id createdAt } } }`); len(a.Errors) != 1 || !strings.Contains(a.raw, `"path":["users","nodes",1,"createdAt"]`) {
-			t.Errorf("%s: %s", value, a.raw)
+			t.Errorf("%s: got %s, want one error at users.nodes.1.createdAt", value, a.raw)
 		}
-		// The fields of an object that may not be null take their object along, in their own operation alone.
+		// An error in a non-null field nulls its object, but only in its own operation.
 		body := fmt.Sprintf(`[{"query": "{ users(first: 3) { nodes { createdAt } } }"}, {"query": "{ users(first: 3) { nodes { name } } }"},
 			{"query": "{ user(id: 2) { updatedAt reviews { totalCount } } }"}, {"query": "{ product(id: %d) { reviews { nodes { createdAt } } } }"}, {"query": "{ user(id: 3) { createdAt } }"}]`, product)
 		all := sendBatch(t, s.handler, body)
 		for i, failed := range []bool{true, false, false, true, false} {
 			if (len(all[i].Errors) > 0) != failed {
-				t.Errorf("%s: operation %d of the batch: %v %s", value, i, all[i].Errors, all[i].Data)
+				t.Errorf("%s: operation %d of the batch: got %v %s", value, i, all[i].Errors, all[i].Data)
 			}
 		}
 	}
-	// A write to the row is carried out, and answers it.
+	// A write to the row succeeds and returns the row.
 	a := s.ask(t, graph.Viewer{ID: 2, Admin: true}, `mutation { updateUser(id: 2, input: {bio: "`+t.Name()+`"}) { bio } }`)
 	if len(a.Errors) > 0 || !strings.Contains(string(a.Data), t.Name()) {
-		t.Errorf("%s: %s", value, a.raw)
+		t.Errorf("%s: got %s, want the new bio", value, a.raw)
 	}
 }
 
-// sendBatch sends operations together.
+// sendBatch sends a batch of operations and returns the responses.
 func sendBatch(t testing.TB, h http.Handler, body string) (all []answer) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodPost, "/graphql", strings.NewReader(body))
@@ -104,7 +105,7 @@ func sendBatch(t testing.TB, h http.Handler, body string) (all []answer) {
 	return all
 }
 
-// One row that holds what its column should not does not fail the rows that are read with it.
+// A row with a value of the wrong type does not fail the rows that are read with it.
 func TestFault17ValuesOfAnotherType(t *testing.T) {
 	t.Parallel()
 	s := open(t, sqlite(t), "")

@@ -20,12 +20,12 @@ import (
 	"fieldcache/graph"
 )
 
-// readProduct reads a product's name in some way that no loader knows of.
+// readProduct reads a product's name without a loader.
 type readProduct func(ctx context.Context, k *kept) (string, error)
 
 const productName = "SELECT name FROM products WHERE id = 7"
 
-// ways are the ways by which a resolver may read the database, each of which has to be noticed.
+// ways are the ways by which a resolver can read the database. The cache must notice each of them.
 var ways = map[string]readProduct{
 	"by bun": func(ctx context.Context, k *kept) (name string, err error) {
 		err = k.db.Bun().NewRaw(productName).Scan(ctx, &name)
@@ -88,7 +88,7 @@ var ways = map[string]readProduct{
 	},
 }
 
-// readBy makes bio of a product's name, read in one of the ways.
+// readBy resolves a user's bio to a product's name that is read in one of the ways.
 func readBy(k **kept, read readProduct) graphql.FieldMiddleware {
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if f := graphql.GetFieldContext(ctx); f.Object == "User" && f.Field.Name == "bio" {
@@ -99,7 +99,7 @@ func readBy(k **kept, read readProduct) graphql.FieldMiddleware {
 	}
 }
 
-// header asks and answers the response's body and header.
+// header runs a query and returns the body and the header.
 func (k *kept) header(t *testing.T, query string, header ...string) (string, http.Header) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
@@ -113,8 +113,8 @@ func (k *kept) header(t *testing.T, query string, header ...string) (string, htt
 
 const bio = `{ user(id: 1) { name bio } }`
 
-// A resolver that reads what no loader knows keeps its response out of every cache: asked, a product that it read
-// changed, asked again, the response is new.
+// A resolver that reads without a loader keeps its response out of every cache. After a write to
+// the product that it reads, the next response is new.
 func TestFault01WhatNobodyKnowsIsNotStored(t *testing.T) {
 	t.Parallel()
 	for backend, databaseURL := range map[string]func(*testing.T) string{
@@ -134,7 +134,7 @@ func TestFault01WhatNobodyKnowsIsNotStored(t *testing.T) {
 						body, header := k.header(t, bio)
 						if !strings.Contains(body, `"bio":"`+name) || header.Get("Cache-Control") != "no-store" || header.Get("ETag") != "" ||
 							header.Get("Age") != "" || strings.Contains(header.Get("Cache-Status"), "stored") {
-							t.Errorf("%q: %s %v", name, body, header)
+							t.Errorf("name %q: got %s %v, want an uncached response with it", name, body, header)
 						}
 					}
 				}
@@ -143,7 +143,7 @@ func TestFault01WhatNobodyKnowsIsNotStored(t *testing.T) {
 	}
 }
 
-// Only the root field that reads what nobody knows is computed anew.
+// Only the root field that reads without a loader is resolved again.
 func TestFault01OtherRootFieldsAreStored(t *testing.T) {
 	t.Parallel()
 	var k *kept
@@ -151,12 +151,12 @@ func TestFault01OtherRootFieldsAreStored(t *testing.T) {
 	const query = `{ a: user(id: 1) { bio } b: user(id: 1) { name } }`
 	for _, want := range [][]string{{"a", "b"}, {"a"}, {"a"}} {
 		if _, status, resolved := k.get(t, query); !slices.Equal(resolved, want) || strings.Contains(status, "stored") {
-			t.Errorf("resolved %v, want %v; %s", resolved, want, status)
+			t.Errorf("resolved %v, want %v; Cache-Status is %s", resolved, want, status)
 		}
 	}
 }
 
-// Why a response is not stored is in its report, and once in the log.
+// The report and the log say why a response is not cached; the log says it once.
 func TestFault01IsTold(t *testing.T) {
 	t.Parallel()
 	for way, want := range map[string]string{"by bun": `coordinate=User.bio`, "without a context": "without the context of a request"} {
@@ -169,7 +169,7 @@ func TestFault01IsTold(t *testing.T) {
 			}
 			k.read(t, new(json.RawMessage), `mutation { setStock(productId: 7, stock: 3) { stock } }`)
 			if log := k.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, want) {
-				t.Errorf("the log says %q, want %s once", log, want)
+				t.Errorf("the log is %q, want %s in one warning", log, want)
 			}
 		})
 	}
@@ -194,11 +194,11 @@ func TestFault01IsTold(t *testing.T) {
 				return
 			}
 		}
-		t.Errorf("the report does not say it: %s", body)
+		t.Errorf("the report does not give the reason for user.bio: %s", body)
 	})
 }
 
-// What loaders read is known, and so is what is said to be part of no response.
+// Responses are cached if a resolver reads with a loader, or declares its reads as unwatched.
 func TestFault01WhatIsKnownIsStored(t *testing.T) {
 	t.Parallel()
 	for way, read := range map[string]readProduct{
@@ -220,7 +220,7 @@ func TestFault01WhatIsKnownIsStored(t *testing.T) {
 			k = keep(t, readBy(&k, read))
 			for _, want := range []string{"stored", "hit"} {
 				if body, header := k.header(t, bio); !strings.Contains(header.Get("Cache-Status"), want) {
-					t.Errorf("want %s: %s %v", want, body, header)
+					t.Errorf("want %s, got %s %v", want, body, header)
 				}
 			}
 		})

@@ -25,8 +25,8 @@ import (
 	"fieldcache/graph/generated"
 )
 
-// What a loader caches by a type with staleWhileRevalidate is sent once more after its age, while it is loaded again, and
-// Cache-Status says so. Nothing downstream may store such a response.
+// A loader's value of a type with staleWhileRevalidate is served once more after its max age, while
+// it is loaded again. Cache-Status says so, and nothing downstream may store the response.
 func TestCacheStatusOfATypeWithAWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestCacheStatusOfATypeWithAWindow(t *testing.T) {
 			handler.ServeHTTP(w, r)
 			got := w.Header().Get("Cache-Status")
 			if w.Code != http.StatusOK || got != status || !strings.HasPrefix(w.Header().Get("Cache-Control"), control) {
-				t.Errorf("%s: %d, %s, Cache-Control: %s; want %s, %s\n%s", query, w.Code, got, w.Header().Get("Cache-Control"), status, control, w.Body)
+				t.Errorf("%s: got %d, %s, Cache-Control: %s; want %s, %s\n%s", query, w.Code, got, w.Header().Get("Cache-Control"), status, control, w.Body)
 			}
 		}
 		const country = `{ country(code: "GB") { name } }`
