@@ -16,7 +16,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// What lacks a thing it cannot be without is refused when it is made, not at its first use, and nothing is left open.
+// A constructor that lacks something required returns an error at once, not at the first use, and
+// leaves nothing open.
 func TestFault02ConstructorsRefuse(t *testing.T) {
 	t.Parallel()
 	memory, err := memstore.New(memstore.Options{MaxBytes: 1 << 20})
@@ -45,11 +46,11 @@ func TestFault02ConstructorsRefuse(t *testing.T) {
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					t.Errorf("%s: panics: %v", name, p)
+					t.Errorf("%s: got panic %v, want an error", name, p)
 				}
 			}()
 			if _, err := build(); err == nil {
-				t.Errorf("%s is not refused", name)
+				t.Errorf("%s: got no error", name)
 			}
 		}()
 	}

@@ -15,7 +15,8 @@ import (
 	"fieldcache/internal/shapes/starwars"
 )
 
-// An enum that is a number in Go says nothing of the text that the database holds: rows would not be found by it.
+// An enum that is a number in Go does not determine the text in the database. Rows would not be
+// found by it, so Open refuses it.
 func TestOpenRefusesNumbersForNames(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../internal/shapes/starwars/schema.graphqls")
@@ -28,7 +29,7 @@ func TestOpenRefusesNumbersForNames(t *testing.T) {
 	} {
 		input := strings.Replace(string(text), "table: \"starships\", match: \"id = {$parent.id}\"", "table: \"starships\", match: \""+c.column+" = {$args.unit}\"", 1)
 		if input == string(text) {
-			t.Fatal("Starship.length says otherwise what it is made of")
+			t.Fatal("Starship.length does not declare the rows that the test replaces")
 		}
 		schema, err := gqlparser.LoadSchema(&ast.Source{Input: input + gqlcache.Directives})
 		if err != nil {
@@ -49,9 +50,9 @@ func TestOpenRefusesNumbersForNames(t *testing.T) {
 		}
 		switch {
 		case c.says == "" && err != nil:
-			t.Errorf("%s: %v", c.column, err)
+			t.Errorf("%s: got error %v", c.column, err)
 		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
-			t.Errorf("%s: %v, want %s", c.column, err, c.says)
+			t.Errorf("%s: got error %v, want %s", c.column, err, c.says)
 		}
 	}
 }

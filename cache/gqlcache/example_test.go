@@ -22,7 +22,7 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// Every field that has an age is cached, and evicted by the write that changes its rows.
+// Open caches every field that has an age. A write that changes the rows of a field evicts it.
 func ExampleOpen() {
 	db, end := exampleDatabase()
 	defer end()
@@ -33,7 +33,7 @@ func ExampleOpen() {
 		log.Fatal(err)
 	}
 	defer fc.Close()
-	srv := handler.New(schema) // as it was
+	srv := handler.New(schema) // as before
 	srv.AddTransport(transport.POST{})
 	srv.Use(fc)
 	h := fc.Handler(srv)
@@ -47,7 +47,8 @@ func ExampleOpen() {
 	// {"data":{"issue":{"title":"It works"}}}
 }
 
-// A whole response is answered from memory the second time, and by its ETag the third.
+// The second request is served from memory. The third one has the ETag of the response and gets no
+// body.
 func ExampleGateway_Handler() {
 	fc, srv := exampleServer(exampleMotto{})
 	defer fc.Close()
@@ -74,7 +75,7 @@ func ExampleGateway_Handler() {
 	// 304
 }
 
-// What no table shows is evicted by a tag that the schema or the resolver gives it.
+// A value that depends on no table can be evicted by a tag, which the schema or the resolver sets.
 func ExampleGateway_Evict() {
 	calls := 0
 	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
@@ -97,7 +98,7 @@ func ExampleGateway_Evict() {
 	// {"data":{"motto":"motto 2"}}
 }
 
-// A resolver names what its value is made of once it knows.
+// A resolver can name what its value depends on once it knows.
 func ExampleTag() {
 	source, text := "calendar", "Open today"
 	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
@@ -121,7 +122,7 @@ func ExampleTag() {
 	// calendar {"data":{"motto":"Closed today"}}
 }
 
-// A resolver that knows better than the schema says how long its value may be cached.
+// A resolver that knows better than the schema can set for how long its value may be cached.
 func ExampleSetHint() {
 	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
 		gqlcache.SetHint(ctx, gqlcache.Hint{MaxAge: new(5 * time.Second)})
@@ -155,7 +156,7 @@ func (q exampleQuery) Motto(ctx context.Context) (*string, error) {
 	return new(q.says(ctx)), nil
 }
 
-// exampleServer is a server that caches without a database.
+// exampleServer returns a server that caches without a database.
 func exampleServer(resolvers tracker.ResolverRoot) (*gqlcache.Gateway, *handler.Server) {
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers})
 	fc, err := gqlcache.Open(context.Background(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
@@ -177,7 +178,7 @@ func exampleAsk(h http.Handler, query string) string {
 	return w.Body.String()
 }
 
-// exampleDatabase is an embedded one with an issue in it.
+// exampleDatabase returns an embedded database with one issue.
 func exampleDatabase() (db *sql.DB, end func()) {
 	folder, err := os.MkdirTemp("", "example")
 	if err != nil {

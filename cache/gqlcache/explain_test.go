@@ -19,7 +19,8 @@ func trackerPlan(t *testing.T) *gqlcache.FieldPlan {
 	return plan
 }
 
-// line writes an explanation in one line: path, how it is stored, key, age, scope, truth, what it is made of, note.
+// line formats an explanation as one line: path, coordinate, how it is cached, key, objects, age,
+// scope, truth, dependencies, note.
 func line(f gqlcache.FieldExplanation) string {
 	age := "inherits"
 	if f.MaxAge != nil {
@@ -115,7 +116,7 @@ redraw | Mutation.redraw | no |  |  | 0 | public |  |  | `,
 				lines = append(lines, line(f))
 			}
 			if got := strings.Join(lines, "\n"); got != c.want {
-				t.Errorf("explains\n%s\nwant\n%s", got, c.want)
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
 		})
 	}
@@ -136,12 +137,12 @@ func TestExplainRefuses(t *testing.T) {
 		"a variable of another type": {"query A($id: ID!) { issue(id: $id) { id } }", gqlcache.ExplainOptions{Variables: map[string]any{}}, "id"},
 	} {
 		if _, err := plan.Explain(c.document, c.o); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q in it", name, err, c.want)
+			t.Errorf("%s: got error %v, want %q in it", name, err, c.want)
 		}
 	}
 }
 
-// What is told of each coordinate is what is told of it in an operation.
+// ExplainCoordinates explains each coordinate as Explain does within an operation.
 func TestExplainCoordinates(t *testing.T) {
 	t.Parallel()
 	plan := trackerPlan(t)
@@ -159,18 +160,18 @@ func TestExplainCoordinates(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(e.Fields) < 10 {
-		t.Fatalf("%d fields are told of", len(e.Fields))
+		t.Fatalf("got %d fields, want at least 10", len(e.Fields))
 	}
 	for _, f := range e.Fields {
 		f.Path = ""
 		if got := all[f.Coordinate]; !reflect.DeepEqual(got, f) {
-			t.Errorf("%s by itself is\n%+v, in an operation\n%+v", f.Coordinate, got, f)
+			t.Errorf("%s: ExplainCoordinates returns\n%+v, Explain\n%+v", f.Coordinate, got, f)
 		}
 	}
 	if got := all["Issue.comments"]; got.AgeBy != "Issue.comments" || *got.MaxAge != 60 {
-		t.Errorf("the age of Issue.comments is %v, as %q says", *got.MaxAge, got.AgeBy)
+		t.Errorf("got age %v of Issue.comments, set by %q; want 60, set by Issue.comments", *got.MaxAge, got.AgeBy)
 	}
 	if got := all["Account"]; got.Truth == "" || got.Path != "" || got.Coordinate != "Account" {
-		t.Errorf("of a type is told %+v", got)
+		t.Errorf("got %+v for a type", got)
 	}
 }

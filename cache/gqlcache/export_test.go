@@ -2,8 +2,8 @@ package gqlcache
 
 import "time"
 
-// Patient has a gateway of which hits are wanted: however busy the machine is, its outbox is not silent for as long as
-// its lease.
+// Patient returns o with a long lease, for tests that expect hits. On a busy machine the outbox may
+// be silent for longer than the default lease.
 func Patient(o Options) Options {
 	o.lease = 20 * time.Second
 	return o

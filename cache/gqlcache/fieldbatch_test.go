@@ -12,7 +12,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// countedStore counts how often Redis is asked for values, and for how many.
+// countedStore counts the look-ups in Redis and their items.
 type countedStore struct {
 	*redisstore.Store
 	asked, items atomic.Int64
@@ -33,12 +33,13 @@ func (s *countedStore) GetOrBegin(ctx context.Context, items []cache.Item) ([]*c
 	return s.Store.GetOrBegin(ctx, items)
 }
 
-// issues adds n issues of ann's to the tracker.
+// addIssues adds n issues by ann to the tracker.
 func (s *trackerSite) addIssues(n int) {
 	s.exec(`INSERT INTO issues (project_key, number, title, author_id) SELECT 'docs', i, 'issue ' || i, $1 FROM generate_series(1, $2) i`, ann, n)
 }
 
-// What a level lacks is asked of Redis at once, and of a batch resolver by one call for each list of arguments.
+// All values that a level lacks are looked up in Redis together. A batch resolver is called once
+// for each list of arguments.
 func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 	url, redis := testservers.Postgres(t), testservers.Redis(t)
 	var store *countedStore
@@ -53,7 +54,7 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 	s.addIssues(20)
 	levels := `{account(handle:"ann"){issues{title mentions(word:"e") other:mentions(word:"o") same:mentions(word:"e")}}}`
 	s.same(ann, levels)
-	// Where a machine is so slow that a batch's patience ends, there are more calls.
+	// On a slow machine the patience of a batch ends early, which causes more calls.
 	s.eventually("batch resolvers are not called once for a list of arguments", func() bool {
 		calls := s.tables.Batches()
 		askIn(t, cache.NoCache(t.Context()), s.cached, ann, levels)
@@ -68,20 +69,20 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 	s.exec(`INSERT INTO comments (issue_id, body) SELECT id, 'one more' FROM issues WHERE number < 4`)
 	s.same(ann, levels)
 	if n := s.tables.Batches() - calls; n < 2 || n > 8 {
-		t.Errorf("batch resolvers were called %d times for what was written, want 2", n)
+		t.Errorf("got %d calls of batch resolvers after a write, want 2, and at most 8 on a slow machine", n)
 	}
 	s.eventually("a second process does not get all from Redis, once for each level", func() bool {
 		ask(t, s.cached, ann, levels)
 		second := openTrackerSite(t, url, redis, nil, counting)
 		defer second.close()
 		if got, want := ask(t, second.cached, ann, levels), ask(t, s.plain, ann, levels); got != want {
-			t.Fatalf("%s, want %s", got, want)
+			t.Fatalf("got %s, want %s", got, want)
 		}
 		return store.asked.Load() == 3 && store.items.Load() == 2+2*21 && second.tables.Batches() == 0
 	})
 }
 
-// Items of a batch fail alone, under their own paths, and with gqlgen's words.
+// Items of a batch fail alone, with their own paths and with gqlgen's messages.
 func TestItemsOfABatchFailAlone(t *testing.T) {
 	s := newTrackerSite(t)
 	s.seed()
@@ -95,19 +96,19 @@ func TestItemsOfABatchFailAlone(t *testing.T) {
 		for range 2 {
 			got, want := ask(t, s.cached, ann, q), ask(t, s.plain, ann, q)
 			if got != want {
-				t.Errorf("%s: %s, want %s", q, got, want)
+				t.Errorf("%s: got %s, want %s", q, got, want)
 			}
 		}
 	}
 	if calls := s.tables.Batches(); calls > 8 {
-		t.Errorf("batch resolvers were called %d times", calls)
+		t.Errorf("got %d calls of batch resolvers, want at most 8", calls)
 	}
 	if got := ask(t, s.cached, ann, `{feed{... on Issue{number mentions}}}`); !strings.Contains(got, `"mentions":1`) || !strings.Contains(got, "closed issues are not searched") {
 		t.Error(got)
 	}
 }
 
-// Private values of a batch resolver are each viewer's own.
+// Private values of a batch resolver are not shared between viewers.
 func TestBatchesOfSeveralViewersAreApart(t *testing.T) {
 	s := newTrackerSite(t)
 	s.seed()

@@ -40,7 +40,7 @@ func keySchemaOf(t testing.TB) *ast.Schema {
 	return schema
 }
 
-// keyOf is the key of the first field of a query, as it is when gqlgen passes raw arguments.
+// keyOf returns the key of the first field of a query, with raw arguments as gqlgen passes them.
 func keyOf(t testing.TB, schema *ast.Schema, query string, variables map[string]any) string {
 	t.Helper()
 	doc, errs := gqlparser.LoadQueryWithRules(schema, query, rules.NewDefaultRules())
@@ -61,7 +61,7 @@ func keyOf(t testing.TB, schema *ast.Schema, query string, variables map[string]
 	k := newFieldKeys(schema, schema.Query, field.Definition, nil)
 	b, ok := k.append(nil, nil, fc, vars)
 	if !ok {
-		t.Fatalf("%s has no key", query)
+		t.Fatalf("%s: got no key", query)
 	}
 	return string(b)
 }
@@ -86,7 +86,7 @@ func TestFieldKeysAreOneForOneMeaning(t *testing.T) {
 		first := keyOf(t, schema, group[0].query, group[0].variables)
 		for _, g := range group[1:] {
 			if key := keyOf(t, schema, g.query, g.variables); key != first {
-				t.Errorf("%s %v: %s; want %s", g.query, g.variables, key, first)
+				t.Errorf("%s %v: got %s, want %s", g.query, g.variables, key, first)
 			}
 		}
 	}
@@ -105,14 +105,14 @@ func TestFieldKeysTellArgumentsApart(t *testing.T) {
 	} {
 		key := keyOf(t, schema, `{list(`+args+`){id}}`, nil)
 		if other := keys[key]; other != "" {
-			t.Errorf("%s and %s have the key %s", args, other, key)
+			t.Errorf("%s and %s have the same key %s", args, other, key)
 		}
 		keys[key] = args
 		if len(key) > maxArgs+20 {
-			t.Errorf("%s has a key of %d bytes", args, len(key))
+			t.Errorf("%s: got a key of %d bytes, want at most maxArgs+20", args, len(key))
 		}
 		if strings.ContainsAny(key, "{} \"") {
-			t.Errorf("%s: the key %s has characters that mean something in Redis", args, key)
+			t.Errorf("%s: the key %s has characters that have a meaning in Redis", args, key)
 		}
 	}
 }
@@ -152,7 +152,8 @@ func TestFieldKeysOfParents(t *testing.T) {
 	}
 }
 
-// Objects of two types with the same content are two parents, also where neither has an identity.
+// Objects of two types with the same content are different parents, even if neither has an
+// identity.
 func TestFieldKeysTellTypesApart(t *testing.T) {
 	schema := keySchemaOf(t)
 	type square struct{ Size int }
@@ -170,7 +171,7 @@ func TestFieldKeysTellTypesApart(t *testing.T) {
 		fc.Field.Field = &ast.Field{Name: "area", Definition: f}
 		b, ok := newFieldKeys(schema, def, f, func(string) []string { return nil }).append(nil, test.parent, fc, nil)
 		if other, taken := keys[string(b)]; !ok || taken {
-			t.Errorf("%s %v has the key %s, %v, which %s has", test.typeName, test.parent, b, ok, other)
+			t.Errorf("%s %v: got key %s, %v; %s has the same key", test.typeName, test.parent, b, ok, other)
 		}
 		keys[string(b)] = test.typeName
 	}
@@ -195,7 +196,7 @@ func FuzzFieldKeysTellTextsApart(f *testing.F) {
 			return string(out)
 		}
 		if (key(a) == key(b)) != (a == b) {
-			t.Errorf("%q and %q: %s", a, b, key(a))
+			t.Errorf("%q and %q: got key %s", a, b, key(a))
 		}
 	})
 }

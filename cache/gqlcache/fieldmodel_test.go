@@ -18,8 +18,9 @@ var (
 	fieldSeed = flag.Uint64("field-seed", 0, "the seed of random writes and reads; 0: another one each time")
 )
 
-// Random operations and random SQL are answered as without a cache, once the writes are acknowledged: those of mutations
-// when they are answered, those that go around at the latest when the outbox was asked.
+// With random operations and random SQL, every response is the same as without a cache. Writes of a
+// mutation are visible when it returns. Writes that bypass the server are visible at the latest
+// after a poll of the outbox.
 func TestFieldsAreAsWithoutACache(t *testing.T) {
 	for name, redis := range map[string]bool{"memory alone": false, "with Redis": true} {
 		t.Run(name, func(t *testing.T) {
@@ -32,7 +33,7 @@ func TestFieldsAreAsWithoutACache(t *testing.T) {
 			if redis {
 				address = testservers.Redis(t)
 			}
-			// Two processes: what one fills the other may read.
+			// Two processes: one may read what the other filled.
 			m := &fieldModel{t: t, Rand: rand.New(rand.NewPCG(seed, 1)), sites: []*trackerSite{openTrackerSite(t, url, address, nil)}}
 			if redis {
 				m.sites = append(m.sites, openTrackerSite(t, url, address, nil))
@@ -43,11 +44,11 @@ func TestFieldsAreAsWithoutACache(t *testing.T) {
 			for i := 0; i < 60 || time.Now().Before(end); i++ {
 				m.step(i)
 				if t.Failed() {
-					t.Fatalf("after %d steps; the last ones:\n%s", i+1, strings.Join(m.history[max(0, len(m.history)-12):], "\n"))
+					t.Fatalf("failed after %d steps; the last ones:\n%s", i+1, strings.Join(m.history[max(0, len(m.history)-12):], "\n"))
 				}
 			}
 			if m.sites[0].cache.Stats().MemoryHits.Load() == 0 || redis && m.sites[1].cache.Stats().SharedHits.Load() == 0 {
-				t.Error("nothing came from a cache")
+				t.Error("got no hits")
 			}
 		})
 	}
@@ -68,7 +69,7 @@ func (m *fieldModel) issue() string {
 
 func (m *fieldModel) viewer() string { return m.one("", ann, bob) }
 
-// step writes something, at times, and compares some operations.
+// step sometimes writes, and compares the responses of some operations.
 func (m *fieldModel) step(i int) {
 	m.t.Helper()
 	switch {
@@ -78,7 +79,7 @@ func (m *fieldModel) step(i int) {
 		if _, err := m.sites[0].db.ExecContext(m.t.Context(), write); err != nil && !strings.Contains(err.Error(), "constraint") {
 			m.t.Fatalf("%s: %v", write, err)
 		}
-		for _, s := range m.sites { // who wrote it says so
+		for _, s := range m.sites { // every process learns of the write
 			if err := s.cache.CatchUp(m.t.Context()); err != nil {
 				m.t.Fatal(err)
 			}
@@ -86,7 +87,8 @@ func (m *fieldModel) step(i int) {
 	case m.IntN(3) == 0:
 		s, viewer, mutation := m.sites[m.IntN(len(m.sites))], m.viewer(), m.mutation()
 		m.note(viewer + ": " + mutation)
-		// The process that ran it answers nothing older; of the others Redis does not.
+		// The process that ran the mutation serves nothing older. The others get nothing older from
+		// Redis, but may from memory, so they catch up.
 		ask(m.t, s.cached, viewer, mutation)
 		m.same(s, m.viewer(), m.query())
 		for _, other := range m.sites {
@@ -114,12 +116,13 @@ func (m *fieldModel) same(s *trackerSite, viewer, query string) {
 	want := sorted(ask(m.t, s.plain, viewer, query))
 	for range 2 {
 		if got := sorted(ask(m.t, s.cached, viewer, query)); got != want {
-			m.t.Errorf("%q asks %s and gets\n%s, want\n%s", viewer, query, got, want)
+			m.t.Errorf("viewer %q: %s: got\n%s, want\n%s", viewer, query, got, want)
 		}
 	}
 }
 
-// sorted is an answer whose errors, which come in the order in which fields failed, are in the order of their texts.
+// sorted returns a response with its errors sorted by text. They arrive in the order in which
+// fields failed.
 func sorted(answer string) string {
 	data, errs, _ := strings.Cut(answer, "} ")
 	list := strings.Split(strings.ReplaceAll(strings.TrimSpace(errs), "input: ", ""), "\n")
@@ -158,7 +161,7 @@ func (m *fieldModel) mutation() string {
 	)
 }
 
-// query is an operation whose arguments, aliases and fields vary.
+// query returns an operation with random arguments, aliases and fields.
 func (m *fieldModel) query() string {
 	comments := fmt.Sprintf(`comments(first:%d){body mine author{handle}}`, m.IntN(3))
 	id := m.issue()

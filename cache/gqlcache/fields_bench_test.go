@@ -12,7 +12,8 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// asker returns what answers a query as a request would have it answered, but for its JSON.
+// asker returns a function that executes a query as a request does, but does not write the
+// response.
 func asker(tb testing.TB, exec *executor.Executor, query string) func() {
 	exec.SetQueryCache(lru.New[*ast.QueryDocument](10))
 	begun := graphql.StartOperationTrace(tracker.WithViewer(context.Background(), ann))
@@ -28,8 +29,8 @@ func asker(tb testing.TB, exec *executor.Executor, query string) func() {
 	}
 }
 
-// BenchmarkFieldHit compares a field that is cached with the same one resolved by a resolver that does
-// next to nothing: the difference is what a hit in memory costs, with all that the operation costs more.
+// BenchmarkFieldHit compares a cached field with the same field and a trivial resolver. The
+// difference is the cost of a hit in memory, including what the cache adds to the operation.
 func BenchmarkFieldHit(b *testing.B) {
 	s := newTrackerSite(b)
 	for _, bench := range []struct {
@@ -46,8 +47,8 @@ func BenchmarkFieldHit(b *testing.B) {
 	}
 }
 
-// BenchmarkBatchHit compares hits of 20 fields of a level: of a plain resolver, and of one of gqlgen's batch resolvers,
-// with what the query costs without such a field.
+// BenchmarkBatchHit compares hits of the 20 fields of a level, with a plain resolver and with one
+// of gqlgen's batch resolvers. It also measures the query without such a field.
 func BenchmarkBatchHit(b *testing.B) {
 	s := newTrackerSite(b)
 	s.seed()
@@ -67,14 +68,14 @@ func BenchmarkBatchHit(b *testing.B) {
 	}
 }
 
-// A hit in memory costs at most six allocations more than a resolver that does next to nothing.
+// A hit in memory costs at most six allocations more than a trivial resolver.
 func TestAHitAllocatesLittle(t *testing.T) {
 	s := newTrackerSite(t)
 	allocs := func(exec *executor.Executor) float64 {
 		ask := asker(t, exec, `{motto}`)
 		ask()
 		least := testing.AllocsPerRun(300, ask)
-		for range 5 { // what else runs allocates as well
+		for range 5 { // other goroutines allocate as well
 			least = min(least, testing.AllocsPerRun(300, ask))
 		}
 		return least
@@ -82,6 +83,6 @@ func TestAHitAllocatesLittle(t *testing.T) {
 	uncached, cached := allocs(s.plain), allocs(s.cached)
 	t.Logf("%v allocations uncached, %v cached", uncached, cached)
 	if cached-uncached > 6 {
-		t.Errorf("a hit makes %v allocations, a resolver %v", cached, uncached)
+		t.Errorf("got %v allocations for a hit, %v for a resolver; want at most 6 more", cached, uncached)
 	}
 }

@@ -31,7 +31,7 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// trackerSite is the tracker on a database of its own, with the cache and without.
+// trackerSite is the tracker on a database of its own, with the cache and without it.
 type trackerSite struct {
 	t      testing.TB
 	db     *sql.DB
@@ -45,7 +45,7 @@ type trackerSite struct {
 	closes []func() error
 }
 
-// syncBuffer is a log that is read while it is written.
+// syncBuffer is a log that can be read while it is written.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -63,17 +63,18 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// patience is for how long a site's outbox may be silent, and its Redis: what a busy machine delays is still a hit.
+// patience is the lease and the Redis timeout of a site. It is long, so that hits remain hits on a
+// busy machine.
 const patience = 10 * time.Second
 
-// siteOption changes a site before it is put together.
+// siteOption changes the options of a site.
 type siteOption func(*siteOptions)
 
 type siteOptions struct {
 	fields gqlcache.FieldsOptions
 	cache  cache.Options
 	shadow []string
-	// shared stands before Redis.
+	// shared wraps the Redis store.
 	shared func(*redisstore.Store) cache.Store
 }
 
@@ -81,8 +82,8 @@ func newTrackerSite(t testing.TB) *trackerSite {
 	return openTrackerSite(t, testservers.Postgres(t), "", nil)
 }
 
-// openTrackerSite is a process of its own on a database, whose tables it creates where they are missing, with a
-// Redis unless its URL is empty. motto, if it is not nil, resolves the field of that name.
+// openTrackerSite opens a process of its own on a database, and creates missing tables. It uses
+// Redis unless the URL is empty. If motto is not nil, it resolves the field of that name.
 func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context) (*string, error), with ...siteOption) *trackerSite {
 	ctx := t.Context()
 	s := &trackerSite{t: t, log: &syncBuffer{}}
@@ -171,7 +172,7 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	return s
 }
 
-// root is the tracker's resolvers with another motto.
+// root has the tracker's resolvers, but another one for motto.
 type root struct {
 	*tracker.Resolver
 	motto func(context.Context) (*string, error)
@@ -195,7 +196,7 @@ func (q rootQuery) Motto(ctx context.Context) (*string, error) { return q.motto(
 
 func (s *trackerSite) closing(close func() error) { s.closes = append(s.closes, close) }
 
-// close ends the process, as it were, the newest part first.
+// close closes the parts of the process, the newest first.
 func (s *trackerSite) close() {
 	for _, close := range slices.Backward(s.closes) {
 		if err := close(); err != nil {
@@ -212,7 +213,7 @@ func (s *trackerSite) exec(statement string, args ...any) {
 	}
 }
 
-// ask answers a query as JSON, errors included.
+// ask returns the data of a response as JSON, followed by its errors.
 func ask(t testing.TB, e *executor.Executor, viewer, query string) string {
 	t.Helper()
 	return askIn(t, context.Background(), e, viewer, query)
@@ -230,14 +231,15 @@ func askIn(t testing.TB, ctx context.Context, e *executor.Executor, viewer, quer
 	return fmt.Sprintf("%s %v", r.Data, r.Errors)
 }
 
-// same fails the test unless both answer the same, at the latest once the outbox was polled.
+// same fails the test unless the cached server returns the same response as the plain one, at the
+// latest after the outbox was polled.
 func (s *trackerSite) same(viewer, query string) {
 	s.t.Helper()
 	want := ask(s.t, s.plain, viewer, query)
 	s.eventually(query+": the cache does not say "+want, func() bool { return ask(s.t, s.cached, viewer, query) == want })
 }
 
-// eventually fails the test unless something comes true, at the latest when the outbox was polled.
+// eventually fails the test unless is returns true within a minute.
 func (s *trackerSite) eventually(what string, is func() bool) {
 	s.t.Helper()
 	for end := time.Now().Add(time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
@@ -283,7 +285,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 			for _, viewer := range []string{"", ann, bob} {
 				s.same(viewer, q)
 				if first, again := ask(t, s.cached, viewer, q), ask(t, s.plain, viewer, q); first != again {
-					t.Errorf("%s, %s: %s, then %s", when, q, first, again)
+					t.Errorf("%s, %s: got %s, want %s", when, q, first, again)
 				}
 			}
 		}
@@ -291,7 +293,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 	check("at first")
 	for _, q := range queries {
 		if strings.Contains(q, "{issues{") {
-			continue // nobody knows what it is made of
+			continue // Query.issues declares no rows
 		}
 		s.eventually(q+": sources are asked although nothing changed", func() bool {
 			loads := s.cache.Stats().Loads.Load()
@@ -334,14 +336,14 @@ func TestMutationsEvictBeforeTheyAnswer(t *testing.T) {
 		ask(t, s.cached, ann, mutation)
 		for _, q := range []string{issue, open} {
 			if got, want := ask(t, s.cached, ann, q), ask(t, s.plain, ann, q); got != want {
-				t.Errorf("right after %s: %s, want %s", mutation, got, want)
+				t.Errorf("right after %s: got %s, want %s", mutation, got, want)
 			}
 		}
 	}
 }
 
-// TestArgumentsThatMayBeNull has rows match an argument that is null or left out: it stands for any row or for rows with
-// NULL, and a write that gives such a field another value evicts it either way.
+// Rows may match an argument that is null or omitted. It then stands for any row, or for rows with
+// NULL. A write that changes the column of such a field evicts it in both cases.
 func TestArgumentsThatMayBeNull(t *testing.T) {
 	s := newTrackerSite(t)
 	s.seed()
@@ -369,7 +371,7 @@ func TestArgumentsThatMayBeNull(t *testing.T) {
 		}
 		for _, q := range queries {
 			if got, want := ask(t, s.cached, "", q), ask(t, s.plain, "", q); got != want {
-				t.Errorf("after %s: %s is %s, want %s", write, q, got, want)
+				t.Errorf("after %s: %s: got %s, want %s", write, q, got, want)
 			}
 		}
 		for _, q := range queries {
@@ -392,14 +394,14 @@ func TestMutationsEvictByName(t *testing.T) {
 	s.eventually("the grid is drawn again although nothing changed", func() bool { drawn(); return drawn() == 0 })
 	ask(t, s.cached, "", `mutation{redraw}`)
 	if drawn() != 1 {
-		t.Error("a mutation did not evict what its directive names")
+		t.Error("a mutation did not evict the tag of its directive")
 	}
 	if drawn() != 0 {
 		t.Error("the grid was not cached again")
 	}
 }
 
-// TestFieldsComeBackFromRedis has a second process read what a first one loaded.
+// A second process reads from Redis what the first one loaded.
 func TestFieldsComeBackFromRedis(t *testing.T) {
 	url, redis := testservers.Postgres(t), testservers.Redis(t)
 	first := openTrackerSite(t, url, redis, nil)
@@ -419,8 +421,9 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 				t.Log(missing, first.log)
 			}
 		}()
-		// What another process lacked it announces to fill, and keeps the first from filling it; so it lives on until it
-		// has, however late its poll is, while the next one looks.
+		// A process takes the fences of the values that it lacks, which keeps the first process
+		// from filling them. So it stays open until it has filled them, however late its poll is,
+		// while the next process reads.
 		var last *trackerSite
 		defer func() {
 			if last != nil {
@@ -429,7 +432,8 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 		}()
 		first.eventually(when+": not all comes from Redis", func() bool {
 			for _, q := range queries {
-				// Past the caches, so that what Redis did not take the last time is filled again.
+				// Bypass the caches, so that values that Redis did not accept last time are filled
+				// again.
 				askIn(t, cache.NoCache(context.Background()), first.cached, ann, q)
 				if got, want := ask(t, first.cached, ann, q), ask(t, first.plain, ann, q); got != want {
 					missing = fmt.Sprintf("%s: %s, want %s", q, got, want)
@@ -445,7 +449,7 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 				before := second.cache.Stats().Loads.Load()
 				got, want := ask(t, second.cached, ann, q), ask(t, first.plain, ann, q)
 				if got != want {
-					t.Fatalf("%s: %s is %s in another process, want %s", when, q, got, want)
+					t.Fatalf("%s: %s: got %s in another process, want %s", when, q, got, want)
 				}
 				if second.cache.Stats().Loads.Load() > before {
 					missing = q
@@ -463,7 +467,8 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 	fresh("after a write")
 }
 
-// TestMutationsEvictFromRedis has another process read right after a mutation was answered, from Redis alone.
+// Right after a mutation was acknowledged, another process reads from Redis alone. It gets nothing
+// older.
 func TestMutationsEvictFromRedis(t *testing.T) {
 	url, redis := testservers.Postgres(t), testservers.Redis(t)
 	first := openTrackerSite(t, url, redis, nil)
@@ -476,12 +481,12 @@ func TestMutationsEvictFromRedis(t *testing.T) {
 		other := openTrackerSite(t, url, redis, nil)
 		defer other.close()
 		if got := ask(t, other.cached, ann, q); strings.Count(got, title+`"`) != 3 {
-			t.Fatalf("another process says %s right after %q was acknowledged", got, title)
+			t.Fatalf("got %s from another process right after %q was acknowledged", got, title)
 		}
 	}
 }
 
-// TestPrivateFieldsOfManyViewersAtOnce has loads of several viewers carried together.
+// Loads of several viewers are carried together. Each viewer gets its own values.
 func TestPrivateFieldsOfManyViewersAtOnce(t *testing.T) {
 	s := newTrackerSite(t)
 	s.seed()
@@ -497,7 +502,7 @@ func TestPrivateFieldsOfManyViewersAtOnce(t *testing.T) {
 				for range 4 {
 					wg.Go(func() {
 						if got := ask(t, s.cached, viewer, q); got != want {
-							t.Errorf("%q asks %s and gets %s, want %s", viewer, q, got, want)
+							t.Errorf("viewer %q: %s: got %s, want %s", viewer, q, got, want)
 						}
 					})
 				}
@@ -505,9 +510,9 @@ func TestPrivateFieldsOfManyViewersAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 		if t.Failed() {
-			return // each comparison below would wait to its end for what does not come
+			return // each comparison below would wait until it times out
 		}
-		s.exec(`UPDATE accounts SET secret = secret || '!'`) // so that all is loaded again
+		s.exec(`UPDATE accounts SET secret = secret || '!'`) // so that everything is loaded again
 		s.exec(`DELETE FROM watches`)
 		for q := range queries {
 			for _, viewer := range []string{"", ann, bob} {
@@ -521,8 +526,8 @@ func TestResolversSayHowTheirValuesAreCached(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		say    func(context.Context) error
-		evict  cache.Tag // between the first two questions and the third
-		asked  []int     // how often the resolver was called after each question
+		evict  cache.Tag // between the second request and the third
+		asked  []int     // calls of the resolver after each request
 		answer string
 	}{
 		{"nothing", func(context.Context) error { return nil }, "", []int{1, 1, 1}, `{"motto":"x"} `},
@@ -557,7 +562,7 @@ func TestResolversSayHowTheirValuesAreCached(t *testing.T) {
 				}
 				got := ask(t, s.cached, "", `{motto}`)
 				if asked != want || test.answer != "" && strings.TrimSpace(got) != strings.TrimSpace(test.answer) {
-					t.Errorf("question %d: the resolver was called %d times, want %d; the answer is %s, want %s", i+1, asked, want, got, test.answer)
+					t.Errorf("request %d: got %d calls of the resolver, want %d; got response %s, want %s", i+1, asked, want, got, test.answer)
 				}
 			}
 		})
@@ -570,11 +575,11 @@ func TestPlansTellWhatHasNoEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	if w := plan.Warnings(); len(w) != 0 {
-		t.Errorf("warnings without a reason: %q", w)
+		t.Errorf("got warnings %q, want none", w)
 	}
 	byHand := gqlparser.MustLoadSchema(&ast.Source{Input: policy.Directives + "type Query { a: Int @cacheControl(maxAge: 60) }"})
 	plan, err = gqlcache.PlanFields(&graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return byHand }})
 	if err != nil || len(plan.Warnings()) != 1 || !strings.Contains(plan.Warnings()[0], "gqlgen") {
-		t.Errorf("a schema that gqlgen did not generate: %v, %q", err, plan.Warnings())
+		t.Errorf("a schema that gqlgen did not generate: got error %v, warnings %q", err, plan.Warnings())
 	}
 }

@@ -19,21 +19,21 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// assignment is one list of Query.assigned; "" is an argument that is null.
+// assignment is one list of Query.assigned. An empty string stands for an argument that is null.
 type assignment struct{ project, author, state string }
 
 func (a assignment) key() cache.Key {
 	return cache.Tag("{assigned}").List("project", a.project, "author", a.author, "state", a.state)
 }
 
-// holds reports whether the list holds an issue.
+// holds reports whether the list contains an issue.
 func (a assignment) holds(issue outbox.Values) bool {
 	return issue != nil && a.project == issue["project_key"] &&
 		(a.author == "" || a.author == issue["author_id"]) && (a.state == "" || a.state == issue["state"])
 }
 
-// TestKindsOfArgumentsThatMayBeNull evicts exactly the lists that an issue enters or leaves, whichever of their arguments
-// are null.
+// A write to an issue evicts exactly the lists that the issue enters or leaves, whichever of their
+// arguments are null.
 func TestKindsOfArgumentsThatMayBeNull(t *testing.T) {
 	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return cache.Policy{MaxAge: time.Minute}, nil })
 	cache.NewKind(kinds, cache.KindOptions[assignment, []string]{
@@ -86,7 +86,7 @@ func TestKindsOfArgumentsThatMayBeNull(t *testing.T) {
 			}
 		}
 	}
-	states = append(states, nil) // not there
+	states = append(states, nil) // the issue does not exist
 	for _, was := range states {
 		for _, is := range states {
 			row := outbox.Row{Was: was, Is: is}
@@ -100,18 +100,19 @@ func TestKindsOfArgumentsThatMayBeNull(t *testing.T) {
 			}
 			ev := rows.Evictions(outbox.Change{Table: "issues", Rows: []outbox.Row{row}})
 			if len(ev.Tags) > 0 {
-				t.Errorf("from %v to %v: evicts %v", was, is, ev.Tags)
+				t.Errorf("from %v to %v: got evictions of %v, want none by tag", was, is, ev.Tags)
 			}
 			for _, list := range lists {
 				if got, want := slices.Contains(ev.Keys, list.key()), list.holds(was) != list.holds(is); got != want {
-					t.Errorf("from %v to %v: evicts %+v: %v, want %v", was, is, list, got, want)
+					t.Errorf("from %v to %v: evicted %+v: got %v, want %v", was, is, list, got, want)
 				}
 			}
 		}
 	}
 }
 
-// TestKindsOfTooManyArgumentsThatMayBeNull: each of them doubles what a write evicts.
+// Each argument that may be null doubles the number of keys that a write evicts, so a field may
+// have only a few.
 func TestKindsOfTooManyArgumentsThatMayBeNull(t *testing.T) {
 	for _, test := range []struct {
 		columns string
@@ -141,7 +142,7 @@ func TestKindsOfTooManyArgumentsThatMayBeNull(t *testing.T) {
 		es := handmade{ExecutableSchema: &graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return schema }}, Resolvers: stubs{}}
 		_, err = gqlcache.PlanFields(es, stored...)
 		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
-			t.Errorf("%s: %v, want %q", test.columns, err, test.want)
+			t.Errorf("%s: got error %v, want %q", test.columns, err, test.want)
 		}
 	}
 }

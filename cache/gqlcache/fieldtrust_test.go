@@ -18,12 +18,12 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// A window after the age's end comes from the schema, and Redis keeps the key for it.
+// The window after the expiry comes from the schema, and Redis retains the key for it.
 func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
 	url, address := testservers.Postgres(t), testservers.Redis(t)
 	s := openTrackerSite(t, url, address, nil)
 	const q = `{ticks}`
-	last := ask(t, s.cached, "", q) // each load's is another
+	last := ask(t, s.cached, "", q) // each load returns another value
 	s.eventually("what has ended is not answered while it is loaded anew", func() bool {
 		before, revalidating := last, s.cache.Stats().Revalidating.Load()
 		last = ask(t, s.cached, "", q)
@@ -38,7 +38,7 @@ func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
 	defer client.Close()
 	left, err := client.PTTL(t.Context(), "query:ticks").Result()
 	if err != nil || left <= 800*time.Second || left > 901*time.Second {
-		t.Errorf("Redis keeps the key for %v, %v; want 900 s after its end", left, err)
+		t.Errorf("Redis retains the key for %v, error %v; want 900s after the expiry", left, err)
 	}
 }
 
@@ -51,7 +51,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		return text.Load(), nil
 	}, func(o *siteOptions) {
 		o.shadow = []string{"Query.motto", "Account"}
-		o.cache.Lease = time.Second // a difference is told of two leases later
+		o.cache.Lease = time.Second // a difference is reported two leases later
 	})
 	s.seed()
 	motto, grid := s.cache.Meter("Query.motto"), s.cache.Meter("Query.grid")
@@ -60,26 +60,26 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		t.Helper()
 		questions++
 		if got, want := ask(t, s.cached, "", `{motto grid(size:2)}`), fmt.Sprintf(`{"motto":%q,`, *text.Load()); !strings.HasPrefix(got, want) {
-			t.Fatalf("the answer is %s, want %s…", got, want)
+			t.Fatalf("got %s, want %s…", got, want)
 		}
 		if n := asked.Load(); n != questions {
-			t.Fatalf("the resolver was called %d times for %d questions", n, questions)
+			t.Fatalf("got %d calls of the resolver for %d requests", n, questions)
 		}
 	}
 	question()
 	if motto.Shadow.Load() != 0 || grid.Hits() != 0 {
-		t.Error("the first question would have been answered")
+		t.Error("the first request counted as a hit")
 	}
-	// While the outbox is not heard of nothing would have been answered.
+	// While the lease is lost, no request counts as a hit.
 	s.eventually("five would not have been answered, or another field is not cached", func() bool {
 		question()
 		return motto.Shadow.Load() >= 5 && grid.Hits() >= 4
 	})
 	if n := motto.Shadow.Load(); n >= uint64(questions) {
-		t.Errorf("%d of %d would have been answered", n, questions)
+		t.Errorf("got %d shadow hits in %d requests, want fewer than requests", n, questions)
 	}
 	if n := motto.Differences.Load(); n != 0 {
-		t.Errorf("%d differences while nothing changed", n)
+		t.Errorf("got %d differences although nothing changed, want 0", n)
 	}
 	changes := uint64(0)
 	s.eventually("a difference is not told of", func() bool {
@@ -89,7 +89,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		return motto.Differences.Load() > 0 && strings.Contains(s.log.String(), "Query.motto")
 	})
 	if n := motto.Differences.Load(); n > changes {
-		t.Errorf("%d differences of %d changes", n, changes)
+		t.Errorf("got %d differences after %d changes", n, changes)
 	}
 	before := s.cache.Meter("Issue.author").Missed.Load()
 	q := fmt.Sprintf(`{issue(id:%q){author{handle}}}`, bug)
@@ -97,7 +97,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		s.same(ann, q)
 	}
 	if n := s.cache.Meter("Issue.author").Missed.Load() - before; n < 3 {
-		t.Errorf("a field of a type in shadow mode was resolved %d times, want 3", n)
+		t.Errorf("a field of a type in shadow mode was resolved %d times, want at least 3", n)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestShadowModeKnowsItsNames(t *testing.T) {
 	}
 }
 
-// What an audit finds is not served any more, until an operator says so.
+// A field that failed an audit is not served from the cache until an operator evicts it.
 func TestAuditsBarFields(t *testing.T) {
 	for name, test := range map[string]struct {
 		motto func(forgotten *atomic.Int64) func(context.Context) (*string, error)
@@ -126,7 +126,7 @@ func TestAuditsBarFields(t *testing.T) {
 			var forgotten atomic.Int64
 			s := openTrackerSite(t, testservers.Postgres(t), "", test.motto(&forgotten), func(o *siteOptions) {
 				o.cache.Audit = 1
-				o.cache.Lease = time.Second // a fault is told of two leases later
+				o.cache.Lease = time.Second // a fault is reported two leases later
 			})
 			s.seed()
 			ask(t, s.cached, ann, `{motto}`)
@@ -136,12 +136,12 @@ func TestAuditsBarFields(t *testing.T) {
 				return slices.Equal(s.fields.Barred(), []string{"Query.motto"})
 			})
 			const told = "a field is not cached any more"
-			s.eventually("no fault is told of", func() bool { return strings.Contains(s.log.String(), told) }) // behind the bar
+			s.eventually("no fault is told of", func() bool { return strings.Contains(s.log.String(), told) }) // logged after the field was barred
 			if n := test.count(s.cache.Stats()).Load(); n != 1 {
-				t.Errorf("%d faults were counted", n)
+				t.Errorf("got %d faults of this kind, want 1", n)
 			}
 			if n := s.cache.Stats().AuditsLeaks.Load() + s.cache.Stats().AuditsStale.Load(); n != 1 {
-				t.Errorf("%d faults in all", n)
+				t.Errorf("got %d faults in all, want 1", n)
 			}
 			for _, viewer := range []string{ann, bob, ""} {
 				forgotten.Add(1)
@@ -150,24 +150,24 @@ func TestAuditsBarFields(t *testing.T) {
 					want = fmt.Sprintf(`{"motto":"%d"} `, forgotten.Load())
 				}
 				if got := ask(t, s.cached, viewer, `{motto}`); got != want {
-					t.Errorf("%q is answered %s, want %s", viewer, got, want)
+					t.Errorf("viewer %q: got %s, want %s", viewer, got, want)
 				}
 			}
 			if n := strings.Count(s.log.String(), told); n != 1 {
-				t.Errorf("it was told of %d times", n)
+				t.Errorf("logged %d times, want once", n)
 			}
 			if _, err := s.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
 				t.Fatal(err)
 			}
 			if len(s.fields.Barred()) != 0 {
-				t.Error("an operator's word does not lift the bar")
+				t.Error("an operator's order does not lift the bar")
 			}
 		})
 	}
 }
 
-// TestBarsReachOtherProcesses: a fault that one process finds ends the caching of the field everywhere, and an operator's order at
-// any process begins it again everywhere.
+// A fault that one process finds bars the field in every process. An operator's order in any
+// process lifts the bar in every process.
 func TestBarsReachOtherProcesses(t *testing.T) {
 	url, redis := testservers.Postgres(t), testservers.Redis(t)
 	motto := func(ctx context.Context) (*string, error) { return new("for " + tracker.ViewerOf(ctx)), nil }
@@ -181,12 +181,12 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 	other.eventually("another process still caches the field", func() bool { return barred(other) })
 	for _, viewer := range []string{ann, bob} {
 		if got, want := ask(t, other.cached, viewer, `{motto}`), fmt.Sprintf(`{"motto":"for %s"} `, viewer); strings.TrimSpace(got) != strings.TrimSpace(want) {
-			t.Errorf("%q is answered %s by another process, want %s", viewer, got, want)
+			t.Errorf("viewer %q: got %s from another process, want %s", viewer, got, want)
 		}
 	}
 	later := openTrackerSite(t, url, redis, motto)
 	if !barred(later) {
-		t.Error("a process that starts later caches the field")
+		t.Error("a process that starts later caches the barred field")
 	}
 	for _, of := range []gqlcache.Order{{Coordinates: []string{"Issue.score"}}, {Rows: []string{"projects:core"}}, {Keys: []string{"query:motto"}}} {
 		if _, err := other.orders().Evict(t.Context(), of); err != nil {
@@ -199,7 +199,8 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 	if !barred(finder) || !barred(other) {
 		t.Error("an order that does not name the field lifts its bar")
 	}
-	// The second order is for a process that finds the fault again before it hears of the first.
+	// The order is repeated, because a process may find the fault again before it learns of the
+	// first order.
 	other.eventually("an operator's order at one process does not lift the bar of another", func() bool {
 		if _, err := other.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
 			t.Fatal(err)
@@ -215,7 +216,7 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 	}
 }
 
-// orders is what an operator has of the site.
+// orders returns the commands of an operator for the site.
 func (s *trackerSite) orders() *gqlcache.Orders {
 	return &gqlcache.Orders{Cache: s.cache, Schema: s.fields.Plan().Schema().Schema(), Fields: s.fields, Rows: s.rows, Database: s.db}
 }
@@ -224,12 +225,12 @@ func TestOperatorsEvict(t *testing.T) {
 	url, address := testservers.Postgres(t), testservers.Redis(t)
 	s := openTrackerSite(t, url, address, nil)
 	s.seed()
-	if err := s.cache.CatchUp(t.Context()); err != nil { // what was seeded is no news any more
+	if err := s.cache.CatchUp(t.Context()); err != nil { // so that the seed does not evict anything later
 		t.Fatal(err)
 	}
 	score, title := fmt.Sprintf(`{issue(id:%q){score}}`, bug), fmt.Sprintf(`{issue(id:%q){title}}`, bug)
 	const members, grid = `{project(key:"core"){members{load}}}`, `{grid(size:3)}`
-	all := []string{title, score, members, grid} // the second reads what the first does
+	all := []string{title, score, members, grid} // the second also reads what the first reads
 	loaded := func(q string) bool {
 		loads := s.cache.Stats().Loads.Load()
 		ask(t, s.cached, ann, q)
@@ -256,11 +257,11 @@ func TestOperatorsEvict(t *testing.T) {
 		}
 		n, err := s.orders().Evict(t.Context(), test.order)
 		if err != nil || n != test.n {
-			t.Errorf("%s: %d, %v; want %d", test.name, n, err, test.n)
+			t.Errorf("%s: evicted %d entries, error %v; want %d", test.name, n, err, test.n)
 		}
 		for _, q := range all {
 			if got, want := loaded(q), slices.Contains(test.evicted, q); got != want {
-				t.Errorf("%s: %s is evicted: %v, want %v", test.name, q, got, want)
+				t.Errorf("%s: evicted %s: got %v, want %v", test.name, q, got, want)
 			}
 		}
 	}
@@ -276,7 +277,7 @@ func TestOperatorsEvict(t *testing.T) {
 	refreshes := s.cache.Stats().Refreshes.Load()
 	ask(t, s.cached, ann, grid)
 	if s.cache.Stats().Revalidating.Load() == revalidating || meter.Missed.Load() != missed || s.cache.Stats().Refreshes.Load() == refreshes {
-		t.Error("the reader after a soft eviction waits, or nothing is loaded anew")
+		t.Error("the read after a soft eviction waited, or did not begin a refresh")
 	}
 	s.eventually("it stays soft", func() bool {
 		revalidating := s.cache.Stats().Revalidating.Load()
@@ -288,9 +289,9 @@ func TestOperatorsEvict(t *testing.T) {
 		Types: []string{"Nothing"}, Coordinates: []string{"Issue.nothing", "Issue.title"}, Rows: []string{"nothing:1", "issues:x", "members:" + ann}, Tags: []string{"grid"},
 	})
 	if !errors.Is(err, gqlcache.ErrNames) || strings.Count(err.Error(), "\n") != 5 || !strings.Contains(err.Error(), "Issue.title by itself: evict the type Issue") {
-		t.Errorf("names that nothing has: %v", err)
+		t.Errorf("unknown names: got error %v", err)
 	}
 	if loaded(grid) {
-		t.Error("an order with a fault evicted something")
+		t.Error("an invalid order evicted something")
 	}
 }

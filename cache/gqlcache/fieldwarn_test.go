@@ -42,7 +42,7 @@ type handmadeItem interface {
 
 type handmadeModel struct{ ID, Name, Part string }
 
-// Every age that does nothing is told at once, by its coordinate.
+// PlanFields warns of every age without effect, with its coordinate.
 func TestPlansTellOfEachAgeWithoutEffect(t *testing.T) {
 	t.Parallel()
 	plan := func(text string) (*gqlcache.FieldPlan, error) {
@@ -82,11 +82,11 @@ func TestPlansTellOfEachAgeWithoutEffect(t *testing.T) {
 	}
 	got := p.Warnings()
 	if len(got) != len(want) || !slices.IsSorted(got) {
-		t.Errorf("%d warnings, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))
+		t.Errorf("got %d warnings, want %d:\n%s", len(got), len(want), strings.Join(got, "\n"))
 	}
 	for _, w := range want {
 		if !slices.ContainsFunc(got, func(g string) bool { return strings.HasPrefix(g, w) }) {
-			t.Errorf("nothing is told of %q:\n%s", w, strings.Join(got, "\n"))
+			t.Errorf("got no warning that begins with %q:\n%s", w, strings.Join(got, "\n"))
 		}
 	}
 	_, err = plan(`
@@ -98,7 +98,7 @@ func TestPlansTellOfEachAgeWithoutEffect(t *testing.T) {
 		type Item { id: ID! }
 	`)
 	if err == nil || !strings.Contains(err.Error(), "Query.odd") {
-		t.Errorf("contradictions are taken: %v", err)
+		t.Errorf("got error %v, want one that names Query.odd", err)
 	}
 	_, err = plan(`
 		type Query {
@@ -108,11 +108,11 @@ func TestPlansTellOfEachAgeWithoutEffect(t *testing.T) {
 		type Item { id: ID! }
 	`)
 	if err == nil || !strings.Contains(err.Error(), "Query.item") || !strings.Contains(err.Error(), "Query.ageless") {
-		t.Errorf("contradictions are not told of at once: %v", err)
+		t.Errorf("got error %v, want one that names both contradictions", err)
 	}
 }
 
-// stubs are resolvers that nobody calls.
+// stubs are resolvers that are never called.
 type stubs struct{}
 
 type stubQuery struct{}

@@ -35,7 +35,8 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// adopter is a project with a gqlgen server of its own that uses a Gateway, and the same without one.
+// adopter is a project with a gqlgen server of its own that uses a Gateway, and the same server
+// without it.
 type adopter struct {
 	*trackerSite
 	gateway *gqlcache.Gateway
@@ -44,7 +45,7 @@ type adopter struct {
 	runs    atomic.Int64
 }
 
-// transactions commits a transaction around each mutation, as entgql does.
+// transactions runs each mutation in a transaction, as entgql does.
 type transactions struct {
 	db   *sql.DB
 	fail atomic.Bool
@@ -73,7 +74,7 @@ func (t *transactions) InterceptResponse(ctx context.Context, next graphql.Respo
 
 type txKey struct{}
 
-// txMutations writes by the operation's transaction.
+// txMutations writes in the transaction of the operation.
 type txMutations struct{ tracker.MutationResolver }
 
 func (m txMutations) SetTitle(ctx context.Context, id, title string) (*tracker.Issue, error) {
@@ -89,7 +90,8 @@ type txRoot struct{ *tracker.Resolver }
 
 func (r txRoot) Mutation() tracker.MutationResolver { return txMutations{r.Resolver.Mutation()} }
 
-// adopt puts a Gateway into a project: use says which extensions its server uses, in which order.
+// adopt adds a Gateway to a project. use returns the extensions of the project's server, in their
+// order. If use is nil, the server uses only the Gateway.
 func adopt(t *testing.T, redis string, use func(*adopter) []graphql.HandlerExtension) *adopter {
 	t.Helper()
 	url := testservers.Postgres(t)
@@ -123,14 +125,14 @@ func adopt(t *testing.T, redis string, use func(*adopter) []graphql.HandlerExten
 		a.runs.Add(1)
 		return next(ctx)
 	})
-	// Who asks is found out behind the Gateway's handler: it stands before everything.
+	// The project authenticates requests before the Gateway's handler.
 	a.url = listen(t, signedIn(a.gateway.Handler(server)))
 	a.trackerSite.plain = nil
 	a.plain = listen(t, signedIn(newServer(tracker.NewExecutableSchema(tracker.Config{Resolvers: txRoot{&tracker.Resolver{DB: db}}}))))
 	return a
 }
 
-// newServer is a server as projects have them.
+// newServer returns a server as projects configure it.
 func newServer(schema graphql.ExecutableSchema, extensions ...graphql.HandlerExtension) *handler.Server {
 	server := handler.New(schema)
 	server.AddTransport(transport.Websocket{})
@@ -196,14 +198,15 @@ func send(t testing.TB, method, url, body string, headers ...string) (string, ht
 
 var titleOf = fmt.Sprintf(`{issue(id:%q){title}}`, bug)
 
-// Whole responses are answered from memory with headers and an ETag, until a write by whomever.
+// Whole responses are served from memory, with headers and an ETag, until a write evicts them,
+// whoever makes it.
 func TestGatewayAnswersWhole(t *testing.T) {
 	a := adopt(t, testservers.Redis(t), nil)
 	want, _ := post(t, a.plain, titleOf)
 	hit := func() bool {
 		body, header := post(t, a.url, titleOf)
 		if body != want {
-			t.Fatalf("%s, want %s", body, want)
+			t.Fatalf("got %s, want %s", body, want)
 		}
 		return strings.Contains(header.Get("Cache-Status"), "hit")
 	}
@@ -211,7 +214,7 @@ func TestGatewayAnswersWhole(t *testing.T) {
 	runs := a.runs.Load()
 	_, header := post(t, a.url, titleOf)
 	if a.runs.Load() != runs || !strings.Contains(header.Get("Cache-Control"), "public") || header.Get("Age") == "" || header.Get("Etag") == "" {
-		t.Errorf("executed %d times; %v", a.runs.Load()-runs, header)
+		t.Errorf("got %d executions and headers %v; want none, and a public response with Age and ETag", a.runs.Load()-runs, header)
 	}
 	get := a.url + "?query=" + strings.ReplaceAll(titleOf, `"`, "%22")
 	a.eventually("GET is not cached", func() bool {
@@ -219,26 +222,26 @@ func TestGatewayAnswersWhole(t *testing.T) {
 		return strings.Contains(header.Get("Cache-Status"), "hit")
 	})
 	if body, header := send(t, http.MethodGet, get, "", "If-None-Match: "+header.Get("Etag")); body != "" || header.Get("Status") != "304 Not Modified" {
-		t.Errorf("%s: %s", header.Get("Status"), body)
+		t.Errorf("got status %s, body %s; want 304 without a body", header.Get("Status"), body)
 	}
 	if body, header := post(t, a.url, titleOf, "Cache-Control: no-cache"); body != want || a.runs.Load() == runs {
-		t.Errorf("no-cache: %s, %v", body, header)
+		t.Errorf("no-cache: got %s, headers %v", body, header)
 	}
 	a.exec("UPDATE issues SET title = 'By psql' WHERE id = $1", bug)
 	a.eventually("a write by psql is not seen", func() bool {
 		body, _ := post(t, a.url, titleOf)
 		return strings.Contains(body, "By psql")
 	})
-	// An error, a mutation and what nobody gave an age are not stored.
+	// A response with an error, or with a field without an age, is not cached.
 	for _, q := range []string{`{issue{title}}`, `{__typename}`} {
 		if _, header := post(t, a.url, q); !strings.Contains(header.Get("Cache-Control"), "no-store") {
-			t.Errorf("%s: %v", q, header)
+			t.Errorf("%s: got headers %v, want no-store", q, header)
 		}
 	}
 }
 
-// After a mutation is answered nothing older is, whatever commits around it, in whichever order extensions are used,
-// and what was rolled back is not cached.
+// After a mutation no older response is served, no matter what commits its transaction and in which
+// order the extensions are used. Values of a transaction that was rolled back are not cached.
 func TestGatewayMutationsEvictWhenCommitted(t *testing.T) {
 	for name, use := range map[string]func(*adopter, *transactions) []graphql.HandlerExtension{
 		"without a transaction": func(a *adopter, _ *transactions) []graphql.HandlerExtension {
@@ -259,7 +262,7 @@ func TestGatewayMutationsEvictWhenCommitted(t *testing.T) {
 				post(t, a.url, titleOf)
 				post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title comments{body}}}`, bug, title))
 				if body, _ := post(t, a.url, titleOf); !strings.Contains(body, title) {
-					t.Fatalf("after the mutation to %q: %s", title, body)
+					t.Fatalf("after the mutation to %q: got %s", title, body)
 				}
 			}
 			if name == "without a transaction" {
@@ -270,14 +273,15 @@ func TestGatewayMutationsEvictWhenCommitted(t *testing.T) {
 			post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:"rolled back"){title commentCount author{handle}}}`, bug))
 			for range 3 {
 				if body, _ := post(t, a.url, titleOf); body != want {
-					t.Fatalf("after a rollback: %s", body)
+					t.Fatalf("after a rollback: got %s", body)
 				}
 			}
 		})
 	}
 }
 
-// No viewer gets another's, and whoever carries an identity header gets nothing that was cached for nobody.
+// No viewer gets the response of another. A request with an identity header gets no response that
+// was cached for a request without one.
 func TestGatewayKeepsViewersApart(t *testing.T) {
 	a := adopt(t, "", nil)
 	queries := []string{`{me{handle secret}}`, fmt.Sprintf(`{issue(id:%q){title watched}}`, bug), `{account(handle:"ann"){secret}}`}
@@ -286,25 +290,25 @@ func TestGatewayKeepsViewersApart(t *testing.T) {
 			for _, headers := range [][]string{nil, {"Authorization: " + ann}, {"Authorization: " + bob}, {"Cookie: session=1"}} {
 				want, _ := post(t, a.plain, q, headers...)
 				if body, header := post(t, a.url, q, headers...); body != want {
-					t.Errorf("%s by %v: %s, want %s", q, headers, body, want)
+					t.Errorf("%s with headers %v: got %s, want %s", q, headers, body, want)
 				} else if strings.Contains(header.Get("Cache-Control"), "private") && !strings.Contains(strings.Join(header.Values("Vary"), ","), "Authorization") {
-					t.Errorf("a private response varies by %q", header.Values("Vary"))
+					t.Errorf("got Vary %q for a private response, want Authorization in it", header.Values("Vary"))
 				}
 			}
 		}
 	}
 }
 
-// What is not GraphQL over HTTP reaches the server as it came.
+// Requests that are not GraphQL over HTTP reach the server unchanged.
 func TestGatewayPassesOn(t *testing.T) {
 	a := adopt(t, "", nil)
 	c, r, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(a.url, "http"), &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
 	if err != nil {
-		t.Fatalf("a websocket: %v", err)
+		t.Fatalf("websocket: %v", err)
 	}
 	defer c.CloseNow()
 	if r.StatusCode != http.StatusSwitchingProtocols || c.Subprotocol() != "graphql-transport-ws" {
-		t.Errorf("a websocket: %s", r.Status)
+		t.Errorf("websocket: got status %s", r.Status)
 	}
 	text, err := json.Marshal(map[string]string{"query": titleOf})
 	if err != nil {
@@ -312,7 +316,7 @@ func TestGatewayPassesOn(t *testing.T) {
 	}
 	body, header := send(t, http.MethodPost, a.url, string(text), "Accept: text/event-stream", "Content-Type: application/json")
 	if !strings.HasPrefix(header.Get("Content-Type"), "text/event-stream") || !strings.Contains(body, "event: complete") {
-		t.Errorf("server-sent events: %s %s", header.Get("Content-Type"), body)
+		t.Errorf("server-sent events: got %s %s", header.Get("Content-Type"), body)
 	}
 	var form bytes.Buffer
 	m := multipart.NewWriter(&form)
@@ -326,7 +330,7 @@ func TestGatewayPassesOn(t *testing.T) {
 	}
 	want, wantHeader := send(t, http.MethodPost, a.plain, form.String(), "Content-Type: "+m.FormDataContentType())
 	if got, header := send(t, http.MethodPost, a.url, form.String(), "Content-Type: "+m.FormDataContentType()); got != want || header.Get("Status") != wantHeader.Get("Status") {
-		t.Errorf("an upload: %s, want %s", got, want)
+		t.Errorf("upload: got %s, want %s", got, want)
 	}
 	hash := `{"extensions":{"persistedQuery":{"version":1,"sha256Hash":"0000000000000000000000000000000000000000000000000000000000000000"}}}`
 	for _, c := range []struct{ method, target, body, kind string }{
@@ -341,12 +345,12 @@ func TestGatewayPassesOn(t *testing.T) {
 		want, wantHeader := send(t, c.method, a.plain+c.target, c.body, "Content-Type: "+c.kind)
 		got, header := send(t, c.method, a.url+c.target, c.body, "Content-Type: "+c.kind)
 		if got != want || header.Get("Status") != wantHeader.Get("Status") || header.Get("Content-Type") != wantHeader.Get("Content-Type") {
-			t.Errorf("%s %s: %s %s, want %s %s", c.method, c.target, header.Get("Status"), got, wantHeader.Get("Status"), want)
+			t.Errorf("%s %s: got %s %s, want %s %s", c.method, c.target, header.Get("Status"), got, wantHeader.Get("Status"), want)
 		}
 	}
 }
 
-// Tags, mutations' directives and Evict work, with a database and without one.
+// Tags, the directives of mutations, and Evict evict entries, with a database and without one.
 func TestGatewayEvictsByName(t *testing.T) {
 	a := adopt(t, "", nil)
 	bare, err := gqlcache.Open(t.Context(), tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: a.db}}), gqlcache.Options{Log: slog.New(slog.NewTextHandler(a.log, nil))})
@@ -382,7 +386,7 @@ func TestGatewayEvictsByName(t *testing.T) {
 	}
 }
 
-// Bad input is told at once, and leaves nothing behind.
+// Open reports bad options and databases immediately, and leaves nothing behind.
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	url := testservers.Postgres(t)
@@ -397,13 +401,13 @@ func TestOpenRefuses(t *testing.T) {
 	db := open("")
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: db}})
 	if _, err := gqlcache.Open(t.Context(), nil, gqlcache.Options{}); err == nil || !strings.Contains(err.Error(), "needs a schema") {
-		t.Errorf("no schema: %v", err)
+		t.Errorf("no schema: got error %v", err)
 	}
 	for what, schema := range map[string]graphql.ExecutableSchema{
 		"a nil pointer": (*graphql.ExecutableSchemaMock)(nil), "one without types": &graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return nil }},
 	} {
 		if _, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{}); err == nil || !strings.Contains(err.Error(), "needs a schema") {
-			t.Errorf("%s: %v", what, err)
+			t.Errorf("%s: got error %v", what, err)
 		}
 	}
 	closed := open("")
@@ -445,18 +449,18 @@ func TestOpenRefuses(t *testing.T) {
 		c.o.Log = slog.New(slog.DiscardHandler)
 		g, err := gqlcache.Open(t.Context(), schema, c.o)
 		if err == nil {
-			t.Errorf("%s: opened", c.name)
+			t.Errorf("%s: Open succeeded, want an error", c.name)
 			_ = g.Close()
 			continue
 		}
 		for _, text := range c.says {
 			if !strings.Contains(err.Error(), text) {
-				t.Errorf("%s: %v\ndoes not say %s", c.name, err, text)
+				t.Errorf("%s: got error %v\nwant %s in it", c.name, err, text)
 			}
 		}
 		var left int
 		if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM pg_class WHERE relname LIKE 'cache_%'").Scan(&left); err != nil || left != 0 {
-			t.Errorf("%s: left %d relations, %v", c.name, left, err)
+			t.Errorf("%s: left %d relations, error %v", c.name, left, err)
 		}
 	}
 	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: db})
@@ -472,7 +476,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// The file that gqlgen.yml can list is what the constant says.
+// The file that gqlgen.yml can list has the same text as the constant.
 func TestDirectivesAreOneText(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("directives.graphqls")
@@ -480,6 +484,6 @@ func TestDirectivesAreOneText(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(text) != gqlcache.Directives {
-		t.Error("directives.graphqls is not gqlcache.Directives")
+		t.Error("directives.graphqls differs from gqlcache.Directives")
 	}
 }

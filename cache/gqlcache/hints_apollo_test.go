@@ -24,14 +24,14 @@ import (
 
 var verdicts = flag.String("verdicts", "testdata/apollo.jsonl.gz", "file of Apollo Server's verdicts, as scripts/apollo-policy records them; compressed if its name says so")
 
-// verdict is how Apollo Server would let one answer be kept, and all that it depends on.
+// verdict is Apollo Server's policy for one response, with the inputs that determine it.
 type verdict struct {
 	Schema        string
 	Query         string
 	Variables     map[string]any
 	OperationName string
 	Data          map[string]any
-	Hints         map[string][]struct { // by the path of the field whose resolver says it
+	Hints         map[string][]struct { // by the path of the field whose resolver gives it
 		How    string
 		MaxAge *int
 		Scope  *string
@@ -40,14 +40,14 @@ type verdict struct {
 	Apollo string
 }
 
-// schemas are those that verdicts name.
+// schemas are the schemas that verdicts name, with their files.
 var schemas = map[string]string{
 	"contract.graphqls": "../../graph/testdata/contract.graphqls",
 	"wide.graphqls":     "../../scripts/apollo-policy/wide.graphqls",
 }
 
-// Random operations, on random data, with resolvers that say random things: the answer may be kept as Apollo
-// Server says, but for the documented exceptions, where it has to be what these say.
+// Random operations, on random data, with resolvers that give random hints. The policy of each
+// response is that of Apollo Server. In the documented exceptions it is the stricter one.
 func TestVerdictsOfApolloServer(t *testing.T) {
 	t.Parallel()
 	loaded := map[string]*ast.Schema{}
@@ -98,7 +98,7 @@ func TestVerdictsOfApolloServer(t *testing.T) {
 	t.Logf("%v", seen)
 	for _, of := range []string{"contract.graphqls", "wide.graphqls", "kept", "stricter"} {
 		if seen[of] < 10 {
-			t.Errorf("the file has only %d of %s", seen[of], of)
+			t.Errorf("got %d verdicts of %s, want at least 10", seen[of], of)
 		}
 	}
 }
@@ -126,8 +126,8 @@ func (v *verdict) world(s *ast.Schema) *world {
 	}}
 }
 
-// want is Apollo Server's verdict, made stricter as documented: mutations are not kept, and what stands behind
-// an interface or a union is restricted by the hint of its own type.
+// want returns Apollo Server's verdict, made stricter as documented: mutations are not cached, and
+// behind an interface or a union the hint of the object's own type applies too.
 func (v *verdict) want(t *testing.T, s *ast.Schema) string {
 	t.Helper()
 	if v.Apollo == noStore || strings.HasPrefix(v.Query, "mutation") && v.OperationName != "B" {
@@ -136,7 +136,7 @@ func (v *verdict) want(t *testing.T, s *ast.Schema) string {
 	seconds, scope, ok := strings.Cut(strings.TrimPrefix(v.Apollo, "max-age="), ", ")
 	age, err := strconv.Atoi(seconds)
 	if !ok || err != nil {
-		t.Fatalf("no verdict: %q", v.Apollo)
+		t.Fatalf("verdict %q is malformed", v.Apollo)
 	}
 	for _, name := range v.Behind {
 		d := s.Types[name].Directives.ForName("cacheControl")

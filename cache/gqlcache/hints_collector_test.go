@@ -11,7 +11,7 @@ import (
 type (
 	Free     struct{}
 	Mine     struct{}
-	Foreign  struct{} // of no type that the schema knows
+	Foreign  struct{} // not a type of the schema
 	anything interface{ isAny() }
 )
 
@@ -19,7 +19,8 @@ func (*Free) isAny()   {}
 func (Mine) isAny()    {}
 func (Foreign) isAny() {}
 
-// Without TypeOf a value is of the type that its Go type is called after, as gqlgen's models are.
+// Without TypeOf, the type of a value is the one with the name of its Go type, as for gqlgen's
+// models.
 func TestGoTypesAreObjectTypes(t *testing.T) {
 	t.Parallel()
 	h := newHints(t, `
@@ -56,5 +57,5 @@ func TestGoTypesAreObjectTypes(t *testing.T) {
 	}
 }
 
-// noBound is the header of an answer that nothing gives an age.
+// noBound is the header of a response without an age.
 const noBound = "no-store"

@@ -14,14 +14,14 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// age and scope are hints.
+// age and scope return hints.
 func age(seconds int) gqlcache.Hint {
 	return gqlcache.Hint{MaxAge: new(time.Duration(seconds) * time.Second)}
 }
 
 func scope(s cache.Scope) gqlcache.Hint { return gqlcache.Hint{Scope: &s} }
 
-// says is a resolver that calls each in turn.
+// says returns a resolver that calls each function in turn.
 func says(each ...func(context.Context)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, say := range each {
@@ -90,7 +90,7 @@ func TestDynamicHints(t *testing.T) {
 	})
 }
 
-// everyOther is a resolver that says it to the first of two who ask.
+// everyOther returns a resolver that calls say in the first of two calls.
 func everyOther(say func(context.Context)) func(context.Context) error {
 	var asked atomic.Int64
 	return func(ctx context.Context) error {
@@ -101,7 +101,8 @@ func everyOther(say func(context.Context)) func(context.Context) error {
 	}
 }
 
-// A goroutine of a resolver's may still speak when the resolver has returned.
+// A goroutine of a resolver may give a hint after the resolver has returned. Such a hint can only
+// lower the policy.
 func TestLateHintsLower(t *testing.T) {
 	t.Parallel()
 	var late context.Context
@@ -141,7 +142,7 @@ func TestHintsOfConcurrentResolvers(t *testing.T) {
 		return nil
 	}}
 	if got := run(t, w, graphql.RawParams{Query: `{ list { x } }`}).overall.Header(); got != "max-age=2, public" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want max-age=2, public", got)
 	}
 }
 
@@ -150,6 +151,6 @@ func TestHintsOutsideOfAField(t *testing.T) {
 	gqlcache.SetHint(t.Context(), age(5))
 	gqlcache.Restrict(t.Context(), age(5))
 	if o := policy.OverallOf(t.Context()); o != (policy.Overall{}) {
-		t.Errorf("got %+v", o)
+		t.Errorf("got %+v, want the zero policy", o)
 	}
 }

@@ -19,13 +19,13 @@ import (
 
 var schema = schematest.Load
 
-// world answers operations over any schema, by the same functions of gqlgen that generated code calls for
-// each object, field and list.
+// world executes operations on any schema, with the same functions of gqlgen that generated code
+// calls for each object, field and list.
 type world struct {
 	schema *ast.Schema
-	// data is what the operation's root is: objects are maps with a __typename, in which each field's value
-	// stands under the field's alias. What is not there is made up: a value for a scalar, an object, a list
-	// of one.
+	// data is the value of the operation's root. An object is a map with a __typename and the value
+	// of each field under the alias of the field. A missing value is made up: a value for a scalar,
+	// an object, or a list of one.
 	data map[string]any
 	// resolvers are called, by coordinate, when a field is resolved.
 	resolvers map[string]func(context.Context) error
@@ -33,7 +33,7 @@ type world struct {
 	each func(context.Context)
 }
 
-// typeOf is for [gqlcache.Hints].
+// typeOf is the TypeOf of [gqlcache.Hints].
 func typeOf(value any) string {
 	name, _ := value.(map[string]any)["__typename"].(string)
 	return name
@@ -143,7 +143,7 @@ func (w *world) madeUp(t *ast.Type) any {
 	return "1"
 }
 
-// outcome is what came of a request.
+// outcome is the result of a request.
 type outcome struct {
 	overall policy.Overall
 	errors  gqlerror.List
@@ -176,7 +176,7 @@ func execute(t testing.TB, e *executor.Executor, p graphql.RawParams) outcome {
 	}
 	next, ctx := e.DispatchOperation(ctx, oc)
 	if before := policy.OverallOf(ctx); before != (policy.Overall{}) {
-		t.Errorf("before there is an answer, it may be kept: %+v", before)
+		t.Errorf("got policy %+v before the response, want none", before)
 	}
 	r := next(ctx)
 	return outcome{policy.OverallOf(ctx), r.Errors, string(r.Data)}

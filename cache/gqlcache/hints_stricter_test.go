@@ -9,7 +9,7 @@ import (
 	"fieldcache/cache/gqlcache"
 )
 
-// The cases that Apollo Server decides otherwise.
+// Cases in which the policy is stricter than Apollo Server's.
 func TestStricter(t *testing.T) {
 	t.Parallel()
 	const union = `
@@ -67,7 +67,7 @@ const entities = `
 	type C { x: Int }
 `
 
-// Where an object's fields are asked for, gqlgen itself knows of which type it is.
+// If fields of an object are selected, gqlgen itself knows the type, whatever TypeOf returns.
 func TestTypeOfMayErr(t *testing.T) {
 	t.Parallel()
 	k := kept{
@@ -82,6 +82,6 @@ func TestTypeOfMayErr(t *testing.T) {
 	e := executor.New(k.world(t).executable())
 	e.Use(&gqlcache.Hints{TypeOf: func(any) string { return "Open" }})
 	if got := execute(t, e, graphql.RawParams{Query: `{ any { ... on Mine { x } } }`}).overall.Header(); got != private {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want it private", got)
 	}
 }

@@ -20,13 +20,13 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// kept is one request, and the header that its answer gets.
+// kept is a request and the Cache-Control header of its response.
 type kept struct {
 	schema    string
 	query     string
 	operation string
 	variables map[string]any
-	data      string // JSON, as world has it; "" for what is made up
+	data      string // JSON for the data of world; "" if all of it is made up
 	resolvers map[string]func(context.Context) error
 	want      string
 }
@@ -42,8 +42,8 @@ func (k *kept) world(t testing.TB) *world {
 	return w
 }
 
-// check runs each request of a table twice on one server, without and with a plan that was made before.
-// Cases without a schema of their own have the one given.
+// check runs each request of a table twice on one server: first without a plan, then with the plan
+// of the first run. A case without a schema uses the given one.
 func check(t *testing.T, schema string, table map[string]kept) {
 	for name, k := range table {
 		if k.schema == "" {
@@ -56,10 +56,10 @@ func check(t *testing.T, schema string, table map[string]kept) {
 			for range 2 {
 				o := execute(t, e, graphql.RawParams{Query: k.query, OperationName: k.operation, Variables: k.variables})
 				if got := o.overall.Header(); got != k.want {
-					t.Errorf("got %s, want %s; answered %s, %v", got, k.want, o.data, o.errors)
+					t.Errorf("got %s, want %s; response %s, errors %v", got, k.want, o.data, o.errors)
 				}
 				if o.errors != nil && k.want != "no-store" {
-					t.Errorf("errors: %v", o.errors)
+					t.Errorf("got errors %v", o.errors)
 				}
 			}
 		})
@@ -72,7 +72,7 @@ const (
 	noStore = "no-store"
 )
 
-// The cases that Apollo Server decides in the same way.
+// Cases in which the policy is the same as Apollo Server's.
 func TestOverall(t *testing.T) {
 	t.Parallel()
 	check(t, "", map[string]kept{
@@ -307,7 +307,7 @@ func TestAnswersSentAsOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if got := c.a.And(c.b); got != c.b.And(c.a) || got.Header() != c.want {
-				t.Errorf("got %s, and %s the other way round, want %s", got.Header(), c.b.And(c.a).Header(), c.want)
+				t.Errorf("got %s, and %s with the operands exchanged, want %s", got.Header(), c.b.And(c.a).Header(), c.want)
 			}
 		})
 	}
@@ -328,7 +328,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// A registered document that the server does not have is not executed.
+// A persisted query that the server does not have is not executed.
 func TestUnknownPersistedQuery(t *testing.T) {
 	t.Parallel()
 	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: 60) }`}
@@ -361,12 +361,12 @@ func TestHintsRefuseContradictions(t *testing.T) {
 	}
 }
 
-// gqlgen panics with what an extension refuses: the server does not start.
+// gqlgen panics if an extension refuses a schema, so the server does not start.
 func TestServerDoesNotStartWithContradictions(t *testing.T) {
 	t.Parallel()
 	defer func() {
 		if err, _ := recover().(error); err == nil || !strings.Contains(err.Error(), "Query.x") {
-			t.Errorf("recovered %v", err)
+			t.Errorf("got panic %v, want an error with Query.x", err)
 		}
 	}()
 	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: -5) }`}

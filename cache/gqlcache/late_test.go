@@ -8,7 +8,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// The response to a mutation whose evictions Redis does not execute says what allowed it.
+// If Redis does not execute the evictions of a mutation, the response says what allowed the
+// acknowledgment.
 func TestLateMutationsSayWhatAllowedThem(t *testing.T) {
 	t.Parallel()
 	redis := testservers.RedisServer(t)
@@ -17,16 +18,16 @@ func TestLateMutationsSayWhatAllowedThem(t *testing.T) {
 		t.Helper()
 		_, header := post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
 		if body, _ := post(t, a.url, titleOf); !strings.Contains(body, title) {
-			t.Errorf("after the mutation to %q: %s", title, body)
+			t.Errorf("after the mutation to %q: got %s", title, body)
 		}
 		return header.Get("Cache-Status")
 	}
 	if got := rename("in time"); got != "fieldcache; fwd=bypass" {
-		t.Errorf("Cache-Status: %s", got)
+		t.Errorf("got Cache-Status %s, want no detail", got)
 	}
 	redis.Stop()
 	if got := rename("late"); got != "fieldcache; fwd=bypass; detail=lease" {
-		t.Errorf("without Redis Cache-Status: %s", got)
+		t.Errorf("without Redis: got Cache-Status %s, want detail=lease", got)
 	}
 	redis.Start()
 	a.eventually("it is late still", func() bool { return rename("in time again") == "fieldcache; fwd=bypass" })

@@ -10,7 +10,8 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// Statements that whole responses and cached fields saved are counted, and a registry is free again when a Gateway is closed.
+// Statements that whole responses and cached fields save are counted. After Close the registry can
+// be used again.
 func TestStatementsSavedAreCounted(t *testing.T) {
 	t.Parallel()
 	a := adopt(t, "", nil)
@@ -40,9 +41,9 @@ func TestStatementsSavedAreCounted(t *testing.T) {
 		url := listen(t, g.Handler(newServer(schema, g)))
 		post(t, url, titleOf)
 		if n := saved(); n != 0 {
-			t.Errorf("%v statements are saved, and nothing was cached", n)
+			t.Errorf("got %v saved statements, want 0: nothing was cached", n)
 		}
-		for _, query := range []string{titleOf, "{other: issue(id:\"" + bug + "\"){title}}"} { // as a whole, and a field of it
+		for _, query := range []string{titleOf, "{other: issue(id:\"" + bug + "\"){title}}"} { // the whole response, and a field of it
 			a.eventually("nothing is saved by "+query, func() bool {
 				before := saved()
 				post(t, url, query)
@@ -53,7 +54,7 @@ func TestStatementsSavedAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if families, err := registry.Gather(); err != nil || len(families) > 0 {
-			t.Errorf("after Close there are %d metrics, %v", len(families), err)
+			t.Errorf("got %d metrics after Close, error %v", len(families), err)
 		}
 	}
 }

@@ -24,11 +24,12 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// observer is a project whose field motto declares no rows and reads what a test says, with a Gateway that hears of its statements.
+// observer is a project whose field motto declares no rows and is resolved by the test, with a
+// Gateway that observes its statements.
 type observer struct {
 	*trackerSite
 	config  *pgx.ConnConfig
-	watched *sql.DB // what its resolvers read
+	watched *sql.DB // the database of its resolvers
 	url     string
 	reads   atomic.Int64 // calls of the resolver
 }
@@ -92,7 +93,7 @@ func (o *observer) motto() string {
 	return body
 }
 
-// stored waits until motto is answered from the cache.
+// stored waits until motto is served from the cache.
 func (o *observer) stored() {
 	o.t.Helper()
 	o.eventually("it is not stored", func() bool {
@@ -102,7 +103,7 @@ func (o *observer) stored() {
 	})
 }
 
-// read returns what a statement with one column and one row, or several, says.
+// read returns the values of a statement with one column, separated by spaces.
 func read(ctx context.Context, db *sql.DB, statement string, args ...any) (string, error) {
 	rows, err := db.QueryContext(ctx, statement, args...)
 	if err != nil {
@@ -120,14 +121,15 @@ func read(ctx context.Context, db *sql.DB, statement string, args ...any) (strin
 	return strings.Join(all, " "), rows.Err()
 }
 
-// What a field reads is found by asking the database: every write to it evicts, whoever makes it, and none to another table does.
+// The Gateway asks the database which tables a field reads. Every write to one of them evicts the
+// field, whoever makes it. Writes to other tables do not.
 func TestObservedStatements(t *testing.T) {
 	for name, tt := range map[string]struct {
 		setup     string
 		statement string
 		args      []any
-		write     string // makes it untrue
-		beside    string // does not
+		write     string // must evict
+		beside    string // must not evict
 	}{
 		"a table":               {statement: `SELECT body FROM notes WHERE id = 1`, write: `UPDATE notes SET body = 'new' WHERE id = 1`, beside: `UPDATE others SET body = 'x'`},
 		"a parameter":           {statement: `SELECT body FROM notes WHERE id = $1`, args: []any{1}, write: `UPDATE notes SET body = 'new' WHERE id = 1`},
@@ -186,14 +188,14 @@ func TestObservedStatements(t *testing.T) {
 			o.exec(tt.write)
 			o.eventually("the write does not evict", func() bool { return o.motto() != before })
 			if o.reads.Load() == reads {
-				t.Error("it was not read again")
+				t.Error("the resolver was not called after the write")
 			}
 			o.stored()
 		})
 	}
 }
 
-// What nobody can tell is not stored, and the log says why.
+// A field whose dependencies cannot be determined is not cached, and the log says why.
 func TestUnobservable(t *testing.T) {
 	for name, tt := range map[string]struct{ setup, statement, why string }{
 		"a function that is not compiled": {`CREATE FUNCTION hidden() RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT body FROM notes WHERE id = 1); END'`, `SELECT hidden()`, "function hidden"},
@@ -214,7 +216,7 @@ func TestUnobservable(t *testing.T) {
 			t.Parallel()
 			url := testservers.Postgres(t)
 			o := observe(t, url, func(ctx context.Context, o *observer) (string, error) {
-				if strings.Contains(tt.statement, ";") { // only the simple protocol takes several
+				if strings.Contains(tt.statement, ";") { // only the simple protocol accepts several statements
 					conn, err := pgx.ConnectConfig(ctx, o.config)
 					if err != nil {
 						return "", err
@@ -234,18 +236,18 @@ func TestUnobservable(t *testing.T) {
 					t.Fatal(body)
 				}
 				if o.reads.Load() == before {
-					t.Fatal("it was stored")
+					t.Fatal("the value was cached")
 				}
 			}
-			o.exec(`UPDATE notes SET other = other + 1`) // which nothing that was tried stands in the way of
+			o.exec(`UPDATE notes SET other = other + 1`) // no attempt to cache the value blocks this write
 			if !strings.Contains(o.log.String(), tt.why) {
-				t.Errorf("the log does not say %q: %s", tt.why, o.log)
+				t.Errorf("want %q in the log, got %s", tt.why, o.log)
 			}
 		})
 	}
 }
 
-// However a loader reads, for whomever, every write to what it read evicts.
+// However and for whomever a loader reads, every write to a table that it read evicts.
 func TestObservedLoaders(t *testing.T) {
 	t.Parallel()
 	all := func(ctx context.Context, o *observer, ids []int) ([]string, []error) {
@@ -350,7 +352,8 @@ func TestObservedLoaders(t *testing.T) {
 	}
 }
 
-// What a loader keeps for its request may be older than a write that was evicted before the field began: it is not stored.
+// A value that a loader remembers for its request may be older than a write that was evicted before
+// the field began. It is not cached.
 func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
 	type keptKey struct{}
 	var write atomic.Bool
@@ -362,7 +365,7 @@ func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			if write.CompareAndSwap(true, false) { // which is evicted when it is answered
+			if write.CompareAndSwap(true, false) { // the write is evicted before the mutation returns
 				post(t, o.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:"written"){id}}`, bug))
 			}
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keptKey{}, kept)))
@@ -377,12 +380,12 @@ func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
 		write.Store(true)
 		o.eventually("it was no miss", func() bool { o.motto(); return !write.Load() })
 		if body := o.motto(); !strings.Contains(body, "written") {
-			t.Fatalf("after the write was answered: %s", body)
+			t.Fatalf("after the mutation: got %s", body)
 		}
 	}
 }
 
-// Where nothing may be installed, what is read of a table without triggers is not stored.
+// If nothing may be installed, a value read from a table without triggers is not cached.
 func TestObservedInstallsNothing(t *testing.T) {
 	url := testservers.Postgres(t)
 	motto := func(ctx context.Context, o *observer) (string, error) {
@@ -396,7 +399,7 @@ func TestObservedInstallsNothing(t *testing.T) {
 			before := o.reads.Load()
 			o.motto()
 			if o.reads.Load() == before {
-				t.Fatal("it was stored")
+				t.Fatal("the value was cached")
 			}
 		}
 		if !strings.Contains(o.log.String(), "creating them is not permitted") {

@@ -37,7 +37,7 @@ func sqlExec(t testing.TB, db *sql.DB, statements ...string) {
 	}
 }
 
-// as is a URL of the same database for another role.
+// as returns the URL of the same database for another role.
 func as(t testing.TB, text, role string) string {
 	t.Helper()
 	u, err := url.Parse(text)
@@ -48,7 +48,7 @@ func as(t testing.TB, text, role string) string {
 	return u.String()
 }
 
-// newRole makes a role that may log in.
+// newRole creates a role that may log in.
 func newRole(t testing.TB, db *sql.DB) string {
 	t.Helper()
 	role := "fieldcache_" + strings.ToLower(rand.Text()[:12])
@@ -63,7 +63,7 @@ func newRole(t testing.TB, db *sql.DB) string {
 	return role
 }
 
-// catalogue lists all that Open could install or change, of PostgreSQL.
+// catalogue lists everything in PostgreSQL that Open could install or change.
 func catalogue(t testing.TB, db *sql.DB) (list string) {
 	t.Helper()
 	err := db.QueryRowContext(t.Context(), `SELECT concat_ws(E'\n',
@@ -82,12 +82,13 @@ func starwarsOf(db *sql.DB) *starwars.Config {
 	return &starwars.Config{Resolvers: &starwars.Resolver{DB: db}}
 }
 
-// A database that a Gateway cannot work with is refused with what to do, and stays as it was.
+// Open refuses a database that a Gateway cannot work with. It says what to do, and leaves the
+// database unchanged.
 func TestOpenRefusesDatabases(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
-		before []string // by the owner, "?" stands for the role that opens
+		before []string // run by the owner; "?" stands for the role that opens
 		o      gqlcache.Options
 		says   []string
 	}{
@@ -142,21 +143,21 @@ func TestOpenRefusesDatabases(t *testing.T) {
 			g, err := gqlcache.Open(t.Context(), starwars.NewExecutableSchema(*starwarsOf(owner)), c.o)
 			if err == nil {
 				_ = g.Close()
-				t.Fatal("it was opened")
+				t.Fatal("Open succeeded, want an error")
 			}
 			for _, want := range c.says {
 				if want = strings.ReplaceAll(want, "?", role); !strings.Contains(err.Error(), want) {
-					t.Errorf("Open says %v\nwant %s", err, want)
+					t.Errorf("got error %v\nwant %s in it", err, want)
 				}
 			}
 			if after := catalogue(t, owner); after != before {
-				t.Errorf("Open left\n%s\nBefore there was\n%s", after, before)
+				t.Errorf("Open changed the catalogue to\n%s\nwant\n%s", after, before)
 			}
 		})
 	}
 }
 
-// A standby may lag behind, and takes no triggers.
+// A standby may lag behind and cannot have triggers, so Open refuses it.
 func TestOpenRefusesStandby(t *testing.T) {
 	t.Parallel()
 	primary := testservers.PrimaryServer(t)
@@ -169,15 +170,15 @@ func TestOpenRefusesStandby(t *testing.T) {
 			_ = g.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), "it is a replica: give the primary, which is written to") {
-			t.Errorf("Open says %v", err)
+			t.Errorf("got error %v", err)
 		}
 	}
 	if after := catalogue(t, standby); after != before {
-		t.Errorf("Open left %s", after)
+		t.Errorf("Open changed the catalogue to %s", after)
 	}
 }
 
-// A file that was opened to be read is told from one that can be written to.
+// A file that was opened for reading is distinguished from one that can be written.
 func TestOpenRefusesReadOnlyFile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "a.db")
@@ -193,7 +194,7 @@ func TestOpenRefusesReadOnlyFile(t *testing.T) {
 			_ = g.Close()
 		}
 		if err == nil || !strings.Contains(err.Error(), "it is read-only: give the one that is written to") {
-			t.Errorf("%s: Open says %v", setting, err)
+			t.Errorf("%s: got error %v", setting, err)
 		}
 	}
 	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(after, before) {
@@ -201,7 +202,8 @@ func TestOpenRefusesReadOnlyFile(t *testing.T) {
 	}
 }
 
-// A role with the rights of docs/adopting.md, and no others, reads, writes and evicts; without one of them Open names it.
+// A role with exactly the privileges that docs/adopting.md lists can read, write and evict. If one
+// is missing, Open names it.
 func TestLeastRights(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -251,10 +253,10 @@ func TestLeastRights(t *testing.T) {
 					_ = g.Close()
 				}
 				if want := "GRANT " + right; err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("without %s Open says %v", right, err)
+					t.Errorf("without %s: got error %v", right, err)
 				}
 				if after := catalogue(t, owner); after != before {
-					t.Errorf("without %s Open left %s", right, after)
+					t.Errorf("without %s: Open changed the catalogue to %s", right, after)
 				}
 				grant("GRANT", " TO ", right)
 			}
@@ -284,13 +286,13 @@ func TestLeastRights(t *testing.T) {
 				t.Error(err)
 			}
 			if hit() {
-				t.Error("Evict evicts nothing")
+				t.Error("Evict evicted nothing")
 			}
 			if err := g.Close(); err != nil {
 				t.Error(err)
 			}
 			if strings.Contains(log.String(), "permission denied") || strings.Contains(log.String(), "level=ERROR") {
-				t.Errorf("the log says %s", log)
+				t.Errorf("got errors in the log: %s", log)
 			}
 		})
 	}

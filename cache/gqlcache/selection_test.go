@@ -19,7 +19,8 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// preloader reads of an issue, and of several with their mentions, only what is selected, as ent's CollectFields does.
+// preloader reads only the selected columns of an issue and of its author, as ent's CollectFields
+// does.
 type preloader struct {
 	*tracker.Resolver
 	reads atomic.Int64
@@ -64,7 +65,8 @@ func (p *preloader) read(ctx context.Context, id string) *tracker.Issue {
 	return issue
 }
 
-// A resolver that reads what is selected of its field has another value for another selection. gqlgen documents this as field collection.
+// A resolver that reads only the selected fields returns another value for another selection, so
+// selections must not share an entry. gqlgen documents this as field collection.
 func TestResolversThatReadWhatIsSelected(t *testing.T) {
 	t.Parallel()
 	for name, look := range map[string]func(context.Context) []string{
@@ -114,7 +116,7 @@ func TestResolversThatReadWhatIsSelected(t *testing.T) {
 			for range 2 {
 				for _, q := range queries {
 					if got, want := exampleAsk(cached, q), exampleAsk(plain, q); got != want {
-						t.Errorf("%s: %s, want %s", q, got, want)
+						t.Errorf("%s: got %s, want %s", q, got, want)
 					}
 				}
 			}
@@ -123,7 +125,7 @@ func TestResolversThatReadWhatIsSelected(t *testing.T) {
 				wg.Go(func() {
 					q := fmt.Sprintf(`{issue(id:"%d"){%s}}`, 10+i/6, []string{"title", "number", "number title"}[i%3])
 					if got, want := exampleAsk(cached, q), exampleAsk(plain, q); got != want {
-						t.Errorf("%s: %s, want %s", q, got, want)
+						t.Errorf("%s: got %s, want %s", q, got, want)
 					}
 				})
 			}
@@ -136,16 +138,16 @@ func TestResolversThatReadWhatIsSelected(t *testing.T) {
 				exampleAsk(cached, q)
 			}
 			if n := p.reads.Load() - before; n != 0 {
-				t.Errorf("%d values are not cached", n)
+				t.Errorf("got %d reads, want 0", n)
 			}
 			if q := `{issue(id:"1"){title number state}}`; !strings.Contains(exampleAsk(cached, q), `"It leaks"`) {
-				t.Errorf("%s: %s", q, exampleAsk(cached, q))
+				t.Errorf("%s: got %s", q, exampleAsk(cached, q))
 			}
 		})
 	}
 }
 
-// Variables decide what is selected.
+// Variables determine the selected fields.
 func TestSelectionsWithVariables(t *testing.T) {
 	t.Parallel()
 	db, end := exampleDatabase()
@@ -162,7 +164,7 @@ func TestSelectionsWithVariables(t *testing.T) {
 		for with, want := range map[string]string{"true": `"title":"It leaks"`, "false": `{"number":7}`} {
 			body, _ := send(t, http.MethodPost, url, `{"query":"query($t:Boolean!){issue(id:\"1\"){title @include(if:$t) number}}","variables":{"t":`+with+`}}`, "Content-Type: application/json")
 			if !strings.Contains(body, want) {
-				t.Errorf("with title %s: %s", with, body)
+				t.Errorf("with title %s: got %s", with, body)
 			}
 		}
 	}

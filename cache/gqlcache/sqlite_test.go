@@ -13,7 +13,7 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// liteTables are the tracker's tables on SQLite.
+// liteTables are the tables of the tracker for SQLite.
 const liteTables = `
 	CREATE TABLE accounts (id TEXT PRIMARY KEY, handle TEXT NOT NULL UNIQUE, secret TEXT);
 	CREATE TABLE projects (key TEXT PRIMARY KEY, name TEXT NOT NULL);
@@ -31,7 +31,8 @@ const liteTables = `
 	INSERT INTO comments (id, issue_id, author_id, body) VALUES ('c1', '7', '2', 'Me too');
 	INSERT INTO watches VALUES ('2', '7')`
 
-// Fields are cached by their directives and evicted by writes of another connection with SQLite as with PostgreSQL.
+// With SQLite as with PostgreSQL, fields are cached by their directives and evicted by writes of
+// another connection.
 func TestFieldsOnSQLite(t *testing.T) {
 	file := "file:" + t.TempDir() + "/tracker.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
 	open := func() *sql.DB {
@@ -119,6 +120,6 @@ func TestFieldsOnSQLite(t *testing.T) {
 	s.same("", title)
 	ask(t, s.cached, "", `mutation{setTitle(id:"8",title:"by hand"){title}}`)
 	if got, want := ask(t, s.cached, "", title), ask(t, s.plain, "", title); got != want {
-		t.Errorf("right after a mutation: %s, want %s", got, want)
+		t.Errorf("right after a mutation: got %s, want %s", got, want)
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// ticker is a schema whose subscription tells a number with each event. The number is loaded by a batch.
+// ticker is a schema whose subscription returns a number with each event. A batch loads the number.
 type ticker struct {
 	graphql.ExecutableSchema
 	number atomic.Int64
@@ -46,7 +46,7 @@ func newTicker(maxAge time.Duration) *ticker {
 	return s
 }
 
-// event waits for an event and answers it.
+// event waits for an event and returns its response.
 func (s *ticker) event(ctx context.Context) *graphql.Response {
 	select {
 	case <-s.events:
@@ -85,15 +85,16 @@ func (*ticker) Also(cache.Request) []cache.Request { return nil }
 
 func (*ticker) Decode(cache.Request, []byte) (any, error) { return nil, http.ErrNotSupported }
 
-// eventTicker is a ticker by gqlgen's other way: an event has a context of its own, and is resolved before anything
-// is called around its response.
+// eventTicker is a ticker that uses gqlgen's other way: an event has a context of its own, and is
+// resolved before any interceptor of its response is called.
 type eventTicker struct{ *ticker }
 
 func (s eventTicker) ExecWithEventContext(context.Context) graphql.ResponseHandlerWithContext {
 	return func(ctx context.Context) (context.Context, *graphql.Response) { return ctx, s.event(ctx) }
 }
 
-// subscribers begin a subscription by one of gqlgen's transports and answer what reads the next event.
+// subscribers begin a subscription over one of gqlgen's transports. They return a function that
+// reads the next event.
 var subscribers = map[string]func(t *testing.T, url string) func() string{
 	"graphql-transport-ws": func(t *testing.T, url string) func() string {
 		c, _, err := websocket.Dial(t.Context(), url, &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}}) //nolint:bodyclose // it has none
@@ -148,8 +149,8 @@ var subscribers = map[string]func(t *testing.T, url string) func() string{
 	},
 }
 
-// Each event of a subscription tells what is true then, wherever the batch was made, and whether what it loads is
-// kept or not.
+// Each event of a subscription has the current value, no matter where the batch was created and
+// whether the value is cached.
 func TestFault24EachEventIsLoadedAnew(t *testing.T) {
 	t.Parallel()
 	for transportName, subscribe := range subscribers {

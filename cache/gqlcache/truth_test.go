@@ -15,14 +15,14 @@ func TestTruthOfCoordinates(t *testing.T) {
 	for coordinate, want := range map[string]gqlcache.Truth{
 		"Project":           gqlcache.TruthRows,
 		"Project.openCount": gqlcache.TruthRows,
-		"Issue.score":       gqlcache.TruthRows, // its parent's
-		"Query.issues":      gqlcache.TruthRows, // its items'
+		"Issue.score":       gqlcache.TruthRows, // by its parent
+		"Query.issues":      gqlcache.TruthRows, // by its items
 		"Query.grid":        gqlcache.TruthTags,
 		"Query.motto":       gqlcache.TruthTTL,
 		"Query.nothing":     gqlcache.TruthTTL,
 	} {
 		if got := plan.Truth(coordinate); got != want {
-			t.Errorf("%s: %s, want %s", coordinate, got, want)
+			t.Errorf("%s: got %s, want %s", coordinate, got, want)
 		}
 	}
 }

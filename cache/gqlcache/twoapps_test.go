@@ -11,7 +11,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// application is one of several on a database, with tables and an outbox in a schema of its own.
+// application is one of two applications on a database, with an outbox in a schema of its own.
 type application struct {
 	name, url string
 	gateway   *gqlcache.Gateway
@@ -24,15 +24,15 @@ func (a application) ask(t *testing.T) (body string, hit bool) {
 	return body, strings.Contains(header.Get("Cache-Status"), "hit")
 }
 
-// Two applications on one database do not disturb each other: a write evicts in the one whose table it is, and when one takes its outbox
-// away the other goes on.
+// Two applications on one database do not disturb each other. A write evicts only in the
+// applications that read the table, and removing the outbox of one does not affect the other.
 func TestTwoApplications(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		shared  bool // whether both read the tables of schema public
 		outbox  func(app string) string
-		touched map[string][]string // applications that a write to a schema's table evicts in
+		touched map[string][]string // the applications in which a write to a table of the schema evicts
 	}{
 		{"tables of their own", false, func(app string) string { return app + "_cache" }, map[string][]string{"north": {"north"}, "south": {"south"}}},
 		{"tables of their own, and the outbox beside them", false, func(app string) string { return app }, map[string][]string{"north": {"north"}, "south": {"south"}}},
@@ -95,23 +95,23 @@ func TestTwoApplications(t *testing.T) {
 				}
 				for name, want := range rows {
 					if got := outbox(name); got != want {
-						t.Errorf("a write to %s's table left %d records with %s, want %d", of, got, name, want)
+						t.Errorf("a write to a table of %s left %d records with %s, want %d", of, got, name, want)
 					}
 				}
 				for name, a := range apps {
 					if want := strings.Contains(strings.Join(touched, " "), name); !want {
 						if _, hit := a.ask(t); !hit {
-							t.Errorf("a write to %s's table evicted in %s", of, name)
+							t.Errorf("a write to a table of %s evicted in %s", of, name)
 						}
 					}
 				}
 			}
-			// One goes away.
+			// Remove the first application.
 			if err := apps["north"].gateway.Close(); err != nil {
 				t.Error(err)
 			}
 			if left, err := gqlcache.Uninstall(t.Context(), owner, c.outbox("north")); err != nil || len(left) > 0 {
-				t.Fatalf("left %v, %v", left, err)
+				t.Fatalf("Uninstall left %v, error %v", left, err)
 			}
 			cached("south")
 			table := "public"
@@ -122,22 +122,22 @@ func TestTwoApplications(t *testing.T) {
 			s.eventually("when north was removed, south evicts nothing", func() bool { body, _ := apps["south"].ask(t); return strings.Contains(body, "afterwards") })
 			for name, a := range apps {
 				if log := a.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "changed; evicted") {
-					t.Errorf("%s says %s", name, log)
+					t.Errorf("got log of %s: %s", name, log)
 				}
 			}
-			// Then the other one, and nothing of either is left.
+			// Remove the second one. Nothing of either remains.
 			if err := apps["south"].gateway.Close(); err != nil {
 				t.Error(err)
 			}
 			if left, err := gqlcache.Uninstall(t.Context(), owner, c.outbox("south")); err != nil || len(left) > 0 {
-				t.Fatalf("left %v, %v", left, err)
+				t.Fatalf("Uninstall left %v, error %v", left, err)
 			}
 			sqlExec(t, owner, "DROP SCHEMA IF EXISTS north, south, north_cache, south_cache CASCADE")
 			if c.shared {
 				sqlExec(t, owner, "DROP TABLE characters, friends, starships, reviews")
 			}
 			if after := catalogue(t, owner); after != before {
-				t.Errorf("left is %s", after)
+				t.Errorf("got catalogue %s, want it as before", after)
 			}
 		})
 	}

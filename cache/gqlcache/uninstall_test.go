@@ -13,7 +13,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// A project that stops using the package has its database as it was, with its data; until it is restarted it is answered right.
+// Uninstall restores the database of a project that stops using the package, and keeps its data. A
+// Gateway that is still open serves correct responses.
 func TestUninstall(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ driver, url, objects string }{
@@ -38,7 +39,7 @@ func TestUninstall(t *testing.T) {
 		}
 		before := count()
 		if left, err := gqlcache.Uninstall(t.Context(), db, ""); err != nil || len(left) > 0 {
-			t.Errorf("%s: where nothing is installed: %v, %v", c.driver, left, err)
+			t.Errorf("%s: nothing is installed: got %v, error %v", c.driver, left, err)
 		}
 		for range 2 { // it can be installed again
 			schema := starwars.NewExecutableSchema(starwars.Config{Resolvers: &starwars.Resolver{DB: db}})
@@ -56,10 +57,10 @@ func TestUninstall(t *testing.T) {
 			}
 			ask()
 			if left, err := gqlcache.Uninstall(t.Context(), db, ""); err != nil || len(left) > 0 {
-				t.Errorf("%s: %v, %v", c.driver, left, err)
+				t.Errorf("%s: Uninstall left %v, error %v", c.driver, left, err)
 			}
 			if n := count(); n != before {
-				t.Errorf("%s: %d objects, %d before", c.driver, n, before)
+				t.Errorf("%s: got %d objects, want %d as before", c.driver, n, before)
 			}
 			if _, err := db.ExecContext(t.Context(), "UPDATE characters SET name = name || '!' WHERE id = '1000'"); err != nil {
 				t.Fatal(err)
@@ -76,6 +77,6 @@ func TestUninstall(t *testing.T) {
 		}
 	}
 	if _, err := gqlcache.Uninstall(t.Context(), nil, ""); err == nil {
-		t.Error("no database was taken")
+		t.Error("Uninstall accepted a nil database")
 	}
 }

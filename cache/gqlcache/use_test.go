@@ -13,7 +13,7 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// used is what Use of a server panics with, "" if it does not.
+// used returns the value that Use of a server panics with, or "" if it does not panic.
 func used(server *handler.Server, g *gqlcache.Gateway) (fault string) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -24,7 +24,7 @@ func used(server *handler.Server, g *gqlcache.Gateway) (fault string) {
 	return ""
 }
 
-// A Gateway that could not do its work is refused when the server is put together.
+// Use refuses a Gateway that could not work with the server.
 func TestUseRefuses(t *testing.T) {
 	t.Parallel()
 	project := func() graphql.ExecutableSchema {
@@ -46,7 +46,7 @@ func TestUseRefuses(t *testing.T) {
 	says := func(t *testing.T, got, want string) {
 		t.Helper()
 		if !strings.Contains(got, want) || (want == "") != (got == "") {
-			t.Errorf("Use panics with %q, want %q", got, want)
+			t.Errorf("got panic %q, want %q", got, want)
 		}
 	}
 	t.Run("two Gateways in one server", func(t *testing.T) {
@@ -87,7 +87,8 @@ func TestUseRefuses(t *testing.T) {
 	})
 }
 
-// Servers of one schema whose resolvers differ would serve each other's values: the log says so.
+// Servers of one schema with different resolvers would serve each other's values, so the log warns
+// of them.
 func TestOtherResolvers(t *testing.T) {
 	t.Parallel()
 	config := tracker.Config{Resolvers: &tracker.Resolver{}}
@@ -106,12 +107,13 @@ func TestOtherResolvers(t *testing.T) {
 			t.Error(fault)
 		}
 		if n := strings.Count(log.String(), "with other resolvers"); n != c.warns {
-			t.Errorf("%d warnings, want %d: %s", n, c.warns, log)
+			t.Errorf("got %d warnings, want %d: %s", n, c.warns, log)
 		}
 	}
 }
 
-// A server that uses a Gateway twice is as one that uses it once; beside one that was closed, the log tells once.
+// A server that uses a Gateway twice behaves as one that uses it once. If a server also uses a
+// closed Gateway, the log warns once.
 func TestUsedTwice(t *testing.T) {
 	t.Parallel()
 	a := adopt(t, "", func(a *adopter) []graphql.HandlerExtension { return []graphql.HandlerExtension{a.gateway, a.gateway} })
@@ -121,7 +123,7 @@ func TestUsedTwice(t *testing.T) {
 		a.eventually("nothing is answered from memory", func() bool {
 			body, header := post(t, a.url, titleOf)
 			if !strings.Contains(body, title) {
-				t.Fatalf("after the mutation to %q: %s", title, body)
+				t.Fatalf("after the mutation to %q: got %s", title, body)
 			}
 			return strings.Contains(header.Get("Cache-Status"), "hit")
 		})
@@ -148,11 +150,11 @@ func TestUsedTwice(t *testing.T) {
 	post(t, url, `{motto}`)
 	post(t, url, `{motto}`)
 	if n := strings.Count(log.String(), "beside one that was closed"); n != 1 {
-		t.Errorf("told %d times: %s", n, log)
+		t.Errorf("logged %d times, want once: %s", n, log)
 	}
 }
 
-// Whoever forgets to Use the Gateway behind its handler is told once.
+// If the server behind the handler of a Gateway does not Use the Gateway, the log warns once.
 func TestHandlerWithoutUse(t *testing.T) {
 	t.Parallel()
 	schema, log := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}), &syncBuffer{}
@@ -165,11 +167,12 @@ func TestHandlerWithoutUse(t *testing.T) {
 	post(t, url, `{motto}`)
 	post(t, url, `{motto}`)
 	if n := strings.Count(log.String(), "does not Use the Gateway"); n != 1 {
-		t.Errorf("told %d times: %s", n, log)
+		t.Errorf("logged %d times, want once: %s", n, log)
 	}
 }
 
-// Without a database or a viewer one line tells of all fields that are not cached for it.
+// Without a database or a viewer, one log line lists all fields that are not cached for this
+// reason.
 func TestOneWarningForAllFields(t *testing.T) {
 	t.Parallel()
 	log := &syncBuffer{}
@@ -191,12 +194,12 @@ func TestOneWarningForAllFields(t *testing.T) {
 			}
 		}
 		if len(found) != 1 {
-			t.Errorf("%d lines say %s:\n%s", len(found), says, log)
+			t.Errorf("got %d lines with %q, want 1:\n%s", len(found), says, log)
 			continue
 		}
 		for _, f := range fields {
 			if !strings.Contains(found[0], f) {
-				t.Errorf("%s does not name %s", found[0], f)
+				t.Errorf("line %s does not name %s", found[0], f)
 			}
 		}
 	}

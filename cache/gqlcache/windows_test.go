@@ -46,7 +46,7 @@ func TestWindowsOfASchema(t *testing.T) {
 		"Thing.fresh":    {MaxAge: s},
 	} {
 		if got, err := policies.Of(coordinate); err != nil || got != want {
-			t.Errorf("%s: %+v, %v; want %+v", coordinate, got, err, want)
+			t.Errorf("%s: got %+v, error %v; want %+v", coordinate, got, err, want)
 		}
 	}
 	_, err = read(`
@@ -60,7 +60,7 @@ func TestWindowsOfASchema(t *testing.T) {
 	`)
 	for _, field := range []string{"a", "b", "c", "d"} {
 		if err == nil || !strings.Contains(err.Error(), "Query."+field+": @cacheControl") {
-			t.Errorf("Query.%s is taken: %v", field, err)
+			t.Errorf("Query.%s: got error %v, want the directive refused", field, err)
 		}
 	}
 	if err != nil && strings.Contains(err.Error(), "Query.e") {

@@ -29,8 +29,8 @@ func (t *Types) codec(field string, typ reflect.Type) *Codec {
 	return t.NewCodec(t.schema.Query.Fields.ForName(field), typ)
 }
 
-// TestWhatSurvivesIsTheSame draws Go types and values of them: whatever a codec says survives has to
-// come back as it was.
+// TestWhatSurvivesIsTheSame draws random Go types and values. A value that survives according to
+// its codec must decode to an equal value.
 func TestWhatSurvivesIsTheSame(t *testing.T) {
 	types := testTypes(t)
 	random := rand.New(rand.NewPCG(20260301, 7))
@@ -49,19 +49,19 @@ func TestWhatSurvivesIsTheSame(t *testing.T) {
 			survived++
 			data, err := box.MarshalJSON()
 			if err != nil {
-				t.Fatalf("%v survives and cannot be written: %v", typ, err)
+				t.Fatalf("%v survives but cannot be encoded: %v", typ, err)
 			}
 			back, err := codec.Decode(data)
 			if err != nil {
-				t.Fatalf("%v survives and cannot be read from %s: %v", typ, data, err)
+				t.Fatalf("%v survives but cannot be decoded from %s: %v", typ, data, err)
 			}
 			if !reflect.DeepEqual(box.Value, back.Value) {
-				t.Fatalf("%v: %#v came back as %#v from %s", typ, box.Value, back.Value, data)
+				t.Fatalf("%v: %#v decodes as %#v from %s", typ, box.Value, back.Value, data)
 			}
 		}
 	}
 	if survived < 500 || lost < 100 {
-		t.Errorf("%d values survived and %d did not: the test draws too few of one", survived, lost)
+		t.Errorf("got %d values that survive and %d that do not, want at least 500 and 100", survived, lost)
 	}
 }
 
@@ -71,12 +71,12 @@ var leaves = []reflect.Type{
 	reflect.TypeFor[lossy](), reflect.TypeFor[upper](), reflect.TypeFor[time.Duration](), reflect.TypeFor[hidden](),
 }
 
-// lossy writes less than it holds.
+// lossy encodes less than it contains.
 type lossy struct{ A, B int }
 
 func (l lossy) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `{"A":%d}`, l.A), nil }
 
-// upper is text that is written otherwise.
+// upper encodes as a different text.
 type upper string
 
 func (u upper) MarshalText() ([]byte, error) { return []byte("<" + u + ">"), nil }
@@ -206,7 +206,7 @@ func TestInterfacesComeBackInAFreshProcess(t *testing.T) {
 			}
 			back, err := known().codec(test.field, typ).Decode(data)
 			if err != nil || !reflect.DeepEqual(back.Value, test.value) {
-				t.Errorf("%#v came back as %#v, %v", test.value, back, err)
+				t.Errorf("%#v decodes as %#v, error %v", test.value, back, err)
 			}
 		})
 	}
@@ -217,17 +217,17 @@ func TestTypesThatNoResolverTells(t *testing.T) {
 	codec := testTypes(t).codec("item", reflect.TypeFor[any]())
 	box := codec.Box(&Author{"1"})
 	if err := codec.Survives(box); err != nil {
-		t.Errorf("a type that bears the object type's name: %v", err)
+		t.Errorf("a type with the name of the object type: got error %v", err)
 	}
 	data, err := box.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := testTypes(t).codec("item", reflect.TypeFor[any]()).Decode(data); err == nil {
-		t.Error("a process that never saw the type guessed it")
+		t.Error("a process that never saw the type decoded its value")
 	}
 	if err := codec.Survives(codec.Box(struct{ X int }{1})); err == nil {
-		t.Error("a type without a name was taken for an object type")
+		t.Error("a type without a name was accepted as an object type")
 	}
 }
 
@@ -242,7 +242,7 @@ func TestTimesSurvive(t *testing.T) {
 	}
 	bad := time.Date(10001, 1, 1, 0, 0, 0, 0, time.UTC)
 	if err := codec.Survives(codec.Box(&bad)); err == nil {
-		t.Error("JSON has no year 10001")
+		t.Error("the year 10001 survives, but JSON cannot represent it")
 	}
 }
 
@@ -258,7 +258,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if err := codec.Survives(box); err != nil {
-			t.Errorf("what was read from %s does not survive: %v", data, err)
+			t.Errorf("the value decoded from %s does not survive: %v", data, err)
 		}
 	})
 }

@@ -20,7 +20,7 @@ func TestDigestsTellContentsApart(t *testing.T) {
 		a, ok1 := Digest(same[0])
 		b, ok2 := Digest(same[1])
 		if a != b || !ok1 || !ok2 {
-			t.Errorf("%v and %v hold the same: %s, %s", same[0], same[1], a, b)
+			t.Errorf("%v and %v have the same content: got digests %s, %s", same[0], same[1], a, b)
 		}
 	}
 	digests := map[string]any{}
@@ -37,7 +37,7 @@ func TestDigestsTellContentsApart(t *testing.T) {
 	}
 	for _, v := range []any{cycle, func() {}, make(chan int)} {
 		if d, ok := Digest(v); ok {
-			t.Errorf("%T has the digest %s", v, d)
+			t.Errorf("%T: got digest %s, want none", v, d)
 		}
 	}
 }

@@ -64,7 +64,7 @@ func TestGetter(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			g := NewGetter(test.path...)
-			for range 2 { // found, and remembered
+			for range 2 { // the second call uses what the first one found
 				if got, ok := g.Text(test.value); got != test.want || ok != test.ok {
 					t.Errorf("got %q, %v, want %q, %v", got, ok, test.want, test.ok)
 				}

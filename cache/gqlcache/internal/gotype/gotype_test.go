@@ -13,7 +13,7 @@ func TestTypesOfGeneratedCode(t *testing.T) {
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
 	types, ok := gotype.Of(schema)
 	if !ok {
-		t.Fatal("gqlgen's own schema was not recognised")
+		t.Fatal("a schema that gqlgen generated was not recognized")
 	}
 	for coordinate, want := range map[string]reflect.Type{
 		"Query.issues":           reflect.TypeFor[[]*tracker.Issue](),
@@ -24,12 +24,12 @@ func TestTypesOfGeneratedCode(t *testing.T) {
 		"IssueStats.readingTime": reflect.TypeFor[float64](),
 	} {
 		if r := types.Resolver(coordinate); r == nil || r.Result != want {
-			t.Errorf("%s: %+v, want the type %v", coordinate, r, want)
+			t.Errorf("%s: got %+v, want type %v", coordinate, r, want)
 		}
 	}
 	for _, coordinate := range []string{"Issue.title", "Issue.stats", "Query.nothing"} {
 		if types.Resolver(coordinate) != nil {
-			t.Errorf("%s has no resolver", coordinate)
+			t.Errorf("%s: got a resolver, want none", coordinate)
 		}
 	}
 	for name, want := range map[string]reflect.Type{
@@ -38,14 +38,14 @@ func TestTypesOfGeneratedCode(t *testing.T) {
 		"IssueStats": reflect.TypeFor[tracker.IssueStats](),
 	} {
 		if got := types.Object(name); got != want || types.Name(want) != name {
-			t.Errorf("%s is a %v, want %v", name, got, want)
+			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 	if !types.Attribute("Issue", "authorID") || types.Attribute("Issue", "nothing") {
-		t.Error("attributes that are no fields of the schema were mistaken")
+		t.Error("Attribute is wrong for an attribute that is not a field of the schema")
 	}
 	if types.Runs("cacheControl") {
-		t.Error("a directive that is skipped at run time was taken for one that runs")
+		t.Error("Runs returns true for a directive that is skipped at run time")
 	}
 }
 
@@ -62,24 +62,24 @@ func TestResolversAreCalledWithTheirOwnTypes(t *testing.T) {
 	} {
 		receiver, ok := score.Receiver(test.parent)
 		if !ok {
-			t.Errorf("%s: no receiver", test.name)
+			t.Errorf("%s: got no receiver", test.name)
 			continue
 		}
 		got, err := score.Call(context.Background(), receiver, map[string]any{"weights": []float64{2, 3}})
 		if err != nil || got.Float() != 7 {
-			t.Errorf("%s: %v, %v, want 7", test.name, got, err)
+			t.Errorf("%s: got %v, error %v, want 7", test.name, got, err)
 		}
 	}
 	if _, ok := score.Receiver(&tracker.Comment{}); ok {
-		t.Error("a comment was taken for an issue")
+		t.Error("a comment was accepted as an issue")
 	}
 	if _, ok := score.Receiver(nil); ok {
-		t.Error("nothing was taken for an issue")
+		t.Error("nil was accepted as an issue")
 	}
 	if _, err := score.Call(context.Background(), reflect.ValueOf(&issue), map[string]any{"weights": "x"}); err == nil {
-		t.Error("an argument of another type was taken")
+		t.Error("an argument of another type was accepted")
 	}
 	if got, err := types.Resolver("Query.grid").Call(context.Background(), reflect.Value{}, map[string]any{"size": 2}); err != nil || got.Len() != 2 {
-		t.Errorf("a root field: %v, %v", got, err)
+		t.Errorf("root field: got %v, error %v", got, err)
 	}
 }
