@@ -9,7 +9,7 @@ import (
 
 const ms = time.Millisecond
 
-// wrote and saw make histories short to write down.
+// wrote, counted and saw keep the histories below short.
 func wrote(version int64, via string, sent, acked time.Duration) Write {
 	return Write{Register: "user:1", Version: version, Via: via, Sent: sent, Acked: acked}
 }
@@ -81,20 +81,20 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			h := &History{Initial: map[string]int64{"user:1": test.initial}, Writes: test.writes, Reads: []Read{test.read}, Excuses: test.excuses}
 			if got := fmt.Sprint(Check(h, bounds)); (got != "[]") != test.refused {
-				t.Errorf("violations: %s; want some: %v", got, test.refused)
+				t.Errorf("got the violations %s, want some: %v", got, test.refused)
 			}
 		})
 	}
 }
 
-// A read is judged by the writes of its own register.
+// A read is judged by the writes of its own register only.
 func TestCheckKeepsRegistersApart(t *testing.T) {
 	h := &History{
 		Writes: []Write{{Register: "user:1", Version: 1, Via: "A", Sent: 1, Acked: 2}},
 		Reads:  []Read{{Register: "user:2", Via: "A", Begun: 3, Ended: 4, Saw: Exactly(0)}},
 	}
 	if got := Check(h, Bounds{}); len(got) != 0 {
-		t.Errorf("violations: %v", got)
+		t.Errorf("got the violations %v, want none", got)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestCheckCalls(t *testing.T) {
 			t.Parallel()
 			h := &History{Calls: []Call{test.call}, Excuses: test.excuses}
 			if got := CheckCalls(h, bounds); (len(got) > 0) != test.refused {
-				t.Errorf("found %v; want some: %v", got, test.refused)
+				t.Errorf("got %v, want some: %v", got, test.refused)
 			}
 		})
 	}
@@ -143,7 +143,7 @@ func TestQueries(t *testing.T) {
 		t.Errorf("queries took %v, want %v", took, want)
 	}
 	if want := []time.Duration{4 * ms}; !slices.Equal(calm, want) {
-		t.Errorf("in calm times %v, want %v", calm, want)
+		t.Errorf("in calm periods they took %v, want %v", calm, want)
 	}
 }
 
@@ -154,10 +154,10 @@ func TestOneInAHundred(t *testing.T) {
 		ds[i] = time.Duration(200 - i)
 	}
 	if got := OneInAHundred(ds); got != 198 {
-		t.Errorf("of 200 to 1 it is %d: two are longer than 198", got)
+		t.Errorf("got %d for the durations 200 to 1, want 198: two are longer", got)
 	}
 	if got := OneInAHundred(nil); got != 0 {
-		t.Errorf("of nothing it is %d", got)
+		t.Errorf("got %d without durations, want 0", got)
 	}
 }
 
@@ -173,10 +173,10 @@ func TestWindows(t *testing.T) {
 	}
 	got := Windows(h, func(w Write, _ string) bool { return w.Via == Direct })
 	if want := []time.Duration{40 * ms, 10 * ms}; !slices.Equal(got, want) {
-		t.Errorf("around the gateways: %v, want %v", got, want)
+		t.Errorf("direct writes: got %v, want %v", got, want)
 	}
 	got = Windows(h, func(w Write, via string) bool { return w.Via != Direct && w.Via != via })
 	if want := []time.Duration{30 * ms}; !slices.Equal(got, want) {
-		t.Errorf("by another gateway: %v, want %v", got, want)
+		t.Errorf("writes through another gateway: got %v, want %v", got, want)
 	}
 }

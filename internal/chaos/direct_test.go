@@ -10,12 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// directWrites are writes of every kind that go around the gateways, one after the other in one database, and what is
-// answered before and after each of them.
+// directWrites are direct writes of every kind, in order in one database, with the response before
+// and after each of them.
 var directWrites = []struct {
 	name          string
 	query         string
-	admin         bool // who asks; else it is anybody
+	admin         bool // queries as an admin instead of anonymously
 	before, after string
 	write         func(ctx context.Context, conn *pgx.Conn) error
 }{
@@ -100,13 +100,13 @@ var directWrites = []struct {
 		write:  statements(`TRUNCATE reviews`),
 	}, {
 		name: "TRUNCATE CASCADE", query: `{ user(id: 1) { name orders { totalCount } } users { totalCount nodes { id } } products { totalCount } }`, admin: true,
-		before: ``, // it is what the writes before have left
+		before: ``, // whatever the writes before have left
 		after:  `{"user":null,"users":{"totalCount":0,"nodes":[]},"products":{"totalCount":7}}`,
 		write:  statements(`TRUNCATE users CASCADE`),
 	},
 }
 
-// statements runs statements one after the other.
+// statements runs statements in order.
 func statements(all ...string) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, conn *pgx.Conn) error {
 		for _, s := range all {
@@ -118,7 +118,7 @@ func statements(all ...string) func(context.Context, *pgx.Conn) error {
 	}
 }
 
-// Promise 5: writes that go around the gateways are visible through each of them within half a second.
+// Promise 5: direct writes are visible through every gateway within half a second.
 func TestDirectWrites(t *testing.T) {
 	t.Parallel()
 	s := open(t, layout{})
@@ -133,7 +133,7 @@ func TestDirectWrites(t *testing.T) {
 			for _, g := range s.gateways {
 				for range 2 { // the second time from memory
 					if got, err := ask(t.Context(), g); err != nil || w.before != "" && got != w.before {
-						t.Fatalf("before it gateway %s answers %s, %v; want %s", g.name, got, err, w.before)
+						t.Fatalf("before the write gateway %s returned %s, %v; want %s", g.name, got, err, w.before)
 					}
 				}
 			}
@@ -151,7 +151,7 @@ func TestDirectWrites(t *testing.T) {
 				gateways.Go(func() {
 					d, got := seenAfter(t.Context(), written, w.after, func(ctx context.Context) (string, error) { return ask(ctx, g) })
 					if got != w.after {
-						t.Errorf("after %v gateway %s answers\n%s, want\n%s", d, g.name, got, w.after)
+						t.Errorf("after %v gateway %s returned\n%s, want\n%s", d, g.name, got, w.after)
 						return
 					}
 					mu.Lock()
@@ -160,9 +160,9 @@ func TestDirectWrites(t *testing.T) {
 					if d > direct {
 						t.Errorf("gateway %s took %v, want at most %v", g.name, d, direct)
 					}
-					for range 10 { // and nothing brings the old back
+					for range 10 { // the old value does not come back
 						if got, err := ask(t.Context(), g); got != w.after {
-							t.Errorf("after it had answered the new, gateway %s answers %s, %v", g.name, got, err)
+							t.Errorf("gateway %s returned the new value, and then %s, %v", g.name, got, err)
 						}
 					}
 				})
@@ -173,8 +173,8 @@ func TestDirectWrites(t *testing.T) {
 	t.Logf("visible after %s", quantiles(took))
 }
 
-// seenAfter asks until the answer is what it should be, for at most some times as long as it may take, and
-// returns how long it was since the write, and the last answer.
+// seenAfter repeats a query until the response is the wanted one, or until four times the allowed
+// time has passed. It returns the time since the write and the last response.
 func seenAfter(ctx context.Context, written time.Time, want string, ask func(context.Context) (string, error)) (time.Duration, string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -191,8 +191,8 @@ func seenAfter(ctx context.Context, written time.Time, want string, ask func(con
 	}
 }
 
-// A transaction that began before others and ends after they were seen is seen as well: what a gateway knows is
-// a snapshot, not the highest number.
+// A transaction that begins before others and commits after they were seen becomes visible too:
+// what a gateway has seen is a snapshot, not the highest transaction number.
 func TestDirectWriteThatCommitsLate(t *testing.T) {
 	t.Parallel()
 	s := open(t, layout{})
@@ -200,7 +200,7 @@ func TestDirectWriteThatCommitsLate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = late.Rollback(context.Background()) }() // it was committed, or the test has failed
+	defer func() { _ = late.Rollback(context.Background()) }() // it is committed already, or the test has failed
 	if _, err := late.Exec(t.Context(), `UPDATE users SET bio = 'late' WHERE id = 1`); err != nil {
 		t.Fatal(err)
 	}
@@ -213,14 +213,14 @@ func TestDirectWriteThatCommitsLate(t *testing.T) {
 				return string(a.data), err
 			})
 			if got != want {
-				t.Fatalf("after %v gateway %s answers %s, want %s", d, g.name, got, want)
+				t.Fatalf("after %v gateway %s returned %s, want %s", d, g.name, got, want)
 			}
 			longest = max(longest, d)
 		}
 		return longest
 	}
 	sees(1, `{"user":{"bio":"v0"}}`)
-	for i := range 5 { // each is seen by a poll that does not see the one under way
+	for i := range 5 { // each is seen by a poll that does not see the open transaction
 		sees(2, fmt.Sprintf(`{"user":{"bio":"v%d"}}`, i))
 		s.exec(`UPDATE users SET bio = $1 WHERE id = 2`, bio(int64(i+1)))
 	}
@@ -230,6 +230,6 @@ func TestDirectWriteThatCommitsLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := sees(1, `{"user":{"bio":"late"}}`); d > direct {
-		t.Errorf("it took %v, want at most %v", d, direct)
+		t.Errorf("took %v, want at most %v", d, direct)
 	}
 }

@@ -20,34 +20,34 @@ var (
 	seed = flag.Uint64("seed", 0, "of the workload in TestFaults; 0: another one each time")
 )
 
-// What the promises say, and what is added for a machine that is busy with all the tests.
+// The bounds that the promises give, plus an allowance for a machine that runs all tests at once.
 const (
 	lease  = time.Second + 100*time.Millisecond          // promises 2 and 4
 	direct = 500*time.Millisecond + 250*time.Millisecond // promise 5
-	// most is how long 99 queries in 100 may take by promise 7, more than they take on this machine while all is
-	// calm: the promise's 150 ms, and some. None may hang.
+	// most is how much longer than in calm periods on this machine 99 of 100 queries may take: the
+	// 150 ms of promise 7 and an allowance. None may hang.
 	most = 150*time.Millisecond + 1350*time.Millisecond
 	hang = 2 * most
-	// mutation is a hang after the lease that an acknowledgement may have to wait for.
+	// mutation is a hang plus the lease, which an acknowledgement may have to wait for.
 	mutation = lease + hang
 )
 
-// fault is something that goes wrong, once or again and again, while clients are at work.
+// fault is something that goes wrong, once or repeatedly, under the load of clients.
 type fault struct {
 	name   string
 	layout func(t *testing.T) layout
-	// happen makes it happen and ends it again.
+	// happen makes the fault happen and ends it.
 	happen func(ctx context.Context, s *site, rnd *rand.Rand)
-	// calm: nothing goes wrong, so that promise 5 holds to the letter.
+	// calm means that nothing goes wrong, so promise 5 holds exactly.
 	calm bool
-	// once: it cannot happen twice in a round.
+	// once means that the fault cannot happen twice in a round.
 	once bool
 }
 
-// length is how long faults begin in a round of a soak. Otherwise a round has one.
+// length is how long a round of a soak starts new faults. Without a soak a round has one fault.
 const length = 3 * time.Second
 
-// What clients do at least in a round, on however busy a machine.
+// The least that clients do in a round, however busy the machine is.
 const (
 	leastReads  = 1000
 	leastWrites = 100
@@ -64,7 +64,7 @@ func TestFaults(t *testing.T) {
 			if from == 0 {
 				from = rand.Uint64()
 			}
-			until := time.Now().Add(*soak * time.Duration(runtime.GOMAXPROCS(0)) / time.Duration(len(faults))) // as many run at a time
+			until := time.Now().Add(*soak * time.Duration(runtime.GOMAXPROCS(0)) / time.Duration(len(faults))) // that many tests run at a time
 			for round := uint64(0); round == 0 || !t.Failed() && time.Now().Before(until); round++ {
 				f.round(t, from+round)
 			}
@@ -72,7 +72,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// round opens a site, lets the fault happen while clients are at work, and judges.
+// round opens a site, makes the fault happen while clients are at work, and judges the history.
 func (f fault) round(t *testing.T, seed uint64) {
 	t.Logf("-seed=%d", seed)
 	l := layout{}
@@ -89,13 +89,13 @@ func (f fault) round(t *testing.T, seed uint64) {
 		s.calm(t.Context())
 	}
 	s.eventually("clients have done enough", s.worked)
-	s.pass(t.Context(), lease) // after the fault it is as it was before
+	s.pass(t.Context(), lease) // wait until the fault has no effect any more
 	w.stop()
 	s.judge(f.calm)
 	s.atRest()
 }
 
-// judge holds the history against the promises.
+// judge checks the history against the promises.
 func (s *site) judge(calm bool) {
 	s.t.Helper()
 	h := &s.history
@@ -110,7 +110,7 @@ func (s *site) judge(calm bool) {
 		s.t.Errorf("%v", v)
 	}
 	if n := len(violations); n > 5 {
-		s.t.Errorf("%d of %d reads are not what was promised", n, len(h.Reads))
+		s.t.Errorf("%d of %d reads break a promise", n, len(h.Reads))
 	}
 	calls := CheckCalls(h, b)
 	for _, c := range calls[:min(len(calls), 5)] {
@@ -120,12 +120,12 @@ func (s *site) judge(calm bool) {
 		s.t.Errorf("%d of %d calls failed or took too long", n, len(h.Calls))
 	}
 	if got := OneInAHundred(took); got > most+needed {
-		s.t.Errorf("of 100 queries more than one took longer than %v, and %v in calm times: %s", got, needed, quantiles(took))
+		s.t.Errorf("more than one query in 100 took longer than %v plus the %v of calm periods: %s", got, needed, quantiles(took))
 	}
 	s.report()
 }
 
-// worked returns an error as long as too little was read or written to judge by.
+// worked returns an error as long as there are too few reads or writes to judge by.
 func (s *site) worked(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +135,7 @@ func (s *site) worked(context.Context) error {
 	return nil
 }
 
-// calm lets some time pass in which nothing is wrong.
+// calm lets some time pass without a fault.
 func (s *site) calm(ctx context.Context) {
 	from := s.now()
 	s.pass(ctx, breath)
@@ -144,7 +144,7 @@ func (s *site) calm(ctx context.Context) {
 	s.history.Calm = append(s.history.Calm, Period{from, s.now()})
 }
 
-// report tells how it was.
+// report logs the sizes and durations of the run.
 func (s *site) report() {
 	h := &s.history
 	var mutations []time.Duration
@@ -155,18 +155,18 @@ func (s *site) report() {
 	}
 	queries, calm := h.Queries()
 	s.t.Logf("%d reads, %d writes", len(h.Reads), len(h.Writes))
-	s.t.Logf("queries: %s; in calm times: %s", quantiles(queries), quantiles(calm))
+	s.t.Logf("queries: %s; in calm periods: %s", quantiles(queries), quantiles(calm))
 	s.t.Logf("mutations: %s", quantiles(mutations))
-	s.t.Logf("unseen after a write through another gateway: %s",
+	s.t.Logf("not visible yet after a write through another gateway: %s",
 		quantiles(Windows(h, func(w Write, via string) bool { return w.Via != Direct && w.Via != via })))
-	s.t.Logf("unseen after a write around the gateways: %s",
+	s.t.Logf("not visible yet after a direct write: %s",
 		quantiles(Windows(h, func(w Write, _ string) bool { return w.Via == Direct })))
 }
 
-// anyGateway chooses the gateway that something happens to.
+// anyGateway chooses a random gateway for a fault.
 func (s *site) anyGateway(rnd *rand.Rand) *gateway { return s.gateways[rnd.IntN(len(s.gateways))] }
 
-// during makes it happen for some time that a part is disturbed.
+// during makes a fault that disturbs a part for some time.
 func during(d time.Duration, disturb func(s *site, g *gateway) (heal func())) func(context.Context, *site, *rand.Rand) {
 	return func(ctx context.Context, s *site, rnd *rand.Rand) {
 		heal := disturb(s, s.anyGateway(rnd))
@@ -175,7 +175,7 @@ func during(d time.Duration, disturb func(s *site, g *gateway) (heal func())) fu
 	}
 }
 
-// all does several things one after the other.
+// all calls several functions in order.
 func all(fs ...func()) func() {
 	return func() {
 		for _, f := range fs {
@@ -184,14 +184,14 @@ func all(fs ...func()) func() {
 	}
 }
 
-// storedMayBeOld is for faults in which an eviction cannot reach Redis at once: what is there must be refused
-// until it does.
+// storedMayBeOld is for faults in which an eviction cannot reach Redis at once: until it does, old
+// entries in Redis must be refused.
 func (s *site) storedMayBeOld() (healed func()) {
 	return s.excuse(Excuse{Via: Stored, Old: true}, settle)
 }
 
-// databaseAway is for faults in which a gateway does not reach the database, "" for all of them: it may answer from its
-// cache, and tells then, or not at all.
+// databaseAway is for faults in which a gateway, or with "" any of them, cannot reach the database.
+// It may then serve stale responses marked as such, or return errors.
 func (s *site) databaseAway(via string) (healed func()) {
 	return s.excuse(Excuse{Via: via, Errors: true, Slow: true, Stale: true}, settle)
 }
@@ -264,7 +264,7 @@ var faults = []fault{
 	{name: "Redis restarted on an old dump", happen: func(ctx context.Context, s *site, _ *rand.Rand) {
 		s.redisDo("SAVE")
 		s.pass(ctx, breath)
-		s.storedMayBeOld() // from now on
+		s.storedMayBeOld() // for the rest of the round
 		s.layout.redis.Stop()
 		s.layout.redis.Start()
 	}},
@@ -290,7 +290,7 @@ var faults = []fault{
 	{name: "Sentinel fails over", once: true,
 		layout: func(t *testing.T) layout { return layout{sentinel: testservers.RedisSentinel(t)} },
 		happen: func(_ context.Context, s *site, _ *rand.Rand) {
-			s.storedMayBeOld() // from now on: a replica lacks what it was not sent
+			s.storedMayBeOld() // for the rest of the round: the replica lacks what was not replicated
 			s.layout.sentinel.Primary.Stop()
 			s.eventually("the replica takes writes", func(ctx context.Context) error { return s.stored.Set(ctx, "probe", "", time.Second).Err() })
 			s.layout.sentinel.Primary.Start() // it becomes the replica
@@ -300,17 +300,17 @@ var faults = []fault{
 		happen: moveAndFailOver},
 }
 
-// redisDo gives Redis a command that must succeed.
+// redisDo sends Redis a command that must succeed.
 func (s *site) redisDo(args ...any) {
 	s.t.Helper()
 	s.eventually("Redis obeys", func(ctx context.Context) error { return s.stored.Do(ctx, args...).Err() })
 }
 
-// moveAndFailOver moves the slots of hot keys from node to node, each for some time under way, and then lets a
-// master be replaced.
+// moveAndFailOver moves the slots of hot keys between nodes, with some time in the middle of each
+// move, and then has a replica take over from a master.
 func moveAndFailOver(ctx context.Context, s *site, rnd *rand.Rand) {
 	c := s.layout.cluster
-	s.storedMayBeOld() // from now on, as with Sentinel
+	s.storedMayBeOld() // for the rest of the round, as with Sentinel
 	for _, key := range []string{"user:1", "user:2", "product:1", "{users}"} {
 		slot := c.Slot(key)
 		move := c.StartMove(slot, (c.Owner(slot)+1+rnd.IntN(2))%3)
@@ -323,14 +323,14 @@ func moveAndFailOver(ctx context.Context, s *site, rnd *rand.Rand) {
 	s.eventually("the replica serves the slot", func(ctx context.Context) error {
 		err := s.stored.Set(ctx, "{user:1}:probe", "", time.Second).Err()
 		if err != nil {
-			s.stored.(*redis.ClusterClient).ReloadState(ctx) // by itself it looks again once a minute
+			s.stored.(*redis.ClusterClient).ReloadState(ctx) // by itself the client reloads once a minute
 		}
 		return err
 	})
 	c.Nodes[failing].Start()
 }
 
-// quantiles tells how long things took.
+// quantiles formats a summary of durations.
 func quantiles(ds []time.Duration) string {
 	if len(ds) == 0 {
 		return "none"

@@ -11,8 +11,9 @@ import (
 	"sync"
 )
 
-// The registers of the shop. What counts is a number of rows; the others hold the version that was written into
-// a text or a number of the row. A user who is created and deleted has versions 1 and 2.
+// The registers of the shop. Counts are numbers of rows. The other registers hold the version that
+// was written into a text or a number of the row. A user who is created and then deleted has
+// versions 1 and 2.
 func bioOf(user int) string         { return fmt.Sprintf("user:%d:bio", user) }
 func lifeOf(user int) string        { return fmt.Sprintf("user:%d:life", user) }
 func stockOf(product int) string    { return fmt.Sprintf("product:%d:stock", product) }
@@ -27,17 +28,17 @@ const (
 func bio(version int64) string                   { return fmt.Sprint("v", version) }
 func category(product int, version int64) string { return fmt.Sprintf("p%d-v%d", product, version) }
 
-// versionIn is the version in such a text.
+// versionIn returns the version in such a text.
 func versionIn(text string) int64 {
 	_, digits, _ := strings.Cut(text, "v")
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {
-		return -1 // nobody wrote that
+		return -1 // no client wrote this
 	}
 	return n
 }
 
-// initial says what the registers hold in the shop as it begins.
+// initial returns what the registers hold at first.
 func initial() map[string]int64 {
 	held := map[string]int64{userCount: users, reviewsByMe: products}
 	for p := 1; p <= products; p++ {
@@ -46,8 +47,8 @@ func initial() map[string]int64 {
 	return held
 }
 
-// ratings are the numbers of reviews whose mean is a rating: the first one has one star, those that are
-// written have five.
+// ratings returns the numbers of reviews that can have the given mean: the first review has one
+// star, all written ones have five.
 func ratings(mean *float64) []Span {
 	if mean == nil {
 		return Exactly(0)
@@ -67,7 +68,8 @@ func ratings(mean *float64) []Span {
 	return span
 }
 
-// pens hand out registers to write to: one writer each at a time, so that versions follow one another.
+// pens hand out registers to write to. A register has one writer at a time, so its versions follow
+// in order.
 type pens struct {
 	mu      sync.Mutex // guards the fields below
 	taken   map[string]bool
@@ -81,7 +83,7 @@ func newPens() *pens {
 	return &pens{taken: map[string]bool{}, version: map[string]int64{}, newest: users}
 }
 
-// take gives one of the registers out with its next version; ok is false if somebody has it.
+// take hands out a register with its next version; ok is false if another client has it.
 func (p *pens) take(register string) (version int64, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,22 +95,22 @@ func (p *pens) take(register string) (version int64, ok bool) {
 	return p.version[register], true
 }
 
-// giveBack returns a register. One of which nobody knows what it holds is never given out again: the write
-// may still come.
+// giveBack returns a register. A register whose last write has an unknown outcome is never
+// returned: the write may still be applied.
 func (p *pens) giveBack(register string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.taken[register] = false
 }
 
-// latest is the version that was given out last.
+// latest returns the version that was handed out last.
 func (p *pens) latest(register string) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.version[register]
 }
 
-// born notes a created user.
+// born records a created user.
 func (p *pens) born(user int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +118,7 @@ func (p *pens) born(user int) {
 	p.newest = max(p.newest, user)
 }
 
-// victim takes a created user to delete, once there are enough of them, or returns 0.
+// victim takes a created user to delete, once there are enough of them. Otherwise it returns 0.
 func (p *pens) victim(rnd *rand.Rand) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,7 +132,7 @@ func (p *pens) victim(rnd *rand.Rand) int {
 	return user
 }
 
-// passing is a user that was created, or deleted, or will soon be created.
+// passing returns a user that was created or deleted, or may soon be created.
 func (p *pens) passing(rnd *rand.Rand) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,17 +143,17 @@ func (p *pens) passing(rnd *rand.Rand) int {
 	return recent[rnd.IntN(len(recent))]
 }
 
-// mortals are all users that were ever created.
+// mortals returns all users that were ever created.
 func (p *pens) mortals() []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append(append([]int(nil), p.living...), p.dead...)
 }
 
-// favourite chooses from 1 to n, low numbers more often.
+// favourite returns a number from 1 to n, low ones more often.
 func favourite(rnd *rand.Rand, n int) int { return 1 + min(rnd.IntN(n), rnd.IntN(n), rnd.IntN(n)) }
 
-// readUser asks for a user and notes what was seen.
+// readUser queries a user and records what it saw.
 func (s *site) readUser(ctx context.Context, g *gateway, user int) error {
 	a, err := s.query(ctx, g, `query($id: ID!) { user(id: $id) { id bio } }`, map[string]any{"id": strconv.Itoa(user)})
 	if err != nil {
@@ -174,12 +176,12 @@ func (s *site) readUser(ctx context.Context, g *gateway, user int) error {
 	return nil
 }
 
-// read is what the answer says of a register.
+// read returns what the response says about a register.
 func (a answer) read(g *gateway, register string, saw []Span) Read {
 	return Read{Register: register, Via: g.name, Begun: a.begun, Ended: a.ended, Saw: saw, Stale: a.stale}
 }
 
-// readProduct asks for a product with all that is counted of it.
+// readProduct queries a product with its counts.
 func (s *site) readProduct(ctx context.Context, g *gateway, product int) error {
 	a, err := s.query(ctx, g, `query($id: ID!) { product(id: $id) { stock category averageRating
 		reviews(first: 100) { totalCount nodes { id } } } }`, map[string]any{"id": strconv.Itoa(product)})
@@ -215,9 +217,9 @@ func (s *site) readProduct(ctx context.Context, g *gateway, product int) error {
 	return nil
 }
 
-// readUsers asks for the list of users.
+// readUsers queries the list of users.
 func (s *site) readUsers(ctx context.Context, g *gateway, p *pens) error {
-	mortals := p.mortals() // who is known now must be seen, or be dead
+	mortals := p.mortals() // who is known now must be in the list, or be deleted
 	a, err := s.query(ctx, g, `{ users(first: 100) { totalCount nodes { id bio } } }`, nil)
 	if err != nil {
 		return err
@@ -253,7 +255,7 @@ func (s *site) readUsers(ctx context.Context, g *gateway, p *pens) error {
 	return nil
 }
 
-// readCategory asks for the products of a category that a product is in, was in or will be in.
+// readCategory queries the products of a category that a product is in, was in or will be in.
 func (s *site) readCategory(ctx context.Context, g *gateway, p *pens, rnd *rand.Rand) error {
 	product := favourite(rnd, products)
 	version := max(0, p.latest(categoryOf(product))-1+int64(rnd.IntN(3)))
@@ -281,7 +283,7 @@ func (s *site) readCategory(ctx context.Context, g *gateway, p *pens, rnd *rand.
 	return nil
 }
 
-// readMine asks how many reviews user 1 wrote.
+// readMine queries how many reviews user 1 wrote.
 func (s *site) readMine(ctx context.Context, g *gateway) error {
 	a, err := s.query(ctx, g, `{ user(id: 1) { reviews(first: 1) { totalCount } } }`, nil)
 	if err != nil {
@@ -297,7 +299,7 @@ func (s *site) readMine(ctx context.Context, g *gateway) error {
 	return nil
 }
 
-// readStored looks at what Redis holds of a user's row.
+// readStored reads the entry of a user's row in Redis.
 func (s *site) readStored(ctx context.Context, user int) {
 	begun := s.now()
 	text, err := s.stored.Get(ctx, fmt.Sprint("user:", user)).Bytes()

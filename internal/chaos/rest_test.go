@@ -17,11 +17,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// settle is how long after the last fault and the last write everything is at rest.
+// settle is how long after the last fault and write everything is at rest.
 const settle = 2 * time.Second
 
-// atRest checks, when nothing has happened for some time, that every gateway answers what the rows say, one that
-// has just started too, and that everything in Redis equals its row and will end.
+// atRest checks, after some time without faults and writes, that every gateway returns what the
+// rows say, a new one too, and that every value in Redis equals its row and has a TTL.
 func (s *site) atRest() {
 	s.t.Helper()
 	s.pass(s.t.Context(), settle)
@@ -29,8 +29,9 @@ func (s *site) atRest() {
 	for _, g := range s.gateways {
 		diff(s, "gateway "+g.name, s.answers(g), want)
 	}
-	// What has to be refused may stay in Redis until it is read. So a gateway that has nothing in memory reads everything,
-	// which puts it right, unless the machine was so busy that Redis missed its deadline: then another one does.
+	// Entries that must be refused may stay in Redis until they are read. So a gateway with an
+	// empty memory reads everything, which replaces them. On a busy machine Redis may miss its
+	// deadline: then another gateway tries.
 	var wrong []string
 	for range 3 {
 		newcomer := s.add()
@@ -42,15 +43,15 @@ func (s *site) atRest() {
 		}
 	}
 	for _, w := range wrong[:min(len(wrong), 5)] {
-		s.t.Errorf("at rest %s", w)
+		s.t.Errorf("at rest: %s", w)
 	}
 	if len(wrong) > 5 {
-		s.t.Errorf("at rest %d keys in Redis are wrong", len(wrong))
+		s.t.Errorf("at rest: %d keys in Redis are wrong", len(wrong))
 	}
 }
 
-// noLoadUnderWay waits until there is no fence: who died while it loaded has left one, and what it guards cannot be
-// filled before it ends.
+// noLoadUnderWay waits until there is no fence. A gateway that was killed during a load has left
+// one, and the keys under it cannot be filled until it expires.
 func (s *site) noLoadUnderWay() {
 	s.t.Helper()
 	s.eventually("no load is under way", func(ctx context.Context) error {
@@ -68,8 +69,9 @@ func (s *site) noLoadUnderWay() {
 	})
 }
 
-// readStoredCategories lets a gateway read every category of which Redis holds something: products have left most
-// of them, and a list that was evicted by its tag stays, to be refused, until it is read or ends.
+// readStoredCategories has a gateway read every category that has entries in Redis. Products have
+// left most of the categories. A list that was evicted by its tag stays, to be refused, until it is
+// read or expires.
 func (s *site) readStoredCategories(g *gateway) {
 	s.t.Helper()
 	named := map[string]bool{}
@@ -92,7 +94,7 @@ func (s *site) readStoredCategories(g *gateway) {
 	}
 }
 
-// diff reports what differs from the rows.
+// diff reports where got differs from the rows.
 func diff(s *site, who string, got, want map[string]string) {
 	s.t.Helper()
 	all := slices.Sorted(maps.Keys(want))
@@ -105,16 +107,16 @@ func diff(s *site, who string, got, want map[string]string) {
 	for _, k := range all {
 		if got[k] != want[k] {
 			if n++; n <= 5 {
-				s.t.Errorf("at rest %s answers %s: %q, want %q", who, k, got[k], want[k])
+				s.t.Errorf("at rest: %s returned for %s: %q, want %q", who, k, got[k], want[k])
 			}
 		}
 	}
 	if n > 5 {
-		s.t.Errorf("at rest %s answers %d things wrongly", who, n)
+		s.t.Errorf("at rest: %s returned %d wrong values", who, n)
 	}
 }
 
-// rows is what everything should be answered, by the database: name of the thing to text.
+// rows returns what a correct gateway returns, read from the database: text by name.
 func (s *site) rows() map[string]string {
 	s.t.Helper()
 	want := map[string]string{}
@@ -140,7 +142,7 @@ func (s *site) rows() map[string]string {
 	return want
 }
 
-// rest is what a gateway says of everything but single users.
+// rest is a gateway's response about everything but single users.
 type rest struct {
 	Users struct {
 		TotalCount int
@@ -171,7 +173,7 @@ func ids(nodes []node) string {
 	return strings.Join(all, " ")
 }
 
-// answers is what a gateway answers to what [site.rows] names.
+// answers returns what a gateway returns for the names of [site.rows].
 func (s *site) answers(g *gateway) map[string]string {
 	s.t.Helper()
 	got := map[string]string{}
@@ -215,10 +217,10 @@ func (s *site) answers(g *gateway) map[string]string {
 	return got
 }
 
-// ask asks a gateway for what must be answered.
+// ask sends a query that must succeed.
 func (s *site) ask(g *gateway, operation string, into any) {
 	s.t.Helper()
-	s.eventually("gateway "+g.name+" does not mark its answer as stale", func(context.Context) error { // as it may on a machine that is busy
+	s.eventually("gateway "+g.name+" does not mark its answer as stale", func(context.Context) error { // it may be stale on a busy machine
 		a, err := s.query(s.t.Context(), g, operation, nil)
 		if err == nil {
 			err = a.into(into)
@@ -233,7 +235,7 @@ func (s *site) ask(g *gateway, operation string, into any) {
 	})
 }
 
-// eachKey goes through everything in Redis. Only tests do that.
+// eachKey calls f for every key in Redis. Only tests do that.
 func (s *site) eachKey(ctx context.Context, f func(ctx context.Context, c redis.Cmdable, key string) error) error {
 	var one sync.Mutex
 	scan := func(ctx context.Context, c *redis.Client) error {
@@ -254,8 +256,8 @@ func (s *site) eachKey(ctx context.Context, f func(ctx context.Context, c redis.
 	return scan(ctx, s.stored.(*redis.Client))
 }
 
-// storedUnlikeRows compares every entity and every list in Redis with the database, looks for keys that would
-// stay for ever, and answers what is wrong.
+// storedUnlikeRows compares every entity and every list in Redis with the database, looks for keys
+// without a TTL, and returns what is wrong.
 func (s *site) storedUnlikeRows() (wrong []string) {
 	s.t.Helper()
 	compared := map[string]int{}
@@ -269,14 +271,14 @@ func (s *site) storedUnlikeRows() (wrong []string) {
 		}
 		text, err := c.Get(ctx, key).Bytes()
 		if err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE") {
-			return nil // it has ended meanwhile, or holds something else than a value
+			return nil // it has expired meanwhile, or holds no value
 		} else if err != nil {
 			return err
 		}
 		for _, form := range forms {
 			m := form.key.FindStringSubmatch(key)
 			if m == nil || strings.HasSuffix(key, ":g") {
-				continue // a fence or a generation lies beside what it is for
+				continue // a fence or a generation belongs to another key
 			}
 			compared[form.name]++
 			value, err := storedValue(text)
@@ -298,11 +300,11 @@ func (s *site) storedUnlikeRows() (wrong []string) {
 			wrong = append(wrong, "Redis holds no "+form.name+": there was nothing to compare")
 		}
 	}
-	s.t.Logf("compared with their rows: %v", compared)
+	s.t.Logf("values compared with their rows: %v", compared)
 	return wrong
 }
 
-// storedValue is the value in what Redis holds of an entry.
+// storedValue returns the value of an entry in Redis.
 func storedValue(text []byte) (json.RawMessage, error) {
 	var entry struct{ Value json.RawMessage }
 	if err := json.Unmarshal(text, &entry); err != nil {
@@ -314,7 +316,7 @@ func storedValue(text []byte) (json.RawMessage, error) {
 	return entry.Value, nil
 }
 
-// forms are the kinds of values in Redis, known by their keys.
+// forms are the kinds of values in Redis, recognized by their keys.
 var forms = []struct {
 	name    string
 	key     *regexp.Regexp
@@ -328,7 +330,7 @@ var forms = []struct {
 	{name: "count of an entity", key: regexp.MustCompile(`^\{(product|user):(\d+)\}:(reviews|orders):count$`), compare: compareOwnedCount},
 }
 
-// json1 is the JSON that a statement answers, or null.
+// json1 returns the JSON that a statement selects, or nil.
 func (s *site) json1(statement string, args ...any) (any, error) {
 	var text []byte
 	if err := s.db.QueryRow(s.t.Context(), statement, args...).Scan(&text); err == pgx.ErrNoRows || text == nil {
@@ -340,7 +342,7 @@ func (s *site) json1(statement string, args ...any) (any, error) {
 	return v, json.Unmarshal(text, &v)
 }
 
-// within compares what is in got with the same in want, which may have more.
+// within returns an error unless want has everything in got; want may have more.
 func within(got, want any) error {
 	g, ok := got.(map[string]any)
 	w, ok2 := want.(map[string]any)
@@ -400,7 +402,7 @@ func comparePart(s *site, key []string, value json.RawMessage) error {
 	return compareJSON(s, value, `SELECT to_jsonb(x) FROM products x WHERE id::text = $1`, key[1])
 }
 
-// window is a list's arguments: first=20,after=40.
+// window parses a list's arguments, as in first=20,after=40.
 func window(args string) (first, after int) {
 	for pair := range strings.SplitSeq(args, ",") {
 		name, value, _ := strings.Cut(pair, "=")
@@ -415,7 +417,7 @@ func window(args string) (first, after int) {
 	return first, after
 }
 
-// page is what a list should hold; condition selects its rows.
+// page compares a list with its rows; condition selects them.
 func page(s *site, value json.RawMessage, args, table, condition string, more ...any) error {
 	first, after := window(args)
 	return compareJSON(s, value, fmt.Sprintf(`WITH w AS (SELECT id FROM %s WHERE id > $1 AND (%s) ORDER BY id LIMIT $2 + 1)
@@ -433,7 +435,7 @@ func compareList(s *site, key []string, value json.RawMessage) error {
 	return page(s, value, key[3], key[1], "true")
 }
 
-// owner is the column that makes lists of a table.
+// owner returns the column that a list of a table is selected by.
 func owner(kind, collection string) string {
 	switch {
 	case kind == "product":

@@ -23,29 +23,30 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(quiet{}) // servers that do not answer are what is tested
+	redis.SetLogger(quiet{}) // servers that do not respond are part of the tests
 	testservers.Main(m)
 }
 
-// quiet is a log that nobody reads.
+// quiet is a logger that discards everything.
 type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
 const (
-	// patience bounds every wait of a test; it is only ever used up by a failure.
+	// patience limits every wait of a test. Only a failure uses it up.
 	patience = 2 * time.Minute
 	// secret signs the tokens.
 	secret = "a secret that only these tests and their gateways know"
 )
 
-// What the shop begins with.
+// The size of the shop at first.
 const (
 	users    = 48
 	products = 8
 )
 
-// shop is what is in the tables. Each product has one review, with one star, by user 1, who has ordered one.
+// shop is the content of the tables. User 1 has given each product one review with one star, and
+// has ordered one product.
 var shop = []string{
 	`INSERT INTO countries (code, name) VALUES ('GB', 'United Kingdom'), ('NO', 'Norway')`,
 	fmt.Sprintf(`INSERT INTO users (name, email, bio, country_code)
@@ -57,7 +58,7 @@ var shop = []string{
 	`INSERT INTO order_lines (order_id, line_no, product_id, quantity, unit_price_cents, currency) VALUES (1, 1, 8, 2, 800, 'GBP')`,
 }
 
-// site is all that one test has: gateways, PostgreSQL and Redis, and what happened.
+// site is everything that a test has: gateways, PostgreSQL, Redis and the history.
 type site struct {
 	t        *testing.T
 	program  string
@@ -66,30 +67,31 @@ type site struct {
 	gateways []*gateway
 	postgres string // URL
 	layout   layout
-	db       *pgxpool.Pool         // who goes around the gateways
-	stored   redis.UniversalClient // who looks into Redis
+	db       *pgxpool.Pool         // for direct writes
+	stored   redis.UniversalClient // to look into Redis
 
 	mu      sync.Mutex // guards history
 	history History
 }
 
-// gateway is one process and its ways.
+// gateway is one process and its proxies.
 type gateway struct {
 	*testservers.Server
 	name            string
-	redis, postgres *testservers.Proxy // redis is nil where the servers tell their own addresses
+	redis, postgres *testservers.Proxy // redis is nil if Redis servers announce their own addresses
 	client          *http.Client
 }
 
-// layout is the kind of Redis that the gateways share, and whose PostgreSQL it is; the zero value is a server
-// of this test alone, and a database on the server that tests share.
+// layout is the kind of Redis that the gateways share, and the PostgreSQL server. The zero value is
+// a Redis of this test alone and a database on the shared server.
 type layout struct {
 	redis    *testservers.Server
 	sentinel *testservers.Sentinel
 	cluster  *testservers.Cluster
 	postgres *testservers.Server
-	// patient gateways wait for Redis for as long as a busy machine may take. It is for tests in which Redis always answers at
-	// once: there an eviction that misses its deadline, and leaves an old value in Redis to be refused, says nothing.
+	// patient gateways wait for Redis as long as a busy machine may take. It is for tests in which
+	// Redis always responds promptly: there an eviction that misses its deadline leaves an old
+	// entry to be refused, which is no fault.
 	patient bool
 }
 
@@ -101,7 +103,7 @@ func open(t *testing.T, l layout) *site {
 	}
 	module, ok := debug.ReadBuildInfo()
 	if !ok {
-		t.Fatal("a test that does not know its module")
+		t.Fatal("the test binary has no build info")
 	}
 	s := &site{t: t, program: testservers.Build(t, module.Main.Path), layout: l, began: time.Now()}
 	s.history.Initial = map[string]int64{}
@@ -125,7 +127,7 @@ func open(t *testing.T, l layout) *site {
 	return s
 }
 
-// run runs one of the program's commands with a variable.
+// run runs a command of the program with one variable in its environment.
 func (s *site) run(variable string, args ...string) (string, error) {
 	var stderr bytes.Buffer
 	cmd := exec.Command(s.program, args...)
@@ -137,7 +139,7 @@ func (s *site) run(variable string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// prepare fills an empty database.
+// prepare migrates and fills an empty database.
 func (s *site) prepare(postgres string) error {
 	if _, err := s.run("DATABASE_URL="+postgres, "migrate", "up"); err != nil {
 		return err
@@ -156,7 +158,7 @@ func (s *site) prepare(postgres string) error {
 	return conn.Close(ctx)
 }
 
-// connect makes the test's own ways to the database and to Redis.
+// connect opens the test's own connections to the database and to Redis.
 func (s *site) connect() {
 	s.t.Helper()
 	c, err := pgxpool.ParseConfig(s.postgres)
@@ -182,10 +184,10 @@ func (s *site) connect() {
 	}
 	o.IsClusterMode = s.layout.cluster != nil
 	if o.IsClusterMode {
-		o.MaxRetries = 3 // its way to follow slots that have moved
+		o.MaxRetries = 3 // the client needs retries to follow moved slots
 	}
 	s.stored = redis.NewUniversalClient(o)
-	s.t.Cleanup(func() { _ = s.stored.Close() }) // the servers may be gone
+	s.t.Cleanup(func() { _ = s.stored.Close() }) // the servers may be stopped already
 }
 
 func (s *site) redisURLs() []string {
@@ -198,7 +200,7 @@ func (s *site) redisURLs() []string {
 	return []string{s.layout.redis.URL()}
 }
 
-// add starts one more gateway with ways of its own.
+// add starts another gateway with its own proxies.
 func (s *site) add() *gateway {
 	s.t.Helper()
 	g := &gateway{name: string(rune('A' + len(s.gateways))), postgres: testservers.NewProxy(s.t, s.postgres)}
@@ -232,38 +234,38 @@ func (s *site) add() *gateway {
 			s.t.Errorf("gateway %s has a data race:\n%s", g.name, log)
 		}
 		if s.t.Failed() {
-			s.t.Logf("gateway %s said:\n%s", g.name, tail(log, 40))
+			s.t.Logf("log of gateway %s:\n%s", g.name, tail(log, 40))
 		}
 	})
 	s.gateways = append(s.gateways, g)
 	return g
 }
 
-// tail is the end of a text.
+// tail returns the last lines of a text.
 func tail(text string, lines int) string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// now is the moment in the site's history.
+// now returns the current time in the site's history.
 func (s *site) now() time.Duration { return time.Since(s.began) }
 
-// answer is what a gateway answered, and when.
+// answer is a response of a gateway, with its times.
 type answer struct {
 	begun, ended time.Duration
 	stale        bool
 	data         json.RawMessage
 }
 
-// into decodes the answer's data.
+// into decodes the response's data.
 func (a answer) into(v any) error { return json.Unmarshal(a.data, v) }
 
-// query asks a gateway as anybody; what and how it answers goes into the history.
+// query sends a query as an anonymous client and records the call.
 func (s *site) query(ctx context.Context, g *gateway, operation string, variables map[string]any) (answer, error) {
 	return s.call(ctx, g, false, operation, variables)
 }
 
-// mutate asks a gateway to write, as an administrator.
+// mutate sends a mutation as an administrator and records the call.
 func (s *site) mutate(ctx context.Context, g *gateway, operation string, variables map[string]any) (answer, error) {
 	return s.call(ctx, g, true, operation, variables)
 }
@@ -273,7 +275,7 @@ func (s *site) call(ctx context.Context, g *gateway, mutation bool, operation st
 	err := s.send(ctx, g, mutation, operation, variables, &a)
 	a.ended = s.now()
 	if ctx.Err() != nil {
-		return a, ctx.Err() // the test gave up, not the gateway
+		return a, ctx.Err() // the test was canceled; the gateway did not fail
 	}
 	c := Call{Via: g.name, Mutation: mutation, Begun: a.begun, Ended: a.ended}
 	if err != nil {
@@ -319,21 +321,21 @@ func (s *site) send(ctx context.Context, g *gateway, mutation bool, operation st
 	return nil
 }
 
-// saw puts reads into the history.
+// saw records reads.
 func (s *site) saw(reads ...Read) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history.Reads = append(s.history.Reads, reads...)
 }
 
-// wrote puts writes into the history.
+// wrote records writes.
 func (s *site) wrote(writes ...Write) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.history.Writes = append(s.history.Writes, writes...)
 }
 
-// excuse notes that less is promised from a moment on, until healed is called, and for some time after it.
+// excuse records that less is promised from now until healed is called, and for the time after it.
 func (s *site) excuse(e Excuse, after time.Duration) (healed func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -347,7 +349,7 @@ func (s *site) excuse(e Excuse, after time.Duration) (healed func()) {
 	}
 }
 
-// eventually asks again until what it says is so, and returns how long it took.
+// eventually calls so until it returns nil, and returns how long that took.
 func (s *site) eventually(what string, so func(context.Context) error) time.Duration {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
@@ -363,12 +365,12 @@ func (s *site) eventually(what string, so func(context.Context) error) time.Dura
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			s.t.Fatalf("not so after %v: %s: %v", patience, what, err)
+			s.t.Fatalf("timed out after %v waiting for: %s: %v", patience, what, err)
 		}
 	}
 }
 
-// pass lets time pass: phases of a test have a length.
+// pass waits for a phase of a test to pass.
 func (s *site) pass(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -376,7 +378,7 @@ func (s *site) pass(ctx context.Context, d time.Duration) {
 	}
 }
 
-// exec writes around the gateways.
+// exec writes directly to the database.
 func (s *site) exec(statement string, args ...any) {
 	s.t.Helper()
 	if _, err := s.db.Exec(s.t.Context(), statement, args...); err != nil {

@@ -13,7 +13,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// step writes a version of a user's bio through a gateway and puts it into the history.
+// step writes a version of a user's bio through a gateway and records it.
 func (s *site) step(g *gateway, user int, version int64) {
 	s.t.Helper()
 	sent := s.now()
@@ -23,7 +23,7 @@ func (s *site) step(g *gateway, user int, version int64) {
 	s.wrote(Write{Register: bioOf(user), Version: version, Via: g.name, Sent: sent, Acked: s.now()})
 }
 
-// look reads a user through a gateway; what it saw is judged in the end.
+// look reads a user through a gateway. The read is judged at the end.
 func (s *site) look(g *gateway, user int) {
 	s.t.Helper()
 	if err := s.readUser(s.t.Context(), g, user); err != nil {
@@ -31,20 +31,21 @@ func (s *site) look(g *gateway, user int) {
 	}
 }
 
-// want fails unless a gateway answers a version, whatever the bounds are.
+// want checks that a gateway returns a version, whatever the bounds are.
 func (s *site) want(g *gateway, user int, version int64) {
 	s.t.Helper()
 	var said struct{ User struct{ Bio string } }
 	s.ask(g, fmt.Sprintf(`{ user(id: %d) { bio } }`, user), &said)
 	if got := versionIn(said.User.Bio); got != version {
-		s.t.Errorf("gateway %s answers version %d of user %d, want %d", g.name, got, user, version)
+		s.t.Errorf("gateway %s returned version %d of user %d, want %d", g.name, got, user, version)
 	}
 }
 
-// Promise 3: a load that was paused, however long and wherever, does not put what it read over what is newer.
+// Promise 3: a load that is paused, however long and wherever, does not overwrite newer values with
+// what it read.
 func TestPausedFill(t *testing.T) {
 	const user = 7
-	// What happens between the moment when gateway A has been given the old row and the one when it goes on.
+	// What happens between the time gateway A has read the old row and the time it continues.
 	tests := map[string]func(s *site, a, b, c *gateway){
 		"while another gateway writes": func(s *site, _, b, _ *gateway) { s.step(b, user, 1) },
 		"while another writes and one reads": func(s *site, _, b, c *gateway) {
@@ -67,7 +68,7 @@ func TestPausedFill(t *testing.T) {
 			s.want(c, user, 1)
 			s.pass(s.t.Context(), lease)
 			a.Resume()
-			s.look(a, user) // begun after the lease: it may not be what was read before
+			s.look(a, user) // begun after the lease: it must not return the earlier value
 		},
 	}
 	for name, meanwhile := range tests {
@@ -83,7 +84,7 @@ func TestPausedFill(t *testing.T) {
 			select {
 			case <-hold.Caught():
 			case <-time.After(patience):
-				t.Fatal("the gateway did not ask the database")
+				t.Fatal("the gateway did not query the database")
 			}
 			meanwhile(s, a, b, c)
 			hold.Release()
@@ -91,7 +92,8 @@ func TestPausedFill(t *testing.T) {
 				t.Fatal(err)
 			}
 			slow()
-			// What A fills now is refused. C has nothing older in memory, and so may not answer it.
+			// What A fills now must be refused. C has no older value in memory, so it must not
+			// return one.
 			s.readStored(t.Context(), user)
 			s.want(b, user, 1)
 			s.want(c, user, 1)
@@ -109,7 +111,7 @@ func TestPausedFill(t *testing.T) {
 	}
 }
 
-// Promise 4: what a gateway committed and did not live to evict, the others evict.
+// Promise 4: what a gateway committed and did not evict before it was killed, the others evict.
 func TestKilledWriter(t *testing.T) {
 	t.Parallel()
 	s := open(t, layout{})
@@ -126,7 +128,7 @@ func TestKilledWriter(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			// It is killed before it answers: an error says nothing.
+			// The gateway is killed before it responds, so the error does not matter.
 			_, _ = s.mutate(ctx, a, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: "v1"}) { id } }`, user), nil)
 		}()
 		s.eventually("it is committed", func(ctx context.Context) error {
@@ -158,7 +160,7 @@ func TestKilledWriter(t *testing.T) {
 			}
 			return nil
 		})
-		t.Logf("Redis was right %v after the bound", relayed)
+		t.Logf("Redis was correct %v after the bound", relayed)
 		a.redis.Mend()
 		a.Start()
 		gone()
@@ -168,8 +170,8 @@ func TestKilledWriter(t *testing.T) {
 	s.atRest()
 }
 
-// Promise 6: a Redis that comes back with what it held before does not serve what was written since, to nobody, not
-// even to a gateway that has just started.
+// Promise 6: a Redis that restarts on an old dump does not make any gateway serve values older than
+// later writes, not even a gateway that has just started.
 func TestOldDump(t *testing.T) {
 	t.Parallel()
 	const some = 20
@@ -189,7 +191,7 @@ func TestOldDump(t *testing.T) {
 			s.step(s.gateways[user%3], user, 1)
 		}
 	}
-	s.pass(t.Context(), lease) // every gateway knows of the writes, and they are done with
+	s.pass(t.Context(), lease) // every gateway knows of the writes, and they are relayed
 	s.storedMayBeOld()
 	s.layout.redis.Stop()
 	s.layout.redis.Start()
@@ -201,7 +203,7 @@ func TestOldDump(t *testing.T) {
 		}
 	}
 	if held != some {
-		t.Fatalf("the old dump holds %d of %d old rows: nothing would be proved", held, some)
+		t.Fatalf("the old dump holds %d of %d old rows, want all of them", held, some)
 	}
 	newcomer := s.add()
 	for user := 1; user <= some; user++ {
@@ -213,7 +215,8 @@ func TestOldDump(t *testing.T) {
 	s.atRest()
 }
 
-// Without its database a gateway goes on answering what it has, and says so; with it, it is as true as before.
+// Without its database a gateway serves stale responses and marks them. With the database back, its
+// responses are current again.
 func TestStaleIfError(t *testing.T) {
 	t.Parallel()
 	s := open(t, layout{postgres: testservers.PostgresServer(t)})
@@ -225,14 +228,14 @@ func TestStaleIfError(t *testing.T) {
 	for _, g := range s.gateways {
 		s.eventually("gateway "+g.name+" marks its answers", func(ctx context.Context) error {
 			a, err := s.query(ctx, g, `{ user(id: 1) { bio } }`, nil)
-			if ctx.Err() == nil && err != nil { // as long as it has the row, there is no reason for one
+			if ctx.Err() == nil && err != nil { // as long as it has the row, there is no reason for an error
 				t.Fatalf("gateway %s: %v", g.name, err)
 			}
 			if err != nil {
 				return errors.New("none of its answers is marked")
 			}
 			if string(a.data) != `{"user":{"bio":"v0"}}` {
-				t.Fatalf("gateway %s answers %s", g.name, a.data)
+				t.Fatalf("gateway %s returned %s", g.name, a.data)
 			}
 			if !a.stale {
 				return errors.New("the last answer is not marked")

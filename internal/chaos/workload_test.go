@@ -10,25 +10,24 @@ import (
 	"time"
 )
 
-// How long a client of the workload waits before it asks again, on average. Together it is a load that two busy
-// cores bear with the race detector on.
+// The average pause of a client between requests. All clients together make a load that two busy
+// cores can take under the race detector.
 const (
 	readPause  = 25 * time.Millisecond
 	writePause = 40 * time.Millisecond
 )
 
-// workload is clients at work: of every gateway two that read and one that writes, and one that writes around
-// them.
+// workload is a set of clients: two readers and one writer for each gateway, and one direct writer.
 type workload struct {
 	*site
 	pens    *pens
 	created atomic.Int64 // numbers the e-mail addresses
-	pending sync.Map     // e-mail addresses of users of whom nobody knows whether they were created; when they were sent
+	pending sync.Map     // when users were sent, by e-mail address, whose creation has an unknown outcome
 	clients sync.WaitGroup
 	cancel  context.CancelFunc
 }
 
-// work begins the workload.
+// work starts the workload.
 func (s *site) work(seed uint64) *workload {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	w := &workload{site: s, pens: newPens(), cancel: cancel}
@@ -54,12 +53,12 @@ func (s *site) work(seed uint64) *workload {
 	return w
 }
 
-// stop ends the workload and completes the history.
+// stop stops the workload and completes the history.
 func (w *workload) stop() {
 	w.t.Helper()
 	w.cancel()
 	w.clients.Wait()
-	// Who was created by a request that was not answered?
+	// Find the users that were created by requests without a response.
 	w.pending.Range(func(email, sent any) bool {
 		var id int
 		if err := w.db.QueryRow(w.t.Context(), `SELECT coalesce(max(id), 0) FROM users WHERE email = $1`, email).Scan(&id); err != nil {
@@ -72,7 +71,7 @@ func (w *workload) stop() {
 	})
 }
 
-// readOnce asks a gateway for something. That it failed is in the history.
+// readOnce sends a random query. A failure is in the history.
 func (w *workload) readOnce(ctx context.Context, rnd *rand.Rand, g *gateway) {
 	switch n := rnd.IntN(20); {
 	case n < 7:
@@ -90,8 +89,8 @@ func (w *workload) readOnce(ctx context.Context, rnd *rand.Rand, g *gateway) {
 	}
 }
 
-// channel is a way to write: through a gateway, or around them. An error means that nobody knows whether it was
-// written.
+// channel is a way to write: through a gateway, or directly. An error means that the outcome is
+// unknown.
 type channel interface {
 	name() string
 	setBio(ctx context.Context, user int, version int64) error
@@ -102,7 +101,7 @@ type channel interface {
 	remove(ctx context.Context, user int) error
 }
 
-// writeOnce writes something. That it failed is in the history.
+// writeOnce makes a random write. A failure is in the history.
 func (w *workload) writeOnce(ctx context.Context, rnd *rand.Rand, c channel) {
 	switch n := rnd.IntN(20); {
 	case n < 9:
@@ -134,7 +133,7 @@ func (w *workload) writeOnce(ctx context.Context, rnd *rand.Rand, c channel) {
 	}
 }
 
-// set writes the next version of a register, unless another client does.
+// set writes the next version of a register, unless another client has it.
 func (w *workload) set(ctx context.Context, c channel, register string, write func(version int64) error) bool {
 	version, ok := w.pens.take(register)
 	if !ok || !w.note(ctx, c, func() error { return write(version) }, Write{Register: register, Version: version}) {
@@ -144,7 +143,7 @@ func (w *workload) set(ctx context.Context, c channel, register string, write fu
 	return true
 }
 
-// note calls write and puts what it wrote into the history, whether it is known to be there or not.
+// note calls write and records what it wrote, whether the outcome is known or not.
 func (w *workload) note(ctx context.Context, c channel, write func() error, what ...Write) bool {
 	sent, acked := w.now(), time.Duration(0)
 	err := write()
@@ -161,7 +160,8 @@ func (w *workload) note(ctx context.Context, c channel, write func() error, what
 	return err == nil
 }
 
-// afterFailure keeps a writer whose database is away from using up the registers.
+// afterFailure slows down a writer whose database is unavailable, so that it does not use up the
+// registers.
 func (w *workload) afterFailure(ctx context.Context) { w.pass(ctx, 300*time.Millisecond) }
 
 func (w *workload) createOnce(ctx context.Context, c channel) {
@@ -199,8 +199,8 @@ func (c through) setBio(ctx context.Context, user int, version int64) error {
 	if err := a.into(&said); err != nil {
 		return err
 	}
-	if got := versionIn(said.UpdateUser.Bio); got != version { // nobody else writes it meanwhile
-		c.w.t.Errorf("gateway %s wrote %d to %s and answered %d", c.g.name, version, bioOf(user), got)
+	if got := versionIn(said.UpdateUser.Bio); got != version { // no other client writes it meanwhile
+		c.w.t.Errorf("gateway %s wrote %d to %s and returned %d", c.g.name, version, bioOf(user), got)
 	}
 	return nil
 }
@@ -243,7 +243,7 @@ func (c through) remove(ctx context.Context, user int) error {
 	return err
 }
 
-// around writes to the database itself.
+// around writes to the database directly.
 type around struct{ w *workload }
 
 func (around) name() string { return Direct }

@@ -22,16 +22,17 @@ import (
 	"time"
 )
 
-// judge serves the same handler twice, with and without the fast path, and notes which requests it saw.
+// judge serves the same handler twice, with and without the fast path, and records the requests
+// that it sees.
 type judge struct {
 	plain, fast *pipes
 	count       atomic.Int64
 	calls       atomic.Int64 // of handlers
 	answered    atomic.Int64 // by the fast path
-	seen        sync.Map     // *transcript by the connection's name
+	seen        sync.Map     // *transcript by name of the connection
 }
 
-// transcript is what the handlers saw of a connection.
+// transcript is what the handlers saw on a connection.
 type transcript struct {
 	pipe *pipe
 	mu   sync.Mutex // guards text
@@ -64,7 +65,7 @@ func (j *judge) serve(tb testing.TB, l net.Listener, fast bool) {
 	})
 }
 
-// hit answers what begins with "hit", and GET of /hit.
+// hit responds to bodies that begin with "hit", and to GET /hit.
 func (j *judge) hit(w http.ResponseWriter, r *http.Request) bool {
 	if r.URL.Path != "/hit" || r.Method != http.MethodPost && r.Method != http.MethodGet {
 		return false
@@ -87,7 +88,7 @@ func (j *judge) hit(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// failing ends a body as it ended before.
+// failing ends a body with the same error as before.
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) {
@@ -97,7 +98,7 @@ func (f failing) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
-// next answers the others, and reads as much as the path says.
+// next responds to all other requests, and reads as much of the body as the path says.
 func (j *judge) next(w http.ResponseWriter, r *http.Request) {
 	var body []byte
 	var err error
@@ -125,7 +126,7 @@ func (j *judge) next(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, note)
 }
 
-// note notes a request, and returns what there is to say of it.
+// note records a request and returns its description.
 func (j *judge) note(r *http.Request, body []byte, err error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s %+v %s %d %v %v %q %q %v", r.Method, r.RequestURI, *r.URL, r.Proto, r.ContentLength, r.TransferEncoding, r.Close, r.Host, body, err)
@@ -143,7 +144,7 @@ func (j *judge) note(r *http.Request, body []byte, err error) string {
 	return b.String()
 }
 
-// send plays a script to a server, and returns what its handlers saw and what it answered.
+// send plays a script to a server, and returns what its handlers saw and what it responded.
 func (j *judge) send(l *pipes, list []segment) (seen, answered string, err error) {
 	p := newPipe(fmt.Sprint("client ", j.count.Add(1)), list)
 	t := &transcript{pipe: p}
@@ -164,7 +165,7 @@ func (j *judge) send(l *pipes, list []segment) (seen, answered string, err error
 	return t.text.String(), date.ReplaceAllString(p.out.String(), "Date: -"), err
 }
 
-// check plays a script to both servers, and tells how they differ.
+// check plays a script to both servers and returns how they differ.
 func (j *judge) check(list []segment) error {
 	seen, answered, err := j.send(j.plain, list)
 	seen2, answered2, err2 := j.send(j.fast, list)
@@ -175,7 +176,7 @@ func (j *judge) check(list []segment) error {
 	return nil
 }
 
-// differing returns what is about the first difference.
+// differing returns the parts around the first difference.
 func differing(a, b string) (string, string) {
 	i := 0
 	for i < len(a) && i < len(b) && a[i] == b[i] {
@@ -190,8 +191,9 @@ var (
 	from    = flag.Uint64("from", 1, "the number of the first of these scripts")
 )
 
-// Scripts of requests that are plain, odd, hidden in others, pipelined and cut anywhere: the handlers see the same
-// requests with the fast path as without it, and the clients the same bytes. A script's number is its seed.
+// Scripts hold requests that are plain, odd, hidden in others, pipelined and cut anywhere. With the
+// fast path and without it, handlers see the same requests and clients get the same bytes. The
+// number of a script is its seed.
 func TestFault25ScriptsAsUnderNetHTTP(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
@@ -201,7 +203,7 @@ func TestFault25ScriptsAsUnderNetHTTP(t *testing.T) {
 	for range 2 * runtime.GOMAXPROCS(0) {
 		group.Go(func() {
 			for n := next(); n < *from+*scripts && !t.Failed(); n = next() {
-				random := rand.New(rand.NewPCG(25, n)) //nolint:gosec // to be repeated
+				random := rand.New(rand.NewPCG(25, n)) //nolint:gosec // to be reproducible
 				choices := make([]byte, 8+random.IntN(56))
 				for i := range choices {
 					choices[i] = byte(random.Uint32())
@@ -213,16 +215,16 @@ func TestFault25ScriptsAsUnderNetHTTP(t *testing.T) {
 		})
 	}
 	group.Wait()
-	t.Logf("%d scripts, %d requests, %d fast answers", *scripts, j.calls.Load(), j.answered.Load())
+	t.Logf("%d scripts, %d requests, %d fast responses", *scripts, j.calls.Load(), j.answered.Load())
 	if uint64(j.answered.Load()) < *scripts/10 { //nolint:gosec // a count
-		t.Errorf("%d fast answers: the scripts try little", j.answered.Load())
+		t.Errorf("got %d fast responses, too few for the scripts to test much", j.answered.Load())
 	}
 }
 
-// FuzzScripts does the same with scripts that are looked for.
+// FuzzScripts does the same with fuzzed scripts.
 func FuzzScripts(f *testing.F) {
 	j := newJudge(f)
-	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // to be repeated
+	random := rand.New(rand.NewPCG(1, 1)) //nolint:gosec // to be reproducible
 	for n := range 50 {
 		choices := make([]byte, 4*n)
 		for i := range choices {
@@ -232,7 +234,7 @@ func FuzzScripts(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, choices []byte) {
 		if len(choices) > 400 {
-			return // a script of thousands of requests finds nothing that a short one does not, and takes seconds
+			return // longer scripts find no more than short ones, and take seconds
 		}
 		if err := j.check(script(choices)); err != nil {
 			t.Error(err)

@@ -19,18 +19,18 @@ import (
 	"time"
 )
 
-// patience bounds every wait of a test; it is only ever used up by a failure.
+// patience limits every wait of a test. Only a failure uses it up.
 const patience = time.Minute
 
-// site is a server that answers bodies that begin with "hit" fast.
+// site is a server that serves bodies that begin with "hit" on the fast path.
 type site struct {
 	*http.Server
 	address string
-	fast    atomic.Int64 // how many requests were answered without net/http
+	fast    atomic.Int64 // how many requests were served without net/http
 	before  func(*http.Request)
 }
 
-// open starts a site. Without the fast path it has the same handlers, and net/http alone in front.
+// open starts a site. Without the fast path it has the same handlers behind net/http alone.
 func open(t *testing.T, fast bool, o Options) *site {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func next(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, "next: %s %s %q %v by %s", r.Method, r.URL, body, err, r.Header["X-Client"])
 }
 
-// post is a request; more are header lines.
+// post returns a request; more are header lines.
 func post(body string, more ...string) string { return message("/hit", body, more...) }
 
 func postTo(target, body string) string { return message(target, body) }
@@ -99,7 +99,7 @@ const get = "GET /hit?query=x HTTP/1.1\r\nHost: shop\r\n\r\n"
 
 var date = regexp.MustCompile(`Date: .*`)
 
-// repeated is requests that are alike.
+// repeated returns similar requests.
 func repeated(more ...string) []string {
 	var list []string
 	for n := range 6 {
@@ -108,12 +108,12 @@ func repeated(more ...string) []string {
 	return list
 }
 
-// Whatever a client sends, and in whatever pieces, it gets what net/http alone answers; and what is plain is answered fast, from
-// the second request on until something is not.
+// Whatever a client sends, and in whatever pieces, it gets what net/http alone would respond. Plain
+// requests are served fast, from the second one until one is not plain.
 func TestAnswersAsWithoutTheFastPath(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
-	hidden := post("hit 0") // a request in the place of content
+	hidden := post("hit 0") // a request inside a body
 	chunks := "POST /hit HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n"
 	for name, test := range map[string]struct {
 		segments []string
@@ -157,13 +157,13 @@ func TestAnswersAsWithoutTheFastPath(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if fast := j.answered.Load() - before; fast != test.fast {
-			t.Errorf("%s: %d fast answers, want %d", name, fast, test.fast)
+			t.Errorf("%s: got %d fast responses, want %d", name, fast, test.fast)
 		}
 	}
 }
 
-// A client may be so quick that its next request is there before net/http has left off reading ahead. It
-// is read ahead by a byte, and answered fast all the same.
+// A fast client may send its next request before net/http stops reading ahead. One byte of it is
+// read ahead, and it is served fast all the same.
 func TestReadAhead(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
@@ -175,11 +175,11 @@ func TestReadAhead(t *testing.T) {
 		t.Error(err)
 	}
 	if n := j.answered.Load(); n != 10 {
-		t.Errorf("%d fast answers", n)
+		t.Errorf("got %d fast responses, want 10", n)
 	}
 }
 
-// dial opens a connection that the fast path is used on.
+// dial opens a connection on which the fast path is active.
 func (s *site) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", s.address)
@@ -193,7 +193,7 @@ func (s *site) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 	return c, r
 }
 
-// untilFast asks until the answer is a fast one: net/http has the first request.
+// untilFast sends requests until one is served fast: net/http serves the first one.
 func (s *site) untilFast(t *testing.T, c net.Conn, r *bufio.Reader) {
 	t.Helper()
 	for range 2 {
@@ -202,11 +202,11 @@ func (s *site) untilFast(t *testing.T, c net.Conn, r *bufio.Reader) {
 		}
 	}
 	if s.fast.Load() == 0 {
-		t.Fatal("no fast answer")
+		t.Fatal("no request was served fast")
 	}
 }
 
-// ask sends a request and reads the answer.
+// ask sends a request and reads the response.
 func ask(c net.Conn, r *bufio.Reader) error {
 	if _, err := io.WriteString(c, post("hit 1")); err != nil {
 		return err
@@ -225,7 +225,7 @@ func ask(c net.Conn, r *bufio.Reader) error {
 	return nil
 }
 
-// A connection that is in use is not idle, and one that is idle is closed.
+// A connection in use is not idle; an idle one is closed.
 func TestIdleTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -243,16 +243,16 @@ func TestIdleTimeout(t *testing.T) {
 			p.send(post("hit"))
 			synctest.Wait()
 			if got := strings.Count(p.answered(), "200 OK"); got != n+1 {
-				t.Fatalf("%d answers of %d", got, n+1)
+				t.Fatalf("got %d responses, want %d", got, n+1)
 			}
 			time.Sleep(idle / 2)
 		}
 		if j.answered.Load() != 9 {
-			t.Errorf("%d fast answers", j.answered.Load())
+			t.Errorf("got %d fast responses, want 9", j.answered.Load())
 		}
 		select {
 		case <-p.done:
-			t.Fatal("it was closed while it was in use")
+			t.Fatal("the connection was closed while it was in use")
 		default:
 		}
 		time.Sleep(idle / 2)
@@ -260,12 +260,12 @@ func TestIdleTimeout(t *testing.T) {
 		select {
 		case <-p.done:
 		default:
-			t.Error("it was not closed when it was idle")
+			t.Error("the idle connection was not closed")
 		}
 	})
 }
 
-// Who does not read what is answered is cut off.
+// A client that does not read its responses is disconnected.
 func TestWriteTimeout(t *testing.T) {
 	t.Parallel()
 	s := open(t, true, Options{IdleTimeout: patience, WriteTimeout: 300 * time.Millisecond})
@@ -278,7 +278,7 @@ func TestWriteTimeout(t *testing.T) {
 	for sent := 0; ; sent++ {
 		if _, err := io.WriteString(c, postTo("/?size=1000000", "hit")); err != nil {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Error("it goes on reading, or waits for ever")
+				t.Error("the server still reads, or waits forever")
 			}
 			return
 		}
@@ -286,7 +286,7 @@ func TestWriteTimeout(t *testing.T) {
 	}
 }
 
-// A server that ends finishes the answer that it is at, and closes the connection.
+// On shutdown the server finishes the current response and closes the connection.
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	s := open(t, true, Options{})
@@ -304,11 +304,11 @@ func TestShutdown(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("%v", err)
+		t.Errorf("got %v after the shutdown, want EOF", err)
 	}
 }
 
-// A panic ends the connection, as it does in net/http's handlers.
+// A panic closes the connection, as it does in net/http's handlers.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	s := open(t, true, Options{})
@@ -317,14 +317,15 @@ func TestPanic(t *testing.T) {
 	fast := s.fast.Load()
 	s.before = func(*http.Request) { panic("of a test") }
 	if err := ask(c, r); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("%v", err)
+		t.Errorf("got the error %v, want a closed connection", err)
 	}
 	if s.fast.Load() == fast {
-		t.Error("it was not on the fast path")
+		t.Error("the request was not served on the fast path")
 	}
 }
 
-// An answer that is not what its header says ends the connection, so that nobody takes the rest of it for the next one.
+// A response that does not match its Content-Length closes the connection, so that the rest is not
+// taken for the next response.
 func TestContentLength(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(http.ResponseWriter){
@@ -336,13 +337,13 @@ func TestContentLength(t *testing.T) {
 		x.to = connection(t)
 		write(x)
 		if err := x.finish(); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: got no error", name)
 		}
 		x.release()
 	}
 }
 
-// connection is one that nobody answers.
+// connection returns a connection whose other end does not respond.
 func connection(t *testing.T) *net.TCPConn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -358,7 +359,7 @@ func connection(t *testing.T) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// Should what net/http does not be what the request says, the connection is its own from there on.
+// If net/http does not do what the request implies, the connection leaves the fast path for good.
 func TestGivesUp(t *testing.T) {
 	t.Parallel()
 	request := func(length int64) *http.Request {
@@ -386,7 +387,7 @@ func TestGivesUp(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		if do(c); !c.plain.Load() {
-			t.Errorf("%s: it goes on", name)
+			t.Errorf("%s: the connection is still on the fast path", name)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func TestFieldsAreWrittenAsNetHTTPDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if want := "HTTP/1.1 200 OK\r\n" + want.String(); string(got) != want {
-				t.Errorf("writes %q,\nnet/http %q", got, want)
+				t.Errorf("got %q,\nwant %q as from net/http", got, want)
 			}
 		})
 	}

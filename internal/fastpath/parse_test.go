@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// asNetHTTP reports how a request differs from what net/http makes of the same bytes, and whether it takes all of them.
+// asNetHTTP returns how a request differs from what net/http reads from the same bytes, or whether
+// bytes are left.
 func asNetHTTP(x *exchange, p []byte) error {
 	buffer := bufio.NewReader(bytes.NewReader(p))
 	want, err := http.ReadRequest(buffer)
@@ -26,7 +27,7 @@ func asNetHTTP(x *exchange, p []byte) error {
 	got := &x.request
 	body, _ := io.ReadAll(got.Body)
 	host := want.Header.Values("Host")
-	want.Header.Del("Host") // the server does so
+	want.Header.Del("Host") // as the server does
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("%q are left", rest)
@@ -45,7 +46,8 @@ func asNetHTTP(x *exchange, p []byte) error {
 	return nil
 }
 
-// What is taken is what net/http takes it for, to its last byte.
+// A request that parse accepts is the one that net/http reads from the same bytes, to the last
+// byte.
 func FuzzParse(f *testing.F) {
 	c := &choice{}
 	for n := range 256 {
@@ -129,7 +131,7 @@ func TestParse(t *testing.T) {
 	} {
 		x := exchanges.Get().(*exchange)
 		if ok := x.parse([]byte(test.text)); ok != test.ok {
-			t.Errorf("%s: %v", name, ok)
+			t.Errorf("%s: got %v, want the opposite", name, ok)
 		} else if ok {
 			if err := asNetHTTP(x, []byte(test.text)); err != nil {
 				t.Errorf("%s: %v", name, err)

@@ -10,21 +10,21 @@ import (
 	"time"
 )
 
-// segment is what a client sends by one call.
+// segment is what a client sends in one write.
 type segment struct {
 	text []byte
-	late bool // only once it has all responses: a read ahead does not find it
+	late bool // arrives only when the client has all responses, so that reading ahead does not find it
 }
 
-// pipe is a connection whose client sends segments, each of which arrives by itself.
+// pipe is a connection whose client sends segments. Each segment arrives by itself.
 type pipe struct {
 	name string
-	done chan struct{} // closed when the server has done with it
+	done chan struct{} // closed when the server has finished with the connection
 
 	mu       sync.Mutex // guards the rest
 	changed  sync.Cond
 	segments []segment
-	open     bool // more comes
+	open     bool // more may be sent
 	ahead    bool // a single byte has been read
 	deadline time.Time
 	expired  bool // the deadline has passed
@@ -120,7 +120,7 @@ func (p *pipe) Close() error {
 	return nil
 }
 
-// CloseWrite is what net/http calls when it neither reads nor writes any more, half a second before it closes.
+// net/http calls CloseWrite half a second before Close, when it no longer reads or writes.
 func (p *pipe) CloseWrite() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -128,7 +128,7 @@ func (p *pipe) CloseWrite() error {
 	return nil
 }
 
-// end tells that the server has done with it. The caller holds mu.
+// end signals that the server has finished with the connection. The caller holds mu.
 func (p *pipe) end() {
 	if !p.ended {
 		p.ended = true
@@ -166,7 +166,7 @@ func (p *pipe) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// send sends more.
+// send appends a segment.
 func (p *pipe) send(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +174,7 @@ func (p *pipe) send(text string) {
 	p.changed.Broadcast()
 }
 
-// answered returns what was answered so far.
+// answered returns all that the server has written.
 func (p *pipe) answered() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +191,7 @@ type pipeAddr string
 func (a pipeAddr) Network() string { return "pipe" }
 func (a pipeAddr) String() string  { return string(a) }
 
-// pipes is a listener.
+// pipes is a listener of pipes.
 type pipes struct {
 	accept chan net.Conn
 	ended  chan struct{}

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A script is what a client sends over one connection, in pieces. Most of it is what the fast path takes, so that it is on
-// when something else comes.
+// script returns what a client sends over one connection, in pieces. Most of it suits the fast
+// path, so that the fast path is active when something else comes.
 func script(choices []byte) []segment {
 	c := &choice{choices}
 	var list []segment
@@ -35,13 +35,13 @@ func (c *choice) below(n int) int {
 
 func pick[T any](c *choice, list ...T) T { return list[c.below(len(list))] }
 
-// message is a POST; more are lines of its head.
+// message returns a POST request; more are header lines.
 func message(target, body string, more ...string) string {
 	return "POST " + target + " HTTP/1.1\r\nHost: shop\r\n" + strings.Join(append(more, ""), "\r\n") +
 		"Content-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 }
 
-// request is what may come next.
+// request returns a random next request.
 func (c *choice) request() string {
 	switch c.below(12) {
 	case 0:
@@ -66,7 +66,7 @@ func (c *choice) body() string {
 	return text + strings.Repeat("x", pick(c, 0, 1, 2, 3, 4, 5, c.below(256), c.below(256), 5000))
 }
 
-// hidden is a request whose content looks like another one, and is about as long as its head.
+// hidden returns a request whose body looks like another request and is about as long as its head.
 func (c *choice) hidden() string {
 	inner := pick(c, message("/hit", "hit smuggled"), "GET /hit?smuggled HTTP/1.1\r\nHost: shop\r\n\r\n")
 	outer := message(pick(c, "/unread", "/half", "/read", "/hit"), inner)
@@ -76,13 +76,13 @@ func (c *choice) hidden() string {
 	case wish > body:
 		inner = strings.Repeat("\r\n", (wish-body)/2) + strings.Repeat("x", (wish-body)%2) + inner
 	case wish < body:
-		// The head grows instead.
+		// Grow the head instead.
 		return message("/unread", inner, "X-Filler: "+strings.Repeat("y", body-wish))
 	}
 	return message(pick(c, "/unread", "/half", "/read"), inner)
 }
 
-// odd is what is not of the subset, valid or not.
+// odd returns a request outside the subset of the fast path, valid or not.
 func (c *choice) odd() string {
 	body := c.body()
 	n := strconv.Itoa(len(body))
@@ -162,18 +162,18 @@ func (c *choice) odd() string {
 	return list[c.below(len(list))]
 }
 
-// cut appends a request to what was sent before: with it, by itself, or in pieces.
+// cut appends a request to what was sent before: joined to it, by itself, or in pieces.
 func (c *choice) cut(list []segment, text string) []segment {
 	b := []byte(text)
 	late := c.below(4) != 0
 	switch c.below(30) {
-	case 0: // with what stands before
+	case 0: // joined to the last segment
 		if len(list) > 0 {
 			last := &list[len(list)-1]
 			last.text = append(bytes.Clone(last.text), b...)
 			return list
 		}
-	case 1: // one byte after another
+	case 1: // byte by byte
 		if len(b) < 400 {
 			for i := range b {
 				list = append(list, segment{b[i : i+1], late && i == 0})
@@ -185,13 +185,13 @@ func (c *choice) cut(list []segment, text string) []segment {
 		if at < len(b) {
 			return append(list, segment{b[:at], late}, segment{b[at:], c.below(2) == 0})
 		}
-	case 4: // a part of it alone
+	case 4: // only a part of it
 		b = b[:min(len(b), c.below(256))]
 	}
 	return append(list, segment{b, late})
 }
 
-// tell shows a script.
+// tell formats a script.
 func tell(list []segment) string {
 	var b strings.Builder
 	for _, s := range list {

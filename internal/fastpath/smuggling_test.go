@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// client is one of those that share a proxy.
+// client is one of the clients that share a proxy.
 type client struct {
 	t *testing.T
 	net.Conn
@@ -34,7 +34,7 @@ func dialClient(t *testing.T, address string) *client {
 	return &client{t, c, bufio.NewReader(c)}
 }
 
-// ask sends a request and returns the content of the response.
+// ask sends a request and returns the body of the response.
 func (c *client) ask(request string) (string, error) {
 	if _, err := io.WriteString(c, request); err != nil {
 		return "", err
@@ -48,8 +48,9 @@ func (c *client) ask(request string) (string, error) {
 	return string(body), err
 }
 
-// Someone makes the end of a request unclear to the server, and hides another request in content that no handler reads. Of another
-// client, whose requests come over the same connection of a proxy, every request is seen as it was sent, and every response is its own.
+// Request smuggling: an attacker makes the end of a request unclear to the server, and hides
+// another request in a body that no handler reads. A victim shares the proxy's connection to the
+// server. Its requests still arrive as sent, and it gets its own responses.
 func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 	t.Parallel()
 	j := newJudge(t)
@@ -71,7 +72,7 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 		message("/hit", "hit 1") + message("/hit", "hit 2"), // pipelined
 	}
 	filler := "X-Filler: " + strings.Repeat("x", 100)
-	// As the proxy would write it, so that it is a request that the server has seen.
+	// As the proxy rewrites it, so that the server has seen the same head.
 	hidden := strings.NewReplacer("Host:", "host:", "X-Filler:", "x-filler:", "Content-Length:", "content-length:").
 		Replace(message("/hit", "hit smuggled", filler))
 	warm := func(c *client) {
@@ -99,11 +100,11 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// The head becomes as long as the content, more or less, whatever the proxy makes of it.
+			// Make the head about as long as the body, whatever the proxy makes of it.
 			attack := message("/unread", hidden)
 			head := len(attack) - len(hidden)
 			attack = message("/unread", hidden, "X-Filler: "+strings.Repeat("x", max(len(hidden)-head-12+more, 0)))
-			// The content comes once the handler has been called, as it does over a slow network.
+			// Send the body after the handler was called, as over a slow network.
 			calls := j.calls.Load()
 			if _, err := io.WriteString(attacker, strings.TrimSuffix(attack, hidden)); err != nil {
 				t.Fatal(err)
@@ -117,11 +118,11 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 			mine := message("/read", fmt.Sprint("miss of the victim ", n), "Authorization: Bearer secret")
 			body, err := victim.ask(mine)
 			if err != nil || !strings.Contains(body, fmt.Sprintf(`"miss of the victim %d"`, n)) || !strings.Contains(body, "secret") {
-				t.Fatalf("after %q and a head of %+d the victim gets %q, %v", first, more, body, err)
+				t.Fatalf("after %q and a head of %+d the victim got %q, %v", first, more, body, err)
 			}
 		}
 	}
 	if j.answered.Load() == 0 {
-		t.Error("nothing was answered fast")
+		t.Error("no request was served fast")
 	}
 }
