@@ -34,7 +34,7 @@ func TestConfigDefaults(t *testing.T) {
 		t.Errorf("defaults:\n got %+v\nwant %+v", cfg, want)
 	}
 	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "open server:") {
-		t.Errorf("warnings = %q, want the one of the open mode", warnings)
+		t.Errorf("warnings = %q, want the one of an open server", warnings)
 	}
 }
 
@@ -116,7 +116,7 @@ func TestConfigRules(t *testing.T) {
 	tests := []struct {
 		name    string
 		command string
-		environ string // separated by blanks; empty fault: allowed
+		environ string // separated by spaces; without a fault it is allowed
 		fault   string
 	}{
 		{"open off loopback", "serve", "LISTEN_ADDR=0.0.0.0:80", "LISTEN_ADDR"},
@@ -175,9 +175,9 @@ func TestConfigRules(t *testing.T) {
 			var config *Error
 			switch {
 			case tt.fault == "" && err != nil:
-				t.Errorf("refused: %v", err)
+				t.Errorf("got %v, want no error", err)
 			case tt.fault != "" && !errors.As(err, &config):
-				t.Errorf("allowed, or failed otherwise: %v", err)
+				t.Errorf("got %v, want an *Error", err)
 			case tt.fault != "" && (len(config.Faults) != 1 || !strings.HasPrefix(config.Faults[0], tt.fault)):
 				t.Errorf("faults = %q, want one of %s", config.Faults, tt.fault)
 			}
@@ -191,7 +191,7 @@ func TestConfigWarnings(t *testing.T) {
 	tests := []struct {
 		name    string
 		environ []string
-		want    []string // their beginnings
+		want    []string // their prefixes
 	}{
 		{"nothing", []string{auth}, nil},
 		{"admin off loopback", []string{auth, "ADMIN_ADDR=:8081"}, []string{"ADMIN_ADDR=\":8081\" is not on loopback"}},
@@ -220,17 +220,17 @@ func TestBytes(t *testing.T) {
 	for text, want := range map[string]Bytes{"0": 0, "512": 512, "1KiB": 1 << 10, "1.5 MiB": 3 << 19, "2kb": 2000, "1TiB": 1 << 40} {
 		var b Bytes
 		if err := b.UnmarshalText([]byte(text)); err != nil || b != want {
-			t.Errorf("%s is %d (%v), want %d", text, b, err, want)
+			t.Errorf("%s: got %d (%v), want %d", text, b, err, want)
 		}
 	}
 	for _, text := range []string{"", "x", "-1", "1 parsec", "16EiB"} {
 		if err := new(Bytes).UnmarshalText([]byte(text)); err == nil {
-			t.Errorf("%q is taken for a size", text)
+			t.Errorf("%q was accepted as a size", text)
 		}
 	}
 }
 
-// The names are those that users rely on.
+// Users rely on these names.
 func TestVariablesAreComplete(t *testing.T) {
 	t.Parallel()
 	promised := strings.Fields(`LISTEN_ADDR ADMIN_ADDR DATABASE_URL DATABASE_REPLICA_URLS REDIS_URL REDIS_SENTINEL_MASTER

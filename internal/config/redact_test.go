@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// No text holds a secret of the configuration, however it was written.
+// Redact removes every secret of the configuration from a text, in whatever form it is written.
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	c := Config{
@@ -27,10 +27,10 @@ func TestRedact(t *testing.T) {
 		"HS256 by " + strings.Repeat("s", 32) + " is not verified": "HS256 by … is not verified",
 	} {
 		if got := c.Redact(text); got != want {
-			t.Errorf("%q is shown as %q, want %q", text, got, want)
+			t.Errorf("Redact(%q) = %q, want %q", text, got, want)
 		}
 	}
 	if got := (Config{}).Redact("nothing is hidden"); got != "nothing is hidden" {
-		t.Errorf("without secrets: %q", got)
+		t.Errorf("without secrets: got %q, want the text unchanged", got)
 	}
 }

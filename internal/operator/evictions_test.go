@@ -16,8 +16,9 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// The page lives through ten thousand evictions a second, of which it is sent 200 at most and told how many more there were. On a slow
-// machine they come more slowly; each of them is sent or counted all the same.
+// The page stays usable at ten thousand evictions a second. It receives 200 at most between two
+// events of counters, and the number of the others. On a slow machine evictions come more slowly;
+// each is still sent or counted.
 func TestPageAtTenThousandEvictionsASecond(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -25,14 +26,14 @@ func TestPageAtTenThousandEvictionsASecond(t *testing.T) {
 	}
 	const (
 		pace      = 100 * time.Millisecond
-		each, all = 1200, 60_000 // evictions at a pace, and in all: five seconds of more than ten thousand
+		each, all = 1200, 60_000 // evictions per tick and in total: five seconds of more than ten thousand
 		sent      = 200          // at most, between two events of counters
 	)
 	s := open(t, func(o *operator.Options) {
-		o.Page, o.Interval, o.MaxEvents = playground.Operator(), 0, 0 // as the server has them
+		o.Page, o.Interval, o.MaxEvents = playground.Operator(), 0, 0 // as in the server
 	})
 	page := browsertest.Open(t, s.URL+"/", browsertest.Options{Width: 1280, Height: 1250})
-	// Somebody else who looks, and counts.
+	// A second observer counts the events.
 	page.Eval(`(() => {
 		const events = new EventSource('cache/events');
 		window.counted = { sent: 0, most: 0, skipped: 0, seconds: 0 };
@@ -63,10 +64,10 @@ func TestPageAtTenThousandEvictionsASecond(t *testing.T) {
 		t.Errorf("%s evictions were sent or counted, want %d", got, all)
 	}
 	if page.Eval(fmt.Sprintf(`String(counted.most <= %d)`, sent)) != "true" {
-		t.Errorf("%s evictions were sent between two events of counters, want %d at most", page.Eval(`String(counted.most)`), sent)
+		t.Errorf("%s evictions were sent between two events of counters, want at most %d", page.Eval(`String(counted.most)`), sent)
 	}
-	// It answers whoever works with it, and shows what comes next.
-	s.load(t, "product:7", "a lamp") // now: so many evictions may touch it
+	// The page responds to input, and shows what comes next.
+	s.load(t, "product:7", "a lamp") // loaded only now: the evictions might touch it
 	page.Click("#key")
 	page.Type("product:7\r")
 	page.Wait("the entry", `document.querySelector('#entry pre')?.textContent.includes('a lamp')`)
@@ -74,16 +75,16 @@ func TestPageAtTenThousandEvictionsASecond(t *testing.T) {
 	page.Type("mutation")
 	page.Wait("the filter", `document.querySelector('#evictions .empty')?.textContent === 'None of the last evictions matches.'`)
 	after := page.Memory()
-	// Each second adds a sample to the charts, of some 3 kB; compiled code comes and goes.
+	// Each second adds a sample of about 3 kB to the charts. Compiled code comes and goes.
 	if after.Bytes > before.Bytes+3<<20 || after.Nodes > before.Nodes+4000 || after.Listeners > before.Listeners+200 {
-		t.Errorf("the page held %+v and holds %+v", before, after)
+		t.Errorf("the page grew from %+v to %+v", before, after)
 	}
 	for _, problem := range page.Problems() {
 		t.Error(problem)
 	}
 }
 
-// BenchmarkEvictions evicts one key after the other while nobody looks, and while somebody does.
+// BenchmarkEvictions evicts key by key, with no, one and ten observers.
 func BenchmarkEvictions(b *testing.B) {
 	for _, lookers := range []int{0, 1, 10} {
 		b.Run(fmt.Sprintf("lookers=%d", lookers), func(b *testing.B) {
@@ -116,7 +117,8 @@ func BenchmarkEvictions(b *testing.B) {
 	}
 }
 
-// count counts the evictions that are sent to one who looks until ctx ends. It closes ready once there was an event.
+// count returns how many evictions one observer receives until ctx ends. It closes ready after the
+// first event.
 func (s site) count(ctx context.Context, t testing.TB, ready chan<- struct{}) (sent uint64) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/cache/events", nil)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 	"fieldcache/internal/operator"
 )
 
-// rows is a source whose values are their own arguments.
+// rows is a source that returns the arguments of its requests as values.
 type rows struct{}
 
 func (rows) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
@@ -112,7 +112,7 @@ func (s site) listen(t *testing.T) func(event string) map[string]any {
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
 	if got := res.Header.Get("Content-Type"); got != "text/event-stream" || res.Header.Get("Cache-Control") != "no-store" {
-		t.Errorf("events come as %s, %s", got, res.Header.Get("Cache-Control"))
+		t.Errorf("events have Content-Type %s and Cache-Control %s", got, res.Header.Get("Cache-Control"))
 	}
 	lines := bufio.NewScanner(res.Body)
 	lines.Buffer(nil, 1<<20)
@@ -151,7 +151,7 @@ func TestEvents(t *testing.T) {
 	}
 	metrics := c["metrics"].(map[string]any)
 	if metrics["fieldcache_loads_total"] != 7.0 || len(metrics) != 1 {
-		t.Errorf("the metrics are %v", metrics)
+		t.Errorf("got the metrics %v, want fieldcache_loads_total alone", metrics)
 	}
 
 	if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{"user:1"}, Tags: []cache.Tag{"{users}"}}); err != nil {
@@ -159,14 +159,14 @@ func TestEvents(t *testing.T) {
 	}
 	e := next("eviction")
 	if fmt.Sprintf("%v %v %v", e["cause"], e["keys"], e["tags"]) != "hand [user:1] [{users}]" {
-		t.Errorf("the eviction is %v", e)
+		t.Errorf("got the eviction %v", e)
 	}
 	if when, err := time.Parse(time.RFC3339Nano, e["when"].(string)); err != nil || time.Since(when) > time.Minute {
-		t.Errorf("it was at %v: %v", e["when"], err)
+		t.Errorf("got the time %v: %v", e["when"], err)
 	}
 }
 
-// What comes faster than is sent is counted, and a name more than is sent is counted as well.
+// Evictions beyond the limit are counted instead of sent, and so are the names of an eviction.
 func TestEventsAreSampled(t *testing.T) {
 	t.Parallel()
 	s := open(t, func(o *operator.Options) { o.Interval = 300 * time.Millisecond })
@@ -183,14 +183,14 @@ func TestEventsAreSampled(t *testing.T) {
 		}
 	}
 	if e := next("eviction"); len(e["keys"].([]any)) != 50 || e["more"] != 10.0 {
-		t.Errorf("an eviction of 60 keys names %d, and %v more", len(e["keys"].([]any)), e["more"])
+		t.Errorf("an eviction of 60 keys has %d names and %v more, want 50 and 10", len(e["keys"].([]any)), e["more"])
 	}
 	skipped := 0.0
-	for skipped == 0 { // until the test's own end, where none is
+	for skipped == 0 { // the test's deadline ends the loop if none is skipped
 		skipped += next("counters")["skipped"].(float64)
 	}
 	if skipped > all {
-		t.Errorf("of %d evictions %v were skipped", all, skipped)
+		t.Errorf("of %d evictions %v were skipped, more than there were", all, skipped)
 	}
 }
 
@@ -218,11 +218,11 @@ func TestEntry(t *testing.T) {
 		text, err := io.ReadAll(res.Body)
 		_ = res.Body.Close()
 		if err != nil || res.StatusCode != c.status || strings.Contains(string(text), c.not) {
-			t.Errorf("%s: %s %s %v", name, res.Status, text, err)
+			t.Errorf("%s: got %s %s %v", name, res.Status, text, err)
 		}
 		for _, want := range c.want {
 			if !strings.Contains(string(text), want) {
-				t.Errorf("%s: %s lacks %s", name, text, want)
+				t.Errorf("%s: got %s, want %s in it", name, text, want)
 			}
 		}
 	}
@@ -232,14 +232,14 @@ func TestEntry(t *testing.T) {
 	}
 	defer res.Body.Close()
 	if text, err := io.ReadAll(res.Body); err != nil || string(text) != "the page" {
-		t.Errorf("the page is %q, %v", text, err)
+		t.Errorf("GET / returned %q, %v", text, err)
 	}
 }
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {
 	t.Parallel()
 	if _, err := operator.New(operator.Options{}); err == nil {
-		t.Error("options without a cache are taken")
+		t.Error("New accepted options without a cache")
 	}
 }
 
@@ -258,12 +258,13 @@ func TestPrivateKeys(t *testing.T) {
 		"user:42": true, "{user:42}:reviews:count": true, "order:3": true, "query:me@42": true, "{product:7}:price@42": true, "basket:9": true,
 	} {
 		if got := private(key); got != want {
-			t.Errorf("that %s is private is %t, want %t", key, got, want)
+			t.Errorf("private(%s) = %t, want %t", key, got, want)
 		}
 	}
 }
 
-// The keys that are hit most are sampled while somebody looks, in a sketch that is bounded; what expires next is told as well.
+// While a page is open, the most frequent hits are sampled in a bounded sketch. The events also
+// report what expires next.
 func TestTopKeysAndSoonest(t *testing.T) {
 	t.Parallel()
 	s := open(t, nil)
@@ -271,26 +272,27 @@ func TestTopKeysAndSoonest(t *testing.T) {
 	s.load(t, "user:2", "Ben")
 	next := s.listen(t)
 	if c := next("counters"); len(c["top"].([]any)) != 0 {
-		t.Errorf("before anybody looked %v were hit", c["top"])
+		t.Errorf("before a page was open got the hits %v, want none", c["top"])
 	}
 	for range 3200 {
 		s.load(t, "user:1", "Ann")
 	}
 	s.load(t, "user:2", "Ben")
 	var c map[string]any
-	// Counters are sent while the hits go on: until the test's own end, where too few come.
+	// Events are sent while the hits go on. The test's deadline ends the loop if there are too few.
 	for c = next("counters"); len(c["top"].([]any)) == 0 || c["top"].([]any)[0].(map[string]any)["hits"].(float64) < 1600; c = next("counters") {
 	}
 	if top := c["top"].([]any)[0].(map[string]any); top["key"] != "user:1" || top["hits"].(float64) < 1600 || top["hits"].(float64) > 6400 {
-		t.Errorf("of 3200 hits these are told: %v", c["top"])
+		t.Errorf("of 3200 hits got %v", c["top"])
 	}
 	soonest := c["soonest"].([]any)
 	if len(soonest) != 2 || c["looked"] != 2.0 || soonest[0].(map[string]any)["ttl"].(float64) > soonest[1].(map[string]any)["ttl"].(float64) {
-		t.Errorf("what expires next is %v, of %v", soonest, c["looked"])
+		t.Errorf("got %v of %v as the next to expire", soonest, c["looked"])
 	}
 }
 
-// A page that is open is sent no more than its bound, however many evictions come: here ten thousand.
+// An open page receives no more events than its bound, however many evictions there are: here ten
+// thousand.
 func TestTenThousandEvictionsAreSampled(t *testing.T) {
 	t.Parallel()
 	const all, bound = 10_000, 200

@@ -9,7 +9,7 @@ import (
 	"fieldcache/internal/operator"
 )
 
-// The operations of an outcome are added up.
+// The latencies of all operations with the same outcome are added up.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	metrics := prometheus.NewRegistry()
@@ -21,9 +21,9 @@ func TestOutcomes(t *testing.T) {
 	c := open(t, func(o *operator.Options) { o.Metrics = metrics }).listen(t)("counters")
 	want := "[map[buckets:[map[count:0 le:0.1] map[count:1 le:1]] count:2 outcome:executed sum:4.5] map[buckets:[map[count:2 le:0.1] map[count:2 le:1]] count:2 outcome:hit sum:0.09375]]"
 	if got := fmt.Sprint(c["outcomes"]); got != want {
-		t.Errorf("the outcomes are\n%s, want\n%s", got, want)
+		t.Errorf("got the outcomes\n%s, want\n%s", got, want)
 	}
 	if none := open(t, nil).listen(t)("counters")["outcomes"]; fmt.Sprint(none) != "[]" {
-		t.Errorf("without requests they are %v", none)
+		t.Errorf("without requests got the outcomes %v, want none", none)
 	}
 }

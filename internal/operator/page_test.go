@@ -19,13 +19,14 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// The page shows what the events tell: how long what is cached stays true, how the tiers and Redis do, and what requests took.
+// The page shows what the events report: the truth of coordinates, the state of the tiers and
+// Redis, and the latency of requests.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
 		t.Fatal("the pages are not built: run `make playground`, then test again")
 	}
-	// As the server has it of its schema.
+	// As the server derives it from its schema.
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: gqlcache.Directives + `
 		type Query { motto: Motto @cacheControl(maxAge: 60), feed: Feed @cacheControl(maxAge: 60), grid: Grid @cacheControl(maxAge: 60) }
 		type Motto { text: String }
@@ -71,13 +72,13 @@ func TestPage(t *testing.T) {
 	page.Click("#truth")
 	page.Wait("those of time alone last", order+` === 'Grid Feed Motto'`)
 	if got := page.Eval(`[...document.querySelectorAll('#coordinates .ttl-only')].map((e) => e.closest('tr').querySelector('th').textContent + ': ' + e.textContent).join()`); got != "Motto: ttl only" {
-		t.Errorf("marked are %q", got)
+		t.Errorf("marked as TTL-only: got %q", got)
 	}
 	if got := page.Eval(`document.querySelector('#truths').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "ttl only by no write") {
-		t.Errorf("the legend is %q", got)
+		t.Errorf("got the legend %q", got)
 	}
 	if got := page.Eval(`document.querySelector('#tiers').innerText.replace(/\s+/g, ' ')`); !strings.Contains(got, "Values in memory 4.3k 5.0 MiB 8.0 MiB 17") {
-		t.Errorf("the tiers are %q", got)
+		t.Errorf("got the tiers %q", got)
 	}
 	page.Wait("the sample of Redis", `/Sampled .* ago: 3 keys drawn at random of 12\./.test(document.querySelector('#redis-sampled').textContent)`)
 	page.Wait("its kinds", `document.querySelector('#kinds tbody').innerText.replace(/\s+/g, ' ').trim() === 'user 12 100 B'`)
@@ -91,7 +92,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// What clients and other systems send is text on the page, wherever it is shown: keys, tags, coordinates, values, kinds, errors.
+// Texts from clients and other systems are shown as text everywhere on the page: keys, tags,
+// coordinates, values, kinds, errors.
 func TestPageShowsForeignTextsAsText(t *testing.T) {
 	t.Parallel()
 	if !playground.Built() {
@@ -124,7 +126,7 @@ func TestPageShowsForeignTextsAsText(t *testing.T) {
 	hit := make(chan struct{})
 	go func() {
 		defer close(hit)
-		for range 2000 { // one in 16 of which is counted
+		for range 2000 { // one in 16 is counted
 			s.load(t, key, nil)
 		}
 	}()
@@ -149,7 +151,7 @@ func TestPageShowsForeignTextsAsText(t *testing.T) {
 	c.reason.Store(&why)
 	page.Wait("why Redis is not in use", texts("#redis-state"))
 	if got := page.Eval(`JSON.stringify([document.images.length, document.scripts.length, window.owned ?? null])`); got != "[1,1,null]" {
-		t.Errorf("images, scripts and what they did: %s, want the icon and the page's own", got)
+		t.Errorf("got the images, scripts and effects %s, want the icon and the page's own script", got)
 	}
 	for _, problem := range page.Problems() {
 		if !strings.Contains(problem, "/evict") { // the test's server has no POST /evict

@@ -16,12 +16,12 @@ import (
 	"fieldcache/internal/operator"
 )
 
-// sampled is a Redis that counts how often it is sampled.
+// sampled is a fake Redis that counts how often it is sampled.
 type sampled struct {
 	times atomic.Int32
 	fault error
-	kind  string        // of its keys; "": user
-	began chan struct{} // nil: a sample is there at once; else it tells that one began, which never ends by itself
+	kind  string        // of its keys; "" stands for user
+	began chan struct{} // nil: samples return at once; otherwise it receives a value for each sample, which then waits for its context
 }
 
 func (s *sampled) Sample(ctx context.Context) (redisstore.Sample, error) {
@@ -34,7 +34,7 @@ func (s *sampled) Sample(ctx context.Context) (redisstore.Sample, error) {
 	return redisstore.Sample{Bytes: 4096, Keys: 12, Drawn: 3, Kinds: []redisstore.SampledKind{{Kind: cmp.Or(s.kind, "user"), Keys: 12, Bytes: 100}}}, s.fault
 }
 
-// sick is a cache whose shared tier is out of use while there is a reason.
+// sick is a cache whose shared tier is unusable while there is a reason.
 type sick struct {
 	operator.Cache
 	reason atomic.Pointer[error]
@@ -52,26 +52,27 @@ func TestRedisIsSampledWhileSomebodyLooks(t *testing.T) {
 	of := &sampled{}
 	s := open(t, func(o *operator.Options) { o.Redis, o.SampleRedis = of, time.Hour })
 	if n := of.times.Load(); n != 0 {
-		t.Errorf("it was sampled %d times before anybody looked", n)
+		t.Errorf("Redis was sampled %d times before a page was open, want 0", n)
 	}
 	first, second := s.listen(t), s.listen(t)
 	for _, next := range []func(string) map[string]any{first, second} {
 		redis := next("counters")["redis"].(map[string]any)
-		for redis["sample"] == nil { // until the test's own end
+		for redis["sample"] == nil { // the test's deadline ends the loop
 			redis = next("counters")["redis"].(map[string]any)
 		}
 		got := redis["sample"].(map[string]any)
 		kind := got["kinds"].([]any)[0].(map[string]any)
 		if got["keys"] != 12.0 || got["drawn"] != 3.0 || got["bytes"] != 4096.0 || kind["kind"] != "user" || kind["keys"] != 12.0 || redis["sick"] != nil || redis["error"] != nil {
-			t.Errorf("Redis is %v", redis)
+			t.Errorf("got %v for Redis", redis)
 		}
 	}
 	if n := of.times.Load(); n != 1 {
-		t.Errorf("two who look for less than an hour have it sampled %d times, want once", n)
+		t.Errorf("two pages, open for less than an hour, had Redis sampled %d times, want once", n)
 	}
 }
 
-// A sample that was begun for somebody who is gone is given up, and the next one is not due before its time.
+// A sample is canceled when the page that caused it closes, and the next one is not due before its
+// time.
 func TestRedisIsLeftInPeaceOnceNobodyLooks(t *testing.T) {
 	t.Parallel()
 	of := &sampled{began: make(chan struct{}, 2)}
@@ -99,10 +100,10 @@ func TestRedisIsLeftInPeaceOnceNobodyLooks(t *testing.T) {
 		}
 		leave()
 		_ = res.Body.Close()
-		<-ended // which waits for the sample
+		<-ended // the handler waits for the sample
 	}
 	if n := of.times.Load(); n != 1 {
-		t.Errorf("it was sampled %d times, want once", n)
+		t.Errorf("Redis was sampled %d times, want once", n)
 	}
 }
 
@@ -121,14 +122,14 @@ func TestSickRedis(t *testing.T) {
 	next := s.listen(t)
 	for range 3 {
 		if redis := next("counters")["redis"].(map[string]any); redis["sick"] != "refused\nREADONLY You can't write against a read only replica, …" || redis["sample"] != nil {
-			t.Errorf("a sick Redis is %v", redis)
+			t.Errorf("got %v for a sick Redis", redis)
 		}
 	}
 	if n := of.times.Load(); n != 0 {
-		t.Errorf("a sick Redis is sampled %d times", n)
+		t.Errorf("a sick Redis was sampled %d times, want 0", n)
 	}
 	c.reason.Store(nil)
-	for next("counters")["redis"].(map[string]any)["sample"] == nil { // until the test's own end
+	for next("counters")["redis"].(map[string]any)["sample"] == nil { // the test's deadline ends the loop
 	}
 }
 
@@ -138,10 +139,10 @@ func TestRedisThatCannotBeSampled(t *testing.T) {
 	next := s.listen(t)
 	for redis := next("counters")["redis"].(map[string]any); redis["error"] != "NOPERM …"; redis = next("counters")["redis"].(map[string]any) {
 		if redis["error"] != nil || redis["sample"] != nil {
-			t.Fatalf("it is %v", redis)
+			t.Fatalf("got %v for a Redis that cannot be sampled", redis)
 		}
 	}
 	if c := open(t, nil).listen(t)("counters"); c["redis"] != nil {
-		t.Errorf("without Redis it is %v", c["redis"])
+		t.Errorf("without Redis got %v, want nil", c["redis"])
 	}
 }

@@ -74,7 +74,7 @@ func TestAdminReadiness(t *testing.T) {
 			w = httptest.NewRecorder()
 			a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/healthz", nil))
 			if w.Code != http.StatusOK {
-				t.Errorf("alive is answered by %d", w.Code)
+				t.Errorf("GET /healthz = %d, want 200", w.Code)
 			}
 		})
 	}
@@ -86,8 +86,8 @@ func TestAdminEvict(t *testing.T) {
 	tests := []struct {
 		name, contentType, body string
 		status                  int
-		answer                  string // a part of it
-		evicted                 string // what the cache was told; "": nothing
+		answer                  string // a part of the response
+		evicted                 string // what the cache was asked to evict; "" for nothing
 	}{
 		{"keys", "application/json", `{"keys":["user:42","product:7"]}`, 200, `{"evicted":3,"types":0,"tags":0}`, "[user:42 product:7] [] []"},
 		{"all kinds", "application/json; charset=utf-8", `{"keys":["user:42"],"types":["Product"],"tags":["users"]}`, 200, `{"evicted":3,"types":1,"tags":1}`, "[user:42] [Product] [users]"},
@@ -125,7 +125,7 @@ func TestAdminEvict(t *testing.T) {
 				t.Errorf("got %d %s, want %d with %q", w.Code, w.Body, tt.status, tt.answer)
 			}
 			if cache.got != tt.evicted {
-				t.Errorf("the cache was told %q, want %q", cache.got, tt.evicted)
+				t.Errorf("the cache was asked to evict %q, want %q", cache.got, tt.evicted)
 			}
 		})
 	}
@@ -169,7 +169,7 @@ func TestAdminRoutes(t *testing.T) {
 		{"GET", "/metrics", "", 200},
 		{"GET", "/debug/pprof/", "", 200},
 		{"GET", "/debug/pprof/heap", "", 200},
-		{"GET", "/debug/pprof/cmdline", "", 404}, // flags may hold secrets
+		{"GET", "/debug/pprof/cmdline", "", 404}, // command-line flags may hold secrets
 		{"GET", "/evict", "", 404},
 		{"GET", "/", "", 404},
 		{"GET", "/graphql", "", 404},

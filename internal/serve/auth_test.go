@@ -28,8 +28,8 @@ import (
 
 const testSecret = "a secret of at least thirty-two bytes"
 
-// ask sends a request with the given Authorization headers through a and returns the answer, and the viewer
-// who got through.
+// ask sends a request with the given Authorization headers through a. It returns the response and
+// the viewer, or nil if the request was refused.
 func ask(a *authenticator, headers ...string) (*httptest.ResponseRecorder, *graph.Viewer) {
 	var viewer *graph.Viewer
 	r := httptest.NewRequest(http.MethodPost, "/graphql", nil)
@@ -89,7 +89,7 @@ func wantRefused(t *testing.T, w *httptest.ResponseRecorder, viewer *graph.Viewe
 		t.Errorf("body = %s (%v), want one error UNAUTHENTICATED", w.Body, err)
 	}
 	if w.Code != http.StatusUnauthorized || viewer != nil {
-		t.Errorf("status %d, viewer %+v; want 401 and nobody", w.Code, viewer)
+		t.Errorf("status %d, viewer %+v; want 401 and no viewer", w.Code, viewer)
 	}
 	if got := w.Header().Get("WWW-Authenticate"); got != `Bearer error="invalid_token"` {
 		t.Errorf("WWW-Authenticate = %q", got)
@@ -113,7 +113,7 @@ func TestAuthOfSecret(t *testing.T) {
 	tests := []struct {
 		name    string
 		headers []string
-		want    *graph.Viewer // nil: refused
+		want    *graph.Viewer // nil if the request is refused
 	}{
 		{"no header", nil, &graph.Viewer{}},
 		{"empty header", []string{""}, &graph.Viewer{}},
@@ -156,7 +156,7 @@ func TestAuthOfSecret(t *testing.T) {
 	}
 }
 
-// Clocks differ a little, so a token is good for a moment longer than it says.
+// Clocks differ a little, so a token is accepted for a moment after it expires.
 func TestAuthLeeway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -164,7 +164,7 @@ func TestAuthLeeway(t *testing.T) {
 		token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42"))
 		time.Sleep(time.Hour + 4*time.Second)
 		if w, viewer := ask(a, token); viewer == nil {
-			t.Errorf("4 s after its end: %s", w.Body)
+			t.Errorf("4 s after it expired the token was refused: %s", w.Body)
 		}
 		time.Sleep(2 * time.Second)
 		w, viewer := ask(a, token)
@@ -177,11 +177,11 @@ func TestAuthSaysThatATokenExpired(t *testing.T) {
 	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	w, _ := ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42", "exp", 1)))
 	if !strings.Contains(w.Body.String(), "The token has expired.") {
-		t.Errorf("body = %s", w.Body)
+		t.Errorf("body = %s, want the expiry", w.Body)
 	}
 	w, _ = ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte("wrong"), "", claimsOf("42", "exp", 1)))
 	if !strings.Contains(w.Body.String(), "The token is not valid.") {
-		t.Errorf("body of a forged and expired one = %s", w.Body)
+		t.Errorf("body for a forged and expired token = %s, want not valid", w.Body)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestAuthOpen(t *testing.T) {
 	a := newTestAuthenticator(t, config.Config{})
 	for _, headers := range [][]string{nil, {"Bearer garbage"}, {"Basic YTpi"}} {
 		if _, viewer := ask(a, headers...); viewer == nil || *viewer != (graph.Viewer{Open: true}) {
-			t.Errorf("viewer of %q = %+v, want the open one", headers, viewer)
+			t.Errorf("viewer of %q = %+v, want the viewer of an open server", headers, viewer)
 		}
 	}
 }
@@ -204,7 +204,7 @@ func TestAuthIssuerAndAudience(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, viewer := ask(a, "Bearer "+good); viewer == nil || viewer.ID != 42 {
-		t.Errorf("viewer of our own token = %+v", viewer)
+		t.Errorf("viewer of a token from SignToken = %+v, want user 42", viewer)
 	}
 	for _, c := range []jwt.MapClaims{
 		claimsOf("42"), claimsOf("42", "iss", "https://id.example"), claimsOf("42", "iss", "https://id.example", "aud", "other"),
@@ -215,7 +215,7 @@ func TestAuthIssuerAndAudience(t *testing.T) {
 	}
 }
 
-// keyServer publishes a key set that a test changes.
+// keyServer publishes a key set that tests can change.
 type keyServer struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -290,7 +290,7 @@ func TestAuthOfKeySet(t *testing.T) {
 			if !tt.good {
 				wantRefused(t, w, viewer)
 			} else if viewer == nil || viewer.ID != 42 {
-				t.Errorf("viewer = %+v (%d %s)", viewer, w.Code, w.Body)
+				t.Errorf("viewer = %+v (%d %s), want user 42", viewer, w.Code, w.Body)
 			}
 		})
 	}
@@ -307,13 +307,14 @@ func TestAuthFollowsKeyRotation(t *testing.T) {
 	}
 	keys.publish(t, map[string]crypto.Signer{"after": after})
 	if w, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodRS256, after, "after", claimsOf("42"))); viewer == nil {
-		t.Errorf("the new key is not known: %s", w.Body)
+		t.Errorf("the new key was refused: %s", w.Body)
 	}
 	w, viewer := ask(a, old)
 	wantRefused(t, w, viewer)
 }
 
-// Without keys nobody can be told from anybody, which is no fault of the token; who has none is served.
+// Without a key set, no token can be verified. That is a server error, not a fault of the token.
+// Requests without a token are served.
 func TestAuthWithKeyServerDown(t *testing.T) {
 	t.Parallel()
 	hang := make(chan struct{})
@@ -328,7 +329,7 @@ func TestAuthWithKeyServerDown(t *testing.T) {
 	begin := time.Now()
 	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: server.URL})
 	if _, viewer := ask(a); viewer == nil || *viewer != (graph.Viewer{}) {
-		t.Errorf("viewer without a token = %+v, want the anonymous one", viewer)
+		t.Errorf("viewer without a token = %+v, want the anonymous viewer", viewer)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
@@ -338,9 +339,9 @@ func TestAuthWithKeyServerDown(t *testing.T) {
 	w := httptest.NewRecorder()
 	a.wrap(http.NotFoundHandler()).ServeHTTP(w, r)
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "INTERNAL") {
-		t.Errorf("answer to a token = %d %s, want 503", w.Code, w.Body)
+		t.Errorf("response to a token = %d %s, want 503", w.Code, w.Body)
 	}
 	if took := time.Since(begin); took > 4*keySetWait {
-		t.Errorf("a key server that hangs held all up for %v", took)
+		t.Errorf("a hanging key server delayed the requests for %v", took)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"fieldcache/internal/config"
 )
 
-// evictions notes what was evicted.
+// evictions records the last eviction order.
 type evictions struct{ gqlcache.Order }
 
 func (e *evictions) Evict(_ context.Context, o gqlcache.Order) (int, error) {
@@ -36,7 +36,7 @@ func TestDesk(t *testing.T) {
 		headers []string
 		viewer  graph.Viewer
 		status  int
-		answer  string // a part of it
+		answer  string // a part of the response
 		evicts  bool
 	}{
 		"what the schema says":     {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"coordinate":"Product.stock","stored":"field","maxAge":30,"scope":"public","truth":"rows"}}}`},
@@ -87,7 +87,8 @@ func TestDesk(t *testing.T) {
 	}
 }
 
-// Why an eviction failed is the log's to tell: errors name servers, and this is the public port.
+// The log says why an eviction failed, the response does not: errors may name servers, and this is
+// the public port.
 func TestDeskHidesWhyAnEvictionFailed(t *testing.T) {
 	t.Parallel()
 	o := Options{Config: config.Config{CacheDebug: true}, Log: slog.New(slog.DiscardHandler), Gateway: &Gateway{
@@ -98,6 +99,6 @@ func TestDeskHidesWhyAnEvictionFailed(t *testing.T) {
 	w := httptest.NewRecorder()
 	o.desk().ServeHTTP(w, r)
 	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "at least in part: the log has the error") || strings.Contains(w.Body.String(), "10.0.0.5") {
-		t.Errorf("got %d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 503 without the error", w.Code, w.Body)
 	}
 }

@@ -35,7 +35,7 @@ func TestFault19WhatHostMaySay(t *testing.T) {
 			for _, list := range lists {
 				for _, text := range list {
 					if h.allow(text) != want {
-						t.Errorf("on %s with %q: %q is allowed: %t", c.addr, c.listed, text, !want)
+						t.Errorf("on %s with %q: %q: got allowed = %t", c.addr, c.listed, text, !want)
 					}
 				}
 			}
@@ -43,6 +43,6 @@ func TestFault19WhatHostMaySay(t *testing.T) {
 	}
 	h := newHosts(listed, loopback)
 	if n := testing.AllocsPerRun(100, func() { h.allow("127.0.0.1:8080"); h.allow("shop.example") }); n > 0 {
-		t.Errorf("looking at a Host allocates %v times", n)
+		t.Errorf("checking a Host makes %v allocations, want 0", n)
 	}
 }

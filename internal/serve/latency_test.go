@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// scrape reads /metrics of the admin port as a scraper that accepts a media type.
+// scrape reads the admin port's /metrics as a scraper that accepts a media type.
 func scrape(t *testing.T, metrics *prometheus.Registry, accept string) (contentType, text string) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
@@ -25,7 +25,8 @@ func scrape(t *testing.T, metrics *prometheus.Registry, accept string) (contentT
 	return w.Header().Get("Content-Type"), w.Body.String()
 }
 
-// A request that is traced leaves its trace's id in both histograms, for who reads OpenMetrics; one that is not traced leaves none.
+// A sampled request leaves its trace id as an exemplar in both histograms, for scrapers of
+// OpenMetrics. A request that is not sampled leaves none.
 func TestExemplarsAreTraces(t *testing.T) {
 	t.Parallel()
 	const sampled, other = "0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c"
@@ -49,18 +50,18 @@ func TestExemplarsAreTraces(t *testing.T) {
 			found = found || strings.HasPrefix(line, name) && strings.Contains(line, `# {trace_id="`+sampled+`"}`)
 		}
 		if !found {
-			t.Errorf("no bucket of %s names the trace:\n%s", name, text)
+			t.Errorf("no bucket of %s has the trace as its exemplar:\n%s", name, text)
 		}
 	}
 	if strings.Contains(text, other) {
-		t.Error("a trace that nobody keeps is named")
+		t.Error("a trace that is not sampled is an exemplar")
 	}
 	if kind, text = scrape(t, metrics, "text/plain"); !strings.HasPrefix(kind, "text/plain") || strings.Contains(text, sampled) {
 		t.Errorf("a scraper of the older format gets %s, with exemplars: %t", kind, strings.Contains(text, sampled))
 	}
 }
 
-// Only names of trusted documents are labels: what clients call their own operations is not.
+// Only the names of trusted operations are labels, not names that clients choose.
 func TestLatencyByOperation(t *testing.T) {
 	t.Parallel()
 	metrics := prometheus.NewRegistry()
@@ -79,7 +80,7 @@ func TestLatencyByOperation(t *testing.T) {
 	for target, n := range map[string]int{
 		"/graphql?trusted=Home": 3, // on the fast path
 		"/graphql?any=1":        2,
-		"/graphql?trusted=Home&status=fieldcache%3B+hit":  4, // a cached response behind it
+		"/graphql?trusted=Home&status=fieldcache%3B+hit":  4, // a cached response off the fast path
 		"/graphql?trusted=Home&status=fieldcache%3B+fwd=": 5,
 		"/graphql?status=fieldcache%3B+fwd=miss":          6,
 		"/?status=none":                                   7, // no operation
@@ -100,10 +101,10 @@ func TestLatencyByOperation(t *testing.T) {
 		`http_request_duration_seconds_count{code="200"}`:                        27,
 	} {
 		if want := fmt.Sprintf("fieldcache_%s %d\n", series, n); !strings.Contains(text, want) {
-			t.Errorf("there is no %s", want)
+			t.Errorf("the metrics lack %s", want)
 		}
 	}
 	if n := strings.Count(text, "fieldcache_operation_duration_seconds_count"); n != 4 {
-		t.Errorf("there are %d series of operations, want 4", n)
+		t.Errorf("got %d series of operations, want 4", n)
 	}
 }

@@ -27,7 +27,7 @@ func TestPublicRoutes(t *testing.T) {
 		name, method, path, body string
 		cfg                      config.Config
 		status                   int
-		answer                   string // a part of it
+		answer                   string // a part of the response
 	}{
 		{"POST", "POST", "/graphql", "0123456789", without, 200, "0123456789"},
 		{"GET", "GET", "/graphql?query=x", "", without, 200, ""},
@@ -75,9 +75,9 @@ func TestPublicCORS(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, preflight)
 			headers := w.Header().Get("Access-Control-Allow-Headers")
-			asked := len(tt.origins) == 0 // without origins, the handler itself
+			asked := len(tt.origins) == 0 // without origins the handler itself responds
 			if (w.Code == http.StatusNoContent) == asked || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
-				t.Errorf("preflight: %d %v", w.Code, w.Header())
+				t.Errorf("preflight: got %d %v", w.Code, w.Header())
 			}
 			if tt.allowed != "" && headers != "authorization,content-type" {
 				t.Errorf("preflight allows the headers %q", headers)
@@ -89,11 +89,11 @@ func TestPublicCORS(t *testing.T) {
 			h.ServeHTTP(w, real)
 			exposed := w.Header().Get("Access-Control-Expose-Headers")
 			if w.Code != http.StatusOK || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
-				t.Errorf("request: %d %v", w.Code, w.Header())
+				t.Errorf("request: got %d %v", w.Code, w.Header())
 			}
 			for _, name := range []string{"Age", "Cache-Status", "Etag", "X-Request-Id"} {
 				if strings.Contains(exposed, name) != (tt.allowed != "") {
-					t.Errorf("exposed headers %q, allowed origin %q", exposed, tt.allowed)
+					t.Errorf("got the exposed headers %q for the allowed origin %q", exposed, tt.allowed)
 				}
 			}
 		})
@@ -128,7 +128,7 @@ func TestRequestID(t *testing.T) {
 			h.ServeHTTP(w, r)
 			answered := w.Header().Get(requestIDHeader)
 			if answered != seen || !safeID.MatchString(seen) || (seen == tt.given) != tt.kept || ids[seen] {
-				t.Errorf("given %q: in the context %q, in the answer %q", tt.given, seen, answered)
+				t.Errorf("given %q: got %q in the context and %q in the response", tt.given, seen, answered)
 			}
 			ids[seen] = true
 		})
@@ -141,7 +141,7 @@ func TestRequestLog(t *testing.T) {
 		name   string
 		level  string
 		handle http.HandlerFunc
-		want   []string // parts of the log, after the request's end; none: nothing is logged
+		want   []string // parts of the log after the request; nil if nothing is logged
 		status int
 	}{
 		{"well", "info", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") }, nil, 200},
@@ -170,11 +170,11 @@ func TestRequestLog(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			if w.Code != tt.status || strings.Contains(w.Body.String(), "hunter2") {
-				t.Errorf("answered %d %s", w.Code, w.Body)
+				t.Errorf("got %d %s", w.Code, w.Body)
 			}
 			said := log.String()
 			if tt.want == nil && said != "" || strings.Contains(said, "secret") {
-				t.Errorf("logged %s", said)
+				t.Errorf("logged %s, want nothing, or no secret", said)
 			}
 			for _, part := range tt.want {
 				if !strings.Contains(said, part) {
@@ -185,7 +185,7 @@ func TestRequestLog(t *testing.T) {
 	}
 }
 
-// Half an answer must not look like a whole one.
+// An incomplete response must not look complete.
 func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	t.Parallel()
 	log := &bytes.Buffer{}
@@ -201,11 +201,11 @@ func TestPanicInTheMiddleBreaksTheConnection(t *testing.T) {
 	}
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err == nil {
-		t.Errorf("the answer %q seems whole", body)
+		t.Errorf("got the response %q without an error, want a broken connection", body)
 	}
 	server.Close() // waits for the handler
 	if !strings.Contains(log.String(), "in the middle") {
-		t.Errorf("logged %s", log)
+		t.Errorf("logged %s, want the panic", log)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestLogFormat(t *testing.T) {
 		log := &bytes.Buffer{}
 		NewLogger(log, config.Config{LogFormat: format}).With("a", 1).WithGroup("g").Info("hello")
 		if !strings.Contains(log.String(), want) {
-			t.Errorf("LOG_FORMAT=%s logs %s", format, log)
+			t.Errorf("with LOG_FORMAT=%s logged %s", format, log)
 		}
 	}
 }

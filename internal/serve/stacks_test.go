@@ -31,7 +31,8 @@ func TestWantHeld(t *testing.T) {
 	}
 }
 
-// Beside goroutines that wait near the top of their stacks, new ones begin with stacks that are large enough.
+// If enough goroutines wait with large stacks, new goroutines start with a stack that is large
+// enough for a field.
 func TestStacksOfNewGoroutines(t *testing.T) {
 	end := make(chan struct{})
 	defer close(end)
@@ -49,7 +50,7 @@ func TestStacksOfNewGoroutines(t *testing.T) {
 	t.Errorf("new stacks have %d bytes with %d goroutines held, want %d", startingSize(), s.held, fieldStack)
 }
 
-// startingSize runs the collector, and returns the bytes that new stacks have then.
+// startingSize runs the garbage collector and returns the starting size of new stacks.
 func startingSize() uint64 {
 	runtime.GC()
 	size := []metrics.Sample{{Name: "/gc/stack/starting-size:bytes"}}
@@ -57,23 +58,23 @@ func startingSize() uint64 {
 	return size[0].Value.Uint64()
 }
 
-// Goroutines that are no longer needed end, some after each run of the collector.
+// Goroutines that are no longer needed end, some after each run of the garbage collector.
 func TestHeldGoroutinesEnd(t *testing.T) {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it runs when it is called
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it runs only when called
 	s := stacks{leave: make(chan struct{})}
 	defer close(s.leave)
 	for ; s.held < mostHeld; s.held++ {
 		go hold(s.leave)
 	}
-	for startingSize() < fieldStack { // some have not begun to wait yet
+	for startingSize() < fieldStack { // some goroutines have not reached their wait yet
 		runtime.Gosched()
 	}
 	for _, want := range []int{mostHeld / 2, mostHeld / 4, mostHeld / 8} {
 		runtime.GC()
 		s.adjust()
-		s.adjust() // the collector has not run since
+		s.adjust() // no effect: the collector has not run since
 		if s.held != want {
-			t.Fatalf("%d are held, want %d", s.held, want)
+			t.Fatalf("%d goroutines are held, want %d", s.held, want)
 		}
 	}
 }

@@ -11,7 +11,7 @@ func TestTracesAreOffUnlessAnEndpointIsSet(t *testing.T) {
 		{"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_SDK_DISABLED=true"},
 	} {
 		if traces, err := NewTraces(t.Context(), environ, nil); traces != nil || err != nil {
-			t.Errorf("%v: %v, %v; want none", environ, traces, err)
+			t.Errorf("%v: got %v, %v; want no traces", environ, traces, err)
 		}
 	}
 }

@@ -24,7 +24,7 @@ func traced(t *testing.T, sampler, arg string) (*Traces, *tracetest.InMemoryExpo
 	return traces, exporter
 }
 
-// What is done for a request is a part of its caller's trace; what is done for nobody is not traced.
+// Spans of a request belong to the trace of its caller. Work without a request is not traced.
 func TestSpansAreOfTheCallersTrace(t *testing.T) {
 	t.Parallel()
 	traces, exporter := traced(t, "", "")
@@ -44,25 +44,26 @@ func TestSpansAreOfTheCallersTrace(t *testing.T) {
 	for _, s := range exporter.GetSpans() {
 		names = append(names, s.Name)
 		if got := s.SpanContext.TraceID().String(); got != "0af7651916cd43dd8448eb211c80319c" {
-			t.Errorf("%s is of trace %s", s.Name, got)
+			t.Errorf("span %s is of trace %s", s.Name, got)
 		}
 		if s.Name == "cache look-up" {
 			if got := fmt.Sprint(s.Attributes); !strings.Contains(got, "cache.kind") || !strings.Contains(got, "cache.found") {
-				t.Errorf("its attributes are %s", got)
+				t.Errorf("cache look-up has the attributes %s", got)
 			}
 		}
 	}
 	if got := fmt.Sprint(names); got != "[SQL SELECT cache look-up POST]" {
-		t.Errorf("the spans are %s", got)
+		t.Errorf("got the spans %s", got)
 	}
 }
 
-// Requests that are not traced take the fast path; how many are traced is as it was asked for, whoever answers them.
+// Requests that are not sampled may take the fast path. The share of sampled requests is the
+// configured one on both paths.
 func TestUnsampledRequestsTakeTheFastPath(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		sampler, arg, parent string
-		hits                 bool // whether the fast path could answer
+		hits                 bool // whether the fast path has a hit
 		fast, traced         [2]int
 	}{
 		"always":                    {"", "", "", true, [2]int{0, 0}, [2]int{1000, 1000}},
@@ -92,7 +93,7 @@ func TestUnsampledRequestsTakeTheFastPath(t *testing.T) {
 				}
 			}
 			if n := len(exporter.GetSpans()); fast < c.fast[0] || fast > c.fast[1] || n < c.traced[0] || n > c.traced[1] {
-				t.Errorf("of 1000 requests %d take the fast path and %d are traced, want %v and %v", fast, n, c.fast, c.traced)
+				t.Errorf("of 1000 requests %d took the fast path and %d were traced, want %v and %v", fast, n, c.fast, c.traced)
 			}
 		})
 	}
@@ -102,7 +103,7 @@ func TestSamplersAreChecked(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{{"sometimes", ""}, {"traceidratio", "2"}, {"traceidratio", "half"}, {"parentbased_traceidratio", "NaN"}, {"jaeger_remote", ""}} {
 		if _, err := newSampler(c[0], c[1]); err == nil || !strings.Contains(err.Error(), "OTEL_TRACES_SAMPLER") {
-			t.Errorf("%v: %v", c, err)
+			t.Errorf("%v: got the error %v, want one that names OTEL_TRACES_SAMPLER", c, err)
 		}
 	}
 }

@@ -29,7 +29,7 @@ import (
 
 func b64(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-// forge signs a header and claims as they are, by the secret of tests.
+// forge signs a header and claims verbatim with the secret of the tests.
 func forge(header, claims string) string {
 	signed := b64(header) + "." + b64(claims)
 	mac := hmac.New(sha256.New, []byte(testSecret))
@@ -37,22 +37,21 @@ func forge(header, claims string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// Security data means what is written, to the letter, and only that: what another reader could take for something
-// else is refused.
+// Tokens are parsed strictly: what another parser could read differently is refused.
 func TestFault31TokensAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	const header = `{"alg":"HS256","typ":"JWT"}`
 	now := time.Now().Unix()
 	good, past := fmt.Sprintf(`"exp":%d`, now+3600), fmt.Sprintf(`"exp":%d`, now-3600)
-	// with replaces a placeholder for a good end and a past one.
+	// with replaces the placeholders EXP and PAST by a future and a past time.
 	with := func(claims string) string {
 		return strings.NewReplacer("EXP", fmt.Sprint(now+3600), "PAST", fmt.Sprint(now-3600)).Replace(claims)
 	}
 	six, admin := &graph.Viewer{ID: 6}, &graph.Viewer{ID: 6, Admin: true}
 	for name, c := range map[string]struct {
 		header, claims string
-		want           *graph.Viewer // nil: refused
+		want           *graph.Viewer // nil if the token is refused
 	}{
 		"plain":                        {header, `{"sub":"6",` + good + `}`, six},
 		"an administrator":             {header, `{"sub":"6","role":"admin",` + good + `}`, admin},
@@ -133,13 +132,13 @@ func TestFault31TokensAreReadStrictly(t *testing.T) {
 	}
 }
 
-// A token has one form.
+// A token has only one accepted encoding.
 func TestFault31TokensHaveOneForm(t *testing.T) {
 	t.Parallel()
 	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	token := forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d}`, time.Now().Unix()+3600))
 	if w, viewer := ask(a, "Bearer "+token); viewer == nil {
-		t.Fatalf("the token itself: %s", w.Body)
+		t.Fatalf("the token itself was refused: %s", w.Body)
 	}
 	parts := strings.Split(token, ".")
 	last := parts[2][len(parts[2])-1]
@@ -160,7 +159,7 @@ func TestFault31TokensHaveOneForm(t *testing.T) {
 		"a signature too long": token + b64("xxx"),
 	} {
 		if text == token {
-			t.Fatalf("%s: the same", name)
+			t.Fatalf("%s: the text equals the token", name)
 		}
 		t.Run(name, func(t *testing.T) {
 			w, viewer := ask(a, "Bearer "+text)
@@ -179,7 +178,7 @@ func TestFault31Audience(t *testing.T) {
 	} {
 		w, viewer := ask(a, "Bearer "+forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d,%s}`, time.Now().Unix()+60, claims)))
 		if good != (viewer != nil) {
-			t.Errorf("%s: %d %s", claims, w.Code, w.Body)
+			t.Errorf("%s: got %d %s", claims, w.Code, w.Body)
 		}
 	}
 }
@@ -200,7 +199,7 @@ func ecJWK(t *testing.T, k *ecdsa.PrivateKey, more string) string {
 	return fmt.Sprintf(`{"kty":"EC","crv":"%s","x":"%s","y":"%s"%s}`, k.Curve.Params().Name, b64(string(point[1:1+n])), b64(string(point[1+n:])), more)
 }
 
-// keyServerOf publishes a key set as it is written.
+// keyServerOf publishes a key set verbatim.
 func keyServerOf(t *testing.T, set *atomic.Value, status *atomic.Int64) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -220,7 +219,7 @@ func keysOf(t *testing.T, set string) *authenticator {
 	return newTestAuthenticator(t, config.Config{JWTJWKSURL: keyServerOf(t, &text, &status)})
 }
 
-// A key verifies what it is meant for, and nothing else.
+// A key verifies only what it is meant for.
 func TestFault31KeysAreUsedForWhatTheyAreMeant(t *testing.T) {
 	t.Parallel()
 	r := newRSA(t)
@@ -294,16 +293,16 @@ func TestFault31KeysAreUsedForWhatTheyAreMeant(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			token := "Bearer " + sign(t, c.method, c.by, "", claimsOf("6"))
-			// Beside another key, which is good: one that is not used spoils none.
+			// Next to another, valid key: a key that is not used does not spoil others.
 			a := keysOf(t, `{"keys":[`+c.key+`,`+otherJWK+`]}`)
 			w, viewer := ask(a, token)
 			if !c.good {
 				if _, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodEdDSA, other, "other", claimsOf("6"))); viewer == nil {
-					t.Error("the key beside it is not used")
+					t.Error("the other key of the set was not used")
 				}
 				wantRefused(t, w, viewer)
 			} else if viewer == nil || viewer.ID != 6 {
-				t.Errorf("viewer = %+v (%d %s)", viewer, w.Code, w.Body)
+				t.Errorf("viewer = %+v (%d %s), want user 6", viewer, w.Code, w.Body)
 			}
 		})
 	}
@@ -324,13 +323,14 @@ func TestFault31KeyIDs(t *testing.T) {
 	} {
 		w, viewer := ask(auth, "Bearer "+sign(t, jwt.SigningMethodRS256, c.by, c.kid, claimsOf("6")))
 		if c.good != (viewer != nil) {
-			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
 		}
 	}
 }
 
-// A server of keys that publishes none, or nothing that is a key set, takes away none that are known. Who never
-// had a key from it can tell of each token that it is not good; only as long as nothing was ever read is that unknown.
+// If the key server publishes no keys, or something that is not a key set, known keys stay valid. A
+// gateway that has read an empty set can refuse tokens as invalid. Only without any key set it
+// responds with 503.
 func TestFault34KeyServerWithoutKeys(t *testing.T) {
 	t.Parallel()
 	key := newRSA(t)
@@ -339,7 +339,7 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 	for name, c := range map[string]struct {
 		set    string
 		status int
-		first  int // the answer to a token where this is all that was ever published
+		first  int // status for a token if nothing else was ever published
 	}{
 		"no keys":                 {`{"keys":[]}`, 200, 401},
 		"none that can be used":   {`{"keys":[` + rsaJWK(key, `,"use":"enc"`) + `]}`, 200, 401},
@@ -366,10 +366,10 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 			log := &bytes.Buffer{}
 			a := newAuthenticator(t.Context(), config.Config{JWTJWKSURL: url}, slog.New(slog.NewTextHandler(log, nil)))
 			if w, viewer := ask(a, token); w.Code != c.first || viewer != nil {
-				t.Errorf("at first: %d %s", w.Code, w.Body)
+				t.Errorf("at first: got %d %s", w.Code, w.Body)
 			}
 			if w, viewer := ask(a); w.Code != 200 || viewer == nil {
-				t.Errorf("without a token: %d %s", w.Code, w.Body)
+				t.Errorf("without a token: got %d %s", w.Code, w.Body)
 			}
 			if !strings.Contains(log.String(), "JWT_JWKS_URL") {
 				t.Errorf("the log does not name the key set: %q", log)
@@ -379,24 +379,24 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 			status.Store(200)
 			a = newTestAuthenticator(t, config.Config{JWTJWKSURL: url})
 			if w, viewer := ask(a, token); viewer == nil {
-				t.Fatalf("with a key: %d %s", w.Code, w.Body)
+				t.Fatalf("with a key: got %d %s", w.Code, w.Body)
 			}
 			set.Store(c.set)
 			status.Store(int64(c.status))
 			a.keys.wait(t.Context())
 			if w, viewer := ask(a, token); viewer == nil {
-				t.Errorf("the known key is forgotten: %d %s", w.Code, w.Body)
+				t.Errorf("the known key was forgotten: got %d %s", w.Code, w.Body)
 			}
 			w, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodRS256, key, "unknown", claimsOf("6")))
 			wantRefused(t, w, viewer)
 			if w, viewer := ask(a, token); viewer == nil {
-				t.Errorf("the known key is forgotten after an unknown one was looked for: %d %s", w.Code, w.Body)
+				t.Errorf("the known key was forgotten after a look-up of an unknown one: got %d %s", w.Code, w.Body)
 			}
 		})
 	}
 }
 
-// Many who bring an unknown key have the set read once, and wait for one another.
+// Requests with unknown keys do not read the key set each time.
 func TestFault34UnknownKeysReadTheSetOnce(t *testing.T) {
 	t.Parallel()
 	var reads atomic.Int64
@@ -412,6 +412,6 @@ func TestFault34UnknownKeysReadTheSetOnce(t *testing.T) {
 		wantRefused(t, w, viewer)
 	}
 	if n := reads.Load(); n > 3 {
-		t.Errorf("the set was read %d times", n)
+		t.Errorf("the key set was read %d times, want at most 3", n)
 	}
 }
