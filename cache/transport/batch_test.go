@@ -51,16 +51,17 @@ func TestBatch(t *testing.T) {
 			}
 			r := s.do(t, "POST", "/", c.body, asJSON)
 			if body := text(t, r); r.StatusCode != c.status || !strings.Contains(body, c.answer) || !json.Valid([]byte(body)) {
-				t.Errorf("%d %.1000s", r.StatusCode, body)
+				t.Errorf("got %d %.1000s", r.StatusCode, body)
 			}
 			if len(s.ran) != c.ran {
-				t.Errorf("it ran %q", s.ran)
+				t.Errorf("executed %q", s.ran)
 			}
 		})
 	}
 }
 
-// Queries of a batch do not wait for each other; where a mutation is among them, each waits for the one before.
+// The queries of a batch are executed concurrently. In a batch with a mutation, each operation
+// waits for the one before it.
 func TestBatchAtOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(transport.Options{})
@@ -68,7 +69,7 @@ func TestBatchAtOnce(t *testing.T) {
 	meet.Add(3)
 	s.field = func(context.Context, string, map[string]any) (string, error) {
 		meet.Done()
-		meet.Wait() // until all three are here
+		meet.Wait() // until all three have arrived
 		return "1", nil
 	}
 	body := "[" + hello + "," + hello + "," + hello + "]"
@@ -79,6 +80,6 @@ func TestBatchAtOnce(t *testing.T) {
 	s = serve(transport.Options{})
 	s.do(t, "POST", "/", `[`+hello+`,{"query":"mutation { change }"},{"query":"{ broken }"}]`, asJSON)
 	if want := []string{"hello", "change", "broken"}; !slices.Equal(s.ran, want) {
-		t.Errorf("it ran %q, want %q", s.ran, want)
+		t.Errorf("executed %q, want %q", s.ran, want)
 	}
 }

@@ -23,8 +23,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// keeper is a handler that keeps answers. Each field's value is loaded through a cache, under a key of the
-// field's own; it names the field, its arguments and the version of the source.
+// keeper is a handler that caches responses. Each field loads its value through a cache, under a
+// key of its own. The value contains the field, its arguments and the version of the source.
 type keeper struct {
 	*transport.Handler
 	cache   *cache.Cache
@@ -34,7 +34,7 @@ type keeper struct {
 	runs    atomic.Int64 // of mutations
 	made    atomic.Int64 // executions
 	slow    atomic.Int64 // how long a load takes, a time.Duration
-	front   bool         // whether ServeCached is asked first
+	front   bool         // whether ServeCached is called first
 }
 
 const keeperSchema = `
@@ -57,7 +57,7 @@ func keep(t testing.TB, o transport.Options) *keeper {
 	return keepFor(t, o)
 }
 
-// keepFor is keep with another Viewer, or none.
+// keepFor is like keep, but with the Viewer of o, which may be nil.
 func keepFor(t testing.TB, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
 	t.Helper()
 	s := newStore(t)
@@ -84,7 +84,7 @@ func viewerIn(ctx context.Context) string { v, _ := ctx.Value(viewerKey{}).(stri
 
 type viewerKey struct{}
 
-// exec resolves the root fields one after the other, by gqlgen's own function.
+// exec resolves the root fields in order, with gqlgen's own function.
 func (k *keeper) exec(ctx context.Context) graphql.ResponseHandler {
 	oc := graphql.GetOperationContext(ctx)
 	batch := k.cache.NewBatch()
@@ -154,7 +154,7 @@ func (k *keeper) Decode(cache.Request, []byte) (any, error) {
 	return nil, errors.New("nothing is shared")
 }
 
-// change makes every value another one, and evicts those before.
+// change changes every value, and evicts the previous values.
 func (k *keeper) change(t testing.TB) {
 	t.Helper()
 	k.version.Add(1)
@@ -163,19 +163,19 @@ func (k *keeper) change(t testing.TB) {
 	}
 }
 
-// request is one that a test sends.
+// request is a request of a test.
 type request struct {
 	method, target, body string
 	viewer               string
 	headers              []string
 }
 
-// post is a POST of parameters as JSON; headers are "Name: value".
+// post returns a POST request with parameters in JSON. Headers have the form "Name: value".
 func post(body string, headers ...string) request {
 	return request{method: http.MethodPost, target: "/graphql", body: body, headers: append([]string{asJSON}, headers...)}
 }
 
-// byGet is a GET of a query.
+// byGet returns a GET request of a query.
 func byGet(query string, headers ...string) request {
 	return request{method: http.MethodGet, target: get("query", query), headers: headers}
 }
@@ -187,7 +187,7 @@ func (r request) with(headers ...string) request {
 	return r
 }
 
-// reply is what came back.
+// reply is the response to a request.
 type reply struct {
 	status int
 	header http.Header
@@ -196,7 +196,7 @@ type reply struct {
 
 func (r reply) cacheStatus() string { return r.header.Get("Cache-Status") }
 
-// hit reports whether the answer was kept.
+// hit reports whether the response was served from the cache.
 func (r reply) hit() bool { return strings.HasPrefix(r.cacheStatus(), "fieldcache; hit; ttl=") }
 
 func (k *keeper) send(t testing.TB, in request) reply {
@@ -218,19 +218,19 @@ func (k *keeper) send(t testing.TB, in request) reply {
 	return reply{w.Code, w.Result().Header, w.Body.String()}
 }
 
-// want sends a request and checks what the answer says of the caches.
+// want sends a request and checks the Cache-Status of the response.
 func (k *keeper) want(t testing.TB, in request, cacheStatus string) reply {
 	t.Helper()
 	r := k.send(t, in)
 	if got := r.cacheStatus(); got != cacheStatus {
-		t.Errorf("%s %s%s: Cache-Status is %q, want %q: %d %s", in.method, in.target, in.body, got, cacheStatus, r.status, r.body)
+		t.Errorf("%s %s%s: got Cache-Status %q, want %q: %d %s", in.method, in.target, in.body, got, cacheStatus, r.status, r.body)
 	}
 	return r
 }
 
 const stored = "fieldcache; fwd=miss; stored"
 
-// The same question by the same way is answered from what is kept, with the same bytes.
+// The same request is served from the cache, with the same bytes.
 func TestCachedAnswers(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]request{
@@ -255,24 +255,24 @@ func TestCachedAnswers(t *testing.T) {
 				for range 3 {
 					r := k.send(t, in)
 					if !r.hit() || r.status != 200 || r.body != first.body || k.loads.Load() != loads {
-						t.Errorf("%d %s %q, loaded %d times; first %s", r.status, r.body, r.cacheStatus(), k.loads.Load(), first.body)
+						t.Errorf("got %d %s %q, %d loads; first response %s", r.status, r.body, r.cacheStatus(), k.loads.Load(), first.body)
 					}
 					for _, h := range []string{"Content-Type", "Cache-Control", "Etag", "Vary", "Content-Length", "X-Content-Type-Options"} {
 						if r.header.Get(h) != first.header.Get(h) || r.header.Get(h) == "" {
-							t.Errorf("%s: %q, at first %q", h, r.header.Get(h), first.header.Get(h))
+							t.Errorf("%s: got %q, want %q", h, r.header.Get(h), first.header.Get(h))
 						}
 					}
 				}
 				k.change(t)
 				if r := k.want(t, in, stored); r.body == first.body && in.method != http.MethodHead {
-					t.Errorf("after the eviction: %s", r.body)
+					t.Errorf("after the eviction: got %s", r.body)
 				}
 			})
 		}
 	}
 }
 
-// What may not be kept is computed each time.
+// A response that must not be cached is computed each time.
 func TestAnswersThatAreNotStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -300,14 +300,15 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 				r := k.want(t, c.request, c.says)
 				h := r.header
 				if r.status != c.status || h.Get("Cache-Control") != "no-store" || h.Get("Etag") != "" || h.Get("Age") != "" {
-					t.Errorf("%d %s %v", r.status, r.body, h)
+					t.Errorf("got %d %s %v", r.status, r.body, h)
 				}
 			}
 		})
 	}
 }
 
-// An answer with extensions, which may be about this one request, is not kept.
+// A request that must be computed, such as one for a report, does not get a cached response, and
+// its response is not cached.
 func TestAnswersWithExtensions(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{Computed: func(h http.Header) bool { return h.Get("Report") != "" }})
@@ -315,15 +316,15 @@ func TestAnswersWithExtensions(t *testing.T) {
 	if r := k.send(t, post(hello)); !r.hit() {
 		t.Error(r.cacheStatus())
 	}
-	// Who asks for a report gets one: nothing that is kept, and nothing is kept of it.
+	// A request for a report neither reads nor fills the cache.
 	k.want(t, post(hello, "Report: 1"), "fieldcache; fwd=bypass")
 	k.want(t, post(`{"query":"{ long }"}`, "Report: 1"), "fieldcache; fwd=bypass")
 	if r := k.send(t, post(`{"query":"{ long }"}`)); r.hit() {
-		t.Error("the report was kept")
+		t.Error("the report was cached")
 	}
 }
 
-// Answers to different viewers are different where they are private, and the same where they are not.
+// Private responses differ between viewers, public ones do not.
 func TestCachedForWhom(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
@@ -332,31 +333,31 @@ func TestCachedForWhom(t *testing.T) {
 	for _, viewer := range []string{"8", "9", "", "8 admin"} {
 		r := k.want(t, mine.as(viewer), stored)
 		if bodies[r.body] || !strings.Contains(r.body, "{}"+viewer+" v") {
-			t.Errorf("%q: %s", viewer, r.body)
+			t.Errorf("viewer %q: got %s", viewer, r.body)
 		}
 		if r.header.Get("Cache-Control") != "max-age=60, private" || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
-			t.Errorf("%q: %v", viewer, r.header)
+			t.Errorf("viewer %q: got headers %v", viewer, r.header)
 		}
 		bodies[r.body] = true
 		if again := k.send(t, mine.as(viewer)); !again.hit() || again.body != r.body || strings.Join(again.header["Vary"], ", ") != "Accept, Accept-Encoding, Authorization, Cookie" {
-			t.Errorf("%q: %s %v", viewer, again.body, again.header)
+			t.Errorf("viewer %q: got %s %v", viewer, again.body, again.header)
 		}
 	}
 	k.want(t, post(hello).as("8"), stored)
 	for _, viewer := range []string{"9", "", "8 admin"} {
 		if r := k.send(t, post(hello).as(viewer)); !r.hit() || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding" {
-			t.Errorf("%q: %v", viewer, r.header)
+			t.Errorf("viewer %q: got headers %v", viewer, r.header)
 		}
 	}
 }
 
-// Each media type and each encoding has its own bytes. A kept answer is compressed once.
+// Each media type and each encoding has its own bytes. A cached response is compressed once.
 func TestCachedRepresentations(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
 	large := `{"query":"{ hello(name: \"` + strings.Repeat("many ", 1000) + `\") }"}`
 	if a, b := k.send(t, post(large, wantsJSON)), k.send(t, post(large, wantsNew)); a.hit() || b.hit() || a.header.Get("Content-Type") != jsonType || b.header.Get("Content-Type") != newType {
-		t.Errorf("%v\n%v", a.header, b.header)
+		t.Errorf("got headers %v\nand %v", a.header, b.header)
 	}
 	tags := map[string]string{}
 	bytes := map[string]string{}
@@ -364,31 +365,31 @@ func TestCachedRepresentations(t *testing.T) {
 		for _, encoding := range []string{"identity", "gzip", "br", "zstd"} {
 			r := k.send(t, post(large, wantsJSON, "Accept-Encoding: "+encoding))
 			if got := r.header.Get("Content-Encoding"); !r.hit() || encoding == "identity" && got != "" || encoding != "identity" && got != encoding {
-				t.Errorf("%s: %v", encoding, r.header)
+				t.Errorf("%s: got headers %v", encoding, r.header)
 			}
 			tag := r.header.Get("Etag")
 			if !strings.HasPrefix(tag, `"`) || !strings.HasSuffix(tag, `"`) {
-				t.Errorf("%s: no strong ETag: %s", encoding, tag)
+				t.Errorf("%s: got ETag %s, want a strong one", encoding, tag)
 			}
 			if other, ok := tags[tag]; ok && other != encoding {
-				t.Errorf("%s and %s have one ETag", encoding, other)
+				t.Errorf("%s and %s have the same ETag", encoding, other)
 			}
 			tags[tag] = encoding
 			if before, ok := bytes[encoding]; ok && before != r.body {
-				t.Errorf("%s: other bytes the second time", encoding)
+				t.Errorf("%s: the bytes differ the second time", encoding)
 			}
 			bytes[encoding] = r.body
 			if encoding != "identity" && len(r.body) >= len(bytes["identity"]) {
-				t.Errorf("%s: %d bytes", encoding, len(r.body))
+				t.Errorf("%s: got %d bytes, want fewer than uncompressed", encoding, len(r.body))
 			}
 		}
 	}
 	if k.loads.Load() != 1 {
-		t.Errorf("it was loaded %d times", k.loads.Load())
+		t.Errorf("got %d loads, want 1", k.loads.Load())
 	}
-	// What is too small to compress has one tag, since it has one content.
+	// A response that is too small to compress has one ETag, because it has only one content.
 	plain, small := k.send(t, post(hello)), k.send(t, post(hello, "Accept-Encoding: gzip"))
 	if plain.header.Get("Etag") != small.header.Get("Etag") || small.header.Get("Content-Encoding") != "" {
-		t.Errorf("%v\n%v", plain.header, small.header)
+		t.Errorf("got headers %v\nand %v", plain.header, small.header)
 	}
 }

@@ -11,15 +11,16 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// What a request says of caches is done: kept is what came before it, new what the source says by now.
+// A request's cache directives are obeyed. kept is the response cached before the request, computed
+// a new one.
 func TestRequestDirectives(t *testing.T) {
 	t.Parallel()
 	const kept, computed, refused = "kept", "computed", "refused"
 	for name, c := range map[string]struct {
 		header string
-		age    time.Duration // of what is kept
+		age    time.Duration // of the cached response
 		want   string
-		stores bool // whether the next request gets what is new
+		stores bool // whether the next request gets the new response
 	}{
 		"nothing":                     {"Accept: */*", 5 * time.Second, kept, false},
 		"no-cache":                    {"Cache-Control: no-cache", 0, computed, true},
@@ -50,25 +51,25 @@ func TestRequestDirectives(t *testing.T) {
 					k.front = true
 					before := k.want(t, post(hello), stored)
 					time.Sleep(c.age)
-					k.version.Add(1) // nobody tells the caches
+					k.version.Add(1) // without an eviction
 					r := k.send(t, form.with(c.header))
 					switch c.want {
 					case kept:
 						if !r.hit() || r.body != before.body || k.loads.Load() != 1 {
-							t.Errorf("%q %s", r.cacheStatus(), r.body)
+							t.Errorf("want the cached response, got %q %s", r.cacheStatus(), r.body)
 						}
 					case computed:
 						if want := map[bool]string{true: stored, false: "fieldcache; fwd=bypass"}[c.stores]; r.cacheStatus() != want || !strings.Contains(r.body, "v1") || r.header.Get("Age") != "0" {
-							t.Errorf("%q %s %v", r.cacheStatus(), r.body, r.header)
+							t.Errorf("want a computed response, got %q %s %v", r.cacheStatus(), r.body, r.header)
 						}
 					case refused:
 						if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) || r.header.Get("Cache-Control") != "no-store" ||
 							r.cacheStatus() != "fieldcache; detail=only-if-cached" || k.loads.Load() != 1 {
-							t.Errorf("%d %s %v", r.status, r.body, r.header)
+							t.Errorf("want a refusal, got %d %s %v", r.status, r.body, r.header)
 						}
 					}
 					if next := k.send(t, form); !next.hit() || strings.Contains(next.body, "v1") != c.stores {
-						t.Errorf("the next one: %q %s", next.cacheStatus(), next.body)
+						t.Errorf("next request: got %q %s", next.cacheStatus(), next.body)
 					}
 				})
 			})
@@ -76,7 +77,8 @@ func TestRequestDirectives(t *testing.T) {
 	}
 }
 
-// Who takes nothing but what is kept is told when there is nothing, and nothing runs.
+// A request that accepts only a cached response gets an error if there is none, and nothing is
+// executed.
 func TestOnlyIfCached(t *testing.T) {
 	t.Parallel()
 	for name, in := range map[string]request{
@@ -92,17 +94,17 @@ func TestOnlyIfCached(t *testing.T) {
 			r := k.send(t, in.with("Cache-Control: only-if-cached"))
 			if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) ||
 				r.cacheStatus() != "fieldcache; detail=only-if-cached" || k.loads.Load()+k.runs.Load() > 0 {
-				t.Errorf("%d %s, %d loads, %d changes", r.status, r.body, k.loads.Load(), k.runs.Load())
+				t.Errorf("got %d %s, %d loads, %d changes", r.status, r.body, k.loads.Load(), k.runs.Load())
 			}
 			computed := k.send(t, in)
 			if r := k.send(t, in.with("Cache-Control: only-if-cached")); (r.status == 200) != strings.HasSuffix(computed.cacheStatus(), "stored") {
-				t.Errorf("afterwards: %d %s", r.status, r.body)
+				t.Errorf("afterwards: got %d %s", r.status, r.body)
 			}
 		})
 	}
 }
 
-// What a client keeps says how long it has already been kept here.
+// Age tells a client for how long the response has been cached here.
 func TestAge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -110,7 +112,7 @@ func TestAge(t *testing.T) {
 		check := func(r reply, age int, hit bool) {
 			t.Helper()
 			if r.header.Get("Age") != fmt.Sprint(age) || r.header.Get("Cache-Control") != "max-age=60, public" || r.hit() != hit {
-				t.Errorf("Age %s, want %d: %s %s", r.header.Get("Age"), age, r.header.Get("Cache-Control"), r.cacheStatus())
+				t.Errorf("got Age %s, want %d: %s %s", r.header.Get("Age"), age, r.header.Get("Cache-Control"), r.cacheStatus())
 			}
 		}
 		check(k.send(t, post(hello)), 0, false)
@@ -119,20 +121,20 @@ func TestAge(t *testing.T) {
 		check(r, 5, true)
 		var ttl int
 		if _, err := fmt.Sscanf(r.cacheStatus(), "fieldcache; hit; ttl=%d", &ttl); err != nil || ttl > 55 || ttl < 49 {
-			t.Errorf("Cache-Status: %s", r.cacheStatus())
+			t.Errorf("got Cache-Status %s", r.cacheStatus())
 		}
-		// An answer that is new is as old as its oldest part.
+		// A new response is as old as its oldest part.
 		partial := k.want(t, post(`{"query":"{ long hello }"}`), "fieldcache; fwd=partial; stored")
 		check(partial, 5, false)
 		time.Sleep(time.Minute)
 		check(k.send(t, post(hello)), 0, false)
 		if k.loads.Load() != 3 {
-			t.Errorf("%d loads", k.loads.Load())
+			t.Errorf("got %d loads, want 3", k.loads.Load())
 		}
 	})
 }
 
-// Where a part ends, only that part is loaded again.
+// If a part of a response expires, only that part is loaded again.
 func TestPartThatEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -145,12 +147,13 @@ func TestPartThatEnds(t *testing.T) {
 		k.version.Add(1)
 		r := k.want(t, in, "fieldcache; fwd=partial; stored")
 		if r.body != `{"data":{"short":"short:{} v1","hello":"hello:{\"name\":\"you\"} v0","long":"long:{} v0"}}` || k.loads.Load() != 4 {
-			t.Errorf("%s, %d loads", r.body, k.loads.Load())
+			t.Errorf("got %s, %d loads", r.body, k.loads.Load())
 		}
 	})
 }
 
-// A client that has the content is told so; one that has another, or asks by POST, gets it.
+// A client that has the current content gets 304. A client that has other content, or that uses
+// POST, gets the content.
 func TestIfNoneMatch(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
@@ -185,24 +188,24 @@ func TestIfNoneMatch(t *testing.T) {
 			runs := k.runs.Load()
 			r := k.send(t, c.request.with("If-None-Match: "+c.none))
 			if r.status != c.want || (r.body == "") != (c.want == 304) {
-				t.Errorf("%d %s", r.status, r.body)
+				t.Errorf("got %d %s", r.status, r.body)
 			}
 			if c.want == 304 && (r.header.Get("Etag") != mine || r.header.Get("Vary") == "" || r.header.Get("Cache-Control") != "max-age=60, private" || r.header.Get("Content-Type") != "") {
-				t.Errorf("%v", r.header)
+				t.Errorf("got headers %v", r.header)
 			}
 			if strings.Contains(c.body, "mutation") && k.runs.Load() != runs+1 {
-				t.Error("it did not run")
+				t.Error("the mutation did not run")
 			}
 		})
 	}
 	k.change(t)
 	if r := k.send(t, in.with("If-None-Match: "+mine)); r.status != 200 || r.header.Get("Etag") == mine {
-		t.Errorf("after a change: %d %v", r.status, r.header)
+		t.Errorf("after a change: got %d %v", r.status, r.header)
 	}
 }
 
-// What is answered in front of everything else says what it would have varied by behind it, and leaves
-// alone what it does not answer.
+// A response that ServeCached serves has the Vary header that it would have without ServeCached. A
+// request that ServeCached does not serve is left unchanged.
 func TestServeCached(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{CachedVary: "Origin"})
@@ -210,18 +213,18 @@ func TestServeCached(t *testing.T) {
 	for _, in := range []request{post(hello), byGet("{ hello }")} {
 		k.send(t, in)
 		if r := k.send(t, in); !r.hit() || strings.Join(r.header["Vary"], ", ") != "Accept, Accept-Encoding, Origin" {
-			t.Errorf("%q %v", r.cacheStatus(), r.header)
+			t.Errorf("got %q %v", r.cacheStatus(), r.header)
 		}
 		for _, h := range []string{"Origin: https://shop.example", "Authorization: Bearer x", "Cache-Control: no-cache", "Pragma: no-cache", "Cache-Debug: 1", "If-None-Match: *"} {
 			if r := k.send(t, in.with(h)); r.status == 200 && strings.Contains(strings.Join(r.header["Vary"], ", "), "Origin") {
-				t.Errorf("%s was answered in front", h)
+				t.Errorf("%s: ServeCached served the request", h)
 			}
 		}
 	}
 	if r := k.send(t, post(`{"query":"{ long }"}`)); r.status != 200 || !strings.Contains(r.body, "long") {
-		t.Errorf("a body that was looked at is lost: %d %s", r.status, r.body)
+		t.Errorf("a body that ServeCached has read is lost: got %d %s", r.status, r.body)
 	}
 	if k.send(t, post(hello, "Accept: text/html")).status != http.StatusNotAcceptable {
-		t.Error("it answered what the client does not take")
+		t.Error("ServeCached served a type that the client does not accept")
 	}
 }

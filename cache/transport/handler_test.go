@@ -25,7 +25,7 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// service is a schema that answers what a test says, and notes what was executed.
+// service is a schema whose resolvers a test sets. It records the fields that were executed.
 type service struct {
 	*transport.Handler
 	exec *executor.Executor
@@ -64,7 +64,7 @@ func serve(o transport.Options) *service {
 	return s
 }
 
-// answer is what gqlgen would generate: it executes one root field after the other.
+// answer has the role of gqlgen's generated code: it executes the root fields in order.
 func (s *service) answer(context.Context) graphql.ResponseHandler {
 	return func(ctx context.Context) *graphql.Response {
 		oc := graphql.GetOperationContext(ctx)
@@ -83,7 +83,7 @@ func (s *service) answer(context.Context) graphql.ResponseHandler {
 	}
 }
 
-// do sends a request; headers are "Name: value".
+// do sends a request. Headers have the form "Name: value".
 func (s *service) do(t testing.TB, method, target, body string, headers ...string) *http.Response {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
@@ -198,7 +198,7 @@ func TestHandler(t *testing.T) {
 			r := s.do(t, c.method, c.target, c.body, c.headers...)
 			body := text(t, r)
 			if r.StatusCode != c.status {
-				t.Errorf("status %d, want %d: %.300s", r.StatusCode, c.status, body)
+				t.Errorf("got status %d, want %d: %.300s", r.StatusCode, c.status, body)
 			}
 			if strings.HasPrefix(c.answer, "{") || c.method == "HEAD" {
 				if body != c.answer {
@@ -212,10 +212,10 @@ func TestHandler(t *testing.T) {
 					}
 				}
 				if err := json.Unmarshal([]byte(body), &a); err != nil || len(a.Errors) != 1 || a.Errors[0].Extensions.Code != c.answer || strings.Contains(body, `"data"`) {
-					t.Errorf("not one error %s: %.300s", c.answer, body)
+					t.Errorf("want one error %s, got %.300s", c.answer, body)
 				}
 				if len(s.ran) > 0 {
-					t.Errorf("it ran %q", s.ran)
+					t.Errorf("executed %q, want nothing", s.ran)
 				}
 			}
 			want := jsonType
@@ -224,16 +224,16 @@ func TestHandler(t *testing.T) {
 			}
 			h := r.Header
 			if h.Get("Content-Type") != want || h.Get("Cache-Control") != "no-store" || h.Get("Vary") != "Accept, Accept-Encoding" || h.Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("headers %v", h)
+				t.Errorf("got headers %v", h)
 			}
 			switch allow := h.Get("Allow"); {
 			case c.method == "PUT" && allow != "GET, HEAD, POST, OPTIONS":
-				t.Errorf("Allow: %q", allow)
+				t.Errorf("got Allow %q", allow)
 			case c.status == 405 && c.method != "PUT" && allow != "POST":
-				t.Errorf("Allow: %q", allow)
+				t.Errorf("got Allow %q", allow)
 			}
 			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("it took %v", took)
+				t.Errorf("the request took %v", took)
 			}
 		})
 	}
@@ -243,11 +243,11 @@ func TestOptionsMethod(t *testing.T) {
 	t.Parallel()
 	r := serve(transport.Options{}).do(t, "OPTIONS", "/", "")
 	if r.StatusCode != http.StatusNoContent || r.Header.Get("Allow") != "GET, HEAD, POST, OPTIONS" {
-		t.Errorf("%d %v", r.StatusCode, r.Header)
+		t.Errorf("got %d %v", r.StatusCode, r.Header)
 	}
 }
 
-// unsized is a body that does not say how long it is.
+// unsized is a body without a known length.
 type unsized struct{ io.Reader }
 
 func TestHandlerBodyWithoutLength(t *testing.T) {
@@ -266,7 +266,7 @@ func TestHandlerBodyWithoutLength(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := text(t, response); response.StatusCode != status || status == 200 && got != answer {
-			t.Errorf("%d bytes: %d %s, want %d", length, response.StatusCode, got, status)
+			t.Errorf("%d bytes: got %d %s, want %d", length, response.StatusCode, got, status)
 		}
 		response.Body.Close()
 	}
@@ -280,7 +280,7 @@ func TestHandlerBodyThatBreaksOff(t *testing.T) {
 	w := httptest.NewRecorder()
 	s.ServeHTTP(w, r)
 	if w.Code != http.StatusBadRequest || len(s.ran) > 0 {
-		t.Errorf("%d %s", w.Code, w.Body)
+		t.Errorf("got %d %s, want 400", w.Code, w.Body)
 	}
 }
 
@@ -288,7 +288,7 @@ type brokenReader struct{}
 
 func (brokenReader) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// Whoever gives up, or has no time left, is never told null without a word.
+// A client that disconnects, or a request without time left, gets an error and never null alone.
 func TestHandlerTimeout(t *testing.T) {
 	t.Parallel()
 	for name, late := range map[string]*graphql.Response{"nothing": nil, "null": {Data: json.RawMessage("null")}, "no data": {}} {
@@ -298,7 +298,7 @@ func TestHandlerTimeout(t *testing.T) {
 			s := serve(transport.Options{Timeout: time.Millisecond})
 			s.exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 				if r := next(ctx); cause != nil {
-					return r // the refusal itself
+					return r // the response of the refusal
 				}
 				<-ctx.Done()
 				cause = context.Cause(ctx)
@@ -306,10 +306,10 @@ func TestHandlerTimeout(t *testing.T) {
 			})
 			r := s.do(t, "POST", "/", hello, asJSON, wantsNew)
 			if got := text(t, r); r.StatusCode != http.StatusGatewayTimeout || strings.Contains(got, "null") || !strings.Contains(got, `"code":"TIMEOUT"`) {
-				t.Errorf("%d %s", r.StatusCode, got)
+				t.Errorf("got %d %s, want 504", r.StatusCode, got)
 			}
 			if cause != transport.ErrTimeout {
-				t.Errorf("the request ended by %v", cause)
+				t.Errorf("the request was canceled with cause %v, want ErrTimeout", cause)
 			}
 		})
 	}
@@ -323,12 +323,12 @@ func TestHandlerTimeout(t *testing.T) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, r)
 		if got := w.Body.String(); w.Code != 499 || strings.Contains(got, "null") || !strings.Contains(got, `"code":"CLIENT_CLOSED_REQUEST"`) {
-			t.Errorf("who has gone is told %d %s", w.Code, got)
+			t.Errorf("got %d %s after the client disconnected, want 499", w.Code, got)
 		}
 	}
 }
 
-// What JSON has no form for, and a panic outside of resolvers, are the server's faults.
+// A value that JSON cannot represent, and a panic outside of resolvers, are internal errors.
 func TestHandlerFaults(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -348,18 +348,18 @@ func TestHandlerFaults(t *testing.T) {
 			s.exec.AroundResponses(c.around)
 			r := s.do(t, "POST", "/", hello, asJSON)
 			if got := text(t, r); got != `{"errors":[{"message":"shown"}]}` || r.StatusCode != c.status {
-				t.Errorf("%d %s", r.StatusCode, got)
+				t.Errorf("got %d %s", r.StatusCode, got)
 			}
 		})
 	}
 }
 
-// @defer is allowed and changes nothing: an answer is one piece.
+// @defer is allowed and has no effect: a response is sent in one piece.
 func TestHandlerDefer(t *testing.T) {
 	t.Parallel()
 	s := serve(transport.Options{})
 	const query = `query($if: Boolean = true) { ... @defer(if: $if, label: "a") { hello } ...F @defer } fragment F on Query { ... @defer { b: hello } }`
-	for range 2 { // the document is parsed, then known
+	for range 2 { // the document is parsed the first time, and known the second time
 		body, err := json.Marshal(map[string]string{"query": query})
 		if err != nil {
 			t.Fatal(err)

@@ -22,10 +22,10 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// liveHeap is what is reachable.
+// liveHeap returns the size of the reachable heap.
 func liveHeap() uint64 {
 	var m runtime.MemStats
-	for range 6 { // what a collection frees may have a cleanup, after which more is free
+	for range 6 { // a collection may free objects with cleanups, after which more can be freed
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
@@ -39,7 +39,7 @@ const wideSchema = `
 	type Thing @cacheControl(maxAge: 100) { name: String @cacheControl(maxAge: 50) thing(filter: Filter): Thing @cacheControl(maxAge: 40) }
 	type Query { thing(filter: Filter): Thing @cacheControl(maxAge: 60) n: Int @cacheControl(maxAge: 60) }`
 
-// documentsOf makes the n-th document of a kind, with so many operations.
+// documentKinds create the n-th document of a kind, with a number of operations.
 var documentKinds = map[string]func(n, operations int) string{
 	"small operations": func(n, operations int) string {
 		return repeat(operations, func(i int) string { return fmt.Sprintf("query Q%d_%d{n}\n", n, i) })
@@ -81,7 +81,8 @@ func repeat(n int, text func(int) string) string {
 	return b.String()
 }
 
-// However documents are made, what is kept of them and of their operations stays within what is set aside for them.
+// Whatever the documents are, the memory of the cached documents and their operations stays within
+// its limit.
 func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 	const bound, answerBytes, memoryBytes = 4 << 20, 1 << 20, 1 << 20
 	for name, document := range documentKinds {
@@ -116,7 +117,7 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 				for i := range operations {
 					query := text
 					if i > 0 {
-						query = "" // by its hash alone
+						query = "" // only by its hash
 					}
 					askNamed(t, h, query, hash(text), fmt.Sprintf("Q%d_%d", n, i))
 				}
@@ -124,9 +125,9 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 			weight := h.DocumentBytes()
 			store.Bytes()
 			taken := int64(liveHeap()) - int64(empty)                                                  //nolint:gosec // far below
-			t.Logf("%d bytes were sent; documents weigh %d, %d are taken in all", sent, weight, taken) // answers with them
+			t.Logf("%d bytes were sent; documents weigh %d, %d are taken in all", sent, weight, taken) // including the cached responses
 			if most := int64(bound+answerBytes+memoryBytes) * 5 / 4; taken > most {
-				t.Errorf("%d bytes are taken, of %d", taken, most)
+				t.Errorf("got %d bytes in use, want at most %d", taken, most)
 			}
 			runtime.KeepAlive(h)
 			store.Close()
@@ -137,7 +138,8 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 	}
 }
 
-// askNamed asks for one operation of a document that is registered, or registers it first.
+// askNamed requests one operation of a registered document. If query is not empty, the request
+// registers the document.
 func askNamed(t *testing.T, h http.Handler, query, hash, operation string) {
 	t.Helper()
 	fields := map[string]any{
@@ -160,8 +162,8 @@ func askNamed(t *testing.T, h http.Handler, query, hash, operation string) {
 	}
 }
 
-// onesSchema answers each root field by 1, through the interceptors of root fields. (gqlgen's own mock remembers the
-// contexts of all calls.)
+// onesSchema resolves each root field to 1, through the interceptors of root fields. gqlgen's own
+// mock would retain the contexts of all calls.
 type onesSchema struct{ schema *ast.Schema }
 
 func (s onesSchema) Schema() *ast.Schema { return s.schema }

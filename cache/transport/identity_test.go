@@ -32,8 +32,9 @@ const (
 
 func varyOf(r reply) string { return strings.Join(r.header["Vary"], ", ") }
 
-// Without a Viewer nothing tells viewers apart, so nothing private is stored: neither a whole answer nor a root
-// field, by whatever way it is asked for. What is public is stored as ever.
+// Without a Viewer, viewers cannot be distinguished, so nothing private is cached: neither whole
+// responses nor root fields, in whatever form they are requested. Public responses are cached as
+// usual.
 func TestFault02NoViewerStoresNothingPrivate(t *testing.T) {
 	t.Parallel()
 	k := keepFor(t, transport.Options{}, roots)
@@ -45,22 +46,22 @@ func TestFault02NoViewerStoresNothingPrivate(t *testing.T) {
 		for _, viewer := range []string{"8", "9", "", "8"} {
 			r := k.send(t, in.as(viewer))
 			if !strings.Contains(r.body, "mine:{}"+viewer+" v0") || r.hit() || strings.Contains(r.cacheStatus(), "stored") {
-				t.Errorf("%s%s for %q: %s (%s)", in.target, in.body, viewer, r.body, r.cacheStatus())
+				t.Errorf("%s%s for %q: got %s (%s)", in.target, in.body, viewer, r.body, r.cacheStatus())
 			}
 			if varyOf(r) != varyMine || r.header.Get("Cache-Control") != "max-age=60, private" {
-				t.Errorf("%s%s for %q: %v", in.target, in.body, viewer, r.header)
+				t.Errorf("%s%s for %q: got headers %v", in.target, in.body, viewer, r.header)
 			}
 		}
 	}
 	k.send(t, post(hello).as("8"))
 	if r := k.send(t, post(hello).as("9")); !r.hit() {
-		t.Errorf("what is public: %s", r.cacheStatus())
+		t.Errorf("public response: got %s", r.cacheStatus())
 	}
 }
 
 func roots(s *answers.Store) graphql.HandlerExtension { return &gqlcache.Roots{Answers: s} }
 
-// storeOf is a store of answers with its cache.
+// storeOf is a store of responses with its cache.
 type storeOf struct {
 	*answers.Store
 	cache *cache.Cache
@@ -114,36 +115,37 @@ func TestFault02NewHandlerRefusesWhatCannotBeMeant(t *testing.T) {
 			with = nil
 		}
 		if h, err := transport.NewHandler(with, c.o); err == nil || h != nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %s", name, err, c.want)
+			t.Errorf("%s: got error %v, want %s", name, err, c.want)
 		}
 	}
 }
 
-// The extensions' zero values do what they say, or are refused when they are used.
+// The zero values of the extensions work as documented, or are refused when the extension is used.
 func TestFault02ExtensionsWithoutOptions(t *testing.T) {
 	t.Parallel()
 	k := keepFor(t, transport.Options{}, func(*answers.Store) graphql.HandlerExtension { return &gqlcache.FieldCount{} })
 	if r := k.send(t, post(hello)); r.status != http.StatusOK || !strings.Contains(r.body, "hello") {
-		t.Errorf("%d %s", r.status, r.body)
+		t.Errorf("got %d %s", r.status, r.body)
 	}
 	if err := (&gqlcache.Roots{}).Validate(nil); err == nil {
-		t.Error("Roots without a store are taken")
+		t.Error("Roots without a store are accepted")
 	}
 	k = keepFor(t, transport.Options{}, roots)
 	for range 2 {
 		if r := k.send(t, post(`{"query":"{ hello number }"}`)); r.status != http.StatusOK || !strings.Contains(r.body, "number") {
-			t.Errorf("%d %s", r.status, r.body)
+			t.Errorf("got %d %s", r.status, r.body)
 		}
 	}
 }
 
-// A request that may be somebody's is answered nothing that was cached for nobody, in front or behind, unless it is
-// public. Private answers vary by what tells who asks.
+// A request that may come from a known viewer does not get a response that was cached for an
+// unknown one, unless it is public, with ServeCached and without it. Private responses vary by the
+// headers that identify the viewer.
 func TestFault03IdentityFromElsewhere(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		headers []string // configured; nil: the default
-		request string   // the header that may tell who asks
+		request string   // the header that may identify the viewer
 		vary    string
 	}{
 		"a cookie":                               {nil, "Cookie: session=8", varyMine},
@@ -159,28 +161,28 @@ func TestFault03IdentityFromElsewhere(t *testing.T) {
 			for _, in := range []request{post(mine), byGet("{ mine }"), post(mineToo)} {
 				k.send(t, in)
 				if r := k.send(t, in); !r.hit() || varyOf(r) != c.vary {
-					t.Errorf("nobody: %s %v", r.cacheStatus(), r.header)
+					t.Errorf("no viewer: got %s %v", r.cacheStatus(), r.header)
 				}
 				if name == "authorization, which is not configured" {
-					continue // it stands aside in front, and is nobody's behind
+					continue // ServeCached does not serve it, and the handler knows no viewer
 				}
 				for range 2 {
 					if r := k.send(t, in.with(c.request)); r.hit() || strings.Contains(r.cacheStatus(), "stored") || varyOf(r) != c.vary {
-						t.Errorf("somebody unknown: %s %v %s", r.cacheStatus(), r.header, r.body)
+						t.Errorf("a viewer that may be known: got %s %v %s", r.cacheStatus(), r.header, r.body)
 					}
 				}
-				// Who is known gets their own.
+				// A known viewer gets its own response.
 				k.send(t, in.as("8").with(c.request))
 				if r := k.send(t, in.as("8").with(c.request)); !r.hit() || !strings.Contains(r.body, "{}8 v0") {
-					t.Errorf("the viewer: %s %s", r.cacheStatus(), r.body)
+					t.Errorf("known viewer: got %s %s", r.cacheStatus(), r.body)
 				}
 				if r := k.send(t, in.with("Cache-Control: only-if-cached", c.request)); r.status != http.StatusGatewayTimeout {
-					t.Errorf("only-if-cached: %d %s", r.status, r.body)
+					t.Errorf("only-if-cached: got %d %s", r.status, r.body)
 				}
 			}
 			k.send(t, post(hello))
 			if r := k.send(t, post(hello, c.request)); !r.hit() {
-				t.Errorf("what is public is answered to all, not %s", r.cacheStatus())
+				t.Errorf("a public response is served to all viewers; got %s", r.cacheStatus())
 			}
 		})
 	}
@@ -203,12 +205,12 @@ func TestFault03ServeCachedStandsAside(t *testing.T) {
 		change(r)
 		w := httptest.NewRecorder()
 		if _, served := k.ServeCached(w, r); served != (name == "nobody") {
-			t.Errorf("%s: served %t: %s", name, served, w.Body)
+			t.Errorf("%s: got served %t: %s", name, served, w.Body)
 		}
 	}
 }
 
-// A 304, a HEAD and the GET before them vary alike.
+// A 304, a HEAD and a GET response have the same Vary header.
 func TestFault03VaryOfUnmodified(t *testing.T) {
 	t.Parallel()
 	k := keep(t, transport.Options{})
@@ -221,16 +223,16 @@ func TestFault03VaryOfUnmodified(t *testing.T) {
 		status int
 	}{{in, 200}, {head, 200}, {in.with("If-None-Match: " + tag), 304}, {head.with("If-None-Match: " + tag), 304}} {
 		if r := k.send(t, c.in); r.status != c.status || varyOf(r) != varyMine || r.header.Get("Cache-Control") != "max-age=60, private" {
-			t.Errorf("%s: %d %v", c.in.method, r.status, r.header)
+			t.Errorf("%s: got %d %v", c.in.method, r.status, r.header)
 		}
 	}
-	// Somebody else's tag tells nothing of theirs.
+	// The ETag of another viewer reveals nothing.
 	if r := k.send(t, in.as("9").with("If-None-Match: "+tag)); r.status != 200 || !strings.Contains(r.body, "{}9 v0") {
-		t.Errorf("%d %s", r.status, r.body)
+		t.Errorf("got %d %s", r.status, r.body)
 	}
 }
 
-// Nobody waits for an answer that is computed for another viewer.
+// A request does not wait for a response that is computed for another viewer.
 func TestFault03NobodyWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -246,13 +248,13 @@ func TestFault03NobodyWaitsForAnother(t *testing.T) {
 		for _, v := range viewers {
 			wg.Go(func() {
 				if r := k.send(t, post(mine).as(v)); !strings.Contains(r.body, "{}"+v+" v1") {
-					t.Errorf("%q: %s", v, r.body)
+					t.Errorf("viewer %q: got %s", v, r.body)
 				}
 			})
 			synctest.Wait()
 		}
 		if n := k.made.Load(); n != int64(len(viewers)) {
-			t.Errorf("%d are being computed, want one for each viewer", n)
+			t.Errorf("got %d executions, want one for each viewer", n)
 		}
 		wg.Wait()
 	})

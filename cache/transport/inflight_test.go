@@ -10,8 +10,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Of many who ask for an answer that was evicted one computes it, and the others are answered what that one
-// leaves behind, if it is true when they look.
+// When many clients request an evicted response, one request computes it. The others get that
+// response, if it is still valid when they look it up.
 func TestOneComputesForMany(t *testing.T) {
 	const many = 20
 	hello := post(`{"query": "{ hello }"}`)
@@ -35,14 +35,14 @@ func TestOneComputesForMany(t *testing.T) {
 			wg.Go(func() { k.send(t, hello) })
 			synctest.Wait()
 			k.change(t)
-			ask(t, k, wg, "v2") // who comes after a write never gets what was computed before
+			ask(t, k, wg, "v2") // a request after a write must not get a response from before it
 		}, 2},
 		"one that takes long": {time.Second, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
 			began := time.Now()
 			ask(t, k, wg, "v1")
 			wg.Wait()
 			if took := time.Since(began); took > time.Second+10*time.Millisecond {
-				t.Errorf("who waited for it in vain took %v, twice as long", took)
+				t.Errorf("waiting in vain took %v, want at most 1.01s", took)
 			}
 		}, many},
 	}
@@ -59,14 +59,14 @@ func TestOneComputesForMany(t *testing.T) {
 				test.ask(t, k, &wg)
 				wg.Wait()
 				if n := k.made.Load(); n != test.made {
-					t.Errorf("it was computed %d times, want %d", n, test.made)
+					t.Errorf("got %d executions, want %d", n, test.made)
 				}
 			})
 		})
 	}
 }
 
-// What was never kept may be nothing to keep: nobody waits for it.
+// A response that was never cached may not be cacheable, so no request waits for it.
 func TestNobodyWaitsForAnAnswerThatWasNeverStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestNobodyWaitsForAnAnswerThatWasNeverStored(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := k.made.Load(); n != 20 {
-			t.Errorf("%d are being computed, want 20", n)
+			t.Errorf("got %d executions in flight, want 20", n)
 		}
 		wg.Wait()
 	})

@@ -10,8 +10,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Whatever becomes of a request, each form of its question is looked up once at most: as it came, and as what it means
-// if that is not cached.
+// A request is looked up at most once in each form, whatever its outcome: as it was received, and
+// by its meaning if that is not cached.
 func TestEachFormIsLookedUpOnce(t *testing.T) {
 	t.Parallel()
 	const query = "{ hello }"
@@ -19,11 +19,11 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 	head := request{method: http.MethodHead, target: get("query", query)}
 	type looked struct{ url, body, meaning uint64 }
 	for name, c := range map[string]struct {
-		before []request // sent before it is counted
-		evict  bool      // then everything is evicted
+		before []request // sent before the look-ups are counted
+		evict  bool      // whether everything is evicted then
 		send   func(k *keeper, t *testing.T) reply
 		want   looked
-		status string // how Cache-Status begins
+		status string // the beginning of Cache-Status
 	}{
 		"a miss":                    {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 1}, stored},
 		"a hit":                     {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 0}, "fieldcache; hit"},
@@ -43,10 +43,10 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 			r := k.send(t, byGet(query))
 			before := k.looked()
 			if r = k.send(t, byGet(query, "If-None-Match: "+r.header.Get("Etag"))); r.status != http.StatusNotModified {
-				t.Errorf("status %d, want 304", r.status)
+				t.Errorf("got status %d, want 304", r.status)
 			}
 			if after := k.looked(); after[answers.URL]-before[answers.URL] != 1 {
-				t.Errorf("looked up %d times", after[answers.URL]-before[answers.URL])
+				t.Errorf("got %d look-ups, want 1", after[answers.URL]-before[answers.URL])
 			}
 			return r
 		}, looked{2, 0, 0}, ""},
@@ -65,16 +65,16 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 			after := k.looked()
 			got := looked{after[answers.URL] - before[answers.URL], after[answers.Body] - before[answers.Body], after[answers.Meaning] - before[answers.Meaning]}
 			if got != c.want {
-				t.Errorf("looked up %+v, want %+v", got, c.want)
+				t.Errorf("got look-ups %+v, want %+v", got, c.want)
 			}
 			if len(r.cacheStatus()) < len(c.status) || r.cacheStatus()[:len(c.status)] != c.status {
-				t.Errorf("Cache-Status is %q, want %q", r.cacheStatus(), c.status)
+				t.Errorf("got Cache-Status %q, want %q", r.cacheStatus(), c.status)
 			}
 		})
 	}
 }
 
-// Who waits for another request's answer looks once more when that is there.
+// A request that waits for the response of another looks it up again when that response is there.
 func TestAWaitingRequestLooksUpTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -96,12 +96,12 @@ func TestAWaitingRequestLooksUpTwice(t *testing.T) {
 		}
 		after := k.looked()
 		if body, meaning := after[answers.Body]-before[answers.Body], after[answers.Meaning]-before[answers.Meaning]; body != 3 || meaning != 1 {
-			t.Errorf("looked up the body %d times and the meaning %d times, want 3 and 1", body, meaning)
+			t.Errorf("got %d look-ups of the body and %d of the meaning, want 3 and 1", body, meaning)
 		}
 	})
 }
 
-// looked is how often the store was asked, by kind.
+// looked returns the number of look-ups in the store, by kind.
 func (k *keeper) looked() map[answers.Kind]uint64 {
 	m := map[answers.Kind]uint64{}
 	for _, kind := range []answers.Kind{answers.URL, answers.Body, answers.Meaning} {

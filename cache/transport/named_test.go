@@ -11,7 +11,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// The operation of a trusted document is named however the document is, and whether or not it is executed; nobody else's is.
+// Named gets the operation of a trusted document, however the request names the document and
+// whether or not it is executed. It does not get the operations of other documents.
 func TestTrustedOperationsAreNamed(t *testing.T) {
 	t.Parallel()
 	const trusted = "query Home { hello }"
@@ -21,7 +22,7 @@ func TestTrustedOperationsAreNamed(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name, body  string
-		told, front string // what Named is told behind the fast path, and what ServeCached returns afterwards
+		told, front string // what Named gets without ServeCached, and what ServeCached returns afterwards
 	}{
 		{"executed by its text", `{"query":"` + trusted + `"}`, "Home", "Home"},
 		{"by its id, cached", `{"documentId":"` + hash(trusted) + `"}`, "Home", "Home"},
@@ -31,12 +32,12 @@ func TestTrustedOperationsAreNamed(t *testing.T) {
 		named = nil
 		r := k.send(t, request{method: http.MethodPost, target: "/", body: c.body, headers: []string{"Content-Type: application/json"}})
 		if r.status != http.StatusOK || !slices.Equal(named, list(c.told)) {
-			t.Errorf("%s: %q is told with %d %s, want %q", c.name, named, r.status, r.body, c.told)
+			t.Errorf("%s: Named got %q, response %d %s, want %q", c.name, named, r.status, r.body, c.told)
 		}
 		again := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
 		again.Header.Set("Content-Type", "application/json")
 		if operation, served := k.ServeCached(httptest.NewRecorder(), again); !served || operation != c.front {
-			t.Errorf("%s: the fast path says %q, %t, want %q", c.name, operation, served, c.front)
+			t.Errorf("%s: ServeCached returns %q, %t, want %q", c.name, operation, served, c.front)
 		}
 	}
 }

@@ -55,12 +55,12 @@ func TestAccept(t *testing.T) {
 			r := s.do(t, "POST", "/", hello, asJSON, "Accept: "+accept)
 			got := r.Header.Get("Content-Type")
 			if want == none && r.StatusCode != 406 || want != none && (r.StatusCode != 200 || got != want) {
-				t.Errorf("%d %s, want %q", r.StatusCode, got, want)
+				t.Errorf("got %d %s, want %q", r.StatusCode, got, want)
 			}
 		})
 	}
 	if r := s.do(t, "POST", "/", hello, asJSON, "Accept: text/html", wantsNew); r.Header.Get("Content-Type") != newType {
-		t.Errorf("two headers: %v", r.Header)
+		t.Errorf("two headers: got %v", r.Header)
 	}
 }
 
@@ -100,19 +100,19 @@ func TestAcceptEncoding(t *testing.T) {
 			r := s.do(t, "POST", "/", hello, asJSON, "Accept-Encoding: "+accept)
 			sent := text(t, r)
 			if got := r.Header.Get("Content-Encoding"); got != want {
-				t.Fatalf("Content-Encoding %q, want %q", got, want)
+				t.Fatalf("got Content-Encoding %q, want %q", got, want)
 			}
 			if r.Header.Get("Content-Length") != fmt.Sprint(len(sent)) || want != "" && len(sent) > len(large)/10 {
-				t.Errorf("%d bytes, %v", len(sent), r.Header)
+				t.Errorf("got %d bytes, headers %v", len(sent), r.Header)
 			}
 			if got := expand(t, want, sent); got != fmt.Sprintf(`{"data":{"hello":%q}}`, large) {
-				t.Errorf("it holds %.100s", got)
+				t.Errorf("got content %.100s", got)
 			}
 		})
 	}
 	r := s.do(t, "POST", "/", `{"query":"{ hello(name: \"small\") }"}`, asJSON, "Accept-Encoding: gzip")
 	if got := text(t, r); r.Header.Get("Content-Encoding") != "" || got != `{"data":{"hello":"little"}}` {
-		t.Errorf("what is small: %s", got)
+		t.Errorf("small response: got %s", got)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestCompress(t *testing.T) {
 		t.Fatal(err)
 	}
 	compressible := bytes.Repeat([]byte("abcd"), 1000)
-	noise := make([]byte, 4000) // as good as random
+	noise := make([]byte, 4000) // pseudo-random, so that it does not compress
 	for i, x := 0, uint32(1); i < len(noise); i++ {
 		x ^= x << 13
 		x ^= x >> 17
@@ -161,16 +161,16 @@ func TestCompress(t *testing.T) {
 		first, got := c.Compress(compressible, e)
 		again, _ := c.Compress(compressible, e)
 		if got != e || !bytes.Equal(first, again) || expand(t, e.String(), string(first)) != string(compressible) {
-			t.Errorf("%v: not the same twice, or not what went in", e)
+			t.Errorf("%v: two calls differ, or the content is wrong", e)
 		}
 		for _, data := range [][]byte{noise, compressible[:1023], nil} {
 			if same, got := c.Compress(data, e); got != answers.Identity || !bytes.Equal(same, data) {
-				t.Errorf("%v: %d bytes became %d in %v", e, len(data), len(same), got)
+				t.Errorf("%v: %d bytes became %d in %v, want them unchanged", e, len(data), len(same), got)
 			}
 		}
 	}
 	if same, got := c.Compress(compressible, answers.Identity); got != answers.Identity || !bytes.Equal(same, compressible) {
-		t.Error("identity is not the same")
+		t.Error("identity changes the content")
 	}
 }
 

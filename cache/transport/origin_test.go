@@ -8,7 +8,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// A page of another origin sends these without asking first; none of them runs a mutation.
+// A page of another origin can send these requests without a preflight. None of them runs a
+// mutation.
 func TestNoSimpleRequestRunsAMutation(t *testing.T) {
 	t.Parallel()
 	const boundary = "x"
@@ -35,12 +36,12 @@ func TestNoSimpleRequestRunsAMutation(t *testing.T) {
 			}
 			r := s.do(t, c.method, c.target, c.body, headers...)
 			if len(s.ran) > 0 || r.StatusCode < 400 {
-				t.Errorf("%d, and it ran %q", r.StatusCode, s.ran)
+				t.Errorf("got %d and executed %q, want an error", r.StatusCode, s.ran)
 			}
 		})
 	}
-	s := serve(transport.Options{}) // the same mutation runs where the browser asks first
+	s := serve(transport.Options{}) // the same mutation runs if the browser must send a preflight
 	if s.do(t, "POST", "/", `{"query":"mutation { change }"}`, asJSON); !slices.Equal(s.ran, []string{"change"}) {
-		t.Errorf("it ran %q", s.ran)
+		t.Errorf("executed %q, want change", s.ran)
 	}
 }

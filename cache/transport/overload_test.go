@@ -27,13 +27,14 @@ func admission(t *testing.T, o transport.AdmissionOptions) *transport.Admission 
 	return a
 }
 
-// crowd is what became of the requests of many clients, each of which asks again as soon as it is answered.
+// crowd counts the responses of many clients. Each client sends its next request as soon as it has
+// a response.
 type crowd struct {
 	good, changed, overloaded, late, other atomic.Int64
-	longest                                atomic.Int64 // ns until a refusal
+	longest                                atomic.Int64 // ns until a request was refused
 }
 
-// ask lets clients ask for a while; each tenth of them changes something.
+// ask runs clients for a while. Each tenth client sends mutations.
 func (c *crowd) ask(s *service, clients int, long time.Duration) {
 	var group sync.WaitGroup
 	end := time.Now().Add(long)
@@ -72,7 +73,8 @@ func (c *crowd) ask(s *service, clients int, long time.Duration) {
 	group.Wait()
 }
 
-// slow makes each field take three statements on one of four connections, 50 operations a second in all.
+// slow makes each field run three statements on one of four connections: 50 operations a second in
+// total.
 func slow(s *service) {
 	connections := make(chan struct{}, 4)
 	s.field = func(ctx context.Context, name string, _ map[string]any) (string, error) {
@@ -89,8 +91,8 @@ func slow(s *service) {
 	}
 }
 
-// What many clients get done is what a few do; the others learn soon that they are too many, and nothing is begun that is
-// not finished. A crowd that is no overload is served, all of it.
+// Under overload the server completes as many requests as it does for a few clients. It refuses the
+// rest early, and completes what it begins. A crowd that is no overload is served completely.
 func TestFault29Goodput(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -104,33 +106,34 @@ func TestFault29Goodput(t *testing.T) {
 		few.ask(s, 32, long)
 		some.ask(s, 200, long)
 		if log.Len() > 0 {
-			t.Errorf("without an overload it logs %s", &log)
+			t.Errorf("without an overload: got log %s", &log)
 		}
 		many.ask(s, 1600, long)
 		for name, c := range map[string]*crowd{"few": &few, "some": &some} {
 			if c.overloaded.Load()+c.late.Load()+c.other.Load() > 0 {
-				t.Errorf("%s: %d overloaded, %d late, %d other", name, c.overloaded.Load(), c.late.Load(), c.other.Load())
+				t.Errorf("%s: got %d overloaded, %d late, %d other; want 0", name, c.overloaded.Load(), c.late.Load(), c.other.Load())
 			}
 		}
 		if many.good.Load() < few.good.Load()*8/10 || many.late.Load() > 0 || many.other.Load() > 0 {
-			t.Errorf("of %d clients %d requests were answered, of 32 clients %d; %d late, %d other",
+			t.Errorf("with %d clients %d requests succeeded, with 32 clients %d; %d late, %d other",
 				1600, many.good.Load(), few.good.Load(), many.late.Load(), many.other.Load())
 		}
 		if many.overloaded.Load() == 0 || time.Duration(many.longest.Load()) > 2500*time.Millisecond {
-			t.Errorf("%d were refused, after %v at most", many.overloaded.Load(), time.Duration(many.longest.Load()))
+			t.Errorf("%d requests were refused, after at most %v", many.overloaded.Load(), time.Duration(many.longest.Load()))
 		}
 		if share := float64(many.changed.Load()) / float64(many.good.Load()); share < 0.05 || share > 0.2 {
-			t.Errorf("a tenth of the clients write: %.2f of what was answered", share)
+			t.Errorf("got %.2f of the successful requests from clients that write, want about 0.1", share)
 		}
 		time.Sleep(time.Minute)
 		few.ask(s, 1, time.Second)
 		if n := strings.Count(log.String(), "\n"); n != 2 {
-			t.Errorf("one line when it begins and one when it is over, but %d:\n%s", n, &log)
+			t.Errorf("got %d log lines, want one when the overload begins and one when it ends:\n%s", n, &log)
 		}
 	})
 }
 
-// Who goes while waiting takes no turn, and who is late is told so.
+// A client that disconnects while it waits takes no turn, and a request that waits too long gets a
+// timeout.
 func TestAdmissionOfWhoHasGone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -152,24 +155,24 @@ func TestAdmissionOfWhoHasGone(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		group.Go(func() {
 			if w := send(ctx); w.Code != 499 || !strings.Contains(w.Body.String(), "CLIENT_CLOSED_REQUEST") {
-				t.Errorf("%d %s", w.Code, w.Body)
+				t.Errorf("got %d %s, want 499", w.Code, w.Body)
 			}
 		})
 		synctest.Wait()
 		cancel()
 		if w := send(t.Context()); w.Code != http.StatusGatewayTimeout || !strings.Contains(w.Body.String(), `"TIMEOUT"`) {
-			t.Errorf("%d %s", w.Code, w.Body)
+			t.Errorf("got %d %s, want 504", w.Code, w.Body)
 		}
 		close(release)
 		group.Wait()
 		if len(s.ran) != 1 {
-			t.Errorf("%d were executed", len(s.ran))
+			t.Errorf("got %d executions, want 1", len(s.ran))
 		}
 	})
 }
 
-// While what operations wait for does not answer at all, those that wait take no turns from the others, also if they waited for
-// one when that began; then turns are taken as before.
+// During an outage of the database, operations that wait for it do not take turns from others, even
+// from those that were already waiting for a turn. Afterwards the limit applies again.
 func TestFault33AdmissionDuringAnOutage(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -195,7 +198,7 @@ func TestFault33AdmissionDuringAnOutage(t *testing.T) {
 		read := func(most time.Duration) {
 			group.Go(func() {
 				if code, took := send(`{"query":"{ hello }"}`); code != http.StatusOK || took > most {
-					t.Errorf("a read is answered %d after %v", code, took)
+					t.Errorf("got status %d for a read after %v", code, took)
 				}
 			})
 		}
@@ -208,14 +211,14 @@ func TestFault33AdmissionDuringAnOutage(t *testing.T) {
 		out.Store(true)
 		time.Sleep(time.Second)
 		if n := a.Waiting(); n != 0 {
-			t.Errorf("%d requests wait in vain", n)
+			t.Errorf("%d requests wait for a turn, want 0", n)
 		}
 		for range 100 {
 			read(0)
 		}
 		group.Wait()
 		if n := a.Refused(); n != 0 {
-			t.Errorf("%d were refused", n)
+			t.Errorf("%d requests were refused, want 0", n)
 		}
 		out.Store(false)
 		for range 3 {
@@ -223,26 +226,26 @@ func TestFault33AdmissionDuringAnOutage(t *testing.T) {
 		}
 		synctest.Wait()
 		if n := a.Waiting(); n != 1 {
-			t.Errorf("of three requests for two turns %d wait", n)
+			t.Errorf("%d of three requests for two turns wait, want 1", n)
 		}
 		if code, took := send(`{"query":"{ hello }"}`); code != http.StatusServiceUnavailable || took != 2500*time.Millisecond {
-			t.Errorf("an overload is told by %d after %v", code, took)
+			t.Errorf("got status %d after %v, want 503 after 2.5s", code, took)
 		}
 		group.Wait()
 	})
 }
 
-// An admission that would let nobody in is refused.
+// An admission that would admit nothing is refused.
 func TestAdmissionWithoutBounds(t *testing.T) {
 	t.Parallel()
 	for _, o := range []transport.AdmissionOptions{{}, {MaxRunning: 1}, {MaxWait: time.Second}, {MaxRunning: 1, MaxWait: time.Second, MaxWaiting: -1}} {
 		if a, err := transport.NewAdmission(o); a != nil || err == nil {
-			t.Errorf("%+v: %v, %v", o, a, err)
+			t.Errorf("%+v: got %v, error %v", o, a, err)
 		}
 	}
 }
 
-// Requests wait for as long as those that are let in still have the time that running takes.
+// Requests wait only as long as an admitted request still has time to run.
 func TestFault29WaitingLeavesTimeToRun(t *testing.T) {
 	t.Parallel()
 	for runs, want := range map[time.Duration]time.Duration{
@@ -269,7 +272,7 @@ func TestFault29WaitingLeavesTimeToRun(t *testing.T) {
 			group.Go(func() { send() })
 			synctest.Wait()
 			if code, took := send(); code != http.StatusServiceUnavailable || took != want {
-				t.Errorf("where running takes %v a request is answered %d after %v, want 503 after %v", runs, code, took, want)
+				t.Errorf("with a run time of %v: got status %d after %v, want 503 after %v", runs, code, took, want)
 			}
 			group.Wait()
 		})

@@ -8,7 +8,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// Requests that mean the same are answered from one answer, however they are written; others are not.
+// Requests with the same meaning are served from one cached response, however they are written.
+// Other requests are not.
 func TestRecallByMeaning(t *testing.T) {
 	t.Parallel()
 	const vars = `{"query":"query Q($n: ID, $f: Filter) { hello(name: $n, filter: $f) }","variables":{"n":"1","f":{"a":"x","b":[1,2]}}}`
@@ -76,10 +77,10 @@ func TestRecallByMeaning(t *testing.T) {
 			t.Parallel()
 			k := keep(t, transport.Options{})
 			first := k.want(t, c.first, stored)
-			for range 2 { // the second time by what came in
+			for range 2 { // the second time by the form that was received
 				second := k.send(t, c.second)
 				if second.status != 200 || second.hit() != c.same {
-					t.Fatalf("%d %s %q", second.status, second.body, second.cacheStatus())
+					t.Fatalf("got %d %s %q", second.status, second.body, second.cacheStatus())
 				}
 				if c.same && second.body != first.body && c.first.method != http.MethodHead {
 					t.Errorf("got  %s\nwant %s", second.body, first.body)
@@ -91,7 +92,7 @@ func TestRecallByMeaning(t *testing.T) {
 			if c.same {
 				return
 			}
-			// What is answered is its own, and none took the place of another.
+			// Each request gets its own response, and no response replaced another.
 			alone := keep(t, transport.Options{}).want(t, c.second, stored)
 			if again := k.send(t, c.second); again.body != alone.body || !again.hit() {
 				t.Errorf("got  %s\nwant %s", again.body, alone.body)
@@ -103,7 +104,8 @@ func TestRecallByMeaning(t *testing.T) {
 	}
 }
 
-// A batch is kept for the least of its ages, privately if a part is private, and as a whole alone.
+// A batch is cached for the lowest of its ages, privately if a part is private, and only as a
+// whole.
 func TestCachedBatches(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ body, control string }{
@@ -123,17 +125,17 @@ func TestCachedBatches(t *testing.T) {
 			for range 2 {
 				r := k.send(t, in)
 				if got := r.header.Get("Cache-Control"); got != c.control || r.status != 200 || !strings.HasPrefix(r.body, "[") {
-					t.Errorf("Cache-Control: %q, want %q: %d %s", got, c.control, r.status, r.body)
+					t.Errorf("got Cache-Control %q, want %q: %d %s", got, c.control, r.status, r.body)
 				}
 			}
 			if r := k.send(t, in); r.hit() != (c.control != "no-store") {
 				t.Error(r.cacheStatus())
 			}
 			if r := k.send(t, post(c.body).as("9")); r.hit() != strings.HasSuffix(c.control, "public") {
-				t.Errorf("another viewer: %s", r.cacheStatus())
+				t.Errorf("another viewer: got %s", r.cacheStatus())
 			}
 			if r := k.send(t, post(hello).as("8")); r.hit() || !strings.HasPrefix(r.body, "{") {
-				t.Errorf("a single one: %s %s", r.cacheStatus(), r.body)
+				t.Errorf("a single request: got %s %s", r.cacheStatus(), r.body)
 			}
 		})
 	}

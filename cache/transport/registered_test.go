@@ -20,7 +20,7 @@ func hash(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// sharedMap is what gateways share documents in.
+// sharedMap is a store of documents that gateways share.
 type sharedMap struct {
 	mu    sync.Mutex
 	texts map[string]string
@@ -41,7 +41,8 @@ func (m *sharedMap) Put(_ context.Context, hash, text string) {
 	m.texts[hash] = text
 }
 
-// persisted is the body of a request for a query by its hash; text "" leaves the query out.
+// persisted returns the body of a request for a query by its hash. If text is empty, the body does
+// not contain the query.
 func persisted(text, hash string) string {
 	fields := map[string]any{"extensions": map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": hash}}}
 	if text != "" {
@@ -66,14 +67,14 @@ func TestPersistedQueries(t *testing.T) {
 		t.Helper()
 		r := s.do(t, "POST", "/", body, append(headers, asJSON)...)
 		if r.Header.Get("Cache-Control") != "no-store" {
-			t.Errorf("headers %v", r.Header)
+			t.Errorf("got headers %v", r.Header)
 		}
 		return r.StatusCode, text(t, r)
 	}
 	want := func(what string, status int, got string, wantStatus int, part string) {
 		t.Helper()
 		if status != wantStatus || !strings.Contains(got, part) {
-			t.Errorf("%s: %d %s, want %d %s", what, status, got, wantStatus, part)
+			t.Errorf("%s: got %d %s, want %d %s", what, status, got, wantStatus, part)
 		}
 	}
 	get := get("extensions", fmt.Sprintf(`{"persistedQuery":{"version":1,"sha256Hash":%q}}`, hash(query)))
@@ -109,11 +110,11 @@ func TestPersistedQueries(t *testing.T) {
 	status, got = post(other, persisted("", hash("{ broken }")))
 	want("a store that lies", status, got, 200, notFound)
 
-	// The one that lost a document gets it again from a gateway that knows it.
+	// A store that lost a document gets it again from a gateway that knows it.
 	clear(shared.texts)
 	post(s, persisted(query, hash(query)))
 	if shared.texts[hash(query)] != query {
-		t.Error("a known document that is sent again is not shared again")
+		t.Error("a known document was not shared again when it was sent again")
 	}
 
 	for name, extension := range map[string]string{
@@ -134,7 +135,8 @@ func TestPersistedQueries(t *testing.T) {
 	want("null", status, got, 200, answer)
 }
 
-// Whatever clients make up, registering takes bounded room: here and where it is shared.
+// Registered documents take a limited amount of memory here and in the shared store, whatever
+// clients send.
 func TestPersistedQueriesAreBounded(t *testing.T) {
 	t.Parallel()
 	shared := &sharedMap{texts: map[string]string{}}
@@ -144,7 +146,7 @@ func TestPersistedQueriesAreBounded(t *testing.T) {
 	}
 	send("{ hello } #" + strings.Repeat("x", 64<<10))
 	if shared.puts != 0 {
-		t.Error("a document of more than 64 KiB is shared")
+		t.Error("a document of more than 64 KiB was shared")
 	}
 	const each, budget = 60 << 10, 8 << 20
 	for i := range budget / each * 5 / 4 {
@@ -155,7 +157,7 @@ func TestPersistedQueriesAreBounded(t *testing.T) {
 		bytes += len(text)
 	}
 	if bytes > budget+budget/16 || bytes < budget/2 {
-		t.Errorf("%d bytes were shared, want about %d", bytes, budget)
+		t.Errorf("got %d shared bytes, want about %d", bytes, budget)
 	}
 }
 
@@ -177,7 +179,7 @@ func TestTrustedDocuments(t *testing.T) {
 	unknown := strings.Repeat("0", 64)
 	for name, c := range map[string]struct {
 		method, body string // or the URL of a GET
-		any, only    int    // the status where others are executed as well, and where not
+		any, only    int    // the status if other documents are executed as well, and if not
 		part         string
 	}{
 		"by id":                    {"POST", `{"documentId":"` + hash(query) + `"}`, 200, 200, answer},
@@ -216,13 +218,13 @@ func TestTrustedDocuments(t *testing.T) {
 					part = "DOCUMENT_NOT_TRUSTED"
 				}
 				if r.StatusCode != status || !strings.Contains(body, part) {
-					t.Errorf("%d %s, want %d %s", r.StatusCode, body, status, part)
+					t.Errorf("got %d %s, want %d %s", r.StatusCode, body, status, part)
 				}
 				if status >= 400 && len(s.ran) > 0 {
-					t.Errorf("it ran %q", s.ran)
+					t.Errorf("executed %q, want nothing", s.ran)
 				}
 				if only && shared.puts > 0 {
-					t.Error("it was registered")
+					t.Error("the document was registered")
 				}
 			})
 		}
@@ -242,7 +244,7 @@ func TestReadTrustedRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if _, err := transport.ReadTrusted(fstest.MapFS{c.file: {Data: []byte(c.data)}}); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want %s", err, c.want)
+				t.Errorf("got error %v, want %s", err, c.want)
 			}
 		})
 	}

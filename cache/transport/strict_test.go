@@ -17,7 +17,8 @@ import (
 
 const bom = "\ufeff"
 
-// Two readers of one body read the same in it: names count by their case, and none stands twice.
+// Every reader of a body must read the same from it: names are case-sensitive, and no name may
+// occur twice.
 func TestFault18NamesAreExactAndOnce(t *testing.T) {
 	t.Parallel()
 	const (
@@ -59,10 +60,10 @@ func TestFault18NamesAreExactAndOnce(t *testing.T) {
 			r := s.do(t, http.MethodPost, "/", c.body, asJSON)
 			got := text(t, r)
 			if !strings.Contains(got, c.want) {
-				t.Errorf("%s\nwant %s", got, c.want)
+				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 			if refused := !strings.Contains(c.want, "data"); refused && (r.StatusCode != 400 || len(s.ran) > 0) {
-				t.Errorf("status %d, ran %q", r.StatusCode, s.ran)
+				t.Errorf("got status %d and executed %q, want 400 and nothing executed", r.StatusCode, s.ran)
 			}
 		})
 	}
@@ -81,7 +82,7 @@ func TestFault18NamesAreExactAndOnce(t *testing.T) {
 	} {
 		s := serve(transport.Options{})
 		if r := s.do(t, http.MethodGet, get(parameters...), ""); r.StatusCode != 400 || len(s.ran) > 0 {
-			t.Errorf("%q: %d %s", parameters, r.StatusCode, text(t, r))
+			t.Errorf("%q: got %d %s", parameters, r.StatusCode, text(t, r))
 		}
 	}
 	s := serve(transport.Options{})
@@ -90,7 +91,7 @@ func TestFault18NamesAreExactAndOnce(t *testing.T) {
 	}
 }
 
-// What is no text is refused, and not stored as something else.
+// A string that is not valid text is refused. It is not cached as another string.
 func TestFault21BytesThatAreNoText(t *testing.T) {
 	t.Parallel()
 	variable := func(v string) string {
@@ -134,10 +135,10 @@ func TestFault21BytesThatAreNoText(t *testing.T) {
 			s := serve(transport.Options{})
 			got := text(t, s.do(t, http.MethodPost, "/", c.body, asJSON))
 			if !strings.Contains(strings.ReplaceAll(got, `\"`, `"`), c.want) {
-				t.Errorf("%s\nwant %s", got, c.want)
+				t.Errorf("got %s\nwant %s", got, c.want)
 			}
 			if !strings.Contains(c.want, "hello") && len(s.ran) > 0 {
-				t.Errorf("it ran: %s", got)
+				t.Errorf("the operation was executed: %s", got)
 			}
 		})
 	}
@@ -149,12 +150,12 @@ func TestFault21BytesThatAreNoText(t *testing.T) {
 	} {
 		s := serve(transport.Options{})
 		if got := text(t, s.do(t, http.MethodGet, get(parameters...), "")); !strings.Contains(got, `"errors"`) || len(s.ran) > 0 {
-			t.Errorf("%q: %s", parameters, got)
+			t.Errorf("%q: got %s", parameters, got)
 		}
 	}
 }
 
-// A body that ends before its Content-Length is no request, if what came is JSON by itself.
+// A body that ends before its Content-Length is refused, even if the received part is valid JSON.
 func TestFault21BodyThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	for name, front := range map[string]bool{"looked up first": true, "not": false} {
@@ -185,7 +186,7 @@ func TestFault21BodyThatBreaksOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !strings.HasPrefix(string(got), "HTTP/1.1 400 ") || len(s.ran) > 0 {
-				t.Errorf("ran %q: %s", s.ran, got)
+				t.Errorf("executed %q, got %s", s.ran, got)
 			}
 		})
 	}

@@ -15,7 +15,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// A private response for an unknown viewer is not stored in any case: nobody has to be told of the statements that it is made of.
+// A private response for an unknown viewer is never cached, so no warning about its statements is
+// logged.
 func TestStatementsOfUnknownViewers(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -38,10 +39,10 @@ func TestStatementsOfUnknownViewers(t *testing.T) {
 		r.Header.Set("Content-Type", "application/json")
 		front.ServeHTTP(w, r)
 		if got := w.Header().Get("Cache-Control"); got != "no-store" {
-			t.Errorf("viewer %q: Cache-Control: %s", viewer, got)
+			t.Errorf("viewer %q: got Cache-Control %s, want no-store", viewer, got)
 		}
 		if warned := log.Len() > 0; warned != (viewer != "") {
-			t.Errorf("viewer %q: the log says %q", viewer, &log)
+			t.Errorf("viewer %q: got log %q", viewer, &log)
 		}
 	}
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/99designs/gqlgen/graphql/introspection"
 )
 
-// What a request asks of the schema is bounded by what the whole schema takes, whatever the shape of the
-// selection, and counting it ends as soon as it is too much.
+// The introspection of a request is limited to what the whole schema takes, whatever the shape of
+// the selection. Counting stops as soon as the limit is exceeded.
 func TestIntrospectionIsBounded(t *testing.T) {
 	t.Parallel()
 	v := zoo(5000)
 	limit := v.introspectionLimit()
 	if limit < 1000 || limit > 20_000 {
-		t.Fatalf("the limit is %d", limit)
+		t.Fatalf("got limit %d, want 1000 to 20000", limit)
 	}
-	const nested = "fields { type { fields { type { name kind } args { type { name kind } } } } }" // deeper is no valid document
+	const nested = "fields { type { fields { type { name kind } args { type { name kind } } } } }" // a deeper one would not be valid
 	many := strings.Repeat(nested, 20)
 	for name, c := range map[string]struct {
 		document string
@@ -46,19 +46,19 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		oc := &graphql.OperationContext{Operation: doc.Operations[0], Variables: map[string]any{"n": "Query"}}
 		errs = b.spendIntrospection(v, oc)
 		if refused := len(errs) > 0; refused != c.refused {
-			t.Errorf("%s: refused %v, want %v: %d of %d", name, refused, c.refused, b.introspected, limit)
+			t.Errorf("%s: got refused %v, want %v: %d of %d", name, refused, c.refused, b.introspected, limit)
 		}
 		if asks := strings.Contains(c.document, "__schema") || strings.Contains(c.document, "__type("); introspects(doc) != asks {
-			t.Errorf("%s: introspects %v", name, !asks)
+			t.Errorf("%s: got introspects %v", name, !asks)
 		}
 		in := introspected{schema: v.schema, variables: oc.Variables, left: limit}
 		in.set(oc.Operation.SelectionSet, nil)
 		if in.left < -len(c.document) {
-			t.Errorf("%s: counted on for %d", name, -in.left)
+			t.Errorf("%s: counting continued for %d fields beyond the limit", name, -in.left)
 		}
 	}
 
-	// A batch shares it: the third that asks for everything is refused, and others are not.
+	// A batch shares the limit. It allows two requests for everything, and refuses the third.
 	b := v.Budget()
 	doc, _ := v.Parse(t.Context(), introspection.Query, v.Budget())
 	refused := 0
@@ -66,7 +66,7 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		refused += len(b.spendIntrospection(v, &graphql.OperationContext{Operation: doc.Operations[0]}))
 	}
 	if refused != 8 || b.introspected > limit {
-		t.Errorf("%d of 10 were refused, after %d of %d fields", refused, b.introspected, limit)
+		t.Errorf("%d of 10 were refused, after %d of %d fields; want 8", refused, b.introspected, limit)
 	}
 	if errs := new(Budget).spendIntrospection(v, &graphql.OperationContext{Operation: doc.Operations[0], DisableIntrospection: true}); len(errs) > 0 {
 		t.Error(errs)

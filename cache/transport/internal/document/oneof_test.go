@@ -9,7 +9,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// An input object with @oneOf has exactly one field, which is not null, in variables and in literals.
+// An input object with @oneOf must have exactly one field that is not null, in variables and in
+// literals.
 func TestFault20OneOf(t *testing.T) {
 	t.Parallel()
 	v := New(gqlparser.MustLoadSchema(&ast.Source{Input: `
@@ -54,7 +55,7 @@ func TestFault20OneOf(t *testing.T) {
 			}
 		}
 		if c.says == "" && said != "" || !strings.Contains(said, c.says) {
-			t.Errorf("%s with %s: %q, want %q", c.query, c.variables, said, c.says)
+			t.Errorf("%s with %s: got error %q, want %q", c.query, c.variables, said, c.says)
 		}
 	}
 }

@@ -28,7 +28,8 @@ func zoo(tokens int) *Validator {
 	return New(gqlparser.MustLoadSchema(&ast.Source{Input: zooSDL}), tokens, false)
 }
 
-// What a request may cost to validate is bounded by its tokens, whatever the shape of its documents.
+// The number of tokens limits the cost of validating a request, whatever the shape of its
+// documents.
 func TestFault32ValidationIsBounded(t *testing.T) {
 	t.Parallel()
 	chain := func(n int, first, each, last string) string {
@@ -45,8 +46,8 @@ func TestFault32ValidationIsBounded(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		document string
-		steps    int    // at most; 0: as many as there are
-		says     string // the error, "": there is none
+		steps    int    // at most; 0: no limit of the test
+		says     string // the error; "": none
 	}{
 		"one field":                  {"{ cat(id: 1) {" + strings.Repeat(" name", 1985) + " } }", 10_000, ""},
 		"inline fragments":           {"{ cat {" + strings.Repeat(" ... on Cat { name }", 330) + " } }", 5_000, ""},
@@ -75,24 +76,25 @@ func TestFault32ValidationIsBounded(t *testing.T) {
 			allowed := b.steps
 			_, errs := v.Parse(t.Context(), c.document, b)
 			if said := errs.Error(); c.says == "" && len(errs) > 0 || !strings.Contains(said, c.says) {
-				t.Errorf("%.500s\nwant %q", said, c.says)
+				t.Errorf("got %.500s\nwant %q", said, c.says)
 			}
 			if used := allowed - b.steps; c.steps > 0 && used > c.steps {
-				t.Errorf("%d steps, want at most %d", used, c.steps)
+				t.Errorf("got %d steps, want at most %d", used, c.steps)
 			}
 			if len(errs) > maxErrors+1 {
-				t.Errorf("%d errors", len(errs))
+				t.Errorf("got %d errors", len(errs))
 			}
 			for _, err := range errs {
 				if len(err.Message) > maxMessageBytes+10 {
-					t.Errorf("a message of %d bytes", len(err.Message))
+					t.Errorf("got a message of %d bytes", len(err.Message))
 				}
 			}
 		})
 	}
 }
 
-// The documents of a batch share one budget, and validation ends with the request's time.
+// The documents of a batch share one budget, and validation stops when the time of the request is
+// over.
 func TestFault32TheBudgetIsTheRequests(t *testing.T) {
 	t.Parallel()
 	v := zoo(2000)
@@ -105,18 +107,18 @@ func TestFault32TheBudgetIsTheRequests(t *testing.T) {
 		}
 	}
 	if refused < 8 {
-		t.Errorf("%d of 10 documents were refused", refused)
+		t.Errorf("%d of 10 documents were refused, want at least 8", refused)
 	}
 
 	over, cancel := context.WithTimeout(t.Context(), -1)
 	defer cancel()
 	_, errs := v.Parse(over, "{"+strings.Repeat(" name", 1000)+" }", v.Budget())
 	if len(errs) != 1 || !errors.Is(errs, context.DeadlineExceeded) {
-		t.Errorf("%v", errs)
+		t.Errorf("got error %v, want DeadlineExceeded", errs)
 	}
 }
 
-// The rule finds a conflict where gqlparser's, which compares every pair, finds one.
+// The rule finds a conflict exactly if gqlparser's rule does, which compares every pair of fields.
 func TestOverlapRuleAgrees(t *testing.T) {
 	t.Parallel()
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: zooSDL})
@@ -133,7 +135,7 @@ func TestOverlapRuleAgrees(t *testing.T) {
 		g := generator{rand.New(rand.NewPCG(seed, 1))}
 		text := g.document()
 		if find(text, rules.NoFragmentCyclesRule) != nil {
-			continue // of which gqlparser misses some
+			continue // gqlparser misses some of their conflicts
 		}
 		got := find(text, overlapRule(func(int) {}))
 		want := find(text, rules.OverlappingFieldsCanBeMergedRule)
@@ -145,17 +147,17 @@ func TestOverlapRuleAgrees(t *testing.T) {
 		}
 	}
 	if conflicts < documents/10 || conflicts > documents*9/10 {
-		t.Errorf("%d of %d documents have a conflict: that is no test", conflicts, documents)
+		t.Errorf("%d of %d documents have a conflict, which is too few or too many", conflicts, documents)
 	}
 }
 
-// generator makes documents up.
+// generator generates documents.
 type generator struct{ *rand.Rand }
 
 func (g generator) one(of ...string) string { return of[g.IntN(len(of))] }
 
 func (g generator) document() string {
-	// Each fragment is used: what is not used, another rule refuses.
+	// Each fragment is used, because another rule refuses unused ones.
 	text := strings.TrimSuffix(g.set("Query", 3), "}") + "x: self { ...F0 } y: cat { ...F1 } z: named { ...F2 } }"
 	for i, on := range []string{"Query", "Cat", "Named"} {
 		text += fmt.Sprintf(" fragment F%d on %s %s", i, on, g.set(on, 1+g.IntN(2)))
@@ -163,7 +165,7 @@ func (g generator) document() string {
 	return text
 }
 
-// set is a selection of a type.
+// set returns a selection of a type.
 func (g generator) set(on string, depth int) string {
 	var b strings.Builder
 	b.WriteString("{")
