@@ -38,7 +38,7 @@ func TestResponse(t *testing.T) {
 			r := response{bufio.NewReader(strings.NewReader(text))}
 			if err := r.read(); test.wrong == "" {
 				if rest, _ := io.ReadAll(r.in); err != nil || string(rest) != next {
-					t.Errorf("%v, and left is %q", err, rest)
+					t.Errorf("got %v, and %q is left", err, rest)
 				}
 			} else if err == nil || !strings.Contains(err.Error(), test.wrong) {
 				t.Errorf("got %v, want %s", err, test.wrong)
@@ -52,7 +52,7 @@ func TestZipf(t *testing.T) {
 	rank := zipf(4) // 1, 1/2, 1/3, 1/4: of 25/12
 	for x, want := range map[float64]int{0: 1, 0.47: 1, 0.49: 2, 0.71: 2, 0.73: 3, 0.87: 3, 0.89: 4, 1: 4} {
 		if got := rank(x); got != want {
-			t.Errorf("%v is rank %d, want %d", x, got, want)
+			t.Errorf("rank(%v) = %d, want %d", x, got, want)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func TestOperations(t *testing.T) {
 	}{"Q1": {10, 0}, "Q2": {1, 0}, "Q3": {10, 0}, "M1": {0, 1}, "W": {100, 0.05}} {
 		op := newOperation(name, 10, 100)
 		if len(op.reads) != test.reads || op.writes != (test.writes > 0) || op.about == "" {
-			t.Errorf("%s: %d reads, writes is %v", name, len(op.reads), op.writes)
+			t.Errorf("%s: got %d reads, writes is %v", name, len(op.reads), op.writes)
 		}
 		const draws = 10_000
 		writes, distinct := 0, map[string]bool{}
@@ -85,10 +85,10 @@ func TestOperations(t *testing.T) {
 			}
 		}
 		if got := float64(writes) / draws; got < test.writes-0.01 || got > test.writes+0.01 {
-			t.Errorf("%s: %v of what is asked are writes, want %v", name, got, test.writes)
+			t.Errorf("%s: the share of writes is %v, want %v", name, got, test.writes)
 		}
 		if len(distinct) < test.reads {
-			t.Errorf("%s: only %d bodies", name, len(distinct))
+			t.Errorf("%s: got only %d distinct bodies", name, len(distinct))
 		}
 	}
 }
@@ -109,7 +109,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if got := median([]float64{4, 1, 3, 2}); got != 2.5 {
-		t.Errorf("the median of four is %v", got)
+		t.Errorf("median = %v, want 2.5", got)
 	}
 }
 
@@ -117,10 +117,10 @@ func TestProcessorTime(t *testing.T) {
 	t.Parallel()
 	const stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 1 0 0 0 150 50 9 9 20 0 5 0 100 1 1"
 	if got, ok := cpuOf(stat); !ok || got != 2*time.Second {
-		t.Errorf("%v, %v", got, ok)
+		t.Errorf("got %v, %v; want 2s", got, ok)
 	}
 	if got, ok := cpuOf("7 (short) S 1"); ok {
-		t.Errorf("a line that is too short says %v", got)
+		t.Errorf("got %v for a line that is too short", got)
 	}
 }
 
@@ -128,13 +128,13 @@ func TestHits(t *testing.T) {
 	t.Parallel()
 	h, err := readHits("# HELP x\nfieldcache_hits_total{tier=\"memory\"} 30\nfieldcache_hits_total{tier=\"redis\"} 1.5e+01\n")
 	if err != nil || h != (tierHits{30, 15}) {
-		t.Errorf("%v, %v", h, err)
+		t.Errorf("got %v, %v", h, err)
 	}
 	if got := h.share(tierHits{15, 10}); got != 0.25 {
-		t.Errorf("%v came from Redis", got)
+		t.Errorf("the share of Redis is %v, want 0.25", got)
 	}
 	if got := h.share(h); got != -1 {
-		t.Errorf("of nothing, %v came from Redis", got)
+		t.Errorf("the share of Redis without hits is %v, want -1", got)
 	}
 }
 
@@ -145,16 +145,17 @@ func TestCommandLine(t *testing.T) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	if o := s.others[0]; o.name != "plain" || o.pid != 12 || o.url.String() != "http://127.0.0.1:4000/graphql" {
-		t.Errorf("%+v", o)
+		t.Errorf("got %+v", o)
 	}
 	for _, bad := range []string{"-servers=fast", "-operations=Q9", "-url=plain", "-url=a=http://127.0.0.1/", "-url=a=http://127.0.0.1:1/#x", "-rounds=0", "more"} {
 		if _, err := parse([]string{bad}, io.Discard); err == nil {
-			t.Errorf("%s was taken", bad)
+			t.Errorf("%s was accepted", bad)
 		}
 	}
 }
 
-// The load asks a bare server what it knows, and is told of the rest.
+// load sends requests to a bare server, and reports an error for an operation that the server does
+// not know.
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	asked := fixed{http.Header{"Content-Type": {"application/json"}, "Age": {"3"}}, []byte(`{"data":{}}`)}
@@ -182,21 +183,21 @@ func TestLoad(t *testing.T) {
 	target := server{name: "bare", url: u, bare: true}
 	m, err := load(t.Context(), target, newOperation("Q2", 1, 1), pressure{connections: 2, period: 50 * time.Millisecond})
 	if err != nil || m.requests == 0 || m.rate() <= 0 {
-		t.Errorf("%+v, %v", m, err)
+		t.Errorf("got %+v, %v", m, err)
 	}
 	if got := ids(); len(got) != 0 {
-		t.Errorf("requests have ids unasked: %v", got)
+		t.Errorf("got request ids without distinct: %v", got)
 	}
 	m, err = load(t.Context(), target, newOperation("Q2", 1, 1), pressure{connections: 1, period: 50 * time.Millisecond, distinct: true})
 	if got := ids(); err != nil || int64(len(got)) < m.requests || m.requests == 0 {
-		t.Errorf("%d requests have %d ids; %v", m.requests, len(got), err)
+		t.Errorf("%d requests had %d ids; %v", m.requests, len(got), err)
 	}
 	if _, err := load(t.Context(), target, newOperation("Q1", 1, 1), pressure{connections: 2, period: time.Minute}); err == nil || !strings.Contains(err.Error(), "404") {
-		t.Errorf("what it does not know: %v", err)
+		t.Errorf("an unknown operation: got %v, want 404", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := load(ctx, target, newOperation("Q2", 1, 1), pressure{connections: 2, period: time.Minute}); err == nil {
-		t.Error("a run that was cancelled has a result")
+		t.Error("a canceled run returned a result")
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// TestEvictions says which keys and tags follow from the schema for each change of the shop's rows.
+// TestEvictions lists the keys and tags that follow from the schema for each change of the shop's
+// rows.
 func TestEvictions(t *testing.T) {
 	t.Parallel()
 	rows := fill(t, "sqlite://"+filepath.Join(t.TempDir(), "shop.db")).rows
@@ -76,14 +77,14 @@ func TestEvictions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ev := rows.Evictions(c.changes...)
-			// The order is of no consequence, and tags of rows are those of fields that no loader stores.
+			// The order does not matter. Tags of rows belong to fields that no loader caches.
 			ev.Tags = slices.DeleteFunc(ev.Tags, func(t cache.Tag) bool { return strings.HasPrefix(string(t), "{rows:") })
 			keys, tags, _ := strings.Cut(strings.TrimSuffix(strings.TrimPrefix(c.want, "["), "]"), "] [")
 			wants := func(list string) []string { return slices.Sorted(slices.Values(strings.Fields(list))) }
 			slices.Sort(ev.Keys)
 			slices.Sort(ev.Tags)
 			if got, want := fmt.Sprint(ev.Keys, ev.Tags), fmt.Sprint(wants(keys), wants(tags)); got != want {
-				t.Errorf("evicts %s,\nwant   %s", got, want)
+				t.Errorf("got    %s,\nwant   %s", got, want)
 			}
 		})
 	}

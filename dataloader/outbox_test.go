@@ -33,7 +33,7 @@ type shop struct {
 	rows   *outbox.RowTags
 }
 
-// plan is what the schema says of what is cached.
+// plan returns what the schema determines about cached fields.
 func plan(t testing.TB) *gqlcache.FieldPlan {
 	t.Helper()
 	schema := graph.NewSchema(nil, slog.Default())
@@ -62,7 +62,7 @@ var shopRows = []string{
 	`INSERT INTO order_lines VALUES (1, 1, 1, 2, 1999, 'EUR'), (1, 2, 2, 1, 4999, 'EUR'), (2, 1, 2, 1, 4999, 'EUR')`,
 }
 
-// fill is a database with the small shop in it.
+// fill opens a database with the small shop in it.
 func fill(t testing.TB, url string) shop {
 	d, err := db.Open(t.Context(), db.Options{URL: url, Rows: plan(t).Rows()})
 	if err != nil {
@@ -103,7 +103,7 @@ func (s shop) poll(t testing.TB, since cache.Snapshot) cache.News {
 	return news
 }
 
-// names are the keys and tags of an eviction, in order and each once.
+// names returns the keys and tags of evictions, sorted and without duplicates.
 func names(evs ...cache.Eviction) string {
 	var list []string
 	for _, ev := range evs {
@@ -126,7 +126,7 @@ func evicted(news cache.News) string {
 	return names(evs...)
 }
 
-// Whoever writes, by whatever statement, evicts what it made untrue and nothing else.
+// Whoever writes with whatever statement evicts exactly what became stale.
 func TestWritesOfOthers(t *testing.T) {
 	t.Parallel()
 	list := func(of string) string { return of + " " + of + ":count" }
@@ -180,13 +180,13 @@ func TestWritesOfOthers(t *testing.T) {
 					if end == "ROLLBACK" {
 						want = ""
 					}
-					// Tags of rows are those of fields that no loader stores.
+					// Tags of rows belong to fields that no loader caches.
 					ofFields := func(tag string) bool { return strings.HasPrefix(tag, "{rows:") }
 					if got := strings.Join(slices.DeleteFunc(strings.Fields(evicted(news)), ofFields), " "); got != want {
-						t.Errorf("%s evicts %s,\nwant %s", end, got, want)
+						t.Errorf("%s: got %s,\nwant %s", end, got, want)
 					}
 					if s.Postgres() && len(news.Writes) > 1 {
-						t.Errorf("one transaction came as %d", len(news.Writes))
+						t.Errorf("one transaction became %d writes, want 1", len(news.Writes))
 					}
 				}
 			}
@@ -198,7 +198,7 @@ func TestWritesOfOthers(t *testing.T) {
 	}
 }
 
-// run runs statements in a transaction.
+// run runs statements in a transaction and commits it or rolls it back.
 func (s shop) run(t *testing.T, statements []string, commit bool) {
 	t.Helper()
 	tx, err := s.Bun().DB.BeginTx(t.Context(), nil)
@@ -238,11 +238,11 @@ func TestCopy(t *testing.T) {
 	}
 	const want = "review:10 review:11 {product:1}:rating {product:1}:reviews {product:1}:reviews:count {product:2}:rating {product:2}:reviews {product:2}:reviews:count"
 	if got := evicted(s.poll(t, before.Snapshot)); got != want {
-		t.Errorf("evicts %s,\nwant %s", got, want)
+		t.Errorf("got %s,\nwant %s", got, want)
 	}
 }
 
-// What a mutation evicts by itself is what the outbox would have evicted for it.
+// What a mutation evicts equals what the outbox evicts for it.
 func TestMutationsAndTheirOutboxAgree(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -306,30 +306,30 @@ func TestMutationsAndTheirOutboxAgree(t *testing.T) {
 					newest = max(newest, w.Xid)
 				}
 				if c.Xid == 0 || len(news.Writes) > 0 && c.Xid != newest {
-					t.Errorf("%v: the mutation's number is %d, the outbox says %d", s, c.Xid, newest)
+					t.Errorf("%v: the mutation has the transaction number %d, the outbox %d", s, c.Xid, newest)
 				}
 				_, seen, err := s.CountUsers(ctx)
 				if err != nil || !seen.Sees(c.Xid) || len(news.Writes) > 0 && before.Snapshot.Sees(c.Xid) {
-					t.Errorf("%v: %d is between %v and %v, %v", s, c.Xid, before.Snapshot, seen, err)
+					t.Errorf("%v: want transaction %d to be in the later snapshot only: %v, %v, %v", s, c.Xid, before.Snapshot, seen, err)
 				}
 			}
 		})
 	}
 }
 
-// A write that was refused changed nothing.
+// A refused write changes nothing.
 func TestRefusedWritesChangeNothing(t *testing.T) {
 	t.Parallel()
 	for _, s := range []shop{fill(t, testservers.Postgres(t)), fill(t, "sqlite://"+filepath.Join(t.TempDir(), "shop.db"))} {
 		taken := "ada@shop.example"
 		_, c, err := s.UpdateUser(t.Context(), 1, db.UserPatch{Email: &taken})
 		if err == nil || c.Xid != 0 || len(c.Changes) > 0 {
-			t.Errorf("%v: %+v, %v", s, c, err)
+			t.Errorf("%v: got %+v, %v; want an error and no changes", s, c, err)
 		}
 	}
 }
 
-// Every read says which writes it saw, unless it finds nothing: then it claims none.
+// Every read returns the snapshot that it saw, unless it finds nothing: then it may return none.
 func TestReadsSayWhatTheySaw(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -388,10 +388,10 @@ func TestReadsSayWhatTheySaw(t *testing.T) {
 				continue
 			}
 			if err != nil || !seen.Sees(c.Xid) || seen.Sees(c.Xid+1_000_000) {
-				t.Errorf("%v: %s saw %v after %d, %v", s, name, seen, c.Xid, err)
+				t.Errorf("%v: %s saw %v, want write %d in it (%v)", s, name, seen, c.Xid, err)
 			}
 			if underWay != 0 && seen.Sees(underWay) {
-				t.Errorf("%v: %s saw %v although %d is under way", s, name, seen, underWay)
+				t.Errorf("%v: %s saw %v, but transaction %d is open", s, name, seen, underWay)
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Columns that name keys are refused where the database compares them in another way than keys are.
+// Columns that name keys are refused if the database compares them differently from keys.
 func TestFault04AdoptedColumnsThatNameKeys(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -32,11 +32,11 @@ func TestFault04AdoptedColumnsThatNameKeys(t *testing.T) {
 			"table users: column country_code names cache keys", "required: ", "nothing was changed",
 		} {
 			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("up says %v, want %q in it", err, want)
+				t.Errorf("up: got %v, want %q in it", err, want)
 			}
 		}
 		if err != nil && (strings.Contains(err.Error(), "bio") || strings.Contains(err.Error(), "email")) {
-			t.Errorf("up refuses a column that names no key: %v", err)
+			t.Errorf("up refused a column that names no key: %v", err)
 		}
 		if after := objects(t, d); !slices.Equal(after, before) {
 			t.Errorf("the refused up changed the schema to %v", after)
@@ -44,7 +44,7 @@ func TestFault04AdoptedColumnsThatNameKeys(t *testing.T) {
 	})
 }
 
-// What becomes of a column after up is told when a gateway starts.
+// A column that changes after `migrate up` is reported when a gateway starts.
 func TestFault04And12ColumnsThatChangeAfterUp(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -54,19 +54,20 @@ func TestFault04And12ColumnsThatChangeAfterUp(t *testing.T) {
 	execute(t, d, "ALTER TABLE products ALTER COLUMN stock DROP NOT NULL")
 	for what, err := range map[string]error{"CheckSchema": d.CheckSchema(t.Context()), "up": second(d.MigrateUp(t.Context()))} {
 		if err == nil || !strings.Contains(err.Error(), "column category names cache keys") || !strings.Contains(err.Error(), "column stock may be NULL") {
-			t.Errorf("%s says %v", what, err)
+			t.Errorf("%s: got %v", what, err)
 		}
 	}
 	execute(t, d, "ALTER TABLE products ALTER COLUMN category TYPE text")
 	execute(t, d, "ALTER TABLE products ADD CHECK (stock IS NOT NULL)")
 	if err := d.CheckSchema(t.Context()); err != nil {
-		t.Errorf("after it was put right: %v", err)
+		t.Errorf("after the repair: %v", err)
 	}
 }
 
 func second[T any](_ T, err error) error { return err }
 
-// Every column that cannot be null in an answer must not be NULL in its table; all are named at once.
+// A column that is non-null in the schema must be NOT NULL in its table. All such columns are
+// reported at once.
 func TestFault12AdoptedColumnsThatMayBeNull(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -84,29 +85,30 @@ func TestFault12AdoptedColumnsThatMayBeNull(t *testing.T) {
 				n++
 				want := fmt.Sprintf("table %s: column %s may be NULL, which would be read as empty or 0; required: ", table, c)
 				if err == nil || !strings.Contains(err.Error(), want) {
-					t.Errorf("up does not say %q", want)
+					t.Errorf("the error of up lacks %q", want)
 				}
 			}
 		}
 		if err != nil && strings.Count(err.Error(), "may be NULL") != n {
-			t.Errorf("up says %v, want %d columns", err, n)
+			t.Errorf("up: got %v, want %d columns in it", err, n)
 		}
 	})
 }
 
-// A column that fieldcache does not know must be filled by the database where it adds rows.
+// A column that fieldcache does not know must be nullable or have a default where fieldcache
+// inserts rows.
 func TestFault12AdoptedColumnsThatNobodyFills(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
 		adoptAs(t, d, "loyalty      int NOT NULL DEFAULT 0", "loyalty int NOT NULL, filled int NOT NULL DEFAULT 3, empty int")
 		_, err := d.MigrateUp(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "table users: column loyalty is NOT NULL without a default") || strings.Contains(err.Error(), "column filled") {
-			t.Errorf("up says %v", err)
+			t.Errorf("up: got %v", err)
 		}
 	})
 }
 
-// adoptAs makes the tables that were there before, with changes.
+// adoptAs creates the tables of an existing shop, with changes.
 func adoptAs(t *testing.T, d testDB, replace ...string) {
 	t.Helper()
 	name := "shop_sqlite.sql"
@@ -118,11 +120,11 @@ func adoptAs(t *testing.T, d testDB, replace ...string) {
 	execute(t, d, strings.NewReplacer(replace...).Replace(text))
 }
 
-// restored is a database that a dump of another one was restored into.
+// restored restores a dump of a database into another one.
 func restored(t *testing.T, from testDB, args ...string) testDB {
 	t.Helper()
 	to := openPostgresTest(t)
-	// Some objects, so that ids are other ones.
+	// Create an object first, so that the object ids differ.
 	execute(t, to, "CREATE TABLE filler (id bigint PRIMARY KEY); DROP TABLE filler")
 	file := filepath.Join(t.TempDir(), "dump")
 	run := func(name string, args ...string) {
@@ -148,23 +150,23 @@ func TestFault13DownAfterARestore(t *testing.T) {
 			must(d.MigrateUp(t.Context()))(t)
 			to := restored(t, d)
 			if err := to.CheckSchema(t.Context()); err != nil {
-				t.Errorf("CheckSchema after the restoration: %v", err)
+				t.Errorf("CheckSchema after the restore: %v", err)
 			}
 			down := must(to.MigrateDown(t.Context()))(t)
 			if len(down.Migrations) != 2 || len(down.Left) > 0 {
-				t.Errorf("down says %+v", down)
+				t.Errorf("down: got %+v", down)
 			}
 			if got := names(objects(t, to)); !slices.Equal(got, plain) {
 				t.Errorf("down left\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(plain, "\n"))
 			}
 			if again := must(to.MigrateDown(t.Context()))(t); len(again.Migrations)+len(again.Left) > 0 {
-				t.Errorf("a second down says %+v", again)
+				t.Errorf("a second down: got %+v, want nothing to do", again)
 			}
 		})
 	}
 }
 
-// names are objects without their ids, which a restoration changes.
+// names returns objects without their ids, which a restore changes.
 func names(objects []string) []string {
 	var list []string
 	for _, o := range objects {
@@ -174,7 +176,7 @@ func names(objects []string) []string {
 	return list
 }
 
-// Without the record of what was added, the outbox goes, and it is said why tables stay.
+// Without the record of what was added, down removes the outbox and says why tables stay.
 func TestFault13DownWithoutTheRecord(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -182,7 +184,7 @@ func TestFault13DownWithoutTheRecord(t *testing.T) {
 	to := restored(t, d, "--exclude-table=fieldcache_*")
 	down := must(to.MigrateDown(t.Context()))(t)
 	if !strings.Contains(fmt.Sprint(down.Left), "table fieldcache_objects, which records what was added, does not exist") {
-		t.Errorf("down says %+v", down)
+		t.Errorf("down: got %+v", down)
 	}
 	for _, o := range objects(t, to) {
 		if strings.Contains(o, "cache_") {
@@ -192,7 +194,8 @@ func TestFault13DownWithoutTheRecord(t *testing.T) {
 	execute(t, to, "INSERT INTO countries VALUES ('NO', 'Norway')")
 }
 
-// What was renamed, moved to another schema, changed, or is used by others.
+// Down says what it leaves: objects that were renamed, moved to another schema, changed, or are
+// used by others.
 func TestFault13DownOfWhatChanged(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -223,7 +226,7 @@ func TestFault13DownOfWhatChanged(t *testing.T) {
 		"table users: others depend on it",
 	} {
 		if !slices.ContainsFunc(down.Left, func(l string) bool { return strings.Contains(l, want) }) {
-			t.Errorf("down says %v, want %q in it", strings.Join(down.Left, "\n"), want)
+			t.Errorf("down: got %v, want %q in it", strings.Join(down.Left, "\n"), want)
 		}
 	}
 	for _, o := range objects(t, moved) {
@@ -234,7 +237,7 @@ func TestFault13DownOfWhatChanged(t *testing.T) {
 	execute(t, moved, "UPDATE users SET name = 'x'")
 }
 
-// A role that may not drop what is there is told all of it, and nothing changes.
+// A role that may not drop the objects gets a complete list of them, and nothing changes.
 func TestFault13DownByAnotherRole(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -249,7 +252,7 @@ func TestFault13DownByAnotherRole(t *testing.T) {
 	_, err := weak.MigrateDown(ctx)
 	for _, want := range []string{"must be owner", "trigger cache_outbox_update ON users", "trigger cache_outbox_insert ON orders", "nothing was changed"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("down says %v, want %q in it", err, want)
+			t.Errorf("down: got %v, want %q in it", err, want)
 		}
 	}
 	if after := objects(t, d); !slices.Equal(after, before) {
@@ -257,7 +260,7 @@ func TestFault13DownByAnotherRole(t *testing.T) {
 	}
 }
 
-// The record of an earlier release says no definitions; up adds them.
+// The record of an earlier release has no definitions; up adds them.
 func TestFault13RecordOfAnEarlierRelease(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -275,7 +278,7 @@ func TestFault13RecordOfAnEarlierRelease(t *testing.T) {
 			t.Errorf("up applied %v", up)
 		}
 		if down := must(d.MigrateDown(ctx))(t); len(down.Left) > 0 {
-			t.Errorf("down says %+v", down)
+			t.Errorf("down: got %+v", down)
 		}
 		if got := objects(t, d); !slices.Equal(got, empty) {
 			t.Errorf("down left %v", got)
@@ -291,7 +294,7 @@ func TestFault13DownSparesWhatChangedOnSQLite(t *testing.T) {
 	execute(t, d, "ALTER TABLE order_lines RENAME TO lines")
 	down := must(d.MigrateDown(t.Context()))(t)
 	if len(down.Left) == 0 || !strings.Contains(fmt.Sprint(down.Left), "table users: was changed since") || !strings.Contains(fmt.Sprint(down.Left), "table order_lines: does not exist") {
-		t.Errorf("down says %+v", down)
+		t.Errorf("down: got %+v", down)
 	}
 	execute(t, d, "INSERT INTO users (name, email) VALUES ('Liv', 'liv@shop.example')")
 }

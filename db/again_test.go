@@ -14,8 +14,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// load reads and writes by several until disturb returns, and fails the test for each error. What disturb is given
-// waits until each of them has got on.
+// load reads and writes with several clients until disturb returns, and fails the test for each
+// error. The function passed to disturb waits until the clients have made progress.
 func load(t *testing.T, d testDB, disturb func(getOn func())) {
 	t.Helper()
 	var added, unknown atomic.Int64
@@ -37,7 +37,7 @@ func load(t *testing.T, d testDB, disturb func(getOn func())) {
 				author := int64(1)
 				_, err = d.AddReview(ctx, &Review{ProductID: 2, AuthorID: &author, Rating: 5, Body: "x"})
 				if errors.Is(err, ErrUnavailable) && !Rejected(err) {
-					unknown.Add(1) // the connection was lost while it committed
+					unknown.Add(1) // the connection was lost during the commit
 				} else if fail(t, "add a review", err); err == nil {
 					added.Add(1)
 				}
@@ -61,7 +61,7 @@ func load(t *testing.T, d testDB, disturb func(getOn func())) {
 	users.Wait()
 	there := count(t, d, "reviews")
 	if least, most := added.Load()+2, added.Load()+unknown.Load()+2; there < least || there > most {
-		t.Errorf("there are %d reviews, want %d to %d: a write was lost or made twice", there, least, most)
+		t.Errorf("got %d reviews, want %d to %d: a write was lost or repeated", there, least, most)
 	}
 }
 
@@ -72,7 +72,7 @@ func fail(t *testing.T, what string, err error) {
 	}
 }
 
-// TestFault15AlteredTable alters tables and indexes under load.
+// TestFault15AlteredTable alters tables and indexes under load: reads and writes do not fail.
 func TestFault15AlteredTable(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -80,7 +80,7 @@ func TestFault15AlteredTable(t *testing.T) {
 	operator := openTest(t, d.url)
 	run := func(statement string, i int) {
 		t.Helper()
-		// It may itself be the one of two that is ended when they lock each other out.
+		// The statement may itself be the victim of a deadlock.
 		_, err := operator.change(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 			_, err := tx.NewRaw(fmt.Sprintf(statement, i)).Exec(ctx)
 			return err
@@ -100,7 +100,7 @@ func TestFault15AlteredTable(t *testing.T) {
 	})
 }
 
-// TestFault15Terminated ends every connection again and again under load.
+// TestFault15Terminated terminates every connection repeatedly under load.
 func TestFault15Terminated(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -115,7 +115,8 @@ func TestFault15Terminated(t *testing.T) {
 	})
 }
 
-// TestFault15Forgotten takes the prepared statements away from every connection, as a pooler's DISCARD ALL does.
+// TestFault15Forgotten drops the prepared statements of every connection, as a pooler's DISCARD ALL
+// does.
 func TestFault15Forgotten(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -130,7 +131,7 @@ func TestFault15Forgotten(t *testing.T) {
 	}
 }
 
-// TestFault15Deadlock has two transactions lock each other out: the one that is ended runs again.
+// TestFault15Deadlock makes two transactions deadlock: the victim runs again.
 func TestFault15Deadlock(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -164,16 +165,17 @@ func TestFault15Deadlock(t *testing.T) {
 	both.Go(func() { fail(t, "one", lockBoth(1, 2)) })
 	both.Go(func() { fail(t, "the other", lockBoth(2, 1)) })
 	both.Wait()
-	// The victim may come upon the other transaction a second time.
+	// The victim may meet the other transaction a second time.
 	if n := attempts.Load(); n < 3 {
-		t.Errorf("%d attempts: there was no deadlock", n)
+		t.Errorf("got %d attempts, want at least 3: there was no deadlock", n)
 	}
 	if more := pieces() - before; more != 4 {
-		t.Errorf("the two transactions added %d pieces, want 4", more)
+		t.Errorf("the two transactions added %d, want 4", more)
 	}
 }
 
-// TestFault15Away says what a database that is away is called, and that it is used again once it is back.
+// TestFault15Away shows the errors while the database is stopped, and that it is used again
+// afterwards.
 func TestFault15Away(t *testing.T) {
 	t.Parallel()
 	server := testservers.PostgresServer(t)
@@ -183,19 +185,19 @@ func TestFault15Away(t *testing.T) {
 	server.Stop()
 	_, _, err := d.UsersByID(t.Context(), []int64{1})
 	if !errors.Is(err, ErrUnavailable) {
-		t.Errorf("a read answered %v", err)
+		t.Errorf("a read: got %v, want ErrUnavailable", err)
 	}
 	if _, err = d.SetStock(t.Context(), 1, 1); !errors.Is(err, ErrUnavailable) || !Rejected(err) {
-		t.Errorf("a write answered %v", err)
+		t.Errorf("a write: got %v, want ErrUnavailable, rejected", err)
 	}
 	if _, err = d.DeleteUser(t.Context(), 1); !errors.Is(err, ErrUnavailable) || !Rejected(err) {
-		t.Errorf("a transaction answered %v", err)
+		t.Errorf("a transaction: got %v, want ErrUnavailable, rejected", err)
 	}
 	server.Start()
 	all(t, d)
 }
 
-// TestFault15Codes looks at what the server says.
+// TestFault15Codes maps the server's error codes to kinds of errors.
 func TestFault15Codes(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -210,7 +212,7 @@ func TestFault15Codes(t *testing.T) {
 		})
 		var own *Error
 		if want == nil && errors.As(err, &own) || want != nil && !errors.Is(err, want) || !Rejected(err) {
-			t.Errorf("%s: %v, want the kind %v and that nothing was committed", code, err, want)
+			t.Errorf("%s: got %v, want the kind %v, rejected", code, err, want)
 		}
 	}
 }

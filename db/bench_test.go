@@ -7,8 +7,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// What noting a write costs: one user's row is changed by one statement after the other, on a server that does
-// not wait for its disk, where the difference is at its greatest.
+// BenchmarkUpdateUser measures the cost of the triggers: updates of one row, on a server that does
+// not wait for its disk, where the difference is largest.
 func BenchmarkUpdateUser(b *testing.B) {
 	d, err := Open(b.Context(), Options{URL: testservers.Postgres(b)})
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// testDB is an empty database of the test's own.
+// testDB is an empty database of one test.
 type testDB struct {
 	*DB
 	url string
@@ -117,7 +117,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("error %q, want %q in it", err, c.want)
 			}
 			if c.name != "bad ssl mode" && (strings.Contains(err.Error(), "geheim") || strings.Contains(err.Error(), "heim@")) {
-				t.Errorf("the error tells the password: %q", err)
+				t.Errorf("the error reveals the password: %q", err)
 			}
 		})
 	}
@@ -139,11 +139,11 @@ func TestOpenDefault(t *testing.T) {
 		t.Errorf("files after Close: %v", files)
 	}
 	if err := d.Ping(t.Context()); err == nil {
-		t.Error("a closed database answers")
+		t.Error("Ping of a closed database returned no error")
 	}
 }
 
-// Paths are not read as URLs further than needed.
+// Paths are not parsed as URLs beyond percent-decoding.
 func TestOpenSQLitePath(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -153,7 +153,7 @@ func TestOpenSQLitePath(t *testing.T) {
 		want = append(want, filepath.Join(dir, strings.ReplaceAll(name, "%25", "%")))
 	}
 	if files := must(filepath.Glob(filepath.Join(dir, "*.db")))(t); !slices.Equal(files, want) {
-		t.Errorf("made %q, want %q", files, want)
+		t.Errorf("got the files %q, want %q", files, want)
 	}
 }
 
@@ -190,7 +190,7 @@ func TestSettings(t *testing.T) {
 			{"application_name=shop", "application_name", "shop"},
 		} {
 			if got := show(t, openTest(t, url+sep+c.query), c.setting); got != c.want {
-				t.Errorf("with %q %s is %s, want %s", c.query, c.setting, got, c.want)
+				t.Errorf("with %q: %s is %s, want %s", c.query, c.setting, got, c.want)
 			}
 		}
 	})
@@ -216,7 +216,7 @@ func TestPoolIsBounded(t *testing.T) {
 		a, b := must(d.Bun().Conn(t.Context()))(t), must(d.Bun().Conn(t.Context()))(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		if _, err := d.Bun().Conn(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%v: a third connection: %v", d, err)
+			t.Errorf("%v: a third connection: got %v, want a timeout", d, err)
 		}
 		cancel()
 		if err := errors.Join(a.Close(), b.Close(), d.Close()); err != nil {
@@ -225,7 +225,7 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// Two memory databases are two, and all connections of one see the same.
+// Each open of a memory database makes a new one, and all its connections see the same data.
 func TestMemoryIsOnePerOpen(t *testing.T) {
 	t.Parallel()
 	one, two := openTest(t, "sqlite::memory:"), openTest(t, "sqlite::memory:")
@@ -234,14 +234,14 @@ func TestMemoryIsOnePerOpen(t *testing.T) {
 	for _, conn := range []bun.Conn{a, b} {
 		var n int
 		if err := conn.QueryRowContext(t.Context(), "SELECT n FROM t").Scan(&n); err != nil || n != 1 {
-			t.Errorf("read %d, %v", n, err)
+			t.Errorf("got %d, %v", n, err)
 		}
 		if err := conn.Close(); err != nil {
 			t.Error(err)
 		}
 	}
 	if _, err := two.Bun().ExecContext(t.Context(), "SELECT n FROM t"); err == nil {
-		t.Error("the other database sees the table as well")
+		t.Error("the other database has the table too")
 	}
 }
 
@@ -278,7 +278,7 @@ func TestConcurrentWriters(t *testing.T) {
 		wg.Wait()
 		var n int
 		if err := d.Bun().NewRaw("SELECT n FROM t").Scan(t.Context(), &n); err != nil || n != writers*rounds {
-			t.Errorf("counted %d, %v; want %d", n, err, writers*rounds)
+			t.Errorf("got %d, %v; want %d", n, err, writers*rounds)
 		}
 	})
 }
@@ -307,7 +307,7 @@ func TestTimesRoundTrip(t *testing.T) {
 		}
 		for i, u := range users {
 			if want := times[i].UTC().Truncate(time.Microsecond); u.CreatedAt.Time != want {
-				t.Errorf("read %v, want %v", u.CreatedAt, want)
+				t.Errorf("got %v, want %v", u.CreatedAt, want)
 			}
 		}
 		start := time.Now().Add(-time.Minute)
@@ -317,12 +317,12 @@ func TestTimesRoundTrip(t *testing.T) {
 			t.Fatal(err)
 		}
 		if now.CreatedAt.Before(start) || now.CreatedAt.After(start.Add(2*time.Minute)) || now.CreatedAt.Location() != time.UTC {
-			t.Errorf("the database's own time is %v", now.CreatedAt)
+			t.Errorf("got %v for the database's own time", now.CreatedAt)
 		}
 	})
 }
 
-// Ids of deleted rows are never given again: a cache or a client may still hold them.
+// Ids of deleted rows are never reused: a cache or a client may still hold them.
 func TestIDsAreNotReused(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -331,7 +331,7 @@ func TestIDsAreNotReused(t *testing.T) {
 			u := &User{Name: "Liv", Email: "liv@shop.example", CreatedAt: Time{Time: time.Now()}, UpdatedAt: Time{Time: time.Now()}}
 			must(d.Bun().NewInsert().Model(u).Exec(t.Context()))(t)
 			if u.ID != want+1 {
-				t.Errorf("id %d, want %d", u.ID, want+1)
+				t.Errorf("got id %d, want %d", u.ID, want+1)
 			}
 			must(d.Bun().NewDelete().Model(u).WherePK().Exec(t.Context()))(t)
 		}
@@ -343,28 +343,28 @@ func TestLowerKnowsAllLetters(t *testing.T) {
 	each(t, func(t *testing.T, d testDB) {
 		var got sql.NullString
 		if err := d.Bun().NewRaw("SELECT lower(?)", "ÅSE MÜLLER ЖУК").Scan(t.Context(), &got); err != nil || got.String != "åse müller жук" {
-			t.Errorf("lower gives %q, %v", got.String, err)
+			t.Errorf("lower: got %q, %v", got.String, err)
 		}
 		if err := d.Bun().NewRaw("SELECT lower(NULL)").Scan(t.Context(), &got); err != nil || got.Valid {
-			t.Errorf("lower of NULL gives %v, %v", got, err)
+			t.Errorf("lower(NULL): got %v, %v", got, err)
 		}
 	})
 }
 
-// Arguments are written into the statement's text: nothing in them may end the literal.
+// Arguments are written into the text of the statement: nothing in them may end the literal.
 func TestArgumentsStayText(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
 		for _, text := range []string{`'`, `''; DROP TABLE users; --`, `\`, `\'; SELECT 1; --`, `a ? b ?0`, `$1`, "line\nbreak", `"`, `:x`, `{id}`} {
 			var got string
 			if err := d.Bun().NewRaw("SELECT ?", text).Scan(t.Context(), &got); err != nil || got != text {
-				t.Errorf("%q came back as %q, %v", text, got, err)
+				t.Errorf("%q: got %q, %v", text, got, err)
 			}
 		}
 	})
 }
 
-// Who has a pool aside does not wait for those who use up the other one.
+// A separate pool does not wait for connections that others hold.
 func TestAside(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -377,7 +377,7 @@ func TestAside(t *testing.T) {
 				defer conn.Close()
 			}
 			if n := aside.Bun().Stats().MaxOpenConnections; n != 2 {
-				t.Errorf("the pool has up to %d connections, want 2", n)
+				t.Errorf("the pool allows %d connections, want 2", n)
 			}
 		}
 		if err := aside.Ping(ctx); err != nil {
@@ -388,7 +388,7 @@ func TestAside(t *testing.T) {
 		}
 		if !d.Postgres() {
 			if err := d.Ping(ctx); err != nil {
-				t.Errorf("after the other one was closed: %v", err)
+				t.Errorf("after the separate pool was closed: %v", err)
 			}
 		}
 	})
@@ -407,7 +407,7 @@ func (r *recorder) AfterQuery(_ context.Context, e *bun.QueryEvent) {
 	r.statements = append(r.statements, e.Query)
 }
 
-// Tests count statements so: a handle with a hook beside the one without.
+// Tests count statements with a hook on one of two handles.
 func TestHooksSeeEveryStatement(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -420,7 +420,7 @@ func TestHooksSeeEveryStatement(t *testing.T) {
 		})
 		execute(t, d, "SELECT 3")
 		if want := []string{"SELECT 1", "BEGIN", "SELECT 2", "COMMIT"}; err != nil || !slices.Equal(r.statements, want) {
-			t.Errorf("saw %q, %v; want %q", r.statements, err, want)
+			t.Errorf("got %q, %v; want %q", r.statements, err, want)
 		}
 	})
 }

@@ -56,20 +56,20 @@ func TestTranslate(t *testing.T) {
 			err := translate(raw, c.foreignKey)
 			var refusal *Error
 			if !errors.As(err, &refusal) {
-				t.Errorf("%s: %v is no refusal", c.name, err)
+				t.Errorf("%s: %v is no *Error", c.name, err)
 				continue
 			}
 			if !errors.Is(err, c.kind) || c.field != "" && refusal.Field != c.field || !strings.Contains(refusal.Message, c.message) {
-				t.Errorf("%s: %v, field %q, message %q; want %v, %q, %q", c.name, refusal.Kind, refusal.Field, refusal.Message, c.kind, c.field, c.message)
+				t.Errorf("%s: got %v, field %q, message %q; want %v, %q, %q", c.name, refusal.Kind, refusal.Field, refusal.Message, c.kind, c.field, c.message)
 			}
 			if !errors.Is(err, raw) || !strings.Contains(err.Error(), raw.Error()) {
 				t.Errorf("%s: the cause is lost: %v", c.name, err)
 			}
 			if strings.Contains(strings.ToLower(refusal.Message), "constraint") {
-				t.Errorf("%s: the message tells of the database: %q", c.name, refusal.Message)
+				t.Errorf("%s: the message reveals the database: %q", c.name, refusal.Message)
 			}
 			if !Rejected(err) || !Rejected(raw) {
-				t.Errorf("%s: not known to be rejected", c.name)
+				t.Errorf("%s: Rejected returned false", c.name)
 			}
 			if again := translate(fmt.Errorf("create: %w", err), "other"); errors.Unwrap(again) != err {
 				t.Errorf("%s: translated twice: %v", c.name, again)
@@ -93,7 +93,7 @@ func TestTranslateText(t *testing.T) {
 	} {
 		_, err := d.Bun().NewRaw("?", bun.Safe(statement)).Exec(t.Context())
 		if err = translate(err, ""); !errors.Is(err, ErrInput) {
-			t.Errorf("%.40s…: %v", statement, err)
+			t.Errorf("%.40s…: got %v, want ErrInput", statement, err)
 		}
 	}
 }
@@ -103,13 +103,13 @@ func TestTranslateLeavesFaults(t *testing.T) {
 	each(t, func(t *testing.T, d testDB) {
 		_, err := d.Bun().NewRaw("SELECT * FROM nowhere").Exec(t.Context())
 		if got := translate(err, ""); got != err || err == nil {
-			t.Errorf("a fault became %v", got)
+			t.Errorf("translate changed a fault to %v", got)
 		}
 		if translate(nil, "") != nil {
-			t.Error("nil became an error")
+			t.Error("translate changed nil to an error")
 		}
 		if err := translate(fmt.Errorf("read: %w", sql.ErrNoRows), ""); !errors.Is(err, ErrNotFound) || !errors.Is(err, sql.ErrNoRows) {
-			t.Errorf("no rows: %v", err)
+			t.Errorf("no rows: got %v, want ErrNotFound", err)
 		}
 	})
 }
@@ -123,11 +123,11 @@ func TestCheckText(t *testing.T) {
 	} {
 		err := CheckText("name", c.text)
 		if (err == nil) != (c.want == "") {
-			t.Errorf("%q: %v", c.text, err)
+			t.Errorf("%q: got %v", c.text, err)
 		}
 		var refusal *Error
 		if c.want != "" && (!errors.As(err, &refusal) || refusal.Kind != ErrInput || refusal.Field != "name" || !strings.Contains(refusal.Message, c.want)) {
-			t.Errorf("%q: %v", c.text, err)
+			t.Errorf("%q: got %v, want ErrInput of name", c.text, err)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func TestRejected(t *testing.T) {
 		{"context ended", context.DeadlineExceeded, false},
 	} {
 		if got := Rejected(c.err); got != c.want {
-			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
 		}
 	}
 }
@@ -172,13 +172,13 @@ func TestInTx(t *testing.T) {
 		}
 		err := insert(func(context.Context, bun.Tx) error { return own })
 		if !errors.Is(err, own) || !Rejected(err) || err.Error() != own.Error() || count(t, d, "t") != 0 {
-			t.Errorf("an error before COMMIT: %v, rejected %v, %d rows", err, Rejected(err), count(t, d, "t"))
+			t.Errorf("an error before COMMIT: got %v, rejected %v, %d rows", err, Rejected(err), count(t, d, "t"))
 		}
 		if err := insert(func(context.Context, bun.Tx) error { return nil }); err != nil || count(t, d, "t") != 1 {
-			t.Errorf("committed: %v, %d rows", err, count(t, d, "t"))
+			t.Errorf("committed: got %v and %d rows", err, count(t, d, "t"))
 		}
 		if err := insert(func(context.Context, bun.Tx) error { return nil }); !errors.Is(err, ErrConflict) || !Rejected(err) {
-			t.Errorf("a duplicate: %v", err)
+			t.Errorf("a duplicate: got %v, want ErrConflict, rejected", err)
 		}
 		func() {
 			defer func() { _ = recover() }()
@@ -188,20 +188,21 @@ func TestInTx(t *testing.T) {
 				}
 				panic("of the caller")
 			})
-			t.Error("the panic got lost")
+			t.Error("InTx swallowed the panic")
 		}()
 		if n := count(t, d, "t"); n != 1 {
-			t.Errorf("%d rows after a panic, want 1", n)
+			t.Errorf("got %d rows after a panic, want 1", n)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := d.InTx(ctx, func(context.Context, bun.Tx) error { return nil }); !errors.Is(err, context.Canceled) || !Rejected(err) {
-			t.Errorf("a context that had ended: %v, rejected %v", err, Rejected(err))
+			t.Errorf("a canceled context: got %v, rejected %v", err, Rejected(err))
 		}
 	})
 }
 
-// A server that dies before COMMIT is known to have rejected; one that dies in COMMIT is not.
+// If the server dies before COMMIT, the transaction is known to be rejected; if it dies during
+// COMMIT, it is not.
 func TestInTxServerLost(t *testing.T) {
 	t.Parallel()
 	server := testservers.PostgresServer(t)
@@ -215,7 +216,7 @@ func TestInTxServerLost(t *testing.T) {
 		return err
 	})
 	if lost == nil || !Rejected(lost) {
-		t.Errorf("lost before COMMIT: %v, rejected %v", lost, Rejected(lost))
+		t.Errorf("lost before COMMIT: got %v, rejected %v", lost, Rejected(lost))
 	}
 
 	server.Start()
@@ -226,7 +227,7 @@ func TestInTxServerLost(t *testing.T) {
 			return err
 		})
 	}()
-	for { // until the server works on COMMIT
+	for { // until the server runs COMMIT
 		var n int
 		err := d.Bun().NewRaw("SELECT count(*) FROM pg_stat_activity WHERE query = 'commit' AND state = 'active'").Scan(t.Context(), &n)
 		if err != nil {
@@ -238,7 +239,7 @@ func TestInTxServerLost(t *testing.T) {
 	}
 	server.Stop()
 	if err := <-committing; err == nil || Rejected(err) {
-		t.Errorf("lost in COMMIT: %v, rejected %v", err, Rejected(err))
+		t.Errorf("lost during COMMIT: got %v, rejected %v", err, Rejected(err))
 	}
 	server.Start()
 }

@@ -25,13 +25,13 @@ func TestMigrateUpAndDown(t *testing.T) {
 
 		err := d.CheckSchema(ctx)
 		if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "fieldcache migrate up") || !strings.Contains(err.Error(), "0001_shop") {
-			t.Errorf("CheckSchema of an empty database: %v", err)
+			t.Errorf("CheckSchema of an empty database: got %v", err)
 		}
 		if states := must(d.MigrateStatus(ctx))(t); len(states) != len(allMigrations) || !states[0].AppliedAt.IsZero() {
-			t.Errorf("status of an empty database: %v", states)
+			t.Errorf("status of an empty database: got %v", states)
 		}
 		if down := must(d.MigrateDown(ctx))(t); len(down.Migrations)+len(down.Left) != 0 {
-			t.Errorf("down of an empty database took back %v", down)
+			t.Errorf("down of an empty database reverted %v", down)
 		}
 
 		if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, allMigrations) {
@@ -41,7 +41,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 			t.Errorf("CheckSchema after up: %v", err)
 		}
 		if states := must(d.MigrateStatus(ctx))(t); states[0].Name != "0001_shop" || states[0].AppliedAt.IsZero() {
-			t.Errorf("status after up: %v", states)
+			t.Errorf("status after up: got %v", states)
 		}
 		full := objects(t, d)
 		for _, want := range []string{"users", "order_lines", "reviews_product_idx", "countries_code_name_idx", "cache_outbox", "cache_horizon", "cache_outbox_due_idx"} {
@@ -50,7 +50,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 			}
 		}
 		if again := must(d.MigrateUp(ctx))(t); len(again) != 0 {
-			t.Errorf("a second up applied %v", again)
+			t.Errorf("a second up applied %v, want nothing", again)
 		}
 		if got := objects(t, d); !slices.Equal(got, full) {
 			t.Errorf("a second up changed the schema to %v", got)
@@ -59,7 +59,7 @@ func TestMigrateUpAndDown(t *testing.T) {
 		down := must(d.MigrateDown(ctx))(t)
 		slices.Reverse(down.Migrations)
 		if !slices.Equal(down.Migrations, allMigrations) || len(down.Left) > 0 {
-			t.Errorf("down took back, from the last to the first, %v, want %v", down, allMigrations)
+			t.Errorf("down reverted, last to first, %v, want %v", down, allMigrations)
 		}
 		if got := objects(t, d); !slices.Equal(got, empty) {
 			t.Errorf("down left %v", got)
@@ -81,7 +81,7 @@ func TestMigrateAdopts(t *testing.T) {
 		added := slices.DeleteFunc(objects(t, d), func(o string) bool { return slices.Contains(before, o) })
 		for _, present := range []string{"users_country_idx", "products_category_idx", "reviews_product_idx", "users_email_key", "countries_key"} {
 			if slices.ContainsFunc(added, func(o string) bool { return strings.Contains(o, present) }) {
-				t.Errorf("up added %s though an equivalent was there", present)
+				t.Errorf("up added %s, but an equivalent exists", present)
 			}
 		}
 		for _, lacking := range []string{"countries_code_name_idx", "reviews_author_idx", "fieldcache_orders_customer_idx", "order_lines_product_idx"} {
@@ -89,15 +89,15 @@ func TestMigrateAdopts(t *testing.T) {
 				t.Errorf("up did not add %s; it added %v", lacking, added)
 			}
 		}
-		// A second run finds everything, the indexes of its own included.
+		// A second run finds everything, its own indexes included.
 		full := len(objects(t, d))
 		execute(t, d, "DROP INDEX order_lines_product_idx")
 		must(d.MigrateUp(ctx))(t)
 		if again := objects(t, d); len(again) != full {
-			t.Errorf("a second up made of %d objects %v", full, again)
+			t.Errorf("a second up changed %d objects to %v", full, again)
 		}
 		if n := count(t, d, "reviews"); n != 1 {
-			t.Errorf("%d reviews after up, want the one that was there", n)
+			t.Errorf("got %d reviews after up, want the 1 from before", n)
 		}
 
 		must(d.MigrateDown(ctx))(t)
@@ -105,7 +105,7 @@ func TestMigrateAdopts(t *testing.T) {
 			t.Errorf("after down the schema is\n%s\nwant\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
 		}
 		if n := count(t, d, "order_lines"); n != 1 {
-			t.Errorf("%d order lines after down, want the one that was there", n)
+			t.Errorf("got %d order lines after down, want the 1 from before", n)
 		}
 	})
 }
@@ -118,7 +118,7 @@ func TestMigrateRepairs(t *testing.T) {
 		execute(t, d, "DROP TABLE reviews")
 		err := d.CheckSchema(ctx)
 		if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "table reviews") || !strings.Contains(err.Error(), "index reviews_author_idx") {
-			t.Errorf("CheckSchema with a table gone: %v", err)
+			t.Errorf("CheckSchema without a table: got %v", err)
 		}
 		if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, allMigrations) {
 			t.Errorf("up applied %v", up)
@@ -129,7 +129,7 @@ func TestMigrateRepairs(t *testing.T) {
 	})
 }
 
-// A trigger that is disabled or gone is told, and put right.
+// A trigger that is disabled or missing is reported and repaired.
 func TestMigrateRepairsTriggers(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -148,7 +148,7 @@ func TestMigrateRepairsTriggers(t *testing.T) {
 		for name, statement := range breaks {
 			execute(t, d, statement)
 			if err := d.CheckSchema(ctx); !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "trigger "+name) {
-				t.Errorf("CheckSchema after %s: %v", statement, err)
+				t.Errorf("CheckSchema after %s: got %v", statement, err)
 			}
 			if up := must(d.MigrateUp(ctx))(t); !slices.Equal(up, []string{"0002_outbox"}) {
 				t.Errorf("up applied %v", up)
@@ -157,7 +157,7 @@ func TestMigrateRepairsTriggers(t *testing.T) {
 				t.Errorf("CheckSchema after the repair: %v", err)
 			}
 			if again := len(objects(t, d)); again != full {
-				t.Errorf("%d objects after the repair, %d before", again, full)
+				t.Errorf("got %d objects after the repair, want %d", again, full)
 			}
 		}
 		if d.Postgres() {
@@ -170,12 +170,13 @@ func TestMigrateRepairsTriggers(t *testing.T) {
 	})
 }
 
-// The database is dumped before and after, by PostgreSQL's own program.
+// pg_dump's dump is the same before up and after down.
 func TestMigrateDownLeavesTheDumpAsItWas(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
 	dump := func() string {
-		// Newer ones write a key into the dump, by default another one each time; older ones do not know of it.
+		// Newer versions of pg_dump write a key into the dump, by default a random one; older ones
+		// do not know the flag.
 		out, err := exec.CommandContext(t.Context(), "pg_dump", "--schema-only", "--restrict-key=same", d.url).CombinedOutput()
 		if err != nil {
 			out, err = exec.CommandContext(t.Context(), "pg_dump", "--schema-only", d.url).CombinedOutput()
@@ -189,15 +190,16 @@ func TestMigrateDownLeavesTheDumpAsItWas(t *testing.T) {
 	before := dump()
 	must(d.MigrateUp(t.Context()))(t)
 	if full := dump(); !strings.Contains(full, "CREATE TRIGGER cache_outbox_update AFTER UPDATE ON public.users") {
-		t.Errorf("the dump holds no trigger:\n%s", full)
+		t.Errorf("the dump has no trigger:\n%s", full)
 	}
 	must(d.MigrateDown(t.Context()))(t)
 	if after := dump(); after != before {
-		t.Errorf("the dump is\n%s\nwant\n%s", after, before)
+		t.Errorf("got the dump\n%s\nwant\n%s", after, before)
 	}
 }
 
-// Whoever makes the tables anew after up owns them: down must not take them.
+// If the tables are created anew after up, they belong to whoever did that: down must not drop
+// them.
 func TestMigrateDownSparesReplacedTables(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -208,7 +210,7 @@ func TestMigrateDownSparesReplacedTables(t *testing.T) {
 	must(d.MigrateUp(ctx))(t)
 	down := must(d.MigrateDown(ctx))(t)
 	if n := count(t, d, "users"); n != 1 || !strings.Contains(fmt.Sprint(down.Left), "table users: was replaced since it was added") {
-		t.Errorf("down said %v; %d users left, want the one that was put there by others", down.Left, n)
+		t.Errorf("down: got %v and %d users left, want the 1 user of the new table", down.Left, n)
 	}
 }
 
@@ -228,7 +230,7 @@ func TestMigrateUpConcurrently(t *testing.T) {
 		}
 		wg.Wait()
 		if got := slices.Concat(results...); !slices.Equal(got, allMigrations) {
-			t.Errorf("all together applied %v, want each migration once", got)
+			t.Errorf("concurrent ups applied %v, want each migration once", got)
 		}
 	})
 }
@@ -255,7 +257,7 @@ func TestMigrateRefusesWrongShape(t *testing.T) {
 				_, err := d.MigrateUp(t.Context())
 				for _, want := range append(c.wants, "nothing was changed") {
 					if err == nil || !strings.Contains(err.Error(), want) {
-						t.Errorf("up says %v, want %q in it", err, want)
+						t.Errorf("up: got %v, want %q in it", err, want)
 					}
 				}
 				if after := objects(t, d); !slices.Equal(after, before) {
@@ -281,13 +283,13 @@ func TestMigrateTrigramNotAllowed(t *testing.T) {
 	limited := openTest(t, strings.Replace(d.url, "?", "?options=-c%20role%3D"+role+"&", 1))
 	_, err := limited.MigrateUp(ctx)
 	if err == nil || !strings.Contains(err.Error(), "ask an administrator to run CREATE EXTENSION pg_trgm") {
-		t.Errorf("up by a role that may not create extensions: %v", err)
+		t.Errorf("up by a role that may not create extensions: got %v", err)
 	}
 	execute(t, d, "CREATE SCHEMA ext; CREATE EXTENSION pg_trgm SCHEMA ext; GRANT USAGE ON SCHEMA ext TO "+role)
 	must(limited.MigrateUp(ctx))(t)
 	must(limited.MigrateDown(ctx))(t)
 	if n := must(d.Bun().NewSelect().Table("pg_extension").Where("extname = 'pg_trgm'").Count(ctx))(t); n != 1 {
-		t.Error("down dropped the extension that was there before")
+		t.Error("down dropped the extension that existed before")
 	}
 }
 
@@ -297,10 +299,10 @@ func TestMigrateDownRefusesNewer(t *testing.T) {
 		must(d.MigrateUp(t.Context()))(t)
 		execute(t, d, "INSERT INTO fieldcache_migrations (name, group_id) VALUES ('9999_future', 2)")
 		if err := d.CheckSchema(t.Context()); err != nil {
-			t.Errorf("a newer schema is refused: %v", err)
+			t.Errorf("CheckSchema refused a newer schema: %v", err)
 		}
 		if _, err := d.MigrateDown(t.Context()); err == nil || !strings.Contains(err.Error(), "9999_future of a newer fieldcache") {
-			t.Errorf("down of a newer schema: %v", err)
+			t.Errorf("down of a newer schema: got %v", err)
 		}
 		if err := d.CheckSchema(t.Context()); err != nil {
 			t.Errorf("after the refused down: %v", err)
@@ -308,7 +310,7 @@ func TestMigrateDownRefusesNewer(t *testing.T) {
 	})
 }
 
-// adopt makes the tables that were there before.
+// adopt creates the tables of an existing shop.
 func adopt(t *testing.T, d testDB) {
 	t.Helper()
 	name := "shop_sqlite.sql"

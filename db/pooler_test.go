@@ -11,8 +11,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// TestFault14Pooler works through PgBouncer as it comes: with a startup parameter that it refuses or ignores, with few
-// sessions of the server behind it, which others use too, and in both modes that run transactions.
+// TestFault14Pooler uses PgBouncer with its defaults, which refuse or ignore a startup parameter:
+// with few server sessions, which others share, and in both modes that allow transactions.
 func TestFault14Pooler(t *testing.T) {
 	t.Parallel()
 	for name, settings := range map[string][]string{
@@ -25,7 +25,7 @@ func TestFault14Pooler(t *testing.T) {
 			t.Parallel()
 			server := testservers.Postgres(t)
 			d := openTest(t, testservers.PgBouncer(t, server, settings...).URL())
-			fillShop(t, d) // migrates, and so needs what migrations rely on
+			fillShop(t, d) // also migrates, which needs session features
 			if err := d.CheckSchema(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -48,26 +48,26 @@ func TestFault14Pooler(t *testing.T) {
 			readers.Wait()
 			check(t, all(t, d), want)
 			if n := must(countPrepared(t, d))(t); n != 0 {
-				t.Errorf("%d statements are prepared in a session that others get next", n)
+				t.Errorf("%d statements are prepared in a session that others get next, want 0", n)
 			}
 			if name == "session mode" {
 				return
 			}
 			var timeout string
 			if err := d.Bun().NewRaw("SHOW statement_timeout").Scan(t.Context(), &timeout); err != nil || timeout != "0" {
-				t.Errorf("the sessions of others have a statement_timeout of %s, %v", timeout, err)
+				t.Errorf("other clients' sessions have the statement_timeout %s, %v; want 0", timeout, err)
 			}
 			err := d.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 				return tx.NewRaw("SHOW statement_timeout").Scan(ctx, &timeout)
 			})
 			if err != nil || timeout != "30s" {
-				t.Errorf("in a transaction statement_timeout is %s, %v; want 30s", timeout, err)
+				t.Errorf("in a transaction statement_timeout is %s (%v), want 30s", timeout, err)
 			}
 		})
 	}
 }
 
-// A mode in which there are no transactions is told when the database is opened.
+// A mode without transactions is reported when the database is opened.
 func TestFault14StatementMode(t *testing.T) {
 	t.Parallel()
 	url := testservers.PgBouncer(t, testservers.Postgres(t), "pool_mode=statement").URL()
@@ -76,11 +76,11 @@ func TestFault14StatementMode(t *testing.T) {
 		_ = d.Close()
 	}
 	if err == nil || !strings.Contains(err.Error(), "pool_mode = transaction") {
-		t.Errorf("opened with %v", err)
+		t.Errorf("Open returned %v, want the mode in it", err)
 	}
 }
 
-// A gateway that was started without a pooler goes on when one takes the server's place.
+// A gateway that was started without a pooler keeps working when one replaces the server.
 func TestFault14PoolerComesLater(t *testing.T) {
 	t.Parallel()
 	server := testservers.Postgres(t)
@@ -90,7 +90,7 @@ func TestFault14PoolerComesLater(t *testing.T) {
 	fillShop(t, d)
 	all(t, d)
 	if n := must(countPrepared(t, d))(t); n == 0 {
-		t.Error("nothing is prepared without a pooler")
+		t.Error("no statements are prepared without a pooler")
 	}
 	proxy.Redirect(t, bouncer.URL())
 	for range 3 {
@@ -99,8 +99,8 @@ func TestFault14PoolerComesLater(t *testing.T) {
 		}
 		all(t, d)
 	}
-	// The statement that made the first connection was on its way as a prepared one.
+	// The statement that opened the first connection was already sent as a prepared one.
 	if n := must(countPrepared(t, d))(t); n > 1 {
-		t.Errorf("%d statements are prepared behind the pooler", n)
+		t.Errorf("%d statements are prepared behind the pooler, want at most 1", n)
 	}
 }

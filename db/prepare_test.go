@@ -7,7 +7,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// all is what every read by [arguments] answers, and an update.
+// all returns the results of every read that uses [arguments], and of updates.
 func all(t *testing.T, d testDB) (said []any) {
 	t.Helper()
 	ctx := t.Context()
@@ -49,8 +49,8 @@ func all(t *testing.T, d testDB) (said []any) {
 	return said
 }
 
-// What is sent beside the text and what is written into it say the same, on both databases and behind a pooler that
-// knows no prepared statements.
+// Arguments sent separately and arguments written into the text give the same results, on both
+// databases and behind a pooler without prepared statements.
 func TestArgumentsBesideTheText(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, d testDB) {
@@ -71,15 +71,15 @@ func TestArgumentsBesideTheText(t *testing.T) {
 			return int(must(countPrepared(t, d))(t))
 		}
 		if n := prepared(d); n == 0 {
-			t.Error("nothing was prepared")
+			t.Error("no statement was prepared")
 		}
 		if n := prepared(pooled); n != 0 {
-			t.Errorf("%d statements were prepared where the URL says that none may be", n)
+			t.Errorf("%d statements were prepared although the URL forbids it", n)
 		}
 	})
 }
 
-// countPrepared is how many statements one of the connections has prepared, of those that are idle.
+// countPrepared returns how many prepared statements one of the idle connections has.
 func countPrepared(t *testing.T, d testDB) (n int64, err error) {
 	err = d.Bun().NewRaw("SELECT count(*) FROM pg_prepared_statements").Scan(t.Context(), &n)
 	return n, err
@@ -89,13 +89,13 @@ func check(t *testing.T, got, want []any) {
 	t.Helper()
 	for i := range want {
 		if i >= len(got) || got[i] != want[i] {
-			t.Errorf("answered %v, want %v", got, want)
+			t.Errorf("got %v, want %v", got, want)
 			return
 		}
 	}
 }
 
-// Statements that are prepared outlive that a table is altered.
+// Prepared statements keep working after a table is altered.
 func TestAlteredTable(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -108,20 +108,20 @@ func TestAlteredTable(t *testing.T) {
 		}
 		return users[1].Name
 	}
-	for range 7 { // by then there is one plan for all
+	for range 7 { // by then the plan is generic
 		read()
 	}
 	execute(t, d, "ALTER TABLE users ALTER COLUMN name TYPE varchar(500), ADD COLUMN nickname text")
 	if name := read(); name != "Ada" {
-		t.Errorf("read %q, want Ada", name)
+		t.Errorf("got %q, want Ada", name)
 	}
 	user, _, err := d.UpdateUser(t.Context(), 1, UserPatch{Bio: new(new("x"))})
 	if err != nil || user.Name != "Ada" {
-		t.Errorf("updated %v, %v", user, err)
+		t.Errorf("updated: got %v, %v", user, err)
 	}
 }
 
-// fillShop makes two users, a product with two reviews, and one without.
+// fillShop inserts two users, a product with two reviews, and one without.
 func fillShop(t *testing.T, d testDB) {
 	t.Helper()
 	if _, err := d.MigrateUp(t.Context()); err != nil {

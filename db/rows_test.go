@@ -2,7 +2,8 @@ package db
 
 import "fieldcache/cache/outbox"
 
-// cachedRows are such as a schema declares: what is cached is made of every column that readers get.
+// cachedRows are rows as a schema declares them: cached values depend on every column that readers
+// get.
 var cachedRows = []outbox.Rows{
 	{Of: "Country", Table: "countries", Match: []string{"code"}, Columns: []string{"name"}},
 	{Of: "User", Table: "users", Match: []string{"id"}, Columns: []string{"name", "email", "bio", "country_code", "created_at", "updated_at"}},

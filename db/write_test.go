@@ -8,8 +8,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// TestRowBeforeAWaitingUpdate lets an update wait for another write of its row. The row before it is what that other
-// write made of it, and not what it was when the update began.
+// TestRowBeforeAWaitingUpdate makes an update wait for another write of its row. The old row that
+// it returns is the one that the other write made, not the one from when the update began.
 func TestRowBeforeAWaitingUpdate(t *testing.T) {
 	t.Parallel()
 	d := openPostgresTest(t)
@@ -42,7 +42,7 @@ func TestRowBeforeAWaitingUpdate(t *testing.T) {
 				}
 				changes, err := row.change("products", "UPDATE")
 				if err == nil && (changes[0].Rows[0].Was["category"] != "herbs" || changes[0].Rows[0].Is["category"] != "spices") {
-					t.Errorf("%s: the row was %v and is %v; want herbs, then spices", name, changes[0].Rows[0].Was, changes[0].Rows[0].Is)
+					t.Errorf("%s: got the row %v before and %v after; want herbs, then spices", name, changes[0].Rows[0].Was, changes[0].Rows[0].Is)
 				}
 				return err
 			})
@@ -59,7 +59,7 @@ func TestRowBeforeAWaitingUpdate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r := commit.Changes[0].Rows[0]; r.Was["category"] != "herbs" || r.Is["category"] != "spices" {
-			t.Errorf("%s: the outbox notes %v, then %v; want herbs, then spices", name, r.Was, r.Is)
+			t.Errorf("%s: the commit has %v before and %v after; want herbs, then spices", name, r.Was, r.Is)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"fieldcache/playground/browsertest"
 )
 
-// introspection is what a gateway of the schema `type Query { hello: String! }` tells of itself.
+// introspection is the introspection result of the schema `type Query { hello: String! }`.
 const introspection = `{"data": {"__schema": {
 	"queryType": {"name": "Query"}, "mutationType": null, "subscriptionType": null, "directives": [],
 	"types": [
@@ -41,13 +41,13 @@ const report = `{"cache": [
 		"age": 0, "ttl": 300, "scope": "private", "tags": ["{Greeting}"], "unstored": "evicted meanwhile"}
 ]}`
 
-// traffic counts what a gateway sent.
+// traffic counts what a gateway sends.
 type traffic struct {
 	bytes    atomic.Int64  // of all bodies
-	checking chan struct{} // closed once the worker that checks operations was sent, which the page asks for last
+	checking chan struct{} // closed once the worker that checks operations was sent, which the page requests last
 }
 
-// gateway serves the playground, and a GraphQL endpoint that greets.
+// gateway serves the playground and a GraphQL endpoint with one field.
 func gateway(t *testing.T) (address string, sent *traffic) {
 	t.Helper()
 	sent = &traffic{checking: make(chan struct{})}
@@ -57,7 +57,7 @@ func gateway(t *testing.T) (address string, sent *traffic) {
 	mux.HandleFunc("GET /graphql/cache", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if _, err := io.WriteString(w, `{"debug": false, "policies": {}}`); err != nil {
-			t.Errorf("tell the playground what is offered: %v", err)
+			t.Errorf("serve /graphql/cache: %v", err)
 		}
 	})
 	mux.HandleFunc("POST /graphql", func(w http.ResponseWriter, r *http.Request) {
@@ -76,7 +76,7 @@ func gateway(t *testing.T) (address string, sent *traffic) {
 			answer = `{"data": {"hello": "greetings"}, "extensions": ` + report + `}`
 		}
 		if _, err := w.Write([]byte(answer)); err != nil {
-			t.Errorf("answer the playground: %v", err)
+			t.Errorf("serve /graphql: %v", err)
 		}
 	})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -115,17 +115,18 @@ func TestInBrowser(t *testing.T) {
 
 			answer := page.Execute("greetings")
 			if want := `"hello": "greetings"`; !strings.Contains(answer, want) {
-				t.Errorf("answer = %q, want %s in it", answer, want)
+				t.Errorf("response = %q, want %s in it", answer, want)
 			}
 			page.Wait("the response headers", `document.querySelector('.answer').innerText.includes('fieldcache; hit; ttl=41')`)
 
-			// What checks the operation as it is typed is a worker: it runs under the policy too.
+			// A worker checks the operation as it is typed. It runs under the
+			// Content-Security-Policy too.
 			page.Click(`.graphiql-tab-add`)
 			page.Click(`.graphiql-query-editor .view-lines`)
 			page.Type("{ hello missing }")
 			page.Wait("the fault to be marked", `document.querySelector('.graphiql-query-editor .squiggly-error') !== null`)
 
-			// The formatter and the history are loaded when they are first asked for.
+			// The formatter and the history are loaded on first use.
 			page.Click(`.graphiql-toolbar button[aria-label^="Prettify"]`)
 			page.Wait("the operation in lines", `document.querySelectorAll('.graphiql-query-editor .view-line').length >= 4`)
 			page.Click(`button[aria-label="Show History"]`)
@@ -134,7 +135,7 @@ func TestInBrowser(t *testing.T) {
 			if kept := page.Eval(`JSON.stringify(localStorage)`); !strings.Contains(kept, "graphiql:queries") {
 				t.Errorf("local storage %s has no history", kept)
 			} else if strings.Contains(kept, `Cache-Debug`) {
-				t.Errorf("local storage %s keeps headers, and so tokens", kept)
+				t.Errorf("local storage %s holds headers, and so tokens", kept)
 			}
 			if problems := page.Problems(); len(problems) > 0 {
 				t.Errorf("problems:\n%s", strings.Join(problems, "\n"))
@@ -143,7 +144,7 @@ func TestInBrowser(t *testing.T) {
 	}
 }
 
-// TestExampleTabs opens each of the examples.
+// TestExampleTabs opens and runs each of the examples.
 func TestExampleTabs(t *testing.T) {
 	t.Parallel()
 	needBuild(t)
@@ -161,8 +162,9 @@ func TestExampleTabs(t *testing.T) {
 	}
 }
 
-// TestFirstLoad bounds what a first visit transfers, compressed, until the operation is seen, coloured and can be run, with the panel beside
-// it. What checks operations, the documentation and the rows of the panel come when somebody turns to them.
+// TestFirstLoad limits what a first visit transfers, compressed, until the operation is visible,
+// colored and can be run, with the panel beside it. The check of operations, the documentation and
+// the rows of the panel are loaded when they are used.
 func TestFirstLoad(t *testing.T) {
 	t.Parallel()
 	needBuild(t)
@@ -172,25 +174,26 @@ func TestFirstLoad(t *testing.T) {
 	page.WaitColours()
 	const most = 1_250_000
 	if got := sent.bytes.Load(); got > most {
-		t.Errorf("the first visit transferred %d bytes, want %d at most", got, most)
+		t.Errorf("the first visit transferred %d bytes, want at most %d", got, most)
 	} else {
 		t.Logf("the first visit transferred %d bytes", got)
 	}
 	loaded := `performance.getEntriesByType('resource').map((e) => e.name).filter((name) => /assets\/(panel|parts|doc-explorer|graphql\.worker|editor\.worker)-.*\.js$/.test(name)).map((name) => /assets\/([a-z.-]+)-/.exec(name)[1]).join(' ')`
 	if got := page.Eval(loaded); got != "panel" {
-		t.Errorf("files of their own that the first visit loaded: %q, want the panel alone", got)
+		t.Errorf("the first visit loaded the chunks %q, want the panel alone", got)
 	}
 	page.Click(`.graphiql-query-editor .view-lines`)
 	<-sent.checking
 	page.Click(`button[aria-label="Show Documentation Explorer"]`)
 	page.Wait("the schema", `document.querySelector('.graphiql-doc-explorer-content .graphiql-doc-explorer-root-type') !== null`)
-	t.Logf("with what checks operations, and the documentation: %d bytes", sent.bytes.Load())
+	t.Logf("with the check of operations and the documentation: %d bytes", sent.bytes.Load())
 	for _, problem := range page.Problems() {
 		t.Error(problem)
 	}
 }
 
-// TestPanelsModel runs the tests of what the pages show, which need no browser. Each of them has to run, whatever Node this is.
+// TestPanelsModel runs the unit tests of the pages, which need no browser. Each test must run,
+// whatever the version of Node.
 func TestPanelsModel(t *testing.T) {
 	t.Parallel()
 	needBuild(t)
@@ -214,7 +217,7 @@ func TestPanelsModel(t *testing.T) {
 		return err
 	})
 	if err != nil || len(tests) == 0 {
-		t.Fatalf("look for tests: %v, found %q", err, tests)
+		t.Fatalf("find the tests: %v; found %q", err, tests)
 	}
 	for _, name := range tests {
 		if !regexp.MustCompile(`(?m)^ok \d+ - ` + regexp.QuoteMeta(name) + `$`).Match(output) {
@@ -235,8 +238,8 @@ func needBuild(t *testing.T) {
 	}
 }
 
-// axe is the text of axe-core, and what of the page it is not asked about: Monaco's colours and GraphiQL's tabs, which hold
-// their button to close.
+// axe returns the source of axe-core and the parts of the page that it skips: Monaco's colors, and
+// GraphiQL's tabs, which contain their close button.
 func axe(t *testing.T) (source string, exclude []string) {
 	t.Helper()
 	text, err := os.ReadFile("node_modules/axe-core/axe.min.js")
@@ -271,10 +274,10 @@ func TestPanel(t *testing.T) {
 				page.Wait(want, fmt.Sprintf(`document.querySelector('.cache-panel').innerText.includes(%q)`, want))
 			}
 			if answer := page.Eval(`document.querySelector('.graphiql-response .view-lines').innerText`); strings.Contains(answer, "extensions") {
-				t.Errorf("the report, which the panel asked for, is in the response: %s", answer)
+				t.Errorf("the panel's report is in the response: %s", answer)
 			}
 
-			// The bars drain while one looks: in words, second by second.
+			// The bars shrink over time, and their text counts the seconds.
 			page.Wait("a second less", `/^4 min \d+ s left$/.test(document.querySelector('.cache-lasting .cache-left').innerText)`)
 
 			page.Click(".cache-headers summary")
@@ -291,13 +294,13 @@ func TestPanel(t *testing.T) {
 				t.Error(found)
 			}
 			if moved := page.Eval(`(document.querySelector('.cache-headers').scrollIntoView(), String(document.querySelector('.graphiql-container').scrollTop + scrollY))`); moved != "0" {
-				t.Errorf("what comes into view in the panel moves the whole page by %s pixels", moved)
+				t.Errorf("scrolling in the panel moved the whole page by %s pixels", moved)
 			}
 			if wide := page.Eval(`String(document.documentElement.scrollWidth > innerWidth)`); wide != "false" {
 				t.Error("the page is wider than its window")
 			}
 			if sideways := page.Eval(`[...document.querySelectorAll('.cache-panel, .cache-panel *')].filter((e) => e.scrollWidth > e.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(e).overflowX)).map((e) => e.outerHTML.slice(0, 80)).join('\n')`); sideways != "" {
-				t.Errorf("the panel has to be scrolled sideways at\n%s", sideways)
+				t.Errorf("the panel scrolls sideways at\n%s", sideways)
 			}
 			for _, problem := range page.Problems() {
 				t.Error(problem)
@@ -306,7 +309,8 @@ func TestPanel(t *testing.T) {
 	}
 }
 
-// TestPanelByKeyboard walks through the rows of the panel and closes one.
+// TestPanelByKeyboard moves through the rows of the panel with the arrow keys, and closes and opens
+// one.
 func TestPanelByKeyboard(t *testing.T) {
 	t.Parallel()
 	needBuild(t)

@@ -90,7 +90,7 @@ func TestRevalidate(t *testing.T) {
 	}
 	got := serve(h, "GET", "/", http.Header{"If-None-Match": {tag}})
 	if body := read(t, got.Body); got.StatusCode != http.StatusNotModified || body != "" {
-		t.Errorf("the same page again: status %d, body %q, want 304 and none", got.StatusCode, body)
+		t.Errorf("the same page again: status %d, body %q, want 304 and an empty body", got.StatusCode, body)
 	}
 
 	changed := fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}}
@@ -106,7 +106,7 @@ func TestCompress(t *testing.T) {
 	checkHeader(t, got.Header, map[string]string{"Content-Encoding": "gzip", "Vary": "Accept-Encoding"})
 	plain, err := gzip.NewReader(got.Body)
 	if err != nil {
-		t.Fatalf("read what is compressed: %v", err)
+		t.Fatalf("read the compressed body: %v", err)
 	}
 	if body := read(t, plain); body != page {
 		t.Errorf("body = %q, want the page", body)
@@ -121,7 +121,7 @@ func TestPolicyIsStrict(t *testing.T) {
 			t.Errorf("%s allows another origin: %s", name, sources)
 		}
 		if strings.Contains(sources, "unsafe") && name != "style-src" {
-			t.Errorf("%s is loosened: %s", name, sources)
+			t.Errorf("%s allows unsafe sources: %s", name, sources)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestWithoutBuild(t *testing.T) {
 	t.Parallel()
 	empty := fstest.MapFS{".gitkeep": {}}
 	if built(empty) {
-		t.Error("an empty directory counts as built")
+		t.Error("built returned true for an empty folder")
 	}
 	h := newHandler(empty)
 	got := serve(h, "GET", "/", nil)
@@ -151,12 +151,12 @@ func TestWithoutBuild(t *testing.T) {
 			t.Errorf("policy %q lacks %q", csp, want)
 		}
 	}
-	// Every file of the page by its own address: of the CDN at large, nothing is allowed.
+	// Each file of the page is allowed by its own address; the CDN as a whole is not.
 	if strings.Contains(csp, "cdn.jsdelivr.net ") || strings.Contains(csp, "script-src 'unsafe") {
 		t.Errorf("policy %q allows more than the page needs", csp)
 	}
 	if got := strings.Count(csp, "https://"); got != strings.Count(body, `integrity="`) {
-		t.Errorf("policy %q allows %d files, want those that the page names with their hash", csp, got)
+		t.Errorf("policy %q allows %d files, want as many as the page names with a hash", csp, got)
 	}
 
 	if got := serve(h, "GET", "/assets/index.js", nil); got.StatusCode != http.StatusNotFound {
@@ -167,7 +167,7 @@ func TestWithoutBuild(t *testing.T) {
 	}
 }
 
-// TestEmbedded checks whatever is embedded: the build, or its absence.
+// TestEmbedded checks what is embedded: the build, or its absence.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	if got := serve(Handler(), "GET", "/", nil); got.StatusCode != http.StatusOK {
@@ -175,7 +175,7 @@ func TestEmbedded(t *testing.T) {
 	}
 	err := fs.WalkDir(build(), ".", func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && entry.Name() != ".gitkeep" && mimeType(name) == "application/octet-stream" {
-			t.Errorf("%s has no type that a browser would accept", name)
+			t.Errorf("%s has no type that browsers accept", name)
 		}
 		return err
 	})
@@ -184,7 +184,7 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// TestExamples holds the example operations against the schema that they are written for.
+// TestExamples validates the example operations against the schema that they are written for.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("src/examples.ts")
@@ -194,7 +194,7 @@ func TestExamples(t *testing.T) {
 	schema := loadSchema(t)
 	queries := regexp.MustCompile("(?s)query: `(.*?)`").FindAllStringSubmatch(string(source), -1)
 	if len(queries) < 6 {
-		t.Fatalf("found %d examples, want 6 at least", len(queries))
+		t.Fatalf("found %d examples, want at least 6", len(queries))
 	}
 	for _, q := range queries {
 		if _, err := gqlparser.LoadQueryWithRules(schema, q[1], rules.NewDefaultRules()); err != nil {
@@ -224,7 +224,7 @@ func loadSchema(t *testing.T) *ast.Schema {
 	return schema
 }
 
-// A file may take longer than the server allows for a response, compressed or not.
+// A file may take longer than the server's WriteTimeout, compressed or not.
 func TestFilesOutlastTheServersTimeout(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewUnstartedServer(newHandler(files))
@@ -243,7 +243,7 @@ func TestFilesOutlastTheServersTimeout(t *testing.T) {
 			continue
 		}
 		if _, err := io.Copy(io.Discard, got.Body); err != nil || got.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s, %v", encoding, got.Status, err)
+			t.Errorf("%s: got %s, %v", encoding, got.Status, err)
 		}
 		_ = got.Body.Close()
 	}

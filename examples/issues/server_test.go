@@ -37,7 +37,8 @@ var queries = []string{
 
 var viewers = []string{"", "ada", "grace"}
 
-// After each of many random writes, by GraphQL and by SQL, everybody is answered as without the cache.
+// After each of many random writes, by GraphQL and by SQL, every viewer gets the same responses as
+// without the cache.
 func TestRandomWrites(t *testing.T) {
 	t.Parallel()
 	for name, url := range databases(t) {
@@ -49,7 +50,7 @@ func TestRandomWrites(t *testing.T) {
 	}
 }
 
-// So they are where the schema declares no rows, and the database tells what each field read.
+// The same holds if the schema declares no rows and the database reports what each field read.
 func TestRandomWritesObserved(t *testing.T) {
 	t.Parallel()
 	for name, url := range databases(t) {
@@ -78,7 +79,7 @@ func TestRandomWritesObserved(t *testing.T) {
 	}
 }
 
-// withoutRows is the schema without what it says of rows.
+// withoutRows returns the schema without @cacheRows.
 func withoutRows(t *testing.T) *ast.Schema {
 	t.Helper()
 	read := func(name string) *ast.Source {
@@ -118,10 +119,10 @@ func randomWrites(t *testing.T, db *sql.DB, cached, plain http.Handler) {
 					want, _ := ask(t, plain, viewer, query)
 					got, status := ask(t, cached, viewer, query)
 					for end := time.Now().Add(30 * time.Second); got != want && !byGraphQL && time.Now().Before(end); {
-						got, status = ask(t, cached, viewer, query) // a write past GraphQL is seen soon
+						got, status = ask(t, cached, viewer, query) // a write by SQL is seen soon
 					}
 					if got != want {
-						t.Fatalf("step %d: %s by %q: %s: %s, want %s", step, query, viewer, status, got, want)
+						t.Fatalf("step %d: %s by %q: %s: got %s, want %s", step, query, viewer, status, got, want)
 					}
 					if strings.Contains(status, "; hit") {
 						hits++
@@ -131,11 +132,11 @@ func randomWrites(t *testing.T, db *sql.DB, cached, plain http.Handler) {
 		}
 	}
 	if hits < 100 {
-		t.Errorf("only %d responses were hits", hits)
+		t.Errorf("got %d hits, want at least 100", hits)
 	}
 }
 
-// gqlgen's websocket transport works behind the cache's handler.
+// gqlgen's websocket transport works inside the cache's handler.
 func TestSubscription(t *testing.T) {
 	t.Parallel()
 	for name, url := range databases(t) {
@@ -177,7 +178,7 @@ func TestSubscription(t *testing.T) {
 				}
 				told <- nil
 			}()
-			for done := false; !done; { // whoever subscribes late misses what was before
+			for done := false; !done; { // a late subscription misses earlier comments
 				ask(t, cached, "ada", `mutation{addComment(issue:"1",body:"Soon"){id}}`)
 				select {
 				case err := <-told:
@@ -189,7 +190,7 @@ func TestSubscription(t *testing.T) {
 				}
 			}
 			if want := `{"data":{"commentAdded":{"body":"Soon","author":{"name":"Ada"}}}}`; string(got.Payload) != want {
-				t.Errorf("%s, want %s", got.Payload, want)
+				t.Errorf("got %s, want %s", got.Payload, want)
 			}
 		})
 	}
@@ -211,7 +212,8 @@ func BenchmarkSimilar(b *testing.B) {
 	}
 }
 
-// databases are the addresses of an embedded one and, where DATABASE_URL names one, of a schema of its own in a PostgreSQL.
+// databases returns the addresses of a SQLite database and, if DATABASE_URL is set, of a separate
+// schema in PostgreSQL.
 func databases(t testing.TB) map[string]string {
 	t.Helper()
 	found := map[string]string{"sqlite": t.TempDir() + "/issues.db"}
@@ -241,7 +243,7 @@ func opened(t testing.TB, url string) *sql.DB {
 	return db
 }
 
-// servers returns this server, and gqlgen's alone.
+// servers returns this server, and one with gqlgen alone.
 func servers(t testing.TB, db *sql.DB) (cached, plain http.Handler) {
 	t.Helper()
 	cached, err := newMux(t.Context(), db)
@@ -259,7 +261,7 @@ func exec(t testing.TB, db *sql.DB, statement string, args ...any) {
 	}
 }
 
-// ask returns the body of an answer and its Cache-Status.
+// ask returns the body of a response and its Cache-Status.
 func ask(t testing.TB, h http.Handler, viewer, query string) (answer, status string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})

@@ -19,7 +19,7 @@ import (
 
 const query = `{todos{id text done user{name}}}`
 
-// Answers are those of the resolvers, before a write and after it, whoever writes.
+// Responses equal those of the resolvers, before and after a write by anyone.
 func TestAnswersAreTheSame(t *testing.T) {
 	db, cached, plain := servers(t)
 	for i := range 5 {
@@ -32,7 +32,7 @@ func TestAnswersAreTheSame(t *testing.T) {
 		}
 		answer, status := post(t, cached, query)
 		if !strings.Contains(answer, text) || strings.Contains(status, "hit") {
-			t.Errorf("after the mutation: %s: %s", status, answer)
+			t.Errorf("after the mutation: got %s: %s, want a miss with the new text", status, answer)
 		}
 		same(t, cached, plain, query)
 	}
@@ -68,7 +68,7 @@ func BenchmarkQuery(b *testing.B) {
 	}
 }
 
-// servers returns a database, this server before it, and gqlgen's alone.
+// servers returns a database, this server over it, and one with gqlgen alone.
 func servers(t testing.TB) (db *sql.DB, cached, plain http.Handler) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/todo.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)")
@@ -84,7 +84,7 @@ func servers(t testing.TB) (db *sql.DB, cached, plain http.Handler) {
 	return db, cached, srv
 }
 
-// post answers with the body and its Cache-Status.
+// post returns the body of a response and its Cache-Status.
 func post(t testing.TB, h http.Handler, query string) (answer, status string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
@@ -102,11 +102,11 @@ func same(t *testing.T, cached, plain http.Handler, query string) {
 	t.Helper()
 	want, _ := post(t, plain, query)
 	if got, status := post(t, cached, query); got != want {
-		t.Errorf("%s: %s: %s, want %s", query, status, got, want)
+		t.Errorf("%s: %s: got %s, want %s", query, status, got, want)
 	}
 }
 
-// cachedSoon asks until the cache answers.
+// cachedSoon repeats a query until it is a hit.
 func cachedSoon(t testing.TB, cached http.Handler, query string) {
 	t.Helper()
 	eventually(t, "there is no hit", func() bool {

@@ -13,19 +13,19 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// finish runs a command to its end and returns what it wrote.
+// finish runs a command until it exits, checks the exit code, and returns the output.
 func finish(t *testing.T, environ []string, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	return finishWith(t, System{Environ: environ}, want, args...)
 }
 
-// finishWith is finish on a system of the test's own.
+// finishWith is finish with a System of the test.
 func finishWith(t *testing.T, sys System, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, log strings.Builder
 	sys.Stdout, sys.Stderr = &out, &log
 	if code := Run(t.Context(), args, sys); code != want {
-		t.Errorf("%q: exit code %d, want %d; it said:\n%s", args, code, want, &log)
+		t.Errorf("%q: exit code %d, want %d; stderr:\n%s", args, code, want, &log)
 	}
 	return out.String(), log.String()
 }
@@ -33,7 +33,7 @@ func finishWith(t *testing.T, sys System, want int, args ...string) (stdout, std
 func TestCommandLine(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name, args     string // separated by blanks
+		name, args     string // separated by spaces
 		exit           int
 		stdout, stderr string // parts
 	}{
@@ -71,7 +71,7 @@ func TestCommandLine(t *testing.T) {
 			t.Parallel()
 			stdout, stderr := finish(t, nil, tt.exit, strings.Fields(tt.args)...)
 			if !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) || (tt.exit == 0) != (stderr == "") {
-				t.Errorf("wrote %q and said %q, want %q and %q", stdout, stderr, tt.stdout, tt.stderr)
+				t.Errorf("got stdout %q and stderr %q, want %q and %q in them", stdout, stderr, tt.stdout, tt.stderr)
 			}
 		})
 	}
@@ -85,12 +85,12 @@ func TestCommandEvictWithoutServer(t *testing.T) {
 	}
 	closed.Close()
 	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + closed.Addr().String()}, 1, "evict", "user:42"); !strings.Contains(stderr, "no server responds at ADMIN_ADDR=") {
-		t.Errorf("said %q", stderr)
+		t.Errorf("got stderr %q", stderr)
 	}
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) }))
 	t.Cleanup(other.Close)
 	if _, stderr := finish(t, []string{"ADMIN_ADDR=" + strings.TrimPrefix(other.URL, "http://")}, 1, "evict", "user:42"); !strings.Contains(stderr, "is not a fieldcache server") {
-		t.Errorf("said %q", stderr)
+		t.Errorf("got stderr %q", stderr)
 	}
 }
 
@@ -112,7 +112,7 @@ func TestCommandMigrateAndSeed(t *testing.T) {
 	step := func(want string, args ...string) {
 		t.Helper()
 		if stdout, stderr := finish(t, environ, 0, args...); !strings.Contains(stdout, want) {
-			t.Errorf("%v wrote %q (%s), want %q", args, stdout, stderr, want)
+			t.Errorf("%v printed %q (%s), want %q in it", args, stdout, stderr, want)
 		}
 	}
 	step("not applied", "migrate", "status")
@@ -124,8 +124,8 @@ func TestCommandMigrateAndSeed(t *testing.T) {
 	step("nothing to do", "migrate", "down")
 }
 
-// A release whose schema is made of more rows, of other columns, or of fewer rows needs other triggers: status says which,
-// and up brings them.
+// A release whose schema depends on more rows, other columns or fewer rows needs other triggers.
+// `migrate status` lists them, and `migrate up` installs them.
 func TestCommandMigrateStatusAfterASchemaChange(t *testing.T) {
 	t.Parallel()
 	for name, url := range map[string]string{"PostgreSQL": testservers.Postgres(t), "SQLite": "sqlite://" + t.TempDir() + "/shop.db"} {

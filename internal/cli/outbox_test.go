@@ -26,18 +26,19 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// A project's migrations tool runs what the command prints: then a Gateway that may change nothing opens, writes evict, and
-// what the command prints with --down takes all of it away.
+// A project's migration tool can run what `outbox sql` prints. Then a Gateway that may not change
+// the database opens, writes evict, and the output of --down removes everything again.
 func TestCommandOutbox(t *testing.T) {
 	t.Parallel()
-	// Also of rows that a field without a resolver declares, which only the project's Go types would tell.
+	// Also declare rows for a field without a resolver, which otherwise only the project's Go types
+	// would reveal.
 	text, err := os.ReadFile("../shapes/starwars/schema.graphqls")
 	if err != nil {
 		t.Fatal(err)
 	}
 	const plain, declares = "  mass: Float\n", "  mass: Float @cacheControl(maxAge: 5) @cacheRows(table: \"notes\", match: \"id = {$parent.id}\", columns: [\"body\"])\n"
 	if !strings.Contains(string(text), plain) {
-		t.Fatalf("the schema has no %q", plain)
+		t.Fatalf("%q is not in the schema", plain)
 	}
 	text = []byte(strings.Replace(string(text), plain, declares, 1))
 	schema := filepath.Join(t.TempDir(), "schema.graphqls")
@@ -108,7 +109,7 @@ func TestCommandOutbox(t *testing.T) {
 				t.Fatal(err)
 			}
 			if after := everything(t, db, c.driver); after != installed {
-				t.Errorf("Open changed %s to %s", installed, after)
+				t.Errorf("Open changed the database from %s to %s", installed, after)
 			}
 			srv := handler.New(resolvers)
 			srv.AddTransport(gqltransport.POST{})
@@ -125,7 +126,7 @@ func TestCommandOutbox(t *testing.T) {
 				body, _ := ask(t, site.URL, query)
 				return strings.Contains(body, "Wormie")
 			})
-			// A Gateway that installs finds nothing to do either.
+			// A Gateway that installs has nothing to do either.
 			o.Migrate, o.Watch = gqlcache.Install, nil
 			if !c.watch {
 				again, err := gqlcache.Open(t.Context(), resolvers, o)
@@ -133,7 +134,7 @@ func TestCommandOutbox(t *testing.T) {
 					t.Fatal(err)
 				}
 				if after := everything(t, db, c.driver); after != installed {
-					t.Errorf("Open by itself would install %s, and not %s", after, installed)
+					t.Errorf("Open with Install made %s, want %s", after, installed)
 				}
 				if err := again.Close(); err != nil {
 					t.Error(err)
@@ -144,13 +145,14 @@ func TestCommandOutbox(t *testing.T) {
 			}
 			execute(printed("--down"))
 			if after := strings.TrimSpace(strings.TrimSuffix(everything(t, db, c.driver), c.in)); after != before {
-				t.Errorf("left is %s; before there was %s", after, before)
+				t.Errorf("after --down got %s, want %s as before", after, before)
 			}
 		})
 	}
 }
 
-// everything lists the objects of a database: relations, triggers with what they do, functions and schemas.
+// everything lists the objects of a database: relations, triggers with their definitions, functions
+// and schemas.
 func everything(t *testing.T, db *sql.DB, driver string) (list string) {
 	t.Helper()
 	statement := "SELECT group_concat(name || coalesce(sql, ''), '\n' ORDER BY name) FROM sqlite_schema WHERE name <> 'sqlite_sequence'"
@@ -187,7 +189,7 @@ func ask(t *testing.T, url, query string) (body, status string) {
 	return string(answer), r.Header.Get("Cache-Status")
 }
 
-// until asks again and again whether something became true.
+// until polls until is returns true.
 func until(t *testing.T, fault string, is func() bool) {
 	t.Helper()
 	for !is() {
@@ -240,14 +242,14 @@ func TestCommandOutboxRefuses(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			if stdout, stderr := finish(t, nil, c.exit, append([]string{"outbox"}, c.args...)...); stdout != "" || !strings.Contains(stderr, c.says) {
-				t.Errorf("printed %q and said %q, want %q", stdout, stderr, c.says)
+				t.Errorf("got stdout %q and stderr %q, want %q in stderr", stdout, stderr, c.says)
 			}
 		})
 	}
-	// Directives of others need no definition, and several files are one schema.
+	// Directives of other tools need no definition, and several files make one schema.
 	more := write("more.graphqls", `extend type Thing { more: Int @cacheControl(maxAge: 1) @cacheRows(table: "others", match: "thing = {$parent.name}") }`)
 	text, _ := finish(t, nil, 0, "outbox", "sql", good, "--schema", more)
 	if !strings.Contains(text, "'things'") || !strings.Contains(text, "'others'") {
-		t.Errorf("printed %s", text)
+		t.Errorf("printed %s, want the triggers of things and others", text)
 	}
 }

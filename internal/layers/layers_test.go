@@ -39,10 +39,11 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// nameOf reads the name of a starship; "" if there is none.
+// nameOf reads the name of a starship. It returns "" if there is none.
 type nameOf func(ctx context.Context, id string) (string, error)
 
-// root is a project that reads starships by a database layer, and all else by database/sql.
+// root is a project that reads starships with a database layer, and everything else with
+// database/sql.
 type root struct {
 	*starwars.Resolver
 	name nameOf
@@ -63,14 +64,14 @@ func (q queries) Starship(ctx context.Context, id string) (*starwars.Starship, e
 	return &starwars.Starship{ID: id, Name: name, History: [][]int{}}, nil
 }
 
-// layer is a way to a database.
+// layer is a database layer.
 type layer struct {
 	connector driver.Connector
-	// reads makes what reads starships of a pool whose statements are watched.
+	// reads returns a function that reads starships from a pool with watched statements.
 	reads func(t *testing.T, db *sql.DB, watch *cache.Watch) nameOf
 }
 
-// opens opens connections of a driver that has no connector.
+// opens opens connections of a driver without a connector.
 type opens struct {
 	driver driver.Driver
 	dsn    string
@@ -164,7 +165,7 @@ var layers = map[string]func(*testing.T) layer{
 	},
 }
 
-// withoutRows is the schema without what it says of rows.
+// withoutRows returns the schema without @cacheRows.
 func withoutRows(t *testing.T) *ast.Schema {
 	t.Helper()
 	read := func(name string) *ast.Source {
@@ -201,8 +202,9 @@ func ask(t *testing.T, h http.Handler, query string) (answer, status string) {
 	return string(text), w.Header().Get("Cache-Status")
 }
 
-// By whichever layer a project reads and writes, and whether its schema declares rows or its statements are observed: answers are cached, and
-// those without the cache, after each write by GraphQL at once, and by SQL soon.
+// Whichever database layer a project uses, and whether its schema declares rows or its statements
+// are observed: responses are cached, and equal those without the cache. After a mutation they do
+// at once, and after a write by SQL soon.
 func TestAnyLayer(t *testing.T) {
 	for name, make := range layers {
 		for _, observed := range []bool{false, true} {
@@ -252,7 +254,7 @@ func TestAnyLayer(t *testing.T) {
 								break
 							}
 							if !soon || time.Now().After(end) {
-								t.Fatalf("%s: %s (%s): %s, want %s", when, q, status, got, want)
+								t.Fatalf("%s: %s (%s): got %s, want %s", when, q, status, got, want)
 							}
 						}
 					}
@@ -263,7 +265,7 @@ func TestAnyLayer(t *testing.T) {
 							if _, status := ask(t, cached, q); strings.Contains(status, "hit") {
 								break
 							} else if time.Now().After(end) {
-								t.Fatalf("%s is not stored: %s", q, status)
+								t.Fatalf("%s is not cached: %s", q, status)
 							}
 						}
 					}
@@ -278,7 +280,7 @@ func TestAnyLayer(t *testing.T) {
 					same("after a mutation", false)
 				}
 				if left, err := gqlcache.Uninstall(t.Context(), db, ""); err != nil || len(left) > 0 {
-					t.Errorf("what is left of the outbox: %v, %v", left, err)
+					t.Errorf("Uninstall left %v, %v", left, err)
 				}
 			})
 		}

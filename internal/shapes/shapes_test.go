@@ -33,17 +33,17 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// shape is a project: what it stores, how it is put together, and what it is asked.
+// shape is a project: its tables, how its server is built, and its operations.
 type shape struct {
 	tables string
-	// build makes the schema anew, and what the project puts around its server.
+	// build makes a new schema and a wrapper for the project's server.
 	build func(db *sql.DB) (graphql.ExecutableSchema, func(http.Handler) http.Handler)
 	// use are the project's own extensions.
 	use       func(db *sql.DB) []graphql.HandlerExtension
-	queries   []string // a query, or one with variables as {"query": …, "variables": …}: each is stored whole
-	others    []string // likewise: not stored whole, most of them since they fail
+	queries   []string // a query, or one with variables as {"query": …, "variables": …}; the whole response is cached
+	others    []string // likewise, but the whole response is not cached, mostly since it has errors
 	mutations []string
-	shared    int // how many calls of resolvers a process saves that finds values in Redis, at least
+	shared    int // values that a new process finds in Redis, at least
 }
 
 var shapes = map[string]shape{
@@ -191,7 +191,7 @@ var shapes = map[string]shape{
 	},
 }
 
-// entities is what a router of a federation asks.
+// entities returns the query that a federation router sends.
 func entities(selection string, representations ...string) string {
 	return fmt.Sprintf(`{"query":"query($r:[_Any!]!){_entities(representations:$r){%s}}","variables":{"r":[%s]}}`, selection, strings.Join(representations, ","))
 }
@@ -204,10 +204,10 @@ type project struct {
 	metrics *prometheus.Registry
 	log     *syncBuffer
 
-	plain, fields, whole http.Handler // without the cache, with the field cache alone, with a handler before it
+	plain, fields, whole http.Handler // without the cache, with the field cache alone, and with the Gateway's handler around it
 }
 
-// syncBuffer is a log that is read while it is written.
+// syncBuffer is a log that can be read while it is written.
 type syncBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -225,7 +225,7 @@ func (b *syncBuffer) String() string {
 	return b.b.String()
 }
 
-// server is as projects have theirs.
+// server builds a server like those of real projects.
 func (s shape) server(db *sql.DB, gateway *gqlcache.Gateway, schema graphql.ExecutableSchema, around func(http.Handler) http.Handler) http.Handler {
 	srv := handler.New(schema)
 	srv.AddTransport(transport.Websocket{})
@@ -253,7 +253,7 @@ func (s shape) server(db *sql.DB, gateway *gqlcache.Gateway, schema graphql.Exec
 	return around(srv)
 }
 
-// newServer is one without transports that stream.
+// newServer builds a server without streaming transports.
 func newServer(schema graphql.ExecutableSchema, extensions ...graphql.HandlerExtension) *handler.Server {
 	srv := handler.New(schema)
 	srv.AddTransport(transport.GET{})
@@ -264,7 +264,7 @@ func newServer(schema graphql.ExecutableSchema, extensions ...graphql.HandlerExt
 	return srv
 }
 
-// open is a process of a project with the cache, on a database.
+// open starts a process of a project with the cache on a database.
 func (s shape) open(t testing.TB, db *sql.DB, redis string) *project {
 	t.Helper()
 	p := &project{t: t, db: db, metrics: prometheus.NewRegistry(), log: &syncBuffer{}}
@@ -291,7 +291,7 @@ func (p *project) close() {
 	}
 }
 
-// database makes the shape's tables.
+// database opens a database with the shape's tables.
 func (s shape) database(t testing.TB, driver, url string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open(driver, url)
@@ -305,14 +305,14 @@ func (s shape) database(t testing.TB, driver, url string) *sql.DB {
 	return db
 }
 
-// response is all of an answer that the cache must not change.
+// response is the part of an HTTP response that the cache must not change.
 type response struct {
 	Status      int
 	ContentType string
 	Body        string
 }
 
-// ask sends a query, or a whole body in JSON, by POST.
+// ask sends a query, or a complete JSON body, by POST.
 func ask(t testing.TB, h http.Handler, query string) (response, http.Header) {
 	t.Helper()
 	body := query
@@ -334,7 +334,7 @@ func ask(t testing.TB, h http.Handler, query string) (response, http.Header) {
 	return response{w.Code, w.Header().Get("Content-Type"), string(text)}, w.Header()
 }
 
-// same asks with the cache and without.
+// same compares the responses with and without the cache.
 func (p *project) same(when string, queries []string) {
 	p.t.Helper()
 	for _, q := range queries {
@@ -342,14 +342,15 @@ func (p *project) same(when string, queries []string) {
 		for at, h := range map[string]http.Handler{"the field cache": p.fields, "a whole response": p.whole} {
 			for i := range 3 {
 				if got, header := ask(p.t, h, q); got != want {
-					p.t.Errorf("%s, by %s (time %d, %s): %s\n got %+v\nwant %+v", when, at, i+1, header.Get("Cache-Status"), q, got, want)
+					p.t.Errorf("%s, %s (request %d, %s): %s\n got %+v\nwant %+v", when, at, i+1, header.Get("Cache-Status"), q, got, want)
 				}
 			}
 		}
 	}
 }
 
-// missed returns a query of a list that is not answered whole from memory, and why; "" if there is none.
+// missed returns a query of the list whose whole response is not served from memory, and why. It
+// returns "" if there is none.
 func (p *project) missed(queries []string) string {
 	for _, q := range queries {
 		if _, header := ask(p.t, p.whole, q); !strings.Contains(header.Get("Cache-Status"), "hit") {
@@ -359,7 +360,7 @@ func (p *project) missed(queries []string) string {
 	return ""
 }
 
-// counted is how many values were answered from a tier.
+// counted returns how many values were served from a tier.
 func (p *project) counted(tier string) (n int) {
 	families, err := p.metrics.Gather()
 	if err != nil {
@@ -377,8 +378,8 @@ func (p *project) counted(tier string) (n int) {
 	return n
 }
 
-// Each shape is answered as without the cache: the first time, from the cache, after each of its mutations, and by a process
-// that has just started and finds all of it in Redis.
+// The responses of every shape equal those without the cache: at first, from the cache, after each
+// mutation, and in a new process that finds the values in Redis.
 func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 	for name, s := range shapes {
 		t.Run(name, func(t *testing.T) {
@@ -399,7 +400,8 @@ func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 					db := database()
 					p := s.open(t, db, redis)
 					all := slices.Concat(s.queries, s.others)
-					// Mutations are answered as those of a project that has another database of the same contents.
+					// The mutations of a twin, a project with another database of the same content,
+					// give the expected responses.
 					other := database()
 					alone, around := s.build(other)
 					twin := s.server(other, nil, alone, around)
@@ -409,18 +411,18 @@ func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 					for _, m := range s.mutations {
 						want, _ := ask(t, twin, m)
 						if got, _ := ask(t, p.whole, m); got != want {
-							t.Errorf("%s\n got %+v\nwant %+v", m, got, want)
+							t.Errorf("%s:\n got %+v\nwant %+v", m, got, want)
 						}
 						p.same("after "+m, all)
 						for _, q := range all {
 							want, _ := ask(t, twin, q)
 							if got, _ := ask(t, p.plain, q); got != want {
-								t.Fatalf("the test's two databases differ: %s: %+v, %+v", q, got, want)
+								t.Fatalf("the two databases of the test differ: %s: got %+v, want %+v", q, got, want)
 							}
 						}
 					}
 					if redis != "" {
-						eventually(t, func() string { // a Redis that is slow to answer is not asked for a while
+						eventually(t, func() string { // a Redis that responds slowly is not used for a while
 							fresh := s.open(t, db, redis)
 							fresh.same("by a process that has just started", all)
 							if n := fresh.counted("redis"); n < s.shared {
@@ -435,7 +437,7 @@ func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 	}
 }
 
-// eventually waits until there is nothing left to complain about.
+// eventually calls fault until it returns "".
 func eventually(t testing.TB, fault func() string) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; {

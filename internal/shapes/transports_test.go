@@ -27,15 +27,16 @@ import (
 	"fieldcache/internal/shapes/starwars"
 )
 
-// site is starwars on the network, with the cache and without, each on a database of its own.
+// site is starwars on the network, with the cache and without, each with its own database.
 type site struct {
 	t           testing.TB
 	project     *project
-	url, plain  string // of the server with the cache, and of the one without
+	url, plain  string // of the servers with and without the cache
 	db, plainDB *sql.DB
 }
 
-// served puts starwars on the network. middleware stands behind the Gateway's handler, and alone before the other server.
+// served puts starwars on the network. middleware is inside the Gateway's handler, and alone around
+// the other server.
 func served(t testing.TB, middleware func(*sql.DB, http.Handler) http.Handler) *site {
 	t.Helper()
 	shape := shapes["starwars"]
@@ -50,7 +51,7 @@ func served(t testing.TB, middleware func(*sql.DB, http.Handler) http.Handler) *
 	return s
 }
 
-// lite is a database in a file.
+// lite returns the DSN of a SQLite database in a file.
 func lite(t testing.TB) string {
 	return "file:" + t.TempDir() + "/shape.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_txlock=immediate"
 }
@@ -89,9 +90,9 @@ func do(t testing.TB, r *http.Request) (response, http.Header) {
 	return response{w.StatusCode, w.Header.Get("Content-Type"), string(text)}, w.Header
 }
 
-// asked is a query as the body of a POST.
+// asked returns a query as the body of a POST request.
 func asked(query string) string {
-	text, _ := json.Marshal(map[string]string{"query": query}) // a text can be marshaled
+	text, _ := json.Marshal(map[string]string{"query": query}) // a string can always be marshaled
 	return string(text)
 }
 
@@ -102,23 +103,23 @@ const (
 	leia       = `{character(id:"1001"){name}}`
 )
 
-// both sends the same to both servers, and returns what they answer alike.
+// both sends a request to both servers, checks that the responses are equal, and returns them.
 func (s *site) both(method, target, body string, headers ...string) (string, http.Header) {
 	s.t.Helper()
 	want, wantHeader := send(s.t, method, s.plain+target, body, headers...)
 	got, header := send(s.t, method, s.url+target, body, headers...)
 	if got != want {
-		s.t.Errorf("%s %s %s %v\n got %+v\nwant %+v", method, target, body, headers, got, want)
+		s.t.Errorf("%s %s %s %v:\n got %+v\nwant %+v", method, target, body, headers, got, want)
 	}
 	for _, name := range []string{"Allow", "Access-Control-Allow-Origin", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"} {
 		if header.Get(name) != wantHeader.Get(name) {
-			s.t.Errorf("%s %s %v: %s: %q, want %q", method, target, headers, name, header.Get(name), wantHeader.Get(name))
+			s.t.Errorf("%s %s %v: %s is %q, want %q", method, target, headers, name, header.Get(name), wantHeader.Get(name))
 		}
 	}
 	return got.Body, header
 }
 
-// stored asks until the answer comes from memory.
+// stored repeats a request until the response comes from memory.
 func (s *site) stored(method, target, body string, headers ...string) {
 	s.t.Helper()
 	eventually(s.t, func() string {
@@ -130,7 +131,8 @@ func (s *site) stored(method, target, body string, headers ...string) {
 	})
 }
 
-// A subscription goes through the handler by gqlgen's websocket transport, in both of its protocols, while mutations are answered.
+// A subscription passes the handler on gqlgen's websocket transport, in both protocols, while
+// mutations are served.
 func TestWebsocketsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
@@ -149,7 +151,7 @@ func TestWebsocketsGoThrough(t *testing.T) {
 						t.Fatalf("%s: %v", protocol, err)
 					}
 					if m["type"] == what {
-						text, _ := json.Marshal(m["payload"]) // it came as JSON
+						text, _ := json.Marshal(m["payload"]) // it was decoded from JSON
 						return string(text)
 					}
 				}
@@ -166,7 +168,7 @@ func TestWebsocketsGoThrough(t *testing.T) {
 			if begin == "start" {
 				next = "data"
 			}
-			// It is told once the subscription has begun, which no message says.
+			// Repeat the mutation until the subscription has begun, which no message reports.
 			heard := make(chan string)
 			go func() { heard <- said(next) }()
 			for ended := false; !ended; {
@@ -179,22 +181,22 @@ func TestWebsocketsGoThrough(t *testing.T) {
 			}
 			tell(map[string]any{"id": "2", "type": begin, "payload": map[string]string{"query": leia}})
 			for !strings.Contains(said(next), "Leia") {
-				continue // further reviews
+				continue // skips further reviews
 			}
 		}
 		if told[0] != told[1] || !strings.Contains(told[0], "by wire") {
-			t.Errorf("%s: %s, want %s", protocol, told[0], told[1])
+			t.Errorf("%s: got %s, want %s", protocol, told[0], told[1])
 		}
 	}
 }
 
-// Server-sent events are sent as they come, whatever else the client accepts.
+// Server-sent events are sent as they occur, whatever else the client accepts.
 func TestServerSentEventsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
 	for _, accept := range []string{"Accept: text/event-stream", everything} {
 		if body, _ := s.both(http.MethodPost, "", asked(leia), inJSON, accept); !strings.Contains(body, "event: complete") {
-			t.Errorf("%s: %s", accept, body)
+			t.Errorf("%s: got %s, want a complete event", accept, body)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(asked(`subscription{reviewAdded(episode:JEDI){stars}}`)))
@@ -203,7 +205,7 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 		}
 		r.Header.Set("Content-Type", "application/json")
 		r.Header.Set("Accept", strings.TrimPrefix(accept, "Accept: "))
-		w, err := http.DefaultClient.Do(r) // the first event is a comment, which is sent at once
+		w, err := http.DefaultClient.Do(r) // the first event is a comment, sent at once
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +224,7 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 			select {
 			case data := <-heard:
 				if ended = true; data != `{"data":{"reviewAdded":{"stars":3}}}` {
-					t.Errorf("%s: %s", accept, data)
+					t.Errorf("%s: got the event %s", accept, data)
 				}
 			default:
 			}
@@ -232,7 +234,7 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 	}
 }
 
-// What is deferred comes in its part, with what is cached and without.
+// Deferred parts arrive as parts, cached or not.
 func TestDeferredPartsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
@@ -243,23 +245,23 @@ func TestDeferredPartsGoThrough(t *testing.T) {
 			list = append(list, strings.TrimSpace(part))
 		}
 		if !strings.HasPrefix(header.Get("Content-Type"), "multipart/mixed") || !strings.Contains(r.Body, `"label":"later"`) {
-			t.Errorf("%s: %s: %s", accept, header.Get("Content-Type"), r.Body)
+			t.Errorf("%s: got %s: %s", accept, header.Get("Content-Type"), r.Body)
 		}
 		return list
 	}
 	for range 4 {
 		accept := "Accept: multipart/mixed;deferSpec=20220824, application/json"
 		if got, want := fmt.Sprint(parts(s.url, accept)), fmt.Sprint(parts(s.plain, accept)); got != want {
-			t.Errorf("%s\nwant %s", got, want)
+			t.Errorf("got %s\nwant %s", got, want)
 		}
-		// Without the transport for it the first part is all there is.
+		// Without the transport for it, only the first part is sent.
 		if body, header := s.both(http.MethodPost, "", query, inJSON); !strings.Contains(body, `"hasNext":true`) || strings.Contains(header.Get("Cache-Status"), "stored") {
-			t.Errorf("%s: %s", header.Get("Cache-Status"), body)
+			t.Errorf("got %s: %s", header.Get("Cache-Status"), body)
 		}
 	}
 }
 
-// Uploads are mutations that evict.
+// Uploads are mutations, so they evict.
 func TestUploadsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
@@ -268,12 +270,12 @@ func TestUploadsGoThrough(t *testing.T) {
 		body, kind := upload(t, fmt.Sprintf("Leia %d", i))
 		s.both(http.MethodPost, "", body, "Content-Type: "+kind)
 		if body, _ := s.both(http.MethodPost, "", asked(leia), inJSON); !strings.Contains(body, fmt.Sprintf("Leia %d", i)) {
-			t.Errorf("after an upload: %s", body)
+			t.Errorf("after an upload: got %s, want the new name", body)
 		}
 	}
 }
 
-// upload is a form that renames a character.
+// upload returns a form that renames a character.
 func upload(t testing.TB, name string) (body, kind string) {
 	var form bytes.Buffer
 	m := multipart.NewWriter(&form)
@@ -300,7 +302,7 @@ func upload(t testing.TB, name string) (body, kind string) {
 	return form.String(), m.FormDataContentType()
 }
 
-// Persisted queries are registered by the server behind, and answered from memory by their hash.
+// Persisted queries are registered by the project's server, and served from memory by their hash.
 func TestPersistedQueriesGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
@@ -310,7 +312,7 @@ func TestPersistedQueriesGoThrough(t *testing.T) {
 	get := "?extensions=" + url.QueryEscape(extensions)
 	for _, c := range [][3]string{{http.MethodPost, "", byHash}, {http.MethodGet, get, ""}} {
 		if body, header := s.both(c[0], c[1], c[2], inJSON); !strings.Contains(body, "PersistedQueryNotFound") || !strings.Contains(header.Get("Cache-Control"), "no-store") {
-			t.Errorf("before it is registered: %s: %s", header.Get("Cache-Control"), body)
+			t.Errorf("before the registration: got %s: %s", header.Get("Cache-Control"), body)
 		}
 	}
 	s.both(http.MethodPost, "", fmt.Sprintf(`{"query":%q,"extensions":%s}`, leia, extensions), inJSON)
@@ -318,11 +320,12 @@ func TestPersistedQueriesGoThrough(t *testing.T) {
 	s.stored(http.MethodGet, get, "")
 	wrong := fmt.Sprintf(`{"query":%q,"extensions":%s}`, `{hero{name}}`, extensions)
 	if body, _ := s.both(http.MethodPost, "", wrong, inJSON); !strings.Contains(body, "does not match") {
-		t.Errorf("a wrong hash: %s", body)
+		t.Errorf("a wrong hash: got %s", body)
 	}
 }
 
-// A query by GET is stored, with an ETag; whatever is no query is answered as gqlgen does, and so are a batch, a form and a preflight.
+// A query by GET is cached and has an ETag. Everything that is not a query gets gqlgen's response,
+// and so do batches, forms and preflights.
 func TestOtherRequestsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
@@ -330,7 +333,7 @@ func TestOtherRequestsGoThrough(t *testing.T) {
 	s.stored(http.MethodGet, get, "")
 	_, header := s.both(http.MethodGet, get, "")
 	if r, _ := send(t, http.MethodGet, s.url+get, "", "If-None-Match: "+header.Get("Etag")); r.Status != http.StatusNotModified {
-		t.Errorf("its ETag: %+v", r)
+		t.Errorf("with its ETag: got %+v, want 304", r)
 	}
 	s.stored(http.MethodPost, "", asked(leia), inJSON)
 	for _, c := range []struct{ method, target, body, kind string }{
@@ -355,20 +358,22 @@ func TestOtherRequestsGoThrough(t *testing.T) {
 	}
 }
 
-// A client that names every transport that it knows in each request is answered from memory where the answer is no stream.
+// A client that accepts every transport in each request is served from memory if the response is no
+// stream.
 func TestClientsThatAcceptStreamsAreAnsweredFromMemory(t *testing.T) {
 	t.Parallel()
 	shape := shapes["starwars"]
 	s := served(t, nil)
 	schema, _ := shape.build(s.db)
-	bare := newServer(schema, s.project.gateway) // it has no transport that streams
+	bare := newServer(schema, s.project.gateway) // it has no streaming transport
 	s.url = listen(t, s.project.gateway.Handler(bare))
 	s.plain = listen(t, bare)
 	s.stored(http.MethodPost, "", asked(leia), inJSON, everything)
 	s.stored(http.MethodGet, "?query="+url.QueryEscape(leia), "", everything)
 }
 
-// Who streams, takes the connection over, or sets deadlines behind the handler can do so, whatever the request looks like.
+// Inside the handler a project can stream, hijack the connection or set deadlines, whatever the
+// request looks like.
 func TestResponsesAreNotHeldBack(t *testing.T) {
 	t.Parallel()
 	p := shapes["starwars"].open(t, shapes["starwars"].database(t, "sqlite", lite(t)), "")
@@ -410,11 +415,11 @@ func TestResponsesAreNotHeldBack(t *testing.T) {
 		}))
 		start := make([]byte, 5)
 		if _, err := io.ReadFull(w.Body, start); err != nil || string(start) != "first" {
-			t.Errorf("%s: %q, %v", name, start, err)
+			t.Errorf("%s: got %q first, %v", name, start, err)
 		}
 		read <- struct{}{}
 		if rest, err := io.ReadAll(w.Body); err != nil || strings.TrimSpace(string(rest)) != "second" {
-			t.Errorf("%s: %d bytes, %v", name, len(rest), err)
+			t.Errorf("%s: got %d more bytes, %v", name, len(rest), err)
 		}
 		_ = w.Body.Close()
 	}
@@ -429,7 +434,7 @@ func TestResponsesAreNotHeldBack(t *testing.T) {
 		_ = c.Close()
 	}))
 	if body, err := io.ReadAll(w.Body); w.StatusCode != 299 || string(body) != "ok" {
-		t.Errorf("a connection that was taken over: %s %s %v", w.Status, body, err)
+		t.Errorf("a hijacked connection: got %s %s %v", w.Status, body, err)
 	}
 	_ = w.Body.Close()
 	w = post(behind(func(w http.ResponseWriter, _ *http.Request) {
@@ -449,10 +454,10 @@ func TestResponsesAreNotHeldBack(t *testing.T) {
 		_, _ = io.WriteString(w, `{"mine":true}`)
 	}))
 	if body, err := io.ReadAll(w.Body); w.StatusCode != http.StatusTeapot || string(body) != `{"mine":true}` {
-		t.Errorf("a response of its own: %s %s %v", w.Status, body, err)
+		t.Errorf("the project's own response: got %s %s %v", w.Status, body, err)
 	}
 	_ = w.Body.Close()
-	// A handler that breaks the response off breaks it off.
+	// If the inner handler aborts the response, it is aborted.
 	c, err := net.Dial("tcp", strings.TrimPrefix(behind(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }), "http://"))
 	if err != nil {
 		t.Fatal(err)
@@ -462,11 +467,12 @@ func TestResponsesAreNotHeldBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, _ := io.ReadAll(c); len(got) > 0 {
-		t.Errorf("a response that was broken off: %s", got)
+		t.Errorf("an aborted response: got %s, want nothing", got)
 	}
 }
 
-// CORS works before the handler and behind it: a page of another origin gets its headers also from memory.
+// CORS works outside the handler and inside it: pages of other origins get their headers on cached
+// responses too.
 func TestCrossOriginRequestsGoThrough(t *testing.T) {
 	t.Parallel()
 	library := cors.New(cors.Options{AllowedOrigins: []string{"https://a.example", "https://b.example"}, AllowedHeaders: []string{"Content-Type"}})
@@ -484,7 +490,7 @@ func TestCrossOriginRequestsGoThrough(t *testing.T) {
 	before.url = listen(t, library.Handler(before.project.gateway.Handler(before.project.fields)))
 	before.plain = listen(t, library.Handler(before.project.fields))
 	for name, s := range map[string]*site{"before": before, "behind": behind, "by hand": byHand} {
-		if name != "behind" { // it sets Vary in each response: none is stored
+		if name != "behind" { // it sets Vary in each response, so none is cached
 			s.stored(http.MethodPost, "", asked(leia), inJSON)
 		}
 		for range 3 {
@@ -496,8 +502,8 @@ func TestCrossOriginRequestsGoThrough(t *testing.T) {
 	}
 }
 
-// A transaction that middleware behind the handler commits is evicted before the response ends, also that of a request
-// whose response is not held back.
+// A transaction that inner middleware commits evicts before the response ends, even if the response
+// is not buffered.
 func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 	t.Parallel()
 	s := served(t, func(db *sql.DB, next http.Handler) http.Handler {
@@ -533,7 +539,7 @@ func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 			for _, url := range []string{s.plain, s.url} {
 				var reader io.Reader = strings.NewReader(body.text)
 				if body.chunked {
-					reader = io.MultiReader(reader) // whose length is not known
+					reader = io.MultiReader(reader) // hides the length
 				}
 				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, reader)
 				if err != nil {
@@ -543,7 +549,7 @@ func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 				r.Header.Set("Writes", "yes")
 				got, _ := do(t, r)
 				if want = max(want, got.Body); got.Body != want {
-					t.Errorf("%s, want %s", got.Body, want)
+					t.Errorf("got %s, want %s", got.Body, want)
 				}
 			}
 			s.both(http.MethodPost, "", asked(leia), inJSON)
@@ -551,7 +557,8 @@ func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 	}
 }
 
-// What another extension puts into a response after the Gateway has seen it is one request's: it is not stored.
+// What another extension adds to a response after the Gateway belongs to one request and is not
+// cached.
 func TestWhatIsAddedToAResponseIsNotStored(t *testing.T) {
 	t.Parallel()
 	shape := shapes["starwars"]
@@ -582,7 +589,7 @@ func TestWhatIsAddedToAResponseIsNotStored(t *testing.T) {
 		for i := 1; i < 6; i++ {
 			r, header := ask(t, h, leia)
 			if want := fmt.Sprintf(`{"data":{"character":{"name":"Leia"}},"extensions":{"request":%d}}`, i); r.Body != want {
-				t.Errorf("%s: %s: %s, want %s", order, header.Get("Cache-Status"), r.Body, want)
+				t.Errorf("%s: %s: got %s, want %s", order, header.Get("Cache-Status"), r.Body, want)
 			}
 		}
 	}

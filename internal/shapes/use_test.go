@@ -21,13 +21,14 @@ import (
 	"fieldcache/internal/shapes/starwars"
 )
 
-// own is a project's extension that is around everything: it shouts names, refuses one field, and answers one operation by itself.
+// own is an extension of a project that wraps everything: it changes names to upper case, refuses
+// one field, and responds to some operations by itself.
 type own struct{}
 
 func (own) ExtensionName() string                   { return "Own" }
 func (own) Validate(graphql.ExecutableSchema) error { return nil }
 
-// called reports whether the operation has a name. One that was refused has none.
+// called reports whether the operation has a name. A refused operation has no Operation.
 func called(ctx context.Context, name string) bool {
 	oc := graphql.GetOperationContext(ctx)
 	return oc.Operation != nil && oc.Operation.Name == name
@@ -63,7 +64,7 @@ func (own) InterceptResponse(ctx context.Context, next graphql.ResponseHandler) 
 	return r
 }
 
-// outer commits a transaction around the whole operation of a mutation.
+// outer commits a transaction around a whole mutation.
 type outer struct{ db *sql.DB }
 
 func (outer) ExtensionName() string                   { return "Outer" }
@@ -86,7 +87,7 @@ func (o outer) InterceptOperation(ctx context.Context, next graphql.OperationHan
 	}
 }
 
-// permutations are all orders of a list.
+// permutations returns all orders of a list.
 func permutations[T any](list []T) (all [][]T) {
 	if len(list) < 2 {
 		return [][]T{list}
@@ -99,8 +100,8 @@ func permutations[T any](list []T) (all [][]T) {
 	return all
 }
 
-// In whichever order the extensions are used, and wherever error presenter and recover function are set, the answers are those without
-// the cache, and what can be stored is.
+// In whatever order extensions are used, and wherever the error presenter and recover function are
+// set, the responses equal those without the cache, and what can be cached is.
 func TestOrderOfUseDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	shape := shapes["starwars"]
@@ -149,7 +150,7 @@ func TestOrderOfUseDoesNotMatter(t *testing.T) {
 	}
 	orders := permutations([]string{"gateway", "introspection", "persisted", "complexity", "own", "outer"})
 	if len(orders) != 720 {
-		t.Fatalf("%d orders", len(orders))
+		t.Fatalf("got %d orders, want 720", len(orders))
 	}
 	for i, order := range orders {
 		plain, fields := build(order, i%2 == 0, false), build(order, i%2 == 0, true)
@@ -159,15 +160,15 @@ func TestOrderOfUseDoesNotMatter(t *testing.T) {
 			for name, h := range map[string]http.Handler{"the field cache": fields, "a whole response": whole} {
 				for range 2 {
 					if got, header := ask(t, h, q); got != want {
-						t.Fatalf("%v: %s by %s (%s): %+v, want %+v", order, q, name, header.Get("Cache-Status"), got, want)
+						t.Fatalf("%v: %s with %s (%s): got %+v, want %+v", order, q, name, header.Get("Cache-Status"), got, want)
 					} else if strings.Contains(q, "query ") && strings.Contains(header.Get("Cache-Status"), "hit") {
-						t.Fatalf("%v: %s is stored, although an extension answers it", order, q)
+						t.Fatalf("%v: %s is cached, but an extension responds to it", order, q)
 					}
 				}
 			}
 		}
 		if i%20 != 0 {
-			continue // a mutation evicts what all share
+			continue // a mutation evicts what all orders share
 		}
 		eventually(t, func() string {
 			if _, header := ask(t, whole, queries[0]); !strings.Contains(header.Get("Cache-Status"), "hit") {
@@ -178,7 +179,7 @@ func TestOrderOfUseDoesNotMatter(t *testing.T) {
 		name := fmt.Sprintf("LUKE %d", i)
 		ask(t, whole, fmt.Sprintf(`mutation{rename(id:"1000",name:%q){name}}`, name))
 		if got, header := ask(t, whole, queries[0]); !strings.Contains(got.Body, name) {
-			t.Fatalf("%v: after a mutation: %s: %s", order, header.Get("Cache-Status"), got.Body)
+			t.Fatalf("%v: after a mutation got %s: %s, want the new name", order, header.Get("Cache-Status"), got.Body)
 		}
 	}
 }

@@ -30,26 +30,26 @@ func TestClusterMovesSlots(t *testing.T) {
 	}
 	m := c.StartMove(slot, to)
 	if a, b := size(from), size(to); a != 2 || b != 0 {
-		t.Errorf("after the start: %d keys there, %d here", a, b)
+		t.Errorf("after the start: got %d keys on the old node and %d on the new one", a, b)
 	}
 	m.Keys("{tag}:1")
 	if a, b := size(from), size(to); a != 1 || b != 1 {
-		t.Errorf("on the way: %d keys there, %d here", a, b)
+		t.Errorf("during the move: got %d keys on the old node and %d on the new one", a, b)
 	}
 	err := c.clients[from].Get(t.Context(), "{tag}:1").Err()
 	if err == nil || !strings.HasPrefix(err.Error(), "ASK ") {
-		t.Errorf("asked for a key that has moved, the old node says %v", err)
+		t.Errorf("for a moved key the old node returned %v, want ASK", err)
 	}
 	m.Finish()
 	if a, b := size(from), size(to); a != 0 || b != 2 {
-		t.Errorf("at the end: %d keys there, %d here", a, b)
+		t.Errorf("at the end: got %d keys on the old node and %d on the new one", a, b)
 	}
 	c.MoveSlot(slot, from)
 	if owner := c.Owner(slot); owner != from {
-		t.Errorf("moved back, the slot is node %d's, want %d", owner, from)
+		t.Errorf("after the move back the slot belongs to node %d, want %d", owner, from)
 	}
 	if got, err := client.Get(t.Context(), "{tag}:1").Result(); err != nil || got != "here" {
-		t.Errorf("after both moves: %q, %v", got, err)
+		t.Errorf("after both moves: got %q, %v", got, err)
 	}
 }
 
@@ -101,7 +101,7 @@ func TestTLSAsksWhoIsThere(t *testing.T) {
 	}
 }
 
-// addresses are the hosts and ports of servers.
+// addresses returns the hosts and ports of servers.
 func addresses(t *testing.T, servers []*Server) []string {
 	t.Helper()
 	var all []string

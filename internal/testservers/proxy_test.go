@@ -15,10 +15,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// short is how long a client waits that is not meant to be answered; long is what an answer may take.
+// short is the timeout of a client that should get no response; long limits a response.
 const short, long = 100 * time.Millisecond, 10 * time.Second
 
-// proxiedRedis is a server of the test's own behind a proxy, and a client that gives up after a while.
+// proxiedRedis starts a Redis server of the test behind a proxy. It returns the proxy and a
+// function that makes clients with a timeout.
 func proxiedRedis(t *testing.T) (*Proxy, func(timeout time.Duration) *redis.Client) {
 	t.Helper()
 	p := NewProxy(t, RedisServer(t).URL())
@@ -38,9 +39,9 @@ func proxiedRedis(t *testing.T) (*Proxy, func(timeout time.Duration) *redis.Clie
 func TestProxyFaults(t *testing.T) {
 	tests := map[string]struct {
 		disturb func(*Proxy)
-		breaks  bool // a connection that was there
-		refuses bool // a new one
-		hangs   bool // neither answers
+		breaks  bool // an existing connection breaks
+		refuses bool // a new connection is refused
+		hangs   bool // a new connection gets no response
 	}{
 		"none":             {disturb: func(*Proxy) {}},
 		"cut":              {disturb: (*Proxy).Cut, breaks: true, refuses: true},
@@ -63,7 +64,7 @@ func TestProxyFaults(t *testing.T) {
 			test.disturb(p)
 			if test.breaks {
 				if err := old.Ping(t.Context()).Err(); err == nil {
-					t.Error("a connection that was there is answered")
+					t.Error("an existing connection got a response, want an error")
 				}
 			}
 			timeout := long
@@ -72,21 +73,21 @@ func TestProxyFaults(t *testing.T) {
 			}
 			err := ping(client(timeout))
 			if got := err != nil; got != (test.refuses || test.hangs) {
-				t.Errorf("a new connection: %v", err)
+				t.Errorf("a new connection: got %v", err)
 			}
 			var slow interface{ Timeout() bool }
 			if got := errors.As(err, &slow) && slow.Timeout(); got != test.hangs {
-				t.Errorf("a new connection: %v; want it to hang: %v", err, test.hangs)
+				t.Errorf("a new connection: got %v; want a timeout: %v", err, test.hangs)
 			}
 			p.Mend()
 			if err := ping(client(long)); err != nil {
-				t.Errorf("after it was mended: %v", err)
+				t.Errorf("after Mend: %v", err)
 			}
 		})
 	}
 }
 
-// What hung when it was asked is answered when the way is mended.
+// A request that hangs gets its response after Mend.
 func TestProxyHangsWithoutLoss(t *testing.T) {
 	t.Parallel()
 	p, client := proxiedRedis(t)
@@ -95,7 +96,7 @@ func TestProxyHangsWithoutLoss(t *testing.T) {
 	go func() { answered <- client(long).Ping(t.Context()).Err() }()
 	select {
 	case err := <-answered:
-		t.Fatalf("it was answered: %v", err)
+		t.Fatalf("a hanging proxy passed the response: %v", err)
 	case <-time.After(short):
 	}
 	p.Mend()
@@ -114,7 +115,7 @@ func TestProxyHoldsOneAnswer(t *testing.T) {
 	h := p.HoldAnswer("key")
 	defer h.Release()
 	if err := client(long).Ping(t.Context()).Err(); err != nil {
-		t.Errorf("what has another word in it: %v", err)
+		t.Errorf("a request without the word: %v", err)
 	}
 	answer := make(chan string, 1)
 	go func() { answer <- c.Get(t.Context(), "key").Val() }()
@@ -124,15 +125,15 @@ func TestProxyHoldsOneAnswer(t *testing.T) {
 	}
 	select {
 	case got := <-answer:
-		t.Errorf("it was not held: %s", got)
+		t.Errorf("the response was not held: %s", got)
 	default:
 	}
 	h.Release()
 	if got := <-answer; got != "old" {
-		t.Errorf("the answer is %q, not that of the time when it was asked", got)
+		t.Errorf("got %q, want the value at the time of the request", got)
 	}
 	if got := c.Get(t.Context(), "key").Val(); got != "new" {
-		t.Errorf("after it: %q", got)
+		t.Errorf("the next request: got %q, want new", got)
 	}
 }
 
@@ -156,25 +157,25 @@ func TestProgram(t *testing.T) {
 	}
 	defer c.Close()
 	if said := s.Log(); !strings.Contains(said, "Ready to accept") {
-		t.Errorf("it said %q", said)
+		t.Errorf("got the log %q", said)
 	}
 	for _, restarted := range []bool{false, true} {
 		if restarted {
 			s.Stop()
 			if err := c.Ping(t.Context()).Err(); err == nil {
-				t.Error("it was stopped and answers")
+				t.Error("a stopped program responds")
 			}
 			s.Start()
 		}
 		if err := c.Ping(t.Context()).Err(); err != nil {
-			t.Errorf("restarted: %v: %v", restarted, err)
+			t.Errorf("restarted %v: got %v", restarted, err)
 		}
 	}
 	s.Pause()
 	ctx, cancel := context.WithTimeout(t.Context(), short)
 	defer cancel()
 	if err := c.Ping(ctx).Err(); err == nil {
-		t.Error("it is frozen and answers")
+		t.Error("a frozen program responds")
 	}
 	s.Resume()
 	eventually(t, "it answers again", func() bool { return c.Ping(t.Context()).Err() == nil })
@@ -184,22 +185,22 @@ func TestBuild(t *testing.T) {
 	t.Parallel()
 	file := Build(t, "fieldcache/scripts/gotest")
 	if again := Build(t, "fieldcache/scripts/gotest"); again != file {
-		t.Errorf("built twice: %s and %s", file, again)
+		t.Errorf("the program was built twice: %s and %s", file, again)
 	}
 	built, err := buildinfo.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if own, ok := debug.ReadBuildInfo(); !ok || settings(built) != settings(own) {
-		t.Errorf("it was built with %q, the test with %q", settings(built), settings(own))
+		t.Errorf("built with %q, want %q as for the test", settings(built), settings(own))
 	}
 	out, err := exec.Command(file, "fieldcache/graph/scalar").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "fieldcache/graph/scalar") {
-		t.Errorf("it says %s, %v", out, err)
+		t.Errorf("got %s, %v", out, err)
 	}
 }
 
-// settings are those by which a program is compiled.
+// settings returns the build settings that change the compiled code.
 func settings(info *debug.BuildInfo) (all string) {
 	for _, s := range info.Settings {
 		if s.Key == "-race" || s.Key == "-gcflags" {

@@ -20,7 +20,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// asChild makes this test program start servers, say where, and wait for its end.
+// asChild makes this test program start servers, print their addresses, and wait for its end.
 const asChild = "TESTSERVERS_CHILD"
 
 func TestMain(m *testing.M) {
@@ -78,7 +78,7 @@ func TestNothingIsLeft(t *testing.T) {
 				said = append(said, lines.Text())
 			}
 			if len(said) < 3 {
-				t.Fatalf("the child ended after saying %q: %v", said, cmd.Wait())
+				t.Fatalf("the child exited after printing %q: %v", said, cmd.Wait())
 			}
 			if ending == "kill" {
 				if err := cmd.Process.Kill(); err != nil {
@@ -86,7 +86,7 @@ func TestNothingIsLeft(t *testing.T) {
 				}
 			}
 			if err := cmd.Wait(); (err == nil) != (ending == "end") {
-				t.Errorf("the child ended with %v", err)
+				t.Errorf("the child exited with %v", err)
 			}
 			eventually(t, "the folder is removed", func() bool {
 				_, err := os.Stat(said[2])
@@ -104,34 +104,34 @@ func TestNothingIsLeft(t *testing.T) {
 
 func TestDatabasesAreSeparate(t *testing.T) {
 	var postgres, redises sync.Map // URL to test
-	var running sync.WaitGroup     // both tests hold theirs until both have them
+	var running sync.WaitGroup     // both tests hold theirs until both have one
 	running.Add(2)
 	for _, name := range []string{"one", "two"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ready := sync.OnceFunc(running.Done)
-			defer ready() // also when a database cannot be had, or the other test waits for ever
+			defer ready() // even if there is no database, so that the other test does not wait forever
 			pg, rd := Postgres(t), Redis(t)
 			ready()
 			if other, taken := postgres.LoadOrStore(pg, name); taken {
-				t.Errorf("%s is also test %v's", pg, other)
+				t.Errorf("%s also belongs to test %v", pg, other)
 			}
 			if other, taken := redises.LoadOrStore(rd, name); taken {
-				t.Errorf("%s is also test %v's", rd, other)
+				t.Errorf("%s also belongs to test %v", rd, other)
 			}
 			if err := execute(pg, "CREATE TABLE mine (id bigint)"); err != nil {
 				t.Error(err)
 			}
 			c := client(t, rd)
 			if size, err := c.DBSize(t.Context()).Result(); err != nil || size != 0 {
-				t.Errorf("database holds %d keys, error %v", size, err)
+				t.Errorf("the Redis database holds %d keys (%v), want 0", size, err)
 			}
 			if err := c.Set(t.Context(), "mine", name, 0).Err(); err != nil {
 				t.Error(err)
 			}
 			running.Wait()
 			if got, err := c.Get(t.Context(), "mine").Result(); err != nil || got != name {
-				t.Errorf("Redis gave %q, error %v; want %q", got, err, name)
+				t.Errorf("got %q (%v) from Redis, want %q", got, err, name)
 			}
 		})
 	}
@@ -149,7 +149,7 @@ func TestDatabasesAreRemoved(t *testing.T) {
 		t.Errorf("the database is still there: %v", err)
 	}
 	if size, err := client(t, rd).DBSize(t.Context()).Result(); err != nil || size != 0 {
-		t.Errorf("Redis database holds %d keys, error %v", size, err)
+		t.Errorf("the Redis database holds %d keys (%v), want 0", size, err)
 	}
 }
 
@@ -164,12 +164,12 @@ func TestPostgresFromCopiesWhatWasPreparedOnce(t *testing.T) {
 				return execute(address, "CREATE TABLE numbers AS SELECT generate_series(1, 1000) AS n")
 			})
 			if n := prepared.Load(); n != 1 {
-				t.Errorf("prepared %d times", n)
+				t.Errorf("prepared %d times, want 1", n)
 			}
 			conn := connectPostgres(t, address)
 			var sum int
 			if err := conn.QueryRow(t.Context(), "WITH gone AS (DELETE FROM numbers RETURNING n) SELECT sum(n) FROM gone").Scan(&sum); err != nil || sum != 500500 {
-				t.Errorf("sum is %d, error %v: not the prepared rows", sum, err)
+				t.Errorf("got the sum %d (%v), want 500500 as prepared", sum, err)
 			}
 		})
 	}
@@ -193,14 +193,14 @@ func TestClaimLeavesWhatIsNotOurs(t *testing.T) {
 	}
 	number, err := claim(s.URL())
 	if err != nil || number != 7 {
-		t.Fatalf("claimed database %d, error %v; only 7 is empty", number, err)
+		t.Fatalf("claimed database %d (%v), want 7, the only empty one", number, err)
 	}
 	if err := release(s.URL(), number); err != nil {
 		t.Fatal(err)
 	}
 	info, err := c.Info(t.Context(), "keyspace").Result()
 	if n := strings.Count(info, "keys=1,"); err != nil || n != 1023 {
-		t.Errorf("%d of 1023 databases still hold their key, error %v", n, err)
+		t.Errorf("%d of 1023 databases still hold their key (%v), want all", n, err)
 	}
 }
 
@@ -217,11 +217,11 @@ func TestServerStopsAndStarts(t *testing.T) {
 			s.Stop()
 			s.Stop()
 			if err := s.p.listens(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
-				t.Errorf("stopped, but a connection got %v", err)
+				t.Errorf("a connection to a stopped server got %v", err)
 			}
 			s.Start()
 			if s.URL() != before {
-				t.Errorf("URL was %s and is %s", before, s.URL())
+				t.Errorf("the URL changed from %s to %s", before, s.URL())
 			}
 			if err := s.p.answers(t.Context(), s.p); err != nil {
 				t.Error(err)
@@ -252,7 +252,8 @@ func TestServerFreezes(t *testing.T) {
 	})
 }
 
-// freezes asks the paused server something and expects the answer after Resume only.
+// freezes sends a request to the paused server and checks that the response arrives only after
+// Resume.
 func freezes(t *testing.T, s *Server, ask func(context.Context) error) {
 	t.Helper()
 	if err := ask(t.Context()); err != nil {
@@ -263,7 +264,7 @@ func freezes(t *testing.T, s *Server, ask func(context.Context) error) {
 	go func() { answer <- ask(t.Context()) }()
 	select {
 	case err := <-answer:
-		t.Errorf("a frozen server answered: %v", err)
+		t.Errorf("a frozen server responded: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	s.Resume()
@@ -290,7 +291,7 @@ func TestRedisServerRestartsOnAnOldDump(t *testing.T) {
 	s.Stop()
 	s.Start()
 	if got, err := c.Get(t.Context(), "key").Result(); err != nil || got != "old" {
-		t.Errorf("got %q, error %v; want what SAVE wrote", got, err)
+		t.Errorf("got %q (%v), want the value that SAVE wrote", got, err)
 	}
 }
 
@@ -301,15 +302,15 @@ func TestMissingProgramsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := startRedis(h); err == nil || !strings.Contains(err.Error(), "install the package redis-server") {
-		t.Errorf("without redis-server: %v", err)
+		t.Errorf("without redis-server: got %v", err)
 	}
 	bin, err := postgresPrograms()
 	if installed, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb"); len(installed) == 0 {
 		if err == nil || !strings.Contains(err.Error(), "install the package postgresql") {
-			t.Errorf("without PostgreSQL: %v", err)
+			t.Errorf("without PostgreSQL: got %v", err)
 		}
 	} else if err != nil || !strings.HasPrefix(bin, "/usr/lib/postgresql/") {
-		t.Errorf("with %q: found %q, error %v", installed, bin, err)
+		t.Errorf("with %q: got %q, %v", installed, bin, err)
 	}
 }
 
@@ -339,7 +340,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("it did not come true within %v that %s", patience, what)
+			t.Fatalf("timed out after %v waiting until %s", patience, what)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

@@ -25,7 +25,7 @@ func counters(second int, loads, hits uint64, sick string) string {
 		second, hits, loads, sick, 10*second, 10*second, 100*second, 50*second)
 }
 
-// serve sends events, each of a type and data on one line.
+// serve sends events, each as a type and data on one line.
 func serve(t *testing.T, events ...[2]string) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,14 +56,14 @@ func TestOnce(t *testing.T) {
 		"coordinate (by loads)", "1h", "User.orders", "private", "95.0 %", "45", "ttl only",
 	} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("it lacks %q:\n%s", want, &out)
+			t.Errorf("the output lacks %q:\n%s", want, &out)
 		}
 	}
 	if strings.Contains(out.String(), "Country") || strings.Contains(out.String(), "\x1b") {
-		t.Errorf("it shows what nobody asked for, or colours:\n%s", &out)
+		t.Errorf("the output has an unused coordinate, or colors:\n%s", &out)
 	}
 	if strings.Index(out.String(), "User.orders") > strings.Index(out.String(), "Product ") {
-		t.Errorf("what costs most loads is not first:\n%s", &out)
+		t.Errorf("the coordinate with the most loads is not first:\n%s", &out)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestOnceFails(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		if err := Run(t.Context(), Options{Address: address, Out: &out, Once: true}); err == nil || out.Len() > 0 {
-			t.Errorf("%s: %v, it prints %q", name, err, &out)
+			t.Errorf("%s: got %v and the output %q", name, err, &out)
 		}
 	}
 }
@@ -90,7 +90,7 @@ func TestState(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
 	if got := s.render(80, 20); !strings.Contains(got, "No data. Reconnecting each second.") || strings.Contains(got, "in place") || strings.Count(got, "\n") != 19 {
-		t.Errorf("before any event it shows\n%s", got)
+		t.Errorf("before any event the screen shows\n%s", got)
 	}
 	now := time.Now()
 	s.take(Counters{When: now, Coordinates: []Coordinate{{Coordinate: "B", Memory: 10}, {Coordinate: "A", Misses: 5}}})
@@ -99,27 +99,27 @@ func TestState(t *testing.T) {
 		s.order = o
 		rows := s.rows()
 		if got := rows[0].Coordinate.Coordinate + " " + rows[1].Coordinate.Coordinate; got != want {
-			t.Errorf("by %v they are %s, want %s", o, got, want)
+			t.Errorf("order %v: got %s, want %s", o, got, want)
 		}
 	}
 	s.order = byName
 	if r := s.rows(); r[1].rate != 10 || r[1].share() != 1 {
-		t.Errorf("B is asked %v times a second, %v of them hits", r[1].rate, r[1].share())
+		t.Errorf("B has %v requests a second with a hit share of %v, want 10 and 1", r[1].rate, r[1].share())
 	}
 	for range 2 * listed {
 		s.take(Eviction{Cause: "hand"})
 	}
 	if len(s.evictions) != listed || s.skipped != 4 {
-		t.Errorf("%d evictions are remembered, %d were skipped", len(s.evictions), s.skipped)
+		t.Errorf("%d evictions are listed, %d were skipped", len(s.evictions), s.skipped)
 	}
 	s.paused = true
 	s.take(Counters{When: now.Add(time.Hour)})
 	if s.seconds() != 2 {
-		t.Error("a paused screen goes on")
+		t.Error("a paused screen was updated")
 	}
 	s.lost(errors.New("no route"))
 	if got := s.render(80, 20); !strings.Contains(got, "disconnected: no route") || strings.Contains(got, "Redis") || s.rate("x", "") != 0 {
-		t.Errorf("without a server it shows\n%s", got)
+		t.Errorf("without a server the screen shows\n%s", got)
 	}
 	for _, line := range strings.Split(s.render(40, 10), "\n") {
 		if n := len([]rune(plain(line))); n > 40 {
@@ -128,7 +128,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// On 80 columns there is room for what costs and what is never evicted.
+// 80 columns have room for the costs and for what only expires.
 func TestEightyColumns(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
@@ -148,7 +148,7 @@ func TestEightyColumns(t *testing.T) {
 		"values      1.2k entries  3 MiB of 1023 MiB      7 evicted by size  hits -",
 	} {
 		if !strings.Contains(screen, want) {
-			t.Errorf("it lacks %q:\n%s", want, screen)
+			t.Errorf("the screen lacks %q:\n%s", want, screen)
 		}
 	}
 	if narrow := plain(s.render(40, 20)); !strings.Contains(narrow, "\nUser.orders      ttl only     1m       0\n") {
@@ -159,7 +159,7 @@ func TestEightyColumns(t *testing.T) {
 	}
 }
 
-// What a terminal would obey is not handed to it: keys hold what clients send.
+// Control characters are not written to the terminal: keys hold what clients send.
 func TestForeignTextsArePrintable(t *testing.T) {
 	t.Parallel()
 	const evil = "\x1b]0;owned\x07\x1b[2J\r\n\u202e\u009b1m"
@@ -173,11 +173,11 @@ func TestForeignTextsArePrintable(t *testing.T) {
 		screen := plain(s.render(200, 30))
 		for _, r := range strings.ReplaceAll(screen, "\n", "") {
 			if !unicode.IsGraphic(r) {
-				t.Fatalf("it has %q:\n%q", r, screen)
+				t.Fatalf("the screen has %q:\n%q", r, screen)
 			}
 		}
 		if !strings.Contains(screen, "user:\uFFFD]0;owned\uFFFD\uFFFD[2J") || strings.Count(screen, "\n") != 29 {
-			t.Errorf("the key is not recognised:\n%s", screen)
+			t.Errorf("the screen lacks the key:\n%s", screen)
 		}
 	}
 }
@@ -186,15 +186,15 @@ func TestAge(t *testing.T) {
 	t.Parallel()
 	for seconds, want := range map[float64]string{0: "0s", 30: "30s", 60: "1m", 90: "1m30s", 600: "10m", 3600: "1h", 5400: "1h30m", 36000: "10h", 86400: "24h", 3605: "1h0m5s"} {
 		if got := age(&seconds); got != want {
-			t.Errorf("%v seconds are %q, want %q", seconds, got, want)
+			t.Errorf("age(%v) = %q, want %q", seconds, got, want)
 		}
 	}
 	if got := age(nil); got != "" {
-		t.Errorf("no age is %q", got)
+		t.Errorf("age(nil) = %q, want an empty text", got)
 	}
 }
 
-// A paused screen stays as it is; what came meanwhile is shown once it goes on.
+// A paused screen does not change. What happened meanwhile is shown after the pause.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	s := &state{address: "x"}
@@ -202,15 +202,15 @@ func TestPause(t *testing.T) {
 	s.pause()
 	s.take(Eviction{Cause: "notice"})
 	if got := s.render(80, 20); !strings.Contains(got, "mutation") || strings.Contains(got, "notice") {
-		t.Errorf("paused it shows\n%s", got)
+		t.Errorf("the paused screen shows\n%s", got)
 	}
 	s.pause()
 	if got := s.render(80, 20); !strings.Contains(got, "notice") || strings.Index(got, "notice") > strings.Index(got, "mutation") {
-		t.Errorf("it goes on with\n%s", got)
+		t.Errorf("after the pause the screen shows\n%s", got)
 	}
 }
 
-// plain is text without the sequences that colour it.
+// plain removes color sequences from a text.
 func plain(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

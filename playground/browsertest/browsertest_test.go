@@ -8,7 +8,7 @@ import (
 	"testing/fstest"
 )
 
-// TestProblems opens a page that does everything it must not.
+// TestProblems opens a page that does everything a page must not do.
 func TestProblems(t *testing.T) {
 	t.Parallel()
 	files := http.FileServerFS(fstest.MapFS{
@@ -53,11 +53,11 @@ func TestProblems(t *testing.T) {
 		"http://elsewhere.test/from-worker",
 	} {
 		if !strings.Contains(problems, want) {
-			t.Errorf("no problem tells of %q", want)
+			t.Errorf("no problem mentions %q", want)
 		}
 	}
 	if strings.Contains(problems, "harmless") {
-		t.Error("console.info is no problem")
+		t.Error("console.info was reported as a problem")
 	}
 	if t.Failed() {
 		t.Logf("problems:\n%s", problems)

@@ -74,7 +74,7 @@ func TestReport(t *testing.T) {
 
 func TestReportRefusesWhatIsNotJSON(t *testing.T) {
 	if _, _, err := report(strings.NewReader("FAIL"), &strings.Builder{}); err == nil {
-		t.Error("no error")
+		t.Error("got no error, want one")
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// A change of the engine may not leave a mutant without what it changes: that would be found only when they are tried.
+// Every mutant still fits the engine's code. Otherwise that would be noticed only when the mutants
+// are run.
 func TestMutantsFitTheFiles(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
@@ -18,10 +19,10 @@ func TestMutantsFitTheFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := strings.Count(string(text), m.old); n != 1 {
-			t.Errorf("%s: what is to be changed is in %s %d times, want once: %s", m.name, m.file, n, m.old)
+			t.Errorf("%s: the text to change is in %s %d times, want once: %s", m.name, m.file, n, m.old)
 		}
 		if names[m.name] || len(m.red) == 0 || m.old == m.new {
-			t.Errorf("%s: the name is not its own, or it has no test, or changes nothing", m.name)
+			t.Errorf("%s: the name is not unique, or there is no test, or nothing changes", m.name)
 		}
 		names[m.name] = true
 	}
@@ -62,6 +63,6 @@ func TestPattern(t *testing.T) {
 func TestRunRefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	if err := run(t.Context(), false, []string{"no such mutant"}); err == nil {
-		t.Error("no error")
+		t.Error("got no error, want one")
 	}
 }
