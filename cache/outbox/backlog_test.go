@@ -53,7 +53,7 @@ func eachCrowded(t *testing.T, test func(c crowded)) {
 	run("SQLite", "sqlite://"+filepath.Join(t.TempDir(), "outbox.db"))
 }
 
-// untrue names the ids of rows, or the table.
+// untrue returns the ids of rows as keys, or the table as a tag.
 func untrue(changes ...outbox.Change) (ev cache.Eviction) {
 	for _, c := range changes {
 		if c.Rows == nil {
@@ -73,7 +73,7 @@ func (c crowded) exec(statement string, args ...any) {
 	}
 }
 
-// write has one transaction note n rows of a table, each of one that changed.
+// write records n rows in the outbox in one transaction, each for one changed row of a table.
 func (c crowded) write(table string, n int) {
 	c.t.Helper()
 	series, fact := "WITH RECURSIVE g (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < ?1) SELECT ?0, 'UPDATE', %s FROM g",
@@ -113,7 +113,8 @@ func (c crowded) pages(p cache.Page) (pages int, names map[string]int, last cach
 	return pages, names, last
 }
 
-// What one transaction wrote is read in pages of bounded size, all of it, whatever commits meanwhile.
+// The writes of one transaction are read in pages of limited size. All of them are read, whatever
+// commits meanwhile.
 func TestFault10OneTransactionInPages(t *testing.T) {
 	t.Parallel()
 	eachCrowded(t, func(c crowded) {
@@ -125,32 +126,33 @@ func TestFault10OneTransactionInPages(t *testing.T) {
 		c.write("users", 3)
 		first, err := c.Poll(c.t.Context(), cache.Page{Since: since.Snapshot})
 		if err != nil || first.More == nil {
-			c.t.Fatalf("the first page has %d writes, more %v, %v", len(first.Writes), first.More, err)
+			c.t.Fatalf("got a first page with %d writes, more %v, error %v", len(first.Writes), first.More, err)
 		}
 		keys := 0
 		for _, w := range first.Writes {
 			keys += len(w.Keys)
 		}
 		if keys != outbox.RowsByTransaction {
-			c.t.Errorf("the first page names %d keys", keys)
+			c.t.Errorf("got %d keys on the first page, want RowsByTransaction", keys)
 		}
 		c.write("reviews", 1)
 		began := time.Now()
 		pages, names, last := c.pages(*first.More)
 		c.t.Logf("%d pages in %v", pages, time.Since(began))
 		if most := *manyRows/outbox.RowsByTable + 2; pages > most {
-			c.t.Errorf("%d pages, want %d", pages, most)
+			c.t.Errorf("got %d pages, want at most %d", pages, most)
 		}
 		if names["products"] == 0 || names["users"]+names["users:3"] == 0 {
-			c.t.Errorf("told are %d names", len(names))
+			c.t.Errorf("got %d names without those of products and users", len(names))
 		}
 		if _, names, _ := c.pages(cache.Page{Since: last.Snapshot}); len(names) != 1 || names["reviews:1"] != 1 {
-			c.t.Errorf("the next poll tells %v", names)
+			c.t.Errorf("next poll: got %v, want reviews:1", names)
 		}
 	})
 }
 
-// What is kept is read in pages by name; a page that touched too much tells the table.
+// Retained writes are read in pages by name. A page with too many names has the name of the table
+// instead.
 func TestFault28RetainedWritesInPages(t *testing.T) {
 	t.Parallel()
 	eachCrowded(t, func(c crowded) {
@@ -164,20 +166,21 @@ func TestFault28RetainedWritesInPages(t *testing.T) {
 		pages, names, last := c.pages(cache.Page{})
 		c.t.Logf("%d pages in %v", pages, time.Since(began))
 		if names["by hand"] != 1 || names["a tag"] != 1 || names["users:7"] != 1 {
-			c.t.Errorf("missing in %d names", len(names))
+			c.t.Errorf("got %d names, want the manual eviction and users:7 among them", len(names))
 		}
 		for i := 1; i <= *manyRows/2; i++ {
 			if names[fmt.Sprint("products:", i)] < 1 && names["products"] == 0 {
-				c.t.Fatalf("product %d is not told", i)
+				c.t.Fatalf("got no name of product %d", i)
 			}
 		}
 		if !last.Sum.Undone || !last.Snapshot.Covers(last.Sum.Seen) || last.Sum.Everything {
-			c.t.Errorf("the last page says %+v", last.Sum)
+			c.t.Errorf("got sum %+v on the last page", last.Sum)
 		}
 	})
 }
 
-// Statements of a thousand rows each are told and relayed by their table where they are too many.
+// If there are too many statements of a thousand rows each, they are polled and relayed by their
+// table.
 func TestFault27StatementsOfAThousandRows(t *testing.T) {
 	t.Parallel()
 	eachCrowded(t, func(c crowded) {
@@ -200,7 +203,7 @@ func TestFault27StatementsOfAThousandRows(t *testing.T) {
 		c.write("users", 3)
 		_, names, _ := c.pages(cache.Page{Since: begin.Snapshot})
 		if names["products"] == 0 || len(names) > 3100 {
-			c.t.Errorf("a poll tells %d names", len(names))
+			c.t.Errorf("got %d names from a poll, want products and at most 3100", len(names))
 		}
 		most, done := 0, map[string]bool{}
 		for left := true; left; {
@@ -220,13 +223,13 @@ func TestFault27StatementsOfAThousandRows(t *testing.T) {
 			left = r.Rows == 300
 		}
 		if most > 2000 || !done["products"] || !done["users:3"] {
-			c.t.Errorf("%d names in one piece", most)
+			c.t.Errorf("got %d names in one piece, want at most 2000", most)
 		}
 	})
 }
 
-// A transaction that stays open does not make a poll read again what came after it, and what it wrote is read once
-// it has ended. The plan is looked at, not the time.
+// An open transaction does not make a poll read again the writes after it. Its own writes are read
+// once it has committed. The test checks the query plan, not the time.
 func TestFault28ATransactionStaysOpen(t *testing.T) {
 	t.Parallel()
 	c := crowd(t, testservers.Postgres(t))
@@ -248,28 +251,29 @@ func TestFault28ATransactionStaysOpen(t *testing.T) {
 		}
 		page := cache.Page{Since: last.Snapshot}
 		if read, plan := c.read(page); read > 100 {
-			t.Errorf("%s: a poll of 5 rows reads %d: %s", name, read, plan)
+			t.Errorf("%s: a poll of 5 rows reads %d, want at most 100: %s", name, read, plan)
 		}
 		began := time.Now()
 		_, names, _ := c.pages(page)
 		t.Logf("%s: a poll takes %v", name, time.Since(began))
 		if len(names) != 5 {
-			t.Errorf("%s: told are %v", name, names)
+			t.Errorf("%s: got %v, want 5 names", name, names)
 		}
 	}
 	if err := open.Commit(); err != nil {
 		t.Fatal(err)
 	}
 	if _, names, _ := c.pages(cache.Page{Since: last.Snapshot}); names["orders"] == 0 || names["users:5"]+names["users"] == 0 || len(names) > 7 {
-		t.Errorf("once it has ended told are %v", names)
+		t.Errorf("after the commit: got %v", names)
 	}
 	c.exec("ANALYZE cache_outbox")
 	if read, plan := c.read(cache.Page{Since: last.Snapshot}); read > 3*outbox.RowsByTransaction {
-		t.Errorf("a page of %d rows reads %d: %s", outbox.RowsByTransaction, read, plan)
+		t.Errorf("a page of %d rows reads %d, want at most three times as many: %s", outbox.RowsByTransaction, read, plan)
 	}
 }
 
-// read is how many rows of the outbox a poll reads, or blocks of the table and its index if there are more of them.
+// read returns the number of outbox rows that a poll reads. If the poll reads more blocks of the
+// table and its index, it returns their number.
 func (c crowded) read(p cache.Page) (most int, text string) {
 	c.t.Helper()
 	err := c.db.NewRaw("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+c.Statement(p)).Scan(c.t.Context(), &text)
@@ -304,7 +308,7 @@ func (c crowded) read(p cache.Page) (most int, text string) {
 	return max(walk(top), top.Hit+top.Read), text
 }
 
-// However much is old, pruning it goes in pieces, and the horizon follows each.
+// However many rows are old, they are pruned in pieces, and each piece updates the horizon.
 func TestFault10PruningInPieces(t *testing.T) {
 	t.Parallel()
 	eachCrowded(t, func(c crowded) {
@@ -318,11 +322,11 @@ func TestFault10PruningInPieces(t *testing.T) {
 			}
 		}
 		if pieces < *manyRows/outbox.PrunedAtOnce {
-			c.t.Errorf("%d pieces", pieces)
+			c.t.Errorf("got %d pieces, want at least manyRows/PrunedAtOnce", pieces)
 		}
 		b, err := c.Backlog(c.t.Context())
 		if err != nil || b.Rows != 2 {
-			c.t.Errorf("%+v is left, %v, want a note for each table", b, err)
+			c.t.Errorf("got backlog %+v, error %v; want one row for each table", b, err)
 		}
 	})
 }

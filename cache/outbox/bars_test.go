@@ -8,7 +8,8 @@ import (
 	"fieldcache/cache"
 )
 
-// A bar stays until it is lifted, whatever is pruned, and no poll or relay takes it for a write.
+// A bar remains until it is lifted, whatever is pruned. Polls and relays do not treat it as a
+// write.
 func TestBars(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -16,7 +17,7 @@ func TestBars(t *testing.T) {
 		is := func(when string, want ...string) {
 			t.Helper()
 			if got, err := b.Barred(ctx); err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s: %q, %v; want %q", when, got, err, want)
+				t.Errorf("%s: got %q, error %v; want %q", when, got, err, want)
 			}
 		}
 		is("at first")
@@ -28,14 +29,14 @@ func TestBars(t *testing.T) {
 		}
 		is("barred", "Issue.score", "Query.motto")
 		if news := b.poll(t, before); len(news.Writes) > 0 || news.Unreadable > 0 {
-			t.Errorf("a poll reads %+v", news)
+			t.Errorf("got news %+v, want none", news)
 		}
 		relayed, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(context.Context, cache.Eviction) error { return nil })
 		if err != nil || relayed.Rows > 0 {
-			t.Errorf("%d rows are relayed, %v", relayed.Rows, err)
+			t.Errorf("relayed %d rows, error %v; want 0", relayed.Rows, err)
 		}
 		if backlog, err := b.Backlog(ctx); err != nil || backlog.Rows > 0 {
-			t.Errorf("the backlog is %+v, %v", backlog, err)
+			t.Errorf("got backlog %+v, error %v; want none", backlog, err)
 		}
 		b.exec(t, "INSERT INTO things VALUES (1, 'a', '')")
 		if more, err := b.Prune(ctx, 0, false); err != nil || more {

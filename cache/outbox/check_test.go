@@ -9,7 +9,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// Columns that name keys must be compared as keys are: all that are not are named at once.
+// Columns that name keys must be compared as keys are. Check reports all columns that are not, at
+// once.
 func TestFault04ColumnsThatNameKeys(t *testing.T) {
 	t.Parallel()
 	t.Run("PostgreSQL", func(t *testing.T) {
@@ -49,14 +50,14 @@ func checkNames(t *testing.T, b box, table string, bad, good []string) {
 	}
 	told := errors.Join(faults...)
 	if len(faults) != len(bad) {
-		t.Errorf("%d faults, want %d:\n%v", len(faults), len(bad), told)
+		t.Errorf("got %d faults, want %d:\n%v", len(faults), len(bad), told)
 	}
 	for _, column := range bad {
 		if told == nil || !strings.Contains(told.Error(), "table "+table+": column "+column+" names cache keys") {
-			t.Errorf("%s is not told in:\n%v", column, told)
+			t.Errorf("want a fault for %s in:\n%v", column, told)
 		}
 	}
 	if told != nil && !strings.Contains(told.Error(), "required: ") {
-		t.Errorf("no remedy in:\n%v", told)
+		t.Errorf("want a remedy in:\n%v", told)
 	}
 }

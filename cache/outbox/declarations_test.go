@@ -8,7 +8,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// BenchmarkWrite measures an UPDATE of one row, by how many declarations name its table.
+// BenchmarkWrite measures an UPDATE of one row, by the number of declarations that name its table.
 func BenchmarkWrite(b *testing.B) {
 	for _, n := range []int{0, 1, 10, 50} {
 		b.Run(fmt.Sprintf("declarations=%d", n), func(b *testing.B) {
@@ -24,7 +24,7 @@ func BenchmarkWrite(b *testing.B) {
 				b.Fatal(err)
 			}
 			var rows []outbox.Rows
-			for i := range n { // of ten columns each matches, and each counts with each
+			for i := range n { // each of ten matching columns is combined with each of ten other columns
 				rows = append(rows, outbox.Rows{Of: fmt.Sprint(i), Table: "things", Match: []string{fmt.Sprintf("m%d", i%10)}, Columns: []string{fmt.Sprintf("c%d", (i+i/10)%10)}})
 			}
 			if n > 0 {

@@ -59,9 +59,9 @@ func TestDescribe(t *testing.T) {
 			"CREATE UNIQUE INDEX ON things (a)",                // may be NULL
 			"CREATE UNIQUE INDEX ON things (c) WHERE c > 0",    // of some rows
 			"CREATE UNIQUE INDEX ON things (lower(b))",         // of an expression
-			"ALTER TABLE things ADD UNIQUE (d) DEFERRABLE",     // not true within a transaction
-			"CREATE UNIQUE INDEX ON things (c, b, d)",          // longer than need be
-			"CREATE UNIQUE INDEX ON things (c, b) INCLUDE (a)", // this one
+			"ALTER TABLE things ADD UNIQUE (d) DEFERRABLE",     // not enforced within a transaction
+			"CREATE UNIQUE INDEX ON things (c, b, d)",          // longer than necessary
+			"CREATE UNIQUE INDEX ON things (c, b) INCLUDE (a)", // the one to choose
 			"CREATE INDEX ON things (e)",                       // not unique
 		}, outbox.TableInfo{PrimaryKey: []string{"c", "b"}, Columns: map[string]outbox.Kind{
 			"a": outbox.Integer, "b": outbox.Text, "c": outbox.Integer, "d": outbox.Integer, "e": outbox.Integer,
@@ -107,7 +107,8 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// TestWritesOfRowsWithoutAPrimaryKey has rows that are known by a unique index go with the row that they refer to.
+// Rows without a primary key are identified by a unique index. They are evicted when the row that
+// they reference is deleted.
 func TestWritesOfRowsWithoutAPrimaryKey(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -159,19 +160,20 @@ func TestWritesOfRowsWithoutAPrimaryKey(t *testing.T) {
 			}
 			for _, tags := range c.untrue {
 				if !evicts(tags) {
-					t.Errorf("%s evicts nothing of %v, but %s", c.write, tags, what(news))
+					t.Errorf("%s: want one of %v evicted, got %s", c.write, tags, what(news))
 				}
 			}
 			for _, tags := range c.untouched {
 				if evicts(tags) {
-					t.Errorf("%s evicts of %v: %s", c.write, tags, what(news))
+					t.Errorf("%s: want none of %v evicted, got %s", c.write, tags, what(news))
 				}
 			}
 		}
 	})
 }
 
-// TestColumnsThatReferAreChecked names a column whose equal texts would let a row go with a parent of another name.
+// Check reports a referring column that compares different texts as equal: the row could be deleted
+// with a parent of another name.
 func TestColumnsThatReferAreChecked(t *testing.T) {
 	t.Parallel()
 	b := open(t, "sqlite://"+filepath.Join(t.TempDir(), "refers.db"))
@@ -207,7 +209,7 @@ func TestColumnsThatReferAreChecked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !slices.Equal(refers, c.want) || len(faults) != len(c.want) {
-			t.Errorf("%s: %v refer, want %v; faults: %v", c.name, refers, c.want, faults)
+			t.Errorf("%s: got referring columns %v, want %v; faults: %v", c.name, refers, c.want, faults)
 		}
 	}
 }

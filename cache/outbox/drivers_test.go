@@ -18,7 +18,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// with is a URL with one more parameter.
+// with returns a URL with one more parameter.
 func with(t testing.TB, text, name, value string) string {
 	t.Helper()
 	u, err := url.Parse(text)
@@ -50,7 +50,7 @@ func execute(t testing.TB, db *sql.DB, statements ...string) {
 	}
 }
 
-// The outbox is the same by whatever driver its database is opened, and in whatever way the driver sends statements.
+// The outbox works in the same way with every driver, and however the driver sends statements.
 func TestAnyDriver(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(testing.TB) (driver, dsn string){
@@ -74,7 +74,7 @@ func TestAnyDriver(t *testing.T) {
 	}
 }
 
-// throughout goes through all that an outbox does.
+// throughout uses everything that an outbox does.
 func throughout(t *testing.T, db *sql.DB, schema string) {
 	t.Helper()
 	ctx := t.Context()
@@ -93,7 +93,7 @@ func throughout(t *testing.T, db *sql.DB, schema string) {
 	must(at.Install(ctx, tx, tables))
 	must(tx.Commit())
 	if left, err := at.Diff(ctx, db, tables); err != nil || len(left) > 0 {
-		t.Errorf("after the installation lacking are %v, %v", left, err)
+		t.Errorf("after the installation: got differences %v, error %v", left, err)
 	}
 	o, err := outbox.New(db, at, evictions)
 	must(err)
@@ -106,32 +106,32 @@ func throughout(t *testing.T, db *sql.DB, schema string) {
 	news, err := o.Poll(ctx, cache.Page{Since: start.Snapshot})
 	must(err)
 	if got := what(news); !strings.Contains(got, ">1a[]") || !strings.Contains(got, "1a>1b[name]") {
-		t.Errorf("polled %s", got)
+		t.Errorf("got %s", got)
 	}
 	last := news.Writes[len(news.Writes)-1]
 	if last.Xid != xid || news.Snapshot.Epoch != epoch || !reflect.DeepEqual(last.Eviction, odd) {
-		t.Errorf("recorded as %d in %s, polled %+v", xid, epoch, last)
+		t.Errorf("recorded as %d in epoch %s, polled %+v", xid, epoch, last)
 	}
 	page, err := o.Poll(ctx, cache.Page{Until: news.Snapshot, Detail: cache.ByName})
 	must(err)
 	if len(page.Sum.Keys) != 3 || !page.Sum.Undone {
-		t.Errorf("the page by name says %+v", page.Sum)
+		t.Errorf("got sum %+v of the page by name", page.Sum)
 	}
 	must(o.Done(ctx, epoch, []uint64{xid}))
 	if done, err := o.IsDone(ctx, xid); err != nil || !done {
-		t.Errorf("done is %v, %v", done, err)
+		t.Errorf("IsDone returns %v, error %v", done, err)
 	}
 	if b, err := o.Backlog(ctx); err != nil || b.Rows != 2 {
-		t.Errorf("the backlog is %+v, %v", b, err)
+		t.Errorf("got backlog %+v, error %v; want 2 rows", b, err)
 	}
 	r, err := o.Relay(ctx, cache.Piece{Rows: 10}, func(context.Context, cache.Eviction) error { return nil })
 	if err != nil || r.Rows != 2 {
-		t.Errorf("relayed %+v, %v", r, err)
+		t.Errorf("relayed %+v, error %v; want 2 rows", r, err)
 	}
 	_, err = o.Prune(ctx, 0, true)
 	must(err)
 	if news, err = o.Poll(ctx, cache.Page{Since: start.Snapshot}); err != nil || len(news.Writes) > 0 || !news.Horizon.Sees(xid) {
-		t.Errorf("after pruning %+v, %v", news, err)
+		t.Errorf("after pruning: got %+v, error %v", news, err)
 	}
 	must(outbox.NewWatch(db, at, tables, nil).Look(ctx))
 	_, err = o.Database(ctx)
@@ -140,7 +140,7 @@ func throughout(t *testing.T, db *sql.DB, schema string) {
 		t.Fatal(err)
 	}
 	if removed, left, err := at.Remove(ctx, tx); err != nil || !removed || len(left) > 0 {
-		t.Errorf("removed %v, left %v, %v", removed, left, err)
+		t.Errorf("got removed %v, left %v, error %v", removed, left, err)
 	}
 	must(tx.Commit())
 	execute(t, db, "INSERT INTO things VALUES (2, 'a', NULL)")

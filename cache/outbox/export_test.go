@@ -2,12 +2,12 @@ package outbox
 
 import "fieldcache/cache"
 
-// Bounds that tests count with.
+// Limits, for tests.
 const (
 	RowsByTransaction = rowsByTransaction
 	RowsByTable       = rowsByTable
 	PrunedAtOnce      = prunedAtOnce
 )
 
-// Statement is the statement that reads a page by transaction.
+// Statement returns the statement that reads a page by transaction.
 func (o *Outbox) Statement(p cache.Page) string { return o.byTransaction(p) }

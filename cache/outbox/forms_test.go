@@ -11,7 +11,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// What is noted does not depend on how the writer's session writes values.
+// What is recorded does not depend on how the session of the writer formats values.
 func TestWritesOfSessionsWithOtherSettings(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -37,12 +37,13 @@ func TestWritesOfSessionsWithOtherSettings(t *testing.T) {
 		news := b.poll(t, since)
 		since = news.Snapshot
 		if got := what(news); sorted(got) != sorted(c.want) {
-			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+			t.Errorf("%s: recorded %q, want %q", c.statement, got, c.want)
 		}
 	}
 }
 
-// A parent's statement has the parent's columns alone.
+// A statement that names the parent table has only the parent's columns, so the trigger records
+// only the table.
 func TestWritesOfATableThatInheritsByItsParentsName(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -64,7 +65,7 @@ func TestWritesOfATableThatInheritsByItsParentsName(t *testing.T) {
 		news := b.poll(t, since)
 		since = news.Snapshot
 		if got := what(news); sorted(got) != sorted(c.want) {
-			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+			t.Errorf("%s: recorded %q, want %q", c.statement, got, c.want)
 		}
 	}
 }
@@ -100,12 +101,12 @@ func TestColumnsThatAreRenamedForAMoment(t *testing.T) {
 		news := b.poll(t, since)
 		since = news.Snapshot
 		if got := what(news); sorted(got) != sorted(c.want) {
-			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+			t.Errorf("%s: recorded %q, want %q", c.statement, got, c.want)
 		}
 	}
 }
 
-// The names of a table's columns mean nothing to the function that notes.
+// Columns may have the names of variables of the trigger function.
 func TestColumnsWithNamesOfTheFunction(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -128,12 +129,13 @@ func TestColumnsWithNamesOfTheFunction(t *testing.T) {
 		news := b.poll(t, since)
 		since = news.Snapshot
 		if got := what(news); sorted(got) != sorted(c.want) {
-			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+			t.Errorf("%s: recorded %q, want %q", c.statement, got, c.want)
 		}
 	}
 }
 
-// After a crash PostgreSQL goes on with UNLOGGED tables that are empty.
+// After a crash PostgreSQL continues with empty UNLOGGED tables, so what is cached of them is
+// evicted.
 func TestUnloggedTablesAfterACrash(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.PostgresServer(t).URL())
@@ -146,13 +148,13 @@ func TestUnloggedTablesAfterACrash(t *testing.T) {
 	w.look(t)
 	b.exec(t, "INSERT INTO visits VALUES (1, 'a')")
 	w.look(t)
-	b.exec(t, "CHECKPOINT") // or transactions whose numbers were not written yet are lost
+	b.exec(t, "CHECKPOINT") // otherwise transactions whose numbers were not written yet are lost
 	since := b.poll(t, cache.Snapshot{}).Snapshot
 	conn, err := b.db.Conn(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }() // it is broken
+	defer func() { _ = conn.Close() }() // broken by the crash
 	var pid string
 	if err := conn.QueryRowContext(t.Context(), "SELECT pg_backend_pid()::text").Scan(&pid); err != nil {
 		t.Fatal(err)
@@ -170,6 +172,6 @@ func TestUnloggedTablesAfterACrash(t *testing.T) {
 	}
 	w.look(t)
 	if got := what(b.poll(t, since)); got != "visits ALTER" {
-		t.Errorf("noted %q, want visits ALTER", got)
+		t.Errorf("recorded %q, want visits ALTER", got)
 	}
 }

@@ -15,15 +15,15 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// TestWritesEvictByColumnsOfEachType writes rows by SQL and compares what the outbox evicts with the tags of values that are made
-// of the rows where a column holds a, b or NULL, as Go writes them.
+// The test writes rows with SQL and compares the evictions of the outbox with the tags of values.
+// Each value depends on the rows in which a column is a, b or NULL, as Go formats them.
 func TestWritesEvictByColumnsOfEachType(t *testing.T) {
 	t.Parallel()
 	type column struct {
 		name, typ string
-		a, b      string   // as SQL has them
-		goA, goB  []string // as Go has them
-		zones     bool     // whether the session's time zone decides how the database writes it
+		a, b      string   // as SQL literals
+		goA, goB  []string // as Go formats them
+		zones     bool     // whether the database formats it in the time zone of the session
 	}
 	both := []column{
 		{name: "text", typ: "text", a: "'a,b'", b: "'A,b '", goA: []string{"a,b"}, goB: []string{"A,b "}},
@@ -115,7 +115,7 @@ func TestWritesEvictByColumnsOfEachType(t *testing.T) {
 					table := tables[i]
 					for _, step := range []struct {
 						write string
-						want  string // which of the values' sides are evicted
+						want  string // the values that are evicted: a, b, n for NULL
 					}{
 						{"INSERT INTO " + table + " VALUES ('x', 1, " + c.a + ", 0)", "a"},
 						{"UPDATE " + table + " SET other = 1", ""},
@@ -134,7 +134,7 @@ func TestWritesEvictByColumnsOfEachType(t *testing.T) {
 					} {
 						if zone == "" {
 							exec("%s", step.write)
-						} else { // one transaction
+						} else { // in one transaction
 							exec("SET LOCAL timezone = '%s'; %s", zone, step.write)
 						}
 						tags := evicts()
@@ -147,7 +147,7 @@ func TestWritesEvictByColumnsOfEachType(t *testing.T) {
 								}
 								hit := slices.ContainsFunc(own, func(tag cache.Tag) bool { return slices.Contains(tags, tag) })
 								if want := strings.Contains(step.want, side); hit != want {
-									t.Errorf("%s %s, after %s: what is made of %q is evicted: %v, want %v: it has %v, the eviction %v", c.name, zone, step.write, v, hit, want, own, tags)
+									t.Errorf("%s %s, after %s: evicted %q: got %v, want %v: its tags are %v, the eviction has %v", c.name, zone, step.write, v, hit, want, own, tags)
 								}
 							}
 						}

@@ -10,7 +10,7 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// ChangeOf tells what became of a row from its JSON before and after.
+// ChangeOf returns the change of a row from its JSON before and after.
 func TestChangeOf(t *testing.T) {
 	t.Parallel()
 	type v = outbox.Values
@@ -38,18 +38,19 @@ func TestChangeOf(t *testing.T) {
 			t.Parallel()
 			got, err := outbox.ChangeOf("users", outbox.Update, c.was, c.is)
 			if want := (outbox.Change{Table: "users", Op: outbox.Update, Rows: []outbox.Row{c.want}}); err != nil || !reflect.DeepEqual(got, want) {
-				t.Errorf("got %+v, %v, want %+v", got, err, want)
+				t.Errorf("got %+v, error %v, want %+v", got, err, want)
 			}
 		})
 	}
 	for _, c := range [][2]string{{"{", ""}, {"", "[1]"}, {`{"a": 1}`, "x"}, {"", `{"a": 1} ` + "x"}, {"", `{"a": "b}`}, {"", `{"a": nul}`}, {"", `{"a": 1,}`}, {"", `{"a" 1}`}, {"", `{"a": }`}, {"", "{\"a\": \"\xff\"}"}} {
 		if got, err := outbox.ChangeOf("users", outbox.Update, c[0], c[1]); err == nil || len(got.Rows) > 0 {
-			t.Errorf("%q: got %+v, %v, want an error", c, got, err)
+			t.Errorf("%q: got %+v, error %v, want an error", c, got, err)
 		}
 	}
 }
 
-// Mine returns what the transaction itself wrote, before it commits: nothing of others, and nothing before its mark.
+// Mine returns what the transaction itself has written since its mark, before it commits. It
+// returns no writes of others.
 func TestMine(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -77,7 +78,7 @@ func TestMine(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, changes, err := b.at.Mine(t.Context(), tx, mark); err != nil || len(changes) > 0 {
-			t.Errorf("before its first write: %v, %v", changes, err)
+			t.Errorf("before the first write: got %v, error %v", changes, err)
 		}
 		write(tx, 2)
 		write(tx, 3)
@@ -89,11 +90,11 @@ func TestMine(t *testing.T) {
 			}
 		}
 		if err != nil || !slices.Equal(ids, []string{"things:2", "things:3"}) {
-			t.Errorf("it wrote %v, %v; want things 2 and 3", ids, err)
+			t.Errorf("got %v, error %v; want things 2 and 3", ids, err)
 		}
-		if b.postgres { // where a transaction has one number; else the last row's is meant
+		if b.postgres { // there a transaction has one number; in SQLite the number is that of the last row
 			if again, _, err := b.at.Mine(t.Context(), tx, mark); err != nil || again != number {
-				t.Errorf("its number is %v, then %v, %v", number, again, err)
+				t.Errorf("got number %v, then %v, error %v", number, again, err)
 			}
 		}
 	})

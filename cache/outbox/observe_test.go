@@ -13,7 +13,7 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// On SQLite a statement's program says what it reads; asking runs nothing.
+// On SQLite the program of a statement shows what it reads. Observe does not run the statement.
 func TestObserveSQLite(t *testing.T) {
 	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/observed.db?_pragma=busy_timeout(10000)")
 	if err != nil {
@@ -70,32 +70,32 @@ func TestObserveSQLite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var tags []cache.Tag
 			var unknown string
-			for end := time.Now().Add(time.Minute); time.Now().Before(end); { // triggers are created first, and questions may take longer than a value waits
+			for end := time.Now().Add(time.Minute); time.Now().Before(end); { // triggers are created first, and Observe may stop waiting for the result
 				tags, unknown = observer.Observe(t.Context(), []string{tt.statement})
 				if unknown == "" || !strings.Contains(unknown, "recorded until now") && !strings.Contains(unknown, "in time") {
 					break
 				}
 			}
 			if (tt.tables == nil) != (unknown != "") {
-				t.Fatalf("tags %q, unknown %q", tags, unknown)
+				t.Fatalf("got tags %q, unknown %q", tags, unknown)
 			}
 			for _, table := range tt.tables {
 				if !slices.Contains(tags, cache.Rows(table)) {
-					t.Errorf("no tag of %s: %q", table, tags)
+					t.Errorf("got no tag of %s: %q", table, tags)
 				}
 			}
 			if len(tags) != 2*len(tt.tables) {
-				t.Errorf("tags %q", tags)
+				t.Errorf("got tags %q", tags)
 			}
 		})
 	}
 	var n int
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM notes").Scan(&n); err != nil || n != 0 {
-		t.Errorf("asking wrote %d rows: %v", n, err)
+		t.Errorf("Observe wrote %d rows, error %v", n, err)
 	}
 	exec(`INSERT INTO notes (body) VALUES ('a')`)
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM cache_outbox WHERE tbl = 'notes' AND op = 'INSERT'").Scan(&n); err != nil || n != 1 {
-		t.Errorf("%d writes are noted: %v", n, err)
+		t.Errorf("got %d recorded writes, error %v; want 1", n, err)
 	}
 }
 

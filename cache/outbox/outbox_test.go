@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { testservers.Main(m) }
 
-// box is an outbox over a table of things.
+// box is an outbox with a table of things.
 type box struct {
 	*outbox.Outbox
 	db       *bun.DB
@@ -29,7 +29,7 @@ type box struct {
 	postgres bool
 }
 
-// things is the table whose writes are noted: id, a name, and what nobody sees.
+// things is the table whose writes are recorded. Its column hidden does not matter.
 var things = outbox.Table{Name: "things", PrimaryKey: []string{"id"}, Keys: []string{"id", "name"}, Matter: []string{"name"}}
 
 // each runs a test on both databases.
@@ -62,7 +62,8 @@ func open(t testing.TB, url string) box {
 	return b
 }
 
-// evictions names rows thing:1 (was) and thing:1 (is), and with them what changed.
+// evictions returns a key for each changed row, made of the row before, the row after, and the
+// changed columns. A change without rows gets a tag.
 func evictions(changes ...outbox.Change) (ev cache.Eviction) {
 	for _, c := range changes {
 		if c.Rows == nil {
@@ -82,7 +83,7 @@ func (b box) exec(t testing.TB, statement string) {
 	}
 }
 
-// beginning is before everything that is kept.
+// beginning is before every retained write.
 var beginning = cache.SnapshotAfter(0)
 
 func (b box) poll(t testing.TB, since cache.Snapshot) cache.News {
@@ -94,7 +95,7 @@ func (b box) poll(t testing.TB, since cache.Snapshot) cache.News {
 	return news
 }
 
-// what the writes of a poll evict, in the order of keys.
+// what returns what the writes of a poll evict, sorted.
 func what(news cache.News) string {
 	var names []string
 	for _, w := range news.Writes {
@@ -121,31 +122,31 @@ func TestPollBringsEveryWriteOnce(t *testing.T) {
 	each(t, func(t *testing.T, b box) {
 		first := b.poll(t, beginning)
 		if len(first.Writes) > 0 || first.Snapshot.IsZero() || !first.Horizon.IsZero() {
-			t.Errorf("of an empty outbox: %+v", first)
+			t.Errorf("empty outbox: got %+v", first)
 		}
 		b.exec(t, "INSERT INTO things VALUES (1, 'a', NULL), (2, NULL, 'x')")
-		b.exec(t, "UPDATE things SET hidden = 'y'") // nothing that matters
+		b.exec(t, "UPDATE things SET hidden = 'y'") // no column that matters
 		b.exec(t, "UPDATE things SET name = 'b', hidden = 'z' WHERE id = 1")
 		second := b.poll(t, first.Snapshot)
 		if got := what(second); got != "1a>1b[name] >1a[] >2[]" && got != ">1a[] >2[] 1a>1b[name]" {
-			t.Errorf("polled %s", got)
+			t.Errorf("got %s", got)
 		}
 		for _, w := range second.Writes {
 			if first.Snapshot.Sees(w.Xid) || !second.Snapshot.Sees(w.Xid) || w.Done || w.Age < 0 || w.Age > time.Minute {
-				t.Errorf("%+v between %v and %v", w, first.Snapshot, second.Snapshot)
+				t.Errorf("got %+v between %v and %v", w, first.Snapshot, second.Snapshot)
 			}
 		}
 		if third := b.poll(t, second.Snapshot); len(third.Writes) > 0 || !third.Snapshot.Covers(second.Snapshot) {
-			t.Errorf("polled again %+v", third)
+			t.Errorf("second poll: got %+v, want no writes", third)
 		}
 		if all := b.poll(t, beginning); what(all) != what(second) {
-			t.Errorf("from the beginning %s, want %s", what(all), what(second))
+			t.Errorf("from the beginning: got %s, want %s", what(all), what(second))
 		}
 	})
 }
 
-// Transactions that commit in another order than they began in. A cursor on ids would have passed over the one
-// that commits last.
+// Transactions may commit in another order than they began. A cursor on ids would miss the one that
+// commits last.
 func TestPollIsNoCursorOnIDs(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -168,23 +169,23 @@ func TestPollIsNoCursorOnIDs(t *testing.T) {
 	commit(two)
 	news := b.poll(t, beginning)
 	if what(news) != ">2x[]" {
-		t.Errorf("polled %s", what(news))
+		t.Errorf("got %s, want the committed write", what(news))
 	}
 	four := begin(4)
 	commit(one)
 	commit(four)
 	if news = b.poll(t, news.Snapshot); what(news) != ">1x[] >4x[]" {
-		t.Errorf("polled %s, want what committed since, in whatever order it began", what(news))
+		t.Errorf("got %s, want the writes committed since, in whatever order they began", what(news))
 	}
 	if err := three.Rollback(); err != nil {
 		t.Fatal(err)
 	}
 	if news = b.poll(t, news.Snapshot); len(news.Writes) > 0 {
-		t.Errorf("polled %s, which was rolled back or polled before", what(news))
+		t.Errorf("got %s, which was rolled back or polled before", what(news))
 	}
 }
 
-// Many writers at once: every write is polled once, by each of two that poll.
+// With many concurrent writers, each of two pollers gets every write exactly once.
 func TestPollUnderLoad(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -217,11 +218,11 @@ func TestPollUnderLoad(t *testing.T) {
 					}
 				}
 				if len(seen) != writers*rounds {
-					t.Errorf("polled %d writes, want %d", len(seen), writers*rounds)
+					t.Errorf("got %d writes, want %d", len(seen), writers*rounds)
 				}
 				for k, n := range seen {
 					if n != 1 {
-						t.Errorf("polled %s %d times", k, n)
+						t.Errorf("got %s %d times, want once", k, n)
 					}
 				}
 			})
@@ -252,7 +253,7 @@ func TestRecord(t *testing.T) {
 		}
 		news := b.poll(t, before.Snapshot)
 		if len(news.Writes) != 1 || news.Writes[0].Xid != xid || fmt.Sprint(news.Writes[0].Eviction) != fmt.Sprint(ev) {
-			t.Errorf("polled %+v, want %d %+v", news.Writes, xid, ev)
+			t.Errorf("got %+v, want %d %+v", news.Writes, xid, ev)
 		}
 	})
 }
@@ -272,17 +273,17 @@ func TestDone(t *testing.T) {
 			return done
 		}
 		if isDone(first) {
-			t.Error("done before anybody did it")
+			t.Error("IsDone returns true before Done")
 		}
 		if err := errors.Join(b.Done(t.Context(), news.Snapshot.Epoch, nil), b.Done(t.Context(), news.Snapshot.Epoch, []uint64{first, 1 << 62})); err != nil {
 			t.Fatal(err)
 		}
 		if !isDone(first) || isDone(second) {
-			t.Errorf("done are %v, %v; want the first alone", isDone(first), isDone(second))
+			t.Errorf("IsDone returns %v, %v; want true for the first only", isDone(first), isDone(second))
 		}
 		news = b.poll(t, beginning)
 		if !news.Writes[0].Done || news.Writes[1].Done {
-			t.Errorf("polled %+v", news.Writes)
+			t.Errorf("got %+v, want only the first done", news.Writes)
 		}
 	})
 }
@@ -293,36 +294,36 @@ func TestRelay(t *testing.T) {
 		ctx := t.Context()
 		b.exec(t, "INSERT INTO things (id, name) VALUES (1, 'a')")
 		never := func(context.Context, cache.Eviction) error {
-			t.Error("called without a need")
+			t.Error("evict was called although there was nothing to relay")
 			return nil
 		}
 		if r, err := b.Relay(ctx, cache.Piece{Age: time.Hour, Rows: 10}, never); r.Rows != 0 || err != nil {
-			t.Errorf("of what is younger: %+v, %v", r, err)
+			t.Errorf("young rows: got %+v, error %v", r, err)
 		}
 		boom := errors.New("boom")
 		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(context.Context, cache.Eviction) error { return boom })
 		if !errors.Is(err, boom) || r.Rows != 1 || r.First == 0 {
-			t.Errorf("an eviction that fails: %+v, %v", r, err)
+			t.Errorf("failed eviction: got %+v, error %v", r, err)
 		}
 		if r, err := b.Relay(ctx, cache.Piece{Rows: 10, Except: []int64{r.First, 1 << 40}}, never); r.Rows != 0 || err != nil {
-			t.Errorf("of what is excepted: %+v, %v", r, err)
+			t.Errorf("excepted rows: got %+v, error %v", r, err)
 		}
 		var relayed cache.Eviction
 		r, err = b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
 		if r.Rows != 1 || r.Writes != 1 || err != nil || len(relayed.Keys) != 1 || relayed.Keys[0] != ">1a[]" {
-			t.Errorf("relayed %+v, %v: %v", r, err, relayed)
+			t.Errorf("relayed %+v, error %v: %v", r, err, relayed)
 		}
 		if r, err := b.Relay(ctx, cache.Piece{Rows: 10}, never); r.Rows != 0 || err != nil {
-			t.Errorf("of what is done: %+v, %v", r, err)
+			t.Errorf("done rows: got %+v, error %v", r, err)
 		}
 		if done, err := b.IsDone(ctx, xids(b.poll(t, beginning))[0]); !done || err != nil {
-			t.Errorf("done is %v, %v", done, err)
+			t.Errorf("IsDone returns %v, error %v", done, err)
 		}
 		for i := range 25 {
 			b.exec(t, fmt.Sprintf("INSERT INTO things (id, name) VALUES (%d, 'a')", 10+i))
 		}
 		if backlog, err := b.Backlog(ctx); backlog.Rows != 25 || backlog.Oldest <= 0 || err != nil {
-			t.Errorf("the backlog is %+v, %v", backlog, err)
+			t.Errorf("got backlog %+v, error %v; want 25 rows", backlog, err)
 		}
 		names := map[cache.Key]int{}
 		for pieces := 1; ; pieces++ {
@@ -337,7 +338,7 @@ func TestRelay(t *testing.T) {
 			}
 			if r.Rows < 10 {
 				if len(names) != 25 || pieces != 3 || names[">10a[]"] != 1 {
-					t.Errorf("relayed %v in %d pieces", names, pieces)
+					t.Errorf("relayed %v in %d pieces, want 25 names in 3 pieces", names, pieces)
 				}
 				break
 			}
@@ -345,15 +346,15 @@ func TestRelay(t *testing.T) {
 		b.exec(t, "INSERT INTO things (id, name) VALUES (100, 'a')")
 		_, err = b.Relay(ctx, cache.Piece{Rows: 1, ByTable: true}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
 		if err != nil || fmt.Sprint(relayed.Keys, relayed.Tags) != "[] [things TRUNCATE]" {
-			t.Errorf("relayed by table %v, %v", relayed, err)
+			t.Errorf("relayed by table: got %v, error %v", relayed, err)
 		}
 		if backlog, err := b.Backlog(ctx); backlog != (cache.Backlog{}) || err != nil {
-			t.Errorf("the backlog is %+v, %v", backlog, err)
+			t.Errorf("got backlog %+v, error %v; want none", backlog, err)
 		}
 	})
 }
 
-// While one gateway relays a write, another one passes over it.
+// While one gateway relays a write, another gateway skips it.
 func TestRelayByTwo(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -363,12 +364,12 @@ func TestRelayByTwo(t *testing.T) {
 		b.exec(t, "INSERT INTO things (id, name) VALUES (2, 'b')")
 		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error {
 			if len(ev.Keys) != 1 || ev.Keys[0] != ">2b[]" {
-				t.Errorf("the other one relays %v", ev)
+				t.Errorf("the other gateway relays %v, want thing 2", ev)
 			}
 			return nil
 		})
 		if r.Rows != 1 {
-			t.Errorf("the other one relays %d", r.Rows)
+			t.Errorf("the other gateway relayed %d rows, want 1", r.Rows)
 		}
 		return err
 	})
@@ -376,11 +377,11 @@ func TestRelayByTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	if backlog, err := b.Backlog(ctx); backlog.Rows != 0 || err != nil {
-		t.Errorf("%d are not done, %v", backlog.Rows, err)
+		t.Errorf("got %d rows that are not done, error %v", backlog.Rows, err)
 	}
 }
 
-// An error says what was attempted, and leaves the reason to be found.
+// An error names what was attempted, and wraps its cause.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -397,7 +398,7 @@ func TestErrors(t *testing.T) {
 			"mark as done": b.Done(ctx, "", []uint64{1}), "prune": prune, "count the backlog": backlog,
 		} {
 			if !errors.Is(err, context.Canceled) || !strings.HasPrefix(err.Error(), "outbox: ") || !strings.Contains(err.Error(), name) {
-				t.Errorf("%s: %v", name, err)
+				t.Errorf("%s: got error %v", name, err)
 			}
 		}
 	})

@@ -31,7 +31,7 @@ func TestPrune(t *testing.T) {
 		before := b.poll(t, beginning)
 		b.prune(t, time.Hour, false)
 		if news := b.poll(t, beginning); what(news) != what(before) || !news.Horizon.IsZero() {
-			t.Errorf("what is young was pruned: %+v", news)
+			t.Errorf("young rows were pruned: got %+v", news)
 		}
 		first, second := before.Writes[0].Xid, before.Writes[1].Xid
 		if err := b.Done(t.Context(), before.Snapshot.Epoch, []uint64{first}); err != nil {
@@ -40,16 +40,16 @@ func TestPrune(t *testing.T) {
 		b.prune(t, 0, false)
 		last := b.poll(t, beginning)
 		if len(last.Writes) > 0 || !last.Horizon.Sees(first) || !last.Horizon.Sees(second) {
-			t.Errorf("left is %+v", last)
+			t.Errorf("got %+v, want everything pruned", last)
 		}
 		if !last.Snapshot.Covers(before.Snapshot) || !last.Snapshot.Covers(last.Horizon) {
-			t.Errorf("pruning set the snapshot back: from %v to %v", before.Snapshot, last.Snapshot)
+			t.Errorf("pruning moved the snapshot back, from %v to %v", before.Snapshot, last.Snapshot)
 		}
 	})
 }
 
-// Rows that nobody relayed do not pile up, those of evictions by hand neither: in their place it is noted that their table is to be
-// evicted, or every table.
+// Rows that no gateway relayed do not accumulate, and neither do manual evictions. Pruning replaces
+// them by a row that evicts their table, or every table.
 func TestFault27PruneWhatIsNotDone(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -67,29 +67,29 @@ func TestFault27PruneWhatIsNotDone(t *testing.T) {
 			b.prune(t, 0, true)
 			news := b.poll(t, beginning)
 			if what(news) != "" || !news.Horizon.Sees(newest) {
-				t.Errorf("left is %+v", news)
+				t.Errorf("got %+v, want nothing left", news)
 			}
-			// A gateway that has heard of the writes hears nothing more of them.
+			// A gateway that has polled the writes gets no more news of them.
 			if news = b.poll(t, before.Snapshot); what(news) != "" {
-				t.Errorf("news are %+v", news)
+				t.Errorf("got news %+v, want none", news)
 			}
 		}
 		if backlog, err := b.Backlog(ctx); backlog.Rows != 2 || err != nil {
-			t.Errorf("%+v waits, %v", backlog, err)
+			t.Errorf("got backlog %+v, error %v; want 2 rows", backlog, err)
 		}
 		var relayed cache.Eviction
 		r, err := b.Relay(ctx, cache.Piece{Rows: 10}, func(_ context.Context, ev cache.Eviction) error { relayed = ev; return nil })
 		if r.Rows != 2 || err != nil || fmt.Sprint(relayed.Keys, relayed.Tags) != "[] [things TRUNCATE things TRUNCATE]" {
-			t.Errorf("relayed %+v, %v: %v", r, err, relayed)
+			t.Errorf("relayed %+v, error %v: %v", r, err, relayed)
 		}
 		b.prune(t, 0, true)
 		if news := b.poll(t, beginning); len(news.Writes) > 0 {
-			t.Errorf("left is %+v", news)
+			t.Errorf("got %+v, want nothing left", news)
 		}
 	})
 }
 
-// A transaction that was under way while others were pruned is no part of what the horizon saw.
+// The horizon does not see a transaction that was in progress while others were pruned.
 func TestTheHorizonKnowsWhoWasUnderWay(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -106,7 +106,7 @@ func TestTheHorizonKnowsWhoWasUnderWay(t *testing.T) {
 	b.prune(t, 0, false)
 	news := b.poll(t, beginning)
 	if len(news.Writes) > 0 || quick < xid || news.Horizon.Sees(xid) || !news.Horizon.Sees(quick) {
-		t.Errorf("under way is %d, pruned %d, the horizon %v", xid, quick, news.Horizon)
+		t.Errorf("%d is in progress, %d was pruned, got horizon %v", xid, quick, news.Horizon)
 	}
 	if !news.Snapshot.Covers(news.Horizon) {
 		t.Errorf("the snapshot %v does not cover the horizon %v", news.Snapshot, news.Horizon)
@@ -115,15 +115,15 @@ func TestTheHorizonKnowsWhoWasUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if after := b.poll(t, news.Snapshot); what(after) != ">1slow[]" {
-		t.Errorf("polled %s", what(after))
+		t.Errorf("got %s, want >1slow[]", what(after))
 	}
 	b.prune(t, 0, false)
 	if after := b.poll(t, news.Snapshot); !after.Horizon.Sees(xid) || !after.Horizon.Covers(news.Horizon) {
-		t.Errorf("the horizon is %v after %v", after.Horizon, news.Horizon)
+		t.Errorf("got horizon %v after %v", after.Horizon, news.Horizon)
 	}
 }
 
-// All rows of a transaction go together, however many gateways prune.
+// All rows of a transaction are pruned together, however many gateways prune.
 func TestPruneByMany(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -148,11 +148,11 @@ func TestPruneByMany(t *testing.T) {
 			wg.Wait()
 			news := b.poll(t, beginning)
 			if len(news.Writes) > 0 {
-				t.Errorf("left is %s", what(news))
+				t.Errorf("got %s, want nothing left", what(news))
 			}
 			for _, x := range seen {
 				if !news.Horizon.Sees(x) {
-					t.Errorf("%d was pruned, the horizon is %v", x, news.Horizon)
+					t.Errorf("%d was pruned, got horizon %v", x, news.Horizon)
 				}
 			}
 		}

@@ -11,13 +11,13 @@ import (
 	"fieldcache/cache/outbox"
 )
 
-// unreadable is what a row of the outbox may hold and nobody can be sure of.
+// unreadable are contents of an outbox row that cannot be interpreted with certainty.
 var unreadable = []string{
 	`{}`, `7`, `"x"`, `null`, `[7]`, `[null]`, `[{}]`, `[[]]`, `[{"was":null}]`, `[{"Was":{"id":"1"}}]`, `[{"IS":{"id":"1"}}]`,
 	`[{"is":{"id":1}}]`, `[{"is":{"id":["1"]}}]`, `[{"is":"1"}]`, `[{"is":{"id":"1"},"more":1}]`, `[{"is":{"id":"1"},"was":{"id":"1"},"changed":"name"}]`,
 }
 
-// unreadableText is the same of a database that does not look at JSON.
+// unreadableText are further such contents, of a database that does not check JSON.
 var unreadableText = []string{
 	``, `x`, `[{"is":{"id":"1"}}`, `[{"is":{"id":"1"},"is":{"id":"2"}}]`, `[{"is":{"id":"1","id":"2"}}]`, `[{"is":{"id":"\ud800"}}]`, `[{"is":{"id":"1"}}] []`,
 }
@@ -34,8 +34,8 @@ func (b box) note(t *testing.T, table, op, text string) {
 	b.exec(t, fmt.Sprintf("INSERT INTO cache_outbox (tbl, op, rows) VALUES ('%s', '%s', '%s')", table, op, text))
 }
 
-// Of a row that cannot be read any row of its table may have been written, however it is read: by a poll, with others in a sum, or
-// by a relay. The rows beside it are read as ever.
+// An unreadable row stands for a write of any row of its table, no matter how it is read: by a
+// poll, in a sum, or by a relay. The rows beside it are read as usual.
 func TestFault31RowsThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -46,7 +46,7 @@ func TestFault31RowsThatCannotBeRead(t *testing.T) {
 			const want = "1x>[] things UPDATE"
 			news := b.poll(t, beginning)
 			if got := what(news); got != want || news.Unreadable != 1 {
-				t.Errorf("%s: a poll tells %s, of %d unreadable", text, got, news.Unreadable)
+				t.Errorf("%s: got %s from a poll, %d unreadable", text, got, news.Unreadable)
 			}
 			for _, detail := range []cache.Detail{cache.ByName, cache.ByTable} {
 				sum, err := b.Poll(t.Context(), cache.Page{Since: beginning, Until: news.Snapshot, Detail: detail})
@@ -56,7 +56,7 @@ func TestFault31RowsThatCannotBeRead(t *testing.T) {
 				told := news
 				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: sum.Sum.Eviction}}}
 				if got := what(told); !strings.Contains(got, "things UPDATE") || sum.Sum.Everything || detail == cache.ByName && (got != want || sum.Unreadable != 1) {
-					t.Errorf("%s: a sum tells %s, of %d unreadable, everything: %t", text, got, sum.Unreadable, sum.Sum.Everything)
+					t.Errorf("%s: got %s in a sum, %d unreadable, everything: %t", text, got, sum.Unreadable, sum.Sum.Everything)
 				}
 			}
 			told := news
@@ -65,13 +65,13 @@ func TestFault31RowsThatCannotBeRead(t *testing.T) {
 				return nil
 			})
 			if got := what(told); err != nil || got != want {
-				t.Errorf("%s: relayed is %s, %v", text, got, err)
+				t.Errorf("%s: relayed %s, error %v", text, got, err)
 			}
 		}
 	})
 }
 
-// An eviction by hand that cannot be read may name anything.
+// An unreadable manual eviction may name anything, so it evicts everything.
 func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {
@@ -89,11 +89,11 @@ func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
 				everything = everything || w.Everything
 			}
 			if got := what(news); got != "user:2 {users}" || !everything || news.Unreadable != 1 {
-				t.Errorf("%s: a poll tells %s, of %d unreadable, everything: %t", text, got, news.Unreadable, everything)
+				t.Errorf("%s: got %s from a poll, %d unreadable, everything: %t", text, got, news.Unreadable, everything)
 			}
 			sum, err := b.Poll(t.Context(), cache.Page{Since: beginning, Until: news.Snapshot, Detail: cache.ByName})
 			if err != nil || !sum.Sum.Everything || sum.Unreadable != 1 || len(sum.Sum.Keys) != 1 {
-				t.Errorf("%s: a sum tells %+v, of %d unreadable, %v", text, sum.Sum, sum.Unreadable, err)
+				t.Errorf("%s: got sum %+v, %d unreadable, error %v", text, sum.Sum, sum.Unreadable, err)
 			}
 			told := news
 			_, err = b.Relay(t.Context(), cache.Piece{Rows: 100}, func(_ context.Context, ev cache.Eviction) error {
@@ -101,7 +101,7 @@ func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
 				return nil
 			})
 			if got := what(told); err != nil || got != "things TRUNCATE user:2 {users}" {
-				t.Errorf("%s: relayed is %s, %v", text, got, err)
+				t.Errorf("%s: relayed %s, error %v", text, got, err)
 			}
 		}
 	})

@@ -47,13 +47,13 @@ func TestRowsAreNamedByOperators(t *testing.T) {
 		slices.Sort(ev.Tags)
 		slices.Sort(want)
 		if err != nil || !slices.Equal(ev.Tags, want) {
-			t.Errorf("%s: %q, %v; want %q", name, ev.Tags, err, want)
+			t.Errorf("%s: got %q, error %v; want %q", name, ev.Tags, err, want)
 		}
 	}
 	for _, name := range []string{"reviews", "nothing:1", "reviews:x", "reviews:", "reviews:id=1&rating=2", "lines:a", "lines:order=a", "lines:order=a&no=1&x=2",
 		"lines:order=%&no=1", `lines:order=\' OR 1=1 --&no=1`} {
 		if ev, err := p.Row(t.Context(), db, name); !errors.Is(err, ErrNoRow) {
-			t.Errorf("%s: %v, %v", name, ev, err)
+			t.Errorf("%s: got %v, error %v; want ErrNoRow", name, ev, err)
 		}
 	}
 }

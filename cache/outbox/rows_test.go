@@ -31,7 +31,7 @@ func TestRowTagsNameWhatChanged(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change Change
-		want   []string // of the things: the ones that become untrue
+		want   []string // the things whose tags are evicted
 	}{
 		{"nothing that counts", Change{Rows: []Row{{Was: was, Is: was}}}, nil},
 		{"a column of some", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"rating"}}}},
@@ -63,7 +63,7 @@ func TestRowTagsNameWhatChanged(t *testing.T) {
 				}
 				hit := slices.ContainsFunc(tags, func(tag cache.Tag) bool { return slices.Contains(evicted.Tags, tag) })
 				if want := slices.Contains(test.want, name); hit != want {
-					t.Errorf("%s: evicted is %v, want %v: its tags are %v, the eviction names %v", name, hit, want, tags, evicted.Tags)
+					t.Errorf("%s: got evicted %v, want %v: its tags are %v, the eviction has %v", name, hit, want, tags, evicted.Tags)
 				}
 			}
 			check("row 9", row, "9")
@@ -88,16 +88,16 @@ func TestRowTagsReportAllFaults(t *testing.T) {
 		Rows{Table: "reviews", Match: []string{"meta"}},
 	)
 	if err == nil {
-		t.Fatal("no fault was found")
+		t.Fatal("got no error")
 	}
 	for _, want := range []string{`no table "nothing"`, `no column "produkt_id"`, `no column "ratings"`, `column "meta" of table "reviews" cannot be matched`} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %q", want, err)
+			t.Errorf("want %q in error %q", want, err)
 		}
 	}
 }
 
-// TestWritesDoNotCostMoreWithMoreDeclarations counts the tags of one changed row.
+// The number of tags of a changed row does not grow with the number of declarations.
 func TestWritesDoNotCostMoreWithMoreDeclarations(t *testing.T) {
 	columns := map[string]Kind{"id": Integer, "owner": Integer}
 	names := make([]string, 20)
@@ -125,10 +125,10 @@ func TestWritesDoNotCostMoreWithMoreDeclarations(t *testing.T) {
 		v := Values{"id": "1", "owner": "2"}
 		ev := p.Evictions(Change{Table: "t", Op: Update, Rows: []Row{{Was: v, Is: v, Changed: []string{"c00"}}}})
 		if len(ev.Tags) == 0 || len(ev.Tags) > 2 {
-			t.Errorf("%d declarations: one changed column evicts %v", n, ev.Tags)
+			t.Errorf("%d declarations: got %v for one changed column, want 1 or 2 tags", n, ev.Tags)
 		}
 		if all := p.Evictions(Change{Table: "t", Op: Insert, Rows: []Row{{Is: v}}}); len(all.Tags) > len(names)+2 {
-			t.Errorf("%d declarations: a new row evicts %d tags", n, len(all.Tags))
+			t.Errorf("%d declarations: got %d tags for a new row, want at most one for each column and two more", n, len(all.Tags))
 		}
 	}
 }
@@ -161,24 +161,25 @@ func TestCanonicalTexts(t *testing.T) {
 			first, _ := test.kind.canonical(test.equal[0])
 			for _, text := range test.equal {
 				if got, ok := test.kind.canonical(text); !ok || got != first {
-					t.Errorf("%q is %q, %v; want %q", text, got, ok, first)
+					t.Errorf("%q: got %q, %v; want %q", text, got, ok, first)
 				}
 			}
 			for _, text := range test.other {
 				if got, ok := test.kind.canonical(text); !ok || got == first {
-					t.Errorf("%q is %q, %v", text, got, ok)
+					t.Errorf("%q: got %q, %v; want another value", text, got, ok)
 				}
 			}
 			for _, text := range test.none {
 				if got, ok := test.kind.canonical(text); ok {
-					t.Errorf("%q is taken for %q", text, got)
+					t.Errorf("%q: got %q, want no value", text, got)
 				}
 			}
 		})
 	}
 }
 
-// A value that is no label of its column's enum is compared in another form, or not at all.
+// A value that is not a label of the column's enum has no tags: it is compared in another form, or
+// not at all.
 func TestValuesThatAreNoLabels(t *testing.T) {
 	info := TableInfo{PrimaryKey: []string{"id"}, Columns: map[string]Kind{"id": Integer, "state": Text}, Labels: map[string][]string{"state": {"open", "shut"}}}
 	rows := Rows{Table: "doors", Match: []string{"id", "state"}}
@@ -188,7 +189,7 @@ func TestValuesThatAreNoLabels(t *testing.T) {
 	}
 	for value, want := range map[string]bool{"open": true, "shut": true, cache.Null: true, "OPEN": false, "any": false, "": false} {
 		if list, ok := tags.Of(rows).Append(nil, "7", value); ok != want {
-			t.Errorf("%q: %v, %v", value, list, ok)
+			t.Errorf("%q: got %v, %v", value, list, ok)
 		}
 	}
 }
@@ -200,7 +201,7 @@ func FuzzRowTagsTellValuesApart(f *testing.F) {
 		tag1 := cache.RowsWhere("t", []string{"a", "b"}, []string{a1, b1})
 		tag2 := cache.RowsWhere("t", []string{"a", "b"}, []string{a2, b2})
 		if (tag1 == tag2) != (a1 == a2 && b1 == b2) {
-			t.Errorf("%q %q is %s, %q %q is %s", a1, b1, tag1, a2, b2, tag2)
+			t.Errorf("%q %q has the tag %s, %q %q has the tag %s", a1, b1, tag1, a2, b2, tag2)
 		}
 	})
 }

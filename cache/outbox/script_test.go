@@ -9,7 +9,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// rowsOf are rows of every form, of tables with odd names, partitions and relatives.
+// rowsOf are rows of every form, of tables with odd names, with partitions and with inheritance.
 var rowsOf = []outbox.Rows{
 	{Of: "Stock", Table: "stock", Own: true, Columns: []string{"name"}},
 	{Of: "Stock.byName", Table: "stock", Match: []string{"name"}, Columns: []string{}},
@@ -18,7 +18,8 @@ var rowsOf = []outbox.Rows{
 	{Of: "Keyless", Table: "keyed", Own: true},
 }
 
-// A printed script leaves nothing to Install, whatever was there before, and what removes it leaves nothing of it.
+// After the script of InstallSQL there is nothing left to install, whatever existed before. The
+// script of RemoveSQL removes all of it.
 func TestScriptInstallsAll(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ at, setting string }{
@@ -62,7 +63,7 @@ func TestScriptInstallsAll(t *testing.T) {
 				}
 				return tags.Tables()
 			}
-			// Rows that came and went with releases of the project, each of which ran its script.
+			// Rows were added and removed in releases of the project. Each release ran its script.
 			for _, rows := range [][]outbox.Rows{rowsOf[:2], rowsOf, rowsOf[1:], rowsOf, rowsOf} {
 				script, err := place.InstallSQL(t.Context(), nil, rows...)
 				if err != nil {
@@ -74,7 +75,7 @@ func TestScriptInstallsAll(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, d := range differences {
-					t.Errorf("after a script for %d rows: %s", len(rows), d)
+					t.Errorf("after a script for %d rows: got difference %s", len(rows), d)
 				}
 			}
 			o, err := outbox.New(db, place, evictions)
@@ -87,24 +88,25 @@ func TestScriptInstallsAll(t *testing.T) {
 			}
 			execute(t, db, "INSERT INTO stock_north VALUES ('n', 1, 'a')")
 			if news, err := o.Poll(t.Context(), cache.Page{Since: since.Snapshot}); err != nil || len(news.Writes) != 1 {
-				t.Errorf("a write to a partition is noted as %v, %v", news, err)
+				t.Errorf("a write to a partition: got %v, error %v; want one write", news, err)
 			}
 			script, err := place.RemoveSQL(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if strings.Contains(script, "CASCADE") {
-				t.Errorf("it may take away what is not of the outbox: %s", script)
+				t.Errorf("the script may remove objects that are not part of the outbox: %s", script)
 			}
 			execute(t, db, script, script)
 			if removed, left, err := outbox.PostgreSQL(c.at).Remove(t.Context(), db); removed || len(left) > 0 || err != nil {
-				t.Errorf("the script left something to remove: %v, %v, %v", removed, left, err)
+				t.Errorf("after the script: got removed %v, left %v, error %v; want nothing to remove", removed, left, err)
 			}
 		})
 	}
 }
 
-// What a script misses it says all at once, and then has changed nothing; what only has a name of the outbox's stays.
+// A script reports everything that is missing at once, and then changes nothing. A table that only
+// has the name of one of the outbox's tables is kept.
 func TestScriptRefuses(t *testing.T) {
 	t.Parallel()
 	db := opened(t, "pgx", testservers.Postgres(t))
@@ -128,18 +130,18 @@ func TestScriptRefuses(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), script)
 	for _, want := range []string{`no table "none"`, "keyless has no primary key", "seen is a view", "thin has no column fat"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the script says %v; want %s", err, want)
+			t.Errorf("got error %v, want %s in it", err, want)
 		}
 	}
 	if after := names(); after != before {
-		t.Errorf("the script that failed left %s; before there was %s", after, before)
+		t.Errorf("the failed script left %s, want %s as before", after, before)
 	}
 	execute(t, db, "CREATE TABLE cache_tables (mine text)")
 	if script, err = place.InstallSQL(t.Context(), nil, outbox.Any("good")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.ExecContext(t.Context(), script); err == nil || !strings.Contains(err.Error(), "table cache_tables exists, but is not the outbox's") {
-		t.Errorf("a table that stands in the way: %v", err)
+		t.Errorf("a table of the same name: got error %v", err)
 	}
 	if script, err = place.RemoveSQL(t.Context(), nil); err != nil {
 		t.Fatal(err)

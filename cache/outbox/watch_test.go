@@ -14,7 +14,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// parts is a database with a partitioned table, one that others inherit from, and one whose name is odd.
+// parts returns a database with a partitioned table, a table that another one inherits from, and a
+// table with an odd name.
 func parts(t *testing.T) (box, []outbox.Table) {
 	t.Helper()
 	b := open(t, testservers.Postgres(t))
@@ -42,7 +43,7 @@ func parts(t *testing.T) (box, []outbox.Table) {
 	return b, tables
 }
 
-// A statement fires only the triggers of the table that it names.
+// A statement fires only the triggers of the table that it names, so each partition has its own.
 func TestFault08WritesByThePartitionsName(t *testing.T) {
 	t.Parallel()
 	b, _ := parts(t)
@@ -73,12 +74,12 @@ func TestFault08WritesByThePartitionsName(t *testing.T) {
 		news := b.poll(t, since)
 		since = news.Snapshot
 		if got := what(news); sorted(got) != sorted(c.want) {
-			t.Errorf("%s: noted %q, want %q", c.statement, got, c.want)
+			t.Errorf("%s: recorded %q, want %q", c.statement, got, c.want)
 		}
 	}
 }
 
-// watched is a watch with what it logged.
+// watched is a watch and its log.
 type watched struct {
 	*outbox.Watch
 	log bytes.Buffer
@@ -97,8 +98,8 @@ func (w *watched) look(t *testing.T) {
 	}
 }
 
-// What changes a table without a write that triggers see evicts what is cached of it, once, and triggers are
-// put right.
+// A change of a table that fires no trigger evicts everything cached of the table, once. Triggers
+// are repaired.
 func TestFault08TablesThatChange(t *testing.T) {
 	t.Parallel()
 	b, tables := parts(t)
@@ -146,10 +147,10 @@ func TestFault08TablesThatChange(t *testing.T) {
 			t.Errorf("%s: evicted %q, want %s", c.statement, what(news), c.table)
 		}
 		if n := strings.Count(w.log.String(), "\n"); n != 1 || !strings.Contains(w.log.String(), "table="+c.table) {
-			t.Errorf("%s: logged %s", c.statement, &w.log)
+			t.Errorf("%s: got log %s", c.statement, &w.log)
 		}
 		since = news.Snapshot
-		second.look(t) // another gateway finds all settled
+		second.look(t) // another gateway finds everything repaired
 		w.look(t)
 		if news := b.poll(t, since); len(news.Writes) > 0 {
 			t.Errorf("%s: evicted again %q", c.statement, what(news))
@@ -159,16 +160,16 @@ func TestFault08TablesThatChange(t *testing.T) {
 		}
 		news = b.poll(t, since)
 		if sorted(what(news)) != sorted(c.noted) {
-			t.Errorf("%s: of %s was noted %q, want %q", c.statement, c.probe, what(news), c.noted)
+			t.Errorf("%s: after %s: recorded %q, want %q", c.statement, c.probe, what(news), c.noted)
 		}
 		since = news.Snapshot
 	}
 	if w.Changes() == 0 || second.Changes() != 0 || w.Unnoted() != 0 {
-		t.Errorf("%d and %d changes, %d tables unnoted", w.Changes(), second.Changes(), w.Unnoted())
+		t.Errorf("got %d and %d changes, %d unrecorded tables; want changes of the first watch only", w.Changes(), second.Changes(), w.Unnoted())
 	}
 }
 
-// What others apply in the role of a replica is noted too.
+// Writes in the role of a replica are recorded too.
 func TestFault08WritesOfAReplicaRole(t *testing.T) {
 	t.Parallel()
 	b, _ := parts(t)
@@ -184,11 +185,11 @@ func TestFault08WritesOfAReplicaRole(t *testing.T) {
 		}
 	}
 	if got := what(b.poll(t, since)); got != ">1a[]" {
-		t.Errorf("noted %q", got)
+		t.Errorf("recorded %q, want >1a[]", got)
 	}
 }
 
-// A role that may not create triggers evicts the table again and again, and says so once.
+// If the role may not create triggers, every look evicts the table. The log reports it once.
 func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 	t.Parallel()
 	url := testservers.Postgres(t)
@@ -214,12 +215,12 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 		w.look(t)
 		news := b.poll(t, since)
 		if what(news) != "things ALTER" || w.Unnoted() != 1 {
-			t.Errorf("evicted %q, %d unnoted", what(news), w.Unnoted())
+			t.Errorf("evicted %q, got %d unrecorded tables, want 1", what(news), w.Unnoted())
 		}
 		since = news.Snapshot
 	}
 	if n := strings.Count(w.log.String(), "cannot be recorded"); n != 1 || !strings.Contains(w.log.String(), "migrate up") {
-		t.Errorf("logged %s", &w.log)
+		t.Errorf("got log %s", &w.log)
 	}
 	if err := b.at.Install(t.Context(), b.db, tables); err != nil {
 		t.Fatal(err)
@@ -227,7 +228,7 @@ func TestFault08TriggersThatCannotBeMended(t *testing.T) {
 	since = b.poll(t, since).Snapshot
 	w.look(t)
 	if news := b.poll(t, since); len(news.Writes) > 0 || w.Unnoted() != 0 || !strings.Contains(w.log.String(), "recorded again") {
-		t.Errorf("after it was mended: evicted %q, %d unnoted, logged %s", what(news), w.Unnoted(), &w.log)
+		t.Errorf("after the repair: evicted %q, got %d unrecorded tables, log %s", what(news), w.Unnoted(), &w.log)
 	}
 }
 
@@ -252,7 +253,7 @@ func TestFault08EmbeddedTablesThatChange(t *testing.T) {
 		b.exec(t, fmt.Sprintf("UPDATE things SET name = 'b' WHERE id = %d", i))
 		after := b.poll(t, news.Snapshot)
 		if want := fmt.Sprintf(">%da[] %[1]da>%[1]db[name]", i); what(news) != "things ALTER" || sorted(what(after)) != sorted(want) {
-			t.Errorf("%v: evicted %q, noted %q", statements, what(news), what(after))
+			t.Errorf("%v: evicted %q, recorded %q", statements, what(news), what(after))
 		}
 		since = after.Snapshot
 	}
@@ -264,7 +265,7 @@ func sorted(list string) string {
 	return strings.Join(words, " ")
 }
 
-// Gateways of two releases do not undo each other's triggers, nor take them for a change.
+// Gateways of two releases do not undo each other's triggers, and do not treat them as a change.
 func TestFault08TwoReleases(t *testing.T) {
 	t.Parallel()
 	b := open(t, testservers.Postgres(t))
@@ -283,27 +284,28 @@ func TestFault08TwoReleases(t *testing.T) {
 		second.look(t)
 	}
 	if news := b.poll(t, since); len(news.Writes) > 0 {
-		t.Errorf("evicted %q", what(news))
+		t.Errorf("evicted %q, want nothing", what(news))
 	}
 	if left, err := b.at.Diff(t.Context(), b.db, newer); err != nil || len(left) > 0 {
-		t.Errorf("of the newer one's triggers is wrong: %v (%v)", left, err)
+		t.Errorf("the triggers of the newer release differ: %v, error %v", left, err)
 	}
-	// A partition or a trigger that fires for all but replicas keeps no gateway from starting.
+	// A difference of a partition, or a trigger that does not fire for replicas, does not keep a
+	// gateway from starting.
 	b.exec(t, "ALTER TABLE things ENABLE TRIGGER cache_outbox_insert")
 	if left, err := b.at.Diff(t.Context(), b.db, newer); err != nil || len(left) != 1 || !left[0].Minor {
-		t.Errorf("differs %v (%v), want one that is minor", left, err)
+		t.Errorf("got differences %v, error %v; want one that is minor", left, err)
 	}
 }
 
-// A view or a function that is replaced may read other rows of the table, or another table. What was cached by way of it is evicted, and
-// again until no gateway goes by what it read before.
+// A view or a function that is replaced may read other rows of the table, or another table. Values
+// that were cached through it are evicted, and again until no gateway relies on the old definition.
 func TestRedefinedViews(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		url    string
 		before []string
-		steps  []string // each changes what reads things
-		apart  []string // does not
+		steps  []string // each changes a view or a function that reads things
+		apart  []string // each does not
 		age    string   // makes the last change look old
 	}{
 		"postgres": {testservers.Postgres(t),
@@ -362,7 +364,7 @@ func TestRedefinedViews(t *testing.T) {
 				look(second, s+", for another gateway", "things ALTER")
 				look(w, s+", again", "things ALTER")
 				if n := strings.Count(w.log.String(), "\n"); n != 1 || !strings.Contains(w.log.String(), "views or functions that read it") {
-					t.Errorf("%s: logged %s", s, &w.log)
+					t.Errorf("%s: got log %s", s, &w.log)
 				}
 				b.exec(t, c.age)
 				look(w, s+", for the last time", "things ALTER")
