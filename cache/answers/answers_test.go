@@ -15,7 +15,7 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// row is a source whose every value is its key.
+// row is a source whose values are their keys.
 type row struct{}
 
 func (row) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
@@ -57,7 +57,7 @@ func open(t testing.TB) *fixture {
 	return &fixture{c, s}
 }
 
-// made reads keys, each with the tag of its kind, and answers what was collected.
+// deps loads keys, each with a tag, and returns the collected dependencies.
 func (f *fixture) deps(t testing.TB, maxAge time.Duration, keys ...cache.Key) cache.Deps {
 	ctx, collector := cache.Collect(t.Context())
 	var requests []cache.Request
@@ -93,9 +93,9 @@ func (f *fixture) want(t *testing.T, q answers.Question, body string) {
 	a := f.store.Get(q, time.Now())
 	switch {
 	case a == nil && body != "":
-		t.Errorf("%s for %q: nothing, want %s", q.Text, q.Viewer, body)
+		t.Errorf("%s for %q: got nothing, want %s", q.Text, q.Viewer, body)
 	case a != nil && string(a.Body()) != body:
-		t.Errorf("%s for %q: %s, want %q", q.Text, q.Viewer, a.Body(), body)
+		t.Errorf("%s for %q: got %s, want %q", q.Text, q.Viewer, a.Body(), body)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestEvictionsReachAnswers(t *testing.T) {
 	}
 }
 
-// An answer whose parts were evicted while it was made is not kept.
+// A response whose parts were evicted while it was computed is not cached.
 func TestPutAfterAnEviction(t *testing.T) {
 	t.Parallel()
 	f := open(t)
@@ -155,7 +155,7 @@ func TestPutAfterAnEviction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if f.store.Put(question("q", ""), answer("old", time.Minute, cache.Public, m)) {
-		t.Error("it was kept")
+		t.Error("the response was cached")
 	}
 	f.want(t, question("q", ""), "")
 }
@@ -177,7 +177,7 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if a.Storable() || f.store.Put(question(name, ""), a) {
-				t.Error("it was kept")
+				t.Error("the response was cached")
 			}
 			f.want(t, question(name, ""), "")
 		})
@@ -204,7 +204,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// Max age stays, and with the age it tells the least time that a part has left.
+// The max-age does not change. The max-age minus the Age is the shortest time that a part has left.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -220,15 +220,15 @@ func TestHeaders(t *testing.T) {
 			"Content-Type": "application/json; charset=utf-8",
 		} {
 			if got := w.Header().Get(name); got != want {
-				t.Errorf("%s: %q, want %q", name, got, want)
+				t.Errorf("%s: got %q, want %q", name, got, want)
 			}
 		}
 		var ttl int
 		if _, err := fmt.Sscanf(w.Header().Get("Cache-Status"), "fieldcache; hit; ttl=%d", &ttl); err != nil || ttl < 28 || ttl > 35 {
-			t.Errorf("Cache-Status: %q", w.Header().Get("Cache-Status"))
+			t.Errorf("got Cache-Status %q", w.Header().Get("Cache-Status"))
 		}
 		if w.Body.String() != "body" {
-			t.Errorf("body %q", w.Body)
+			t.Errorf("got body %q", w.Body)
 		}
 	})
 }
@@ -250,10 +250,10 @@ func TestNotModified(t *testing.T) {
 	}
 	same := tag(a, answers.Identity)
 	if tag(other, answers.Identity) == same || tag(a, answers.Gzip) == same {
-		t.Fatal("different contents have one ETag")
+		t.Fatal("different contents have the same ETag")
 	}
 	if tag(answer(strings.Repeat("body", 1000), time.Minute, cache.Public, m), answers.Identity) != same {
-		t.Error("one content has two ETags")
+		t.Error("the same content has two ETags")
 	}
 	for name, c := range map[string]struct {
 		method, none string
@@ -276,10 +276,10 @@ func TestNotModified(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.WriteHit(w, r, a, answers.Identity, time.Now())
 			if w.Code != c.want || (w.Body.Len() == 0) != (c.want == 304) {
-				t.Errorf("status %d, body %q", w.Code, w.Body)
+				t.Errorf("got status %d, body %q", w.Code, w.Body)
 			}
 			if w.Code == 304 && (w.Header().Get("ETag") != same || w.Header().Get("Cache-Control") == "") {
-				t.Errorf("304 without the headers that go with it: %v", w.Header())
+				t.Errorf("got 304 with headers %v, want ETag and Cache-Control among them", w.Header())
 			}
 		})
 	}
@@ -301,7 +301,7 @@ func TestTags(t *testing.T) {
 	} {
 		fresh.TagHeader = header
 		if got := tags(fresh); got != want {
-			t.Errorf("%s: %s, want %s", header, got, want)
+			t.Errorf("%s: got %s, want %s", header, got, want)
 		}
 	}
 }
@@ -315,11 +315,11 @@ func TestBounded(t *testing.T) {
 		f.store.Put(question(fmt.Sprint(i), ""), answer(body, time.Minute, cache.Public, m))
 	}
 	if n := f.store.Bytes(); n > 1<<20 {
-		t.Errorf("%d bytes are kept, the bound is %d", n, 1<<20)
+		t.Errorf("got %d bytes, want at most %d", n, 1<<20)
 	}
 }
 
-// discard is a writer that costs nothing.
+// discard is a ResponseWriter that discards everything.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
@@ -341,7 +341,7 @@ func BenchmarkHit(b *testing.B) {
 		now := time.Now()
 		a := f.store.Get(q, now)
 		if a == nil {
-			b.Fatal("missing")
+			b.Fatal("the response is not cached")
 		}
 		clear(w.header)
 		h.WriteHit(w, r, a, answers.Identity, now)

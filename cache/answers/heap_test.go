@@ -12,18 +12,18 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// liveHeap is what is reachable.
+// liveHeap returns the size of the reachable heap.
 func liveHeap() uint64 {
 	var m runtime.MemStats
-	for range 3 { // what a collection frees may have a cleanup, after which more is free
+	for range 3 { // a collection may free objects with cleanups, after which more can be freed
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// What the store says that its answers weigh is what they take: small ones and large ones, made of few things and of
-// many, in one encoding and in all.
+// The weight of cached responses is the memory that they use: of small and large ones, with few and
+// many dependencies, in one encoding and in all.
 func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 	const bound = 2 << 20
 	for name, c := range map[string]struct {
@@ -53,7 +53,7 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, e := range c.encodings { // what it keeps for the next answer is no part of this one
+			for _, e := range c.encodings { // the buffers that it reuses do not belong to a response
 				compressor.Compress(make([]byte, c.body+compressible), e)
 			}
 			empty := liveHeap()
@@ -73,14 +73,14 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 				}
 				s.Put(Question{Kind: Body, Text: fmt.Append(nil, `{"query":"{ thing }"}`, i)}, a)
 				if i%1000 == 0 {
-					s.Bytes() // drops what is over
+					s.Bytes() // evicts what exceeds the limit
 				}
 			}
 			weight := s.Bytes()
 			taken := liveHeap() - empty
-			t.Logf("%d bytes by weight, %d taken", weight, taken)
+			t.Logf("weight %d bytes, %d bytes in use", weight, taken)
 			if taken > bound+bound/4 || weight < bound/2 {
-				t.Errorf("%d bytes are taken by what weighs %d, of %d", taken, weight, bound)
+				t.Errorf("got %d bytes in use for a weight of %d, limit %d", taken, weight, bound)
 			}
 			runtime.KeepAlive(compressor)
 			s.Close()

@@ -8,14 +8,14 @@ import (
 	"fieldcache/cache/answers"
 )
 
-// What may pass once only is stored by nobody, here or on the way.
+// A response whose dependencies are Passing is not cached, neither here nor by HTTP caches.
 func TestPassingAnswersAreStoredByNobody(t *testing.T) {
 	f := open(t)
 	q := answers.Question{Kind: answers.Body, Text: []byte("q")}
 	for name, passing := range map[string]bool{"another": false, "one that passes": true} {
 		a := answers.NewAnswer(answers.Computed{Status: 200, MaxAge: time.Minute, Deps: cache.Deps{Passing: passing, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
 		if stored := f.store.Put(q, a); stored == passing || (a.MaxAge() == 0) != passing {
-			t.Errorf("%s: stored %v, for %v", name, stored, a.MaxAge())
+			t.Errorf("%s: got stored %v, max age %v", name, stored, a.MaxAge())
 		}
 	}
 }
@@ -26,13 +26,13 @@ func TestAnswersAreMadeAnewAfterASoftEviction(t *testing.T) {
 	put := func() {
 		a := answers.NewAnswer(answers.Computed{Status: 200, MaxAge: time.Minute, Deps: cache.Deps{Names: []string{"user:1"}, Stamp: f.cache.Generations().Stamp(cache.Item{Key: "user:1"})}, Body: []byte("{}")}, time.Now())
 		if !f.store.Put(q, a) {
-			t.Fatal("it is not stored")
+			t.Fatal("the response was not cached")
 		}
 	}
 	there := func(want bool) {
 		t.Helper()
 		if got := f.store.Get(q, time.Now()) != nil; got != want {
-			t.Errorf("there: %v, want %v", got, want)
+			t.Errorf("got cached %v, want %v", got, want)
 		}
 	}
 	evict := func(key cache.Key) {

@@ -14,7 +14,7 @@ import (
 	"fieldcache/cache/answers"
 )
 
-// tagsOf is the header that lists names, as a client gets it.
+// tagsOf returns the header that lists names, as a client receives it.
 func tagsOf(t *testing.T, header string, names []string) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -31,12 +31,13 @@ func tagsOf(t *testing.T, header string, names []string) string {
 	}
 	defer r.Body.Close()
 	if len(r.Header[header]) != 1 {
-		t.Fatalf("%q: %v", names, r.Header)
+		t.Fatalf("%q: got headers %v", names, r.Header)
 	}
 	return r.Header.Get(header)
 }
 
-// checkTags sends names in the header and reads them from it, as a cache does that splits at its separator.
+// checkTags sends names in the header and parses them, as an HTTP cache does that splits the header
+// at its separator.
 func checkTags(t *testing.T, names []string) {
 	t.Helper()
 	for header, separator := range map[string]string{"Surrogate-Key": " ", "Cache-Tag": ","} {
@@ -53,12 +54,12 @@ func checkTags(t *testing.T, names []string) {
 		slices.Sort(want)
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
-			t.Errorf("%s: %q is read as %q from %q", header, want, got, text)
+			t.Errorf("%s: %q parses as %q from %q", header, want, got, text)
 		}
 	}
 }
 
-// One name in the header of tags is read as one, whatever it holds.
+// A name in the header of tags is read as one name, whatever it contains.
 func TestFault35TagsAreReadAsTheyAre(t *testing.T) {
 	t.Parallel()
 	list := string(cache.All("products").List("category", "Garden, home", "first", "20"))
@@ -68,12 +69,12 @@ func TestFault35TagsAreReadAsTheyAre(t *testing.T) {
 		checkTags(t, names)
 	}
 	if got := tagsOf(t, "Cache-Tag", []string{"{product:7}:stock", "{users}", "user:42"}); got != "{users},{product:7}:stock,user:42" {
-		t.Errorf("names without separators are written as %s", got)
+		t.Errorf("names without separators: got %s", got)
 	}
 }
 
-// A cache on the way is to keep only what it can purge by each name that the answer was made of: with names that the header has
-// no room for the answer is the client's alone.
+// An HTTP cache may store a response only if it can purge it by each name that the response depends
+// on. If the header has no room for all names, the response is private.
 func TestFault35TagsThatDoNotFit(t *testing.T) {
 	t.Parallel()
 	names := []string{"{products}"}
@@ -99,10 +100,10 @@ func TestFault35TagsThatDoNotFit(t *testing.T) {
 				w, r := httptest.NewRecorder(), httptest.NewRequest(method, "/", nil)
 				answers.NewHeader().WriteComputed(w, r, a, answers.Identity, answers.Miss, now)
 				if got := w.Header().Get("Cache-Control"); got != want {
-					t.Errorf("%s %s of %d names in %d bytes: Cache-Control: %s, want %s", method, header, len(names), room, got, want)
+					t.Errorf("%s %s of %d names in %d bytes: got Cache-Control %s, want %s", method, header, len(names), room, got, want)
 				}
 				if private := want != "max-age=60, public"; header != "" && private == (w.Header()[header] != nil) {
-					t.Errorf("%s of %d names: %v", header, len(names), w.Header())
+					t.Errorf("%s of %d names: got headers %v", header, len(names), w.Header())
 				}
 			}
 		}
@@ -114,7 +115,7 @@ func FuzzFault35Tags(f *testing.F) {
 	f.Add("%20", " ")
 	f.Fuzz(func(t *testing.T, a, b string) {
 		if a == "" || b == "" || len(a)+len(b) > 1000 {
-			return // the empty name is none, and what is too long is not listed
+			return // an empty name is not a name, and one that is too long is not listed
 		}
 		checkTags(t, []string{a, b})
 	})

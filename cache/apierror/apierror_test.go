@@ -11,7 +11,7 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// Every error of this package is in the table, with all that a client's author wants to know.
+// Every error of this package is in the table, with everything that the author of a client needs.
 func TestTableIsComplete(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("apierror.go")
@@ -19,7 +19,7 @@ func TestTableIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	if defined, listed := len(regexp.MustCompile(`(?m)^\t\w+ += Error\{"`).FindAll(source, -1)), len(apierror.All()); defined != listed || listed < 50 {
-		t.Errorf("%d errors are defined and %d listed", defined, listed)
+		t.Errorf("%d errors are defined but %d are listed", defined, listed)
 	}
 	seen := map[string]bool{}
 	for _, e := range apierror.All() {
@@ -29,7 +29,7 @@ func TestTableIsComplete(t *testing.T) {
 		}
 		seen[id] = true
 		if e.Code != strings.ToUpper(e.Code) || e.Meaning == "" || e.Remedy == "" || e.Status != 0 && e.Status < 400 {
-			t.Errorf("%+v", e)
+			t.Errorf("incomplete entry %+v", e)
 		}
 		if strings.ContainsAny(e.Message+e.Meaning+e.Remedy, "|\n") {
 			t.Errorf("%s would break the table", id)
@@ -37,7 +37,7 @@ func TestTableIsComplete(t *testing.T) {
 	}
 }
 
-// No other file has a code of its own.
+// No other file has an error code of its own.
 func TestCodesStandHereAlone(t *testing.T) {
 	t.Parallel()
 	codes := map[string]bool{}
@@ -55,7 +55,7 @@ func TestCodesStandHereAlone(t *testing.T) {
 			text, err := os.ReadFile(path)
 			for _, m := range literal.FindAllString(string(text), -1) {
 				if codes[strings.Trim(m, `"`)] {
-					t.Errorf("%s has the code %s: take it from apierror", path, m)
+					t.Errorf("%s has the code %s: use the error of apierror", path, m)
 				}
 			}
 			return err
@@ -65,16 +65,16 @@ func TestCodesStandHereAlone(t *testing.T) {
 		}
 	}
 	if files < 20 {
-		t.Errorf("read only %d files", files)
+		t.Errorf("read %d files, want at least 20", files)
 	}
 }
 
 func TestWith(t *testing.T) {
 	t.Parallel()
 	if got := apierror.BodyTooLarge.With(7); got.Message != "The body is too large; the limit is 7 bytes." || got.Status != 413 {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v", got)
 	}
 	if got := apierror.Forbidden.With(); got != apierror.Forbidden {
-		t.Errorf("%+v", got)
+		t.Errorf("got %+v", got)
 	}
 }

@@ -12,23 +12,23 @@ import (
 	"fieldcache/cache/memstore"
 )
 
-// liveHeap is what is reachable.
+// liveHeap returns the size of the reachable heap.
 func liveHeap() uint64 {
 	var m runtime.MemStats
-	for range 3 { // what a collection frees may have a cleanup, after which more is free
+	for range 3 { // a collection may free objects with cleanups, after which more can be freed
 		runtime.GC()
 	}
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
 
-// row is a value as small or large as a test wants it.
+// row is a value of any size.
 type row struct {
 	ID   int64
 	Text string
 }
 
-// What the tier says that its entries weigh is what they take, from the smallest to the largest.
+// The weight of entries is the memory that they use, from the smallest to the largest.
 func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
 	const bound = 2 << 20
 	for name, size := range map[string]int{"nothing": -1, "small": 2, "middle": 300, "large": 20_000} {
@@ -51,7 +51,7 @@ func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
 					t.Fatal(err)
 				}
 				if i%2000 == 0 {
-					s.Bytes() // drops what is over
+					s.Bytes() // evicts what exceeds the limit
 				}
 				if size > 1000 && i > 500 {
 					break
@@ -59,9 +59,9 @@ func TestFault30EntriesWeighWhatTheyTake(t *testing.T) {
 			}
 			weight := s.Bytes()
 			taken := liveHeap() - empty
-			t.Logf("%d bytes by weight, %d taken; the empty tier %d", weight, taken, empty-before)
+			t.Logf("weight %d bytes, %d bytes in use; the empty tier uses %d", weight, taken, empty-before)
 			if taken > bound+bound/4 || weight < bound/2 {
-				t.Errorf("%d bytes are taken by what weighs %d, of %d", taken, weight, bound)
+				t.Errorf("got %d bytes in use for a weight of %d, limit %d", taken, weight, bound)
 			}
 			if err := s.Close(); err != nil {
 				t.Fatal(err)

@@ -33,7 +33,7 @@ func put(t testing.TB, s *memstore.Store, item cache.Item, data string) {
 	ts, _ := s.Begin(context.Background(), []cache.Item{item})
 	e := &cache.Entry{Data: []byte(data), Value: data, Loaded: time.Now(), Ends: time.Now().Add(item.MaxAge)}
 	if n, err := s.Fill(context.Background(), []cache.Fill{{Item: item, Ticket: ts[0], Entry: e}}); n != 1 || err != nil {
-		t.Fatalf("Fill: %d, %v", n, err)
+		t.Fatalf("Fill: got %d, error %v", n, err)
 	}
 }
 
@@ -44,11 +44,11 @@ func TestEnds(t *testing.T) {
 		put(t, s, item, `"x"`)
 		time.Sleep(time.Minute - time.Nanosecond)
 		if s.Peek(item.Key, time.Now()) == nil {
-			t.Error("gone before its end")
+			t.Error("the entry is missing before its expiry")
 		}
 		time.Sleep(time.Nanosecond)
 		if s.Peek(item.Key, time.Now()) != nil {
-			t.Error("served at its end")
+			t.Error("the entry is served at its expiry")
 		}
 	})
 }
@@ -61,25 +61,25 @@ func TestBounded(t *testing.T) {
 	put(t, s, hot, `"x"`)
 	for i := range 20_000 {
 		if s.Peek(hot.Key, time.Now()) == nil && i < 100 {
-			t.Fatal("a hot entry was dropped while there was room")
+			t.Fatal("an entry in use was dropped while there was room")
 		}
 		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), MaxAge: time.Hour}, `"x"`)
 		if i%8 == 0 {
-			s.Bytes() // carries out what is under way: reads of which it falls behind are not counted
+			s.Bytes() // executes pending work; reads that the tier has no time for are not counted
 		}
 	}
 	if n := s.Bytes(); n > bound {
-		t.Errorf("holds %d bytes, the bound is %d", n, bound)
+		t.Errorf("got %d bytes, want at most %d", n, bound)
 	}
 	if s.Peek(hot.Key, time.Now()) == nil {
-		t.Error("a flood of keys asked for once pushed out the hot one")
+		t.Error("many keys that were read once evicted an entry in use")
 	}
 }
 
 func TestNewRefusesNothing(t *testing.T) {
 	t.Parallel()
 	if _, err := memstore.New(memstore.Options{MaxBytes: 0}); err == nil {
-		t.Error("a bound of 0 was taken")
+		t.Error("a limit of 0 was accepted")
 	}
 }
 
@@ -90,7 +90,7 @@ func BenchmarkPeek(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if s.Peek(item.Key, time.Now()) == nil {
-			b.Fatal("missing")
+			b.Fatal("the entry is missing")
 		}
 	}
 }
@@ -106,13 +106,13 @@ func TestSoonest(t *testing.T) {
 	}
 	next, looked := s.Soonest(3, 1000)
 	if looked != 100 || len(next) != 3 || next[0].Key != "user:98" || next[1].Key != "user:96" || next[2].Key != "user:94" {
-		t.Errorf("of %d entries these end next: %v", looked, next)
+		t.Errorf("of %d entries, got these as the next to expire: %v", looked, next)
 	}
 	if _, looked := s.Soonest(3, 10); looked != 10 {
-		t.Errorf("it looks at %d entries, the bound is 10", looked)
+		t.Errorf("looked at %d entries, want 10", looked)
 	}
 	if n := s.Len(); n != 100 {
-		t.Errorf("there are %d entries, want 100", n)
+		t.Errorf("got %d entries, want 100", n)
 	}
 }
 
@@ -122,9 +122,9 @@ func TestOverflowed(t *testing.T) {
 	for i := range 2000 {
 		put(t, s, cache.Item{Key: cache.Entity("user", fmt.Sprint(i)), MaxAge: time.Hour}, `"x"`)
 	}
-	s.Bytes()                                                                   // drops what is over
+	s.Bytes()                                                                   // evicts what exceeds the limit
 	if n, left := s.Overflowed(), s.Len(); n+uint64(left) != 2000 || n < 1000 { //nolint:gosec // a count
-		t.Errorf("of 2000 entries %d are there and %d were dropped for room", left, n)
+		t.Errorf("got %d of 2000 entries, and %d dropped for lack of room", left, n)
 	}
 	if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1999"}}}); err != nil {
 		t.Fatal(err)
@@ -132,6 +132,6 @@ func TestOverflowed(t *testing.T) {
 	before := s.Overflowed()
 	s.Bytes()
 	if s.Overflowed() != before {
-		t.Error("an eviction counts as want of room")
+		t.Error("an eviction counts as dropped for lack of room")
 	}
 }

@@ -26,7 +26,8 @@ func planOf(t testing.TB, schema *ast.Schema, query string) *policy.Plan {
 	return policy.NewPlan(schema, objects, doc.Operations[0])
 }
 
-// What is known before an operation runs, and what it has to be watched for.
+// A plan has the policy that is known before an operation runs, and the fields that must be watched
+// while it runs.
 func TestPlan(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../graph/testdata/contract.graphqls")
@@ -73,7 +74,8 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// Each fragment spreads the next one twice: a plan that followed each spread would visit 2^200 of them.
+// Each fragment spreads the next one twice. A plan that followed each spread would visit 2^200 of
+// them.
 func TestPlanOfManySpreads(t *testing.T) {
 	t.Parallel()
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: `type Query { a: Query x: Int } directive @cacheControl(maxAge: Int) on FIELD_DEFINITION`})
@@ -84,6 +86,6 @@ func TestPlanOfManySpreads(t *testing.T) {
 	}
 	query.WriteString(" fragment F200 on Query { x }")
 	if p := planOf(t, schema, query.String()); len(p.Roots) != 1 {
-		t.Errorf("roots: %v", p.Roots)
+		t.Errorf("got roots %v, want one", p.Roots)
 	}
 }

@@ -74,12 +74,12 @@ func TestReadPolicies(t *testing.T) {
 			t.Parallel()
 			got, err := policies.Of(coordinate)
 			if err != nil || got != want {
-				t.Errorf("got %v, %v, want %v", got, err, want)
+				t.Errorf("got %v, error %v, want %v", got, err, want)
 			}
 		})
 	}
 	if _, err := policies.Of("Thing.gone"); err == nil || !strings.Contains(err.Error(), "Thing.gone") {
-		t.Errorf("an unknown coordinate: %v", err)
+		t.Errorf("unknown coordinate: got error %v", err)
 	}
 }
 
@@ -91,14 +91,14 @@ func TestContradictionsAreRefused(t *testing.T) {
 		type D @cacheControl(maxAge: 5, inheritMaxAge: false) { x: Int }
 	`))
 	if err == nil {
-		t.Fatal("taken")
+		t.Fatal("got no error")
 	}
 	for _, coordinate := range []string{"Query.a:", "B:", "B.x:"} {
 		if !strings.Contains(err.Error(), coordinate) {
-			t.Errorf("%q does not name %s", err, coordinate)
+			t.Errorf("error %q does not name %s", err, coordinate)
 		}
 	}
 	if n := strings.Count(err.Error(), "\n") + 1; n != 3 {
-		t.Errorf("%d faults, want 3: %v", n, err)
+		t.Errorf("got %d faults, want 3: %v", n, err)
 	}
 }

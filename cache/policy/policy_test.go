@@ -68,7 +68,7 @@ func TestReadTellsWhatDirectivesSay(t *testing.T) {
 	}
 }
 
-// optionals says of each condition of a field's rows whether it may be none.
+// optionals returns for each condition of a field's rows whether it is optional.
 func optionals(t policy.Truth) (list []bool) {
 	for _, term := range t.Rows[0].Match {
 		list = append(list, term.Optional)
@@ -105,13 +105,13 @@ func TestReadReportsEveryFault(t *testing.T) {
 		t.Run(test.sdl, func(t *testing.T) {
 			_, err := policy.Read(load(t, test.sdl), nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %s", err, test.want)
+				t.Errorf("got error %v, want %s", err, test.want)
 			}
 		})
 	}
 	_, err := policy.Read(load(t, `type Query { a: Int @cacheRows(table: "") b: Int @cacheTag(format: "") }`), nil)
 	if err == nil || !strings.Contains(err.Error(), "Query.a") || !strings.Contains(err.Error(), "Query.b") {
-		t.Errorf("both faults should be told: %v", err)
+		t.Errorf("got error %v, want one that names both faults", err)
 	}
 }
 
@@ -134,7 +134,7 @@ type C { x: Int }`), nil)
 	}
 	for name, want := range map[string][]string{"A": {"org", "name"}, "B": {"id"}, "C": nil} {
 		if got := s.Key(name); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: %v, want %v", name, got, want)
+			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}
 }

@@ -2,8 +2,8 @@ package redisstore
 
 import "testing"
 
-// A certificate is compared with the address that is dialled, not with the first one of the options: a
-// Sentinel and the primary it names have different ones.
+// A certificate is compared with the address that is dialed, not with the first address of the
+// options: a Sentinel and the primary that it names have different addresses.
 func TestNoServerName(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]Options{
@@ -13,7 +13,7 @@ func TestNoServerName(t *testing.T) {
 	} {
 		u, err := o.universal()
 		if err != nil || u.TLSConfig == nil || u.TLSConfig.ServerName != "" {
-			t.Errorf("%s: %+v, %v", name, u, err)
+			t.Errorf("%s: got %+v, error %v", name, u, err)
 		}
 	}
 }

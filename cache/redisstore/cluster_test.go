@@ -30,13 +30,13 @@ func TestCluster(t *testing.T) {
 	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
-// A fill needs both: a script's keys are in one slot.
+// A fill needs both the key and its fence, and the keys of a script must be in one slot.
 func fencesLieByTheirKeys(t *testing.T, d deployment, c *testservers.Cluster) {
 	for _, prefix := range []string{"", "shop:", "a/b.c_d-e:"} {
 		o := d.Options
 		o.Prefix = prefix
 		s := open(t, o)
-		mark := rand.Text() // tells this prefix's keys from the others'
+		mark := rand.Text() // identifies the keys of this prefix
 		for _, key := range []cache.Key{
 			cache.Entity("user", mark),
 			cache.Entity("user", "}ü{"+mark),
@@ -54,10 +54,10 @@ func fencesLieByTheirKeys(t *testing.T, d deployment, c *testservers.Cluster) {
 				fences = append(fences, found...)
 			}
 			if len(fences) != 1 || !strings.HasPrefix(fences[0], prefix) {
-				t.Fatalf("the load of %s made %q, want one fence with the prefix %q", key, fences, prefix)
+				t.Fatalf("the load of %s created %q, want one fence with the prefix %q", key, fences, prefix)
 			}
 			if a, b := c.Slot(prefix+string(key)), c.Slot(fences[0]); a != b {
-				t.Errorf("%s lies in slot %d, its fence %s in %d", prefix+string(key), a, fences[0], b)
+				t.Errorf("%s is in slot %d, its fence %s in %d", prefix+string(key), a, fences[0], b)
 			}
 			if _, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{key}}}); err != nil {
 				t.Fatal(err)
@@ -66,7 +66,7 @@ func fencesLieByTheirKeys(t *testing.T, d deployment, c *testservers.Cluster) {
 	}
 }
 
-// many are items in many slots, with their loads begun.
+// many returns items in many slots, and the fills of loads of them that have begun.
 func many(t *testing.T, s cache.Store) ([]cache.Item, []cache.Fill) {
 	t.Helper()
 	var items []cache.Item
@@ -82,7 +82,7 @@ func many(t *testing.T, s cache.Store) ([]cache.Item, []cache.Fill) {
 	return items, fills
 }
 
-// holdsAll checks that a batch is answered whole, in order and without an error.
+// holdsAll checks that a batch is served completely, in order and without an error.
 func holdsAll(t *testing.T, s cache.Store, items []cache.Item) {
 	t.Helper()
 	entries, err := s.Get(t.Context(), items)
@@ -91,7 +91,7 @@ func holdsAll(t *testing.T, s cache.Store, items []cache.Item) {
 	}
 	for i, e := range entries {
 		if e == nil || string(e.Data) != fmt.Sprint(i) {
-			t.Fatalf("item %d of %d is %v", i, len(items), e)
+			t.Fatalf("item %d of %d: got %v", i, len(items), e)
 		}
 	}
 }
@@ -100,9 +100,9 @@ func oneRoundTripPerNode(t *testing.T, d deployment) {
 	s := open(t, d.Options)
 	items, fills := many(t, s)
 	if n, err := s.Fill(t.Context(), fills); n != len(items) || err != nil {
-		t.Fatalf("filled %d of %d: %v", n, len(items), err)
+		t.Fatalf("filled %d of %d, error %v", n, len(items), err)
 	}
-	holdsAll(t, s, items) // whoever connects and asks for the slots has done so now
+	holdsAll(t, s, items) // the connections are open and the slots are known now
 	reads := func(c *redis.Client) (n int) {
 		t.Helper()
 		info, err := c.InfoMap(t.Context(), "stats").Result()
@@ -123,11 +123,11 @@ func oneRoundTripPerNode(t *testing.T, d deployment) {
 	for i, c := range d.servers {
 		stats := c.Info(t.Context(), "commandstats").Val()
 		if !strings.Contains(stats, "cmdstat_get:") || strings.Contains(stats, "cmdstat_mget") || strings.Contains(stats, "cmdstat_eval") {
-			t.Errorf("node %d served a batch by\n%s", i, stats)
+			t.Errorf("node %d served a batch with\n%s", i, stats)
 		}
-		// A hundred GETs are 5 kB: few enough for two packets.
+		// A hundred GETs take 5 kB, which fits into two packets.
 		if n := reads(c) - before[i]; n > 10 {
-			t.Errorf("node %d read %d times for a third of a batch", i, n)
+			t.Errorf("node %d: got %d reads for a third of a batch, want at most 10", i, n)
 		}
 	}
 }
@@ -136,11 +136,11 @@ func scriptsAreToldAgain(t *testing.T, d deployment) {
 	s := open(t, d.Options)
 	_, fills := many(t, s)
 	if n, err := s.Fill(t.Context(), fills[:150]); n != 150 || err != nil {
-		t.Fatalf("filled %d of 150: %v", n, err)
+		t.Fatalf("filled %d of 150, error %v", n, err)
 	}
 	d.servers[1].ScriptFlush(t.Context())
 	if n, err := s.Fill(t.Context(), fills[150:]); n != 150 || err != nil {
-		t.Errorf("filled %d of 150: %v", n, err)
+		t.Errorf("filled %d of 150, error %v", n, err)
 	}
 }
 
@@ -148,7 +148,7 @@ func movedSlotsAreFollowed(t *testing.T, d deployment, c *testservers.Cluster) {
 	s := open(t, d.Options)
 	items, fills := many(t, s)
 	if n, err := s.Fill(t.Context(), fills); n != len(items) || err != nil {
-		t.Fatalf("filled %d of %d: %v", n, len(items), err)
+		t.Fatalf("filled %d of %d, error %v", n, len(items), err)
 	}
 	for _, item := range items[:2] {
 		slot := c.Slot(string(item.Key))
@@ -164,7 +164,7 @@ func movedSlotsAreFollowed(t *testing.T, d deployment, c *testservers.Cluster) {
 		ev.Keys = append(ev.Keys, item.Key)
 	}
 	if n, err := s.Evict(t.Context(), cache.Write{Eviction: ev}); n != len(items) || err != nil {
-		t.Errorf("evicted %d of %d: %v", n, len(items), err)
+		t.Errorf("evicted %d of %d, error %v", n, len(items), err)
 	}
 	for i, ticket := range begin(t, s, items...) {
 		if ticket == nil {
@@ -173,7 +173,7 @@ func movedSlotsAreFollowed(t *testing.T, d deployment, c *testservers.Cluster) {
 	}
 }
 
-// While a slot moves its load may go unstored, but no call fails.
+// While a slot moves, a value that was loaded may not be stored, but no call fails.
 func openSlotsAreServed(t *testing.T, d deployment, c *testservers.Cluster) {
 	s := open(t, d.Options)
 	item := cache.Item{Key: cache.Entity("user", rand.Text()).Part("stock"), MaxAge: time.Minute}
@@ -185,7 +185,7 @@ func openSlotsAreServed(t *testing.T, d deployment, c *testservers.Cluster) {
 		t.Helper()
 		entries, err := s.Get(t.Context(), []cache.Item{item})
 		if err != nil || data == "" && entries[0] != nil || data != "" && (entries[0] == nil || string(entries[0].Data) != data) {
-			t.Errorf("got %v, %v, want %s", entries, err, data)
+			t.Errorf("got %v, error %v, want %s", entries, err, data)
 		}
 	}
 	want(`"old"`)
@@ -202,13 +202,13 @@ func openSlotsAreServed(t *testing.T, d deployment, c *testservers.Cluster) {
 		t.Fatal(err)
 	}
 	if fill(t, s, item, begin(t, s, item)[0], `"newer"`) != 1 {
-		t.Error("after the move a fill was refused")
+		t.Error("a fill after the move was refused")
 	}
 	want(`"newer"`)
 }
 
-// One fill of a batch can't be carried out while the slot moves, another is redirected: neither is sent to two
-// nodes at once, which the race detector would tell.
+// One fill of a batch cannot be executed while the slot moves, and another is redirected. Neither
+// is sent to two nodes at once, which the race detector would report.
 func fillsGoToOneNodeAtATime(t *testing.T, d deployment, c *testservers.Cluster) {
 	s := open(t, d.Options)
 	user := cache.Entity("user", rand.Text())
@@ -225,13 +225,13 @@ func fillsGoToOneNodeAtATime(t *testing.T, d deployment, c *testservers.Cluster)
 	entry := &cache.Entry{Data: []byte(`"new"`), Loaded: now, Ends: now.Add(time.Minute)}
 	n, err := s.Fill(t.Context(), []cache.Fill{{Item: torn, Ticket: tickets[0], Entry: entry}, {Item: moved, Ticket: tickets[1], Entry: entry}})
 	if n != 1 || err != nil {
-		t.Errorf("filled %d of 2, want the one that moved: %v", n, err)
+		t.Errorf("filled %d of 2, want the one that moved; error %v", n, err)
 	}
 	m.Finish()
 }
 
-// The fence is at the new node, which hangs, the key still at the old one: were the key unlinked
-// already, the load that holds the fence could put its old value back.
+// The fence is on the new node, which hangs, and the key is still on the old one. If the key were
+// already unlinked, the load that holds the fence could put its old value back.
 func evictionsKeepTheirOrder(t *testing.T, d deployment, c *testservers.Cluster) {
 	s := open(t, d.Options)
 	item := cache.Item{Key: cache.Entity("user", rand.Text()).Part("stock"), MaxAge: time.Minute}
@@ -249,19 +249,20 @@ func evictionsKeepTheirOrder(t *testing.T, d deployment, c *testservers.Cluster)
 	there := d.servers[from].Exists(t.Context(), string(item.Key)).Val()
 	c.Nodes[to].Resume()
 	if err == nil || there != 1 {
-		t.Errorf("the key is gone (%d), the fence is not (%v)", there, err)
+		t.Errorf("got %d keys and error %v, want the key to remain until its fence is unlinked", there, err)
 	}
 	eventually(t, func(ctx context.Context) error {
 		_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{item.Key}}})
 		return err
 	})
 	if n := d.servers[from].Exists(t.Context(), string(item.Key)).Val(); n != 0 {
-		t.Error("the key is there after its eviction")
+		t.Error("the key exists after its eviction")
 	}
 	m.Finish()
 }
 
-// A master that is gone costs its slots, until its replica has taken its place; nobody needs to restart.
+// The slots of a master that stopped are unavailable until its replica is promoted. No gateway
+// needs to restart.
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	d, c := cluster(t)
@@ -272,12 +273,12 @@ func TestClusterFailover(t *testing.T) {
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 	c.Nodes[owner].Stop()
 	if works(t.Context(), s) == nil {
-		t.Error("a master that is gone answers")
+		t.Error("a call of the stopped master succeeded")
 	}
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 }
 
-// works returns nil when the store takes and answers a value.
+// works returns nil if the store accepts a value and returns it.
 func works(ctx context.Context, s cache.Store) error {
 	if _, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{stock.Key}, Tags: user.Tags}}); err != nil {
 		return err

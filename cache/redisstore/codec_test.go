@@ -10,7 +10,8 @@ import (
 	"fieldcache/cache"
 )
 
-// What is written is read again, by its places and by any reader of JSON, whatever the value holds.
+// An encoded entry decodes to the same entry, by position and with any JSON decoder, whatever the
+// value contains.
 func FuzzCodec(f *testing.F) {
 	f.Add(`{"id":42,"name":"Ada"}`, "1:5:2,3", "{users}", "generation", int64(1), int64(1e9))
 	f.Add(`{"a":"x","loaded":"y","ends":"z","seen":"1:1:","tags":{"b":"c"}}`, "", "", "", int64(1e18), int64(0))
@@ -24,7 +25,7 @@ func FuzzCodec(f *testing.F) {
 			snapshot = cache.Snapshot{}
 		}
 		if !json.Valid([]byte(value)) || strings.TrimSpace(value) != value {
-			return // sources write JSON, and nothing around it
+			return // sources write JSON without white space around it
 		}
 		const century = int64(100 * 365 * 24 * time.Hour)
 		at := time.Unix(0, loaded%century).UTC()
@@ -37,20 +38,21 @@ func FuzzCodec(f *testing.F) {
 		text := encode(key, e, tags)
 		var any stored
 		if err := json.Unmarshal(text, &any); err != nil {
-			t.Fatalf("%s is no JSON: %v", text, err)
+			t.Fatalf("%s is not JSON: %v", text, err)
 		}
 		got, generations, err := decode(key, text)
 		if err != nil {
-			t.Fatalf("%s: %v", text, err)
+			t.Fatalf("%s: got error %v", text, err)
 		}
 		if string(got.Data) != string(any.Value) || !got.Loaded.Equal(any.Loaded) || !got.Loaded.Equal(e.Loaded) || !got.Ends.Equal(e.Ends) ||
 			string(got.Seen.Append(nil)) != string(snapshot.Append(nil)) || got.Shape != any.Shape || any.Key != string(key) || !maps.Equal(generations, any.Tags) {
-			t.Errorf("%s is read as %+v, %v", text, got, generations)
+			t.Errorf("%s decodes as %+v, %v", text, got, generations)
 		}
 	})
 }
 
-// What is not, byte for byte, what was written for the key is no entry, whoever changed it.
+// A text that is not, byte for byte, what was encoded for the key is not an entry, whoever changed
+// it.
 func TestFault05WhatAHandWrote(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -61,10 +63,10 @@ func TestFault05WhatAHandWrote(t *testing.T) {
 	e := &cache.Entry{Data: []byte(`{"id":42,"name":"Ada","bio":"x"}`), Shape: "5b2c", Loaded: at, Ends: at.Add(time.Minute), Seen: seen}
 	text := string(encode("user:42", e, map[cache.Tag]string{"{User}": "g"}))
 	if _, _, err := decode("user:42", []byte(text)); err != nil {
-		t.Fatalf("%s: %v", text, err)
+		t.Fatalf("%s: got error %v", text, err)
 	}
 	if _, _, err := decode("user:43", []byte(text)); err == nil {
-		t.Error("the entry of another key is read")
+		t.Error("the entry of another key was accepted")
 	}
 	hands := map[string]func(*stored){
 		"a column is gone":     func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada"}`) },
@@ -95,13 +97,13 @@ func TestFault05WhatAHandWrote(t *testing.T) {
 			t.Fatal(err)
 		}
 		if e, _, err := decode("user:42", changed); err == nil {
-			t.Errorf("%s: %s is read as %s", name, changed, e.Data)
+			t.Errorf("%s: %s decodes as %s", name, changed, e.Data)
 		}
 	}
 	for _, other := range []string{"", "hello", "{}", "null", "[]", `{"value":1}`, `{"value":1,"sum":"00000000"}`, text + "\n", " " + text, text[1:], text[:len(text)-1],
 		text + text, strings.ToUpper(text), `{"value":1,"loaded":"2026-01-02T03:04:05Z","ends":"2026-01-02T03:05:05Z"}`} {
 		if e, _, err := decode("user:42", []byte(other)); err == nil {
-			t.Errorf("%q is read as %s", other, e.Data)
+			t.Errorf("%q decodes as %s", other, e.Data)
 		}
 	}
 }

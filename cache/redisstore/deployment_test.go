@@ -19,7 +19,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// deployment is a way to run Redis, with clients of the servers that hold keys.
+// deployment is a way to run Redis, with clients of the servers that have keys.
 type deployment struct {
 	redisstore.Options
 	servers []*redis.Client
@@ -46,7 +46,7 @@ func withTLS(t testing.TB) deployment {
 	return deployment{redisstore.Options{URLs: []string{s.URL()}, RootCAs: s.Roots, Timeout: patient}, []*redis.Client{c}}
 }
 
-// Sentinel and TLS, and Cluster in [TestCluster], do what one plain server does.
+// Sentinel and TLS, and Cluster in [TestCluster], behave like one plain server.
 func TestDeployments(t *testing.T) {
 	t.Parallel()
 	for name, start := range map[string]func(testing.TB) deployment{
@@ -80,7 +80,7 @@ func does(t *testing.T, d deployment) {
 	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
-// listen subscribes a store until the test ends and answers what it hears.
+// listen subscribes a store until the test ends and returns what it receives.
 func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -92,18 +92,19 @@ func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 			case heard <- w:
 			case <-ctx.Done():
 			}
-		}, func(err error) { t.Errorf("unreadable: %v", err) })
+		}, func(err error) { t.Errorf("unreadable message: %v", err) })
 	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
-			t.Errorf("Subscribe ended with %v", err)
+			t.Errorf("Subscribe returned error %v", err)
 		}
 	})
 	return heard
 }
 
-// hears checks that what the writer evicts arrives, sooner or later: messages may be lost.
+// hears checks that an eviction by the writer arrives eventually. Messages may be lost, so it
+// evicts repeatedly.
 func hears(t *testing.T, heard <-chan cache.Write, writer *redisstore.Store) {
 	t.Helper()
 	evicted := cache.Key("user:" + rand.Text())
@@ -124,7 +125,7 @@ func hears(t *testing.T, heard <-chan cache.Write, writer *redisstore.Store) {
 	})
 }
 
-// everyKeyEnds checks that there are keys and that each has a time to live.
+// everyKeyEnds checks that there are keys, and that each has a time to live.
 func everyKeyEnds(t *testing.T, d deployment) {
 	t.Helper()
 	n := 0
@@ -136,13 +137,13 @@ func everyKeyEnds(t *testing.T, d deployment) {
 				}
 				break
 			}
-			if c.PTTL(t.Context(), keys.Val()).Val() == -1 { // -2: it has just ended
+			if c.PTTL(t.Context(), keys.Val()).Val() == -1 { // -2: it has just expired
 				t.Errorf("%s has no time to live", keys.Val())
 			}
 		}
 	}
 	if n == 0 {
-		t.Error("there are no keys")
+		t.Error("got no keys")
 	}
 }
 
@@ -161,7 +162,7 @@ func eventually(t *testing.T, holds func(context.Context) error) {
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("not within %v: %v", patience, err)
+			t.Fatalf("the condition was not met within %v: %v", patience, err)
 		case <-tick.C:
 		}
 	}
@@ -204,21 +205,23 @@ func TestAccess(t *testing.T) {
 			for _, err := range []error{store.Probe(t.Context()), got, begun} {
 				switch {
 				case c.want == "" && err != nil:
-					t.Errorf("refused: %v", err)
+					t.Errorf("got error %v, want none", err)
 				case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-					t.Errorf("got %v, want %q", err, c.want)
+					t.Errorf("got error %v, want %q", err, c.want)
 				case err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), password)):
-					t.Errorf("%v holds the password", err)
+					t.Errorf("error %v contains the password", err)
 				}
 			}
 		})
 	}
 }
 
-// What TestSystemAuthorities gives to the program it starts: itself, to run the same test.
+// asked is the environment variable that TestSystemAuthorities sets for the program that it starts:
+// itself, to run the same test.
 const asked = "REDISSTORE_TEST_URL"
 
-// An authority of one's own needs no option: the system's variable is read when a program starts.
+// A certificate authority of the project's own needs no option: Go reads the system's variable when
+// a program starts.
 func TestSystemAuthorities(t *testing.T) {
 	t.Parallel()
 	if address := os.Getenv(asked); address != "" {

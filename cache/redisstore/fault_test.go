@@ -18,7 +18,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// calls are all that a store asks Redis for; the load was begun by another.
+// calls are all calls of a store to Redis. Another store began the load.
 func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Context) error {
 	t.Helper()
 	item := cache.Item{Key: stock.Key, Tags: user.Tags, MaxAge: time.Minute}
@@ -46,8 +46,9 @@ func calls(t *testing.T, s, other *redisstore.Store) map[string]func(context.Con
 	}
 }
 
-// A Redis that hangs costs what the caller allows, or a few times what the options allow since calls
-// are tried again, and not the seconds that go-redis would take by itself.
+// If Redis hangs, a call takes as long as the caller allows, or a few times as long as the options
+// allow, because calls are retried. It does not take the seconds that go-redis would wait by
+// default.
 func TestHungServer(t *testing.T) {
 	t.Parallel()
 	const short, some, long = 50 * time.Millisecond, 4 * time.Second, time.Minute
@@ -109,7 +110,7 @@ func TestHungServer(t *testing.T) {
 						started := time.Now()
 						err := ask(ctx)
 						if d := time.Since(started); d > some {
-							t.Errorf("%s took %v (%v), bounded by %s to %v", call, d, err, c.by, short)
+							t.Errorf("%s took %v (error %v), want it bounded by %s to %v", call, d, err, c.by, short)
 						}
 					})
 				}
@@ -123,7 +124,7 @@ func TestHungServer(t *testing.T) {
 	}
 }
 
-// Calls that find their connections broken are tried again on new ones.
+// A call that finds its connection broken is retried on a new one.
 func TestConnectionsAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*testing.T, *testservers.Server){
@@ -150,14 +151,14 @@ func TestConnectionsAreMadeAgain(t *testing.T) {
 			for call := range calls(t, other, open(t, o)) {
 				s, c := open(t, o), client(t, server.URL())
 				c.FlushDB(t.Context())
-				ask := calls(t, s, s)[call] // which connects
+				ask := calls(t, s, s)[call] // calls connects
 				lose(t, server)
 				if err := ask(t.Context()); err != nil {
-					t.Errorf("%s: %v", call, err)
+					t.Errorf("%s: got error %v", call, err)
 				}
 				c.FlushDB(t.Context())
 				if err := works(t.Context(), s); err != nil {
-					t.Errorf("after %s: %v", call, err)
+					t.Errorf("after %s: got error %v", call, err)
 				}
 			}
 			hears(t, heard, open(t, o))
@@ -165,8 +166,8 @@ func TestConnectionsAreMadeAgain(t *testing.T) {
 	}
 }
 
-// An empty Redis has forgotten the script and the generations: what is filled then is answered, and what
-// was there before is not.
+// An empty Redis has lost the scripts and the generations. What is filled afterwards is served, and
+// what was there before is not.
 func TestRestartedEmpty(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -175,24 +176,24 @@ func TestRestartedEmpty(t *testing.T) {
 	fill(t, s, user, before[0], `"old"`)
 	server.Stop()
 	if _, err := s.Get(t.Context(), []cache.Item{user}); err == nil {
-		t.Error("a Redis that is gone answers")
+		t.Error("Get of a stopped Redis succeeded")
 	}
 	server.Start()
 	if entries, err := s.Get(t.Context(), []cache.Item{user}); err != nil || entries[0] != nil {
-		t.Errorf("an empty Redis answers %v, %v", entries, err)
+		t.Errorf("empty Redis: got %v, error %v", entries, err)
 	}
 	if fill(t, s, stock, before[1], `"old"`) != 0 {
-		t.Error("a load that began before was filled")
+		t.Error("a load that began before the restart was filled")
 	}
 	if fill(t, s, user, begin(t, s, user)[0], `"new"`) != 1 {
-		t.Error("a load that began after was refused")
+		t.Error("a load that began after the restart was refused")
 	}
 	if entries, err := s.Get(t.Context(), []cache.Item{user}); err != nil || entries[0] == nil || string(entries[0].Data) != `"new"` {
-		t.Errorf("got %v, %v", entries, err)
+		t.Errorf("got %v, error %v", entries, err)
 	}
 }
 
-// The replica takes the primary's place, and the store finds it and hears of evictions there.
+// When the replica has been promoted, the store finds it and receives evictions from it.
 func TestSentinelFailover(t *testing.T) {
 	t.Parallel()
 	sentinel := testservers.RedisSentinel(t)
@@ -203,13 +204,13 @@ func TestSentinelFailover(t *testing.T) {
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 	sentinel.Primary.Stop()
 	if works(t.Context(), s) == nil {
-		t.Error("a primary that is gone answers")
+		t.Error("a call of the stopped primary succeeded")
 	}
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 	hears(t, heard, s)
 }
 
-// A subscription that is not confirmed ends all the same.
+// A subscription that is never confirmed ends nevertheless.
 func TestSubscriptionToAHungServer(t *testing.T) {
 	t.Parallel()
 	address, err := url.Parse(testservers.Redis(t))
@@ -224,15 +225,15 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 	select {
 	case err := <-ended:
 		if err == nil {
-			t.Error("a subscription that nobody confirmed ended without an error")
+			t.Error("an unconfirmed subscription ended without an error")
 		}
 	case <-time.After(patient):
-		t.Error("Subscribe still waits")
+		t.Error("Subscribe did not return")
 	}
 }
 
-// deafTo returns the address of a proxy before a server that passes no more on from a connection after
-// it has seen a word.
+// deafTo returns the address of a proxy before a server. After the proxy has seen a word on a
+// connection, it forwards nothing more from the client.
 func deafTo(t *testing.T, word, server string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -273,7 +274,8 @@ func deafTo(t *testing.T, word, server string) string {
 	return l.Addr().String()
 }
 
-// A server without memory answers reads and evictions. That it takes nothing new is no fault of it.
+// A server without free memory serves reads and evictions. That it accepts nothing new does not
+// count as a fault.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -283,20 +285,21 @@ func TestFull(t *testing.T) {
 	if err := client(t, server.URL()).ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, s, stock, tickets[0], `"s"`) // taken or not, since the fence that it replaces was memory too
+	fill(t, s, stock, tickets[0], `"s"`) // accepted or not: the fence that it replaces used memory too
 	if es, err := s.Get(t.Context(), []cache.Item{user}); err != nil || es[0] == nil {
-		t.Errorf("Get: %v, %v", es, err)
+		t.Errorf("Get: got %v, error %v", es, err)
 	}
 	price := cache.Item{Key: "{product:7}:price", Tags: []cache.Tag{"{Product}"}, MaxAge: time.Minute}
 	if got := begin(t, s, price); got[0] != nil {
-		t.Error("a full server gave a ticket")
+		t.Error("a full server issued a ticket")
 	}
 	if n, err := s.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{user.Key}}}); n != 1 || err != nil {
-		t.Errorf("evicted %d, %v", n, err)
+		t.Errorf("evicted %d, error %v; want 1", n, err)
 	}
 }
 
-// What is no message of ours is ignored and told of, name by name: no reader takes something else from it than another.
+// A message that is not exactly in the store's format is ignored and reported, so that all readers
+// understand a message in the same way.
 func TestFault31MessagesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	address := testservers.Redis(t)
@@ -328,10 +331,10 @@ func TestFault31MessagesAreReadStrictly(t *testing.T) {
 		select {
 		case err := <-unreadable:
 			if !strings.Contains(err.Error(), "evictions:") {
-				t.Errorf("%s: %v", message, err)
+				t.Errorf("%s: got error %v", message, err)
 			}
 		case <-time.After(patient):
-			t.Errorf("%s: nothing is told", message)
+			t.Errorf("%s: got no report", message)
 		}
 	}
 	if err := publish(good); err != nil {
@@ -339,11 +342,11 @@ func TestFault31MessagesAreReadStrictly(t *testing.T) {
 	}
 	for range 2 {
 		if w := <-heard; w.Xid != 7 || len(w.Keys) != 1 || w.Keys[0] != "user:1" || len(w.Tags) != 1 {
-			t.Errorf("heard %+v", w)
+			t.Errorf("received %+v", w)
 		}
 	}
 	cancel()
 	if err := <-ended; err != nil || len(heard) > 0 || len(unreadable) > 0 {
-		t.Errorf("%v, %d more heard, %d more unreadable", err, len(heard), len(unreadable))
+		t.Errorf("got error %v, %d more messages, %d more unreadable ones", err, len(heard), len(unreadable))
 	}
 }

@@ -26,7 +26,7 @@ func TestKindOf(t *testing.T) {
 		"user:42":                                        foreignKeys,
 	} {
 		if got := s.kindOf(key); got != want {
-			t.Errorf("%s is of the kind %q, want %q", key, got, want)
+			t.Errorf("%s: got kind %q, want %q", key, got, want)
 		}
 	}
 }

@@ -32,7 +32,8 @@ func open(t testing.TB, o redisstore.Options) *redisstore.Store {
 	return s
 }
 
-// patient is a timeout that a loaded machine keeps: these tests are not about time.
+// patient is a timeout that is not exceeded even on a loaded machine. These tests are not about
+// time.
 const patient = 10 * time.Second
 
 func client(t testing.TB, url string) *redis.Client {
@@ -82,7 +83,7 @@ func fill(t *testing.T, s cache.Store, item cache.Item, ticket cache.Ticket, dat
 	return n
 }
 
-// What a person sees with redis-cli.
+// TestKeys checks what redis-cli shows.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	url := testservers.Redis(t)
@@ -90,7 +91,7 @@ func TestKeys(t *testing.T) {
 	ts := begin(t, s, user, stock)
 	for _, fence := range []string{"{user:42}:g", "{product:7}:stock:g"} {
 		if d := c.PTTL(ctx, fence).Val(); d <= 0 || d > 3*time.Second {
-			t.Errorf("the fence %s lives %v, want at most 3 s", fence, d)
+			t.Errorf("fence %s lives %v, want at most 3s", fence, d)
 		}
 	}
 	fill(t, s, user, ts[0], `{"id":42,"name":"Ada"}`)
@@ -101,15 +102,15 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if v, _ := got["value"].(map[string]any); v["name"] != "Ada" {
-		t.Errorf("user:42 holds %v", got)
+		t.Errorf("got %v under user:42", got)
 	}
 	for _, field := range []string{"loaded", "ends"} {
 		if _, err := time.Parse(time.RFC3339, got[field].(string)); err != nil {
-			t.Errorf("%s: %v", field, err)
+			t.Errorf("%s: got error %v", field, err)
 		}
 	}
 	if d := c.TTL(ctx, "{product:7}:stock").Val(); d < 28*time.Second || d > 30*time.Second {
-		t.Errorf("TTL of the stock is %v, want 30 s", d)
+		t.Errorf("got TTL %v of the stock, want 30s", d)
 	}
 	if n := c.Exists(ctx, "{user:42}:g", "{product:7}:stock:g").Val(); n != 0 {
 		t.Error("a fill left its fence behind")
@@ -118,7 +119,7 @@ func TestKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := c.Exists(ctx, "user:42").Val(); n != 0 {
-		t.Error("user:42 is there after its eviction")
+		t.Error("user:42 exists after its eviction")
 	}
 	for _, key := range c.Keys(ctx, "*").Val() {
 		if c.PTTL(ctx, key).Val() <= 0 {
@@ -132,23 +133,23 @@ func TestOnlyOneLoadHoldsTheFence(t *testing.T) {
 	s := open(t, redisstore.Options{URLs: []string{testservers.Redis(t)}, Timeout: patient})
 	first, second := begin(t, s, stock)[0], begin(t, s, stock)[0]
 	if first == nil || second != nil {
-		t.Fatalf("tickets %v and %v, want the first only", first, second)
+		t.Fatalf("got tickets %v and %v, want the first only", first, second)
 	}
 	if fill(t, s, stock, second, `1`) != 0 || fill(t, s, stock, first, `2`) != 1 || fill(t, s, stock, first, `3`) != 0 {
-		t.Error("the first must fill, once, and nobody else")
+		t.Error("want only the first load to fill, and only once")
 	}
 }
 
-// A fence of ours that ended while its load was paused is not another load's fence.
+// A fence that expired while its load was paused is different from the fence of the next load.
 func TestATokenIsNobodyElses(t *testing.T) {
 	t.Parallel()
 	url := testservers.Redis(t)
 	s, c := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(t, url)
 	paused := begin(t, s, stock)[0]
-	c.Del(t.Context(), "{product:7}:stock:g") // as its end would
+	c.Del(t.Context(), "{product:7}:stock:g") // as if it expired
 	next := begin(t, s, stock)[0]
 	if fill(t, s, stock, paused, `"old"`) != 0 || fill(t, s, stock, next, `"new"`) != 1 {
-		t.Error("the paused load filled, or kept the next from it")
+		t.Error("the paused load filled, or kept the next load from filling")
 	}
 }
 
@@ -165,11 +166,11 @@ func TestForeignContentsAreMisses(t *testing.T) {
 		c.Del(ctx, "{product:7}:stock")
 		put()
 		if es, err := s.Get(ctx, []cache.Item{stock}); err != nil || es[0] != nil {
-			t.Errorf("%s: %v, %v", name, es, err)
+			t.Errorf("%s: got %v, error %v", name, es, err)
 		}
 	}
 	if fill(t, s, stock, begin(t, s, stock)[0], `1`) != 1 {
-		t.Error("what was there before could not be filled over")
+		t.Error("foreign contents could not be overwritten")
 	}
 }
 
@@ -186,15 +187,15 @@ func TestOneRoundTrip(t *testing.T) {
 	}
 	c.ConfigResetStat(ctx)
 	if es, err := s.Get(ctx, items); err != nil || es[0] == nil || es[19] == nil {
-		t.Fatalf("%v, %v", es, err)
+		t.Fatalf("got %v, error %v", es, err)
 	}
 	stats := c.Info(ctx, "commandstats").Val()
 	if !strings.Contains(stats, "cmdstat_mget:calls=1,") || strings.Contains(stats, "cmdstat_get:") || strings.Contains(stats, "cmdstat_eval") {
-		t.Errorf("a batch of 20 was read by\n%s", stats)
+		t.Errorf("a batch of 20 was read with\n%s", stats)
 	}
 }
 
-// A server that has forgotten its scripts is told them again.
+// Scripts are sent again to a server that has lost them.
 func TestScriptFlush(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -227,7 +228,7 @@ func TestOthersHear(t *testing.T) {
 		}
 	}
 	if len(own) > 0 {
-		t.Errorf("the writer heard itself: %v", <-own)
+		t.Errorf("the writer received its own message: %v", <-own)
 	}
 }
 
@@ -256,11 +257,11 @@ func TestOptions(t *testing.T) {
 			err := c.o.Check()
 			switch {
 			case c.want == "" && err != nil:
-				t.Errorf("refused: %v", err)
+				t.Errorf("got error %v, want none", err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
-				t.Errorf("got %v, want %q", err, c.want)
+				t.Errorf("got error %v, want %q", err, c.want)
 			case err != nil && strings.Contains(err.Error(), "hunter2"):
-				t.Errorf("%v holds the password", err)
+				t.Errorf("error %v contains the password", err)
 			}
 		})
 	}
@@ -293,8 +294,8 @@ func BenchmarkGet20(b *testing.B) {
 	}
 }
 
-// BenchmarkServerCPU is what a batch of 20 keys costs the server's processor, against a plain MGET of the same keys:
-// the batch asks for the generation of a tag besides.
+// BenchmarkServerCPU measures the server's CPU time of a batch of 20 keys, relative to a plain MGET
+// of the same keys. The batch also reads the generation of a tag.
 func BenchmarkServerCPU(b *testing.B) {
 	url := testservers.RedisServer(b).URL()
 	s, plain := open(b, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(b, url)
@@ -334,7 +335,7 @@ func BenchmarkServerCPU(b *testing.B) {
 		return seconds
 	}
 	var batch, mget float64
-	const round = 200 // the two in turn
+	const round = 200 // calls of one kind, then of the other
 	for n := 0; n < b.N; n += round {
 		began := used()
 		for range round {
@@ -354,7 +355,7 @@ func BenchmarkServerCPU(b *testing.B) {
 	b.ReportMetric(batch/mget, "cpu/MGET")
 }
 
-// What is evicted at once is published in messages of bounded size, and not without end.
+// Evictions are published in messages of limited size. Quiet evictions are not published.
 func TestFault27MessagesAreBounded(t *testing.T) {
 	t.Parallel()
 	url := testservers.Redis(t)
@@ -396,15 +397,16 @@ func TestFault27MessagesAreBounded(t *testing.T) {
 				n += len(w.Keys)
 			}
 			if n > 1000 || heard["nobody is told"] {
-				t.Fatalf("a message of %d names", n)
+				t.Fatalf("got a message of %d names, want at most 1000 and none of a quiet eviction", n)
 			}
 		case <-deadline:
-			t.Fatalf("heard of %d names", len(heard))
+			t.Fatalf("received %d names, want at least 399", len(heard))
 		}
 	}
 }
 
-// People see what is stored under a key, whatever it is made of, and nothing of what others put there.
+// Look returns what is cached under a key, whatever its tags are, and nothing that others have
+// stored there.
 func TestLook(t *testing.T) {
 	t.Parallel()
 	url := testservers.Redis(t)
@@ -421,10 +423,10 @@ func TestLook(t *testing.T) {
 	}
 	got, err := s.Look(t.Context(), item.Key)
 	if err != nil || got == nil || string(got.Data) != `["1","2"]` || !slices.Equal(got.Tags, []cache.Tag{"{User}", "{users}"}) {
-		t.Errorf("under the key is %+v, %v", got, err)
+		t.Errorf("got %+v, error %v", got, err)
 	}
 	if got, err := s.Look(t.Context(), "user:1"); got != nil || err != nil {
-		t.Errorf("where nothing is, is %+v, %v", got, err)
+		t.Errorf("no entry: got %+v, error %v", got, err)
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
@@ -436,6 +438,6 @@ func TestLook(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := s.Look(t.Context(), "user:1"); got != nil || err != nil {
-		t.Errorf("somebody else's is %+v, %v", got, err)
+		t.Errorf("foreign value: got %+v, error %v", got, err)
 	}
 }

@@ -14,7 +14,8 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// cycle announces, fills, reads and evicts, and returns what is read before and after.
+// cycle begins a load, fills it, reads it and evicts it. It returns what is read before and after
+// the eviction.
 func cycle(t *testing.T, s *redisstore.Store, key cache.Key) (filled int, before, after *cache.Entry, err error) {
 	t.Helper()
 	ctx := t.Context()
@@ -41,7 +42,7 @@ func cycle(t *testing.T, s *redisstore.Store, key cache.Key) (filled int, before
 	return filled, got[0], left[0], nil
 }
 
-// TestFault16FewRights uses a Redis user who may not run what there is another way for.
+// A Redis user who may not run some commands can use the store if there is another way.
 func TestFault16FewRights(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -73,12 +74,12 @@ func TestFault16FewRights(t *testing.T) {
 			probed := s.Probe(t.Context())
 			if c.refused {
 				if !errors.Is(probed, cache.ErrRefused) || !errors.Is(err, cache.ErrRefused) || !strings.Contains(err.Error(), "NOPERM") {
-					t.Errorf("probed: %v; used: %v; want both refused", probed, err)
+					t.Errorf("got error %v from Probe and %v from the calls, want both refused", probed, err)
 				}
 				return
 			}
 			if probed != nil || err != nil || filled != 1 || before == nil || after != nil {
-				t.Errorf("probed: %v; filled %d, read %v, then %v, %v", probed, filled, before, after, err)
+				t.Errorf("got error %v from Probe; filled %d, read %v, then %v, error %v", probed, filled, before, after, err)
 			}
 		})
 	}
@@ -91,7 +92,7 @@ func fields(text string) (list []any) {
 	return list
 }
 
-// TestFault16Transactions checks that a fill without scripts is voided by an eviction, as one with a script is.
+// An eviction voids a fill without scripts, as it does one with a script.
 func TestFault16Transactions(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -108,11 +109,11 @@ func TestFault16Transactions(t *testing.T) {
 	}
 	e := &cache.Entry{Data: []byte("1"), Loaded: time.Now(), Ends: time.Now().Add(time.Minute)}
 	if n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: tickets[0], Entry: e}}); n != 0 || err != nil {
-		t.Errorf("filled %d, %v after an eviction", n, err)
+		t.Errorf("filled %d, error %v after an eviction; want 0", n, err)
 	}
 }
 
-// TestFault16OneOfACluster gives one address of a Cluster.
+// The options have the address of one node of a Cluster. The error says so.
 func TestFault16OneOfACluster(t *testing.T) {
 	t.Parallel()
 	cluster := testservers.RedisCluster(t)
@@ -120,17 +121,17 @@ func TestFault16OneOfACluster(t *testing.T) {
 	for i := range 8 {
 		_, _, _, err := cycle(t, s, cache.Entity("user", string(rune('a'+i))))
 		if err == nil {
-			continue // its slots are this node's
+			continue // the slot of its key is on this node
 		}
 		if !errors.Is(err, cache.ErrRefused) || !strings.Contains(err.Error(), "node of a Cluster") || !strings.Contains(err.Error(), "REDIS_URL") {
-			t.Errorf("told %v", err)
+			t.Errorf("got error %v", err)
 		}
 		return
 	}
-	t.Error("one node took every key")
+	t.Error("one node accepted every key")
 }
 
-// TestFault16Replica uses a server that takes no writes.
+// The server is a replica, which accepts no writes.
 func TestFault16Replica(t *testing.T) {
 	t.Parallel()
 	server, primary := testservers.RedisServer(t), testservers.RedisServer(t)
@@ -142,7 +143,7 @@ func TestFault16Replica(t *testing.T) {
 	}
 	s := open(t, redisstore.Options{URLs: []string{server.URL()}, Timeout: patient})
 	if err := s.Probe(t.Context()); !errors.Is(err, cache.ErrRefused) || !strings.Contains(err.Error(), "READONLY") {
-		t.Errorf("probed: %v", err)
+		t.Errorf("got error %v from Probe", err)
 	}
 }
 

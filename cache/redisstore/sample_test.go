@@ -18,7 +18,7 @@ func TestSample(t *testing.T) {
 	url := testservers.Redis(t)
 	s, server := open(t, redisstore.Options{URLs: []string{url}, Prefix: "s:", Timeout: patient}), client(t, url)
 	if got, err := s.Sample(t.Context()); err != nil || got.Keys != 0 || got.Drawn != 0 || len(got.Kinds) != 0 || got.Bytes == 0 {
-		t.Errorf("an empty database is %+v, %v", got, err)
+		t.Errorf("empty database: got %+v, error %v", got, err)
 	}
 	values := map[string]any{"elsewhere": "x"}
 	for i := range 900 {
@@ -32,7 +32,7 @@ func TestSample(t *testing.T) {
 	}
 	got, err := s.Sample(t.Context())
 	if err != nil || got.Keys != 1201 || got.Drawn != 200 {
-		t.Fatalf("of 1201 keys %d of %d were drawn, want 200: %v", got.Drawn, got.Keys, err)
+		t.Fatalf("drew %d of %d keys, want 200 of 1201; error %v", got.Drawn, got.Keys, err)
 	}
 	all := 0.0
 	kinds := map[string]redisstore.SampledKind{}
@@ -40,17 +40,19 @@ func TestSample(t *testing.T) {
 		all += k.Keys
 		kinds[k.Kind] = k
 	}
-	// Three of four keys are users': of 200 that are drawn 150, and less than 100 or more than 190 once in 10^8 samples.
+	// Three of four keys are users, so about 150 of 200 drawn keys are. Fewer than 100 or more than
+	// 190 occur once in 10^8 samples.
 	users, prices := kinds["user"], kinds["{product}:price"]
 	if math.Abs(all-1201) > 0.01 || users.Keys < 600 || users.Keys > 1141 || prices.Keys < 60 {
-		t.Errorf("1201 keys, 900 of users and 300 prices, are estimated as %v", got.Kinds)
+		t.Errorf("1201 keys, 900 users and 300 prices: got the estimates %v", got.Kinds)
 	}
 	if each := users.Bytes / users.Keys; each < 1000 || each > 2000 {
-		t.Errorf("a value of 1000 bytes takes %v", each)
+		t.Errorf("got %v bytes for a value of 1000 bytes", each)
 	}
 }
 
-// A user who may not ask for sizes gets the numbers of keys, and one who may not draw keys learns of that.
+// A user who may not query sizes gets the numbers of keys. A user who may not draw keys gets an
+// error.
 func TestSampleWithFewRights(t *testing.T) {
 	t.Parallel()
 	server := testservers.RedisServer(t)
@@ -66,14 +68,14 @@ func TestSampleWithFewRights(t *testing.T) {
 		return open(t, redisstore.Options{URLs: []string{server.URL()}, Username: user, Password: "secret", Timeout: patient}).Sample(t.Context())
 	}
 	if got, err := as("nosizes", "+@all -memory -info"); err != nil || got.Bytes != 0 || got.Keys != 1 || len(got.Kinds) != 1 || got.Kinds[0] != (redisstore.SampledKind{Kind: "user", Keys: 1}) {
-		t.Errorf("without MEMORY and INFO it is %+v, %v", got, err)
+		t.Errorf("without MEMORY and INFO: got %+v, error %v", got, err)
 	}
 	if _, err := as("nokeys", "+@all -randomkey"); !errors.Is(err, cache.ErrRefused) || !strings.Contains(err.Error(), "randomkey") {
-		t.Errorf("without RANDOMKEY: %v", err)
+		t.Errorf("without RANDOMKEY: got error %v", err)
 	}
 }
 
-// Each primary of a Cluster counts.
+// The sample counts the keys of each primary of a Cluster.
 func sampleAsksEveryNode(t *testing.T, d deployment) {
 	s := open(t, d.Options)
 	for i := range 60 { // so that each node has some
@@ -83,11 +85,11 @@ func sampleAsksEveryNode(t *testing.T, d deployment) {
 	for _, server := range d.servers {
 		n, err := server.DBSize(t.Context()).Result()
 		if err != nil || n == 0 {
-			t.Fatalf("a node has %d keys: %v", n, err)
+			t.Fatalf("got %d keys on a node, error %v", n, err)
 		}
 		want += n
 	}
 	if got, err := s.Sample(t.Context()); err != nil || want == 0 || got.Keys != uint64(want) || got.Drawn != 200 {
-		t.Errorf("of %d keys %d of %d were drawn: %v", want, got.Drawn, got.Keys, err)
+		t.Errorf("want %d keys, drew %d of %d, error %v", want, got.Drawn, got.Keys, err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-// plain is a driver that has nothing beyond what drivers must have.
+// plain is a driver with the required methods only.
 type plain struct{}
 
 func (plain) Connect(context.Context) (driver.Conn, error) { return plainConn{}, nil }
@@ -54,13 +54,14 @@ func (r *plainRows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// Whatever database/sql sends by a driver is noticed, and answered as the driver alone would.
+// Every statement that database/sql sends with a driver is noticed, and its result is that of the
+// driver.
 func TestEveryStatementIsNoticed(t *testing.T) {
 	t.Parallel()
 	one := func(row *sql.Row) error {
 		var n int
 		if err := row.Scan(&n); err != nil || n != 7 {
-			t.Errorf("got %d, %v", n, err)
+			t.Errorf("got %d, error %v", n, err)
 		}
 		return nil
 	}
@@ -108,21 +109,21 @@ func TestEveryStatementIsNoticed(t *testing.T) {
 					t.Fatal(err)
 				}
 				if deps := collector.Deps(); len(deps.Unknown) != 1 || deps.Unstorable == "" {
-					t.Errorf("with the operation's context: %v; deps: %+v", own, deps)
+					t.Errorf("with the operation's context: %v; got deps %+v", own, deps)
 				}
 				_, collector = watch.Collect(t.Context(), nil)
 				if err := send(cache.Unwatched(ctx), d); err != nil {
 					t.Fatal(err)
 				}
 				if deps := collector.Deps(); len(deps.Unknown) != 0 {
-					t.Errorf("unwatched: %+v", deps)
+					t.Errorf("unwatched: got deps %+v", deps)
 				}
 			}
 		})
 	}
 }
 
-// Rows that somebody began to read before an operation, and hands to it, are noticed when they end.
+// Rows that were opened before an operation, and are read in it, are noticed when they end.
 func TestWhatBeganBeforeIsNoticed(t *testing.T) {
 	t.Parallel()
 	watch := new(cache.Watch)
@@ -143,11 +144,11 @@ func TestWhatBeganBeforeIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if deps := collector.Deps(); len(deps.Unknown) != 1 {
-		t.Errorf("deps: %+v", deps)
+		t.Errorf("got deps %+v", deps)
 	}
 }
 
-// A pool is opened by the names that database/sql knows, whether or not the driver has connectors.
+// Open opens a pool by the names that database/sql knows, whether or not the driver has connectors.
 func TestOpen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ driver, source string }{
@@ -163,7 +164,7 @@ func TestOpen(t *testing.T) {
 		ctx, collector := watch.Collect(t.Context(), nil)
 		var n int
 		if err := db.QueryRowContext(ctx, "SELECT 7").Scan(&n); err != nil || n != 7 {
-			t.Errorf("%s: %d, %v", c.driver, n, err)
+			t.Errorf("%s: got %d, error %v", c.driver, n, err)
 		}
 		if collector.Deps().Unstorable == "" {
 			t.Errorf("%s: the statement was not reported", c.driver)
@@ -171,6 +172,6 @@ func TestOpen(t *testing.T) {
 	}
 	if db, err := sqlwatch.Open("none", "", new(cache.Watch)); err == nil {
 		_ = db.Close()
-		t.Error("an unknown driver was opened")
+		t.Error("an unknown driver was accepted")
 	}
 }

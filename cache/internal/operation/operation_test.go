@@ -10,7 +10,8 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// A value is made once, whoever asks, and goes when what it belongs to does.
+// A value is created once, whoever requests it, and is freed together with the object that it
+// belongs to.
 func TestMemoGoesWithItsThing(t *testing.T) {
 	t.Parallel()
 	var memo Memo[ast.OperationDefinition, *int]
@@ -22,11 +23,11 @@ func TestMemoGoesWithItsThing(t *testing.T) {
 	}
 	asking.Wait()
 	if slices.ContainsFunc(got, func(p *int) bool { return p != got[0] }) {
-		t.Error("two values of one operation")
+		t.Error("got two values for one operation")
 	}
-	again := memo.Get(op, func() *int { t.Error("made anew"); return nil })
+	again := memo.Get(op, func() *int { t.Error("the value was created again"); return nil })
 	if again != got[0] {
-		t.Error("another value")
+		t.Error("got another value")
 	}
 	runtime.KeepAlive(op)
 	op = nil

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// random makes a snapshot of numbers up to 40.
+// random returns a snapshot with numbers below 40.
 func random(r *rand.Rand) Snapshot {
 	xmax := r.Uint64N(40)
 	var underWay []uint64
@@ -21,7 +21,7 @@ func random(r *rand.Rand) Snapshot {
 func valid(t *testing.T, s Snapshot) {
 	t.Helper()
 	if parsed, err := ParseSnapshot(s.String()); err != nil || parsed.String() != s.String() {
-		t.Errorf("%v is no snapshot: %v", s, err)
+		t.Errorf("%v is not a snapshot: %v", s, err)
 	}
 }
 
@@ -33,11 +33,11 @@ func TestUnion(t *testing.T) {
 		u := a.Union(b)
 		valid(t, u)
 		if !u.Covers(a) || !u.Covers(b) {
-			t.Fatalf("the union of %v and %v is %v", a, b, u)
+			t.Fatalf("the union of %v and %v is %v, which does not cover both", a, b, u)
 		}
 		for x := range uint64(45) {
 			if u.Sees(x) != (a.Sees(x) || b.Sees(x)) {
-				t.Fatalf("the union of %v and %v is %v: it sees %d %v", a, b, u, x, u.Sees(x))
+				t.Fatalf("the union of %v and %v is %v: sees %d: got %v", a, b, u, x, u.Sees(x))
 			}
 		}
 	}
@@ -59,11 +59,11 @@ func TestUpTo(t *testing.T) {
 		}
 		for x := range uint64(45) {
 			if u.Sees(x) != (x <= newest && s.Sees(x)) {
-				t.Fatalf("%v up to %d is %v: it sees %d %v", s, newest, u, x, u.Sees(x))
+				t.Fatalf("%v up to %d is %v: sees %d: got %v", s, newest, u, x, u.Sees(x))
 			}
 		}
 	}
 	if s := snapshotOf("", 5, []uint64{2, 3}); s.Xmin != 2 || !slices.Equal(s.Xip, []uint64{2, 3}) {
-		t.Errorf("made %v", s)
+		t.Errorf("got %v", s)
 	}
 }
