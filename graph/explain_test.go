@@ -20,8 +20,8 @@ import (
 // large is a shop with tables too large to be read whole.
 var large = fixtures.Options{Users: 10_000, Products: 10_000, Reviews: 100_000, Orders: 20_000, Seed: 1}
 
-// asked is an operation of a list that makes the gateway run every statement it knows. A batch of
-// it reads less than a tenth of a table: for more, a sequential scan is faster.
+// asked is one of the operations that together make the gateway run every statement it knows. A
+// batch of it reads less than a tenth of a table: for more, a sequential scan is faster.
 type asked struct{ name, query string }
 
 func everyOperation() []asked {
