@@ -13,14 +13,14 @@ import (
 // bareCommand makes this program a bare server.
 const bareCommand = "serve-bare"
 
-// fixed is an answer that a bare server gives: always the same.
+// fixed is a response of a bare server, always the same.
 type fixed struct {
 	Header http.Header
 	Body   []byte
 }
 
-// serveBare answers each path with what in says for it, a JSON object of fixed answers, and writes its URL to
-// out. Like the gateway it lets the heap grow to five times what lives.
+// serveBare serves each path with its fixed response from in, a JSON object, and writes its URL to
+// out. Like the gateway, it lets the heap grow to five times the live data.
 func serveBare(ctx context.Context, in io.Reader, out io.Writer) error {
 	debug.SetGCPercent(400)
 	var answers map[string]fixed

@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// pressure is how a server is asked.
+// pressure is the load on a server.
 type pressure struct {
 	connections int
 	period      time.Duration
-	distinct    bool // each request has a head of its own
+	distinct    bool // each request has a different head
 }
 
-// load asks a server for as long as told, over connections that each wait for an answer before they ask
-// again.
+// load sends requests to a server for a period. Each connection waits for a response before it
+// sends the next request.
 func load(ctx context.Context, target server, op operation, p pressure) (measurement, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -77,15 +77,15 @@ func load(ctx context.Context, target server, op operation, p pressure) (measure
 // client is one connection.
 type client struct {
 	conn   net.Conn
-	head   string // of each request, up to what differs
+	head   string // of each request, up to the part that differs
 	buffer []byte
 	answer response
 
-	distinct bool // each request has an id
+	distinct bool // each request has its own id
 	asked    int64
 }
 
-// askTimeout is how long an answer may take that is under way at the end.
+// askTimeout limits a response that is in flight at the end.
 const askTimeout = 30 * time.Second
 
 func dial(ctx context.Context, target server, op operation) (*client, error) {
@@ -97,7 +97,7 @@ func dial(ctx context.Context, target server, op operation) (*client, error) {
 	return &client{conn: conn, head: head(target, op), answer: response{bufio.NewReaderSize(conn, 16<<10)}}, nil
 }
 
-// head is the beginning of a request. A bare server tells operations apart by path.
+// head returns the beginning of a request. A bare server tells operations apart by path.
 func head(target server, op operation) string {
 	path := target.url.RequestURI()
 	if target.bare {

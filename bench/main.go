@@ -1,9 +1,9 @@
 // Command bench measures servers side by side and prints Markdown tables of ratios.
 //
-// It starts gateways, and beside them bare net/http servers that write the very bytes of a gateway's kept
-// answers. It asks each of them in turn, round after round, so that what disturbs the machine disturbs all of
-// them, and tells the medians. Beside requests per second stands the processor time that the server took for
-// one, which depends less on what else runs.
+// It starts gateways, and bare net/http servers that write the same bytes as a gateway's cached
+// responses. It measures them in turn, round after round, so that disturbances of the machine
+// affect all of them, and prints the medians. Besides requests per second it prints the server's
+// processor time per request, which depends less on other processes.
 package main
 
 import (
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// settings are what the command line says.
+// settings are the settings from the command line.
 type settings struct {
 	pressure
 	rounds, ids         int
@@ -82,7 +82,7 @@ func parse(args []string, log io.Writer) (*settings, error) {
 	return s, err
 }
 
-// subset reads a list of names, of which all must be known.
+// subset parses a list of names, all of which must be known.
 func subset(list string, known []string) ([]string, error) {
 	if list == "" {
 		return nil, nil
@@ -97,7 +97,7 @@ func subset(list string, known []string) ([]string, error) {
 	return chosen, nil
 }
 
-// measure starts the servers, asks them, and prints a table for each operation.
+// measure starts the servers, measures them, and prints a table for each operation.
 func (s *settings) measure(ctx context.Context, out, log io.Writer) (err error) {
 	site, err := newSite(ctx, s)
 	if site != nil {
@@ -140,7 +140,7 @@ func (s *settings) measure(ctx context.Context, out, log io.Writer) (err error) 
 	return nil
 }
 
-// once is one measurement.
+// once makes one measurement.
 func (s *settings) once(ctx context.Context, target server, op operation) (measurement, error) {
 	before, known := cpu(target.pid)
 	tiers, err := target.hits(ctx)

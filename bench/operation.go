@@ -7,7 +7,7 @@ import (
 	"sort"
 )
 
-// The texts of the operations. They ask for what graph's benchmarks ask for, with variables.
+// The texts of the operations. They select the same as the benchmarks of graph, with variables.
 const (
 	textQ1 = `query($id:ID!){user(id:$id){id name bio country{code name}}}`
 	textQ2 = `query($first:Int!){products(first:$first){nodes{id name price{amount currency} stock averageRating}}}`
@@ -15,16 +15,17 @@ const (
 	textM1 = `mutation($id:ID!,$bio:String!){updateUser(id:$id,input:{bio:$bio}){id bio}}`
 )
 
-// operation is what the servers are asked for.
+// operation is what the servers are measured with.
 type operation struct {
 	name, about string
 	writes      bool
-	reads       []string // bodies; all of them are asked for before it is measured
-	// draw returns the next body. It is called concurrently, each time with the caller's own dice.
+	reads       []string // bodies; all of them are sent once before the measurement
+	// draw returns the next body. It may be called concurrently, each time with the caller's own
+	// dice.
 	draw func(*rand.Rand) string
 }
 
-// newOperation makes an operation over users: Q1 and Q3 take ids 1 to hot, M1 and W any.
+// newOperation makes an operation on users: Q1 and Q3 take ids 1 to hot, M1 and W any.
 func newOperation(name string, hot, users int) operation {
 	op := operation{name: name}
 	id := func(n int) map[string]any { return map[string]any{"id": fmt.Sprint(n)} }
@@ -75,7 +76,8 @@ func body(text string, variables map[string]any) string {
 	return string(b)
 }
 
-// zipf returns a rank from 1 to n for a number from 0 to 1: rank k as often as 1/k of rank 1.
+// zipf returns a function that maps a number from 0 to 1 to a rank from 1 to n. Rank k is 1/k times
+// as frequent as rank 1.
 func zipf(n int) func(float64) int {
 	sums := make([]float64, n)
 	sum := 0.0

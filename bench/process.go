@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// tick is the unit of times in /proc: Linux shows them in hundredths of a second on every machine.
+// tick is the unit of times in /proc: Linux reports hundredths of a second on every machine.
 const tick = 10 * time.Millisecond
 
-// cpu is the time that processors have spent on a process, for itself and in the kernel; !ok: it is not
-// known, which it is on Linux only.
+// cpu returns the processor time of a process in user mode and in the kernel. ok is false if it is
+// unknown; it is known on Linux only.
 func cpu(pid int) (_ time.Duration, ok bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -22,8 +22,8 @@ func cpu(pid int) (_ time.Duration, ok bool) {
 	return cpuOf(string(text))
 }
 
-// cpuOf reads the fields utime and stime of a stat file: the 14th and the 15th. The second is the program's
-// name in parentheses, and may have spaces in it.
+// cpuOf reads utime and stime, the 14th and 15th fields of a stat file. The second field is the
+// program's name in parentheses and may contain spaces.
 func cpuOf(stat string) (_ time.Duration, ok bool) {
 	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:])
 	if len(fields) < 13 {
@@ -34,7 +34,7 @@ func cpuOf(stat string) (_ time.Duration, ok bool) {
 	return time.Duration(user+system) * tick, err1 == nil && err2 == nil
 }
 
-// rss is how much memory a process has, in bytes; 0 where it is not known.
+// rss returns the resident memory of a process in bytes, or 0 if it is unknown.
 func rss(pid int) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
@@ -47,7 +47,7 @@ func rss(pid int) int64 {
 	return resident * int64(os.Getpagesize())
 }
 
-// machine says on what was measured.
+// machine describes the machine of the measurement.
 func machine() string {
 	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {

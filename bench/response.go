@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// response reads answers, as little of each as tells that it is one: its status, its length, and that its
-// body begins with data or, where the length is not told before, is whole.
+// response reads responses, and of each just enough to recognize it: the status, the length, and
+// that the body begins with data or, if the length is not known in advance, is complete.
 type response struct{ in *bufio.Reader }
 
 func (r response) read() error {
@@ -56,10 +56,10 @@ func (r response) read() error {
 	return err
 }
 
-// data is how an answer without errors begins.
+// data is how a response without errors begins.
 const data = `{"data":`
 
-// chunks reads a body that comes in pieces.
+// chunks reads a chunked body.
 func (r response) chunks() error {
 	for {
 		line, err := r.in.ReadSlice('\n')

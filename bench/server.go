@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// server is one of those that are compared.
+// server is one of the servers that are compared.
 type server struct {
 	name  string
 	url   *url.URL
 	admin string // URL of a gateway's admin port; "" for others
-	pid   int    // 0: not known
-	bare  bool   // answers the same whatever is asked, by path
+	pid   int    // 0 if unknown
+	bare  bool   // returns a fixed response for each path
 }
 
-// otherServer reads NAME=URL or NAME=URL#PID.
+// otherServer parses NAME=URL or NAME=URL#PID.
 func otherServer(text string) (server, error) {
 	name, address, _ := strings.Cut(text, "=")
 	u, err := url.Parse(address)
@@ -37,17 +37,17 @@ func otherServer(text string) (server, error) {
 	s := server{name: name, url: u}
 	if u.Fragment != "" {
 		if s.pid, err = strconv.Atoi(u.Fragment); err != nil {
-			return server{}, fmt.Errorf("%q is no process id", u.Fragment)
+			return server{}, fmt.Errorf("%q is not a process id", u.Fragment)
 		}
 		u.Fragment = ""
 	}
 	return s, nil
 }
 
-// plain is a client that asks as the load does: for what is not compressed.
+// plain is a client that, like the load, does not accept compressed responses.
 var plain = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}}
 
-// ask sends a body and returns what comes back, which must be an answer without errors.
+// ask sends a body and returns the response, which must have no errors.
 func (s server) ask(ctx context.Context, body string) (fixed, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), strings.NewReader(body))
 	if err != nil {
@@ -69,12 +69,12 @@ func send(r *http.Request) (a fixed, err error) {
 	a.Header = w.Header
 	var errs struct{ Errors json.RawMessage }
 	if w.StatusCode != http.StatusOK || bytes.HasPrefix(a.Body, []byte("{")) && (json.Unmarshal(a.Body, &errs) != nil || errs.Errors != nil) {
-		return a, fmt.Errorf("%s answered %s: %.300s", r.URL, w.Status, a.Body)
+		return a, fmt.Errorf("%s returned %s: %.300s", r.URL, w.Status, a.Body)
 	}
 	return a, nil
 }
 
-// warm asks for everything that an operation reads, so that a cache has it.
+// warm sends everything that an operation reads, so that a cache has it.
 func warm(ctx context.Context, s server, op operation) error {
 	if s.bare {
 		return nil
@@ -90,7 +90,7 @@ func warm(ctx context.Context, s server, op operation) error {
 	return g.Wait()
 }
 
-// hit returns what a gateway writes when it has the answer.
+// hit returns a gateway's response from its cache.
 func (s server) hit(ctx context.Context, body string) (fixed, error) {
 	const tries = 3
 	var status string
@@ -100,14 +100,14 @@ func (s server) hit(ctx context.Context, body string) (fixed, error) {
 			return a, err
 		}
 		if status = a.Header.Get("Cache-Status"); strings.HasPrefix(status, "fieldcache; hit") {
-			a.Header.Del("Date") // which net/http writes by itself
+			a.Header.Del("Date") // net/http writes it by itself
 			return a, nil
 		}
 	}
-	return fixed{}, fmt.Errorf("%s keeps no answer to %s: %s", s.name, body, status)
+	return fixed{}, fmt.Errorf("%s does not cache the response to %s: %s", s.name, body, status)
 }
 
-// users counts the users that a server knows.
+// users returns how many users a server has.
 func (s server) users(ctx context.Context) (int, error) {
 	a, err := s.ask(ctx, body(`{users(first:1){totalCount}}`, nil))
 	if err != nil {
@@ -125,10 +125,10 @@ func (s server) users(ctx context.Context) (int, error) {
 	return v.Data.Users.TotalCount, nil
 }
 
-// tierHits are the values that a gateway's cache has answered from each tier.
+// tierHits are the values that a gateway's cache has served from each tier.
 type tierHits struct{ memory, redis float64 }
 
-// hits asks a gateway's metrics; of another server there are none.
+// hits reads them from a gateway's metrics. Other servers have none.
 func (s server) hits(ctx context.Context) (tierHits, error) {
 	if s.admin == "" {
 		return tierHits{}, nil
@@ -157,7 +157,7 @@ func readHits(metrics string) (h tierHits, err error) {
 	return h, nil
 }
 
-// share is the part of what was answered since before that came from Redis; -1 if nothing was.
+// share returns the share of Redis in the hits since before, or -1 if there were none.
 func (h tierHits) share(before tierHits) float64 {
 	all := h.memory - before.memory + h.redis - before.redis
 	if all == 0 {

@@ -20,18 +20,18 @@ import (
 	"time"
 )
 
-// names are the servers that are known here, in the order in which they are measured.
+// names are the servers that bench can start, in the order of measurement.
 var names = []string{"bare", "limit", "fieldcache", "memory", "redis"}
 
-// variables are what a gateway is given beside addresses and database.
+// variables are the environment variables of a gateway, besides addresses and database.
 var variables = map[string][]string{
 	"fieldcache": {},
 	"memory":     {"ANSWER_CACHE=false"},
-	// The smallest memory tier there is: what it does not hold comes from Redis.
+	// The smallest memory tier allowed: most values come from Redis.
 	"redis": {"ANSWER_CACHE=false", "MEMORY_BYTES=1MiB"},
 }
 
-// site is the servers of one run, and the folder that their files are in.
+// site is the servers of one run and the folder with their files.
 type site struct {
 	servers []server
 	folder  string
@@ -39,7 +39,7 @@ type site struct {
 	running []*exec.Cmd
 }
 
-// modulePath is the path of the module that this program is of, which is that of the gateway.
+// modulePath returns the path of this module, which is the gateway's main package too.
 func modulePath() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -48,7 +48,7 @@ func modulePath() string {
 	return info.Main.Path
 }
 
-// newSite builds and starts what is to be measured. The site is to be closed even if there is an error.
+// newSite builds and starts the servers. Close the site even if there is an error.
 func newSite(ctx context.Context, s *settings) (*site, error) {
 	folder, err := os.MkdirTemp("", "fieldcache-bench-")
 	if err != nil {
@@ -64,7 +64,7 @@ func newSite(ctx context.Context, s *settings) (*site, error) {
 	}
 	gateways := map[string]server{}
 	for _, name := range names[2:] {
-		// A bare server writes what a gateway wrote.
+		// A bare server repeats the responses of a gateway.
 		needed := slices.Contains(s.servers, name) || name == "fieldcache" && (slices.Contains(s.servers, "bare") || slices.Contains(s.servers, "limit"))
 		if !needed || name == "redis" && s.redis == "" {
 			continue
@@ -96,16 +96,16 @@ func newSite(ctx context.Context, s *settings) (*site, error) {
 	return at, nil
 }
 
-// users counts the users in the database.
+// users returns how many users the database has.
 func (at *site) users(ctx context.Context) (int, error) {
 	i := slices.IndexFunc(at.servers, func(s server) bool { return !s.bare })
 	if i < 0 {
-		return 1, nil // bare servers have one answer, whoever is asked for
+		return 1, nil // bare servers have one response for every user
 	}
 	return at.servers[i].users(ctx)
 }
 
-// gateway starts a gateway on free ports, with an embedded database of its own where no other is given.
+// gateway starts a gateway on free ports, with its own embedded database unless another is given.
 func (at *site) gateway(ctx context.Context, name string, s *settings) (server, error) {
 	database := s.database
 	if database == "" {
@@ -132,11 +132,11 @@ func (at *site) gateway(ctx context.Context, name string, s *settings) (server, 
 		}
 		fmt.Fprintf(&seen, "%s\n", lines.Bytes())
 	}
-	return server{}, fmt.Errorf("it ended before it served:\n%s", &seen)
+	return server{}, fmt.Errorf("the gateway exited before it served:\n%s", &seen)
 }
 
-// capture asks a gateway for what bare servers are to write, by path; lean: without the headers that only a
-// cache writes.
+// capture queries a gateway for the responses of bare servers, by path. lean omits the headers that
+// only a cache writes.
 func capture(ctx context.Context, gateway server, lean bool) (map[string]fixed, error) {
 	answers := map[string]fixed{}
 	for _, name := range []string{"Q1", "Q2", "Q3"} {
@@ -152,7 +152,7 @@ func capture(ctx context.Context, gateway server, lean bool) (map[string]fixed, 
 	return answers, nil
 }
 
-// bare starts a bare server: this program again.
+// bare starts this program again as a bare server.
 func (at *site) bare(ctx context.Context, name string, answers map[string]fixed) (server, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -173,13 +173,13 @@ func (at *site) bare(ctx context.Context, name string, answers map[string]fixed)
 	}
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
-		return server{}, fmt.Errorf("it ended before it served: %w", err)
+		return server{}, fmt.Errorf("the server exited before it served: %w", err)
 	}
 	u, err := url.Parse(strings.TrimSpace(line))
 	return server{name: name, url: u, pid: cmd.Process.Pid, bare: true}, err
 }
 
-// command is a program that is told to end when ctx does, and made to if it does not.
+// command returns a command that receives SIGTERM when ctx ends, and is killed if it does not exit.
 func (at *site) command(ctx context.Context, program string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = at.folder
@@ -196,12 +196,12 @@ func (at *site) start(cmd *exec.Cmd) error {
 	return err
 }
 
-// close ends the servers that were started here, and removes their files.
+// close stops the servers that were started, and removes their files.
 func (at *site) close() error {
 	at.end()
 	var errs []error
 	for _, cmd := range at.running {
-		// That it was told to end is no fault of it.
+		// An exit on the signal is no error.
 		if err := cmd.Wait(); err != nil && !errors.Is(err, context.Canceled) && cmd.ProcessState.ExitCode() > 0 {
 			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err))
 		}

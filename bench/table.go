@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// measurement is what a server did in one round.
+// measurement is the result of a server in one round.
 type measurement struct {
 	requests int64
 	elapsed  time.Duration
-	cpu      time.Duration // of the server, for one request; 0: not known
-	rss      int64         // bytes; 0: not known
-	redis    float64       // share of what the cache answered that came from Redis; below 0: nothing came from the cache
+	cpu      time.Duration // of the server for one request; 0 if unknown
+	rss      int64         // bytes; 0 if unknown
+	redis    float64       // share of Redis in the cache's hits; negative without hits
 }
 
 func (m measurement) rate() float64 { return float64(m.requests) / m.elapsed.Seconds() }
 
-// table is what the servers did with one operation, in the order in which they were first measured.
+// table holds the results for one operation, with servers in the order of their first measurement.
 type table struct {
 	names  []string
 	rounds map[string][]measurement
@@ -34,8 +34,8 @@ func (t *table) add(name string, m measurement) {
 	t.rounds[name] = append(t.rounds[name], m)
 }
 
-// markdown is the table. Ratios are of medians, to the first server's: above 1 is better with requests for
-// each second, and worse with time.
+// markdown returns the table. Ratios compare medians with those of the first server: above 1 is
+// better for requests per second, and worse for time.
 func (t *table) markdown() string {
 	var b strings.Builder
 	if len(t.names) == 0 {
@@ -66,14 +66,14 @@ func each(list []measurement, of func(measurement) float64) []float64 {
 	return values
 }
 
-// median is the middle one, or the mean of the two in the middle.
+// median returns the middle value, or the mean of the two in the middle.
 func median(values []float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	n := len(sorted)
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// ratio is empty where one of the two is not known.
+// ratio returns "" if one of the two is unknown.
 func ratio(a, b float64) string {
 	if a == 0 || b == 0 {
 		return ""

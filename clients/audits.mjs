@@ -1,5 +1,5 @@
-// The audits of GraphQL over HTTP that graphql-http has for servers, against the server whose URL is the
-// first argument: node audits.mjs http://127.0.0.1:8080/graphql
+// Runs graphql-http's audits of GraphQL over HTTP against the server with the URL in the first
+// argument: node audits.mjs http://127.0.0.1:8080/graphql
 import { auditServer } from "graphql-http";
 
 const results = await auditServer({ url: process.argv[2] });

@@ -1,5 +1,6 @@
-// What real clients do, against a server with demo data, everyone's mutations and CORS_ORIGINS=https://shop.example.
-// Its URL is the first argument: node clients.mjs http://127.0.0.1:8080/graphql
+// Checks real GraphQL clients against a server that has the demo data, allows everyone to mutate,
+// and has CORS_ORIGINS=https://shop.example. The URL is the first argument: node clients.mjs
+// http://127.0.0.1:8080/graphql
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
@@ -13,7 +14,7 @@ import { GraphQLClient, batchRequests } from "graphql-request";
 
 const url = process.argv[2];
 
-// recorder is a fetch that notes what is asked.
+// recorder returns a fetch that records its requests.
 function recorder() {
   const requests = [];
   const record = async (input, init = {}) => {

@@ -1,5 +1,5 @@
-// Random operations over a schema: aliases, fragments, unions, interfaces, @skip and @include by variables and by
-// constants, introspection, several operations in one document, mutations.
+// Random operations over a schema, with aliases, fragments, unions, interfaces, @skip and @include
+// with variables and constants, introspection, several operations in one document, and mutations.
 import { getNamedType, isAbstractType, isCompositeType, isEnumType, isInputObjectType, isListType, isNonNullType, isObjectType } from 'graphql'
 
 export class Operations {
@@ -56,7 +56,7 @@ export class Operations {
     return `${this.random.chance(0.7) ? alias : this.again(field, alias)}${field.name}${args}${this.condition()}${below}`
   }
 
-  // again is the alias of other places where the field is asked for, so that fields are merged.
+  // again returns the alias that other selections of the field use, so that fields are merged.
   again(field, alias) {
     return field.args.some((a) => isNonNullType(a.type)) || field.name === 'parts' || field.name === 'owner' || field.name === 'friend' ? alias : ''
   }

@@ -1,4 +1,4 @@
-// Random numbers that are the same for the same seed: SHA-256 of the seed and a counter.
+// Random numbers that depend on the seed alone: SHA-256 of the seed and a counter.
 import { createHash } from 'node:crypto'
 
 export class Random {
@@ -7,7 +7,7 @@ export class Random {
     this.drawn = 0
   }
 
-  // next is at least 0 and below 1.
+  // next returns a number that is at least 0 and below 1.
   next() {
     const sum = createHash('sha256').update(`${this.seed}/${this.drawn++}`).digest()
     return sum.readUInt32BE(0) / 2 ** 32

@@ -1,8 +1,9 @@
-// record.mjs --count N --seed S SCHEMA... asks Apollo Server how it would let the answers to random operations be
-// cached, and prints the cases as JSON, one a line: a Go test compares what we would.
+// record.mjs --count N --seed S SCHEMA... queries Apollo Server for the Cache-Control of random
+// operations, and prints the cases as JSON, one per line. A Go test compares them with our own
+// results.
 //
-// An operation, its variables, the data that it meets and what its resolvers say are all drawn from the seed. The
-// data is written down as it was resolved: objects with a __typename, in which values stand under the aliases of
+// The operation, its variables, its data and the hints of its resolvers all follow from the seed.
+// The data is printed as resolved: objects have a __typename, and values are under the aliases of
 // their fields.
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
@@ -17,13 +18,13 @@ const { values: flags, positionals: files } = parseArgs({
   options: { count: { type: 'string', default: '1000' }, seed: { type: 'string', default: '1' } },
 })
 
-// world makes the data of one operation while Apollo Server resolves it, and remembers it.
+// World makes the data of one operation while Apollo Server resolves it, and records it.
 class World {
   constructor(schema, random) {
     this.schema = schema
     this.random = random
-    this.data = {} // what was resolved at the root
-    this.hints = {} // what resolvers said, by the path of the field
+    this.data = {} // resolved at the root
+    this.hints = {} // hints set by resolvers, by the path of the field
     this.behind = new Set() // types of objects behind interfaces and unions
   }
 
@@ -38,7 +39,7 @@ class World {
     return (parent[info.path.key] = this.value(info.returnType))
   }
 
-  // say is what a resolver says, to Apollo Server at once.
+  // say sets a resolver's hints in Apollo Server and returns them.
   say(info) {
     if (!this.random.chance(0.04)) return []
     const said = []
@@ -69,7 +70,7 @@ class World {
   }
 }
 
-// makeSchema is a schema whose fields are resolved by the world in the context.
+// makeSchema returns a schema whose fields are resolved by the world in the context.
 function makeSchema(text) {
   const schema = buildSchema(text)
   for (const type of Object.values(schema.getTypeMap())) {

@@ -1,7 +1,7 @@
-// Command gotest runs go test with the arguments it is given and prints what
-// plain go test would. Beyond that it fails when a test was skipped, or a package ran none that matches: a check
-// that did not take place must not look like one that passed. Where much was printed, what failing tests said of
-// it comes once more at the end, in a few lines.
+// Command gotest runs go test with its arguments and prints what plain go test would print. In
+// addition it fails if a test was skipped, or if a package ran no test that matches -run: a check
+// that did not run must not look like one that passed. If a failed test printed much, its last
+// messages are repeated at the end in a few lines.
 package main
 
 import (
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// event is what go test -json prints; see go doc test2json.
+// event is a line of go test -json; see go doc test2json.
 type event struct {
 	Action  string
 	Package string
@@ -49,19 +49,19 @@ type event struct {
 	Output  string
 }
 
-// said is a line by which a test reports a failure or logs, with the place in its source.
+// said matches a line in which a test reports a failure or logs, with its place in the source.
 var said = regexp.MustCompile(`^\s*\w+_test\.go:\d+: `)
 
-// most is how many of a failed test's lines come in the end.
+// most is how many lines of a failed test are repeated at the end.
 const most = 6
 
-// report prints the packages' results and the output of tests that did not
-// pass, and returns the tests that were skipped, with the packages that have no test of the name that was asked for,
-// and what is to come in the end: the last lines that failed tests said, if they had printed more.
+// report prints the results of packages and the output of tests that did not pass. It returns the
+// tests that were skipped and the packages without a matching test. failures is what to repeat at
+// the end: the last messages of failed tests that printed more than those.
 func report(events io.Reader, w io.Writer) (untested []string, failures string, err error) {
 	var summary strings.Builder
 	type test struct{ pkg, name string }
-	output := map[test]*strings.Builder{} // of the tests that have not ended
+	output := map[test]*strings.Builder{} // of unfinished tests
 	tell := func(t test) {
 		if b := output[t]; b != nil {
 			io.WriteString(w, b.String())
@@ -79,7 +79,7 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 		switch {
 		case e.Action == "build-output":
 			io.WriteString(w, e.Output)
-		case e.Action == "output" && strings.HasPrefix(e.Output, "=== "): // what only -v shows
+		case e.Action == "output" && strings.HasPrefix(e.Output, "=== "): // shown by -v only
 		case e.Action == "output" && e.Test != "":
 			if output[t] == nil {
 				output[t] = &strings.Builder{}
@@ -92,7 +92,7 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 			io.WriteString(w, e.Output)
 		case e.Action == "pass":
 			delete(output, t)
-		case e.Action == "skip" && e.Test != "": // without a test: a package that has none
+		case e.Action == "skip" && e.Test != "": // without a test: a package without tests
 			untested = append(untested, e.Package+"."+e.Test)
 			tell(t)
 		case e.Action == "fail" && e.Test != "":
@@ -100,7 +100,7 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 				summary.WriteString(short(e.Package+"."+e.Test, b.String()))
 			}
 			tell(t)
-		case e.Action == "fail": // a panic or a timeout leaves tests without an end
+		case e.Action == "fail": // after a panic or a timeout some tests have no end
 			left := slices.Collect(maps.Keys(output))
 			slices.SortFunc(left, func(a, b test) int { return strings.Compare(a.name, b.name) })
 			for _, t := range left {
@@ -112,7 +112,8 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 	}
 }
 
-// short is what a failed test said, in a few lines; "" if it printed no more than those.
+// short returns the last messages of a failed test in a few lines, or "" if the output is short
+// already.
 func short(test, output string) string {
 	lines := strings.SplitAfter(output, "\n")
 	var words []string

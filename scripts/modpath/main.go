@@ -1,5 +1,6 @@
-// Command modpath moves the module in the working directory to another path: imports, go.mod files, gqlgen's configurations, documents,
-// and whatever else names the module or a package of it. The name of the product, which headers, metrics and tables have, stays.
+// Command modpath moves the module in the working directory to another path. It changes imports,
+// go.mod files, gqlgen's configurations, documents, and everything else that names the module or
+// one of its packages. The product's name, as in headers, metrics and tables, stays.
 package main
 
 import (
@@ -33,7 +34,8 @@ func main() {
 	fmt.Println(said)
 }
 
-// move moves the module in a folder to another path, and returns what it did. It changes nothing if the path is refused.
+// move moves the module in a folder to another path, and returns a summary. It changes nothing if
+// it refuses the path.
 func move(root, to string) (said string, err error) {
 	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
@@ -83,7 +85,7 @@ func move(root, to string) (said string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, dir := range configs { // the code that it writes has names made of the module's path
+	for _, dir := range configs { // generated names contain the module path
 		cmd := exec.Command("go", "tool", "gqlgen", "generate", "--config", "gqlgen.yml")
 		cmd.Dir = dir
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -93,7 +95,7 @@ func move(root, to string) (said string, err error) {
 	return fmt.Sprintf("the module is %s: %d files changed", to, changed), nil
 }
 
-// check refuses a path that nobody could get, or that something else has.
+// check refuses a path that cannot be fetched, or that belongs to another module.
 func check(to string, mod *modfile.File) error {
 	if err := module.CheckPath(to); err != nil {
 		return err
@@ -109,7 +111,7 @@ func check(to string, mod *modfile.File) error {
 	return nil
 }
 
-// skipped reports whether a folder holds nothing of the module's own.
+// skipped reports whether a folder has no files of the module itself.
 func skipped(folder string) bool {
 	return slices.Contains([]string{".git", "node_modules", ".tools", "dist"}, folder)
 }
@@ -118,16 +120,18 @@ func skipped(folder string) bool {
 type names struct {
 	from, to string
 	packages *regexp.Regexp // a path that begins with the module's
-	alone    *regexp.Regexp // the module's alone, where no name of something else can stand
+	alone    *regexp.Regexp // the module's path alone, where it cannot be another name
 }
 
-// hostless are sentences of docs/adopting.md about a path without a host, and what is right of one with a host.
+// hostless maps sentences of docs/adopting.md about a path without a host to their replacements for
+// a path with one.
 var hostless = map[string]string{
 	"The module's name has no host: `go mod edit -replace fieldcache=../fieldcache`": "`go get MODULE`",
 	" The module's name has no host: use it by `replace`, or copy `cache/`.":         "",
 }
 
-// findHostless returns an error if a document no longer has one of those sentences: its new wording would be left as it is.
+// findHostless returns an error if the document no longer has one of these sentences: its new
+// wording would not be replaced.
 func findHostless(root string) error {
 	file := filepath.Join(root, "docs", "adopting.md")
 	text, err := os.ReadFile(file)
@@ -160,7 +164,7 @@ func newNames(root, from, to string) (*names, error) {
 	}, nil
 }
 
-// replace writes a file with the new path, and reports whether it has the old one.
+// replace rewrites a file with the new path, and reports whether it changed.
 func (n *names) replace(file string) (bool, error) {
 	old, err := os.ReadFile(file)
 	if err != nil {
@@ -175,7 +179,7 @@ func (n *names) replace(file string) (bool, error) {
 	}
 	to := strings.ReplaceAll(n.to, "$", "$$")
 	text = n.packages.ReplaceAllString(text, "${1}"+to+"${2}")
-	text = n.packages.ReplaceAllString(text, "${1}"+to+"${2}") // of two that share the character between them, the second
+	text = n.packages.ReplaceAllString(text, "${1}"+to+"${2}") // the second of two that share the character between them
 	text = n.alone.ReplaceAllString(text, "${1}"+to+"${2}")
 	if text == string(old) {
 		return false, nil
@@ -183,7 +187,7 @@ func (n *names) replace(file string) (bool, error) {
 	written := []byte(text)
 	switch {
 	case filepath.Ext(file) == ".go":
-		if written, err = format.Source(written); err != nil { // imports in their new order
+		if written, err = format.Source(written); err != nil { // sorts the imports
 			return false, fmt.Errorf("%s: %w", file, err)
 		}
 	case filepath.Base(file) == "go.mod":

@@ -1,8 +1,9 @@
-// Command mutants breaks the engine on purpose, one way at a time, and fails unless tests go red each time: the tests
-// that are named beside the change. No file is changed; go test reads the broken ones through an overlay.
+// Command mutants breaks the engine on purpose, one way at a time, and fails unless the tests named
+// with the change fail each time. No file is changed: go test reads the broken file through an
+// overlay.
 //
-// Arguments are parts of names: only mutants whose names hold one of them are tried. -gate tries the few that stand
-// for the rest at every change.
+// Arguments are parts of names: only mutants with a matching name are run. -gate runs the few that
+// stand for the rest in the gate.
 package main
 
 import (
@@ -22,7 +23,7 @@ import (
 	"time"
 )
 
-// parallel is how many mutants are tried at a time.
+// parallel is how many mutants run at a time.
 const parallel = 2
 
 func main() {
@@ -79,7 +80,7 @@ func chosen(name string, only []string) bool {
 	return len(only) == 0
 }
 
-// errSurvived says that tests which should have gone red passed.
+// errSurvived says that a test passed which should have failed.
 var errSurvived = errors.New("survived")
 
 // try breaks the file and runs the tests.
@@ -89,7 +90,7 @@ func (m mutant) try(ctx context.Context) error {
 		return err
 	}
 	if n := strings.Count(string(text), m.old); n != 1 {
-		return fmt.Errorf("what is to be changed is in %s %d times, want once: %s", m.file, n, m.old)
+		return fmt.Errorf("the text to change is in %s %d times, want once: %s", m.file, n, m.old)
 	}
 	dir, err := os.MkdirTemp("", "mutant")
 	if err != nil {
@@ -120,7 +121,7 @@ func (m mutant) try(ctx context.Context) error {
 	return verdict(out, err, m.red)
 }
 
-// pattern is what go test is to run.
+// pattern returns the -run pattern for the tests.
 func pattern(red []string) string {
 	each := make([]string, len(red))
 	for i, name := range red {
@@ -132,10 +133,10 @@ func pattern(red []string) string {
 	return strings.Join(each, "|")
 }
 
-// failed are the lines that name the tests that failed.
+// failed matches the lines that name failed tests.
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\w+)`)
 
-// verdict judges what go test said.
+// verdict judges the output of go test.
 func verdict(out []byte, err error, red []string) error {
 	if bytes.Contains(out, []byte("[build failed]")) || bytes.Contains(out, []byte("[setup failed]")) {
 		return fmt.Errorf("does not compile:\n%s", out)
@@ -152,7 +153,7 @@ func verdict(out []byte, err error, red []string) error {
 	return nil
 }
 
-// tail is the end of an output.
+// tail returns the end of an output.
 func tail(out []byte) []byte {
 	const most = 2000
 	if len(out) > most {

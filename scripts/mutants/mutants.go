@@ -1,13 +1,13 @@
 package main
 
-// mutant is one way of breaking the engine.
+// mutant is one way to break the engine.
 type mutant struct {
 	name     string
 	file     string
-	old, new string // what is in the file once, and what takes its place
+	old, new string // text that is in the file once, and its replacement
 	pkg      string
-	red      []string // the tests that must fail, each of them; of some the part that is to be run
-	gate     bool     // whether it is among the few that are tried at every change
+	red      []string // tests that must all fail; a test may name the sub-test to run
+	gate     bool     // whether the gate runs it
 }
 
 const (
