@@ -1,10 +1,11 @@
-# Everything a developer does here, and `make test` is the gate: .ci/run calls it.
+# Everything a developer does. `make test` is the gate: .ci/run calls it.
 
-# Where scripts/tools.sh puts a newer Node when the machine's own is too old.
+# scripts/tools.sh installs a newer Node here if the machine's is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
 
-# What `make run` starts, how long `make fuzz` tries each target and how many scripts of requests it plays, how long `make soak` each of its
-# three and how many rows of a backlog it writes, what `make bench` runs.
+# RUN: the arguments of `make run`. FUZZTIME: how long `make fuzz` runs each target. FUZZSCRIPTS: how
+# many scripts of requests it plays. SOAK: how long `make soak` runs each of its three timed tests.
+# BACKLOG: how many rows of a backlog it writes. BENCH: the benchmarks that `make bench` runs.
 RUN ?= serve
 FUZZTIME ?= 30s
 FUZZSCRIPTS ?= 1000000
@@ -12,19 +13,21 @@ SOAK ?= 10m
 BACKLOG ?= 400000
 BENCH ?= .
 
-# How many operations over each schema Apollo Server is asked about, and from what they are drawn.
+# How many random operations over each schema are compared with Apollo Server, and their seed.
 COUNT ?= 1000
 SEED := $(or $(SEED),$(shell date +%s))
 
-# Tests run with the race detector. It leaves out SQLite's engine, which is C translated to Go: that would take four times the CPU,
-# and Go's goroutines meet it through the packages around it, which are watched.
+# Tests run with the race detector, except for SQLite's engine, which is C translated to Go: with it
+# the tests would take four times the CPU. Goroutines reach the engine through packages that are
+# checked.
 RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false
 
-# The tests of package cache that search through all states of a protocol, each in one goroutine: the race detector would find
-# nothing in them, and take five times the CPU. No other package has tests of these names.
+# The tests of package cache that search all states of a protocol, each in one goroutine. The race
+# detector would find nothing in them and take five times the CPU. No other package has tests with
+# these names.
 MODEL := ^TestModel(FindsVariantsWanting)?$$
 
-# The packages whose tests take longest, which begin first: else one of them would run alone in the end.
+# The packages with the longest tests start first. Otherwise one of them would run alone at the end.
 LONGEST := ./internal/chaos . ./cache/gqlcache ./graph ./cache ./playground ./scripts/modpath
 
 # Where gqlgen writes.
@@ -45,7 +48,7 @@ run: ## serve on http://127.0.0.1:8080: embedded database, demo data, built play
 	go run . $(RUN)
 
 .PHONY: playground
-playground: playground/dist/index.html ## build the playground, where its sources changed
+playground: playground/dist/index.html ## build the playground if its sources changed
 
 playground/dist/index.html: playground/node_modules/.package-lock.json \
 		$(wildcard playground/*.html playground/*.json playground/*.ts) \
@@ -57,36 +60,36 @@ playground/node_modules/.package-lock.json: playground/package-lock.json
 	@touch $@
 
 .PHONY: clients
-clients: clients/node_modules/.package-lock.json ## install the GraphQL clients that the tests try
+clients: clients/node_modules/.package-lock.json ## install the GraphQL clients that the tests use
 
 clients/node_modules/.package-lock.json: clients/package-lock.json
 	cd clients && npm ci --no-audit --no-fund
 	@touch $@
 
 .PHONY: generate
-generate: ## write generated code anew, and stubs of new resolvers
+generate: ## regenerate code, and add stubs of new resolvers
 	go tool gqlgen generate
 	@set -e; for config in internal/tracker/gqlgen.yml internal/shapes/*/gqlgen.yml examples/*/gqlgen.yml; do \
 		(cd "$$(dirname "$$config")" && go tool gqlgen generate --config gqlgen.yml); \
 	done
 
 .PHONY: test
-test: ## the gate: get what is missing, then lint and every test with -race
+test: ## the gate: install missing tools, then lint and run every test with -race
 	scripts/tools.sh make --no-print-directory check
 
 .PHONY: examples
-examples: ## lint and test the modules in examples/, which are built by themselves
+examples: ## lint and test the separate modules in examples/
 	@set -e; staticcheck=$$(go tool -n staticcheck); for dir in examples/*/; do \
 		echo "$$dir"; (cd "$$dir" && ! grep -rn --include='*.go' '"fieldcache/' . | grep -v '"fieldcache/cache[/"]' && go mod tidy -diff && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...); \
 	done
 
 .PHONY: layers
-layers: ## lint and test the module of database layers that only its tests build; needs a C compiler
+layers: ## lint and test the separate module that tests database layers; needs a C compiler
 	@set -e; staticcheck=$$(go tool -n staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
 
 .PHONY: check
 check: playground clients check-generated lint ## the gate on a machine that has all tools
-	$(MAKE) --no-print-directory -j 2 examples layers gate-mutants model # they share no files, and each uses less than one processor
+	$(MAKE) --no-print-directory -j 2 examples layers gate-mutants model # they share no files, and each uses less than one CPU
 	go run ./scripts/gotest $(RACE) -skip '$(MODEL)' -vet=off -count=1 -timeout 40m $(LONGEST) ./...
 
 .PHONY: gate-mutants
@@ -95,16 +98,16 @@ gate-mutants:
 
 .PHONY: model
 model:
-	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has vetted them
+	go run ./scripts/gotest -vet=off -count=1 -run '$(MODEL)' ./cache # lint has run go vet
 
 .PHONY: check-generated
 check-generated:
 	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && for dir in $(GENERATED); do mkdir -p "$$before/$$dir" && cp -R "$$dir/." "$$before/$$dir" || exit 1; done && \
 	$(MAKE) --no-print-directory generate && { { for dir in $(GENERATED); do diff -ru "$$before/$$dir" "$$dir" || exit 1; done; } || \
-	{ echo "Generated code was not up to date; it is now: look at the difference and commit it." >&2; exit 1; }; }
+	{ echo "Generated code was out of date and has been regenerated: review the diff and commit it." >&2; exit 1; }; }
 
 .PHONY: quick
-quick: ## the tests alone, without -race; unchanged packages are not run again
+quick: ## only the tests, without -race; results of unchanged packages are reused
 	go test ./...
 
 .PHONY: lint
@@ -112,7 +115,7 @@ lint: ## format, modules, vet, staticcheck, govulncheck, scripts, compose, Docke
 	scripts/lint.sh
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
+fuzz: ## run every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$dir"; \
@@ -121,7 +124,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s), and a million scripts of requests
 	go test -count=1 -timeout 0 -run '^TestFault25ScriptsAsUnderNetHTTP$$' ./internal/fastpath -scripts $(FUZZSCRIPTS) -v
 
 .PHONY: soak
-soak: ## for SOAK (10m) each: schedules from seeds against the engine, three gateways under every fault in turn, the operator's page under load; then backlogs of BACKLOG (400000) rows, and the whole tree moved to another path
+soak: ## for SOAK (10m) each: random schedules of the engine, three gateways under every fault, the operator's page under load; then backlogs of BACKLOG (400000) rows, and the whole tree moved to another path
 	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAK) -v
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
 	SOAK=$(SOAK) go test -count=1 -timeout 0 -run TestOperatorsPageUnderLoad . -v
@@ -130,25 +133,25 @@ soak: ## for SOAK (10m) each: schedules from seeds against the engine, three gat
 	go test -count=1 -timeout 0 -run '^TestTheTreeIsMoved$$' ./scripts/modpath -whole -v
 
 .PHONY: mutants
-mutants: ## break the engine on purpose, one way at a time: each must turn tests red; the gate tries six
+mutants: ## break the engine on purpose, one way at a time: each must fail tests; the gate runs seven
 	go run ./scripts/mutants
 
 .PHONY: bench
-bench: ## the benchmarks that match BENCH (all), with allocations
+bench: ## run the benchmarks that match BENCH (all), with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: bench-servers
-bench-servers: ## gateways and bare servers side by side, in ratios; flags in ARGS: ARGS='-redis redis://127.0.0.1:6379'
+bench-servers: ## compare gateways with bare servers, in ratios; flags in ARGS: ARGS='-redis redis://127.0.0.1:6379'
 	go run ./bench $(ARGS)
 
 .PHONY: policy-apollo
-policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare our verdicts with Apollo Server's on COUNT operations
+policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare our cache policies with Apollo Server's on COUNT operations
 	@verdicts=$$(mktemp) && trap 'rm -f "$$verdicts"' EXIT && echo "SEED=$(SEED) COUNT=$(COUNT)" && \
 	$(RECORD) --count $(COUNT) --seed $(SEED) >"$$verdicts" && \
 	go test ./cache/gqlcache -count=1 -run TestVerdictsOfApolloServer -v -verdicts "$$verdicts"
 
 .PHONY: policy-table
-policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## write the verdicts of Apollo Server that make test compares with
+policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## record the cache policies of Apollo Server that make test compares with
 	$(RECORD) --count 200 --seed 1 | gzip -9n >cache/gqlcache/testdata/apollo.jsonl.gz
 
 RECORD = node scripts/apollo-policy/record.mjs graph/testdata/contract.graphqls scripts/apollo-policy/wide.graphqls
@@ -162,6 +165,6 @@ image: ## build the container image fieldcache
 	docker build -t fieldcache .
 
 .PHONY: clean
-clean: ## remove what was built; the embedded database stays
+clean: ## remove what was built, but not the embedded database
 	rm -rf playground/node_modules clients/node_modules scripts/apollo-policy/node_modules .tools fieldcache
 	find playground/dist -mindepth 1 ! -name .gitkeep -delete

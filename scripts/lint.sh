@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs all static checks. It continues after a failed check, so that one run
-# reports all of them, and says what it could not check.
+# reports every failure, and says what it could not check.
 # shellcheck disable=SC2317,SC2329 # check calls the functions by name
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
@@ -32,9 +32,9 @@ formatted() {
 # reported: the remedy is a newer Go on this machine, not a change here.
 vulnerabilities() {
 	local found
-	# Without a way there govulncheck would compile the whole program before it finds that out.
+	# Without a connection govulncheck would compile the whole program before it fails.
 	if [ -z "${GOVULNDB:-}${HTTPS_PROXY:-}${https_proxy:-}" ] && ! timeout 10 bash -c '</dev/tcp/vuln.go.dev/443' 2>/dev/null; then
-		unchecked "vulnerabilities: the database of govulncheck cannot be reached"
+		unchecked "vulnerabilities: cannot reach the database of govulncheck"
 		return 0
 	fi
 	if found=$(go tool govulncheck ./... 2>&1); then
