@@ -81,7 +81,7 @@ func (c *Cache) NewBatch() *Batch {
 // PrepareBatch turns a zero Batch into one of c, as [Cache.NewBatch] does, without an allocation.
 func (c *Cache) PrepareBatch(b *Batch) { b.Patience, b.cache = DefaultPatience, c }
 
-// Observed reports whether there is an observer.
+// Observed reports whether Observe is set.
 func (b *Batch) Observed() bool { return b.Observe != nil }
 
 // Expect reports that n more fields may request something, or -n fewer if n is negative. The call

@@ -25,14 +25,14 @@ const (
 type Options struct {
 	// Memory is the tier in this process. Required.
 	Memory Memory
-	// Shared is the tier that all processes share. Nil: there is none.
+	// Shared is the tier that all processes share. If nil, there is none.
 	Shared Store
-	// Outbox is the record of writes in the database. Nil: there is none. Then memory may serve a value for a lease
-	// after another process changed it, entries that other programs made stale are served until they expire, and an
-	// eviction that Shared does not execute is lost.
+	// Outbox is the record of writes in the database. If nil, memory may serve a value for a lease
+	// after another process changed it, entries that other programs made stale are served until
+	// they expire, and an eviction that Shared does not execute is lost.
 	Outbox Outbox
-	// Watch notices statements that no Source sends to the database that the sources read. Default: a Watch that
-	// nothing reports to.
+	// Watch notices statements that no Source sends to the database that the sources read. Default:
+	// a Watch that nothing reports to.
 	Watch *Watch
 	// Lease is for how long cached values may be served after the last successful poll of the outbox began; without an
 	// outbox, for how long memory may be trusted beside Shared. A write of another process may be seen that much later.
@@ -42,13 +42,15 @@ type Options struct {
 	Timeout time.Duration
 	// MaxLoads limits the concurrent calls of sources; further calls wait. Default: 16.
 	MaxLoads int64
-	// StaleIfError is for how long, after the database last responded, a possibly stale value is served if its source
-	// fails. Such a result is marked. 0: never. An item may override it.
+	// StaleIfError is for how long, after the database last responded, a possibly stale value is
+	// served if its source fails. Such a result is marked. If zero, no stale value is served. An
+	// item may override it.
 	StaleIfError time.Duration
 	// Audit compares one in Audit hits with the source, at most one hit a second. Default: none.
 	Audit int
-	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources, and the tiers are only
-	// filled and compared. See [Stats.ShadowHits]. It is called once for each [Meter]. Nil: no coordinate is.
+	// Shadow reports whether a coordinate is in shadow mode: its values come from their sources,
+	// and the tiers are only filled and compared. See [Stats.ShadowHits]. It is called once for
+	// each [Meter]. If nil, no coordinate is in shadow mode.
 	Shadow func(coordinate string) bool
 	// Reconnect is called when the database is not the one that connections were made to, or must not be trusted. It
 	// should close connections once they are idle. It must not block. May be nil.
@@ -73,7 +75,7 @@ type Cache struct {
 	log          *slog.Logger
 
 	follower *follower   // knows of writes
-	flights  *flights    // whether a source hung since the lease was lost
+	flights  *flights    // the loads in flight
 	hangs    atomic.Bool // whether a source was found to hang since the lease was lost
 	began    time.Time
 	heard    atomic.Int64 // when a source last responded, in nanoseconds after began
@@ -95,7 +97,7 @@ type Cache struct {
 
 // New returns a cache over the tiers of o. It polls the outbox once, for at most a lease. If that
 // fails, nothing cached is served until a later poll succeeds. New returns an error for options
-// that cannot work. [Cache.Close] ends the cache.
+// that cannot work. Call [Cache.Close] when the cache is no longer used.
 func New(o Options) (*Cache, error) {
 	switch {
 	case o.Memory == nil:
@@ -143,8 +145,8 @@ func New(o Options) (*Cache, error) {
 	return c, nil
 }
 
-// Close stops what runs in the background, waits for it, and closes the tiers. It does not close
-// the outbox.
+// Close stops the work in the background, waits for it, and closes the tiers. It does not close the
+// outbox.
 func (c *Cache) Close() error {
 	c.stop()
 	c.flights.close()
@@ -162,7 +164,7 @@ func (c *Cache) Close() error {
 // Stats returns the counters of the cache.
 func (c *Cache) Stats() *Stats { return &c.stats }
 
-// Watch returns the watch that notices statements that no source sends.
+// Watch returns the Watch of the options, or the default one.
 func (c *Cache) Watch() *Watch { return c.watch }
 
 // Generations returns the table that the stamps of results refer to.

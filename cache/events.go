@@ -21,7 +21,7 @@ const (
 	ByLoss     Cause = "loss"     // writes were missed: everything was evicted
 )
 
-// Event is an eviction that a [Cache] carried out. It names nothing if everything was evicted.
+// Event is an eviction that a [Cache] executed. It names nothing if everything was evicted.
 type Event struct {
 	At    time.Time
 	Cause Cause

@@ -14,8 +14,8 @@ var errUntold = errors.New("cache: the shared tier did not take an eviction")
 
 // Evict evicts the keys and tags of a write from every tier, for every later reader. It returns how
 // many of the keys the shared tier held, or memory if there is no shared tier. Call it after the
-// commit and before the write is acknowledged. It does not stop early when ctx ends, since the
-// commit stands even if the client disconnects.
+// commit and before the write is acknowledged. It does not stop early when ctx ends, since a client
+// that disconnects does not undo the commit.
 //
 // If the shared tier does not execute the eviction, and the write is in the outbox, Evict returns
 // when a gateway has relayed it, or when every gateway knows of it or serves nothing cached: a

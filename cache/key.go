@@ -26,8 +26,8 @@ func (k Key) Collection(name string) Tag { return Tag("{" + string(k) + "}:" + e
 // All returns the tag of the list of everything called name: users, products.
 func All(name string) Tag { return Tag("{" + escape(name) + "}") }
 
-// Type returns the tag of everything that is made of rows of a type. Names of types are
-// capitalised, so that they differ from names of collections.
+// Type returns the tag of everything that contains objects of a type. Names of types are
+// capitalized, so that they differ from names of collections.
 func Type(name string) Tag { return Tag("{" + escape(name) + "}") }
 
 // Coordinate returns the tag of all values of a field of a schema, such as "Product.reviews".

@@ -34,12 +34,12 @@ func (s *Kinds) fault(of, format string, args ...any) {
 	s.faults = append(s.faults, fmt.Errorf("cache: kind of %s: %w", of, fmt.Errorf(format, args...)))
 }
 
-// Stored is a [Kind] of any things. It names the values of the schema that it stores, and says
-// which of them a change of rows evicts.
+// Stored is a [Kind] with any types of keys and values. It names the values of the schema that it
+// caches, and determines which of them a change of rows evicts.
 type Stored interface {
 	// Coordinate is the type or field of the schema whose values are stored: User, Product.reviews.
 	Coordinate() string
-	// RowsCoordinate is the coordinate whose @cacheRows say which rows the values are made of.
+	// RowsCoordinate is the coordinate whose @cacheRows declare the rows that the values depend on.
 	RowsCoordinate() string
 	// Matches returns an error if the kind cannot be matched by the columns that the schema names.
 	Matches(columns []string) error
@@ -97,7 +97,8 @@ type KindOptions[K comparable, V any] struct {
 	// with a tag is evicted by the tag, since rows do not show which pages were read; a thing without one is evicted by
 	// its key.
 	Name func(K) (key Key, list Tag)
-	// Any maps each table of which any row counts to the tag that all things have for it.
+	// Any maps a table to the tag that all things have for it, if a change of any row of the table
+	// evicts them.
 	Any map[string]Tag
 	// Match returns the thing that depends on the rows with these values, or any page of the list that does. It reports
 	// whether there is one. Default: for integers and texts the value of the only column, for struct{} the only thing.
@@ -154,7 +155,7 @@ func coordinates(names ...string) (tags []Tag) {
 // CountOptions are the options of a kind of sizes. All but Rows and Match are required.
 type CountOptions[K comparable] struct {
 	Of, Rows string                  // as those of [KindOptions]
-	Types    []string                // likewise
+	Types    []string                // as those of [KindOptions]
 	List     func(K) Tag             // the tag of the list whose things are counted
 	Match    func(Columns) (K, bool) // as that of [KindOptions]
 	// Load returns the sizes of lists, without those that are 0.

@@ -33,7 +33,7 @@ type PartOptions[R, V any] struct {
 	// Name is the part's name. Default: the part is the main one. It is cached under the row's own key, and reading it
 	// reads the other parts too.
 	Name string
-	// Value takes the part out of a row.
+	// Value returns the part of a row.
 	Value func(R) V
 }
 

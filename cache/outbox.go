@@ -53,20 +53,20 @@ type Outbox interface {
 	Record(ctx context.Context, ev Eviction) (epoch Epoch, xid uint64, err error)
 }
 
-// Bars may be implemented by an [Outbox] to remember which coordinates must not be cached, so that processes know of it that
-// start later. Methods are safe for concurrent use.
+// Bars is an [Outbox] that records which coordinates must not be cached, so that processes that
+// start later know of them. Methods are safe for concurrent use.
 type Bars interface {
 	// Bar records that a coordinate must not be cached.
 	Bar(ctx context.Context, coordinate string) error
 
-	// Unbar forgets it. Coordinates that are not barred are ignored.
+	// Unbar removes what Bar recorded. Coordinates that are not barred are ignored.
 	Unbar(ctx context.Context, coordinates []string) error
 
 	// Barred returns the coordinates that must not be cached, in order.
 	Barred(ctx context.Context) ([]string, error)
 }
 
-// Bars returns the outbox's; nil if it has none.
+// Bars returns the [Bars] of the outbox, or nil if the outbox does not implement them.
 func (c *Cache) Bars() Bars {
 	b, _ := c.follower.outbox.(Bars)
 	return b

@@ -6,15 +6,16 @@ import (
 	"time"
 )
 
-// Item is a thing to read.
+// Item is a key with its tags, and for how long its value may be cached.
 type Item struct {
 	Key    Key
 	Tags   []Tag         // tags that evict it, in addition to its key; must not be modified
-	MaxAge time.Duration // how long its value may be stored; 0: it is not stored
+	MaxAge time.Duration // how long its value may be cached; 0: it is not cached
 	// StaleWhileRevalidate is for how long after it expired a value is still served while it is loaded again.
 	StaleWhileRevalidate time.Duration
-	// StaleIfError is for how long after it expired, and after the database last responded, a value is served if its
-	// source fails. 0: as [Options] say; negative: never.
+	// StaleIfError is for how long after it expired, and after the database last responded, a value
+	// is served if its source fails. If zero, that of [Options] applies. If negative, no stale
+	// value is served.
 	StaleIfError time.Duration
 	Meter        *Meter // counts how it was served; nil: not counted. See [Cache.Meter]
 }

@@ -167,9 +167,9 @@ func (s *statementsSince) list(w *Watch) ([]string, bool) {
 	return list, known && all
 }
 
-// Unwatched returns a context whose statements belong to nothing that is stored: those of a health
-// check, of a background job, of a session that is looked up before an operation begins. What is
-// read through the cache with it is collected as usual.
+// Unwatched returns a context whose statements do not prevent any value from being stored: those of
+// a health check, of a background job, of a session that is looked up before an operation begins.
+// Values that are read through the cache with it are collected as usual.
 func Unwatched(ctx context.Context) context.Context {
 	ctx, _ = collect(ctx, &Collector{parent: CollectorOf(ctx), known: true})
 	return ctx

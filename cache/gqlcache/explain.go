@@ -30,10 +30,10 @@ const (
 type Explanation struct {
 	Operation string             `json:"operation"` // query, mutation or subscription, and its name
 	Fields    []FieldExplanation `json:"fields"`    // in the order of the document, each before what is below it
-	// CacheControl is the header of a response whose fields are all resolved. The data decides the rest: a null has no
-	// fields below it.
+	// CacheControl is the header of a response whose fields are all resolved. The actual header
+	// depends on the data: a null has no fields below it.
 	CacheControl string `json:"cacheControl"`
-	// MaxAgeBy and ScopeBy are the paths of the fields that decide it; "" if none does.
+	// MaxAgeBy and ScopeBy are the paths of the fields that determine it; "" if none does.
 	MaxAgeBy string `json:"maxAgeBy,omitempty"`
 	ScopeBy  string `json:"scopeBy,omitempty"`
 }
@@ -66,9 +66,9 @@ type FieldExplanation struct {
 // ExplainOptions are the options of [FieldPlan.Explain].
 type ExplainOptions struct {
 	Operation string         // its name, if the document has several
-	Variables map[string]any // nil: keys show the names of variables
-	// Stored returns the form of the keys under which the project's own sources store a coordinate, such as user:<id>. Nil:
-	// there are no such sources.
+	Variables map[string]any // if nil, keys show the names of variables
+	// Stored returns the form of the keys under which the project's own sources store a coordinate,
+	// such as user:<id>. If nil, there are no such sources.
 	Stored func(coordinate string) (key string, ok bool)
 	// Observed says that statements are observed: a field without declarations depends on the tables that were read.
 	Observed bool

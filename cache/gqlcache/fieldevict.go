@@ -40,7 +40,7 @@ type Orders struct {
 	// Fields are those whose bars an order lifts. A coordinate that neither Fields nor kinds cache is refused. May be
 	// nil.
 	Fields *Fields
-	// Rows and Database find the tags of a row, which is read. Nil: rows cannot be named.
+	// Rows and Database find the tags of a row, which is read. If nil, an order cannot name rows.
 	Rows     *outbox.RowTags
 	Database outbox.Reader
 }

@@ -28,24 +28,25 @@ type FieldsOptions struct {
 	Cache *cache.Cache
 	// Plan is the plan of the schema. Required.
 	Plan *FieldPlan
-	// Rows names the tags of the rows of [FieldPlan.Rows]. Nil: writes to rows are not followed; then a field that
-	// depends on rows is not cached.
+	// Rows names the tags of the rows of [FieldPlan.Rows]. If nil, writes to rows are not followed,
+	// and a field that depends on rows is not cached.
 	Rows *outbox.RowTags
-	// Viewer returns the viewer, "" for an anonymous one. Nil: private fields are not cached.
+	// Viewer returns the viewer, or "" for an anonymous one. If nil, private fields are not cached.
 	Viewer func(context.Context) string
-	// Observer determines what the statements of resolvers and their loaders read that no directive declares. The Watch
-	// of the Cache reports the statements. Nil: a value that depends on such a statement is not stored.
+	// Observer determines what the statements of resolvers and their loaders read that no directive
+	// declares. The Watch of the Cache reports the statements. If nil, a value that depends on such
+	// a statement is not stored.
 	Observer *outbox.Observer
 	// RequestLoaders says that no loader reads for two requests at once: see [Options].
 	RequestLoaders bool
-	// CatchUp reads from the outbox, after each field of a mutation, what it wrote. False: the resolvers evict what
-	// they write.
+	// CatchUp reads from the outbox, after each field of a mutation, what it wrote. If false, the
+	// resolvers evict what they write.
 	CatchUp bool
-	// Batch returns the batch of a response, whose fields are counted elsewhere, for example by [FieldCount]. Nil: each
-	// response gets its own batch, and its fields are counted here.
+	// Batch returns the batch of a response, whose fields are counted elsewhere, for example by
+	// [FieldCount]. If nil, each response gets its own batch, and its fields are counted here.
 	Batch func(context.Context) *cache.Batch
-	// Nobody returns ctx as the context of an anonymous viewer, for audits of public fields. Nil: only gqlgen's own
-	// values of ctx are kept.
+	// Nobody returns ctx as the context of an anonymous viewer, for audits of public fields. If
+	// nil, only gqlgen's own values of ctx remain.
 	Nobody func(ctx context.Context) context.Context
 	// Log receives, once for each coordinate, a message about values that cannot be shared. Default: slog.Default().
 	Log *slog.Logger

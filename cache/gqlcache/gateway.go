@@ -196,13 +196,16 @@ func (g *Gateway) catchUp(ctx context.Context) {
 
 // Handler returns a handler in front of the project's own gqlgen server. It adds an ETag and the
 // headers that say for how long a response may be cached, and serves repeated requests from memory.
-// It passes on to next, unchanged, what is not GraphQL over HTTP (websockets, server-sent events,
-// uploads, the page of a playground). The server behind next must Use the Gateway. Middleware that
-// authenticates may be in front of the handler or behind it. Middleware that sets headers of its
-// own, such as CORS, belongs in front of it: a response with further headers is not stored.
-// Middleware that commits a transaction around a mutation belongs behind it: a commit in front of it
-// comes after the evictions, and other requests may read the old entries until the next poll, for a
-// lease at most. Handler panics if next is nil. It may be called for several servers of one schema.
+// It passes requests that are not GraphQL over HTTP (websockets, server-sent events, uploads, the
+// page of a playground) to next unchanged. The server behind next must Use the Gateway.
+//
+// Middleware that authenticates may be in front of the handler or behind it. Middleware that sets
+// headers of its own, such as CORS, belongs in front of it: a response with further headers is not
+// stored. Middleware that commits a transaction around a mutation belongs behind it: a commit in
+// front of it comes after the evictions, and other requests may read the old entries until the next
+// poll, for a lease at most.
+//
+// Handler panics if next is nil. It may be called for several servers of one schema.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -241,9 +244,9 @@ func (g *Gateway) statementsSaved() (n uint64) {
 
 // Evict evicts values that became stale without a write to the database, in this process and,
 // through the outbox and Redis, in all others. It is for other services, jobs and files: writes to
-// tables are noticed anyway. The value of a field that is resolved meanwhile is not stored if the
-// eviction names it. An error means that the eviction may take until the next poll, or is lost if
-// there is no database. [cache.Named] and [cache.Type] return tags.
+// tables are noticed anyway. If the eviction names the value of a field that is being resolved,
+// that value is not stored. An error means that the eviction may take until the next poll, or is
+// lost if there is no database. [cache.Named] and [cache.Type] return tags.
 func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
 	_, err := g.cache.EvictByHand(ctx, ev)
 	return err
@@ -253,8 +256,8 @@ func (g *Gateway) Evict(ctx context.Context, ev cache.Eviction) error {
 func (g *Gateway) Warnings() []string { return g.plan.Warnings() }
 
 // Close stops following the database and closes what [Open] opened, but not the database. It waits
-// for loads in flight. The server must not serve any more. Later calls return the result of the
-// first one.
+// for loads in flight. The server must not serve requests after Close. Later calls return the
+// result of the first one.
 func (g *Gateway) Close() error {
 	g.once.Do(func() {
 		inUse.Range(func(es, of any) bool {

@@ -11,15 +11,16 @@ import (
 )
 
 // Hints is a gqlgen extension that determines how the response to each operation may be cached;
-// [policy.OverallOf] returns the result. Each resolved field counts with the hint of the type it
-// returns, overlaid by its own, and with what its resolver sets by [SetHint] and [Restrict]. The
-// lowest age of all counts, and one private field makes the whole response private. Hints never
-// allows more than the cache control of Apollo Server.
+// [policy.OverallOf] returns the result. The limit of a resolved field is the hint of the type that
+// it returns, overlaid by the field's own hint, and by what its resolver sets with [SetHint] and
+// [Restrict]. The lowest age of all fields applies, and one private field makes the whole response
+// private. Hints never allows more than the cache control of Apollo Server.
 //
 // Use it as one of the first extensions, so that it sees the errors that others add to a response.
 type Hints struct {
-	// TypeOf returns the name of the object type of a value of an interface or a union. Default: the name of its Go
-	// type. If the name is not one of the possible types, the strictest of them counts.
+	// TypeOf returns the name of the object type of a value of an interface or a union. Default:
+	// the name of its Go type. If the name is not one of the possible types, the strictest of them
+	// applies.
 	TypeOf func(value any) string
 
 	schema  *ast.Schema

@@ -28,9 +28,9 @@ func SetHint(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.set = h.Over(s.set) })
 }
 
-// Restrict lowers the policy of the field that is being resolved. The lowest age counts, in any
-// order, even if a [SetHint] follows, and private stays private. If neither the schema nor the
-// resolver sets an age, the age of h counts. ctx and concurrency are as for SetHint.
+// Restrict lowers the policy of the field that is being resolved. The lowest age applies, in any
+// order of the calls, even if a [SetHint] follows, and private stays private. If neither the schema
+// nor the resolver sets an age, the age of h applies. ctx and concurrency are as for SetHint.
 func Restrict(ctx context.Context, h Hint) {
 	say(ctx, func(s *said) { s.restrict = s.restrict.Restricted(h) })
 }

@@ -26,7 +26,7 @@ import (
 type Migration int
 
 const (
-	// Install creates and mends the outbox's tables and triggers.
+	// Install creates and repairs the outbox's tables and triggers.
 	Install Migration = iota
 	// Verify changes nothing. It returns an error that lists everything that is missing.
 	Verify
@@ -34,37 +34,44 @@ const (
 
 // Options are the options of [Open]. The zero value caches in memory, by ages and tags alone.
 type Options struct {
-	// Database is the database with the tables of the resolvers: PostgreSQL or SQLite, by any driver of database/sql.
-	// Its outbox is installed and followed, so that every write evicts, whichever program makes it. It should be a pool
-	// that requests do not exhaust. Close does not close it. Nil: ages, tags and the directives of mutations alone.
+	// Database is the database with the tables of the resolvers: PostgreSQL or SQLite, with any
+	// driver of database/sql. Its outbox is installed and followed, so that every write evicts,
+	// whichever program makes it. It should be a pool that requests do not exhaust. Close does not
+	// close it. If nil, only ages, tags and the directives of mutations evict.
 	Database *sql.DB
 	// Schema is the PostgreSQL schema of the outbox. Applications that share a database need different schemas.
 	// Default: the schema in which the search path finds an outbox, else the current schema.
 	Schema string
 	// Migrate is what may be done to Database. Default: Install.
 	Migrate Migration
-	// Redis are redis://, rediss:// or unix:// URLs; several are the seeds of a Cluster. None: memory alone.
+	// Redis are redis://, rediss:// or unix:// URLs; several are the seeds of a Cluster. If empty,
+	// values are cached in memory only.
 	Redis []string
-	// RedisPrefix is added in front of every key.
+	// RedisPrefix is prepended to every key.
 	RedisPrefix string
 	// MemoryBytes limits the memory of cached values; it must be at least 1 MiB. Default: 256 MiB.
 	MemoryBytes int64
-	// Viewer returns the viewer, "" for an anonymous one. It is called with the context of requests, before the project's
-	// own middleware if that is behind [Gateway.Handler], and of operations. Nil: nothing private is cached.
+	// Viewer returns the viewer, or "" for an anonymous one. It is called with the context of
+	// requests, before the project's own middleware if that is behind [Gateway.Handler], and of
+	// operations. If nil, nothing private is cached.
 	Viewer func(context.Context) string
-	// IdentityHeaders are the headers that identify a viewer. A request with one of them whose viewer is unknown gets
-	// nothing that was cached for anonymous viewers, and private responses vary by them. Default: Authorization and Cookie.
+	// IdentityHeaders are the headers that identify a viewer. A request with one of them whose
+	// viewer is unknown gets nothing that was cached for anonymous viewers, and private responses
+	// vary by them. Default: Authorization and Cookie.
 	IdentityHeaders []string
-	// Watch receives the statements of resolvers from a driver or tracer, such as package sqlwatch or pgxwatch. With
-	// Database, a field that declares no rows is then evicted by every write to the tables that were read for it. If it is
-	// not known what a statement reads, values that depend on it are not stored. Default: a Watch that nothing reports to.
+	// Watch receives the statements of resolvers from a driver or tracer, such as package sqlwatch
+	// or pgxwatch. With Database, a field that declares no rows is then evicted by every write to
+	// the tables that were read for it. If it is not known what a statement reads, values that
+	// depend on it are not stored. Default: a Watch that nothing reports to.
 	Watch *cache.Watch
-	// RequestLoaders says that every request has its own dataloaders, as gqlgen's documentation recommends. Then a field is
-	// not evicted by writes to tables that only other requests read while it was resolved. It has an effect only with Watch.
+	// RequestLoaders says that every request has its own dataloaders, as gqlgen's documentation
+	// recommends. Then a field is not evicted by writes to tables that only other requests read
+	// while it was resolved. It has an effect only with Watch.
 	RequestLoaders bool
 	// Log receives faults and ages that have no effect. Default: slog.Default().
 	Log *slog.Logger
-	// Metrics is where counters are registered, until the Gateway is closed. Nil: nowhere.
+	// Metrics is where counters are registered, until the Gateway is closed. If nil, they are not
+	// registered.
 	Metrics prometheus.Registerer
 
 	lease time.Duration // for tests; 0: the engine's default

@@ -30,8 +30,8 @@ import (
 type Roots struct {
 	// Answers stores root fields. Required.
 	Answers *answers.Store
-	// Of is [FieldCount.Of]: a root field that is served from the cache is not counted any longer. Default: nothing is
-	// counted.
+	// Of is [FieldCount.Of]: a root field that is served from the cache is not counted any longer.
+	// If nil, nothing is counted.
 	Of func(context.Context) Counter
 
 	forms operation.Memo[ast.Field, string]

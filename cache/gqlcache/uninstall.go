@@ -11,8 +11,8 @@ import (
 
 // Uninstall removes what [Open] installed in a database: the triggers on the tables of the project,
 // their function, and the tables of the outbox. schema is that of [Options]. It returns the objects
-// that it left because only their name matches. If it returns an error, nothing was removed. A
-// database without an outbox is no error. A [Gateway] that is still open on the database serves
+// that it left because only their name matches. If it returns an error, nothing was removed. It is
+// not an error if the database has no outbox. A [Gateway] that is still open on the database serves
 // from its resolvers once its next poll has failed.
 func Uninstall(ctx context.Context, db *sql.DB, schema string) (left []outbox.Left, err error) {
 	if db == nil {
