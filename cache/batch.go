@@ -24,7 +24,7 @@ type Observer func(ctx context.Context, item Item, result Result)
 // no longer than a lease.
 //
 // A batch loads when the last field that could still join it waits for a result. The caller that
-// executes the operation reports by [Batch.Expect] how many fields are about to be resolved. A
+// executes the operation reports with [Batch.Expect] how many fields are about to be resolved. A
 // field that waits does not count, and counts again once it has its result. If the count is too
 // high, because a field is slow for other reasons or failed before it began, Patience ends the
 // wait. If it is too low, or nothing is reported, batches are smaller, and still correct.

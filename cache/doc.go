@@ -14,8 +14,8 @@
 //   - generation: how often a name was evicted here; in Redis a random token for each tag.
 //   - stamp: the generations of some names at one moment: the ticket of the memory tier.
 //   - flight: the load of one item, for all readers that wait for it.
-//   - group: flights that are loaded together, of one reader or of several; the flights of one reader
-//     are its party.
+//   - group: flights that are loaded together, of one reader or of several; the flights of one
+//     reader are its party.
 //   - write: what a transaction changed, with the number of the transaction.
 //   - snapshot: which transactions a read saw.
 //   - outbox: the record of writes in the database.

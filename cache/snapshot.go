@@ -12,7 +12,7 @@ type Epoch = protocol.Epoch
 // Snapshot says which transactions a read of the database saw, in the terms of PostgreSQL's pg_snapshot. The
 // zero Snapshot saw none.
 //
-// If transactions commit one after the other and are counted, the snapshot after the nth is
+// If transactions commit in the order of their numbers, the snapshot after transaction n is
 // [SnapshotAfter](n).
 type Snapshot = protocol.Snapshot
 

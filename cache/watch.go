@@ -10,8 +10,8 @@ import (
 // Watch notices statements that read the database outside of a [Source]. It is not known which rows such a statement
 // read, so values that may depend on them are not stored.
 //
-// The code that sends statements reports each of them by [Watch.Began] and [Watch.Ended], with its text and its
-// context. The context says whose statement it is:
+// The code that sends statements reports each of them with [Watch.Began] and [Watch.Ended], with its
+// text and its context. The context determines whose statement it is:
 //
 //   - that of a source's Load, or one made by [Unwatched]: it is known, and changes nothing;
 //   - that of a value being computed, see [Collect]: that value, and every value that it is part of, is not

@@ -18,7 +18,7 @@ import (
 // [FieldPlan.Explain].
 type Truth string
 
-// The truths.
+// The values of [Truth], by how a value becomes known to be stale.
 const (
 	TruthRows     Truth = "rows"     // by writes to the rows that the schema declares
 	TruthObserved Truth = "observed" // by writes to the tables that were read while it was resolved
