@@ -1,4 +1,4 @@
-// Package storetest is the suite that every cache tier passes.
+// Package storetest is the suite that every cache tier must pass.
 package storetest
 
 import (
@@ -12,8 +12,8 @@ import (
 	"fieldcache/cache"
 )
 
-// Run runs the suite. Each call of open answers a tier of the test's own, empty, which it closes with
-// the test.
+// Run runs the suite. Each call of open returns an empty tier that no other test uses, and closes
+// it when the test ends.
 func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 	for name, test := range map[string]func(*testing.T, *suite){
 		"nothing is there at first": func(t *testing.T, s *suite) {
@@ -32,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			s.fill(t, price, "p")
 			es, err := s.Get(t.Context(), []cache.Item{price, stock, user})
 			if err != nil || len(es) != 3 || string(es[0].Data) != `"p"` || es[1] != nil || string(es[2].Data) != `"u"` {
-				t.Errorf("got %v, %v", es, err)
+				t.Errorf("got %v, error %v", es, err)
 			}
 		},
 		"tags of its own end an entry": func(t *testing.T, s *suite) {
@@ -47,10 +47,10 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 				ticket := s.begin(t, item)
 				generations, err := tagger.Generations(t.Context(), own)
 				if err != nil || len(generations) != len(own) {
-					t.Fatalf("Generations: %v, %v", generations, err)
+					t.Fatalf("Generations: got %v, error %v", generations, err)
 				}
 				if n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: ticket, Entry: e, Generations: generations}}); n != 1 || err != nil {
-					t.Fatalf("Fill: %d, %v", n, err)
+					t.Fatalf("Fill: got %d, error %v", n, err)
 				}
 			}
 			tagged := cache.Item{Key: "{query}:list", Tags: []cache.Tag{"{users}"}, MaxAge: time.Minute}
@@ -58,7 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 				fill(tagged, "{row:1}", "{row:2}")
 				fill(price)
 				if got := s.get(t, tagged); got == nil || len(got.Tags) != 2 || got.Tags[0] != "{row:1}" {
-					t.Fatalf("before: %+v", got)
+					t.Fatalf("before the eviction: got %+v", got)
 				}
 				s.evict(t, cache.Eviction{Tags: []cache.Tag{"{row:3}"}})
 				s.want(t, tagged, "1")
@@ -70,16 +70,16 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 		},
 		"an empty batch is no error": func(t *testing.T, s *suite) {
 			if es, err := s.Get(t.Context(), nil); err != nil || len(es) != 0 {
-				t.Errorf("Get: %v, %v", es, err)
+				t.Errorf("Get: got %v, error %v", es, err)
 			}
 			if ts, err := s.Begin(t.Context(), nil); err != nil || len(ts) != 0 {
-				t.Errorf("Begin: %v, %v", ts, err)
+				t.Errorf("Begin: got %v, error %v", ts, err)
 			}
 			if n, err := s.Fill(t.Context(), nil); err != nil || n != 0 {
-				t.Errorf("Fill: %d, %v", n, err)
+				t.Errorf("Fill: got %d, error %v", n, err)
 			}
 			if n, err := s.Evict(t.Context(), cache.Write{}); err != nil || n != 0 {
-				t.Errorf("Evict: %d, %v", n, err)
+				t.Errorf("Evict: got %d, error %v", n, err)
 			}
 		},
 		"an absent row is an entry": func(t *testing.T, s *suite) {
@@ -101,7 +101,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			s.fill(t, price, "10")
 			s.fill(t, stock, "3")
 			if n := s.evict(t, cache.Eviction{Keys: []cache.Key{stock.Key, user.Key}}); n != 1 {
-				t.Errorf("dropped %d keys, want 1", n)
+				t.Errorf("evicted %d keys, want 1", n)
 			}
 			s.want(t, stock, "")
 			s.want(t, price, "10")
@@ -121,7 +121,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 			s.evict(t, cache.Eviction{Tags: []cache.Tag{"{users}"}})
 			s.want(t, page1, "")
 			s.want(t, page2, "")
-			s.want(t, search, "") // it carries two tags
+			s.want(t, search, "") // it has two tags
 			s.want(t, reviews, "9")
 			s.fill(t, page1, "1,2,3")
 			s.want(t, page1, "1,2,3")
@@ -227,7 +227,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 	}
 }
 
-// The items that the suite plays with.
+// The items of the suite.
 var (
 	user    = cache.Item{Key: "user:42", MaxAge: time.Minute}
 	product = cache.Item{Key: "product:7", MaxAge: time.Minute}
@@ -241,7 +241,7 @@ var (
 
 type suite struct{ cache.Store }
 
-// entry is a value that ends in a minute. Tiers may keep times to the millisecond.
+// entry returns an entry that expires in a minute. Tiers may store times in milliseconds.
 func entry(value string) *cache.Entry {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	return &cache.Entry{
@@ -254,7 +254,7 @@ func (s *suite) get(t *testing.T, item cache.Item) *cache.Entry {
 	t.Helper()
 	es, err := s.Get(t.Context(), []cache.Item{item})
 	if err != nil || len(es) != 1 {
-		t.Fatalf("Get(%s): %v, %v", item.Key, es, err)
+		t.Fatalf("Get(%s): got %v, error %v", item.Key, es, err)
 	}
 	return es[0]
 }
@@ -263,7 +263,7 @@ func (s *suite) begin(t *testing.T, item cache.Item) cache.Ticket {
 	t.Helper()
 	ts, err := s.Begin(t.Context(), []cache.Item{item})
 	if err != nil || len(ts) != 1 || ts[0] == nil {
-		t.Fatalf("Begin(%s): %v, %v", item.Key, ts, err)
+		t.Fatalf("Begin(%s): got %v, error %v", item.Key, ts, err)
 	}
 	return ts[0]
 }
@@ -272,7 +272,7 @@ func (s *suite) fillWith(t *testing.T, item cache.Item, ticket cache.Ticket, e *
 	t.Helper()
 	n, err := s.Fill(t.Context(), []cache.Fill{{Item: item, Ticket: ticket, Entry: e}})
 	if err != nil {
-		t.Fatalf("Fill(%s): %v", item.Key, err)
+		t.Fatalf("Fill(%s): got error %v", item.Key, err)
 	}
 	return n
 }
@@ -287,7 +287,7 @@ func (s *suite) fill(t *testing.T, item cache.Item, value string) {
 func (s *suite) refused(t *testing.T, item cache.Item, ticket cache.Ticket, value string) {
 	t.Helper()
 	if s.fillWith(t, item, ticket, entry(value)) != 0 {
-		t.Errorf("Fill(%s, %q) was taken", item.Key, value)
+		t.Errorf("Fill(%s, %q) was accepted", item.Key, value)
 	}
 }
 
@@ -295,12 +295,12 @@ func (s *suite) evict(t *testing.T, ev cache.Eviction) int {
 	t.Helper()
 	n, err := s.Evict(t.Context(), cache.Write{Eviction: ev})
 	if err != nil {
-		t.Fatalf("Evict(%v): %v", ev, err)
+		t.Fatalf("Evict(%v): got error %v", ev, err)
 	}
 	return n
 }
 
-// want checks that the item's entry holds the value; "" for none.
+// want checks the value of the item's entry. An empty value means that there is none.
 func (s *suite) want(t *testing.T, item cache.Item, value string) {
 	t.Helper()
 	e := s.get(t, item)
@@ -308,6 +308,6 @@ func (s *suite) want(t *testing.T, item cache.Item, value string) {
 	case e == nil && value != "":
 		t.Errorf("%s is missing, want %.50q", item.Key, value)
 	case e != nil && string(e.Data) != `"`+value+`"`:
-		t.Errorf("%s holds %.50s, want %.50q", item.Key, e.Data, value)
+		t.Errorf("%s: got %.50s, want %.50q", item.Key, e.Data, value)
 	}
 }
