@@ -1,6 +1,6 @@
 import { defineConfig, type Plugin } from 'vite';
 
-/** Parts of Monaco that no language here uses, by words in the paths that these files of it import. */
+/** Parts of Monaco that are not used here, as words in the import paths of these files. */
 const unused: Record<string, string[]> = {
   'editor/editor.all.js': [
     'anchorSelect',
@@ -31,7 +31,10 @@ const unused: Record<string, string[]> = {
   'editor/edcore.main.js': ['inspectTokens', 'standaloneGotoSymbolQuickAccess', 'standaloneReferenceSearch'],
 };
 
-/** Editors that show differences, which Monaco's API names and nobody here makes: with them goes what computes differences. */
+/**
+ * Diff editors, which Monaco's API exports and nothing here uses. Without them the code that
+ * computes differences is dropped too.
+ */
 const stubs: Record<string, string> = {
   'browser/widget/diffEditor/diffEditorWidget.js': 'export class DiffEditorWidget {}',
   'browser/widget/multiDiffEditor/multiDiffEditorWidget.js': 'export class MultiDiffEditorWidget {}',
@@ -59,8 +62,9 @@ const lessMonaco: Plugin = {
 };
 
 /**
- * Loads the documentation when it is first opened. GraphiQL names its component where it makes the plugin, and so would load it, with
- * what shows Markdown and a searching menu, before the editor.
+ * Loads the documentation explorer when it is first opened. GraphiQL refers to its component where
+ * it creates the plugin. Otherwise it would load it, with a Markdown renderer and a combobox,
+ * before the editor.
  */
 const lazyDocs: Plugin = {
   name: 'lazy-docs',
@@ -83,7 +87,10 @@ const lazyDocs: Plugin = {
   },
 };
 
-/** Lets the operations of the history have their own names: GraphiQL gives all of them that of what a click does. */
+/**
+ * Lets the operations of the history have their own accessible names. GraphiQL names all of them
+ * after what a click does.
+ */
 const namedHistory: Plugin = {
   name: 'named-history',
   transform: {
@@ -96,7 +103,10 @@ const namedHistory: Plugin = {
   },
 };
 
-/** Names the editor in the page, so that a browser fetches it along with what asks for it. */
+/**
+ * Preloads the editor in the page, so that browsers fetch it together with the script that imports
+ * it.
+ */
 const editorFirst: Plugin = {
   name: 'editor-first',
   transformIndexHtml: {
@@ -120,19 +130,19 @@ export default defineConfig({
   base: './',
   build: {
     target: 'es2023',
-    // What is bundled asks for its licences to go along with it.
+    // The licenses of bundled packages require that they are included.
     license: { fileName: 'licenses.md' },
-    // No data: addresses of our making: files are fetched when needed and cached for good.
+    // No generated data: URLs: files are fetched when needed, and cached for good.
     assetsInlineLimit: 0,
-    // The editor alone has 2.8 MB; it is served compressed.
+    // The editor alone is 2.8 MB; it is served compressed.
     chunkSizeWarningLimit: 3000,
     rolldownOptions: {
       // The playground, and the operator's page of the admin port.
       input: ['index.html', 'operator.html'],
-      // "use client" concerns server rendering, and there is none here.
+      // "use client" matters for server rendering only, which is not used here.
       onLog: (level, log, next) => log.code === 'MODULE_LEVEL_DIRECTIVE' || next(level, log),
     },
   },
-  // `npm run dev` beside a gateway that runs.
+  // For `npm run dev` next to a running gateway.
   server: { proxy: { '/graphql': 'http://127.0.0.1:8080', '/cache': 'http://127.0.0.1:8081', '/evict': 'http://127.0.0.1:8081' } },
 });

@@ -1,19 +1,20 @@
 type Example = { query: string; variables?: string; headers?: string };
 
-/** What the headers editor holds in every tab that has nothing of its own. */
+/** The initial headers of every tab without its own. */
 export const defaultHeaders = `{
   // From: fieldcache token --user 42
   // "Authorization": "Bearer <token>"
 }`;
 
 /**
- * The tabs of a first visit: what the cache does, in five steps, and what it does for who is signed in. Each is named after its operation.
- * The first one has no variables, because GraphiQL does not show those of the tab that it begins with.
+ * The tabs of a first visit: what the cache does, in five steps, and what it does for a signed-in
+ * user. Each tab is named after its operation. The first one has no variables, because GraphiQL
+ * does not show those of the initial tab.
  */
 export const examples: Example[] = [
   {
     query: `# 1. Miss
-# Run this. Nobody asked before, so each part is read from the database.
+# Run this. Nothing is cached yet, so each part is read from the database.
 # The Cache panel has one row for each, and shows how long it stays.
 query Miss {
   user(id: 42) {
@@ -41,7 +42,7 @@ query Miss {
   },
   {
     query: `# 2. Hit
-# Other words, the same things: run this within half a minute, and all of it comes from memory.
+# Another query for the same data: run this within half a minute, and all of it comes from memory.
 query Hit {
   customer: user(id: 42) {
     id
@@ -68,7 +69,7 @@ query Hit {
   {
     query: `# 3. Mixed ages
 # A product has a key for each lifetime: product:7 an hour, {product:7}:price five minutes, {product:7}:stock half a minute.
-# Run this, wait until the stocks' bars are empty, and run it again: the stocks are read anew, in one statement, and nothing else.
+# Run this, wait until the stocks' bars are empty, and run it again: the stocks are loaded again, in one statement, and nothing else.
 query MixedAges($first: Int!) {
   products(first: $first) {
     nodes {
@@ -89,7 +90,7 @@ query MixedAges($first: Int!) {
   },
   {
     query: `# 4. A mutation evicts
-# This one makes the stock of product 7 untrue, and neither its name nor its price.
+# This evicts the stock of product 7, but neither its name nor its price.
 # When you see the response, the key is gone everywhere. Run MixedAges afterwards.
 mutation Evict($productId: ID!, $stock: Int!) {
   setStock(productId: $productId, stock: $stock) {
@@ -106,11 +107,11 @@ mutation Evict($productId: ID!, $stock: Int!) {
   },
   {
     query: `# 5. psql evicts
-# A write that goes around the gateway evicts as well. Run this, and paste into a terminal
+# A write that bypasses the gateway evicts too. Run this, and paste into a terminal
 #
 # psql "$DATABASE_URL" -c "UPDATE products SET stock = stock + 1 WHERE id = 7"
 #
-# Then run this again: the panel tells what was evicted, and how long it would still have lived.
+# Then run this again: the panel shows what was evicted, and how long it would have stayed cached.
 # (With the embedded database: sqlite3 fieldcache.db, and the same statement.)
 query Psql {
   product(id: 7) {
@@ -125,12 +126,12 @@ query Psql {
 `,
   },
   {
-    query: `# And what is private?
-# This needs a token in the headers below. Where the gateway has a JWT_SECRET, this prints one:
+    query: `# Private data
+# This needs a token in the headers below. If the gateway has a JWT_SECRET, this prints one:
 #
 # fieldcache token --user 42
 #
-# E-mail and orders are stored for this viewer alone.
+# The e-mail address and orders are cached for this viewer alone.
 query SignedIn {
   me {
     id

@@ -5,7 +5,7 @@ import { isRecord, readReport } from './cache/report.ts';
 import type { Run } from './cache/run.ts';
 import type { Store } from './cache/store.ts';
 
-/** Sends operations, and notes in the store what came back. */
+/** Sends operations and records the responses in the store. */
 export function newFetcher(url: string, store: Store, offer: Promise<Offer>): Fetcher {
   const introspect = createGraphiQLFetcher({ url, enableIncrementalDelivery: false });
   let id = 0;
@@ -18,7 +18,8 @@ export function newFetcher(url: string, store: Store, offer: Promise<Offer>): Fe
     const { settings, open } = store.get();
     const own = new Headers((options?.headers ?? {}) as Record<string, string>);
     const headers: Record<string, string> = {};
-    // Who asks for a report by hand gets it in the response; what the panel asks for, the panel shows.
+    // A report that the user requests in the headers stays in the response; the panel shows its
+    // own.
     const ours = settings.report && open && !own.has('Cache-Debug');
     if (ours) headers['Cache-Debug'] = '1';
     if (settings.anew && !own.has('Cache-Control')) headers['Cache-Control'] = 'no-cache';
@@ -49,15 +50,15 @@ export function newFetcher(url: string, store: Store, offer: Promise<Offer>): Fe
 }
 
 /**
- * Names the only operation of a document. The name that GraphiQL sends is read from the editor some time after the text
- * changed: right after another tab was opened it is that of the operation there.
+ * Sets the name of a document's only operation. GraphiQL reads the name from the editor some time
+ * after the text changed: right after a change of tabs it is that of the previous tab.
  */
 function named(params: Parameters<Fetcher>[0]): Parameters<Fetcher>[0] {
   try {
     const operations = parse(params.query, { noLocation: true }).definitions.filter((d) => d.kind === 'OperationDefinition');
     return operations.length === 1 ? { ...params, operationName: operations[0]?.name?.value ?? null } : params;
   } catch {
-    return params; // The server says what is wrong with it.
+    return params; // the server reports what is wrong with it
   }
 }
 
@@ -89,11 +90,11 @@ function kindOf(query: string, name?: string | null): Run['kind'] {
   try {
     return getOperationAST(parse(query, { noLocation: true }), name)?.operation ?? null;
   } catch {
-    return null; // The server says what is wrong with it.
+    return null; // the server reports what is wrong with it
   }
 }
 
-/** What a request's headers tell of who asks. */
+/** The part of a request's headers that identifies the viewer. */
 function askerOf(headers: Headers): string {
   return headers.get('Authorization') ?? '';
 }

@@ -3,7 +3,7 @@ import { milliseconds, totals } from './cache/model.ts';
 import type { Store } from './cache/store.ts';
 import { useStore } from './panel/hooks.ts';
 
-/** The response headers that tell what the cache did; GraphiQL itself shows none. */
+/** The response headers that say what the cache did. GraphiQL itself shows none. */
 const shownHeaders = ['cache-status', 'cache-control', 'age'];
 
 /** A line under the response: what its headers say, or how much of it came from the cache. */
@@ -37,7 +37,10 @@ export function Footer({ store }: { store: Store }) {
   );
 }
 
-/** Does as the sidebar's button: a pane that was hidden by dragging, or from the start, is opened by nothing else. */
+/**
+ * Clicks the sidebar's button: nothing else opens a pane that was hidden by dragging or from the
+ * start.
+ */
 function showPanel() {
   document.querySelector<HTMLButtonElement>('.graphiql-sidebar button[aria-label="Show Cache"]')?.click();
 }

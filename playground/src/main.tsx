@@ -1,7 +1,7 @@
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import 'graphiql/setup-workers/vite';
-// Not graphiql/style.css, which holds Monaco's styles and all fonts once more, as data: addresses.
+// Not graphiql/style.css, which has Monaco's styles and all fonts a second time, as data: URLs.
 import '@graphiql/react/style.css';
 import '@graphiql/plugin-doc-explorer/style.css';
 import '@graphiql/plugin-history/style.css';

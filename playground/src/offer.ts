@@ -1,10 +1,10 @@
 import { nothingOffered, type Offer } from './cache/policies.ts';
 import { isRecord } from './cache/report.ts';
 
-/** Beside the GraphQL endpoint: what the schema says about caching, and evictions by hand. */
+/** The path beside the GraphQL endpoint for cache policies and evictions by hand. */
 const path = '/cache';
 
-/** Asks what the server offers. An older server, or one that fails, offers nothing. */
+/** Fetches what the server offers. An older server, or one that fails, offers nothing. */
 export async function readOffer(graphql: string): Promise<Offer> {
   try {
     const response = await fetch(graphql + path, { headers: { Accept: 'application/json' } });
@@ -15,13 +15,19 @@ export async function readOffer(graphql: string): Promise<Offer> {
   }
 }
 
-/** What to evict: entries by key, or all of a type: its objects, its fields, and the fields that return them. */
+/**
+ * What to evict: entries by key, or everything of a type: its objects, its fields, and the fields
+ * that return them.
+ */
 export interface Eviction {
   keys?: readonly string[];
   types?: readonly string[];
 }
 
-/** Evicts on behalf of a viewer, by their Authorization, and returns how many of the keys were there. */
+/**
+ * Evicts on behalf of a viewer, with their Authorization, and returns how many of the keys were
+ * cached.
+ */
 export async function evict(graphql: string, what: Eviction, authorization: string): Promise<number> {
   const response = await fetch(graphql + path, {
     method: 'POST',

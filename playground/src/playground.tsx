@@ -9,15 +9,18 @@ import { newCachePlugin } from './panel/plugin.tsx';
 import { Store } from './cache/store.ts';
 import { firstVisit, storage } from './storage.ts';
 
-// Beside the page, wherever a reverse proxy has put it.
+// Relative to the page, wherever a reverse proxy serves it.
 const url = new URL('graphql', document.baseURI).href;
 
-/** Narrower than this, the panel would hide the editor: it is opened by its button. */
+/** In a narrower window the panel would hide the editor, so it opens by its button only. */
 const wide = 900;
 
-/** GraphiQL with our examples, a panel that shows what the cache did, and a line of it under the response. */
+/**
+ * GraphiQL with our examples, a panel that shows what the cache did, and its summary under the
+ * response.
+ */
 export function Playground() {
-  // Made once: GraphiQL reads the schema anew whenever it is given another fetcher.
+  // Created once: GraphiQL fetches the schema again for each new fetcher.
   const [{ store, fetcher, plugins, cache, greet }] = useState(() => {
     const store = new Store();
     const offer = readOffer(url);
@@ -33,7 +36,7 @@ export function Playground() {
       defaultTabs={examples}
       defaultHeaders={defaultHeaders}
       defaultEditorToolsVisibility={false}
-      // Headers hold tokens, and what is in the local storage stays there for any script to read.
+      // Headers hold tokens, and any script can read the local storage.
       shouldPersistHeaders={false}
       showPersistHeadersSettings={false}
     >
@@ -48,7 +51,10 @@ export function Playground() {
   );
 }
 
-/** Wraps long lines of operations, as GraphiQL does those of responses: beside a panel, the editor is narrow. */
+/**
+ * Wraps long lines of operations, as GraphiQL does for responses: with a panel beside it the editor
+ * is narrow.
+ */
 function WrapLines() {
   const { queryEditor } = useGraphiQL(pick('queryEditor'));
   useEffect(() => queryEditor?.updateOptions({ wordWrap: 'on' }), [queryEditor]);

@@ -3,9 +3,9 @@ import { createLocalStorage } from '@graphiql/toolkit';
 const local = createLocalStorage({ namespace: 'fieldcache' });
 
 /**
- * The local storage under a name of our own, since many a program is served at the same
- * local address. No headers reach it: GraphiQL's history would write them along with each
- * operation, whatever `shouldPersistHeaders` says.
+ * The local storage with our own prefix, since many programs are served at the same local address.
+ * It holds no headers: otherwise GraphiQL's history would store them with each operation, whatever
+ * `shouldPersistHeaders` says.
  */
 export const storage = {
   ...local,
@@ -17,7 +17,10 @@ export const storage = {
   },
 };
 
-/** Reports whether GraphiQL has never been here, and gives a plugin a little more room then than GraphiQL would. */
+/**
+ * Reports whether this is the first visit, and if so makes a plugin a little wider than GraphiQL
+ * does.
+ */
 export function firstVisit(): boolean {
   if (local.getItem('graphiql:visiblePlugin') !== null) return false;
   local.setItem('graphiql:docExplorerFlex', '0.45');

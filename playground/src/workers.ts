@@ -7,8 +7,9 @@ const jsonEditors = '.graphiql-editor-tools, .graphiql-editor-tool';
 const operations = '.graphiql-query-editor';
 
 /**
- * Starts workers when somebody turns to what they check: that of JSON at variables or headers, those of GraphQL and of editors at large at
- * the operation. Monaco would load them, a third of the page, before anybody has typed.
+ * Starts workers when they are first needed: the JSON worker for the editors of variables and
+ * headers, the GraphQL worker and Monaco's own for the editor of operations. Monaco would load
+ * them, a third of the page, before anything is typed.
  */
 export function deferWorkers(): void {
   const environment = (globalThis as unknown as { MonacoEnvironment: { getWorker: GetWorker } }).MonacoEnvironment;
@@ -18,7 +19,7 @@ export function deferWorkers(): void {
   environment.getWorker = (id, label) => (label === 'json' ? json : graphql).then(() => getWorker(id, label));
 }
 
-/** Resolves when the pointer or the focus first comes to what the selector finds. */
+/** Resolves when the pointer or the focus first enters an element that matches the selector. */
 function turnedTo(selector: string): Promise<void> {
   const events = ['pointerover', 'pointerdown', 'focusin'];
   return new Promise((resolve) => {

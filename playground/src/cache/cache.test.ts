@@ -135,13 +135,13 @@ test('evictions are explained', () => {
     '{product:7}:relatedProducts(first=5)[category=garden]': 'relatedProducts of product:7',
   })) assert.equal(keyMeaning(key), want);
   for (const [tag, want] of Object.entries({
-    '{Product}': 'whatever holds a Product',
+    '{Product}': 'everything with a Product',
     '{Product.relatedProducts}': 'all of Product.relatedProducts',
     '{product:7}:reviews': 'lists and counts of product:7’s reviews',
-    '{products}:name': 'lists made of the name of products',
-    '{rows:products}': 'what is made of rows of products',
-    '{rows:products:category=garden}': 'what is made of rows of products where category is garden',
-    'prices': 'whatever carries this tag',
+    '{products}:name': 'lists that depend on the name of products',
+    '{rows:products}': 'values that depend on rows of products',
+    '{rows:products:category=garden}': 'values that depend on rows of products where category is garden',
+    'prices': 'everything with this tag',
   })) assert.equal(tagMeaning(tag), want);
   assert.deepEqual(typesOf(['{Product}', '{Product.relatedProducts}', '{rows:products}', '{countries}', '{Country}']), ['Country', 'Product']);
 });
@@ -189,7 +189,7 @@ test('headers are explained, those of caching first', async (t) => {
     'fieldcache; fwd=bypass': /mutation/,
     'fieldcache; fwd=bypass; detail=relay': /another gateway/,
     'fieldcache; fwd=bypass; detail=lease': /no gateway/,
-    'fieldcache; fwd=stale': /did not answer/,
+    'fieldcache; fwd=stale': /did not respond/,
     'fieldcache; detail=overloaded': /refused: overloaded/,
   })) {
     await t.test(value, () => assert.match(meanings([['cache-status', value]])['Cache-Status']!, want));

@@ -2,28 +2,28 @@ import { fieldOf } from './model.ts';
 import { cached, type Part, type Tier } from './report.ts';
 import type { Run } from './run.ts';
 
-/** How parts of one field differ from the run before, in the same way. */
+/** Parts of one field that differ in the same way from the previous run. */
 export interface Change {
   /** The response keys of the field: "products.nodes.stock". */
   field: string;
   parts: readonly Part[];
-  /** The tier of the run before; null: there was no such part. */
+  /** The tier in the previous run; null if the part is new. */
   from: Tier | null;
   to: Tier;
   /** In words: "evicted with 41 s left". */
   why: string;
-  /** Whether it became quicker to answer, slower, or neither. */
+  /** Whether it became faster, slower, or neither. */
   trend: 'better' | 'worse' | 'other';
 }
 
 export interface Diff {
   changes: readonly Change[];
-  /** Parts that were answered from the same tier. */
+  /** Parts that came from the same tier. */
   same: number;
-  /** Parts of the run before that are no longer there. */
+  /** Parts of the previous run that are gone. */
   gone: number;
   dataChanged: boolean;
-  /** Milliseconds that either took. */
+  /** The duration of each run in milliseconds. */
   before: number;
   after: number;
 }
@@ -85,17 +85,17 @@ function reasonOf(was: Part | null, part: Part, elapsed: number, anew: boolean):
     return was.tier === part.tier ? 'same' : 'stored';
   }
   if (was.ttl === undefined || was.unstored !== undefined) return 'unstored';
-  // What the server says of a second is rounded up.
+  // The server rounds ttl up to a second.
   return was.ttl - elapsed <= 1 ? 'expired' : 'evicted';
 }
 
 const wordsOf: Record<Reason, (left: number) => string> = {
   same: () => '',
   new: () => 'was not part of the response before',
-  anew: () => 'read past the cache, as no-cache asks',
+  anew: () => 'read from the database because of no-cache',
   stored: () => 'stored since the last run',
   renewed: (left) => `${left > 1 ? `evicted with ${left} s left` : 'expired'}, and stored anew by somebody else`,
-  unstored: () => 'had not been stored',
+  unstored: () => 'was not stored in the last run',
   expired: () => 'expired',
   evicted: (left) => `evicted with ${left} s left`,
 };

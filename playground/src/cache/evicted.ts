@@ -1,4 +1,4 @@
-/** Says of a key that a mutation evicted what was under it. */
+/** Explains what a mutation evicted under a key. */
 export function keyMeaning(key: string): string {
   const of = /^\{(.+?)\}:(.+)$/.exec(key);
   if (of === null) return 'the row';
@@ -7,20 +7,20 @@ export function keyMeaning(key: string): string {
   return `${sort === 'list' || sort === 'count' ? `${sort} of ${name}` : name} of ${row}`;
 }
 
-/** Says of a tag that a mutation evicted what carries it. */
+/** Explains what a mutation evicted by a tag. */
 export function tagMeaning(tag: string): string {
   const rows = /^\{rows:(.+?)(?::(.+))?\}$/.exec(tag);
-  if (rows !== null) return `what is made of rows of ${rows[1]}${rows[2] === undefined ? '' : ` where ${rows[2].replace('=', ' is ')}`}`;
+  if (rows !== null) return `values that depend on rows of ${rows[1]}${rows[2] === undefined ? '' : ` where ${rows[2].replace('=', ' is ')}`}`;
   const type = /^\{([A-Z]\w*)\}$/.exec(tag);
-  if (type !== null) return `whatever holds a ${type[1]}`;
+  if (type !== null) return `everything with a ${type[1]}`;
   const field = /^\{([A-Z]\w*\.\w+)\}$/.exec(tag);
   if (field !== null) return `all of ${field[1]}`;
   const part = /^\{(.+?)\}:(\w+)$/.exec(tag);
-  if (part === null) return 'whatever carries this tag';
-  return part[1]!.includes(':') ? `lists and counts of ${part[1]}’s ${part[2]}` : `lists made of the ${part[2]} of ${part[1]}`;
+  if (part === null) return 'everything with this tag';
+  return part[1]!.includes(':') ? `lists and counts of ${part[1]}’s ${part[2]}` : `lists that depend on the ${part[2]} of ${part[1]}`;
 }
 
-/** The types whose entries the tags name: "{Product}", "{Product.relatedProducts}". */
+/** The types that the tags name: "{Product}", "{Product.relatedProducts}". */
 export function typesOf(tags: Iterable<string>): string[] {
   const types = new Set<string>();
   for (const tag of tags) {

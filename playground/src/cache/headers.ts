@@ -1,19 +1,22 @@
 import { seconds } from './model.ts';
 
-/** A header of a response, and what it says. */
+/** A header of a response with an explanation. */
 export interface Explained {
   name: string;
   value: string;
-  /** Empty: nothing to say about it. */
+  /** Empty if there is no explanation. */
   meaning: string;
 }
 
-/** The headers that tell of caching, in the order in which they are read. */
+/** The headers about caching, in reading order. */
 const order = ['cache-status', 'cache-control', 'age', 'etag', 'vary', 'retry-after', 'x-request-id'];
 
 const names: Record<string, string> = { etag: 'ETag', 'x-request-id': 'X-Request-Id' };
 
-/** Explains the headers of a response, those of caching first. withReport: it carries the cache report. */
+/**
+ * Explains the headers of a response, those about caching first. withReport tells whether it has
+ * the cache report.
+ */
 export function explain(headers: readonly (readonly [string, string])[], withReport: boolean): Explained[] {
   const place = (name: string) => (order.includes(name) ? order.indexOf(name) : order.length);
   const all = new Map(headers.map(([name, value]) => [name.toLowerCase(), value]));
@@ -35,11 +38,11 @@ function meaningOf(name: string, value: string, all: ReadonlyMap<string, string>
     case 'age':
       return `The oldest part was read ${seconds(Number(value))} ago. Clients subtract this from max-age.`;
     case 'etag':
-      return 'Names this content. Sent back in If-None-Match with a GET, an unchanged response costs 304 and no body.';
+      return 'Identifies this content. A GET that sends it in If-None-Match gets 304 without a body if the response is unchanged.';
     case 'vary':
       return `Caches keep one copy for each value of ${value.split(/\s*,\s*/).join(', ')} in the request.`;
     case 'x-request-id':
-      return 'Names this request in the server’s log.';
+      return 'Identifies this request in the server’s log.';
     case 'retry-after':
       return `Try again in ${seconds(Number(value))}.`;
     case 'content-type':
@@ -61,8 +64,8 @@ function cacheControl(value: string, age: string | undefined, withReport: boolea
   const directives = value.toLowerCase().split(/\s*,\s*/);
   if (directives.includes('no-store')) {
     return withReport
-      ? 'Nobody stores this response, because it carries the cache report. Turn the report off to see what other clients get.'
-      : 'Nobody may store this response: a part of it has no maxAge, it has errors, or it is a mutation.';
+      ? 'This response is not stored, because it carries the cache report. Turn the report off to see what other clients get.'
+      : 'This response must not be stored: a part of it has no maxAge, it has errors, or it is a mutation.';
   }
   const maxAge = Number(directives.find((one) => one.startsWith('max-age='))?.slice('max-age='.length) ?? 0);
   const whom = directives.includes('private')
@@ -72,7 +75,7 @@ function cacheControl(value: string, age: string | undefined, withReport: boolea
   return `${whom}, for ${seconds(maxAge)} from when its oldest part was read: another ${seconds(left)}.`;
 }
 
-/** Explains a member of the list that RFC 9211 defines. */
+/** Explains a member of the Cache-Status list, which RFC 9211 defines. */
 function cacheStatus(value: string, withReport: boolean): string {
   const [, ...params] = value.split(/\s*;\s*/);
   const of = new Map(params.map((one) => [one.split('=', 1)[0], one.slice(one.indexOf('=') + 1)] as const));
@@ -85,12 +88,12 @@ function cacheStatus(value: string, withReport: boolean): string {
       return `Some parts came from the cache, the others from the database.${stored}`;
     case 'bypass':
       if (of.get('detail') === 'relay') return 'Redis did not execute the evictions in time: another gateway did, before the mutation was answered.';
-      if (of.get('detail') === 'lease') return 'Redis did not execute the evictions in time: the mutation was answered once no gateway could serve older data.';
+      if (of.get('detail') === 'lease') return 'Redis did not execute the evictions in time: the response was sent once no gateway could serve older data.';
       return withReport
-        ? 'Whole responses are neither taken nor stored while the report is on, so that each part can be seen.'
-        : 'Whole responses were neither taken nor stored, as for every mutation.';
+        ? 'The cache of whole responses is not used while the report is on, so that each part can be seen.'
+        : 'The cache of whole responses was not used, as for every mutation.';
     case 'stale':
-      return 'The database did not answer: what was cached is served although it may have ended.';
+      return 'The database did not respond: cached data is served although it may have expired.';
   }
   return of.has('detail') ? `The request was refused: ${of.get('detail')}.` : '';
 }

@@ -1,8 +1,8 @@
 import { cached, isRecord, rowOf, type Part, type Path, type Report, type Status, type Tier } from './report.ts';
 
-/** A field of the selection, with the parts that were read for it, and the fields below. */
+/** A field of the selection with its parts and the fields below it. */
 export interface Node {
-  /** The response keys from the root, without the positions in lists: "products.nodes.price". */
+  /** The response keys from the root, without list positions: "products.nodes.price". */
   id: string;
   /** The response key. */
   name: string;
@@ -11,7 +11,10 @@ export interface Node {
   children: readonly Node[];
 }
 
-/** Parts as a tree along the selection, in the order of the response. Positions in lists do not branch it. */
+/**
+ * Arranges parts as a tree along the selection, in the order of the response. List positions do not
+ * make branches.
+ */
 export function tree(parts: readonly Part[], data: unknown): Node[] {
   interface Growing {
     parts: Part[];
@@ -46,7 +49,7 @@ export function tree(parts: readonly Part[], data: unknown): Node[] {
       });
   };
   const nodes = grown(root, '', flat(data));
-  // A part without a path is of the whole response: of what no source knows.
+  // A part without a path belongs to the whole response: it was read without a source.
   if (root.parts.length > 0) {
     nodes.push({ id: '*', name: 'response', coordinate: root.parts[0]!.coordinate, parts: root.parts, children: [] });
   }
@@ -57,7 +60,7 @@ function flat(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value.flatMap(flat) : [value];
 }
 
-/** The keys of objects in the order in which they are first met. */
+/** The keys of objects in the order of their first occurrence. */
 function keysOf(values: readonly unknown[]): Map<string, number> {
   const order = new Map<string, number>();
   for (const value of values) {
@@ -67,7 +70,7 @@ function keysOf(values: readonly unknown[]): Map<string, number> {
   return order;
 }
 
-/** Orders parts of one field by their positions in lists, as numbers. */
+/** Sorts parts of one field by their list positions, as numbers. */
 function byPosition(a: Part, b: Part): number {
   for (let i = 0; i < Math.min(a.path.length, b.path.length); i++) {
     const x = a.path[i]!;
@@ -90,7 +93,7 @@ export interface Totals {
   keys: number;
   from: Record<Tier, number>;
   status: ReadonlyMap<Status, number>;
-  /** Parts that were not stored in every tier. */
+  /** Parts that are not stored in every tier. */
   unstored: number;
 }
 
@@ -107,16 +110,17 @@ export function totals(parts: readonly Part[]): Totals {
   return { parts: parts.length, keys: keys.size, from, status, unstored };
 }
 
-/** Statements, as the parts of a response tell of them. */
+/** Numbers of SQL statements, estimated from the parts of a response. */
 export interface Statements {
   sent: number;
-  /** Those that had brought what came from the cache. */
+  /** Statements that cached parts did not need. */
   saved: number;
 }
 
 /**
- * Counts statements: a field reads all that it lacks of one sort by one of them, and what is stored beside a row comes along with the row where
- * both are of one load. What the response has read itself is not saved.
+ * Counts statements. A field reads all missing values of one kind with one statement. A value that
+ * is stored beside a row comes with the row if both have the same load. What this response has read
+ * itself does not count as saved.
  */
 export function statements(parts: readonly Part[]): Statements {
   const sent = new Set<string>();
@@ -140,13 +144,16 @@ export function fieldOf(part: Part): string {
   return part.path.filter((step) => typeof step === 'string').join('.') || part.coordinate;
 }
 
-/** The sort of thing that is stored under a key: "user" of user:42, "product:stock" of {product:7}:stock. */
+/** The kind of value under a key: "user" of user:42, "product:stock" of {product:7}:stock. */
 function sortOf(key: string): string {
   const of = /^\{(\w+)[^}]*\}(:[a-z]\w*)?/i.exec(key);
   return of === null ? key.replace(/:.*$/s, '') : `${of[1]}${of[2] ?? ''}`;
 }
 
-/** The part that ends first, and so bounds how long the response may be stored; null where nothing ends. */
+/**
+ * The part that expires first and so limits how long the response may be stored; null if none
+ * expires.
+ */
 export function endsFirst(parts: readonly Part[]): Part | null {
   let first: Part | null = null;
   for (const part of parts) {
@@ -155,17 +162,17 @@ export function endsFirst(parts: readonly Part[]): Part | null {
   return first;
 }
 
-/** What decides how long a client may store the response. */
+/** What limits how long a client may store the response. */
 export interface Bound {
-  /** The Cache-Control that a client without the report gets; absent where the server does not say. */
+  /** The Cache-Control that a client gets without the report; absent if the server does not say. */
   cacheControl?: string;
-  /** The coordinate to change to raise it. */
+  /** The coordinate to change for a longer time. */
   field?: string;
-  /** The coordinate that makes it private. */
+  /** The coordinate that makes the response private. */
   privateBy?: string;
-  /** What ends first. */
+  /** The part that expires first. */
   first: Part | null;
-  /** Parts that keep the response from being stored at all. */
+  /** Parts that prevent the response from being stored. */
   blocking: readonly Part[];
 }
 
@@ -182,12 +189,12 @@ export function bound(report: Report): Bound {
   };
 }
 
-/** Seconds that a part has left, some time after its response. */
+/** The seconds until a part expires, some time after its response. */
 export function left(part: Part, elapsed: number): number {
   return Math.max(0, (part.ttl ?? 0) - elapsed);
 }
 
-/** Seconds that a part lives in all: from its load to its end. */
+/** The lifetime of a part in seconds, from its load until it expires. */
 export function life(part: Part): number {
   return (part.age ?? 0) + (part.ttl ?? 0);
 }

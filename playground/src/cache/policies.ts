@@ -1,30 +1,33 @@
 import { seconds } from './model.ts';
 import { isRecord, type Part } from './report.ts';
 
-/** How a coordinate is cached, "Product.stock", as `fieldcache explain` tells it. Ages are in seconds. */
+/**
+ * How a coordinate, such as "Product.stock", is cached, as `fieldcache explain` shows it. Ages are
+ * in seconds.
+ */
 export interface Policy {
-  /** null: as long as its parent. */
+  /** null: the same as its parent. */
   maxAge: number | null;
   scope: 'public' | 'private';
   truth?: string;
-  /** The rows and tags whose change makes it untrue. */
+  /** The rows and tags whose changes evict it. */
   madeOf?: readonly string[];
-  /** The form of the key that it is stored under. */
+  /** The form of its key. */
   key?: string;
-  /** The coordinate whose @cacheControl says the age. */
+  /** The coordinate whose @cacheControl sets the age. */
   ageBy?: string;
 }
 
-/** What the server offers to this page, at graphql/cache. */
+/** What the server offers to this page at graphql/cache. */
 export interface Offer {
-  /** Whether it reports what the cache did, and lets this page evict. */
+  /** Whether the server reports what the cache did and allows this page to evict. */
   debug: boolean;
   policies: Readonly<Record<string, Policy>>;
 }
 
 export const nothingOffered: Offer = { debug: false, policies: {} };
 
-/** A policy in a line of Markdown. */
+/** A policy as a line of Markdown. */
 export function policyText(p: Policy): string {
   const parts = p.maxAge === 0 ? ['not cached'] : [p.maxAge === null ? 'as long as its parent' : seconds(p.maxAge), p.scope];
   const truth = p.madeOf?.length ? p.madeOf.join(', ') : p.truth;
@@ -35,8 +38,8 @@ export function policyText(p: Policy): string {
 }
 
 /**
- * Puts the policy of each field behind its description, in the result of an introspection query. So it shows wherever
- * GraphiQL shows a description: under the pointer, in completions, in the documentation.
+ * Appends the policy of each field to its description in the result of an introspection query. So
+ * it shows wherever GraphiQL shows a description: on hover, in completions, in the documentation.
  */
 export function describePolicies<Result>(result: Result, policies: Offer['policies']): Result {
   const schema = isRecord(result) && isRecord(result.data) ? result.data.__schema : undefined;
@@ -52,8 +55,9 @@ export function describePolicies<Result>(result: Result, policies: Offer['polici
 }
 
 /**
- * How a part is cached: as its coordinate says. A mutation's field, or one that leads to an object of another, says nothing of the rows:
- * then as whatever is stored under keys of that form.
+ * The policy of a part. If the policy of its coordinate names no rows, as for a field of a mutation
+ * or one that returns an object of another type, the policy of a coordinate with the same form of
+ * key applies.
  */
 export function policyOf({ coordinate, key }: Part, policies: Offer['policies']): Policy | undefined {
   const own = policies[coordinate];
@@ -63,11 +67,11 @@ export function policyOf({ coordinate, key }: Part, policies: Offer['policies'])
 }
 
 /**
- * What keeps a part true: where the schema says of which rows it is made, these rows, with what its key tells of them: "rows products(id = 7)".
- * Empty where the report does not say.
+ * What keeps a part current: the rows that the schema declares, with the ids from its key: "rows
+ * products(id = 7)". Without declared rows it is the report's own word, which may be empty.
  */
 export function truthText({ truth, key }: Part, policy: Policy | undefined): string {
-  // Columns follow a colon: the documentation tells of them.
+  // Columns follow a colon. They are shown in the documentation only.
   const rows = (policy?.madeOf ?? []).filter((made) => made.startsWith('rows ')).map((made) => made.replace(/: [^:]*$/, ''));
   if (truth !== 'rows' || rows.length === 0) return truth ?? '';
   const id = /^\{?[a-z]\w*:([^}:@]+)/i.exec(key)?.[1];
@@ -75,9 +79,9 @@ export function truthText({ truth, key }: Part, policy: Policy | undefined): str
   return [...new Set(rows)].map((one) => argumentsOf(key, told(one))).join(', ');
 }
 
-/** The conditions of rows with the arguments that a key has: one that is not given is no condition. */
+/** The conditions of rows with the arguments from the key. An omitted argument is no condition. */
 function argumentsOf(key: string, rows: string): string {
-  if (key.includes('(#')) return rows; // the key has a hash of them
+  if (key.includes('(#')) return rows; // the key has a hash of the arguments
   const given = (name: string) => new RegExp(`[:(,]${name}=([^:,)]*)`).exec(key)?.[1];
   return rows
     .replace(/\w+ = \{\$args\.(\w+)\}(, )?/g, (all: string, name: string) => (given(name) === undefined ? '' : all.replace(/\{[^}]*\}/, given(name) ?? '')))

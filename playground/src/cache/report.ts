@@ -1,12 +1,15 @@
-/** What a part was answered from. */
+/** Where a part came from. */
 export type Tier = 'memory' | 'redis' | 'database';
 
-/** How a part was answered. The server may know more words than this page. */
+/** How a part was served. The server may know more statuses than this page. */
 export type Status = 'hit' | 'miss' | 'stale' | 'swr' | 'bypass' | 'collapsed' | 'along' | (string & {});
 
 export type Path = readonly (string | number)[];
 
-/** One thing that a field of the operation read. Ages and times to live are in seconds, at the time of the response. */
+/**
+ * A value that a field of the operation read. Ages and TTLs are in seconds, at the time of the
+ * response.
+ */
 export interface Part {
   path: Path;
   coordinate: string;
@@ -15,13 +18,16 @@ export interface Part {
   status: Status;
   age?: number;
   ttl?: number;
-  /** When it was read from the database, in milliseconds since 1970: the same for all that one load brought. */
+  /**
+   * When it was read from the database, in milliseconds since 1970. All values of one load have the
+   * same time.
+   */
   loaded?: number;
   scope: 'public' | 'private';
   tags: readonly string[];
-  /** What is known of the value's truth: rows, observed, tags, or ttl. */
+  /** What keeps the value current: rows, observed, tags, or ttl. */
   truth?: string;
-  /** Why it was not stored in every tier. */
+  /** Why it is not stored in every tier. */
   unstored?: string;
 }
 
@@ -33,21 +39,24 @@ export interface Evicted {
   tags: readonly string[];
 }
 
-/** How the response may be stored by a client, had it not carried the report, and what decided that. */
+/** How a client may store the response without the report, and the coordinates that decide it. */
 export interface Decision {
   cacheControl: string;
   maxAgeFrom?: string;
   scopeFrom?: string;
 }
 
-/** `extensions.cache` and what comes along with it. */
+/** `extensions.cache` and `extensions.cachePolicy`. */
 export interface Report {
   parts: readonly Part[];
   evicted: readonly Evicted[];
   decision?: Decision;
 }
 
-/** Reads the extensions of a response. Returns null where they hold no report: nobody asked for one. */
+/**
+ * Reads the extensions of a response. Returns null if they have no report, because none was
+ * requested.
+ */
 export function readReport(extensions: unknown): Report | null {
   if (!isRecord(extensions) || !('cache' in extensions)) return null;
   const parts: Part[] = [];
@@ -77,8 +86,9 @@ export function readReport(extensions: unknown): Report | null {
 }
 
 /**
- * A row brings along what is stored beside it: `{product:7}:stock` with product:7. The server tells of it as of a hit, since it was in memory
- * when the field asked. Whoever looks at the whole sees that it was read from the database for this very response.
+ * A load of a row also loads what is stored beside it: `{product:7}:stock` with product:7. The
+ * server reports a memory hit, since the value was in memory when the field read it. Here it counts
+ * as read from the database, as it was for this response.
  */
 function along(parts: readonly Part[]): (part: Part) => Part {
   const read = new Map(parts.filter((part) => part.tier === 'database').map((part) => [part.key, part.loaded]));
@@ -88,7 +98,7 @@ function along(parts: readonly Part[]): (part: Part) => Part {
   };
 }
 
-/** The key of the row that something is stored beside: product:7 of `{product:7}:stock`. */
+/** The key of the row that a value is stored beside: product:7 of `{product:7}:stock`. */
 export function rowOf(key: string): string | undefined {
   return /^\{(.+?)\}:/.exec(key)?.[1];
 }
@@ -104,7 +114,7 @@ function readPolicy(policy: unknown): Pick<Report, 'decision'> {
   };
 }
 
-/** Reports whether a part was answered from a cache. */
+/** Reports whether a part came from a cache. */
 export function cached(part: Part): boolean {
   return part.tier !== 'database';
 }

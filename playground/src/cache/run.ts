@@ -1,33 +1,35 @@
 import type { Report } from './report.ts';
 
-/** One operation that was sent, and its response. */
+/** An operation that was sent, with its response. */
 export interface Run {
   id: number;
   /** When the response was read, in milliseconds since the epoch. */
   at: number;
-  /** Milliseconds from sending to having read the response. */
+  /** Milliseconds from sending the request to the end of the response. */
   took: number;
   query: string;
   variables: unknown;
   operationName: string | null;
   kind: 'query' | 'mutation' | 'subscription' | null;
-  /** What told the server who asks, so that runs of two viewers are never compared. Stays in memory. */
+  /**
+   * What identifies the viewer, so that runs of two viewers are never compared. It stays in memory.
+   */
   asker: string;
-  /** Whether a report was asked for on behalf of the panel. */
+  /** Whether the panel requested a report. */
   asked: boolean;
-  /** Whether it went past the cache: Cache-Control: no-cache. */
+  /** Whether the request bypassed the cache with Cache-Control: no-cache. */
   anew: boolean;
-  /** 0: there was no response. */
+  /** 0 if there was no response. */
   status: number;
   headers: readonly (readonly [name: string, value: string])[];
-  /** null: nobody asked for one, or the response had none. */
+  /** null if none was requested or the response has none. */
   report: Report | null;
   data: unknown;
-  /** Messages of the response's errors, and of the request that failed. */
+  /** Messages of the response's errors and of a failed request. */
   errors: readonly string[];
 }
 
-/** Reports whether two runs asked the same on behalf of the same viewer. */
+/** Reports whether two runs have the same operation and viewer. */
 export function comparable(a: Run, b: Run): boolean {
   return (
     a.query === b.query &&

@@ -2,27 +2,29 @@ import { comparable, type Run } from './run.ts';
 
 /** How requests are sent. */
 export interface Settings {
-  /** Cache-Debug: 1 goes along while the panel is open. */
+  /** Whether to send Cache-Debug: 1 while the panel is open. */
   report: boolean;
-  /** Cache-Control: no-cache goes along. */
+  /** Whether to send Cache-Control: no-cache. */
   anew: boolean;
 }
 
 export interface State {
   settings: Settings;
-  /** Whether the panel is shown, so that somebody reads the report. */
+  /** Whether the panel is shown. Otherwise nobody reads the report. */
   open: boolean;
-  /** The last run, and the one before that is comparable to it. */
+  /** The last run, and the comparable one before it. */
   last: Run | null;
   before: Run | null;
-  /** How many requests are under way. */
+  /** The number of requests in flight. */
   pending: number;
 }
 
-/** The runs that are remembered to compare with: one for each operation and viewer. */
+/** How many runs are kept for comparison: one for each operation and viewer. */
 const remembered = 20;
 
-/** What the fetcher knows and the panel shows. React reads it by useSyncExternalStore. */
+/**
+ * The state that the fetcher updates and the panel shows. React reads it with useSyncExternalStore.
+ */
 export class Store {
   #state: State = { settings: { report: true, anew: false }, open: false, last: null, before: null, pending: 0 };
   #runs: Run[] = [];

@@ -15,7 +15,7 @@ interface Chart {
   title: string;
   stacked?: boolean;
   format: (n: number) => string;
-  /** The distances that its axis may have, where those of decimal numbers look odd. */
+  /** The tick distances of the axis, if those of decimal numbers look odd. */
   steps?: number[];
   lines: Line[];
 }
@@ -63,7 +63,7 @@ const clock = (seconds: number) => new Date(1000 * seconds).toLocaleTimeString(u
 
 const css = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Puts the charts into the page; the function that it returns draws them anew. */
+/** Adds the charts to the page. The returned function redraws them. */
 export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
   let samples: Sample[] = [];
   let drawn: { chart: Chart; plot: uPlot; legend: HTMLElement[] }[] = [];
@@ -112,7 +112,7 @@ export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
             ...chart.lines.map((line) => ({
               label: line.label,
               stroke: css(line.color),
-              // Opaque, as each area is drawn over that of the line below which it ends.
+              // Opaque, since each area covers the upper part of the one before it.
               fill: chart.stacked ? `color-mix(in srgb, ${css(line.color)} 38%, ${css('--card')})` : undefined,
               width: 1.5,
               points: { show: false },
@@ -133,7 +133,7 @@ export function drawCharts(into: HTMLElement): (samples: Sample[]) => void {
     for (const { chart, plot, legend } of drawn) {
       const rows = chart.lines.map((line) => samples.map((s) => line.of(s) ?? null));
       if (chart.stacked) {
-        // Each line stands on those after it, and is drawn before them.
+        // Each line is stacked on those after it, and drawn before them.
         for (let i = rows.length - 2; i >= 0; i--) rows[i] = rows[i]!.map((v, at) => (v ?? 0) + (rows[i + 1]![at] ?? 0));
       }
       plot.setData([times, ...rows]);

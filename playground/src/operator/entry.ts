@@ -18,7 +18,7 @@ const element = <K extends keyof HTMLElementTagNameMap>(name: K, text = '', clas
   return node;
 };
 
-/** Wires the form that looks a key up and evicts it. The function that it returns looks one up. */
+/** Connects the form that looks up a key and evicts it. The returned function looks one up. */
 export function wireEntry(): (key: string) => void {
   const form = document.querySelector<HTMLFormElement>('#look')!;
   const input = document.querySelector<HTMLInputElement>('#key')!;
@@ -55,7 +55,7 @@ export function wireEntry(): (key: string) => void {
     try {
       const response = await fetch('evict', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ keys: [key] }) });
       const answer = (await response.json()) as { evicted?: number; error?: string };
-      say(answer.error ?? (answer.evicted ? `Evicted ${key}.` : `Nothing was cached under ${key}; whatever is loading it now is not stored.`));
+      say(answer.error ?? (answer.evicted ? `Evicted ${key}.` : `Nothing was cached under ${key}; a load in flight is not stored.`));
     } catch {
       say('The gateway does not answer.');
     }
@@ -79,7 +79,7 @@ function show(e: Held): Node {
   add('age', seconds(e.age));
   add('time left', e.ttl > 0 ? seconds(e.ttl) : 'ended');
   add('size', bytes(e.bytes));
-  // Memory does not name the tags that all entries of a kind have.
+  // Memory does not list the tags that all entries of a kind have.
   if (e.tier === 'redis') add('tags', ...(e.tags.length ? e.tags.flatMap((t) => [element('code', t), ' ']) : ['none']));
   else if (e.tags.length) add('more tags', ...e.tags.flatMap((t) => [element('code', t), ' ']));
   article.append(list);
@@ -88,7 +88,7 @@ function show(e: Held): Node {
     return article;
   }
   const value = element('pre', JSON.stringify(e.value, null, 2));
-  value.tabIndex = 0; // so that it is scrolled by the keyboard as well
+  value.tabIndex = 0; // so that it scrolls by keyboard
   value.setAttribute('role', 'group');
   value.setAttribute('aria-label', 'Value');
   article.append(value);

@@ -1,17 +1,17 @@
 import { count, type Eviction } from './model';
 
-/** How many evictions are listed, and how many names of each until somebody asks for the others. */
+/** How many evictions are listed, and how many names of each until the others are requested. */
 const listed = 200;
 const named = 8;
 
-/** Makes the list of evictions. A key of it that is clicked is looked up. */
+/** Creates the list of evictions. Clicking a key looks it up. */
 export function listEvictions(look: (key: string) => void): { add(e: Eviction): void; skip(n: number): void; show(): void } {
   const list = document.querySelector<HTMLElement>('#evictions')!;
   const filter = document.querySelector<HTMLInputElement>('#filter')!;
   const missed = document.querySelector<HTMLElement>('#skipped')!;
   const empty = element('li', '', 'empty');
-  // The last ones, newest first, and those of them that came since the list was shown. An item stays as it is while it is listed, so
-  // that whoever is at one of its buttons stays there.
+  // The last evictions, newest first, and how many of them came since the list was shown. An item
+  // does not change while it is listed, so that the focus stays on its buttons.
   let evictions: Eviction[] = [];
   let waiting = 0;
   let skipped = 0;
@@ -34,7 +34,7 @@ export function listEvictions(look: (key: string) => void): { add(e: Eviction): 
       const kept = new Set(evictions);
       for (const [e, item] of items) {
         if (kept.has(e)) continue;
-        if (item.contains(document.activeElement)) list.focus({ preventScroll: true }); // else the next Tab would begin at the page's start
+        if (item.contains(document.activeElement)) list.focus({ preventScroll: true }); // otherwise the next Tab would start at the top of the page
         item.remove();
         items.delete(e);
       }
@@ -110,7 +110,7 @@ function nameOf({ text, key }: Name): HTMLElement {
   return button;
 }
 
-/** What the server left out of an eviction. */
+/** What the server omitted from an eviction. */
 const left = (e: Eviction) => (e.more ? `and ${count(e.more)} more, which are not sent` : '');
 
 function element<K extends keyof HTMLElementTagNameMap>(name: K, text = '', className = ''): HTMLElementTagNameMap[K] {

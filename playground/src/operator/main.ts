@@ -54,7 +54,7 @@ function figures(counters: Counters, last: Sample | undefined) {
   );
 }
 
-/** Fills a list of keys; each is text, as it is drawn anew each second. */
+/** Fills a list of keys. They are plain text, since the list is redrawn each second. */
 function keys(selector: string, rows: [key: string, text: string][]) {
   find(selector).replaceChildren(
     ...rows.map(([key, text]) => {
@@ -75,7 +75,7 @@ function show() {
   showTiers(before, samples);
   keys('#top', before.top.map((k) => [k.key, `about ${count(k.hits)}`]));
   keys('#soonest', before.soonest.map((k) => [k.key, `${Math.max(0, Math.round(k.ttl))} s`]));
-  find('#looked').textContent = `Of ${count(before.looked)} entries of memory that were looked at, 10k at most.`;
+  find('#looked').textContent = `Of ${count(before.looked)} entries checked in memory, at most 10k.`;
   evictions.show();
 }
 

@@ -55,7 +55,7 @@ test('health is told in words', () => {
     Redis: 'bad: not in use', Outbox: 'bad: 1 row waits, 12.0 s', Triggers: 'bad: missing on 2 tables', Audits: 'bad: 9, 1 stale, 2 leaked',
     Lease: 'bad: not held, lost 3 times', Queue: 'good: 7 wait',
   });
-  // Rows that are on their way are no reason to worry.
+  // Rows that are still waiting are no reason to worry.
   const outbox = (lag: number) => words({ fieldcache_outbox_backlog: 6, fieldcache_outbox_lag_seconds: lag }).Outbox;
   assert.deepEqual([outbox(0), outbox(2)], ['good: 6 rows wait, 0.0 s', 'warn: 6 rows wait, 2.0 s']);
 });

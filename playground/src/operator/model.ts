@@ -1,10 +1,10 @@
-// What the page shows, computed from what the server sends. Nothing here knows the document.
+// What the page shows, computed from what the server sends. Nothing here uses the DOM.
 
 export interface Coordinate {
   coordinate: string;
   maxAge?: number; // seconds
   scope?: string;
-  /** What makes its values untrue beside their age: rows, observed, tags; ttl: nothing does. */
+  /** What evicts its values besides their age: rows, observed, tags; with ttl, nothing does. */
   truth?: string;
   memory: number;
   redis: number;
@@ -20,9 +20,9 @@ export interface Counters {
   coordinates: Coordinate[];
   metrics: Record<string, number | null>;
   skipped: number;
-  /** The keys that memory and Redis answer most, sampled since the page is open. */
+  /** The keys with most hits in memory and Redis, sampled since the page was opened. */
   top: { key: string; hits: number }[];
-  /** The entries of memory that expire next, of so many that were looked at; ttl in seconds. */
+  /** The entries in memory that expire next, of those that were checked; ttl in seconds. */
   soonest: { key: string; ttl: number }[];
   looked: number;
   /** The latency of requests to /graphql since the start, by outcome. */
@@ -38,16 +38,16 @@ export interface Outcome {
 }
 
 export interface RedisState {
-  sick?: string; // why it is not in use
+  sick?: string; // why it is not used
   error?: string; // why it could not be sampled
   sample: RedisSample | null;
 }
 
 export interface RedisSample {
   when: string;
-  bytes: number; // 0: not known
-  maxBytes: number; // 0: no bound
-  evicted: number; // for want of memory
+  bytes: number; // 0 if unknown
+  maxBytes: number; // 0 without a limit
+  evicted: number; // for lack of memory
   keys: number;
   drawn: number;
   kinds: { kind: string; keys: number; bytes: number }[] | null; // estimated
@@ -64,13 +64,13 @@ export interface Eviction {
 
 export const asked = (c: Coordinate) => c.memory + c.redis + c.misses + c.collapsed + c.stale + c.bypassed + c.failed;
 
-/** The share of values that needed no load; undefined where none was asked for. */
+/** The share of values that needed no load; undefined without requests. */
 export const hitShare = (c: Coordinate) => {
   const all = asked(c);
   return all === 0 ? undefined : (c.memory + c.redis + c.collapsed) / all;
 };
 
-/** The sum of a metric over those of its labels that match. */
+/** The sum of a metric over all label sets that match. */
 export function sum(m: Counters['metrics'], name: string, label = ''): number {
   let total = 0;
   for (const [key, value] of Object.entries(m)) {
@@ -79,29 +79,29 @@ export function sum(m: Counters['metrics'], name: string, label = ''): number {
   return total;
 }
 
-/** A second of the page's charts: everything is per second, but what is a level. */
+/** One second of the charts. Everything is per second, except levels. */
 export interface Sample {
   at: number; // seconds since 1970
-  from: number; // when it began, likewise
+  from: number; // when it began, in the same unit
   requests: number;
-  responseHits: number; // requests answered by a whole cached response
+  responseHits: number; // requests served from the cache of whole responses
   memory: number;
   redis: number;
   database: number;
   evictions: Record<string, number>; // by cause
-  latency?: number; // milliseconds, the mean
+  latency?: number; // the mean in milliseconds
   valueBytes: number;
   responseBytes: number;
   cpu: number; // cores
-  loads: Map<string, number>; // values asked for, by coordinate
-  outcomes: Outcome[]; // before it
+  loads: Map<string, number>; // values requested, by coordinate
+  outcomes: Outcome[]; // at its start
 }
 
 export const causes = ['mutation', 'outbox', 'notice', 'hand'];
 
 const request = 'fieldcache_http_request_duration_seconds';
 
-/** What happened between two events, undefined where the server was started anew in between. */
+/** The difference between two events; undefined if the server was restarted in between. */
 export function sampleOf(before: Counters, now: Counters): Sample | undefined {
   const seconds = (Date.parse(now.when) - Date.parse(before.when)) / 1000;
   if (!(seconds > 0)) return undefined;
@@ -127,12 +127,13 @@ export function sampleOf(before: Counters, now: Counters): Sample | undefined {
   };
 }
 
-/** How many samples are the last minute. */
+/** The number of samples in a minute. */
 export const minute = 60;
 
 /**
- * The time in seconds that a share of requests took at most, estimated from a histogram as Prometheus does: within a bucket they are spread
- * evenly. Infinity: longer than the last bucket; undefined: there are no requests.
+ * The time in seconds within which a share of requests ended, estimated from a histogram as
+ * Prometheus does: values are spread evenly within a bucket. Infinity if it is beyond the last
+ * bucket; undefined without requests.
  */
 export function quantile(share: number, o: Pick<Outcome, 'count' | 'buckets'>): number | undefined {
   if (o.count <= 0) return undefined;
@@ -149,7 +150,7 @@ export interface Latency {
   outcome: string;
   rate: number; // requests per second
   share: number; // of all requests
-  mean?: number; // seconds, as what follows
+  mean?: number; // seconds, as are the quantiles
   p50?: number;
   p95?: number;
   p99?: number;
@@ -185,12 +186,12 @@ export interface Tier {
   name: string;
   entries?: number;
   bytes?: number;
-  maxBytes?: number; // undefined: no bound
+  maxBytes?: number; // undefined without a limit
   evicted?: number; // by size, since the start
-  share?: number; // of what it was asked for in the last minute
+  share?: number; // of its requests in the last minute
 }
 
-/** The tiers, in the order in which they are asked. */
+/** The tiers in the order of look-ups. */
 export function tiersOf(now: Counters, samples: Sample[]): Tier[] {
   const last = samples.slice(-minute);
   const total = (of: (s: Sample) => number) => last.reduce((n, s) => n + of(s), 0);
@@ -263,7 +264,7 @@ export function bytes(n: number): string {
   return `${n.toFixed(n < 10 && i > 0 ? 1 : 0)} ${units[i]}`;
 }
 
-/** A latency in seconds; more than a histogram tells is more than its last bucket. */
+/** A latency in seconds. Infinity means more than the last bucket of the histogram. */
 export function latency(seconds: number | undefined): string {
   if (seconds === undefined) return '';
   if (seconds === Infinity) return '> 6.6 s';

@@ -1,4 +1,7 @@
-/** Says above each table that is wider than its room that it scrolls sideways, and shades the edges behind which there is more. */
+/**
+ * Shows above each table that is wider than its space that it scrolls sideways, and shades the
+ * edges with more content behind them.
+ */
 export function hintOverflow() {
   document.querySelectorAll<HTMLElement>('.scroll:has(> table)').forEach((region, i) => {
     const hint = document.createElement('p');

@@ -12,7 +12,7 @@ const columns: Column[] = [
   { name: 'Coordinate', by: (c) => c.coordinate, show: (c) => code(c.coordinate) },
   { name: 'Age', title: 'How long its values are cached', number: true, by: (c) => c.maxAge ?? -1, show: (c) => duration(c.maxAge) },
   { name: 'Scope', by: (c) => c.scope ?? '', show: (c) => c.scope ?? '' },
-  { name: 'Truth', title: 'What makes its values untrue beside their age', by: (c) => (c.truth === 'ttl' ? '' : (c.truth ?? '~')), show: (c) => truth(c.truth) },
+  { name: 'Truth', title: 'What evicts its values before they expire', by: (c) => (c.truth === 'ttl' ? '' : (c.truth ?? '~')), show: (c) => truth(c.truth) },
   { name: 'Asked/s', number: true, by: (_, rate) => rate, show: (_, rate) => count(rate) },
   { name: 'Last minute', by: (_, rate) => rate, show: () => '' },
   { name: 'No load', title: 'The share of values that needed no load', number: true, by: (c) => hitShare(c) ?? -1, show: (c) => bar(hitShare(c)) },
@@ -33,7 +33,7 @@ function code(text: string): Node {
   return node;
 }
 
-/** A mark where a write changes nothing before the age is over. */
+/** Marks coordinates whose values no write evicts. */
 function truth(of: string | undefined): string | Node {
   if (of !== 'ttl') return of ?? '';
   const node = document.createElement('span');
@@ -68,7 +68,7 @@ function spark(values: number[]): Node {
   return node;
 }
 
-/** Makes the table of coordinates; the function that it returns fills it anew. */
+/** Creates the table of coordinates. The returned function fills it again. */
 export function drawTable(table: HTMLTableElement): (list: Coordinate[], samples: Sample[]) => void {
   let sorted = loads;
   let descending = true;

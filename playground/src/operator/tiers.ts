@@ -2,7 +2,7 @@ import { bytes, count, duration, latencies, latency, percent, tiersOf, type Coun
 
 const find = <T extends HTMLElement>(selector: string) => document.querySelector<T>(selector)!;
 
-/** Fills a table's body; the first cell of each row is its name, the others are numbers. */
+/** Fills the body of a table. The first cell of each row is its name, the others are numbers. */
 function fill(selector: string, rows: string[][], empty: string) {
   const table = find<HTMLTableElement>(selector);
   table.tBodies[0]!.replaceChildren(

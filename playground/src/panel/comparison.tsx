@@ -2,7 +2,7 @@ import { milliseconds } from '../cache/model.ts';
 import type { Diff } from '../cache/diff.ts';
 import { plural, tierNames } from './summary.tsx';
 
-/** How the run differs from the last one that asked the same. */
+/** How the run differs from the last comparable one. */
 export function Comparison({ diff, anew }: { diff: Diff; anew: boolean }) {
   const ratio = diff.before / diff.after;
   const rest = [

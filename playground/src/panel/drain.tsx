@@ -9,9 +9,9 @@ interface Props {
   at: number;
 }
 
-/** A bar that is as long as what is left of a part's life, and drains. The text beside it says the same. */
+/** A bar for the remaining lifetime of a part. It shrinks, and the text beside it says the same. */
 export function Drain({ part, at }: Props) {
-  // Fixed when it is first shown: the animation runs by itself from there.
+  // Fixed at the first render: the animation runs by itself from there.
   const [spent] = useState(() => (part.age ?? 0) + Math.max(0, (Date.now() - at) / 1000));
   const style = { '--life': `${Math.max(life(part), 0.001)}s`, '--spent': `${-spent}s` } as CSSProperties;
   return (
@@ -21,7 +21,7 @@ export function Drain({ part, at }: Props) {
   );
 }
 
-/** How long a part has left, in words, second by second. */
+/** The remaining lifetime of a part in words, updated each second. */
 export function Left({ part, at }: Props) {
   const now = useNow();
   const seconds_ = left(part, Math.max(0, (now - at) / 1000));

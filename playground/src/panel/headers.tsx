@@ -1,7 +1,7 @@
 import { explain } from '../cache/headers.ts';
 import type { Run } from '../cache/run.ts';
 
-/** The response's headers, one by one. */
+/** The response's headers, each with its explanation. */
 export function Headers({ run }: { run: Run }) {
   if (run.headers.length === 0) return null;
   return (

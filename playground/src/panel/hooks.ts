@@ -9,7 +9,7 @@ const listeners = new Set<() => void>();
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
 
-/** The time in milliseconds, anew each second for as long as somebody looks. */
+/** The time in milliseconds, updated each second while it is shown. */
 export function useNow(): number {
   return useSyncExternalStore(subscribe, () => now);
 }

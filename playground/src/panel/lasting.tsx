@@ -4,7 +4,9 @@ import type { Report } from '../cache/report.ts';
 import type { Run } from '../cache/run.ts';
 import { Drain, Left } from './drain.tsx';
 
-/** How long the whole response may be stored, what decides that, and what to change to raise it. */
+/**
+ * How long the whole response may be stored, what decides it, and what to change for a longer time.
+ */
 export function Lasting({ run, report, policies }: { run: Run; report: Report; policies: Offer['policies'] }) {
   const b = bound(report);
   const policy = b.field === undefined ? undefined : policies[b.field];
@@ -21,12 +23,12 @@ export function Lasting({ run, report, policies }: { run: Run; report: Report; p
           b.field !== undefined && (
             <>
               <code>{b.field}</code> decides it{typeof policy?.maxAge === 'number' && `: ${seconds(policy.maxAge)}`}. Raise <code>maxAge</code> there, or on its type, to
-              keep the whole longer.
+              store the whole response longer.
             </>
           )
         ) : (
           <>
-            Nobody may store the whole: <code>{b.field}</code> {policy?.maxAge === 0 ? 'has no maxAge' : (b.blocking[0]?.unstored ?? 'is not stored')}.
+            The whole response must not be stored: <code>{b.field}</code> {policy?.maxAge === 0 ? 'has no maxAge' : (b.blocking[0]?.unstored ?? 'is not stored')}.
           </>
         )}
         {stored && b.privateBy !== undefined && (

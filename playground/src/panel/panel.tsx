@@ -14,7 +14,7 @@ import { Summary, sentence } from './summary.tsx';
 import { useStore } from './hooks.ts';
 import './panel.css';
 
-// With the tree that it is shown in, which is most of the panel: loaded behind the first response.
+// Includes the tree, which is most of the panel's code. Loaded after the first response.
 const Parts = lazy(() => import('./parts.tsx'));
 
 /** What the cache did for the last operation. */
@@ -30,7 +30,7 @@ export default function Panel({ store, offer, url }: PanelProps) {
         const say = (text: string, keys: readonly string[]) => setSaid({ run: run?.id ?? 0, text, keys: [...evicted, ...keys] });
         try {
           await evict(url, what, run?.asker ?? '');
-          say(`Evicted ${name}. Run again to see it read anew.`, what.keys ?? keysOfTypes(run, what.types ?? []));
+          say(`Evicted ${name}. Run again to see it loaded again.`, what.keys ?? keysOfTypes(run, what.types ?? []));
         } catch (error) {
           say(`Not evicted: ${error instanceof Error ? error.message : String(error)}`, []);
         }
@@ -74,7 +74,7 @@ export default function Panel({ store, offer, url }: PanelProps) {
   );
 }
 
-/** The keys of a run's parts that are of one of the types. */
+/** The keys of a run's parts that belong to one of the types. */
 function keysOfTypes(run: Run | null, types: readonly string[]): string[] {
   return (run?.report?.parts ?? []).filter((part) => typesOf(part.tags).some((type) => types.includes(type))).map((part) => part.key);
 }
@@ -96,8 +96,8 @@ function Toggle({ label, hint, value, onChange }: { label: string; hint: string;
 }
 
 /**
- * Runs the operation: in a narrow window the panel covers GraphiQL's own button. Twice means past the cache and then from
- * it, so that the comparison below shows what the cache is good for.
+ * Runs the operation: in a narrow window the panel covers GraphiQL's own button. "Run twice"
+ * bypasses the cache first and then uses it, so that the comparison shows what the cache saves.
  */
 function RunButtons({ store }: Pick<PanelProps, 'store'>) {
   const { run } = useGraphiQLActions();
@@ -109,7 +109,7 @@ function RunButtons({ store }: Pick<PanelProps, 'store'>) {
         store.set({ report: true, anew });
         const ended = nextRun(store);
         run();
-        // Nothing is sent where the variables or headers are no JSON; GraphiQL says so.
+        // Nothing is sent if the variables or headers are not JSON; GraphiQL says so.
         if (store.get().pending === 0) return;
         await ended;
       }
@@ -130,7 +130,7 @@ function RunButtons({ store }: Pick<PanelProps, 'store'>) {
   );
 }
 
-/** Resolves when the request under way, or the next one, has ended. */
+/** Resolves when the current request, or the next one, has ended. */
 function nextRun({ get, subscribe }: PanelProps['store']): Promise<void> {
   const { last } = get();
   return new Promise((resolve) => {
@@ -148,11 +148,11 @@ function Welcome() {
       <p>Run the operation to see where each part of its response comes from, and how long it stays.</p>
       <dl>
         <dt className="tier memory">memory</dt>
-        <dd>this gateway had it</dd>
+        <dd>cached in this gateway</dd>
         <dt className="tier redis">Redis</dt>
-        <dd>another gateway had read it</dd>
+        <dd>cached in Redis by any gateway</dd>
         <dt className="tier database">database</dt>
-        <dd>it was read, and is stored now</dd>
+        <dd>read now, and cached from here on</dd>
       </dl>
     </div>
   );

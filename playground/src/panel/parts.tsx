@@ -13,12 +13,12 @@ import { plural, TierBar, tierNames, tiers } from './summary.tsx';
 interface Props {
   run: Run;
   policies: Offer['policies'];
-  /** Keys that were evicted by hand since. */
+  /** Keys that were evicted by hand since the run. */
   evicted: readonly string[];
   evict?(what: Eviction, name: string): Promise<void>;
 }
 
-/** More parts of one field than this are listed in a row that is closed at first. */
+/** If a field has more parts than this, they are in a row that is closed at first. */
 const few = 4;
 
 /** A row of the tree: a field with the parts below it, or one of the many parts of a field. */
@@ -26,7 +26,7 @@ interface Row {
   id: string;
   name: string;
   coordinate: string;
-  /** The part that the row is; null for a field that has none or many. */
+  /** The part of this row; null for a field with no parts or several. */
   part: Part | null;
   parts: readonly Part[];
   rows: readonly Row[];
@@ -118,12 +118,12 @@ function One({ row, part, truth, at, gone }: { row: Row; part: Part; truth: stri
   );
 }
 
-/** What keeps a value true, by the first word of what the report says of it. */
+/** What keeps a value current, by the first word of its truth in the report. */
 const truths: Record<string, string> = {
   rows: 'Evicted when these rows change',
-  observed: 'Evicted when rows change that its statements were seen to read',
-  tags: 'Evicted when somebody evicts its tags',
-  ttl: 'Evicted by nothing: it only ends',
+  observed: 'Evicted when the rows change that its statements read',
+  tags: 'Evicted with its tags',
+  ttl: 'Never evicted: it only expires',
 };
 
 function statusOf(part: Part): string {
@@ -178,13 +178,13 @@ function rowOf(node: Node): Row {
   return { id, name, coordinate, part: null, parts, rows: [...each, ...below] };
 }
 
-/** Where in its lists a part stands: "[3]"; a part of the list itself is named by its key. */
+/** The list positions of a part: "[3]". A part of the list itself is named by its key. */
 function positionOf(part: Part): string {
   const at = pathText(part.path.filter((step) => typeof step === 'number'));
   return at === '' ? part.key.replace(/^.*:/, '#') : at;
 }
 
-/** The rows that are open at first: all but those that list many parts. */
+/** The rows that are open at first: all except those with many parts. */
 function opened(row: Row): string[] {
   return row.id.endsWith('#') ? [] : [row.id, ...row.rows.flatMap(opened)];
 }

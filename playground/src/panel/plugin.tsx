@@ -9,7 +9,7 @@ export interface PanelProps {
   url: string;
 }
 
-// Loaded when it is first shown, behind the editor.
+// Loaded after the editor, when it is first shown.
 const Panel = lazy(() => import('./panel.tsx'));
 
 /** The plugin that shows what the cache did. */
@@ -31,7 +31,7 @@ export function newCachePlugin(props: PanelProps): GraphiQLPlugin {
   };
 }
 
-/** Layers: an upper one that is full, and lower ones. */
+/** An icon of layers: the upper one filled, lower ones outlined. */
 function CacheIcon() {
   return (
     <svg height="1em" viewBox="0 0 24 24" fill="none" stroke="currentColor" strokeWidth="1.6" strokeLinejoin="round" strokeLinecap="round" aria-hidden="true">

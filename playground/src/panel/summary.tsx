@@ -50,7 +50,7 @@ export function sentence(report: Report, all: Totals): string {
   return all.parts === 1 ? 'Came from the cache' : `All ${all.parts} parts from the cache`;
 }
 
-/** How many parts came from each tier, as one bar. The counts stand beside it as text. */
+/** The number of parts from each tier as one bar. The counts are beside it as text. */
 export function TierBar({ from }: { from: Record<Tier, number> }) {
   return (
     <div className="cache-tiers" aria-hidden="true">
