@@ -11,8 +11,8 @@ import (
 	"github.com/99designs/gqlgen/graphql/playground"
 )
 
-// fallback serves gqlgen's playground page. It is rendered once, for its Content-Security-Policy
-// allows the very files that it names and the very script that it holds.
+// fallback serves gqlgen's playground page. It is rendered once, since its Content-Security-Policy
+// allows exactly the files and the script of the page.
 func fallback() http.Handler {
 	var page capture
 	playground.Handler("fieldcache", "/graphql", playground.WithStoragePrefix("fieldcache:"))(&page, nil)
@@ -52,7 +52,7 @@ func fallbackPolicy(page string) string {
 	}, "; ")
 }
 
-// capture is a response writer that keeps the body.
+// capture is a response writer that stores the body.
 type capture struct {
 	bytes.Buffer
 	header http.Header

@@ -1,13 +1,14 @@
-// Package playground serves the pages for people: the playground, in which a person tries the gateway in a browser, and the
+// Package playground serves two pages: the playground, to try the gateway in a browser, and the
 // operator's page, which shows what the cache does.
 //
 // The playground is GraphiQL. Both are built by Vite from the sources in src:
 //
 //	npm ci && npm run build
 //
-// writes dist, which is embedded here. The pages need nothing from elsewhere, and their Content-Security-Policy
-// sees to it that no request leaves the origin. The build is not committed; without it [Handler] serves
-// gqlgen's own playground page, whose scripts come from a public CDN, and [Operator] a page that says what is missing.
+// writes dist, which is embedded here. The pages load nothing from elsewhere, and their
+// Content-Security-Policy forbids requests to other origins. The build is not committed. Without it
+// [Handler] serves gqlgen's own playground page, whose scripts come from a public CDN, and
+// [Operator] serves a page that says what is missing.
 package playground
 
 import (
@@ -34,9 +35,10 @@ var dist embed.FS
 const operatorPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// policy is the Content-Security-Policy of the built playground and of its workers. Everything is the page's
-// own; beyond that, Monaco positions its lines by inline styles and writes its theme as a style sheet,
-// and the style sheets of GraphiQL hold their fonts and a few images as data: addresses.
+// policy is the Content-Security-Policy of the built playground and its workers. Everything comes
+// from the page's own origin. In addition Monaco positions its lines with inline styles and writes
+// its theme as a style sheet, and the style sheets of GraphiQL hold their fonts and a few images as
+// data: URLs.
 const policy = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; " +
 	"style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,14 +48,15 @@ func Built() bool {
 	return built(build())
 }
 
-// Handler serves the page at "/" and what belongs to it beside it; every other path is a 404. The page
-// sends its operations to /graphql of its own origin.
+// Handler serves the page at "/" and its files; every other path is a 404. The page sends its
+// operations to /graphql on its own origin.
 func Handler() http.Handler {
 	return newHandler(build())
 }
 
-// Operator serves the operator's page at "/" and what belongs to it beside it; every other path is a 404. The page reads
-// cache/events and cache/entry, and sends evictions to evict, all beside its own address.
+// Operator serves the operator's page at "/" and its files; every other path is a 404. The page
+// reads cache/events and cache/entry, and sends evictions to evict, all relative to its own
+// address.
 func Operator() http.Handler {
 	return newOperator(build())
 }
@@ -61,7 +64,7 @@ func Operator() http.Handler {
 func build() fs.FS {
 	files, err := fs.Sub(dist, "dist")
 	if err != nil {
-		panic(err) // "dist" is a valid path.
+		panic(err) // "dist" is a valid path
 	}
 	return files
 }
@@ -76,7 +79,7 @@ const (
 	operatorPage   = "operator.html"
 )
 
-// What is said of another path, and of another method, beside the playground.
+// The responses of the playground to other paths and methods.
 const (
 	playgroundMissing  = "nothing here: the playground is at /, GraphQL at /graphql"
 	playgroundReadOnly = "the playground is read by GET; send GraphQL operations to /graphql"
@@ -91,7 +94,7 @@ func newHandler(files fs.FS) http.Handler {
 	})
 }
 
-// unbuilt is the operator's page where the real one has not been built.
+// unbuilt replaces the operator's page if it has not been built.
 const unbuilt = `<!doctype html><html lang="en"><meta charset="utf-8"><title>fieldcache: operator</title>
 <h1>fieldcache</h1><p>The operator's page has not been built: run <code>make playground</code>, then build the server again.</p>
 <ul><li><a href="metrics">metrics</a></li><li><a href="readyz">readyz</a></li><li><a href="cache/events">cache/events</a></li></ul></html>
@@ -109,7 +112,7 @@ func newOperator(files fs.FS) http.Handler {
 	return newSite(files, operatorPage, page)
 }
 
-// newSite makes a site of a page, which it serves at "/", and of the files that pages share.
+// newSite makes a site of a page, served at "/", and of the files that the pages share.
 func newSite(files fs.FS, page string, s site) http.Handler {
 	s.files = map[string]file{}
 	err := fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -123,30 +126,32 @@ func newSite(files fs.FS, page string, s site) http.Handler {
 		case playgroundPage, operatorPage: // another page
 			return nil
 		}
-		// Not copied into memory: the collector would let the heap grow by several times the megabytes that nobody reads.
+		// Not copied into memory: the garbage collector would let the heap grow by several times
+		// these megabytes.
 		s.files[at] = newFile(name, func() io.ReadSeeker { return opened(files, name) })
 		return nil
 	})
 	if err != nil {
-		panic(err) // Listing what is embedded cannot fail.
+		panic(err) // listing embedded files cannot fail
 	}
-	// The editor has megabytes of script, which shrink to a quarter, on a first visit alone: browsers keep assets. Level 7 of gzip takes
-	// less than half the time of the best level, and writes 1.3 % more.
+	// The editor has megabytes of script, which compress to a quarter. Only a first visit loads
+	// them, since browsers cache assets. Level 7 of gzip takes less than half the time of the best
+	// level, and writes 1.3 % more.
 	compress, err := gzhttp.NewWrapper(gzhttp.PreferZstd(false), gzhttp.CompressionLevel(7))
 	if err != nil {
-		panic(err) // The level is valid.
+		panic(err) // the level is valid
 	}
 	return compress(s)
 }
 
-// sendWithin is how long a file may take: the largest one needs it at 3 kB/s.
+// sendWithin is how long a file may take: the largest one takes that long at 3 kB/s.
 const sendWithin = 5 * time.Minute
 
 // A site is a fixed set of files by path, all under one Content-Security-Policy.
 type site struct {
 	files  map[string]file
 	policy string
-	// missing and readOnly are what is said of another path, and of another method.
+	// missing and readOnly are the responses to other paths and methods.
 	missing, readOnly string
 }
 
@@ -159,7 +164,7 @@ type file struct {
 func opened(files fs.FS, name string) io.ReadSeeker {
 	f, err := files.Open(name)
 	if err != nil {
-		panic(err) // What is embedded can be opened.
+		panic(err) // embedded files can be opened
 	}
 	return f.(io.ReadSeeker) // as embed.FS promises
 }
@@ -172,7 +177,7 @@ func textFile(name, text string) file {
 func newFile(name string, open func() io.ReadSeeker) file {
 	sum := sha256.New()
 	if _, err := io.Copy(sum, open()); err != nil {
-		panic(err) // Reading from memory cannot fail.
+		panic(err) // reading from memory cannot fail
 	}
 	f := file{
 		open:  open,
@@ -181,15 +186,15 @@ func newFile(name string, open func() io.ReadSeeker) file {
 		// Weak, because compression changes the bytes and not the content.
 		entity: fmt.Sprintf(`W/"%s"`, base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:12])),
 	}
-	// Vite writes a hash of the content into the names there.
+	// Vite puts a hash of the content into these names.
 	if strings.HasPrefix(name, "assets/") {
 		f.cache = "public, max-age=31536000, immutable"
 	}
 	return f
 }
 
-// mimeType knows what Vite writes. Package mime would ask the tables of the machine, and some call
-// a script text/plain, which a browser then refuses to run.
+// mimeType knows the types of Vite's files. Package mime would use the tables of the machine. Some
+// of them call a script text/plain, and then browsers refuse to run it.
 func mimeType(name string) string {
 	switch path.Ext(name) {
 	case ".html":
@@ -215,7 +220,7 @@ func mimeType(name string) string {
 
 func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
-	// Of every file and not of the page alone: a worker is bound by the policy of its own script.
+	// For every file, not only the page: a worker is bound by the policy of its own script.
 	h.Set("Content-Security-Policy", s.policy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -230,8 +235,8 @@ func (s site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, s.readOnly, http.StatusMethodNotAllowed)
 		return
 	}
-	// A server's time-out for responses is for short ones.
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendWithin)) // not supported: the time-out stays
+	// The server's timeout is for short responses.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(sendWithin)) // if it is not supported, the timeout stays
 	h.Set("Content-Type", f.mime)
 	h.Set("Cache-Control", f.cache)
 	h.Set("ETag", f.entity)

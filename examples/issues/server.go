@@ -1,4 +1,5 @@
-// Command issues serves a small issue tracker: on an embedded SQLite, or on the PostgreSQL that DATABASE_URL names.
+// Command issues serves a small issue tracker on a SQLite file, or on the PostgreSQL database in
+// DATABASE_URL.
 package main
 
 import (
@@ -37,7 +38,7 @@ func main() {
 	log.Fatal(http.ListenAndServe(":"+port, mux))
 }
 
-// open takes a URL of PostgreSQL or the name of a file.
+// open opens a PostgreSQL URL or the name of a SQLite file.
 func open(url string) (*sql.DB, error) {
 	if strings.HasPrefix(url, "postgres") {
 		return sql.Open("pgx", source(url))
@@ -45,7 +46,7 @@ func open(url string) (*sql.DB, error) {
 	return sql.Open("sqlite", source(url))
 }
 
-// source is what the driver calls a URL or file.
+// source returns the driver's data source name for a URL or file.
 func source(url string) string {
 	if strings.HasPrefix(url, "postgres") {
 		return url
@@ -53,7 +54,7 @@ func source(url string) string {
 	return "file:" + url + "?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)"
 }
 
-// newMux serves the issues of a database, whose tables it creates where they are missing.
+// newMux serves the issues of a database, and creates missing tables.
 func newMux(ctx context.Context, db *sql.DB) (http.Handler, error) {
 	if _, err := db.ExecContext(ctx, graph.Tables); err != nil {
 		return nil, err
@@ -82,7 +83,7 @@ func newServer(schema graphql.ExecutableSchema, resolver *graph.Resolver) *handl
 	return srv
 }
 
-// signedIn believes whoever says who they are: "Authorization: ada".
+// signedIn trusts the name in the header, as in "Authorization: ada".
 func signedIn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(w, r.WithContext(graph.WithViewer(r.Context(), r.Header.Get("Authorization"))))

@@ -36,7 +36,7 @@ func main() {
 	log.Fatal(http.ListenAndServe(":"+port, mux))
 }
 
-// newMux serves the todos of a database, whose tables it creates where they are missing.
+// newMux serves the todos of a database, and creates missing tables.
 func newMux(ctx context.Context, db *sql.DB) (*http.ServeMux, error) {
 	if err := graph.CreateTables(ctx, db); err != nil {
 		return nil, err

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// Bounds say how long after its acknowledgement a write may go unseen.
+// Bounds say how long after its acknowledgement a write may be invisible.
 type Bounds struct {
-	Other  time.Duration // by another gateway than the one that acknowledged it
-	Direct time.Duration // by any gateway, if it went around them
+	Other  time.Duration // through another gateway than the one that acknowledged it
+	Direct time.Duration // through any gateway, if it was written directly to the database
 
-	// Query and Mutation bound how long an answer takes.
+	// Query and Mutation limit the time of a response.
 	Query, Mutation time.Duration
 }
 
-// lag is how long w may go unseen by who reads via.
+// lag returns how long w may be invisible to a reader.
 func (b Bounds) lag(w Write, via string) time.Duration {
 	switch {
 	case w.Via == Direct:
@@ -31,10 +31,10 @@ func (b Bounds) lag(w Write, via string) time.Duration {
 	return b.Other
 }
 
-// Violation is a read that no promise allows.
+// Violation is a read that breaks a promise.
 type Violation struct {
 	Read
-	Lowest, Highest int64 // what it could have seen
+	Lowest, Highest int64 // the values that it could have seen
 	Last            Write // the newest write that it had to see, if any
 }
 
@@ -48,8 +48,8 @@ func (v Violation) String() string {
 	return b.String()
 }
 
-// Check returns the reads that saw something older than what was known long enough before they began, or
-// something that nobody had begun to write before they ended.
+// Check returns the reads that saw something older than what was known long enough before they
+// began, or a write that was sent only after they ended.
 func Check(h *History, b Bounds) []Violation {
 	writes := map[string][]Write{}
 	for _, w := range h.Writes {
@@ -59,7 +59,7 @@ func Check(h *History, b Bounds) []Violation {
 	for _, r := range h.Reads {
 		v := allowed(r, h.Initial[r.Register], writes[r.Register], b)
 		if r.Stale {
-			// What is marked may be of any time, but only when it is allowed to be marked.
+			// A response marked as stale may be of any age, if the mark is allowed.
 			if h.Excused(r.Via, r.Begun, r.Ended, func(e Excuse) bool { return e.Stale }) {
 				v.Lowest = h.Initial[r.Register]
 			} else {
@@ -77,7 +77,8 @@ func Check(h *History, b Bounds) []Violation {
 	return found
 }
 
-// allowed is the violation that r would be: what it could have seen at least and at most.
+// allowed returns the violation that r would be, with the lowest and highest values that it could
+// have seen.
 func allowed(r Read, initial int64, writes []Write, b Bounds) Violation {
 	v := Violation{Read: r, Lowest: initial, Highest: initial}
 	for _, w := range writes {
@@ -135,8 +136,8 @@ func CheckCalls(h *History, b Bounds) []Call {
 	return found
 }
 
-// Queries returns how long the queries took that had no excuse to be slow, longest first, and apart from them those
-// that began while all was calm.
+// Queries returns the durations of the queries that had no excuse to be slow, longest first. Those
+// that began in calm periods are returned separately.
 func (h *History) Queries() (took, calm []time.Duration) {
 	for _, c := range h.Calls {
 		switch {
@@ -152,7 +153,7 @@ func (h *History) Queries() (took, calm []time.Duration) {
 	return took, calm
 }
 
-// OneInAHundred is what one in a hundred of the durations exceeds, which are sorted, longest first.
+// OneInAHundred returns the duration that one in a hundred exceeds. ds is sorted, longest first.
 func OneInAHundred(ds []time.Duration) time.Duration {
 	if len(ds) == 0 {
 		return 0
@@ -164,9 +165,9 @@ func longestFirst(ds []time.Duration) {
 	slices.SortFunc(ds, func(a, b time.Duration) int { return cmp.Compare(b, a) })
 }
 
-// Windows answers for how long after their acknowledgement writes were seen not to be there yet, longest first: of
-// the writes that kind chooses, the latest beginning of a read through each gateway that saw something older.
-// Writes that no read missed are not in it.
+// Windows returns how long after their acknowledgement writes were still invisible, longest first.
+// For each write that kind selects, and each gateway, it is the latest start of a read that saw an
+// older value. Writes that every read saw are not included.
 func Windows(h *History, kind func(w Write, via string) bool) []time.Duration {
 	reads := map[string][]Read{}
 	for _, r := range h.Reads {

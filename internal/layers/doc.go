@@ -1,4 +1,5 @@
-// Package layers tries the cache with database layers that neither the shop nor the cache needs: mattn's SQLite, which is C, bun's
-// pgdriver, and GORM; and with pgxpool beside the database that Open is given. It is a module of its own, so that nobody else builds
-// them. Its tests need a C compiler, which the race detector of all other tests needs as well; without one they fail.
+// Package layers tests the cache with database layers that neither the shop nor the cache uses:
+// mattn's SQLite, which is C, bun's pgdriver, and GORM; and with a pgxpool next to the database
+// that Open gets. It is a separate module, so that no one else has to build them. Its tests need a
+// C compiler, as does the race detector for all other tests. Without one they fail.
 package layers

@@ -16,21 +16,20 @@ import (
 // slots is how many slots a Redis Cluster has.
 const slots = 16384
 
-// Cluster is a Redis Cluster for one test. When it does not obey, its methods
-// fail the test, so only the test's own goroutine may call them.
+// Cluster is a Redis Cluster for one test. Its methods fail the test if a command fails, so only
+// the test's own goroutine may call them.
 type Cluster struct {
-	// Nodes are its servers: three masters, which begin with a third of the
-	// slots each, then those that [Cluster.AddReplica] made. A master that
-	// hangs or is gone for two seconds is replaced by its replica; without one,
-	// the others go on with their slots.
+	// Nodes are its servers: three masters, each with a third of the slots at first, then those
+	// that [Cluster.AddReplica] made. A master that hangs or is down for two seconds is replaced by
+	// its replica. Without a replica the others keep serving their own slots.
 	Nodes []*Server
 
 	t       testing.TB
-	clients []*redis.Client // of the nodes, one each
+	clients []*redis.Client // one client per node
 	ids     []string
 }
 
-// masters is how many masters a Cluster begins with: its first nodes.
+// masters is how many masters a Cluster has at first: its first nodes.
 const masters = 3
 
 // RedisCluster starts a Redis Cluster of three masters for this test alone.
@@ -42,7 +41,7 @@ func RedisCluster(t testing.TB) *Cluster {
 	for i := range masters {
 		client := c.add()
 		c.must(client.ClusterAddSlotsRange(ctx, slots*i/masters, slots*(i+1)/masters-1).Err())
-		// Different from the start, or the masters would first have to settle who comes after whom.
+		// Epochs differ from the start. Otherwise the masters would first have to order themselves.
 		c.must(client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 	}
 	for i, client := range c.clients {
@@ -58,7 +57,7 @@ func RedisCluster(t testing.TB) *Cluster {
 	return c
 }
 
-// add starts a node that belongs to no cluster yet.
+// add starts a node that is in no cluster yet.
 func (c *Cluster) add() *redis.Client {
 	c.t.Helper()
 	node := newServer(c.t, redisProgram{at: func(port int) (string, []string) {
@@ -72,8 +71,8 @@ func (c *Cluster) add() *redis.Client {
 	return client
 }
 
-// AddReplica gives a node a replica, which takes its place when it fails, and
-// returns when it holds the node's data.
+// AddReplica gives a node a replica, which takes over if the node fails. It returns when the
+// replica has the node's data.
 func (c *Cluster) AddReplica(of int) *Server {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -82,7 +81,7 @@ func (c *Cluster) AddReplica(of int) *Server {
 	for _, other := range c.Nodes[:len(c.Nodes)-1] {
 		c.must(replica.ClusterMeet(ctx, "127.0.0.1", portOf(c.t, other)).Err())
 	}
-	await(c.t, func(ctx context.Context) error { // it has met the node
+	await(c.t, func(ctx context.Context) error { // the replica has met the node
 		return replica.ClusterReplicate(ctx, c.ids[of]).Err()
 	})
 	await(c.t, func(ctx context.Context) error {
@@ -105,7 +104,7 @@ func (c *Cluster) URLs() []string {
 	return urls
 }
 
-// Slot returns the slot that a key lies in.
+// Slot returns the slot of a key.
 func (c *Cluster) Slot(key string) int {
 	c.t.Helper()
 	slot, err := c.clients[0].ClusterKeySlot(context.Background(), key).Result()
@@ -113,7 +112,7 @@ func (c *Cluster) Slot(key string) int {
 	return int(slot)
 }
 
-// Owner returns which of the nodes serves a slot, as the first of them that answers sees it.
+// Owner returns the index of the node that serves a slot, as seen by the first node that responds.
 func (c *Cluster) Owner(slot int) int {
 	c.t.Helper()
 	owner, err := 0, errors.New("no node answers")
@@ -124,7 +123,7 @@ func (c *Cluster) Owner(slot int) int {
 	return owner
 }
 
-// ownerSeenBy is the node that serves a slot as node i knows it.
+// ownerSeenBy returns the node that serves a slot as node i sees it.
 func (c *Cluster) ownerSeenBy(i, slot int) (int, error) {
 	//lint:ignore SA1019 what replaces it is not in Redis 6
 	ranges, err := c.clients[i].ClusterSlots(context.Background()).Result()
@@ -145,14 +144,14 @@ func (c *Cluster) MoveSlot(slot, to int) {
 	c.StartMove(slot, to).Finish()
 }
 
-// Move is a slot on its way: keys that are no longer at the old node, or never
-// were, are asked for at the new one.
+// Move is a slot in migration. Keys that are no longer at the old node, or never were, are
+// requested from the new one.
 type Move struct {
 	c              *Cluster
 	slot, from, to int
 }
 
-// StartMove opens a slot for its move to another node. All its keys stay where they are.
+// StartMove opens a slot for migration to another node. All its keys stay in place.
 func (c *Cluster) StartMove(slot, to int) *Move {
 	c.t.Helper()
 	m := &Move{c: c, slot: slot, from: c.Owner(slot), to: to}
@@ -173,7 +172,7 @@ func (m *Move) Keys(keys ...string) {
 	m.c.must(m.c.clients[m.from].Do(context.Background(), args...).Err())
 }
 
-// Finish moves the keys that are left and gives the slot to the new node.
+// Finish moves the remaining keys and gives the slot to the new node.
 func (m *Move) Finish() {
 	m.c.t.Helper()
 	for {
@@ -184,8 +183,9 @@ func (m *Move) Finish() {
 		}
 		m.Keys(keys...)
 	}
-	// First the new owner: the other way round, nobody would own it for a moment. Then everybody, as
-	// redis-cli does: gossip takes its time, and the next move needs a cluster that agrees.
+	// The new owner comes first: otherwise the slot would have no owner for a moment. Then all
+	// other masters, as redis-cli does: gossip takes time, and the next move needs a cluster that
+	// agrees.
 	m.set(m.to, "NODE", m.c.ids[m.to])
 	for i := range masters {
 		if i != m.to {
@@ -195,8 +195,9 @@ func (m *Move) Finish() {
 	m.c.settle(m.slot, m.to)
 }
 
-// settle waits until the masters agree on who serves what, and on how new each claim is: a node that has
-// not heard of the last move yet may bring it into doubt again, and clients are sent back and forth.
+// settle waits until the masters agree on who serves which slots and on the epoch of each claim. A
+// node that has not heard of the last move may contest it, and clients are redirected back and
+// forth.
 func (c *Cluster) settle(slot, owner int) {
 	c.t.Helper()
 	await(c.t, func(ctx context.Context) error {
@@ -219,11 +220,12 @@ func (c *Cluster) settle(slot, owner int) {
 	})
 }
 
-// claims is what CLUSTER NODES says of the nodes' epochs and slots.
+// claims returns the nodes' epochs and slots from CLUSTER NODES.
 func claims(text string, ids []string) string {
 	var list []string
 	for line := range strings.Lines(text) {
-		// id address flags primary ping pong epoch link slot...; of itself a node tells moves under way, too.
+		// id address flags primary ping pong epoch link slot...; a node also lists its own
+		// migrations.
 		f := strings.Fields(line)
 		if len(f) < 8 || !slices.Contains(ids, f[0]) {
 			continue
@@ -247,7 +249,7 @@ func (c *Cluster) must(err error) {
 	}
 }
 
-// says succeeds on an answer that holds the words.
+// says succeeds on a reply that contains the words.
 func says(words string) func(answer string, err error) error {
 	return func(answer string, err error) error {
 		if err == nil && !strings.Contains(answer, words) {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// HAProxy starts an HAProxy in front of an HTTP server, for this test alone. It uses the server's connections for one
-// client after another, whoever opened them. Its URL is http://.
+// HAProxy starts an HAProxy in front of an HTTP server, for this test alone. It reuses the
+// connections to the server for different clients. Its URL is http://.
 func HAProxy(t testing.TB, backend string) *Server {
 	t.Helper()
 	return newServer(t, func(h *home) (*process, error) { return startHAProxy(h, backend) }, syscall.SIGKILL)
@@ -39,7 +39,7 @@ backend back
 func startHAProxy(h *home, backend string) (*process, error) {
 	program, err := exec.LookPath("haproxy")
 	if err != nil {
-		program = "/usr/sbin/haproxy" // not in everybody's PATH
+		program = "/usr/sbin/haproxy" // not in every user's PATH
 	}
 	if _, err := os.Stat(program); err != nil {
 		return nil, errors.New("there is no haproxy: install the package haproxy, or run `make test`, which does")

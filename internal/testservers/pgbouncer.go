@@ -16,8 +16,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncer starts a PgBouncer for this test alone, before the server of a PostgreSQL URL. Its URL names the same
-// database. Settings, such as "pool_mode=transaction", are added to those of an installation that nobody has touched.
+// PgBouncer starts a PgBouncer for this test alone, in front of the server of a PostgreSQL URL. Its
+// URL names the same database. Settings, such as "pool_mode=transaction", are added to the
+// defaults.
 func PgBouncer(t testing.TB, server string, settings ...string) *Server {
 	t.Helper()
 	return newServer(t, func(h *home) (*process, error) { return startPgBouncer(h, server, settings) }, syscall.SIGTERM)
@@ -56,7 +57,7 @@ func startPgBouncer(h *home, server string, settings []string) (*process, error)
 	return p, errors.Join(failure, err)
 }
 
-// pgBouncerAnswers succeeds when a statement gets through.
+// pgBouncerAnswers succeeds once a statement succeeds.
 func pgBouncerAnswers(ctx context.Context, p *process) error {
 	config, err := pgx.ParseConfig(p.url)
 	if err != nil {

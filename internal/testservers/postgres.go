@@ -17,16 +17,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Postgres returns the URL of an empty database that belongs to this test. It
-// is dropped after the test, together with connections that are still open.
+// Postgres returns the URL of an empty database for this test. The database is dropped after the
+// test, together with connections that are still open.
 func Postgres(t testing.TB) string {
 	t.Helper()
 	return newDatabase(t, "template0")
 }
 
-// PostgresFrom is like [Postgres], but the database is a copy of one that
-// prepare filled: large sets of rows are made once for each process and name.
-// Calls with the same name must mean the same contents. It needs [Main].
+// PostgresFrom is like [Postgres], but the database is a copy of one that prepare filled: large
+// sets of rows are created once for each process and name. Calls with the same name must mean the
+// same content. It needs [Main].
 func PostgresFrom(t testing.TB, name string, prepare func(url string) error) string {
 	t.Helper()
 	shared.mu.Lock()
@@ -66,8 +66,8 @@ func newDatabase(t testing.TB, template string) string {
 	return url
 }
 
-// newTemplate makes a database, has it filled and closes it to connections: a
-// database that somebody is connected to cannot be copied.
+// newTemplate creates a database, fills it and closes it to connections: a database with
+// connections cannot be copied.
 func newTemplate(prepare func(url string) error) (string, error) {
 	server, err := shared.postgres()
 	if err != nil {
@@ -98,7 +98,7 @@ func createDatabase(server, template string) (name, address string, err error) {
 		statement := "CREATE DATABASE " + name + " TEMPLATE " + template
 		version, _, _ := strings.Cut(conn.PgConn().ParameterStatus("server_version"), ".")
 		if major, err := strconv.Atoi(version); err == nil && major >= 15 {
-			// Since 15 the default is to log every page: several times slower.
+			// Since version 15 the default is to log every page, which is several times slower.
 			statement += " STRATEGY FILE_COPY"
 		}
 		_, err := conn.Exec(ctx, statement)
@@ -114,7 +114,7 @@ func dropDatabase(server, name string) error {
 	return execute(server, "DROP DATABASE "+name+" WITH (FORCE)")
 }
 
-// execute runs statements one after the other.
+// execute runs statements in order.
 func execute(server string, statements ...string) error {
 	return session(server, func(ctx context.Context, conn *pgx.Conn) error {
 		for _, s := range statements {
@@ -126,14 +126,14 @@ func execute(server string, statements ...string) error {
 	})
 }
 
-// queryRow reads the one value of a statement.
+// queryRow reads the single value of a statement.
 func queryRow(server, statement string, value any) error {
 	return session(server, func(ctx context.Context, conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, statement).Scan(value)
 	})
 }
 
-// session lends a connection of its own.
+// session calls use with a new connection.
 func session(server string, use func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -144,8 +144,8 @@ func session(server string, use func(context.Context, *pgx.Conn) error) error {
 	return errors.Join(use(ctx, conn), conn.Close(ctx))
 }
 
-// startPostgres makes a database cluster and starts a server on it that trusts
-// everyone on this machine and never waits for the disk.
+// startPostgres creates a database cluster and starts a server on it that trusts everyone on this
+// machine and never waits for the disk.
 func startPostgres(h *home) (*process, error) {
 	return startPostgresWith(h, "max_wal_senders=0", "wal_level=minimal")
 }
@@ -186,7 +186,7 @@ func (p *process) startPostgres(bin, data string, settings ...string) error {
 	})
 }
 
-// postgresAnswers succeeds when the server at p's URL serves p's data.
+// postgresAnswers succeeds if the server at p's URL has p's data.
 func postgresAnswers(ctx context.Context, p *process) error {
 	conn, err := pgx.Connect(ctx, p.url)
 	if err != nil {
@@ -203,8 +203,8 @@ func postgresAnswers(ctx context.Context, p *process) error {
 	return nil
 }
 
-// postgresPrograms returns the folder that holds initdb and postgres. Debian
-// keeps them out of PATH, one folder for each version.
+// postgresPrograms returns the folder with initdb and postgres. Debian does not have them in PATH,
+// but in one folder per version.
 func postgresPrograms() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err != nil {
@@ -230,8 +230,8 @@ func postgresPrograms() (string, error) {
 	return best, nil
 }
 
-// statementStatistics names the library pg_stat_statements, or nothing when it
-// is not installed: a server told to load a missing library does not start.
+// statementStatistics returns the library pg_stat_statements, or "" if it is not installed: a
+// server with a missing library does not start.
 func statementStatistics(bin string) string {
 	lib := filepath.Join(bin, "..", "lib")
 	for _, dir := range []string{lib, filepath.Join(lib, "postgresql")} {

@@ -18,13 +18,12 @@ import (
 	"time"
 )
 
-// patience bounds every wait for a server: long enough for a busy machine.
+// patience limits every wait for a server. It is long enough for a busy machine.
 const patience = time.Minute
 
-// watch ends the servers when the test process does, however that came about:
-// its standard input is a pipe that only the test process holds open. It asks
-// politely (INT shuts both servers down in order), then firmly (QUIT makes
-// PostgreSQL end its children at once), then not at all.
+// watch stops the servers when the test process ends, in whatever way: its standard input is a pipe
+// that only the test process holds open. First it sends INT, which shuts both kinds of servers down
+// in order. Then it sends QUIT, which makes PostgreSQL end its children at once, and finally KILL.
 const watch = `
 trap '' HUP INT TERM
 cat
@@ -47,12 +46,11 @@ done
 rm -rf "$1"
 `
 
-// launch notes the server's process id before the server exists, so that no
-// moment is left in which a server runs that the watch does not know. When the
-// watch has removed the folder already, the server does not start.
+// launch writes the server's process id before the server exists, so that the watch knows of every
+// running server. If the watch has removed the folder already, the server does not start.
 const launch = `echo $$ >pid && exec "$@"`
 
-// home is the folder in which servers live, and the watch over them.
+// home is the folder of the servers, with the watch over them.
 type home struct {
 	dir   string
 	owner *syscall.Credential // nil: the current user
@@ -82,8 +80,8 @@ func newHome() (*home, error) {
 	return h, nil
 }
 
-// parentFolder is where servers keep their files: in memory where that is
-// roomy, since a database is copied ten times faster there than on a disk.
+// parentFolder returns where servers keep their files: in memory if there is enough of it, since
+// copying a database is ten times faster there than on a disk.
 func parentFolder(owner *syscall.Credential) string {
 	const memory, roomy = "/dev/shm", 4 << 30
 	var stat syscall.Statfs_t
@@ -91,7 +89,7 @@ func parentFolder(owner *syscall.Credential) string {
 		return memory
 	}
 	if owner != nil {
-		return "/tmp" // TMPDIR may be a folder that root alone can enter
+		return "/tmp" // TMPDIR may be a folder that only root can enter
 	}
 	return os.TempDir()
 }
@@ -105,7 +103,7 @@ func (h *home) startWatch() error {
 	h.watch = exec.Command("sh", "-c", watch, "watch", h.dir)
 	h.watch.Stdin = r
 	h.watch.Dir = "/"
-	// A session of its own, so that an interrupt typed at the terminal reaches the tests alone.
+	// It has its own session, so that an interrupt from the terminal reaches only the tests.
 	h.watch.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := h.watch.Start(); err != nil {
 		return errors.Join(err, w.Close())
@@ -114,18 +112,18 @@ func (h *home) startWatch() error {
 	return nil
 }
 
-// close lets the watch end every server and waits until it is done.
+// close makes the watch stop every server and waits until it is done.
 func (h *home) close() error {
 	err := h.pipe.Close()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for p := range h.procs {
-		p.cmd.Wait() // its exit status tells how it was ended, nothing more
+		p.cmd.Wait() // its exit status only says how it was stopped
 	}
 	return errors.Join(err, h.watch.Wait())
 }
 
-// own gives a folder to the user that runs the servers.
+// own gives a file or folder to the user that runs the servers.
 func (h *home) own(dir string) error {
 	if h.owner == nil {
 		return nil
@@ -133,7 +131,7 @@ func (h *home) own(dir string) error {
 	return os.Chown(dir, int(h.owner.Uid), int(h.owner.Gid))
 }
 
-// newDir makes a folder for one server.
+// newDir creates a folder for one server.
 func (h *home) newDir(kind string) (string, error) {
 	dir, err := os.MkdirTemp(h.dir, kind+"-")
 	if err != nil {
@@ -151,7 +149,7 @@ func (h *home) command(dir, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// serverOwner is the user to run servers as: PostgreSQL refuses to run as root.
+// serverOwner returns the user to run servers as: PostgreSQL refuses to run as root.
 func serverOwner() (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
@@ -181,15 +179,15 @@ type process struct {
 	dir  string
 	url  string
 	argv []string
-	// answers connects and returns an error unless this very server answers.
+	// answers connects and returns an error unless this server, and no other, responds.
 	answers func(context.Context, *process) error
 	cmd     *exec.Cmd // nil while stopped
 }
 
 var errEnded = errors.New("ended at once")
 
-// startOnFreePort starts a server for the first time. Somebody else may take
-// the port between the choice and the start: then another one is tried.
+// startOnFreePort starts a server for the first time. Another program may take the port between the
+// choice and the start: then another port is tried.
 func (p *process) startOnFreePort(at func(port int) (url string, argv []string)) error {
 	var err error
 	for range 5 {
@@ -205,7 +203,7 @@ func (p *process) startOnFreePort(at func(port int) (url string, argv []string))
 	return err
 }
 
-// start runs the server and waits until it answers.
+// start runs the server and waits until it responds.
 func (p *process) start() error {
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
@@ -228,22 +226,22 @@ func (p *process) start() error {
 	return nil
 }
 
-// await polls until the server answers, has ended, or patience is over.
+// await polls until the server responds or has exited, or patience is over.
 func (p *process) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := p.listens(ctx) // alone it is cheaper, and Redis's client logs what it cannot reach
+		err := p.listens(ctx) // cheaper on its own, and Redis's client logs failed connections
 		if err == nil {
 			err = p.answers(ctx, p)
 		}
 		if err == nil {
 			return nil
 		}
-		// A goroutine in Wait would learn of the end as well, but it would stay
-		// for the server's life and spoil the tests' own search for leaks.
+		// A goroutine in Wait would notice the exit too, but it would live as long as the server
+		// and disturb the tests' own search for leaks.
 		if pid, _ := syscall.Wait4(p.cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid == p.cmd.Process.Pid {
 			return errEnded
 		}
@@ -255,7 +253,7 @@ func (p *process) await() error {
 	}
 }
 
-// listens returns an error unless somebody accepts connections at p's URL.
+// listens returns an error unless connections are accepted at p's URL.
 func (p *process) listens(ctx context.Context) error {
 	u, err := url.Parse(p.url)
 	if err != nil {
@@ -268,27 +266,27 @@ func (p *process) listens(ctx context.Context) error {
 	return conn.Close()
 }
 
-// stop ends the server with a signal and waits until it has gone.
+// stop sends a signal to the server and waits until it has exited.
 func (p *process) stop(sig syscall.Signal) error {
 	if p.cmd == nil {
 		return nil
 	}
-	p.cmd.Process.Signal(sig) // fails when it has ended already, which is as good
+	p.cmd.Process.Signal(sig) // fails if it has exited already, which is fine
 	p.cmd.Wait()
 	p.cmd = nil
 	p.home.mu.Lock()
 	delete(p.home.procs, p)
 	p.home.mu.Unlock()
-	// The number may soon belong to another process: the watch must forget it.
+	// Another process may soon get this id, so the watch must forget it.
 	if err := os.Remove(filepath.Join(p.dir, "pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("stop %s: %w", p.kind, err)
 	}
 	return nil
 }
 
-// freePort picks a port below those the system gives to outgoing connections,
-// or a client could be given a stopped server's port. So is the one 10000 above
-// it, which a node of a Redis Cluster takes as well.
+// freePort chooses a port below the range for outgoing connections. Otherwise a client could get a
+// stopped server's port. The same holds for the port 10000 above it, which a node of a Redis
+// Cluster uses too.
 func freePort() (int, error) {
 	const low, high = 10240, 22768
 	var err error

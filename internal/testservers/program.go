@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// Build builds a program of this module, once for each process of tests, and returns the file. It has
-// the race detector if the test has it, in the same packages.
+// Build builds a program of this module, once per test process, and returns the file. It has the
+// race detector if the test has it, for the same packages.
 func Build(t testing.TB, pkg string) string {
 	t.Helper()
 	shared.mu.Lock()
@@ -46,7 +46,7 @@ func buildProgram(pkg string) (string, error) {
 	file := filepath.Join(dir, filepath.Base(pkg))
 	args := []string{"build", "-ldflags=-s -w", "-o", file}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings { // as the test was built, so that what it is made of is compiled already
+		for _, s := range info.Settings { // with the test's flags, so that the packages are compiled already
 			if slices.Contains([]string{"-race", "-gcflags"}, s.Key) {
 				args = append(args, s.Key+"="+s.Value)
 			}
@@ -58,9 +58,9 @@ func buildProgram(pkg string) (string, error) {
 	return file, h.own(file)
 }
 
-// Program runs a program that serves HTTP, as argv tells for the address that it shall listen on, and
-// returns when it has written ready to its log. argv may begin with env(1) to set variables: the program gets
-// no others of ours. Its Stop is a SIGKILL.
+// Program runs a program that serves HTTP, and returns when it has written ready to its log. argv
+// returns its command for the address to listen on. It may begin with env(1) to set variables: the
+// program gets no others of ours. Stop sends SIGKILL.
 func Program(t testing.TB, ready string, argv func(address string) []string) *Server {
 	t.Helper()
 	return newServer(t, func(h *home) (*process, error) {
@@ -82,7 +82,7 @@ func Program(t testing.TB, ready string, argv func(address string) []string) *Se
 	}, syscall.SIGKILL)
 }
 
-// Log returns what the server has written since it was started last.
+// Log returns what the server has written since its last start.
 func (s *Server) Log() string {
 	s.t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.p.dir, "log"))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Proxy is a way to a server that a test may disturb, for whom is given its URL and for nobody else. Its
+// Proxy is a connection to a server that a test can disturb, for the clients that use its URL. Its
 // methods are safe for concurrent use. It ends with the test.
 type Proxy struct {
 	url      string
@@ -24,11 +24,11 @@ type Proxy struct {
 	hung    bool
 	delay   time.Duration
 	deaf    []byte
-	hold    *Hold // the one that has caught nothing yet
+	hold    *Hold // the Hold that has caught nothing yet
 	conns   map[*proxied]bool
 }
 
-// NewProxy opens a way to the server at a URL, at first an undisturbed one.
+// NewProxy starts an undisturbed proxy to the server at a URL.
 func NewProxy(t testing.TB, server string) *Proxy {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -44,23 +44,23 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	p.url = u.String()
 	p.pumps.Go(p.accept)
 	t.Cleanup(func() {
-		_ = l.Close() // it only ends accept
+		_ = l.Close() // only makes accept return
 		p.change(func() { p.closed = true; p.drop() })
 		p.pumps.Wait()
 	})
 	return p
 }
 
-// URL is the server's URL by way of the proxy.
+// URL returns the server's URL with the proxy's address.
 func (p *Proxy) URL() string { return p.url }
 
-// Cut breaks every connection, and from now on each new one at once.
+// Cut breaks every connection, and each new one at once.
 func (p *Proxy) Cut() { p.change(func() { p.cut = true; p.drop() }) }
 
 // Drop breaks every connection; new ones are served.
 func (p *Proxy) Drop() { p.change(p.drop) }
 
-// Redirect breaks every connection, and leads new ones to the server at another URL.
+// Redirect breaks every connection, and connects new ones to the server at another URL.
 func (p *Proxy) Redirect(t testing.TB, server string) {
 	t.Helper()
 	u, err := url.Parse(server)
@@ -70,22 +70,22 @@ func (p *Proxy) Redirect(t testing.TB, server string) {
 	p.change(func() { p.server = u.Host; p.drop() })
 }
 
-// Hang lets connections be made and stay, and nothing pass, in either direction.
+// Hang accepts and keeps connections, but passes nothing in either direction.
 func (p *Proxy) Hang() { p.change(func() { p.hung = true }) }
 
-// Delay holds up by d what passes, in each direction.
+// Delay delays what passes by d, in each direction.
 func (p *Proxy) Delay(d time.Duration) { p.change(func() { p.delay = d }) }
 
-// Deafen keeps from the server what holds the word, and whatever follows on the same connection. Connections
-// that are there already are broken.
+// Deafen drops requests that contain the word, and whatever follows on the same connection.
+// Existing connections are broken.
 func (p *Proxy) Deafen(word string) { p.change(func() { p.deaf = []byte(word); p.drop() }) }
 
-// Mend ends what Cut, Hang, Delay and Deafen began. What hung goes on its way.
+// Mend ends the effect of Cut, Hang, Delay and Deafen. What hung is passed on.
 func (p *Proxy) Mend() {
 	p.change(func() { p.cut, p.hung, p.delay, p.deaf = false, false, 0, nil })
 }
 
-// Hold keeps back the answer to one request.
+// Hold holds the response to one request.
 type Hold struct {
 	word     []byte
 	caught   chan struct{}
@@ -93,21 +93,21 @@ type Hold struct {
 	release  sync.Once
 }
 
-// HoldAnswer lets the next request that holds the word pass, and keeps back its answer and whatever follows
-// on its connection until [Hold.Release].
+// HoldAnswer passes the next request that contains the word, and holds its response and whatever
+// follows on its connection until [Hold.Release].
 func (p *Proxy) HoldAnswer(word string) *Hold {
 	h := &Hold{word: []byte(word), caught: make(chan struct{}), released: make(chan struct{})}
 	p.change(func() { p.hold = h })
 	return h
 }
 
-// Caught is closed when the answer is there: the server has done what it was asked for.
+// Caught is closed when the response has arrived: the server has executed the request.
 func (h *Hold) Caught() <-chan struct{} { return h.caught }
 
-// Release lets the answer go on its way. Releasing twice does nothing.
+// Release passes the response. Releasing twice does nothing.
 func (h *Hold) Release() { h.release.Do(func() { close(h.released) }) }
 
-// change sets the proxy's state and wakes those who wait for it.
+// change sets the proxy's state and wakes those that wait for it.
 func (p *Proxy) change(set func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,8 +140,8 @@ type proxied struct {
 	end      func() // closes it once
 
 	mu   sync.Mutex // guards the fields below
-	hold *Hold      // keeps back what the server answers
-	deaf bool       // nothing that the client says is passed on any more
+	hold *Hold      // holds what the server sends
+	deaf bool       // nothing from the client is passed on any more
 }
 
 func (p *Proxy) serve(from net.Conn) {
@@ -149,18 +149,18 @@ func (p *Proxy) serve(from net.Conn) {
 	refuse, server := p.cut || p.closed, p.server
 	p.mu.Unlock()
 	if refuse {
-		_ = from.Close() // that is the fault
+		_ = from.Close() // this is the fault
 		return
 	}
 	to, err := net.Dial("tcp", server)
 	if err != nil {
-		_ = from.Close() // as the server would
+		_ = from.Close() // as the server would do
 		return
 	}
 	c := &proxied{from: from, to: to, broken: make(chan struct{})}
 	c.end = sync.OnceFunc(func() {
 		close(c.broken)
-		_, _ = from.Close(), to.Close() // both directions learn of it by their own errors
+		_, _ = from.Close(), to.Close() // both directions notice it by their own errors
 	})
 	p.mu.Lock()
 	if p.cut || p.closed {
@@ -177,8 +177,8 @@ func (p *Proxy) serve(from net.Conn) {
 	p.mu.Unlock()
 }
 
-// pump passes on what comes from src, if pass allows it, until the connection ends. tail is the end of what
-// came before, in which a word may have begun.
+// pump passes on what src sends, if pass allows it, until the connection ends. tail is the end of
+// what came before, in which a word may have begun.
 func (p *Proxy) pump(c *proxied, dst, src net.Conn, pass func(c *proxied, tail, chunk []byte) bool) {
 	defer c.end()
 	const overlap = 256
@@ -204,7 +204,7 @@ func (p *Proxy) pump(c *proxied, dst, src net.Conn, pass func(c *proxied, tail, 
 	}
 }
 
-// wait returns when something may pass, or false when the connection is broken.
+// wait returns true when data may pass, or false when the connection is broken.
 func (p *Proxy) wait(c *proxied) bool {
 	p.mu.Lock()
 	delay := p.delay
@@ -231,7 +231,7 @@ func (p *Proxy) wait(c *proxied) bool {
 	}
 }
 
-// hear decides on what the client says.
+// hear decides whether to pass what the client sends.
 func (p *Proxy) hear(c *proxied, tail, chunk []byte) bool {
 	heard := append(append([]byte(nil), tail...), chunk...)
 	p.mu.Lock()
@@ -247,7 +247,7 @@ func (p *Proxy) hear(c *proxied, tail, chunk []byte) bool {
 	return !c.deaf
 }
 
-// answer decides on what the server says.
+// answer decides whether to pass what the server sends.
 func (p *Proxy) answer(c *proxied, _, _ []byte) bool {
 	c.mu.Lock()
 	h := c.hold

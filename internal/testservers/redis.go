@@ -18,13 +18,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// claimed is how long a test may hold a database of a given server when its
-// process dies without giving it back: longer than any run of the tests.
+// claimed is how long a test may hold a database of a given server if its process dies without
+// returning it: longer than any run of the tests.
 const claimed = time.Hour
 
-// Redis returns the URL of an empty Redis database that belongs to this test.
-// It is flushed after the test. Databases of one server share its channels:
-// what a test publishes, another one that subscribed to the same name hears.
+// Redis returns the URL of an empty Redis database for this test. The database is flushed after the
+// test. Databases of one server share its channels: a test receives what another one publishes to a
+// channel of the same name.
 func Redis(t testing.TB) string {
 	t.Helper()
 	server, err := shared.redis()
@@ -48,8 +48,8 @@ func Redis(t testing.TB) string {
 	return u.String()
 }
 
-// claim finds a database that is empty and that no other test holds. Who holds
-// which is noted in database 0, which is never given to a test.
+// claim finds an empty database that no other test holds. The claims are in database 0, which tests
+// do not get.
 func claim(server string) (int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -61,7 +61,7 @@ func claim(server string) (int, error) {
 	if err := notes.Ping(ctx).Err(); err != nil {
 		return 0, fmt.Errorf("connect to Redis: %w", err)
 	}
-	count := 16 // Redis's own default, for servers that do not tell
+	count := 16 // Redis's own default, for servers that do not report it
 	if set, err := notes.ConfigGet(ctx, "databases").Result(); err == nil {
 		if n, err := strconv.Atoi(set["databases"]); err == nil {
 			count = n
@@ -110,7 +110,7 @@ func take(ctx context.Context, notes *redis.Client, server string, number int) (
 	return false, errors.Join(err, notes.Del(ctx, claimKey(number)).Err())
 }
 
-// release empties a claimed database and gives it back.
+// release empties a claimed database and returns it.
 func release(server string, number int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -150,7 +150,7 @@ func redisOptions(server string, number int) (*redis.Options, error) {
 		return nil, fmt.Errorf("TEST_REDIS_URL: %w", err)
 	}
 	options.DB = number
-	options.MaxRetries, options.DialerRetries = -1, 1 // whoever waits for a server polls by itself
+	options.MaxRetries, options.DialerRetries = -1, 1 // callers that wait for a server poll by themselves
 	return options, nil
 }
 
@@ -163,7 +163,7 @@ func startRedis(h *home) (*process, error) {
 
 func redisURL(port int) string { return fmt.Sprintf("redis://127.0.0.1:%d/0", port) }
 
-// redisArgs are the arguments of a server that writes nothing to disk unless told to.
+// redisArgs returns the arguments of a server that writes to disk only on SAVE.
 func redisArgs(port int, more ...string) []string {
 	return append([]string{
 		"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
@@ -173,8 +173,8 @@ func redisArgs(port int, more ...string) []string {
 // redisProgram is one way to run redis-server.
 type redisProgram struct {
 	at    func(port int) (address string, args []string)
-	files map[string][]byte // in the folder that it runs in
-	roots *x509.CertPool    // whom to trust when it speaks TLS
+	files map[string][]byte // in the folder of the server
+	roots *x509.CertPool    // the authorities to trust for TLS
 }
 
 func (r redisProgram) start(h *home) (*process, error) {
@@ -201,7 +201,7 @@ func (r redisProgram) start(h *home) (*process, error) {
 	})
 }
 
-// redisAnswers succeeds when the server at p's URL is p itself.
+// redisAnswers succeeds if the server at p's URL is p itself.
 func redisAnswers(ctx context.Context, p *process, roots *x509.CertPool) error {
 	options, err := redisOptions(p.url, 0)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 
 // Sentinel is a Redis server with a replica, and a Redis Sentinel that watches both.
 type Sentinel struct {
-	// Primary is the server that takes writes. When it is stopped or paused,
-	// Replica takes its place within about three seconds.
+	// Primary is the server that accepts writes. If it is stopped or paused, Replica takes over
+	// within about three seconds.
 	Primary, Replica *Server
 	// Watcher is the Sentinel.
 	Watcher *Server
@@ -28,7 +28,7 @@ func RedisSentinel(t testing.TB) *Sentinel {
 	node := func(more ...string) *Server {
 		t.Helper()
 		return newServer(t, redisProgram{at: func(port int) (string, []string) {
-			// At once is soon enough for the one replica there is.
+			// There is one replica, so there is no need to wait for more.
 			return redisURL(port), redisArgs(port, append(more, "--repl-diskless-sync-delay", "0")...)
 		}}.start, syscall.SIGKILL)
 	}
@@ -47,7 +47,7 @@ func RedisSentinel(t testing.TB) *Sentinel {
 		},
 	}.start, syscall.SIGKILL)
 	watcher := redis.NewSentinelClient(clientOf(t, s.Watcher).Options())
-	t.Cleanup(func() { _ = watcher.Close() }) // what it could lose is gone with the server
+	t.Cleanup(func() { _ = watcher.Close() }) // an error does not matter once the server is stopped
 	await(t, func(ctx context.Context) error {
 		replicas, err := watcher.Replicas(ctx, s.Master()).Result()
 		if err == nil && len(replicas) == 0 {
@@ -61,10 +61,10 @@ func RedisSentinel(t testing.TB) *Sentinel {
 // URLs returns the address of the Sentinel.
 func (s *Sentinel) URLs() []string { return []string{s.Watcher.URL()} }
 
-// Master returns the name under which the Sentinel knows the primary.
+// Master returns the Sentinel's name for the primary.
 func (s *Sentinel) Master() string { return "gateway" }
 
-// portOf is the port of a server.
+// portOf returns the port of a server.
 func portOf(t testing.TB, s *Server) string {
 	t.Helper()
 	u, err := url.Parse(s.URL())
@@ -74,14 +74,14 @@ func portOf(t testing.TB, s *Server) string {
 	return u.Port()
 }
 
-// clientOf is a client of a Redis server that lasts as long as the test.
+// clientOf returns a client of a Redis server. It is closed after the test.
 func clientOf(t testing.TB, s *Server) *redis.Client {
 	t.Helper()
 	c, err := connect(s.URL(), 0)
 	if err != nil {
 		t.Fatal("testservers:", err)
 	}
-	t.Cleanup(func() { _ = c.Close() }) // the server may be gone
+	t.Cleanup(func() { _ = c.Close() }) // the server may be stopped
 	return c
 }
 

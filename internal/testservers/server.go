@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Server is a PostgreSQL or Redis server for one test, which may make it fail.
-// When it does not obey, its methods fail the test, so only the test's own
-// goroutine may call them. It ends with the test.
+// Server is a PostgreSQL or Redis server for one test, which may make it fail. Its methods fail the
+// test if they cannot do their work, so only the test's own goroutine may call them. It ends with
+// the test.
 type Server struct {
 	t testing.TB
 	// crash is the signal that Stop sends.
@@ -30,9 +30,8 @@ func PostgresServer(t testing.TB) *Server {
 	return newServer(t, startPostgres, syscall.SIGINT)
 }
 
-// RedisServer starts a Redis server for this test alone, with 1024 databases.
-// It forgets everything when it stops, except that it comes back with what the
-// command SAVE wrote: a server restarted on an old dump.
+// RedisServer starts a Redis server for this test alone, with 1024 databases. When it stops it
+// loses everything except what the command SAVE wrote: it then starts on an old dump.
 func RedisServer(t testing.TB) *Server {
 	t.Helper()
 	return newServer(t, startRedis, syscall.SIGKILL)
@@ -58,12 +57,12 @@ func newServer(t testing.TB, start func(*home) (*process, error), crash syscall.
 	return s
 }
 
-// URL returns the server's address, which stays the same over its restarts.
+// URL returns the server's address, which stays the same across restarts.
 func (s *Server) URL() string { return s.p.url }
 
-// Stop ends the server at once, also a frozen one, and returns when it has
-// gone. PostgreSQL closes its connections with an error first and keeps its
-// data; Redis is killed. Stopping a stopped server does nothing.
+// Stop stops the server at once, even a frozen one, and returns when it has exited. PostgreSQL
+// closes its connections with an error first and keeps its data; Redis is killed. Stopping a
+// stopped server does nothing.
 func (s *Server) Stop() {
 	s.t.Helper()
 	s.Resume()
@@ -74,7 +73,7 @@ func (s *Server) Stop() {
 	}
 }
 
-// Start runs a stopped server again and returns when it answers.
+// Start starts a stopped server again and returns when it responds.
 func (s *Server) Start() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -87,8 +86,8 @@ func (s *Server) Start() {
 	}
 }
 
-// Pause freezes the server: connections stay open and are accepted, but nothing
-// is answered until Resume.
+// Pause freezes the server: connections stay open and are accepted, but there are no responses
+// until Resume.
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.mu.Lock()
@@ -110,18 +109,18 @@ func (s *Server) Pause() {
 	}
 }
 
-// Resume lets a frozen server go on. On a server that is not frozen it does nothing.
+// Resume resumes a frozen server. On other servers it does nothing.
 func (s *Server) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, pid := range s.frozen {
-		syscall.Kill(pid, syscall.SIGCONT) // fails for one that has ended meanwhile
+		syscall.Kill(pid, syscall.SIGCONT) // fails for a process that has exited meanwhile
 	}
 	s.frozen = nil
 }
 
-// freezePostgres stops a server's main process and those that serve connections.
-// The main process comes first: once it stands still, no more can appear.
+// freezePostgres stops a server's main process and those that serve connections. The main process
+// comes first: while it is stopped, no new processes appear.
 func freezePostgres(p *process) ([]int, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -146,14 +145,14 @@ func freezePostgres(p *process) ([]int, error) {
 	return append(frozen, more...), err
 }
 
-// freeze stops processes and returns those that it did stop.
+// freeze stops processes and returns those that it stopped.
 func freeze(pids ...int) ([]int, error) {
 	var frozen []int
 	for _, pid := range pids {
 		switch err := syscall.Kill(pid, syscall.SIGSTOP); err {
 		case nil:
 			frozen = append(frozen, pid)
-		case syscall.ESRCH: // it has ended since it was listed
+		case syscall.ESRCH: // it has exited since it was listed
 		default:
 			return frozen, err
 		}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// PrimaryServer is [PostgresServer] for a server that standbys may follow.
+// PrimaryServer is [PostgresServer] for a server that can have standbys.
 func PrimaryServer(t testing.TB) *Server {
 	t.Helper()
 	return newServer(t, func(h *home) (*process, error) {
@@ -18,7 +18,7 @@ func PrimaryServer(t testing.TB) *Server {
 	}, syscall.SIGINT)
 }
 
-// Standby starts a hot standby of a [PrimaryServer], with all that is committed there so far.
+// Standby starts a hot standby of a [PrimaryServer], with everything that is committed so far.
 func (s *Server) Standby() *Server {
 	s.t.Helper()
 	primary := s.p
@@ -48,7 +48,7 @@ func (s *Server) Standby() *Server {
 	return standby
 }
 
-// catchUp waits until the standby has what is committed at its primary.
+// catchUp waits until the standby has what is committed on its primary.
 func (s *Server) catchUp(primary *Server) {
 	s.t.Helper()
 	var at string
@@ -58,7 +58,7 @@ func (s *Server) catchUp(primary *Server) {
 	}
 }
 
-// Detach has a standby hear nothing more of its primary.
+// Detach disconnects a standby from its primary.
 func (s *Server) Detach() {
 	s.t.Helper()
 	if err := execute(s.p.url, "ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"); err != nil {
@@ -91,7 +91,8 @@ func Dump(t testing.TB, address, file string) {
 	runClient(t, "pg_dump", "-Fc", "-f", file, "-d", address)
 }
 
-// Restore puts what [Dump] wrote into the database at a URL, which options of pg_restore such as --clean say more of.
+// Restore restores a file of [Dump] into the database at a URL. Options are those of pg_restore,
+// such as --clean.
 func Restore(t testing.TB, address, file string, options ...string) {
 	t.Helper()
 	runClient(t, "pg_restore", append(options, "--no-owner", "-d", address, file)...)
@@ -108,8 +109,8 @@ func runClient(t testing.TB, program string, args ...string) {
 	}
 }
 
-// RaiseNumbers gives a stopped server of PostgreSQL transaction numbers from next on, as one has that was written for a
-// long time.
+// RaiseNumbers sets the next transaction number of a stopped PostgreSQL server, as after many
+// writes.
 func (s *Server) RaiseNumbers(next uint32) {
 	s.t.Helper()
 	bin, err := postgresPrograms()
@@ -120,7 +121,8 @@ func (s *Server) RaiseNumbers(next uint32) {
 	if out, err := reset.CombinedOutput(); err != nil {
 		s.t.Fatalf("testservers: pg_resetwal: %v\n%s", err, out)
 	}
-	// The status of transactions is kept in a file for each million of them, which the server expects to be there.
+	// The server keeps the status of each million transactions in a file, and expects that file to
+	// exist.
 	segment := filepath.Join(s.p.dir, "data", "pg_xact", fmt.Sprintf("%04X", next/(1<<20)))
 	zero := s.p.home.command(s.p.dir, "dd", "if=/dev/zero", "of="+segment, "bs=8192", "count=32", "status=none")
 	if out, err := zero.CombinedOutput(); err != nil {

@@ -26,7 +26,7 @@ import (
 // server of each kind and the template databases.
 var shared = newCommons()
 
-// commons starts each part when it is first asked for, and only once.
+// commons starts each part on first use, and only once.
 type commons struct {
 	home     func() (*home, error)
 	postgres func() (string, error)
@@ -34,8 +34,8 @@ type commons struct {
 
 	mu        sync.Mutex                        // guards the fields below
 	hasMain   bool                              // whether Main will call end
-	opened    *home                             // nil until the home was needed
-	templates map[string]func() (string, error) // by name; each makes its database once
+	opened    *home                             // nil until the home is needed
+	templates map[string]func() (string, error) // by name; each creates its database once
 	programs  map[string]func() (string, error) // by package; each builds its file once
 	ending    []func() error                    // what end does first
 }
@@ -79,7 +79,7 @@ func (c *commons) start(launch func(*home) (*process, error)) (string, error) {
 	return p.url, nil
 }
 
-// atEnd registers what end shall do before the servers stop.
+// atEnd registers what end does before the servers stop.
 func (c *commons) atEnd(f func() error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// TLS is a [Server] whose certificate is signed by an authority of the test's own.
+// TLS is a [Server] whose certificate is signed by an authority of the test.
 type TLS struct {
 	*Server
 	// Roots holds the authority, which signed for 127.0.0.1 and localhost.
@@ -25,10 +25,9 @@ type TLS struct {
 	Authority []byte
 }
 
-// RedisTLS starts a Redis server for this test alone that speaks nothing but
-// TLS and lets in nobody but the user in its URL, who may do what a hosted
-// Redis usually allows: everything that is neither for administrators nor
-// dangerous, such as KEYS and FLUSHALL, except for INFO.
+// RedisTLS starts a Redis server for this test alone that accepts only TLS and only the user in its
+// URL. The user may do what a hosted Redis usually allows: everything except commands for
+// administrators and dangerous ones, such as KEYS and FLUSHALL, but including INFO.
 func RedisTLS(t testing.TB) *TLS {
 	t.Helper()
 	authority, certificate, key, err := certify()
@@ -54,8 +53,8 @@ func RedisTLS(t testing.TB) *TLS {
 	return s
 }
 
-// certify makes an authority and, signed by it, a certificate with its key for
-// servers on this machine, all as PEM.
+// certify creates an authority and a certificate, signed by it, with its key for servers on this
+// machine, all as PEM.
 func certify() (authority, certificate, key []byte, err error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,7 +1,7 @@
-// Package tracker is an issue tracker, the second schema that the engine is tested with: it has what the
-// shop has not. Ids are uuids, keys are composite, columns are enums, numerics and jsonb; there are
-// interfaces, unions, values without identity, and fields for one viewer alone. It reads by
-// database/sql and knows nothing of the cache.
+// Package tracker is an issue tracker, the second schema for the tests of the engine. It has what
+// the shop lacks: uuids as ids, composite keys, columns of enum, numeric and jsonb types,
+// interfaces, unions, values without identity, and fields for one viewer only. It uses database/sql
+// and does not know the cache.
 package tracker
 
 import _ "embed"

@@ -11,7 +11,8 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// Resolver resolves the schema from a database. It caches nothing, and batches only what the schema says.
+// Resolver resolves the schema from a database. It caches nothing, and batches only where the
+// schema says so.
 type Resolver struct {
 	DB *sql.DB
 
@@ -19,17 +20,17 @@ type Resolver struct {
 	ticks   atomic.Int64
 }
 
-// Batches returns how many calls of batch resolvers there were.
+// Batches returns how often batch resolvers were called.
 func (r *Resolver) Batches() int64 { return r.batches.Load() }
 
 type viewerKey struct{}
 
-// WithViewer returns a context of somebody who asks, "" for nobody.
+// WithViewer returns a context with the account that sends the request, or "" if anonymous.
 func WithViewer(ctx context.Context, account string) context.Context {
 	return context.WithValue(ctx, viewerKey{}, account)
 }
 
-// ViewerOf returns who asks.
+// ViewerOf returns the account that sent the request, or "" if anonymous.
 func ViewerOf(ctx context.Context) string {
 	v, _ := ctx.Value(viewerKey{}).(string)
 	return v
@@ -57,7 +58,7 @@ type (
 	queryResolver      struct{ *Resolver }
 )
 
-// one reads a row, nil where there is none.
+// one reads a row. It returns nil if there is none.
 func one[T any](ctx context.Context, db *sql.DB, scan func(func(...any) error, *T) error, query string, args ...any) (*T, error) {
 	var v T
 	err := scan(db.QueryRowContext(ctx, query, args...).Scan, &v)
@@ -147,7 +148,8 @@ func (r issueResolver) CommentCount(ctx context.Context, obj *Issue) (int, error
 	return r.number(ctx, "SELECT count(*) FROM comments WHERE issue_id = $1", obj.ID)
 }
 
-// Mentions counts for a batch of issues by one statement. An issue that is closed or gone fails alone.
+// Mentions counts for a batch of issues with one statement. It returns an error for closed issues,
+// and values for the others.
 func (r issueResolver) Mentions(ctx context.Context, objs []*Issue, word string) ([]*int, error) {
 	r.batches.Add(1)
 	if word == "" {
@@ -185,7 +187,7 @@ func (r issueResolver) Mentions(ctx context.Context, objs []*Issue, word string)
 	return found, failed
 }
 
-// Mine asks for the authors of a batch of comments.
+// Mine compares the authors of a batch of comments with the viewer.
 func (r commentResolver) Mine(ctx context.Context, objs []*Comment) ([]bool, error) {
 	r.batches.Add(1)
 	mine := make([]bool, len(objs))
@@ -206,7 +208,7 @@ func (r commentResolver) Mine(ctx context.Context, objs []*Comment) ([]bool, err
 	return mine, rows.Err()
 }
 
-// viewerID is who asks, nil for nobody.
+// viewerID returns the viewer, or nil if anonymous.
 func viewerID(ctx context.Context) *string {
 	if v := ViewerOf(ctx); v != "" {
 		return &v
@@ -222,7 +224,7 @@ func ids[T any](objs []*T, id func(T) string) []string {
 	return list
 }
 
-// Score is made of the issue's own row.
+// Score depends on the issue's own row alone.
 func (issueResolver) Score(_ context.Context, obj *Issue, weights []float64) (score float64, err error) {
 	parts := []float64{float64(words(obj.Title)), float64(len(obj.Labels))}
 	if obj.Points != nil {
@@ -305,7 +307,7 @@ func (r queryResolver) Feed(ctx context.Context, first int) ([]FeedItem, error) 
 			items = append(items, issues[i])
 		}
 		if i < len(comments) {
-			items = append(items, *comments[i]) // by value, as some schemas have them
+			items = append(items, *comments[i]) // by value, as in some schemas
 		}
 	}
 	return items[:min(first, len(items))], err
@@ -328,7 +330,7 @@ func (queryResolver) Grid(_ context.Context, size int) ([][]int, error) {
 	grid := make([][]int, size)
 	for i := range grid {
 		if i%3 == 2 {
-			continue // a row that is null
+			continue // a null row
 		}
 		grid[i] = make([]int, i)
 	}

@@ -10,7 +10,7 @@ type Issue struct {
 	State    IssueState
 	Points   *float64
 	Labels   []string
-	AuthorID *string // nil: nobody's
+	AuthorID *string // nil: no author
 }
 
 // IsNode implements [Node].
@@ -22,13 +22,13 @@ func (i Issue) GetID() string { return i.ID }
 // IsFeedItem implements [FeedItem].
 func (Issue) IsFeedItem() {}
 
-// Stats are computed of the row alone.
+// Stats depends on the row alone.
 func (i *Issue) Stats() *IssueStats { return &IssueStats{Words: words(i.Title), IssueID: i.ID} }
 
-// IssueStats have no identity of their own.
+// IssueStats has no identity of its own.
 type IssueStats struct {
 	Words   int
-	IssueID string // which issue they are about
+	IssueID string // the issue
 }
 
 // Comment is a row of comments.
@@ -36,7 +36,7 @@ type Comment struct {
 	ID        string
 	Body      string
 	CreatedAt time.Time
-	AuthorID  *string // nil: nobody
+	AuthorID  *string // nil: no author
 }
 
 // IsNode implements [Node].
@@ -48,5 +48,5 @@ func (c Comment) GetID() string { return c.ID }
 // IsFeedItem implements [FeedItem].
 func (Comment) IsFeedItem() {}
 
-// Member is a row of members, known by two columns.
+// Member is a row of members, identified by two columns.
 type Member struct{ Project, Account, Role string }

@@ -1,5 +1,5 @@
-// Package browsertest opens the playground in a headless Chromium for tests, works in it as a person
-// would, and notes everything that a page which keeps to itself must not do.
+// Package browsertest opens the playground in a headless Chromium for tests, uses it as a person
+// would, and records everything that a page without faults must not do.
 package browsertest
 
 import (
@@ -18,32 +18,32 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Options say how a page is looked at; the zero value is a light page of 1280 x 800 pixels.
+// Options say how a page is shown; the zero value is a light page of 1280 x 800 pixels.
 type Options struct {
-	Dark          bool // what prefers-color-scheme says
+	Dark          bool // the value of prefers-color-scheme
 	Width, Height int  // of the window, in pixels
-	// Timeout bounds all that is done with the page together; five minutes when zero.
+	// Timeout limits the whole use of the page; 0 means five minutes.
 	Timeout time.Duration
 }
 
-// A Page is one page in a browser of its own. Its methods end the test when the page does not do what
-// they wait for. It is used by one goroutine.
+// A Page is one page in its own browser. Its methods fail the test if the page does not do what
+// they wait for. Only one goroutine may use it.
 type Page struct {
-	// Rules are those that Axe and AxeOf check, by their IDs; all if it is empty.
+	// Rules are the IDs of the rules that Axe and AxeOf check; empty means all.
 	Rules []string
 
 	t      testing.TB
 	ctx    context.Context
 	origin string
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	problems []string
 	workers  []<-chan struct{} // one for each worker, closed once it is watched
 }
 
-// Open starts a browser on an empty profile and opens the address in it. The browser is the one that
-// CHROME_BIN names, or else the Chromium or Chrome that is installed; without one the test ends. It is
-// closed when the test ends.
+// Open starts a browser with an empty profile and opens the address in it. The browser is the one
+// in CHROME_BIN, or else an installed Chromium or Chrome; without one the test fails. It is closed
+// when the test ends.
 func Open(t testing.TB, address string, o Options) *Page {
 	t.Helper()
 	parsed, err := url.Parse(address)
@@ -54,17 +54,17 @@ func Open(t testing.TB, address string, o Options) *Page {
 		o.Width, o.Height = 1280, 800
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 5 * time.Minute // beside other browsers, on however busy a machine
+		o.Timeout = 5 * time.Minute // next to other browsers, on a busy machine
 	}
 	p := &Page{t: t, origin: parsed.Scheme + "://" + parsed.Host}
 
 	ctx, cancel := context.WithTimeout(context.Background(), o.Timeout)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewExecAllocator(ctx, flags(t, o)...)
-	t.Cleanup(cancel) // Waits for the browser's end, so that its profile can be removed.
+	t.Cleanup(cancel) // waits until the browser has exited, so that its profile can be removed
 	p.ctx, _ = chromedp.NewContext(ctx, chromedp.WithListener(p.watch("page")))
 	t.Cleanup(func() {
-		// Closes the browser as its window would, so that it is done with its profile.
+		// Close the browser as its window would, so that it finishes with its profile.
 		if err := chromedp.Cancel(p.ctx); err != nil {
 			t.Logf("close the browser: %v", err)
 		}
@@ -75,7 +75,7 @@ func Open(t testing.TB, address string, o Options) *Page {
 	}
 	p.Scheme(o.Dark)
 	p.call("watch workers", func() error {
-		// They wait until they are watched, so that their first request is seen as well.
+		// Workers start paused, so that their first request is recorded too.
 		_, err := chromedp.Call(p.ctx, target.SetAutoAttach, target.SetAutoAttachParams{
 			AutoAttach: true, WaitForDebuggerOnStart: true, Flatten: new(true),
 		})
@@ -92,7 +92,8 @@ func Open(t testing.TB, address string, o Options) *Page {
 	return p
 }
 
-// reportViolations brings what the Content-Security-Policy forbade to the console, where it is noted.
+// reportViolations logs violations of the Content-Security-Policy to the console, where they are
+// recorded.
 const reportViolations = `addEventListener('securitypolicyviolation', (e) =>
 	console.error('Content-Security-Policy: ' + e.effectiveDirective + ' forbids ' + (e.blockedURI || 'inline')));`
 
@@ -105,11 +106,11 @@ func flags(t testing.TB, o Options) []chromedp.ExecAllocatorOption {
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("disable-quic", true),
-		// No name is looked up: what works here works without internet.
+		// No name is resolved, so the page works without internet.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"),
 	)
 	if os.Geteuid() == 0 {
-		list = append(list, chromedp.NoSandbox) // Chromium's sandbox does not work for root.
+		list = append(list, chromedp.NoSandbox) // Chromium's sandbox does not work for root
 	}
 	return list
 }
@@ -130,8 +131,9 @@ func browser(t testing.TB) string {
 	return ""
 }
 
-// Problems are what the page and its workers did wrong so far: errors and warnings on the console,
-// exceptions, what the Content-Security-Policy forbade, requests to other origins and failed ones.
+// Problems returns the faults of the page and its workers so far: errors and warnings on the
+// console, exceptions, violations of the Content-Security-Policy, failed requests and requests to
+// other origins.
 func (p *Page) Problems() []string {
 	p.mu.Lock()
 	workers := slices.Clone(p.workers)
@@ -144,7 +146,7 @@ func (p *Page) Problems() []string {
 	return slices.Clone(p.problems)
 }
 
-// maxProblem bounds a problem in bytes: the address of a font may have a hundred thousand.
+// maxProblem limits a problem in bytes: the address of a font may have a hundred thousand.
 const maxProblem = 500
 
 func (p *Page) note(format string, args ...any) {
@@ -157,7 +159,7 @@ func (p *Page) note(format string, args ...any) {
 	p.problems = append(p.problems, problem)
 }
 
-// call ends the test when a step fails, telling what the page had complained of until then.
+// call fails the test if a step fails, and lists the page's problems so far.
 func (p *Page) call(step string, do func() error) {
 	p.t.Helper()
 	if err := do(); err != nil {

@@ -16,33 +16,33 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// WaitReady waits until GraphiQL has its editors and has read the schema.
+// WaitReady waits until GraphiQL has its editors and the schema.
 func (p *Page) WaitReady() {
 	p.t.Helper()
 	p.WaitColours()
-	// The documentation offers the root types as soon as there is a schema.
+	// The documentation shows the root types once there is a schema.
 	p.Click(`button[aria-label="Show Documentation Explorer"]`)
 	p.Wait("the schema", `document.querySelector('.graphiql-doc-explorer-content .graphiql-doc-explorer-root-type') !== null`)
 	p.Click(`button[aria-label="Hide Documentation Explorer"]`)
 }
 
-// WaitColours waits until GraphiQL has its editors and the operation has its colours.
+// WaitColours waits until GraphiQL has its editors and the operation is colored.
 func (p *Page) WaitColours() {
 	p.t.Helper()
 	p.Wait("the editors", `document.querySelector('.graphiql-response .view-lines') !== null`)
-	// Monaco loads the rules by which it colours an operation when it first meets one.
+	// Monaco loads the coloring rules when it first shows an operation.
 	p.Wait("colours", `new Set([...document.querySelectorAll('.graphiql-query-editor .view-line span')]
 		.map((word) => getComputedStyle(word).color)).size > 2`)
 }
 
-// Tab changes to the tab of that title.
+// Tab opens the tab with the title.
 func (p *Page) Tab(title string) {
 	p.t.Helper()
 	p.Click(fmt.Sprintf(`[role="tab"] button[title=%q]`, title))
 }
 
-// Execute runs the operation in the editor by its button, waits until the answer shows the wanted
-// text, and returns what is seen of the answer.
+// Execute runs the operation in the editor with the button, waits until the response contains want,
+// and returns the visible part of the response.
 func (p *Page) Execute(want string) string {
 	p.t.Helper()
 	p.Click(`.graphiql-execute-button`)
@@ -51,7 +51,7 @@ func (p *Page) Execute(want string) string {
 	return p.Eval(answer)
 }
 
-// Click clicks what the CSS selector finds, once it is there and visible.
+// Click clicks the element that matches the CSS selector once it is visible.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
 	p.call("click "+selector, func() error {
@@ -59,7 +59,7 @@ func (p *Page) Click(selector string) {
 	})
 }
 
-// Hover moves the pointer to the middle of the element that the JavaScript expression gives.
+// Hover moves the pointer to the center of the element that the JavaScript expression returns.
 func (p *Page) Hover(expression string) {
 	p.t.Helper()
 	var x, y float64
@@ -76,18 +76,18 @@ func (p *Page) Type(text string) {
 	p.call("type "+text, func() error { return chromedp.Do(p.ctx, chromedp.KeyEvent(text)) })
 }
 
-// Wait waits until the JavaScript expression is true; what says in words what that means.
+// Wait waits until the JavaScript expression is true; what describes it.
 func (p *Page) Wait(what, expression string) {
 	p.t.Helper()
 	p.call("wait for "+what, func() error {
 		return chromedp.Do(p.ctx, chromedp.Poll[chromedp.Void](expression,
 			chromedp.WithPollingInterval(50*time.Millisecond),
-			chromedp.WithPollingTimeout(0), // Options.Timeout bounds it.
+			chromedp.WithPollingTimeout(0), // Options.Timeout limits it
 		))
 	})
 }
 
-// Eval returns the string that the JavaScript expression gives.
+// Eval returns the string that the JavaScript expression evaluates to.
 func (p *Page) Eval(expression string) string {
 	p.t.Helper()
 	var value string
@@ -98,7 +98,7 @@ func (p *Page) Eval(expression string) string {
 	return value
 }
 
-// Screenshot writes what the window shows to a file, as PNG.
+// Screenshot writes the window to a PNG file.
 func (p *Page) Screenshot(name string) {
 	p.t.Helper()
 	p.call("screenshot", func() error {
@@ -110,14 +110,15 @@ func (p *Page) Screenshot(name string) {
 	})
 }
 
-// Axe checks what the page shows for accessibility and returns what is wrong, a line for each rule and element. source
-// is the text of axe-core; exclude is what is left out, as CSS selectors.
+// Axe checks the page for accessibility and returns the violations, one line for each rule and
+// element. source is the source of axe-core; exclude are CSS selectors to skip.
 func (p *Page) Axe(source string, exclude ...string) []string {
 	p.t.Helper()
 	return p.axe(source, map[string][]string{"exclude": append([]string{}, exclude...)})
 }
 
-// AxeOf checks only what the CSS selectors find, which must be there: a menu over what Axe leaves out.
+// AxeOf checks only the elements that match the CSS selectors, which must exist, such as a menu
+// over parts that Axe skips.
 func (p *Page) AxeOf(source string, include ...string) []string {
 	p.t.Helper()
 	return p.axe(source, map[string][]string{"include": include})
@@ -156,7 +157,7 @@ func (p *Page) axe(source string, of map[string][]string) []string {
 	return strings.Split(found, "\n")
 }
 
-// Scheme changes between dark and light, as the settings of the machine do.
+// Scheme switches between dark and light, as the settings of the machine do.
 func (p *Page) Scheme(dark bool) {
 	p.t.Helper()
 	scheme := "light"
@@ -171,7 +172,7 @@ func (p *Page) Scheme(dark bool) {
 	})
 }
 
-// Resize gives the window another size, in pixels.
+// Resize sets the size of the window in pixels.
 func (p *Page) Resize(width, height int) {
 	p.t.Helper()
 	p.call("set the size", func() error {
@@ -179,14 +180,14 @@ func (p *Page) Resize(width, height int) {
 	})
 }
 
-// Memory is what a page holds on to.
+// Memory is the memory use of a page.
 type Memory struct {
 	Bytes     int64 // of JavaScript's heap
-	Nodes     int64 // of the document, and of what was taken out of it and is still referred to
+	Nodes     int64 // of the document, and detached ones that are still referenced
 	Listeners int64
 }
 
-// Memory returns what the page holds on to, once its garbage is collected.
+// Memory returns the memory use of the page after a garbage collection.
 func (p *Page) Memory() Memory {
 	p.t.Helper()
 	var held Memory

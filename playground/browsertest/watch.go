@@ -13,15 +13,16 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// complaints are the calls of the console by which a page complains.
+// complaints are the console calls that count as problems.
 var complaints = []runtime.ConsoleAPICalledType{
 	runtime.ConsoleAPICalledTypeError,
 	runtime.ConsoleAPICalledTypeWarning,
 	runtime.ConsoleAPICalledTypeAssert,
 }
 
-// watch returns a listener that notes the faults of a page or a worker. The browser calls it in the order
-// of events and before it answers a later command, so that Problems misses nothing that came first.
+// watch returns a listener that records the faults of a page or a worker. The browser calls it in
+// the order of events and before it responds to a later command, so Problems misses no earlier
+// event.
 func (p *Page) watch(where string) func(event any) {
 	return func(event any) {
 		switch e := event.(type) {
@@ -42,7 +43,7 @@ func (p *Page) watch(where string) func(event any) {
 		case *network.EventWebSocketCreated:
 			p.note("%s: web socket to %s", where, e.URL)
 		case *target.EventAttachedToTarget:
-			// A listener must not talk to the browser itself.
+			// A listener must not call the browser itself.
 			attached := make(chan struct{})
 			p.mu.Lock()
 			p.workers = append(p.workers, attached)
@@ -55,12 +56,12 @@ func (p *Page) watch(where string) func(event any) {
 	}
 }
 
-// foreign reports whether an address leads away from the page's origin; data: leads nowhere.
+// foreign reports whether an address is outside the page's origin; data: URLs are not.
 func (p *Page) foreign(address string) bool {
 	return !strings.HasPrefix(address, p.origin+"/") && !strings.HasPrefix(address, "data:")
 }
 
-// text is what values of the page look like on the console.
+// text formats values of the page as the console does.
 func text(values ...*runtime.RemoteObject) string {
 	var words []string
 	for _, v := range values {
@@ -75,17 +76,17 @@ func text(values ...*runtime.RemoteObject) string {
 	return strings.Join(words, " ")
 }
 
-// attach watches a worker of the page, which tells its faults in a session of its own. The browser repeats
-// there what the worker had put on the console before.
+// attach watches a worker of the page, which reports its faults in its own session. The browser
+// repeats there what the worker has logged before.
 func (p *Page) attach(worker *target.Info) {
 	where := worker.Type + " " + path.Base(worker.URL)
-	// Ends with the page.
+	// It ends with the page.
 	ctx, _ := chromedp.NewContext(p.ctx, chromedp.WithTargetID(worker.TargetID), chromedp.WithListener(p.watch(where)))
 	_, err := chromedp.Call(ctx, runtime.RunIfWaitingForDebugger, cdp.Empty{})
 	if err == nil {
 		return
 	}
-	// Monaco ends workers as it likes: one that is gone, or going, before it was let run has done nothing.
+	// Monaco may end workers at any time. One that ended before it was resumed has done nothing.
 	if strings.Contains(err.Error(), "target detached") {
 		return
 	}

@@ -3,14 +3,14 @@ package graph
 // Author writes issues and comments.
 type Author struct{ ID, Name string }
 
-// Issue is what somebody wants done.
+// Issue is a problem to solve.
 type Issue struct{ ID, Title, AuthorID string }
 
-// IsFeedItem says that it is one.
+// IsFeedItem implements [FeedItem].
 func (*Issue) IsFeedItem() {}
 
-// Comment is what somebody says of an issue.
+// Comment is a comment on an issue.
 type Comment struct{ ID, IssueID, Body, AuthorID string }
 
-// IsFeedItem says that it is one.
+// IsFeedItem implements [FeedItem].
 func (*Comment) IsFeedItem() {}

@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// news tells those who listen of new comments. One who does not keep up misses some.
+// news sends new comments to its listeners. A slow listener misses some.
 type news struct {
 	mu        sync.Mutex
-	listeners map[chan *Comment]string // to the comments of which issue
+	listeners map[chan *Comment]string // the issue whose comments each wants
 }
 
 func (n *news) of(ctx context.Context, issue string) <-chan *Comment {

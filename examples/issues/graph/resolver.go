@@ -1,4 +1,4 @@
-// Package graph resolves issues from a database, SQLite or PostgreSQL. It knows nothing of the cache.
+// Package graph resolves issues from a database, SQLite or PostgreSQL. It does not know the cache.
 package graph
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/vikstrous/dataloadgen"
 )
 
-// Tables creates what is missing, with something to look at, on either database.
+// Tables creates missing tables with some sample rows, on either database.
 const Tables = `
 	CREATE TABLE IF NOT EXISTS authors (id varchar(30) PRIMARY KEY, name text NOT NULL, email text NOT NULL);
 	CREATE TABLE IF NOT EXISTS issues (id varchar(30) PRIMARY KEY, title text NOT NULL, author_id varchar(30) NOT NULL);
@@ -28,12 +28,12 @@ const Tables = `
 
 type viewerKey struct{}
 
-// WithViewer returns a context of an author who asks, "" for nobody.
+// WithViewer returns a context with the author who sends the request, or "" if anonymous.
 func WithViewer(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, viewerKey{}, id)
 }
 
-// ViewerOf returns who asks, "" for nobody.
+// ViewerOf returns the author who sent the request, or "" if anonymous.
 func ViewerOf(ctx context.Context) string {
 	id, _ := ctx.Value(viewerKey{}).(string)
 	return id
@@ -47,12 +47,12 @@ type Resolver struct {
 
 type loaderKey struct{}
 
-// Loaders gives each response a loader of authors.
+// Loaders gives each response its own loader of authors.
 func (r *Resolver) Loaders(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
 	return next(context.WithValue(ctx, loaderKey{}, dataloadgen.NewMappedLoader(r.authors)))
 }
 
-// authors reads all that a batch asks for, in one statement.
+// authors reads all authors of a batch in one statement.
 func (r *Resolver) authors(ctx context.Context, ids []string) (map[string]*Author, error) {
 	places, args := make([]string, len(ids)), make([]any, len(ids))
 	for i, id := range ids {
@@ -129,7 +129,7 @@ func (r issueResolver) Similar(ctx context.Context, i *Issue, first int) ([]*Iss
 	return all[:min(max(first, 0), len(all))], err
 }
 
-// distance is Levenshtein's.
+// distance is the Levenshtein distance.
 func distance(a, b string) int {
 	last := make([]int, len(b)+1)
 	for j := range last {

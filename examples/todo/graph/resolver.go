@@ -12,7 +12,7 @@ import (
 
 type Resolver struct{ DB *sql.DB }
 
-// CreateTables creates what is missing, with two users to give todos to.
+// CreateTables creates missing tables, with two users who can have todos.
 func CreateTables(ctx context.Context, db *sql.DB) error {
 	_, err := db.ExecContext(ctx, `
 		CREATE TABLE IF NOT EXISTS users (id INTEGER PRIMARY KEY, name TEXT NOT NULL);

@@ -1,5 +1,5 @@
-// Package batches is a project with batch resolvers, models that are maps, inputs that tell null from what was left out, and
-// a transaction around each mutation.
+// Package batches is a project with batch resolvers, models that are maps, inputs that distinguish
+// null from an omitted value, and a transaction around each mutation.
 package batches
 
 // Color is an enum that gqlgen finds by autobind.
@@ -23,7 +23,7 @@ type Note struct {
 // Writer is a row of writers.
 type Writer struct{ ID, Name string }
 
-// Palette is a struct in a map.
+// Palette is a struct inside a map.
 type Palette struct {
 	Front *Color
 	Back  *string

@@ -13,7 +13,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// Tables creates what the project stores, and its first rows.
+// Tables creates the project's tables with their first rows.
 const Tables = `
 CREATE TABLE writers (id TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT NOT NULL, color TEXT, pinned BOOLEAN NOT NULL, writer_id TEXT);
@@ -24,7 +24,8 @@ INSERT INTO notes VALUES ('n1', 'First', 'RED', true, 'w1'), ('n2', 'Second', NU
 INSERT INTO tags VALUES ('n1', 'a'), ('n1', 'ab'), ('n2', 'a'), ('n3', 'b');
 INSERT INTO settings VALUES ('theme', 'dark'), ('size', '12'), ('back', NULL);`
 
-// Transactions opens a transaction around each mutation and commits it when it is answered without an error, as entgql does.
+// Transactions runs each mutation in a transaction and commits it if the response has no errors, as
+// entgql does.
 type Transactions struct{ DB *sql.DB }
 
 // ExtensionName implements gqlgen's extension.
@@ -42,7 +43,7 @@ func (t Transactions) InterceptResponse(ctx context.Context, next graphql.Respon
 	if err != nil {
 		return graphql.ErrorResponse(ctx, "a transaction cannot be begun: %v", err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it is committed, or whatever failed is told already
+	defer tx.Rollback() //nolint:errcheck // it is committed already, or the failure is reported
 	r := next(context.WithValue(ctx, txKey{}, &transaction{Tx: tx}))
 	if len(r.Errors) > 0 || len(graphql.GetErrors(ctx)) > 0 {
 		return r
@@ -55,22 +56,23 @@ func (t Transactions) InterceptResponse(ctx context.Context, next graphql.Respon
 
 type txKey struct{}
 
-// transaction is used by resolvers that run side by side, while a connection has the rows of one statement at a time.
+// transaction is used by concurrent resolvers, although a connection can read the rows of only one
+// statement at a time.
 type transaction struct {
 	*sql.Tx
 	mu sync.Mutex
 }
 
-// querier is a database, or a transaction of one.
+// querier is a database or a transaction.
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Resolver resolves the schema from a database, in the transaction of a mutation.
+// Resolver resolves the schema from a database, and mutations in their transaction.
 type Resolver struct{ DB *sql.DB }
 
-// in returns what a context's statements are sent to, and what ends their turn.
+// in returns what runs the statements of a context, and a function to call after each.
 func (r *Resolver) in(ctx context.Context) (to querier, done func()) {
 	if tx, ok := ctx.Value(txKey{}).(*transaction); ok {
 		tx.mu.Lock()
@@ -102,7 +104,7 @@ type (
 	settingsResolver struct{ *Resolver }
 )
 
-// each calls scan for each row.
+// each calls scan for every row.
 func (r *Resolver) each(ctx context.Context, scan func(func(...any) error) error, query string, args ...any) error {
 	to, done := r.in(ctx)
 	defer done()
@@ -139,7 +141,8 @@ func (r *Resolver) note(ctx context.Context, id string) (*Note, error) {
 
 func (r queryResolver) Note(ctx context.Context, id string) (*Note, error) { return r.note(ctx, id) }
 
-// Notes tells a color that is null, which is none, from one that was left out, which is any.
+// Notes distinguishes a null color, which matches notes without one, from an omitted color, which
+// matches all.
 func (r queryResolver) Notes(ctx context.Context, filter *NoteFilter) ([]*Note, error) {
 	list, err := r.notes(ctx, "ORDER BY id")
 	if filter == nil {
@@ -155,7 +158,7 @@ func (r queryResolver) Notes(ctx context.Context, filter *NoteFilter) ([]*Note, 
 
 func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// Matching takes a map that tells a field that is null from one that was left out.
+// Matching takes a map that distinguishes a null field from an omitted one.
 func (r queryResolver) Matching(ctx context.Context, fields map[string]any) ([]*Note, error) {
 	list, err := r.notes(ctx, "ORDER BY id")
 	return slices.DeleteFunc(list, func(n *Note) bool {
@@ -208,12 +211,12 @@ func (r settingsResolver) Digest(ctx context.Context, obj map[string]any) (strin
 	return strings.Join(names, ","), ctx.Err()
 }
 
-// quoted is a list of ids in a statement.
+// quoted returns a list of ids for a statement.
 func quoted[T any](objs []*T, id func(*T) string) string {
 	texts := []string{"''"}
 	for _, o := range objs {
 		if o == nil {
-			continue // an item of a list that is null: gqlgen hands it on
+			continue // gqlgen passes the null items of a list
 		}
 		texts = append(texts, "'"+strings.ReplaceAll(id(o), "'", "''")+"'")
 	}
@@ -249,7 +252,7 @@ func (r noteResolver) Tags(ctx context.Context, objs []*Note, prefix string) ([]
 	return lists, err
 }
 
-// NewestTag fails for a note without a title, alone.
+// NewestTag returns an error for a note without a title, and values for the others.
 func (r noteResolver) NewestTag(ctx context.Context, objs []*Note) ([]*string, error) {
 	tags, err := r.tagsOf(ctx, objs)
 	if err != nil {

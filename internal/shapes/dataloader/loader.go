@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// loader reads by keys that several resolvers ask for, all that came within a wait by one call.
+// loader reads the keys of several resolvers with one call, if they arrive within a wait.
 type loader[V any] struct {
 	wait time.Duration
 	read func(ctx context.Context, keys []int) (map[int]V, error)
@@ -23,7 +23,7 @@ type loaderBatch[V any] struct {
 	err    error
 }
 
-// load waits for the batch that the key is put into. The context of the first that asks is that of the statement.
+// load waits for the batch with the key. The statement runs with the context of the first caller.
 func (l *loader[V]) load(ctx context.Context, key int) (v V, ok bool, err error) {
 	l.mu.Lock()
 	b := l.open
@@ -53,7 +53,7 @@ type loaders struct {
 
 type loadersKey struct{}
 
-// Loaders is the middleware that gives each request loaders of its own.
+// Loaders is a middleware that gives each request its own loaders.
 func (r *Resolver) Loaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		wait := 250 * time.Microsecond

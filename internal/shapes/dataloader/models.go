@@ -1,4 +1,5 @@
-// Package dataloader is a project whose resolvers return values, not pointers, and read by loaders that wait for more keys.
+// Package dataloader is a project whose resolvers return values instead of pointers, and read with
+// loaders that wait for more keys.
 package dataloader
 
 import (
@@ -9,7 +10,7 @@ import (
 	"time"
 )
 
-// Cents are an amount in hundredths.
+// Cents is an amount in hundredths.
 type Cents int64
 
 // MarshalGQL implements gqlgen's marshaler.

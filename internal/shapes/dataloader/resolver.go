@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Tables creates what the project stores, and its first rows.
+// Tables creates the project's tables with their first rows.
 const Tables = `
 CREATE TABLE addresses (id INTEGER PRIMARY KEY, street TEXT NOT NULL, country TEXT NOT NULL);
 CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT NOT NULL, address_id INTEGER);
@@ -43,7 +43,7 @@ type (
 	orderResolver    struct{}
 )
 
-// each calls scan for each row.
+// each calls scan for every row.
 func (r *Resolver) each(ctx context.Context, scan func(func(...any) error) error, query string, args ...any) error {
 	rows, err := r.DB.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -58,7 +58,7 @@ func (r *Resolver) each(ctx context.Context, scan func(func(...any) error) error
 	return rows.Err()
 }
 
-// in is a list of keys in a statement.
+// in returns a list of keys for a statement.
 func in(keys []int) string {
 	texts := make([]string, len(keys))
 	for i, k := range keys {
@@ -118,7 +118,7 @@ func (r queryResolver) Torture1d(ctx context.Context, customerIds []int) ([]Cust
 	}
 	found, err := r.customers(ctx, "id IN "+in(customerIds))
 	list := []Customer{}
-	for _, id := range customerIds { // in the order in which they were asked for, twice where they were
+	for _, id := range customerIds { // in the requested order, with repetitions
 		for _, c := range found {
 			if c.ID == id {
 				list = append(list, c)

@@ -1,4 +1,4 @@
-// Package products is a subgraph of a federation: a router asks it for entities by their keys.
+// Package products is a federation subgraph: a router queries entities by their keys.
 package products
 
 // Manufacturer is a row of manufacturers.

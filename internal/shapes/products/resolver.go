@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Tables creates what the subgraph stores, and its first rows.
+// Tables creates the subgraph's tables with their first rows.
 const Tables = `
 CREATE TABLE manufacturers (id TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE products (id TEXT NOT NULL, manufacturer_id TEXT NOT NULL, upc TEXT PRIMARY KEY, name TEXT NOT NULL, price INTEGER NOT NULL, weight INTEGER,

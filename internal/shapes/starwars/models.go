@@ -1,4 +1,5 @@
-// Package starwars is a project with an interface, a union, and connections whose models keep to themselves what they are made of.
+// Package starwars is a project with an interface, a union, and connections whose models have
+// private fields.
 package starwars
 
 import (
@@ -19,7 +20,7 @@ const (
 	Jedi    Episode = "JEDI"
 )
 
-// LengthUnit is an enum whose values in Go are no texts.
+// LengthUnit is an enum whose Go values are not strings.
 type LengthUnit int
 
 // The units.
@@ -28,13 +29,13 @@ const (
 	Foot
 )
 
-// Character is what humans and droids are.
+// Character is a human or a droid.
 type Character interface {
 	IsCharacter()
 	GetID() string
 }
 
-// CharacterFields are what all characters have.
+// CharacterFields are the fields of all characters.
 type CharacterFields struct {
 	ID        string
 	Name      string
@@ -90,7 +91,7 @@ type Starship struct {
 // IsSearchResult implements [SearchResult].
 func (*Starship) IsSearchResult() {}
 
-// FriendsConnection is a model by value that keeps a slice of what it counts.
+// FriendsConnection is a model returned by value, with a slice in a private field.
 type FriendsConnection struct {
 	ids      []string
 	from, to int
@@ -99,7 +100,7 @@ type FriendsConnection struct {
 // TotalCount is a method without arguments.
 func (f *FriendsConnection) TotalCount() int { return len(f.ids) }
 
-// PageInfo is another.
+// PageInfo is another method without arguments.
 func (f *FriendsConnection) PageInfo() PageInfo {
 	info := PageInfo{HasNextPage: f.to < len(f.ids)}
 	if f.from < f.to {

@@ -13,7 +13,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 )
 
-// Tables creates what the project stores, and its first rows.
+// Tables creates the project's tables with their first rows.
 const Tables = `
 CREATE TABLE characters (id TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, episodes TEXT NOT NULL, height REAL, mass REAL, function TEXT);
 CREATE TABLE friends (character_id TEXT NOT NULL, friend_id TEXT NOT NULL, PRIMARY KEY (character_id, friend_id));
@@ -37,7 +37,7 @@ type Resolver struct {
 
 type txKey struct{}
 
-// WithTx returns a context whose mutations rename in a transaction, which somebody else commits.
+// WithTx returns a context whose mutations rename in a transaction that the caller commits.
 func WithTx(ctx context.Context, tx *sql.Tx) context.Context {
 	return context.WithValue(ctx, txKey{}, tx)
 }
@@ -83,7 +83,7 @@ type (
 	connectionResolver   struct{ *Resolver }
 )
 
-// characters reads those that a condition names.
+// characters reads the characters that match a condition.
 func (r *Resolver) characters(ctx context.Context, where string, args ...any) ([]Character, error) {
 	rows, err := r.in(ctx).QueryContext(ctx, "SELECT id, kind, name, episodes, height, mass, function FROM characters WHERE "+where+" ORDER BY id", args...)
 	if err != nil {
