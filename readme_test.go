@@ -38,21 +38,22 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// The Go code of docs/adopting.md and the README stands here word for word.
+// The Go code of docs/adopting.md and the README is repeated here verbatim, so that it is compiled
+// and tested.
 
-// withCache is a server as it was, and the cache.
+// withCache is an existing server with the cache added.
 func withCache(ctx context.Context, schema graphql.ExecutableSchema, db *sql.DB) (h http.Handler, end func() error, err error) {
 	fc, err := gqlcache.Open(ctx, schema, gqlcache.Options{Database: db, Viewer: viewerOf})
 	if err != nil {
 		return nil, nil, err
 	}
-	srv := handler.New(schema)            // with its transports, extensions and loaders
-	srv.AddTransport(gqltransport.POST{}) // as they were
-	srv.Use(fc)                           // the field cache, and evictions
+	srv := handler.New(schema)            // your server, with its transports,
+	srv.AddTransport(gqltransport.POST{}) // extensions and loaders unchanged
+	srv.Use(fc)                           // the field cache and evictions
 	return fc.Handler(srv), fc.Close, nil // whole responses, ETag, Cache-Control
 }
 
-// viewerOf is what the project's own authentication found out.
+// viewerOf returns the viewer that the project's own authentication found.
 func viewerOf(ctx context.Context) string { return tracker.ViewerOf(ctx) }
 
 type User struct {
@@ -60,20 +61,20 @@ type User struct {
 	Name string `json:"name"`
 }
 
-// users is where users come from when no tier has them: a cache.Source.
+// users is the cache.Source of users: it loads those that no tier has.
 type users struct {
 	maxAge time.Duration
 	read   func(ctx context.Context, ids []int64) (map[int64]*User, error)
 }
 
-// request asks for one user.
+// request returns the request for one user.
 func (u *users) request(id int64) cache.Request {
 	key := cache.Entity("user", strconv.FormatInt(id, 10)) // user:42
 	item := cache.Item{Key: key, Tags: []cache.Tag{cache.Type("User")}, MaxAge: u.maxAge}
 	return cache.Request{Item: item, Source: u, Arg: id}
 }
 
-// Load reads all that a batch lacks, in one statement.
+// Load reads all missing users of a batch in one statement.
 func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	ids := make([]int64, len(requests))
 	for i, r := range requests {
@@ -83,25 +84,25 @@ func (u *users) Load(ctx context.Context, requests []cache.Request) ([]any, cach
 	values := make([]any, len(ids))
 	for i, id := range ids {
 		if row, ok := rows[id]; ok {
-			values[i] = row // what stays nil is remembered as absent
+			values[i] = row // nil values are cached as absent
 		}
 	}
 	return values, cache.Snapshot{}, err
 }
 
-// Also names nothing: the statement reads users alone.
+// Also returns nil: the statement reads only users.
 func (u *users) Also(cache.Request) []cache.Request { return nil }
 
-// Decode reads what Redis holds.
+// Decode decodes a value from Redis.
 func (u *users) Decode(_ cache.Request, data []byte) (any, error) {
 	user := new(User)
 	err := json.Unmarshal(data, user)
 	return user, err
 }
 
-// open makes the cache. How long users are kept is what the schema says.
+// open creates the cache. The schema sets the max age of users.
 func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout time.Duration) (*cache.Cache, error) {
-	policies, err := policy.ReadPolicies(schema.Schema()) // a contradictory hint is an error
+	policies, err := policy.ReadPolicies(schema.Schema()) // contradictory hints are an error
 	if err != nil {
 		return nil, err
 	}
@@ -118,10 +119,10 @@ func (u *users) open(schema graphql.ExecutableSchema, redisURL string, timeout t
 	if err != nil {
 		return nil, err
 	}
-	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}) // Close ends it
+	return cache.New(cache.Options{Memory: memory, Shared: shared, Timeout: timeout}) // to be closed with Close
 }
 
-// newGraphQL answers GraphQL, with a batch for each response.
+// newGraphQL serves GraphQL with a batch for each response.
 func newGraphQL(schema graphql.ExecutableSchema, c *cache.Cache) (http.Handler, error) {
 	exec := executor.New(schema)
 	exec.AroundResponses(func(ctx context.Context, next graphql.ResponseHandler) *graphql.Response {
@@ -135,21 +136,21 @@ type batchKey struct{}
 
 func batch(ctx context.Context) *cache.Batch { return ctx.Value(batchKey{}).(*cache.Batch) }
 
-// get is what a resolver does.
+// get is called by resolvers.
 func (u *users) get(ctx context.Context, id int64) (*User, error) {
 	results, err := batch(ctx).Load(ctx, []cache.Request{u.request(id)})
 	if err != nil {
 		return nil, err
 	}
-	user, _ := results[0].Value.(*User) // nil: there is none
+	user, _ := results[0].Value.(*User) // nil: no such user
 	return user, results[0].Err
 }
 
-// changed is what a mutation does, after its commit and before its answer.
+// changed is called by mutations, after the commit and before the response.
 func (u *users) changed(ctx context.Context, c *cache.Cache, id int64) error {
 	_, err := c.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{u.request(id).Key}}})
 	batch(ctx).Forget()
-	return err // to be logged: the eviction is tried again until Redis takes it
+	return err // log it: the eviction is retried until Redis executes it
 }
 
 // A server with the lines from the README serves its second response from the cache.
