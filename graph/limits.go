@@ -4,6 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"runtime"
+	"slices"
+	"sync"
+	"weak"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/errcode"
@@ -114,10 +118,66 @@ func complexity() (c generated.ComplexityRoot) {
 
 // complexityLimit is a gqlgen extension that refuses operations that cost more than a limit. The cost of a
 // list is that of one value times the number of values.
-type complexityLimit struct{ *extension.ComplexityLimit }
+type complexityLimit struct {
+	*extension.ComplexityLimit
+	limit int
+	// constant has the costs of operations that cost the same with any variables, by
+	// weak.Pointer[ast.OperationDefinition], while their documents are in memory; -1 for the others.
+	// Computing the cost takes longer than reading a cached value.
+	constant *sync.Map
+}
+
+var _ graphql.OperationContextMutator = complexityLimit{}
 
 func newComplexityLimit(limit int) complexityLimit {
-	return complexityLimit{extension.FixedComplexityLimit(limit)}
+	return complexityLimit{extension.FixedComplexityLimit(limit), limit, new(sync.Map)}
+}
+
+// MutateOperationContext refuses the operation if it costs more than the limit, and adds the statistics of
+// gqlgen's extension to the operation.
+func (c complexityLimit) MutateOperationContext(ctx context.Context, oc *graphql.OperationContext) *gqlerror.Error {
+	key := weak.Make(oc.Operation)
+	known, found := c.constant.Load(key)
+	if cost, _ := known.(int); found && cost >= 0 && cost <= c.limit {
+		oc.Stats.SetExtension(c.ExtensionName(), &extension.ComplexityStats{Complexity: cost, ComplexityLimit: c.limit})
+		return nil
+	}
+	err := c.ComplexityLimit.MutateOperationContext(ctx, oc)
+	if found {
+		return err
+	}
+	cost := -1
+	if stats, ok := oc.Stats.GetExtension(c.ExtensionName()).(*extension.ComplexityStats); ok && !dependsOnVariables(oc.Operation.SelectionSet) {
+		cost = stats.Complexity
+	}
+	if _, found = c.constant.LoadOrStore(key, cost); !found {
+		runtime.AddCleanup(oc.Operation, func(key weak.Pointer[ast.OperationDefinition]) { c.constant.Delete(key) }, key)
+	}
+	return err
+}
+
+// dependsOnVariables reports whether the complexity of a selection may depend on variables: in any argument
+// but an ID, of which there is always one.
+func dependsOnVariables(set ast.SelectionSet) bool {
+	return slices.ContainsFunc(set, func(s ast.Selection) bool {
+		switch s := s.(type) {
+		case *ast.Field:
+			return slices.ContainsFunc(s.Arguments, func(a *ast.Argument) bool {
+				def := s.Definition.Arguments.ForName(a.Name)
+				return (def == nil || def.Type.NamedType != "ID") && hasVariable(a.Value)
+			}) || dependsOnVariables(s.SelectionSet)
+		case *ast.InlineFragment:
+			return dependsOnVariables(s.SelectionSet)
+		case *ast.FragmentSpread:
+			return dependsOnVariables(s.Definition.SelectionSet)
+		}
+		return true
+	})
+}
+
+func hasVariable(v *ast.Value) bool {
+	return v != nil && (v.Kind == ast.Variable ||
+		slices.ContainsFunc(v.Children, func(c *ast.ChildValue) bool { return hasVariable(c.Value) }))
 }
 
 // Validate implements gqlgen's extension.
