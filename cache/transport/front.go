@@ -231,6 +231,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 func dataAlone(body []byte) bool {
 	only := false
 	r := newJSONReader(body)
+	defer r.close()
 	err := r.object(func(name string) error {
 		only = name == "data"
 		if !only {

@@ -45,6 +45,7 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 		return nil, false, refuse(apierror.BodyNotUTF8, asBody)
 	}
 	r := newJSONReader(body)
+	defer r.close()
 	if batch = r.PeekKind() == '['; batch {
 		_, _ = r.ReadToken() // the opening bracket
 	}
@@ -76,7 +77,7 @@ func readBody(body []byte, limit int) (list []params, batch bool, _ *refusal) {
 }
 
 // readObject decodes the next operation. Unknown names are skipped.
-func readObject(r jsonReader) (p params, _ *refusal) {
+func readObject(r *jsonReader) (p params, _ *refusal) {
 	wrong, kind := "", "" // the member of a wrong kind, and the kind that it must have
 	err := errKind
 	if r.PeekKind() != 'n' { // null is not an object
@@ -191,6 +192,7 @@ func readURL(query string) (p params, _ *refusal) {
 // decodeObject reads a text that is an object or null.
 func decodeObject(text string) (map[string]any, error) {
 	r := newJSONReader([]byte(text))
+	defer r.close()
 	if k := r.PeekKind(); k != '{' && k != 'n' {
 		return nil, errKind
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -13,13 +14,33 @@ import (
 // case-sensitive, a repeated name is an error, and so is a string that is not valid Unicode, such
 // as "\ud800". encoding/json takes the last of two names regardless of case, and replaces half a
 // surrogate pair by U+FFFD.
-type jsonReader struct{ *jsontext.Decoder }
+type jsonReader struct {
+	*jsontext.Decoder
+	input *bytes.Buffer
+}
+
+// jsonReaders has readers to use again: a decoder allocates memory to detect repeated names.
+var jsonReaders = sync.Pool{New: func() any {
+	input := new(bytes.Buffer)
+	return &jsonReader{jsontext.NewDecoder(input), input}
+}}
 
 // byteOrderMark may precede a text in UTF-8. RFC 8259 lets a reader skip it.
 var byteOrderMark = []byte("\ufeff")
 
-func newJSONReader(text []byte) jsonReader {
-	return jsonReader{jsontext.NewDecoder(bytes.NewBuffer(bytes.TrimPrefix(text, byteOrderMark)))}
+// newJSONReader returns a reader of text. The caller closes it.
+func newJSONReader(text []byte) *jsonReader {
+	r := jsonReaders.Get().(*jsonReader)
+	*r.input = *bytes.NewBuffer(bytes.TrimPrefix(text, byteOrderMark))
+	r.Reset(r.input)
+	return r
+}
+
+// close ends the use of r.
+func (r *jsonReader) close() {
+	*r.input = bytes.Buffer{}
+	r.Reset(r.input) // which drops the text
+	jsonReaders.Put(r)
 }
 
 // errKind is the error for a value of another kind than the caller expects.
@@ -27,7 +48,7 @@ var errKind = errors.New("a value of the wrong kind")
 
 // object reads an object. It calls member with each name; member reads the value. A null is an
 // object without members.
-func (r jsonReader) object(member func(name string) error) error {
+func (r *jsonReader) object(member func(name string) error) error {
 	switch r.PeekKind() {
 	case 'n':
 		return r.SkipValue()
@@ -52,7 +73,7 @@ func (r jsonReader) object(member func(name string) error) error {
 }
 
 // string reads a string. A null is the empty string.
-func (r jsonReader) string() (string, error) {
+func (r *jsonReader) string() (string, error) {
 	switch r.PeekKind() {
 	case 'n':
 		return "", r.SkipValue()
@@ -64,7 +85,7 @@ func (r jsonReader) string() (string, error) {
 }
 
 // mismatch returns errKind, or the syntax error in the text of the value.
-func (r jsonReader) mismatch() error {
+func (r *jsonReader) mismatch() error {
 	if err := r.SkipValue(); err != nil {
 		return err
 	}
@@ -72,7 +93,7 @@ func (r jsonReader) mismatch() error {
 }
 
 // value reads any value, as encoding/json would with UseNumber.
-func (r jsonReader) value() (any, error) {
+func (r *jsonReader) value() (any, error) {
 	switch r.PeekKind() {
 	case '{':
 		return r.members()
@@ -95,7 +116,7 @@ func (r jsonReader) value() (any, error) {
 }
 
 // members reads the members of an object; nil for null.
-func (r jsonReader) members() (map[string]any, error) {
+func (r *jsonReader) members() (map[string]any, error) {
 	if r.PeekKind() == 'n' {
 		return nil, r.SkipValue()
 	}
@@ -108,7 +129,7 @@ func (r jsonReader) members() (map[string]any, error) {
 	return all, err
 }
 
-func (r jsonReader) elements() ([]any, error) {
+func (r *jsonReader) elements() ([]any, error) {
 	if _, err := r.ReadToken(); err != nil {
 		return nil, err
 	}
@@ -125,7 +146,7 @@ func (r jsonReader) elements() ([]any, error) {
 }
 
 // end returns nil if there is no further input.
-func (r jsonReader) end() error {
+func (r *jsonReader) end() error {
 	_, err := r.ReadToken()
 	switch {
 	case errors.Is(err, io.EOF):
