@@ -85,20 +85,20 @@ func (r *returned) change(table string, op outbox.Op) ([]outbox.Change, error) {
 // insertRow runs write, a single INSERT that scans [DB.returning] into r. On PostgreSQL it needs no
 // transaction. It retries if the write was certainly not committed and the error may be temporary.
 func (d *DB) insertRow(ctx context.Context, table string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
-	return d.writeRow(ctx, table, outbox.Insert, r, nil, write)
+	return d.writeRow(ctx, table, outbox.Insert, r, func() []outbox.Change { return nil }, write)
 }
 
 // updateRow is insertRow for an UPDATE of some columns of the row with an id.
 func (d *DB) updateRow(ctx context.Context, table string, id int64, columns []string, r *returned, write func(context.Context, bun.IDB) error) (Commit, error) {
-	row := outbox.Values{"id": strconv.FormatInt(id, 10)}
-	return d.writeRow(ctx, table, outbox.Update, r, []outbox.Change{{
-		Table: table, Op: outbox.Update, Rows: []outbox.Row{{Was: row, Is: row, Changed: columns}},
-	}}, write)
+	return d.writeRow(ctx, table, outbox.Update, r, func() []outbox.Change {
+		row := outbox.Values{"id": strconv.FormatInt(id, 10)}
+		return []outbox.Change{{Table: table, Op: outbox.Update, Rows: []outbox.Row{{Was: row, Is: row, Changed: columns}}}}
+	}, write)
 }
 
-// writeRow runs a single statement that writes one row. likely is the change as far as it is known
-// beforehand.
-func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *returned, likely []outbox.Change, write func(context.Context, bun.IDB) error) (Commit, error) {
+// writeRow runs a single statement that writes one row. likely returns the change as far as it is known
+// without the statement's result.
+func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *returned, likely func() []outbox.Change, write func(context.Context, bun.IDB) error) (Commit, error) {
 	// With the simple protocol, pgx reports a statement whose response was lost as not sent, and
 	// database/sql sends it again. It does not do so in a transaction.
 	if !d.Postgres() || d.pooler.simple {
@@ -113,7 +113,7 @@ func (d *DB) writeRow(ctx context.Context, table string, op outbox.Op, r *return
 		return err
 	})
 	if err != nil {
-		return committed(outbox.Number{}, likely, explainWrite(ctx, err))
+		return committed(outbox.Number{}, likely(), explainWrite(ctx, err))
 	}
 	changes, err := r.change(table, op)
 	return committed(r.Xid, changes, err)
