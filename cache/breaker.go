@@ -126,10 +126,11 @@ func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) 
 const evictAtOnce = 500
 
 // evict calls the tier even if the breaker is open: the tier may have recovered, and other gateways
-// read it. A large eviction is split, since names do not depend on one another.
-func (t *sharedTier) evict(ctx context.Context, w Write) (dropped int, err error) {
+// read it. A large eviction is split, since names do not depend on one another. It ends at end, unless that
+// is zero.
+func (t *sharedTier) evict(ctx context.Context, w Write, end time.Time) (dropped int, err error) {
 	for piece := range w.pieces(evictAtOnce) {
-		tctx, cancel := context.WithTimeout(ctx, t.timeout)
+		tctx, cancel := context.WithDeadline(ctx, earlier(time.Now().Add(t.timeout), end))
 		n, err := t.store.Evict(tctx, piece)
 		cancel()
 		if dropped += n; err != nil {

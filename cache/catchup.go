@@ -150,7 +150,7 @@ func (f *follower) evictRound(ctx context.Context, r *round) {
 	defer cancel()
 	ctx, collector := Collect(Unwatched(ctx))
 	for _, w := range r.writes {
-		if _, err := f.shared.evict(ctx, w); err != nil {
+		if _, err := f.shared.evict(ctx, w, time.Time{}); err != nil {
 			f.log.DebugContext(ctx, "an eviction failed; waiting for another gateway to relay it", "error", err)
 			f.awaitRelay(ctx, w.Xid, began)
 		} else if w.Xid != 0 {

@@ -39,6 +39,13 @@ type Collector struct {
 	unknown []fmt.Stringer // where statements ran outside of a source, each place once
 	// acknowledged is that of Deps.
 	acknowledged string
+
+	// room is the first memory of names, stamps and asked: enough for most values.
+	room struct {
+		names  [6]string
+		stamps [4]*Stamp
+		asked  [3]asked
+	}
 }
 
 // Deps is what a computed value depends on.
@@ -97,6 +104,7 @@ func Collect(ctx context.Context) (context.Context, *Collector) {
 
 func collect(ctx context.Context, c *Collector) (context.Context, *Collector) {
 	c.began, c.strays = time.Now().Truncate(time.Millisecond), c.watch.seen()
+	c.names, c.stamps, c.asked = c.room.names[:0], c.room.stamps[:0], c.room.asked[:0]
 	return context.WithValue(ctx, collectorKey{}, c), c
 }
 

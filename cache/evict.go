@@ -70,13 +70,11 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 	if c.shared == nil {
 		return dropped, nil
 	}
-	ectx := context.WithoutCancel(ctx)
+	var end time.Time
 	if w.Xid != 0 && c.follower.outbox != nil { // an eviction that takes longer is left to the relay
-		var cancel context.CancelFunc
-		ectx, cancel = context.WithDeadline(ectx, committed.Add(c.lease+c.shared.timeout))
-		defer cancel()
+		end = committed.Add(c.lease + c.shared.timeout)
 	}
-	n, err := c.shared.evict(ectx, w)
+	n, err := c.shared.evict(context.WithoutCancel(ctx), w, end)
 	if !w.Soft {
 		dropped = n
 	}

@@ -131,12 +131,8 @@ func (g *Generations) slot(name string) uint32 {
 // Join combines stamps into one that holds as long as all of them do. If two of them have different
 // generations of one name, the result does not hold.
 func Join(stamps ...*Stamp) *Stamp {
-	n := 0
-	for _, s := range stamps {
-		n += len(s.marks)
-	}
 	joined := &Stamp{epoch: always}
-	marks := make([]mark, 0, n)
+	marks := make([]mark, 0, 16) // on the stack, usually enough
 	for _, s := range stamps {
 		joined.epoch = min(joined.epoch, s.epoch) // if two differ, the older one does not hold
 		marks = append(marks, s.marks...)

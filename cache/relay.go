@@ -123,7 +123,7 @@ func (r *relayer) relay(ctx context.Context, piece Piece) (relayed Relayed, fail
 	defer cancel()
 	relayed, err = r.outbox.Relay(ctx, piece, func(ctx context.Context, ev Eviction) error {
 		// Other gateways learn of it by their polls.
-		_, err := r.shared.evict(ctx, Write{Eviction: ev, Quiet: true})
+		_, err := r.shared.evict(ctx, Write{Eviction: ev, Quiet: true}, time.Time{})
 		if failed = err != nil; !failed {
 			r.taken = ev.one()
 		}
@@ -165,7 +165,7 @@ func (r *relayer) fails(ctx context.Context, relayed Relayed, evicting bool, err
 
 // tierIsWell reports whether the shared tier evicts a name that it has evicted before.
 func (r *relayer) tierIsWell(ctx context.Context) bool {
-	_, err := r.shared.evict(ctx, Write{Eviction: r.taken, Quiet: true})
+	_, err := r.shared.evict(ctx, Write{Eviction: r.taken, Quiet: true}, time.Time{})
 	return err == nil
 }
 
