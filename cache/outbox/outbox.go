@@ -162,8 +162,8 @@ func (o *Outbox) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) err
 	if len(xids) == 0 {
 		return nil
 	}
-	err := run(ctx, o.db, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE done_at IS NULL AND ?number IN (?0) AND ?epoch = ?1",
-		o.at.numbers(xids), epoch))
+	err := run(ctx, o.db, o.at.sql("UPDATE ?outbox SET done_at = ?now WHERE done_at IS NULL AND ?number ?0 AND ?epoch = ?1",
+		o.at.among(xids...), epoch))
 	if err != nil {
 		return fmt.Errorf("outbox: mark as done: %w", err)
 	}
@@ -172,8 +172,8 @@ func (o *Outbox) Done(ctx context.Context, epoch cache.Epoch, xids []uint64) err
 
 // IsDone implements [cache.Outbox].
 func (o *Outbox) IsDone(ctx context.Context, xid uint64) (done bool, err error) {
-	done, err = one[bool](ctx, o.db, o.at.sql("SELECT NOT EXISTS (SELECT 1 FROM ?outbox WHERE done_at IS NULL AND ?number IN (?0))",
-		o.at.numbers([]uint64{xid})))
+	done, err = one[bool](ctx, o.db, o.at.sql("SELECT NOT EXISTS (SELECT 1 FROM ?outbox WHERE done_at IS NULL AND ?number ?0)",
+		o.at.among(xid)))
 	if err != nil {
 		return false, fmt.Errorf("outbox: check whether a write is done: %w", err)
 	}

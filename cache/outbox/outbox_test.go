@@ -288,6 +288,33 @@ func TestDone(t *testing.T) {
 	})
 }
 
+// PostgreSQL's statistics count Done as one statement, however many writes are done: else each number
+// of writes would take one of the few thousand entries of pg_stat_statements.
+func TestDoneIsOneStatement(t *testing.T) {
+	t.Parallel()
+	b := open(t, testservers.Postgres(t))
+	b.exec(t, "CREATE EXTENSION pg_stat_statements")
+	epoch := b.poll(t, beginning).Snapshot.Epoch
+	for _, n := range []int{1, 2, 20} {
+		list := make([]uint64, n)
+		for i := range list {
+			list[i] = uint64(1<<62 + i)
+		}
+		if err := b.Done(t.Context(), epoch, list); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var entries, calls int
+	row := b.db.QueryRowContext(t.Context(), `SELECT count(*), sum(calls) FROM pg_stat_statements
+		WHERE query LIKE 'UPDATE%cache_outbox%done_at =%' AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	if err := row.Scan(&entries, &calls); err != nil {
+		t.Fatal(err)
+	}
+	if entries != 1 || calls != 3 {
+		t.Errorf("got %d statements and %d calls, want 1 and 3", entries, calls)
+	}
+}
+
 func TestRelay(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b box) {

@@ -196,18 +196,18 @@ func (p Place) literal(text string) string {
 	return literal(text)
 }
 
-// numbers returns a list of transactions' numbers, to be compared with ?number.
-func (p Place) numbers(xids []uint64) raw {
+// among returns the condition, after ?number, that a transaction is one of xids. PostgreSQL takes them
+// as one array, so that pg_stat_statements counts one statement, whatever their number.
+func (p Place) among(xids ...uint64) raw {
 	var list strings.Builder
 	for i, x := range xids {
 		if i > 0 {
-			list.WriteString(", ")
+			list.WriteByte(',')
 		}
-		if p.postgres {
-			fmt.Fprintf(&list, "'%d'::xid8", x)
-		} else {
-			fmt.Fprintf(&list, "%d", x)
-		}
+		list.WriteString(strconv.FormatUint(x, 10))
 	}
-	return raw(list.String())
+	if p.postgres {
+		return raw("= ANY ('{" + list.String() + "}'::xid8[])")
+	}
+	return raw("IN (" + list.String() + ")")
 }
