@@ -467,6 +467,40 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 	fresh("after a write")
 }
 
+// A value that JSON cannot represent is cached in the process that loaded it, and evicted by writes,
+// but is not stored in Redis. The log reports its field once.
+func TestValuesThatJSONCannotRepresentStayInMemory(t *testing.T) {
+	url, redis := testservers.Postgres(t), testservers.Redis(t)
+	first := openTrackerSite(t, url, redis, nil)
+	first.seed()
+	first.exec(`UPDATE issues SET points = 'NaN' WHERE number = 1`)
+	second := openTrackerSite(t, url, redis, nil)
+	query := fmt.Sprintf(`{issue(id:%q){number title}}`, bug)
+	for _, title := range []string{"It fails again", "It fails still"} {
+		first.exec(`UPDATE issues SET title = $1 WHERE number = 1`, title)
+		for i, s := range []*trackerSite{first, second} {
+			s.eventually(fmt.Sprintf("process %d does not have the value in memory", i+1), func() bool {
+				if got := ask(t, s.cached, ann, query); !strings.Contains(got, title) {
+					return false // the write is not polled yet
+				}
+				before := s.cache.Stats().Loads.Load()
+				if got, want := ask(t, s.cached, ann, query), ask(t, s.plain, ann, query); got != want {
+					t.Fatalf("process %d: got %s, want %s", i+1, got, want)
+				}
+				return s.cache.Stats().Loads.Load() == before
+			})
+			if n := s.cache.Stats().SharedHits.Load(); n != 0 {
+				t.Errorf("process %d had %d hits in Redis, want none", i+1, n)
+			}
+		}
+	}
+	for i, s := range []*trackerSite{first, second} {
+		if n := strings.Count(s.log.String(), "do not survive JSON"); n != 1 || !strings.Contains(s.log.String(), "coordinate=Query.issue ") {
+			t.Errorf("process %d reported it %d times, want once with the coordinate Query.issue:\n%s", i+1, n, s.log)
+		}
+	}
+}
+
 // Right after a mutation was acknowledged, another process reads from Redis alone. It gets nothing
 // older.
 func TestMutationsEvictFromRedis(t *testing.T) {
