@@ -35,9 +35,15 @@ const (
 type documents struct {
 	trusted    Trusted
 	only       bool // no other document is executed
-	registered *otter.Cache[string, string]
+	registered *otter.Cache[string, registered]
 	shared     Documents // nil: documents are not shared
 	budget     *rate.Limiter
+}
+
+// registered is a document that was registered by its hash.
+type registered struct {
+	text   string
+	shared bool // it came from the shared store, or the budget allowed to share it
 }
 
 // documentBytes limits one registered document.
@@ -49,9 +55,9 @@ const registeredCost = 320
 func newDocuments(trusted Trusted, only bool, shared Documents, bytes uint64) *documents {
 	return &documents{
 		trusted: trusted, only: only, shared: shared,
-		registered: otter.Must(&otter.Options[string, string]{
+		registered: otter.Must(&otter.Options[string, registered]{
 			MaximumWeight: bytes,
-			Weigher:       func(_, text string) uint32 { return uint32(len(text) + registeredCost) }, //nolint:gosec // at most documentBytes
+			Weigher:       func(_ string, r registered) uint32 { return uint32(len(r.text) + registeredCost) }, //nolint:gosec // at most documentBytes
 		}),
 		budget: rate.NewLimiter(rate.Every(day/sharedBytes), sharedBytes),
 	}
@@ -106,13 +112,13 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 	if text, ok := d.trusted[hash]; ok {
 		return text, "", nil
 	}
-	if text, ok := d.registered.GetIfPresent(hash); ok {
-		return text, "", nil
+	if r, ok := d.registered.GetIfPresent(hash); ok {
+		return r.text, "", nil
 	}
 	if d.shared != nil {
 		// A shared document is verified: other programs may write to the same store.
 		if text, ok := d.shared.Get(ctx, hash); ok && hashOf(text) == hash {
-			d.registered.Set(hash, text)
+			d.registered.Set(hash, registered{text, true})
 			return text, "", nil
 		}
 	}
@@ -120,15 +126,19 @@ func (d *documents) findRegistered(ctx context.Context, hash string) (text, regi
 }
 
 // register stores a valid document, here and in the shared store, unless it is too large. If a
-// client sends a document that is known here, another gateway did not find it: it is shared again.
-// New documents are shared within a budget, so that a client that invents documents fills only the
-// small store of this process.
+// client sends a document that was shared before, another gateway did not find it: it is shared
+// again. All others are shared within a budget, so that a client that invents documents, and sends
+// each twice, fills only the small store of this process.
 func (d *documents) register(ctx context.Context, hash, text string) {
 	if len(text) > documentBytes {
 		return
 	}
-	_, added := d.registered.SetIfAbsent(hash, text)
-	if d.shared != nil && (!added || d.budget.AllowN(time.Now(), len(text))) {
+	known, _ := d.registered.GetIfPresent(hash)
+	share := d.shared != nil && (known.shared || d.budget.AllowN(time.Now(), len(text)))
+	if known.text == "" || share != known.shared {
+		d.registered.Set(hash, registered{text, share})
+	}
+	if share {
 		d.shared.Put(ctx, hash, text)
 	}
 }
