@@ -347,9 +347,12 @@ func (h *Handler) DocumentBytes() uint64 {
 	return h.parsed.Bytes() + h.documents.registered.WeightedSize()
 }
 
+// pooledBytes is the size from which on memory of one request is not used again for others.
+const pooledBytes = 64 << 10
+
 // put returns a buffer to the pool, unless a large body has made it large.
 func (h *Handler) put(buffer *[]byte) {
-	if cap(*buffer) <= 64<<10 {
+	if cap(*buffer) <= pooledBytes {
 		h.buffers.Put(buffer)
 	}
 }

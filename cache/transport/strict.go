@@ -17,12 +17,13 @@ import (
 type jsonReader struct {
 	*jsontext.Decoder
 	input *bytes.Buffer
+	large bool // it read a large text
 }
 
 // jsonReaders has readers to use again: a decoder allocates memory to detect repeated names.
 var jsonReaders = sync.Pool{New: func() any {
 	input := new(bytes.Buffer)
-	return &jsonReader{jsontext.NewDecoder(input), input}
+	return &jsonReader{Decoder: jsontext.NewDecoder(input), input: input}
 }}
 
 // byteOrderMark may precede a text in UTF-8. RFC 8259 lets a reader skip it.
@@ -33,11 +34,16 @@ func newJSONReader(text []byte) *jsonReader {
 	r := jsonReaders.Get().(*jsonReader)
 	*r.input = *bytes.NewBuffer(bytes.TrimPrefix(text, byteOrderMark))
 	r.Reset(r.input)
+	r.large = len(text) > pooledBytes
 	return r
 }
 
-// close ends the use of r.
+// close ends the use of r. It is not used again after a large text: a decoder keeps its memory of
+// the names of the last objects, which is a multiple of the text.
 func (r *jsonReader) close() {
+	if r.large {
+		return
+	}
 	*r.input = bytes.Buffer{}
 	r.Reset(r.input) // which drops the text
 	jsonReaders.Put(r)
