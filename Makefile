@@ -1,4 +1,4 @@
-# Everything a developer does. `make test` is the gate: .ci/run calls it.
+# The commands of development. `make test` is the gate: .ci/run calls it.
 
 # scripts/tools.sh installs a newer Node here if the machine's is too old.
 export PATH := $(CURDIR)/.tools/node_modules/.bin:$(PATH)
@@ -67,14 +67,14 @@ clients/node_modules/.package-lock.json: clients/package-lock.json
 	@touch $@
 
 .PHONY: generate
-generate: ## regenerate code, and add stubs of new resolvers
+generate: ## regenerate code after a change of a schema, and add stubs of new resolvers
 	go tool gqlgen generate
 	@set -e; for config in internal/tracker/gqlgen.yml internal/shapes/*/gqlgen.yml examples/*/gqlgen.yml; do \
 		(cd "$$(dirname "$$config")" && go tool gqlgen generate --config gqlgen.yml); \
 	done
 
 .PHONY: test
-test: ## the gate: install missing tools, then lint and run every test with -race
+test: ## the gate: install missing tools, then lint and run all tests with -race
 	scripts/tools.sh make --no-print-directory check
 
 .PHONY: examples
@@ -84,7 +84,7 @@ examples: ## lint and test the separate modules in examples/
 	done
 
 .PHONY: layers
-layers: ## lint and test the separate module that tests database layers; needs a C compiler
+layers: ## lint and test the separate module that tests other database layers; needs a C compiler
 	@set -e; staticcheck=$$(go tool -n staticcheck); cd internal/layers && go mod tidy -diff && export CGO_CFLAGS=-O0 && go vet ./... && "$$staticcheck" ./... && go test -count=1 ./...
 
 .PHONY: check
@@ -107,15 +107,15 @@ check-generated:
 	{ echo "Generated code was out of date and has been regenerated: review the diff and commit it." >&2; exit 1; }; }
 
 .PHONY: quick
-quick: ## only the tests, without -race; results of unchanged packages are reused
+quick: ## run the tests without -race; results of unchanged packages are reused
 	go test ./...
 
 .PHONY: lint
-lint: ## format, modules, vet, staticcheck, govulncheck, scripts, compose, Dockerfile
+lint: ## check formatting, modules, vet, staticcheck, govulncheck, scripts, compose, Dockerfile
 	scripts/lint.sh
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (30s), and a million scripts of requests
+fuzz: ## run each fuzz target for FUZZTIME (30s), then FUZZSCRIPTS (1000000) random scripts of requests
 	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n 1 dirname | sort -u); do \
 		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$dir"; \
@@ -124,7 +124,7 @@ fuzz: ## run every fuzz target for FUZZTIME (30s), and a million scripts of requ
 	go test -count=1 -timeout 0 -run '^TestFault25ScriptsAsUnderNetHTTP$$' ./internal/fastpath -scripts $(FUZZSCRIPTS) -v
 
 .PHONY: soak
-soak: ## for SOAK (10m) each: random schedules of the engine, three gateways under every fault, the operator's page under load; then backlogs of BACKLOG (400000) rows, and the whole tree moved to another path
+soak: ## run the long tests: for SOAK (10m) each, random schedules of the engine, three gateways with injected faults, and the operator's page under load; then backlogs of BACKLOG (400000) rows, and the module renamed to another path
 	go test -race -count=1 -timeout 0 -run '^TestSimulation$$' ./cache -simulate $(SOAK) -v
 	go test -race -count=1 -timeout 0 -run TestFaults ./internal/chaos -soak $(SOAK) -v
 	SOAK=$(SOAK) go test -count=1 -timeout 0 -run TestOperatorsPageUnderLoad . -v
@@ -133,7 +133,7 @@ soak: ## for SOAK (10m) each: random schedules of the engine, three gateways und
 	go test -count=1 -timeout 0 -run '^TestTheTreeIsMoved$$' ./scripts/modpath -whole -v
 
 .PHONY: mutants
-mutants: ## break the engine on purpose, one way at a time: each must fail tests; the gate runs seven
+mutants: ## put known bugs into the engine, one at a time, and check that tests fail for each; the gate runs seven
 	go run ./scripts/mutants
 
 .PHONY: bench
@@ -141,17 +141,17 @@ bench: ## run the benchmarks that match BENCH (all), with allocations
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 .PHONY: bench-servers
-bench-servers: ## compare gateways with bare servers, in ratios; flags in ARGS: ARGS='-redis redis://127.0.0.1:6379'
+bench-servers: ## measure gateways against bare servers, as ratios (docs/benchmarks.md); flags in ARGS: ARGS='-redis redis://127.0.0.1:6379'
 	go run ./bench $(ARGS)
 
 .PHONY: policy-apollo
-policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare our cache policies with Apollo Server's on COUNT operations
+policy-apollo: scripts/apollo-policy/node_modules/.package-lock.json ## compare the cache policies with those of Apollo Server on COUNT (1000) random operations
 	@verdicts=$$(mktemp) && trap 'rm -f "$$verdicts"' EXIT && echo "SEED=$(SEED) COUNT=$(COUNT)" && \
 	$(RECORD) --count $(COUNT) --seed $(SEED) >"$$verdicts" && \
 	go test ./cache/gqlcache -count=1 -run TestVerdictsOfApolloServer -v -verdicts "$$verdicts"
 
 .PHONY: policy-table
-policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## record the cache policies of Apollo Server that make test compares with
+policy-table: scripts/apollo-policy/node_modules/.package-lock.json ## record the cache policies of Apollo Server that `make test` compares with
 	$(RECORD) --count 200 --seed 1 | gzip -9n >cache/gqlcache/testdata/apollo.jsonl.gz
 
 RECORD = node scripts/apollo-policy/record.mjs graph/testdata/contract.graphqls scripts/apollo-policy/wide.graphqls
@@ -165,6 +165,6 @@ image: ## build the container image fieldcache
 	docker build -t fieldcache .
 
 .PHONY: clean
-clean: ## remove what was built, but not the embedded database
+clean: ## remove everything that was built or installed here, but not the embedded database
 	rm -rf playground/node_modules clients/node_modules scripts/apollo-policy/node_modules .tools fieldcache
 	find playground/dist -mindepth 1 ! -name .gitkeep -delete

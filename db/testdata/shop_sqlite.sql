@@ -1,4 +1,4 @@
--- A shop's database that was there before fieldcache, with a few rows and with indexes of its own making.
+-- The database of a shop that existed before fieldcache: a few rows, and indexes of its own.
 CREATE TABLE countries (code text PRIMARY KEY, name text NOT NULL);
 CREATE TABLE users (
   id           INTEGER PRIMARY KEY,
@@ -53,5 +53,5 @@ INSERT INTO order_lines VALUES (1, 1, 1, 2, 1999, 'EUR');
 CREATE INDEX users_by_country         ON users (country_code);
 CREATE INDEX products_category_idx    ON products (category, id);
 CREATE INDEX reviews_product_idx      ON reviews (product_id, id, rating);
-CREATE INDEX orders_customer_idx      ON orders (customer_id); -- the name, but not the index that is needed
+CREATE INDEX orders_customer_idx      ON orders (customer_id); -- the needed name, but not the needed columns
 CREATE INDEX reviews_partial_idx      ON reviews (author_id, id) WHERE rating = 5;
