@@ -136,7 +136,7 @@ func (f *front) change(t testing.TB, mutation string, headers ...string) string 
 // keeps repeats a query until the response is cached, and returns the body.
 func (f *front) keeps(t *testing.T, query string) (body string) {
 	t.Helper()
-	eventually(t, "kept is the answer to "+query, func() bool {
+	eventually(t, "a cached response to "+query, func() bool {
 		var status string
 		body, status = f.ask(t, query)
 		return isHit(status)
@@ -335,7 +335,7 @@ func TestAnswersAfterWritesAround(t *testing.T) {
 		if _, err := f.db.Bun().Exec(write); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the answer is new", func() bool {
+		eventually(t, "a response with the new value", func() bool {
 			body, _ := f.ask(t, productPage)
 			return strings.Contains(body, `"stock":4711`)
 		})
@@ -350,7 +350,7 @@ func TestAnswersOfAnotherGateway(t *testing.T) {
 	one, other := openFront(t, d, environ...), openFront(t, d, environ...)
 	other.keeps(t, productPage)
 	one.change(t, `mutation { setStock(productId: 7, stock: 4711) { id } }`)
-	eventually(t, "the other gateway's answer is new", func() bool {
+	eventually(t, "a response with the new value from the other gateway", func() bool {
 		body, _ := other.ask(t, productPage)
 		return strings.Contains(body, `"stock":4711`)
 	})

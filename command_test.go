@@ -69,7 +69,7 @@ func TestCommandEvictReachesKinds(t *testing.T) {
 		"Product.reviews":             {"Product.reviews", "ReviewConnection.totalCount"},
 		"ReviewConnection.totalCount": {"ReviewConnection.totalCount"},
 	} {
-		eventually(t, "all is cached", func() bool {
+		eventually(t, "everything is cached", func() bool {
 			before := misses()
 			p.query(t, read)
 			return maps.Equal(before, misses())

@@ -76,7 +76,7 @@ func (p *program) bio(t *testing.T, id int, headers ...string) string {
 // users in the range.
 func (p *program) answers(t *testing.T, want string, from, to int) {
 	t.Helper()
-	eventually(t, "the gateway answers "+want, func() bool { return p.bio(t, from) == want })
+	eventually(t, "the gateway returns "+want, func() bool { return p.bio(t, from) == want })
 	for id := from; id <= to; id++ {
 		if got := p.bio(t, id); got != want {
 			t.Errorf("bio of user %d is %q, want %q", id, got, want)
@@ -114,7 +114,7 @@ func (s *site) fills(t *testing.T, bio string, from, to int) {
 	t.Helper()
 	c := redisClient(t, s.redis)
 	for id := from; id <= to; id++ {
-		eventually(t, fmt.Sprintf("Redis holds %q of user %d", bio, id), func() bool {
+		eventually(t, fmt.Sprintf("Redis has %q for user %d", bio, id), func() bool {
 			if strings.Contains(c.Get(t.Context(), fmt.Sprint("user:", id)).Val(), bio) {
 				return true
 			}
@@ -152,7 +152,7 @@ func TestFault26FailoverToAStandbyThatLacksCommits(t *testing.T) {
 
 	newcomer := s.add(t)
 	for _, g := range s.gateways {
-		eventually(t, "the gateway has heard of it", func() bool { return g != newcomer && g.bio(t, 1) == "kept" || g == newcomer })
+		eventually(t, "the gateway sees the failover", func() bool { return g != newcomer && g.bio(t, 1) == "kept" || g == newcomer })
 		for id := 1; id <= 25; id++ {
 			if got := g.bio(t, id); got == "lost" || (id <= 5 || id > 20) && got != "kept" {
 				t.Errorf("bio of user %d is %q", id, got)
@@ -236,7 +236,7 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 				}
 				evicted := g.metric(t, `fieldcache_evictions_total{cause="outbox"}`)
 				// A machine that pauses for longer than the lease loses a hit.
-				eventually(t, "20 of 20 are hits", func() bool {
+				eventually(t, "20 of 20 reads are hits", func() bool {
 					before := hits()
 					for id := 1; id <= 20; id++ {
 						g.bio(t, id)
@@ -277,7 +277,7 @@ func TestFault06TwoDatabasesOneRedis(t *testing.T) {
 	second.stderr.wait(t, "Redis holds entries of another database")
 	bios(t, database, "changed", 1, 20)
 	for id := 1; id <= 20; id++ { // with polls in between
-		eventually(t, "the second has heard of the change", func() bool { return second.bio(t, id) == "changed" })
+		eventually(t, "the second gateway serves the new value", func() bool { return second.bio(t, id) == "changed" })
 	}
 	first.answers(t, "first", 1, 20)
 }
@@ -295,7 +295,7 @@ func TestFault09Standby(t *testing.T) {
 	s.fills(t, "new", 1, 20)
 	s.way.Redirect(t, standby.URL())
 	for _, g := range s.gateways {
-		eventually(t, "the gateway is not ready and says why", func() bool {
+		eventually(t, "the gateway is not ready and reports why", func() bool {
 			res, text := send(t, http.MethodGet, g.admin+"readyz", "")
 			return res.StatusCode == http.StatusServiceUnavailable && strings.Contains(text, `"database":"standby"`)
 		})

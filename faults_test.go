@@ -43,7 +43,7 @@ func TestFault29Overload(t *testing.T) {
 	database := shop(t)
 	p := startAs(t, patientGateway, "DATABASE_URL="+database, "DATABASE_MAX_CONNS=1", "REQUEST_TIMEOUT=4s", "LOG_LEVEL=info")
 	const hit = `{ products(first: 3) { nodes { name } } }`
-	eventually(t, "it is cached", func() bool {
+	eventually(t, "the response is cached", func() bool {
 		r, _ := send(t, http.MethodGet, p.graphql+"?query="+url.QueryEscape(hit), "")
 		return isHit(r.Header.Get("Cache-Status"))
 	})
@@ -88,7 +88,7 @@ func TestFault29Overload(t *testing.T) {
 		t.Errorf("logged the overload %d times, want 1", n)
 	}
 	unlock()
-	eventually(t, "it answers again", func() bool {
+	eventually(t, "the gateway serves requests again", func() bool {
 		_, text := send(t, http.MethodPost, p.graphql, `{"query": "{ user(id: 42) { name bio } }"}`, "Content-Type: application/json")
 		return strings.Contains(text, "Zawadi") && !strings.Contains(text, "late")
 	})
@@ -149,7 +149,7 @@ func TestFault33ManyClientsOfADatabaseThatHangs(t *testing.T) {
 	server.Resume()
 	cancel()
 	stuck.Wait()
-	eventually(t, "it answers what is true", func() bool {
+	eventually(t, "the gateway serves the new value", func() bool {
 		r, _ := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query": %q}`, read(0)), "Content-Type: application/json")
 		return r.StatusCode == http.StatusOK && !strings.Contains(r.Header.Get("Cache-Status"), "stale")
 	})
@@ -181,7 +181,7 @@ func TestFault34HalfClose(t *testing.T) {
 				fmt.Fprintf(c, "POST /graphql HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAccept: %s\r\nContent-Length: %d\r\n\r\n%s", u.Host, accept, len(body), body)
 				requests++
 				if whole {
-					eventually(t, "it is under way", func() bool {
+					eventually(t, "the request is in flight", func() bool {
 						var waiting bool
 						conn, err := pgx.Connect(t.Context(), database)
 						if err != nil {
@@ -212,7 +212,7 @@ func TestFault34HalfClose(t *testing.T) {
 	}
 	code := regexp.MustCompile(`fieldcache_http_request_duration_seconds_count\{code="(\d+)"\} (\d+)`)
 	var metrics string
-	eventually(t, "all are counted", func() bool {
+	eventually(t, "all requests are counted", func() bool {
 		_, metrics = send(t, http.MethodGet, p.admin+"metrics", "")
 		return strings.Contains(metrics, fmt.Sprintf(`count{code="499"} %d`, requests))
 	})

@@ -115,7 +115,7 @@ func TestGateway(t *testing.T) {
 	if got := p.query(t, read); !strings.Contains(got, `"bio":"new"`) || !strings.Contains(got, `"stock":12345`) {
 		t.Errorf("after the mutation: got %s, want the new bio and stock", got)
 	}
-	eventually(t, "the other gateway answers what is new", func() bool {
+	eventually(t, "the other gateway serves the new value", func() bool {
 		got := other.query(t, read)
 		return strings.Contains(got, `"bio":"new"`) && strings.Contains(got, `"stock":12345`)
 	})

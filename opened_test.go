@@ -77,7 +77,7 @@ func TestPanelOpened(t *testing.T) {
 				}, shut: escape},
 				{name: "the operations to choose from", open: func() {
 					inEditor("query Pointed { product(id: 7) { name } } query Other { product(id: 8) { name } }")
-					page.Wait("both names", `document.querySelector('.graphiql-execute-button')?.getAttribute('aria-haspopup') === 'menu'`)
+					page.Wait("a menu of both operations", `document.querySelector('.graphiql-execute-button')?.getAttribute('aria-haspopup') === 'menu'`)
 					page.Click(`.graphiql-execute-button`)
 				}, seen: shown(`[role="menu"]`), of: []string{`[role="menu"]`}, shut: func() {
 					escape()
@@ -219,11 +219,11 @@ func TestOperatorsPageSideways(t *testing.T) {
 	}
 	page.Eval(`(region.focus(), '')`)
 	page.Type(kb.ArrowRight)
-	page.Wait("that it scrolls", `region.scrollLeft > 0 && region.dataset.more === 'left right'`)
+	page.Wait("the region to scroll", `region.scrollLeft > 0 && region.dataset.more === 'left right'`)
 	page.Eval(`(region.scrollLeft = 1e6, '')`)
-	page.Wait("its end", `region.dataset.more === 'left' && hint().innerText.endsWith('←')`)
+	page.Wait("the end of the region", `region.dataset.more === 'left' && hint().innerText.endsWith('←')`)
 	page.Resize(1500, 900)
-	page.Wait("room for all of it", `region.dataset.more === '' && !region.hasAttribute('aria-describedby') && [...document.querySelectorAll('.sideways')].every((e) => !e.checkVisibility())`)
+	page.Wait("the region to fit", `region.dataset.more === '' && !region.hasAttribute('aria-describedby') && [...document.querySelectorAll('.sideways')].every((e) => !e.checkVisibility())`)
 	for _, problem := range page.Problems() {
 		t.Error(problem)
 	}

@@ -53,22 +53,22 @@ func TestOperatorsPage(t *testing.T) {
 	defer close(stop)
 
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
-	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`)
+	page.Wait("the page to be live", `document.querySelector('#live').textContent === 'live'`)
 	page.Wait("figures", `document.querySelectorAll('#figures b').length === 6 && /[0-9]/.test(document.querySelector('#figures b').textContent)`)
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
 	page.Wait("health", `document.querySelectorAll('#health .good').length >= 4`)
 
-	page.Wait("of what values are made", `[...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('Product.stock') && /\brows\b/.test(e.innerText)) && [...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('ReviewConnection.totalCount')) && document.querySelector('#coordinates .ttl-only') === null`)
+	page.Wait("the source of each value", `[...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('Product.stock') && /\brows\b/.test(e.innerText)) && [...document.querySelectorAll('#coordinates tbody tr')].some((e) => e.innerText.startsWith('ReviewConnection.totalCount')) && document.querySelector('#coordinates .ttl-only') === null`)
 	page.Wait("the tiers", `/^Responses in memory\s+[1-9].*\nValues in memory\s+[1-9].*\nRedis\s+[1-9]/.test(document.querySelector('#tiers tbody').innerText)`)
 	page.Wait("the latency of each outcome", `/^executed\s.*\d m?s\nhit\s.*\d m?s/.test(document.querySelector('#outcomes tbody').innerText)`)
-	page.Wait("what Redis holds", `document.querySelector('#redis-state').textContent === 'OK' && document.querySelector('#redis-sampled').textContent.includes('keys drawn at random') && /^(user|product|\{product\}:stock)\s+[0-9.k]+\s+[0-9.]+ [KM]?i?B$/m.test(document.querySelector('#kinds tbody').innerText)`)
+	page.Wait("the content of Redis", `document.querySelector('#redis-state').textContent === 'OK' && document.querySelector('#redis-sampled').textContent.includes('keys drawn at random') && /^(user|product|\{product\}:stock)\s+[0-9.k]+\s+[0-9.]+ [KM]?i?B$/m.test(document.querySelector('#kinds tbody').innerText)`)
 
 	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
 	page.Wait("the mutation's eviction", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.mutation') && e.textContent.includes('user:7'))`)
 	if _, err := conn.Exec(t.Context(), "UPDATE products SET stock = stock + 1 WHERE id = 9"); err != nil {
 		t.Fatal(err)
 	}
-	page.Wait("that of psql", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.outbox') && e.textContent.includes('{product:9}:stock'))`)
+	page.Wait("the eviction by psql", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.outbox') && e.textContent.includes('{product:9}:stock'))`)
 
 	page.Click("#key")
 	page.Type("product:3\r")
@@ -81,7 +81,7 @@ func TestOperatorsPage(t *testing.T) {
 		t.Errorf("a user's row, which holds an e-mail address, is shown: %s", private)
 	}
 	page.Click("#evict")
-	page.Wait("that it is evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.')`)
+	page.Wait("the entry to be evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.')`)
 	page.Wait("the eviction by hand", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.hand') && e.textContent.includes('product:3'))`)
 
 	page.Click("#filter")
@@ -100,7 +100,7 @@ func TestOperatorsPage(t *testing.T) {
 	}{{"light", false, 1280, 1250}, {"dark", true, 1280, 1250}, {"narrow", false, 380, 800}, {"narrow and dark", true, 380, 800}} {
 		page.Scheme(look.dark)
 		page.Resize(look.width, look.height)
-		page.Wait("its size", fmt.Sprintf(`innerWidth === %d && [...document.querySelectorAll('#charts canvas')].every((c) => c.clientWidth < innerWidth)`, look.width))
+		page.Wait("the size of the charts", fmt.Sprintf(`innerWidth === %d && [...document.querySelectorAll('#charts canvas')].every((c) => c.clientWidth < innerWidth)`, look.width))
 		for _, found := range page.Axe(axe(t)) {
 			t.Errorf("%s: %s", look.name, found)
 		}
@@ -181,7 +181,7 @@ func TestOperatorsPageUnderLoad(t *testing.T) {
 
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250, Timeout: look + 3*time.Minute})
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6 && /[1-9]/.test(document.querySelector('#figures b')?.textContent)`)
-	page.Wait("as many evictions as are listed", `document.querySelectorAll('#evictions li:not(.empty)').length === 200`)
+	page.Wait("a full list of evictions", `document.querySelectorAll('#evictions li:not(.empty)').length === 200`)
 	before := page.Memory()
 	page.Eval(`(window.lookedFrom = performance.now(), '')`)
 	page.Wait("the time to pass", fmt.Sprintf(`performance.now() - window.lookedFrom > %d`, look.Milliseconds()))
@@ -279,9 +279,9 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 		});
 		return '';
 	})()`)
-	page.Wait("who else looks", `counted.seconds > 0`)
+	page.Wait("the first counters", `counted.seconds > 0`)
 	evict(first)
-	page.Wait("the first ones", fmt.Sprintf(`counted.sent + counted.skipped >= %d && document.querySelectorAll('#evictions li:not(.empty)').length === %d`, first, listed))
+	page.Wait("the first evictions", fmt.Sprintf(`counted.sent + counted.skipped >= %d && document.querySelectorAll('#evictions li:not(.empty)').length === %d`, first, listed))
 	page.Eval(`(document.querySelector('#evictions li button').focus(), '')`)
 	before := page.Memory()
 	conn, err := pgx.Connect(t.Context(), database)
@@ -296,7 +296,7 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 		}
 	}
 	evict(all / 2)
-	page.Wait("all of them", fmt.Sprintf(`counted.sent + counted.skipped >= %d && counted.byHand === %d`, first+all, (first+all)*each))
+	page.Wait("all evictions", fmt.Sprintf(`counted.sent + counted.skipped >= %d && counted.byHand === %d`, first+all, (first+all)*each))
 	after := page.Memory()
 	t.Logf("the page's memory went from %+v to %+v; %s %s", before, after, page.Eval(`JSON.stringify(counted)`), page.Eval(`document.querySelector('#skipped').textContent`))
 	if page.Eval(`String(counted.most <= 200)`) != "true" {
@@ -305,8 +305,8 @@ func TestOperatorsPageAtTenThousandEvictions(t *testing.T) {
 	if n := page.Eval(`String(document.querySelectorAll('#evictions li:not(.empty)').length)`); n != fmt.Sprint(listed) {
 		t.Errorf("%s evictions are listed, want %d", n, listed)
 	}
-	page.Wait("the names that are not sent to be counted", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.hand') && /and 92 more$/.test(e.textContent))`)
-	page.Wait("that it is live", `document.querySelector('#live').textContent === 'live'`)
+	page.Wait("the number of names that are not listed", `[...document.querySelectorAll('#evictions li')].some((e) => e.querySelector('.hand') && /and 92 more$/.test(e.textContent))`)
+	page.Wait("the page to be live", `document.querySelector('#live').textContent === 'live'`)
 	if page.Eval(`String(document.activeElement?.closest('#evictions') !== null)`) != "true" {
 		t.Errorf("the focused eviction left the list, and the focus went to %s, want the list", page.Eval(`document.activeElement.outerHTML.slice(0, 80)`))
 	}
@@ -330,7 +330,7 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 	p := startAs(t, newGateway)
 	page := browsertest.Open(t, p.admin, browsertest.Options{Width: 1280, Height: 1250})
 	page.Wait("charts", `document.querySelectorAll('#charts canvas').length === 6`)
-	page.Wait("to be live", `document.querySelector('#live').textContent === 'live'`) // otherwise it may miss the eviction
+	page.Wait("the page to be live", `document.querySelector('#live').textContent === 'live'`) // otherwise it may miss the eviction
 	p.query(t, `{ products(first: 5) { nodes { name stock } } }`)
 	p.query(t, `mutation { updateUser(id: 7, input: {bio: "new"}) { id } }`)
 	page.Wait("the fields, the eviction and the tiers", `[...document.querySelectorAll('#coordinates th code')].some((e) => e.textContent === 'Product')
@@ -385,17 +385,17 @@ func TestOperatorsPageByKeyboard(t *testing.T) {
 	}
 	press("the eviction's key", `e.dataset.key === 'user:7'`)
 	page.Type("\r")
-	page.Wait("that it is looked up", `document.querySelector('#key').value === 'user:7' && document.querySelector('#entry').textContent.includes('user:7')`)
+	page.Wait("the key to be looked up", `document.querySelector('#key').value === 'user:7' && document.querySelector('#entry').textContent.includes('user:7')`)
 	press("the search", `e.id === 'key'`)
 	page.Eval(`(document.activeElement.select(), '')`)
 	page.Type("product:3\r")
 	page.Wait("the entry", `document.querySelector('#entry pre')?.textContent.includes('"name"')`)
 	press("the button Evict", `e.id === 'evict'`)
 	page.Type("\r")
-	page.Wait("that it is evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.') && document.activeElement.id === 'evict'`)
+	page.Wait("the entry to be evicted", `document.querySelector('#entry').textContent.includes('Evicted product:3.') && document.activeElement.id === 'evict'`)
 	press("the button Pause", `e.id === 'pause'`)
 	page.Type("\r")
-	page.Wait("that it pauses", `document.activeElement.getAttribute('aria-pressed') === 'true'`)
+	page.Wait("the page to pause", `document.activeElement.getAttribute('aria-pressed') === 'true'`)
 	for _, problem := range page.Problems() {
 		t.Error(problem)
 	}

@@ -67,14 +67,14 @@ func axe(t *testing.T) string {
 func (p *panel) edit(editor, text string) {
 	p.t.Helper()
 	p.Eval(fmt.Sprintf(`(__MONACO.editor.getModels().find((m) => m.uri.path.includes(%q)).setValue(%q), '')`, editor, text))
-	p.Wait("the editor to have it", fmt.Sprintf(`__MONACO.editor.getModels().some((m) => m.getValue() === %q)`, text))
+	p.Wait("the editor to show the text", fmt.Sprintf(`__MONACO.editor.getModels().some((m) => m.getValue() === %q)`, text))
 }
 
 // operation writes an operation into the editor and waits until GraphiQL knows its name.
 func (p *panel) operation(name, text string) {
 	p.t.Helper()
 	p.edit("operation", text)
-	p.Wait("the name "+name, fmt.Sprintf(`document.querySelector('.graphiql-tab-active').innerText.includes(%q)`, name))
+	p.Wait("the tab named "+name, fmt.Sprintf(`document.querySelector('.graphiql-tab-active').innerText.includes(%q)`, name))
 }
 
 // tab opens an example and waits until its operation is loaded.
@@ -90,7 +90,7 @@ func (p *panel) run() string {
 	p.Eval(`(window.ranBefore = Number(document.querySelector('.cache-panel').dataset.run ?? 0), '')`)
 	p.Click(`.cache-header button`)
 	p.Wait("the response", `Number(document.querySelector('.cache-panel').dataset.run ?? 0) > window.ranBefore && document.querySelector('.cache-run:not(.pending)') !== null`)
-	p.Wait("its parts", `document.querySelector('.cache-tree') !== null || document.querySelector('.cache-panel').dataset.parts === '0'`)
+	p.Wait("the parts of the response", `document.querySelector('.cache-tree') !== null || document.querySelector('.cache-panel').dataset.parts === '0'`)
 	return p.text()
 }
 
@@ -160,7 +160,7 @@ func TestPanelStory(t *testing.T) {
 	page.shows(page.run(), "Parts 201", "×50", "each of the 50")
 	for _, dark := range []bool{false, true} {
 		page.Scheme(dark)
-		page.Wait("its colours", fmt.Sprintf(`(getComputedStyle(document.querySelector('.cache-title')).color.match(/\d+/)[0] > 128) === %t`, dark))
+		page.Wait("the colours", fmt.Sprintf(`(getComputedStyle(document.querySelector('.cache-title')).color.match(/\d+/)[0] > 128) === %t`, dark))
 		for _, found := range page.Axe(axe(t), ".monaco-editor", ".graphiql-tab") {
 			t.Errorf("dark is %t: %s", dark, found)
 		}

@@ -200,14 +200,14 @@ func TestFault10ATransactionOfManyUpdates(t *testing.T) {
 	psql(t, database, fmt.Sprintf(`DO $$ BEGIN FOR i IN 1..%d LOOP UPDATE users SET bio = i WHERE id = 100001 + i %% %d; END LOOP; END $$`, backlog(t)-1, users)+
 		"; UPDATE products SET stock = 777 WHERE id = 7")
 	began := time.Now()
-	eventually(t, "a hit with what is new", func() bool {
+	eventually(t, "a hit with the new value", func() bool {
 		hit, text := p.hits(t, read)
 		return hit && strings.Contains(text, `"stock":777`)
 	})
 	t.Logf("a hit %v after the commit", time.Since(began))
-	eventually(t, "no row waits", func() bool { return waiting(t, database) == 0 })
+	eventually(t, "no outbox row is pending", func() bool { return waiting(t, database) == 0 })
 	t.Logf("relayed %v after the commit", time.Since(began))
-	eventually(t, "the metrics say so", func() bool {
+	eventually(t, "the metrics show no backlog", func() bool {
 		return p.metric(t, "fieldcache_outbox_backlog") == 0 && p.metric(t, "fieldcache_outbox_lag_seconds") == 0
 	})
 	other := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
@@ -233,10 +233,10 @@ func TestFault28AStartAfterManyWrites(t *testing.T) {
 	began := time.Now()
 	other := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL)
 	t.Logf("started after %v", time.Since(began))
-	eventually(t, "a hit of what it loaded itself", func() bool { hit, _ := other.hits(t, product(1)); return hit })
+	eventually(t, "a hit of a value that it loaded itself", func() bool { hit, _ := other.hits(t, product(1)); return hit })
 	t.Logf("a hit after %v", time.Since(began))
 	id := first
-	eventually(t, "a value of Redis", func() bool {
+	eventually(t, "a value from Redis", func() bool {
 		time.Sleep(200 * time.Millisecond) // otherwise all are loaded before
 		other.query(t, product(id))
 		id = min(id+1, last)
@@ -253,7 +253,7 @@ func TestFault27SeedThenServe(t *testing.T) {
 		launchAs(t, newGateway, []string{"DATABASE_URL=" + database}, args...).wantExit(t, 0)
 	}
 	p := startAs(t, newGateway, "DATABASE_URL="+database, "REDIS_URL="+redisURL, "REDIS_TIMEOUT=5s")
-	eventually(t, "no row waits", func() bool {
+	eventually(t, "no outbox row is pending", func() bool {
 		return p.metric(t, "fieldcache_relayed_total") > 0 && p.metric(t, "fieldcache_outbox_backlog") == 0
 	})
 	if n := p.metric(t, "fieldcache_redis_faults_total"); n > 0 {

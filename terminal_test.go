@@ -81,10 +81,10 @@ func TestWarmOnATerminal(t *testing.T) {
 		t.Errorf("stdout is %q", got)
 	}
 	for _, want := range []string{"warming", "25%", "(1/4)", "(3/4)"} {
-		eventually(t, "the bar shows "+want, func() bool { return strings.Contains(term.screen.String(), want) })
+		eventually(t, "the progress bar shows "+want, func() bool { return strings.Contains(term.screen.String(), want) })
 	}
 	// The bar is erased before the result is printed.
-	eventually(t, "the bar is gone", func() bool { return strings.HasSuffix(term.screen.String(), strings.Repeat(" ", 20)+"\r") })
+	eventually(t, "the progress bar is gone", func() bool { return strings.HasSuffix(term.screen.String(), strings.Repeat(" ", 20)+"\r") })
 	if stdout, stderr := finish(t, []string{listen}, 0, args...); !strings.HasPrefix(stdout, "warmed: 4 operations") || stderr != "" {
 		t.Errorf("without a terminal: got stdout %q and stderr %q", stdout, stderr)
 	}

@@ -27,7 +27,7 @@ func TestCommandWarm(t *testing.T) {
 	if stdout, stderr := finish(t, []string{listen}, 0, "warm", one, two); stdout != "warmed: 4 operations, 0 of which were already cached\n" || stderr != "" {
 		t.Errorf("got stdout %q and stderr %q", stdout, stderr)
 	}
-	eventually(t, "all are cached", func() bool {
+	eventually(t, "all responses are cached", func() bool {
 		stdout, _ := finish(t, []string{listen}, 0, "warm", one, two)
 		return stdout == "warmed: 4 operations, 4 of which were already cached\n"
 	})

@@ -19,18 +19,18 @@ import (
 func TestResponse(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, wrong string }{
-		"a length":            {text: "HTTP/1.1 200 OK\r\ncontent-length: 11\r\nETag: \"x\"\r\n\r\n{\"data\":{}}"},
-		"chunks":              {text: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n6\r\na\":{}}\r\n0\r\n\r\n"},
-		"another status":      {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", `answered "HTTP/1.1 404 Not Found"`},
-		"errors":              {"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"errors\":[]}", `begins with "{\"errors"`},
-		"no length":           {"HTTP/1.1 200 OK\r\n\r\n{\"data\":{}}", "no length"},
-		"a body that is less": {"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{\"data\":{}}", "EOF"},
-		"a chunk that is less": {
+		"Content-Length":    {text: "HTTP/1.1 200 OK\r\ncontent-length: 11\r\nETag: \"x\"\r\n\r\n{\"data\":{}}"},
+		"chunked":           {text: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"dat\r\n6\r\na\":{}}\r\n0\r\n\r\n"},
+		"status 404":        {"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", `got status line "HTTP/1.1 404 Not Found"`},
+		"errors":            {"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{\"errors\":[]}", `begins with "{\"errors"`},
+		"no Content-Length": {"HTTP/1.1 200 OK\r\n\r\n{\"data\":{}}", "no Content-Length"},
+		"truncated body":    {"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{\"data\":{}}", "EOF"},
+		"truncated chunk": {
 			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{\"data\":{}}", "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const next = "HTTP/1.1 500 the next answer\r\n"
+			const next = "HTTP/1.1 500 the next response\r\n"
 			text := test.text
 			if test.wrong == "" {
 				text += next

@@ -53,16 +53,16 @@ func parse(args []string, log io.Writer) (*settings, error) {
 	s := &settings{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(log)
-	flags.IntVar(&s.connections, "connections", 32, "keep-alive connections, each with one request at a time")
-	flags.BoolVar(&s.distinct, "distinct", false, "each request has an X-Request-Id of its own, so that no two heads are the same")
-	flags.IntVar(&s.rounds, "rounds", 5, "how often each server is measured with each operation")
-	flags.IntVar(&s.ids, "ids", 1000, "Q1, Q3 ask for users 1 to this, or to the last there is")
-	seconds := flags.Float64("seconds", 3, "how long each measurement takes")
-	flags.StringVar(&s.database, "database", "", "DATABASE_URL of the gateways, with the shop's data in it; none: the embedded one with demo data, one for each gateway")
-	flags.StringVar(&s.redis, "redis", "", "REDIS_URL of the gateways; each has a prefix of its own; none: no Redis, and no server redis")
-	servers := flags.String("servers", strings.Join(names, ","), "which of them, comma separated; the first is what the others are compared with")
-	operations := flags.String("operations", "Q1,Q2,Q3,M1,W", "which of them, comma separated")
-	flags.Func("url", "another server that runs already: NAME=URL, or NAME=URL#PID to tell its processor time; may be repeated", func(text string) error {
+	flags.IntVar(&s.connections, "connections", 32, "number of keep-alive connections; each sends one request at a time")
+	flags.BoolVar(&s.distinct, "distinct", false, "send a different X-Request-Id with each request, so that no two request headers are equal")
+	flags.IntVar(&s.rounds, "rounds", 5, "how many times each server is measured with each operation")
+	flags.IntVar(&s.ids, "ids", 1000, "Q1 and Q3 request users 1 to N, or to the last user if there are fewer")
+	seconds := flags.Float64("seconds", 3, "duration of each measurement in seconds")
+	flags.StringVar(&s.database, "database", "", "DATABASE_URL of the gateways; the database must contain the shop's data; default: an embedded database with demo data for each gateway")
+	flags.StringVar(&s.redis, "redis", "", "REDIS_URL of the gateways; each uses its own key prefix; without it there is no Redis and the server redis is left out")
+	servers := flags.String("servers", strings.Join(names, ","), "servers to measure, comma separated; the others are compared with the first")
+	operations := flags.String("operations", "Q1,Q2,Q3,M1,W", "operations to run, comma separated")
+	flags.Func("url", "another running server to measure: NAME=URL, or NAME=URL#PID to report its CPU time and memory; may be repeated", func(text string) error {
 		other, err := otherServer(text)
 		s.others = append(s.others, other)
 		return err
@@ -72,7 +72,7 @@ func parse(args []string, log io.Writer) (*settings, error) {
 	}
 	s.period = time.Duration(*seconds * float64(time.Second))
 	if s.connections < 1 || s.rounds < 1 || s.ids < 1 || s.period <= 0 || flags.NArg() > 0 {
-		return nil, errors.New("connections, rounds, ids and seconds are above 0, and nothing stands behind the flags")
+		return nil, errors.New("-connections, -rounds, -ids and -seconds must be greater than 0, and there must be no arguments after the flags")
 	}
 	var err error
 	if s.servers, err = subset(*servers, names); err != nil {

@@ -18,7 +18,7 @@ func (r response) read() error {
 		return err
 	}
 	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
-		return fmt.Errorf("answered %q", bytes.TrimSpace(line))
+		return fmt.Errorf("got status line %q", bytes.TrimSpace(line))
 	}
 	length, chunked := -1, false
 	for {
@@ -43,14 +43,14 @@ func (r response) read() error {
 		return r.chunks()
 	}
 	if length < 0 {
-		return fmt.Errorf("the answer has no length")
+		return fmt.Errorf("the response has no Content-Length")
 	}
 	begin, err := r.in.Peek(min(length, len(data)))
 	if err != nil {
 		return err
 	}
 	if string(begin) != data {
-		return fmt.Errorf("the answer begins with %q", begin)
+		return fmt.Errorf("the response begins with %q", begin)
 	}
 	_, err = r.in.Discard(length)
 	return err

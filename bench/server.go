@@ -32,7 +32,7 @@ func otherServer(text string) (server, error) {
 		return server{}, err
 	}
 	if name == "" || u.Scheme != "http" || u.Port() == "" {
-		return server{}, fmt.Errorf("%q is not like plain=http://127.0.0.1:4000/graphql#1234", text)
+		return server{}, fmt.Errorf("invalid server %q: want NAME=URL or NAME=URL#PID, such as plain=http://127.0.0.1:4000/graphql#1234", text)
 	}
 	s := server{name: name, url: u}
 	if u.Fragment != "" {

@@ -91,7 +91,7 @@ func newSite(ctx context.Context, s *settings) (*site, error) {
 	}
 	at.servers = append(at.servers, s.others...)
 	if len(at.servers) == 0 {
-		return at, errors.New("there is no server to measure: name one by -servers or -url; redis needs -redis")
+		return at, errors.New("no server to measure: set -servers or -url; the server redis also needs -redis")
 	}
 	return at, nil
 }

@@ -232,7 +232,7 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 			return ""
 		})
 		if w.fails {
-			add("is not heard by the shared tier: writer", i, func(n *state) string { n.tx[i].phase, n.tx[i].step = waiting, 0; return "" })
+			add("does not reach the shared tier: writer", i, func(n *state) string { n.tx[i].phase, n.tx[i].step = waiting, 0; return "" })
 		}
 	case waiting:
 		if r.ack(t.taken || t.done, time.Duration(t.age)*modelTick, modelLease) {
@@ -243,7 +243,7 @@ func (w world) write(s state, r rules, i uint8, add adder) {
 		add("dies: writer", i, func(n *state) string { n.tx[i].phase, n.tx[i].step = over, 0; return "" })
 	}
 	if t.taken && !t.done {
-		add("is noted as done: writer", i, func(n *state) string { n.tx[i].done = true; return "" })
+		add("is marked as done: writer", i, func(n *state) string { n.tx[i].done = true; return "" })
 	}
 	if t.done && !t.prune && w.prune {
 		add("is pruned: writer", i, func(n *state) string {
@@ -278,15 +278,15 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 	gw := s.gw[g]
 	switch {
 	case gw.poll.more:
-		add("is answered another page: gateway", g, func(n *state) string {
+		add("reads another page of the outbox: gateway", g, func(n *state) string {
 			p := &n.gw[g].poll
 			w.page(n, gw, p, r.until(p.seen, n.code()), r)
 			return ""
 		})
 	case gw.poll.there:
-		add("has polled: gateway", g, func(n *state) string { n.apply(g, r); return "" })
+		add("applies the poll: gateway", g, func(n *state) string { n.apply(g, r); return "" })
 	case w.time && (gw.trust != 0 || gw.since != s.code() || gw.epoch != s.epoch): // otherwise a poll would change nothing
-		add("is answered by the outbox: gateway", g, func(n *state) string {
+		add("reads the outbox: gateway", g, func(n *state) string {
 			p := poll{there: true, epoch: n.epoch}
 			if gw.trust == unknown {
 				p.seen, p.horizon = n.code(), n.pruned
@@ -298,15 +298,15 @@ func (w world) follow(s state, r rules, g uint8, add adder) {
 		})
 	}
 	if gw.reading {
-		add("reads what is kept: gateway", g, func(n *state) string { w.readRetained(n, g, r); return "" })
+		add("reads the retained writes: gateway", g, func(n *state) string { w.readRetained(n, g, r); return "" })
 	}
 	for i := range uint8(len(w.writers)) {
 		if w.notices && s.tx[i].taken && gw.floors>>i&1 == 0 && !snapshots[gw.since].Sees(xid(int(i))) { // in no world with two epochs
-			add("hears a message: gateway", g, func(n *state) string { n.learn(g, 1<<i); return "" })
+			add("receives a message: gateway", g, func(n *state) string { n.learn(g, 1<<i); return "" })
 		}
 	}
 	if w.restart && gw.starts == 0 {
-		add("starts again: gateway", g, func(n *state) string {
+		add("restarts: gateway", g, func(n *state) string {
 			n.gw[g] = gateway{trust: unknown, starts: 1}
 			for i := range n.load {
 				if n.load[i].at == g {
@@ -391,16 +391,16 @@ func (s *state) apply(g uint8, r rules) {
 // share adds the steps of the shared tier itself and those that relay writes.
 func (w world) share(s state, r rules, add adder) {
 	if w.expiry && s.redis.fence != 0 {
-		add("the fence ends", 0, func(n *state) string { n.redis.fence = 0; return "" })
+		add("the fence expires", 0, func(n *state) string { n.redis.fence = 0; return "" })
 	}
 	if w.dump && s.dumped == 0 {
 		add("a dump is taken", 0, func(n *state) string { n.dump, n.dumped = n.redis, 1; return "" })
 	}
 	if w.dump && s.dumped == 1 {
-		add("the dump comes back", 0, func(n *state) string { n.redis, n.dump, n.dumped = n.dump, redis{}, 2; return "" })
+		add("the dump is restored", 0, func(n *state) string { n.redis, n.dump, n.dumped = n.dump, redis{}, 2; return "" })
 	}
 	if w.back && s.epoch == 0 {
-		add("the database goes back", 0, func(n *state) string { n.goBack(); return "" })
+		add("the database loses its writes", 0, func(n *state) string { n.goBack(); return "" })
 	}
 	if !w.relay {
 		return
@@ -408,13 +408,13 @@ func (w world) share(s state, r rules, add adder) {
 	if s.relay.tx == 0 {
 		for i, t := range s.tx {
 			if t.version > 0 && !t.done {
-				add("is relayed: writer", uint8(i), func(n *state) string { n.relay.tx = uint8(i) + 1; return "" }) //nolint:gosec // a few
+				add("the relay begins: writer", uint8(i), func(n *state) string { n.relay.tx = uint8(i) + 1; return "" }) //nolint:gosec // a few
 			}
 		}
 		return
 	}
 	i := s.relay.tx - 1
-	add("is relayed by a step: writer", i, func(n *state) string {
+	add("the relay takes a step: writer", i, func(n *state) string {
 		w.evict(n, r, i, n.relay.step)
 		if n.relay.step++; int(n.relay.step) == len(r.steps) {
 			n.relay = relay{}

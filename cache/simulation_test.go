@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	simulate = flag.Duration("simulate", 0, "for how long TestSimulation draws schedules; 0: those of the first seeds")
+	simulate = flag.Duration("simulate", 0, "how long TestSimulation runs random schedules; 0: a fixed number of seeds")
 	oneSeed  = flag.Uint64("seed", 0, "the seed that TestSimulation runs, that one alone")
 )
 
@@ -146,7 +146,7 @@ func (s *simulation) run() {
 		if s.fails > 0 && time.Since(s.began) > s.fails {
 			lacks := min(s.upTo(2*time.Second), time.Since(s.began)) // the first rows are kept
 			s.failedOver = s.failedOver || s.database.failover("promoted", lacks) > 0
-			s.tell("the database fails over to a standby that lacks the last %v", lacks)
+			s.tell("the database fails over to a standby that lacks the writes of the last %v", lacks)
 			s.fails = 0
 		}
 		s.event()
@@ -190,10 +190,10 @@ func (s *simulation) event() {
 	case n < 86:
 		s.during("redis", 0, "refuses", 3*time.Second, func() { s.redis.set(refuses) }, func() { s.redis.set(up) })
 	case n < 88:
-		s.tell("redis takes a dump")
+		s.tell("redis saves a dump")
 		s.redis.save()
 	case n < 89:
-		s.tell("redis starts again with what it dumped")
+		s.tell("redis restarts from its last dump")
 		s.restored = s.restored || s.redis.dumped
 		s.redis.restart()
 	case n < 92:
@@ -203,7 +203,7 @@ func (s *simulation) event() {
 	case n < 96:
 		s.during("database", 0, "is down", 4*time.Second, func() { s.outage(true) }, func() { s.outage(false) })
 	case n < 98:
-		s.tell("what is done is pruned")
+		s.tell("evicted writes are pruned")
 		s.database.mu.Lock()
 		s.database.prune(0, true)
 		s.database.mu.Unlock()
@@ -286,10 +286,10 @@ func (s *simulation) write(i int, direct bool) {
 		}
 		all, committed := s.database.commitIn(epoch, xid, w)
 		if !committed {
-			s.tell("write %d is gone with its connection", n)
+			s.tell("write %d is rolled back: its connection failed", n)
 			return
 		}
-		s.tell("write %d of %v commits with xid %d (gateway %d, around it %v, dies %v)", n, all.Eviction, xid, i, direct, dies)
+		s.tell("write %d of %v commits with xid %d (gateway %d, direct %v, gateway dies before it evicts %v)", n, all.Eviction, xid, i, direct, dies)
 		if direct || dies {
 			return
 		}

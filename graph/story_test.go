@@ -18,7 +18,7 @@ import (
 	"fieldcache/graph"
 )
 
-var update = flag.Bool("update", false, "write what the stories' requests answer now into testdata/stories")
+var update = flag.Bool("update", false, "write the current responses into testdata/stories")
 
 // A story is an archive of steps that run in order on the demo data: the request and its viewer,
 // the response, the number of statements, and for a mutation the Redis keys that it evicted. Each

@@ -124,11 +124,11 @@ func TestInBrowser(t *testing.T) {
 			page.Click(`.graphiql-tab-add`)
 			page.Click(`.graphiql-query-editor .view-lines`)
 			page.Type("{ hello missing }")
-			page.Wait("the fault to be marked", `document.querySelector('.graphiql-query-editor .squiggly-error') !== null`)
+			page.Wait("the error to be underlined", `document.querySelector('.graphiql-query-editor .squiggly-error') !== null`)
 
 			// The formatter and the history are loaded on first use.
 			page.Click(`.graphiql-toolbar button[aria-label^="Prettify"]`)
-			page.Wait("the operation in lines", `document.querySelectorAll('.graphiql-query-editor .view-line').length >= 4`)
+			page.Wait("the formatted operation", `document.querySelectorAll('.graphiql-query-editor .view-line').length >= 4`)
 			page.Click(`button[aria-label="Show History"]`)
 			page.Wait("the history", `document.querySelector('.graphiql-history-item') !== null`)
 

@@ -60,7 +60,7 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 		askIn(t, cache.NoCache(t.Context()), s.cached, ann, levels)
 		return s.tables.Batches()-calls == 2
 	})
-	s.eventually("sources are asked although nothing changed", func() bool {
+	s.eventually("sources are called although nothing changed", func() bool {
 		loads := s.cache.Stats().Loads.Load()
 		ask(t, s.cached, ann, levels)
 		return s.cache.Stats().Loads.Load() == loads
@@ -71,7 +71,7 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 	if n := s.tables.Batches() - calls; n < 2 || n > 8 {
 		t.Errorf("got %d calls of batch resolvers after a write, want 2, and at most 8 on a slow machine", n)
 	}
-	s.eventually("a second process does not get all from Redis, once for each level", func() bool {
+	s.eventually("a second process does not read everything from Redis, once for each level", func() bool {
 		ask(t, s.cached, ann, levels)
 		second := openTrackerSite(t, url, redis, nil, counting)
 		defer second.close()

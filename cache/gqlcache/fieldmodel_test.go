@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	fieldSoak = flag.Duration("field-soak", 0, "for how long random writes and reads of the tracker go on; 0: a few hundred")
+	fieldSoak = flag.Duration("field-soak", 0, "how long to run random writes and reads of the tracker; 0: a few hundred of them")
 	fieldSeed = flag.Uint64("field-seed", 0, "the seed of random writes and reads; 0: another one each time")
 )
 

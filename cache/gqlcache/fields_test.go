@@ -236,7 +236,7 @@ func askIn(t testing.TB, ctx context.Context, e *executor.Executor, viewer, quer
 func (s *trackerSite) same(viewer, query string) {
 	s.t.Helper()
 	want := ask(s.t, s.plain, viewer, query)
-	s.eventually(query+": the cache does not say "+want, func() bool { return ask(s.t, s.cached, viewer, query) == want })
+	s.eventually(query+": the cached server does not return "+want, func() bool { return ask(s.t, s.cached, viewer, query) == want })
 }
 
 // eventually fails the test unless is returns true within a minute.
@@ -295,7 +295,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 		if strings.Contains(q, "{issues{") {
 			continue // Query.issues declares no rows
 		}
-		s.eventually(q+": sources are asked although nothing changed", func() bool {
+		s.eventually(q+": sources are called although nothing changed", func() bool {
 			loads := s.cache.Stats().Loads.Load()
 			ask(t, s.cached, ann, q)
 			return s.cache.Stats().Loads.Load() == loads
@@ -375,7 +375,7 @@ func TestArgumentsThatMayBeNull(t *testing.T) {
 			}
 		}
 		for _, q := range queries {
-			s.eventually(q+": asked of the database although nothing changed", func() bool {
+			s.eventually(q+": the database is queried although nothing changed", func() bool {
 				loads := s.cache.Stats().Loads.Load()
 				ask(t, s.cached, "", q)
 				return s.cache.Stats().Loads.Load() == loads
@@ -391,7 +391,7 @@ func TestMutationsEvictByName(t *testing.T) {
 		ask(t, s.cached, "", `{grid(size:3)}`)
 		return s.cache.Stats().Loads.Load() - loads
 	}
-	s.eventually("the grid is drawn again although nothing changed", func() bool { drawn(); return drawn() == 0 })
+	s.eventually("the grid is loaded again although nothing changed", func() bool { drawn(); return drawn() == 0 })
 	ask(t, s.cached, "", `mutation{redraw}`)
 	if drawn() != 1 {
 		t.Error("a mutation did not evict the tag of its directive")
@@ -430,7 +430,7 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 				last.close()
 			}
 		}()
-		first.eventually(when+": not all comes from Redis", func() bool {
+		first.eventually(when+": not all values come from Redis", func() bool {
 			for _, q := range queries {
 				// Bypass the caches, so that values that Redis did not accept last time are filled
 				// again.

@@ -24,12 +24,12 @@ func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
 	s := openTrackerSite(t, url, address, nil)
 	const q = `{ticks}`
 	last := ask(t, s.cached, "", q) // each load returns another value
-	s.eventually("what has ended is not answered while it is loaded anew", func() bool {
+	s.eventually("an expired value is not served while it is reloaded", func() bool {
 		before, revalidating := last, s.cache.Stats().Revalidating.Load()
 		last = ask(t, s.cached, "", q)
 		return last == before && s.cache.Stats().Revalidating.Load() > revalidating
 	})
-	s.eventually("it is not loaded anew", func() bool { return ask(t, s.cached, "", q) != last })
+	s.eventually("the value is not reloaded", func() bool { return ask(t, s.cached, "", q) != last })
 	o, err := redis.ParseURL(address)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		t.Error("the first request counted as a hit")
 	}
 	// While the lease is lost, no request counts as a hit.
-	s.eventually("five would not have been answered, or another field is not cached", func() bool {
+	s.eventually("five wrong values are not counted, or another field is not cached", func() bool {
 		question()
 		return motto.Shadow.Load() >= 5 && grid.Hits() >= 4
 	})
@@ -82,7 +82,7 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 		t.Errorf("got %d differences although nothing changed, want 0", n)
 	}
 	changes := uint64(0)
-	s.eventually("a difference is not told of", func() bool {
+	s.eventually("a difference is not reported", func() bool {
 		changes++
 		text.Store(new(fmt.Sprint("text ", changes)))
 		question()
@@ -136,7 +136,7 @@ func TestAuditsBarFields(t *testing.T) {
 				return slices.Equal(s.fields.Barred(), []string{"Query.motto"})
 			})
 			const told = "a field is not cached any more"
-			s.eventually("no fault is told of", func() bool { return strings.Contains(s.log.String(), told) }) // logged after the field was barred
+			s.eventually("no fault is logged", func() bool { return strings.Contains(s.log.String(), told) }) // logged after the field was barred
 			if n := test.count(s.cache.Stats()).Load(); n != 1 {
 				t.Errorf("got %d faults of this kind, want 1", n)
 			}
@@ -201,7 +201,7 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 	}
 	// The order is repeated, because a process may find the fault again before it learns of the
 	// first order.
-	other.eventually("an operator's order at one process does not lift the bar of another", func() bool {
+	other.eventually("lifting a bar at one process does not lift it at another", func() bool {
 		if _, err := other.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 		}
 		return len(finder.fields.Barred())+len(other.fields.Barred()) == 0
 	})
-	later.eventually("an order does not lift the bar that a process found at its start", func() bool { return len(later.fields.Barred()) == 0 })
+	later.eventually("lifting a bar does not lift it at a process that read it when it started", func() bool { return len(later.fields.Barred()) == 0 })
 	if last := openTrackerSite(t, url, redis, motto); barred(last) {
 		t.Error("a process that starts after the order does not cache the field")
 	}
@@ -279,7 +279,7 @@ func TestOperatorsEvict(t *testing.T) {
 	if s.cache.Stats().Revalidating.Load() == revalidating || meter.Missed.Load() != missed || s.cache.Stats().Refreshes.Load() == refreshes {
 		t.Error("the read after a soft eviction waited, or did not begin a refresh")
 	}
-	s.eventually("it stays soft", func() bool {
+	s.eventually("the value stays soft", func() bool {
 		revalidating := s.cache.Stats().Revalidating.Load()
 		ask(t, s.cached, ann, grid)
 		return s.cache.Stats().Revalidating.Load() == revalidating

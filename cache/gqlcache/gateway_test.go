@@ -217,7 +217,7 @@ func TestGatewayAnswersWhole(t *testing.T) {
 		t.Errorf("got %d executions and headers %v; want none, and a public response with Age and ETag", a.runs.Load()-runs, header)
 	}
 	get := a.url + "?query=" + strings.ReplaceAll(titleOf, `"`, "%22")
-	a.eventually("GET is not cached", func() bool {
+	a.eventually("the response to GET is not cached", func() bool {
 		_, header = send(t, http.MethodGet, get, "")
 		return strings.Contains(header.Get("Cache-Status"), "hit")
 	})
@@ -228,7 +228,7 @@ func TestGatewayAnswersWhole(t *testing.T) {
 		t.Errorf("no-cache: got %s, headers %v", body, header)
 	}
 	a.exec("UPDATE issues SET title = 'By psql' WHERE id = $1", bug)
-	a.eventually("a write by psql is not seen", func() bool {
+	a.eventually("a write by psql does not evict", func() bool {
 		body, _ := post(t, a.url, titleOf)
 		return strings.Contains(body, "By psql")
 	})
@@ -368,14 +368,14 @@ func TestGatewayEvictsByName(t *testing.T) {
 				_, header := post(t, site.url, `{grid(size:3)}`)
 				return strings.Contains(header.Get("Cache-Status"), "hit")
 			}
-			a.eventually("it is not cached", hit)
+			a.eventually("the response is not cached", hit)
 			if err := site.gateway.Evict(t.Context(), cache.Eviction{Tags: []cache.Tag{cache.Named("grid")}}); err != nil {
 				t.Fatal(err)
 			}
 			if hit() {
 				t.Error("Evict did not evict")
 			}
-			a.eventually("it is not cached again", hit)
+			a.eventually("the response is not cached again", hit)
 			if body, _ := post(t, site.url, `mutation{redraw}`); !strings.Contains(body, "true") {
 				t.Fatal(body)
 			}

@@ -22,7 +22,7 @@ import (
 	"fieldcache/cache/gqlcache"
 )
 
-var verdicts = flag.String("verdicts", "testdata/apollo.jsonl.gz", "file of Apollo Server's verdicts, as scripts/apollo-policy records them; compressed if its name says so")
+var verdicts = flag.String("verdicts", "testdata/apollo.jsonl.gz", "file with the cache policies that scripts/apollo-policy recorded from Apollo Server; gzip if its name ends in .gz")
 
 // verdict is Apollo Server's policy for one response, with the inputs that determine it.
 type verdict struct {

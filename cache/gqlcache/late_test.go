@@ -30,5 +30,5 @@ func TestLateMutationsSayWhatAllowedThem(t *testing.T) {
 		t.Errorf("without Redis: got Cache-Status %s, want detail=lease", got)
 	}
 	redis.Start()
-	a.eventually("it is late still", func() bool { return rename("in time again") == "fieldcache; fwd=bypass" })
+	a.eventually("evictions are still late", func() bool { return rename("in time again") == "fieldcache; fwd=bypass" })
 }

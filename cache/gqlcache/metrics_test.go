@@ -44,7 +44,7 @@ func TestStatementsSavedAreCounted(t *testing.T) {
 			t.Errorf("got %v saved statements, want 0: nothing was cached", n)
 		}
 		for _, query := range []string{titleOf, "{other: issue(id:\"" + bug + "\"){title}}"} { // the whole response, and a field of it
-			a.eventually("nothing is saved by "+query, func() bool {
+			a.eventually("no load is saved by "+query, func() bool {
 				before := saved()
 				post(t, url, query)
 				return saved() > before

@@ -96,7 +96,7 @@ func (o *observer) motto() string {
 // stored waits until motto is served from the cache.
 func (o *observer) stored() {
 	o.t.Helper()
-	o.eventually("it is not stored", func() bool {
+	o.eventually("the value is not cached", func() bool {
 		before := o.reads.Load()
 		o.motto()
 		return o.reads.Load() == before
@@ -378,7 +378,7 @@ func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
 		o.eventually("the write does not evict", func() bool { return strings.Contains(o.motto(), "before") })
 		o.exec(`UPDATE issues SET title = 'read' WHERE id = $1`, bug) // so that the next request is a miss
 		write.Store(true)
-		o.eventually("it was no miss", func() bool { o.motto(); return !write.Load() })
+		o.eventually("the read is not a miss", func() bool { o.motto(); return !write.Load() })
 		if body := o.motto(); !strings.Contains(body, "written") {
 			t.Fatalf("after the mutation: got %s", body)
 		}

@@ -119,7 +119,7 @@ func TestTwoApplications(t *testing.T) {
 				table = "south"
 			}
 			sqlExec(t, owner, fmt.Sprintf("UPDATE %s.characters SET name = 'afterwards' WHERE id = '1000'", table))
-			s.eventually("when north was removed, south evicts nothing", func() bool { body, _ := apps["south"].ask(t); return strings.Contains(body, "afterwards") })
+			s.eventually("after north was uninstalled, south evicts nothing", func() bool { body, _ := apps["south"].ask(t); return strings.Contains(body, "afterwards") })
 			for name, a := range apps {
 				if log := a.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "changed; evicted") {
 					t.Errorf("got log of %s: %s", name, log)

@@ -70,7 +70,7 @@ func TestUninstall(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := trackerSite{t: t}
-			s.eventually("an open Gateway answers from its cache without an outbox", func() bool { return strings.Contains(ask(), name) })
+			s.eventually("an open Gateway serves cached values without an outbox", func() bool { return strings.Contains(ask(), name) })
 			if err := g.Close(); err != nil {
 				t.Logf("%s: Close: %v", c.driver, err)
 			}

@@ -120,7 +120,7 @@ func TestUsedTwice(t *testing.T) {
 	for i := range 3 {
 		title := fmt.Sprintf("title %d", i)
 		post(t, a.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
-		a.eventually("nothing is answered from memory", func() bool {
+		a.eventually("nothing is served from memory", func() bool {
 			body, header := post(t, a.url, titleOf)
 			if !strings.Contains(body, title) {
 				t.Fatalf("after the mutation to %q: got %s", title, body)

@@ -18,7 +18,7 @@ import (
 	"fieldcache/internal/testservers"
 )
 
-var manyRows = flag.Int("rows", 30_000, "how many rows the tests of a backlog write")
+var manyRows = flag.Int("rows", 30_000, "number of rows that the backlog tests write")
 
 // crowded is an outbox with many rows.
 type crowded struct {

@@ -40,7 +40,7 @@ func TestAnswersAreTheSame(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), "UPDATE users SET name = 'Ada Lovelace' WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a write past GraphQL is not seen", func() bool {
+	eventually(t, "a write outside GraphQL does not evict", func() bool {
 		answer, _ := post(t, cached, query)
 		return strings.Contains(answer, "Ada Lovelace")
 	})
@@ -109,7 +109,7 @@ func same(t *testing.T, cached, plain http.Handler, query string) {
 // cachedSoon repeats a query until it is a hit.
 func cachedSoon(t testing.TB, cached http.Handler, query string) {
 	t.Helper()
-	eventually(t, "there is no hit", func() bool {
+	eventually(t, "no request is a hit", func() bool {
 		_, status := post(t, cached, query)
 		return strings.Contains(status, "hit")
 	})

@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	soak = flag.Duration("soak", 0, "how long TestFaults takes about, all faults together; 0: each once")
+	soak = flag.Duration("soak", 0, "approximate total duration of TestFaults; 0: each fault once")
 	seed = flag.Uint64("seed", 0, "of the workload in TestFaults; 0: another one each time")
 )
 

@@ -39,7 +39,7 @@ func TestProblems(t *testing.T) {
 	defer server.Close()
 
 	page := Open(t, server.URL+"/", Options{})
-	page.Wait("the faults", `document.title === 'done'`)
+	page.Wait("the page to finish", `document.title === 'done'`)
 	problems := strings.Join(page.Problems(), "\n")
 	for _, want := range []string{
 		"page: console.error: an error",

@@ -34,7 +34,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "gotest:", err)
 	}
 	if len(untested) > 0 {
-		fmt.Fprintf(os.Stderr, "gotest: FAIL: a test that was skipped, or that no name matches, proves nothing: %s\n", strings.Join(untested, ", "))
+		fmt.Fprintf(os.Stderr, "gotest: FAIL: skipped tests, and packages without a matching test: %s\n", strings.Join(untested, ", "))
 	}
 	if err != nil || len(untested) > 0 {
 		os.Exit(1)
@@ -126,5 +126,5 @@ func short(test, output string) string {
 	if len(lines) <= 2*most || len(words) == 0 {
 		return ""
 	}
-	return "gotest: in short, " + test + ":\n" + strings.Join(words, "")
+	return "gotest: summary of " + test + ":\n" + strings.Join(words, "")
 }

@@ -7,7 +7,7 @@ import (
 
 func TestReport(t *testing.T) {
 	tests := map[string]struct{ events, printed, untested string }{
-		"a pass is silent but for the package's line": {
+		"a pass prints only the package's line": {
 			events: `{"Action":"run","Package":"p","Test":"TestA"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"--- PASS: TestA (0.00s)\n"}
@@ -17,7 +17,7 @@ func TestReport(t *testing.T) {
 				{"Action":"pass","Package":"p"}`,
 			printed: "ok  \tp\t0.1s\n",
 		},
-		"a failure tells its output": {
+		"a failure prints its output": {
 			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"=== RUN   TestA\n"}
 				{"Action":"output","Package":"p","Test":"TestA","Output":"a_test.go:1: wrong\n"}
 				{"Action":"fail","Package":"p","Test":"TestA"}
@@ -25,7 +25,7 @@ func TestReport(t *testing.T) {
 				{"Action":"fail","Package":"p"}`,
 			printed: "a_test.go:1: wrong\nFAIL\tp\t0.1s\n",
 		},
-		"a skipped test is named, a package without tests is not": {
+		"a skipped test is reported, a package without tests is not": {
 			events: `{"Action":"output","Package":"p","Test":"TestA/x","Output":"no browser\n"}
 				{"Action":"skip","Package":"p","Test":"TestA/x"}
 				{"Action":"output","Package":"q","Output":"?   \tq\t[no test files]\n"}
@@ -33,7 +33,7 @@ func TestReport(t *testing.T) {
 			printed:  "no browser\n?   \tq\t[no test files]\n",
 			untested: "p.TestA/x",
 		},
-		"a package in which no test has the name is named": {
+		"a package without a matching test is reported": {
 			events: `{"Action":"output","Package":"p","Output":"testing: warning: no tests to run\n"}
 				{"Action":"output","Package":"p","Output":"PASS\n"}
 				{"Action":"output","Package":"p","Output":"ok  \tp\t0.1s [no tests to run]\n"}
@@ -41,13 +41,13 @@ func TestReport(t *testing.T) {
 			printed:  "testing: warning: no tests to run\nok  \tp\t0.1s [no tests to run]\n",
 			untested: "p",
 		},
-		"a test that a panic ended tells its output": {
+		"a test that panics prints its output": {
 			events: `{"Action":"output","Package":"p","Test":"TestB","Output":"panic: oh\n"}
 				{"Action":"output","Package":"q","Test":"TestC","Output":"still running\n"}
 				{"Action":"fail","Package":"p"}`,
 			printed: "panic: oh\n",
 		},
-		"a package that does not build tells why": {
+		"a package that does not build prints the error": {
 			events: `{"ImportPath":"p","Action":"build-output","Output":"a.go:1: undefined: x\n"}
 				{"ImportPath":"p","Action":"build-fail"}
 				{"Action":"output","Package":"p","Output":"FAIL\tp [build failed]\n"}
@@ -81,10 +81,10 @@ func TestReportRefusesWhatIsNotJSON(t *testing.T) {
 func TestShort(t *testing.T) {
 	log := strings.Repeat("        a line of a log\n", 50)
 	tests := map[string]struct{ output, want string }{
-		"little is not told twice":    {"    a_test.go:1: wrong\n--- FAIL: TestA\n", ""},
-		"what the test said of much":  {log + "    a_test.go:1: wrong\n" + log, "gotest: in short, p.TestA:\n    a_test.go:1: wrong\n"},
-		"the last of what it said":    {log + strings.Repeat("    a_test.go:1: first\n", 9) + strings.Repeat("    a_test.go:2: wrong\n", 6), "gotest: in short, p.TestA:\n" + strings.Repeat("    a_test.go:2: wrong\n", 6)},
-		"nothing of who said nothing": {log, ""},
+		"short output, no summary":  {"    a_test.go:1: wrong\n--- FAIL: TestA\n", ""},
+		"the test's lines of a log": {log + "    a_test.go:1: wrong\n" + log, "gotest: summary of p.TestA:\n    a_test.go:1: wrong\n"},
+		"only the last lines":       {log + strings.Repeat("    a_test.go:1: first\n", 9) + strings.Repeat("    a_test.go:2: wrong\n", 6), "gotest: summary of p.TestA:\n" + strings.Repeat("    a_test.go:2: wrong\n", 6)},
+		"a log without test lines":  {log, ""},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func move(root, to string) (said string, err error) {
 	}
 	from := mod.Module.Mod.Path
 	if from == to {
-		return "the module is " + to + " already", nil
+		return "the module is already " + to, nil
 	}
 	if err := findHostless(root); err != nil {
 		return "", err
@@ -140,7 +140,7 @@ func findHostless(root string) error {
 	}
 	for sentence := range hostless {
 		if !bytes.Contains(text, []byte(sentence)) {
-			err = errors.Join(err, fmt.Errorf("%s does not have this sentence any longer, bring hostless in scripts/modpath up to date: %s", file, sentence))
+			err = errors.Join(err, fmt.Errorf("%s no longer has this sentence; update hostless in scripts/modpath: %s", file, sentence))
 		}
 	}
 	return err

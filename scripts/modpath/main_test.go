@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var whole = flag.Bool("whole", false, "TestTheTreeIsMoved generates all code anew and builds everything")
+var whole = flag.Bool("whole", false, "TestTheTreeIsMoved also regenerates all code and builds everything")
 
 // copied returns a copy of the tree without generated and built files.
 func copied(t *testing.T) string {
@@ -177,7 +177,7 @@ func TestSentencesAboutTheHostAreFound(t *testing.T) {
 	}
 	_, err := move(root, "example.com/x")
 	for sentence := range hostless {
-		if err == nil || !strings.Contains(err.Error(), "adopting.md does not have this sentence") || !strings.Contains(err.Error(), sentence) {
+		if err == nil || !strings.Contains(err.Error(), "adopting.md no longer has this sentence") || !strings.Contains(err.Error(), sentence) {
 			t.Errorf("the error does not name %q: %v", sentence, err)
 		}
 	}

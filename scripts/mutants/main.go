@@ -29,7 +29,7 @@ const parallel = 2
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	gate := flag.Bool("gate", false, "try only those that are tried at every change")
+	gate := flag.Bool("gate", false, "run only the mutants that the gate runs")
 	flag.Parse()
 	if err := run(ctx, *gate, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
@@ -61,12 +61,12 @@ func run(ctx context.Context, gate bool, only []string) error {
 				errs = append(errs, fmt.Errorf("%s: %w", m.name, err))
 				return
 			}
-			fmt.Printf("%5.1fs  %s: red: %s\n", time.Since(began).Seconds(), m.name, strings.Join(m.red, ", "))
+			fmt.Printf("%5.1fs  %s: failed as expected: %s\n", time.Since(began).Seconds(), m.name, strings.Join(m.red, ", "))
 		})
 	}
 	open.Wait()
 	if tried == 0 {
-		return errors.New("no mutant has such a name")
+		return errors.New("no mutant has a matching name")
 	}
 	return errors.Join(errs...)
 }
