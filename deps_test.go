@@ -217,7 +217,7 @@ func TestArrowsCatchesViolations(t *testing.T) {
 			p:    listed{ImportPath: "fieldcache/graph", Imports: []string{"fieldcache/cache/redisstore"}},
 			want: "fieldcache/graph imports fieldcache/cache/redisstore: no such arrow",
 		},
-		"what is below the program does not import it": {
+		"packages below the program do not import it": {
 			p:    listed{ImportPath: "fieldcache/internal/serve", Imports: []string{module}},
 			want: "fieldcache/internal/serve imports " + module + ": no such arrow",
 		},
@@ -243,7 +243,7 @@ func TestArrowsCatchesViolations(t *testing.T) {
 		"but its tier does": {
 			p: listed{ImportPath: "fieldcache/cache/redisstore", Deps: []string{"github.com/redis/go-redis/v9"}},
 		},
-		"what ships starts no test servers": {
+		"shipped packages do not import the test servers": {
 			p:    listed{ImportPath: module, Deps: []string{"fieldcache/internal/testservers"}},
 			want: module + " depends on fieldcache/internal/testservers",
 		},

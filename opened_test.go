@@ -59,7 +59,7 @@ func TestPanelOpened(t *testing.T) {
 				}, seen: `document.querySelectorAll('.cache-row').length > 50`},
 				{name: "the headers", open: click(".cache-headers summary"), seen: shown(".cache-headers[open] dd")},
 				{name: "evicted by hand", open: click(".cache-evict"), seen: shown(".cache-said")},
-				{name: "what a mutation evicted", open: func() { page.tab("Evict"); page.run() }, seen: shown(".cache-evicted")},
+				{name: "the evictions of a mutation", open: func() { page.tab("Evict"); page.run() }, seen: shown(".cache-evicted")},
 				{name: "errors", open: func() {
 					page.operation("Fault", `query Fault { user(id: 0) { name } country(code: "GB") { name } }`)
 					page.run()
@@ -161,7 +161,7 @@ func TestOperatorsPageOpened(t *testing.T) {
 					send(t, http.MethodPost, p.admin+"evict", `{"keys": [`+keys+`]}`, "Content-Type: application/json")
 				}, seen: `document.querySelector('#evictions [data-more]') !== null`},
 				{name: "all of its keys", open: func() { page.Click("#evictions [data-more]") }, seen: `document.querySelector('#evictions [data-more]') === null && ` + says("#evictions", "product:118")},
-				{name: "a filter that nothing matches", open: func() { page.Click("#filter"); page.Type("nothing") }, seen: says("#evictions", "None of the last evictions matches.")},
+				{name: "a filter without matches", open: func() { page.Click("#filter"); page.Type("nothing") }, seen: says("#evictions", "None of the last evictions matches.")},
 			}
 			for _, order := range []string{"ascending", "descending"} {
 				states = append(states, opened{

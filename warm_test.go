@@ -49,7 +49,7 @@ func TestCommandWarmRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ document, variables, want string }{
 		"a mutation":              {"mutation M { deleteUser(id: 1) { id } }", "", `cannot warm the mutation "M"`},
 		"no GraphQL":              {"{", "", "Expected Name"},
-		"a fragment alone":        {"fragment F on User { id }", "", "no operation"},
+		"a fragment only":         {"fragment F on User { id }", "", "no operation"},
 		"variables of no object":  {"{ countries { name } }", "7", "is not a JSON object or a list of objects"},
 		"an empty list of values": {"{ countries { name } }", "[]", "is an empty list"},
 	} {

@@ -185,7 +185,7 @@ func (s *table) loads(t *testing.T, n int) {
 }
 
 func tiers(t *testing.T, test func(t *testing.T, far *shared)) {
-	t.Run("memory alone", func(t *testing.T) { t.Parallel(); test(t, nil) })
+	t.Run("memory only", func(t *testing.T) { t.Parallel(); test(t, nil) })
 	t.Run("two tiers", func(t *testing.T) { t.Parallel(); test(t, &shared{Store: memory(t)}) })
 }
 

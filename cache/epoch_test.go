@@ -231,12 +231,12 @@ func TestMayKeep(t *testing.T) {
 		polls cache.Epoch
 		want  bool
 	}{
-		"the one that is polled":   {"a", "a", true},
-		"none, and none is polled": {"", "", true},
-		"another":                  {"a", "b", false},
-		"none":                     {"", "b", false},
-		"one before the first":     {"a", "", false},
-		"mixed":                    {cache.Snapshot{Epoch: "a"}.Then(cache.Snapshot{Epoch: "b"}).Epoch, "b", false},
+		"the one that is polled":       {"a", "a", true},
+		"no epoch, and none is polled": {"", "", true},
+		"another":                      {"a", "b", false},
+		"none":                         {"", "b", false},
+		"one before the first":         {"a", "", false},
+		"mixed":                        {cache.Snapshot{Epoch: "a"}.Then(cache.Snapshot{Epoch: "b"}).Epoch, "b", false},
 	} {
 		if got := protocol.MayKeep(cache.Snapshot{Epoch: c.seen, Xmin: 5, Xmax: 5}, c.polls); got != c.want {
 			t.Errorf("%s: got %v", name, got)
@@ -252,8 +252,8 @@ func TestThen(t *testing.T) {
 		same bool
 	}{
 		"of the same epoch": {cache.Snapshot{Epoch: "a", Xmin: 9, Xmax: 9}, true},
-		"of another":        {cache.Snapshot{Epoch: "b", Xmin: 9, Xmax: 9}, false},
-		"of none":           {cache.Snapshot{Xmin: 9, Xmax: 9}, false},
+		"of another epoch":  {cache.Snapshot{Epoch: "b", Xmin: 9, Xmax: 9}, false},
+		"of no epoch":       {cache.Snapshot{Xmin: 9, Xmax: 9}, false},
 	} {
 		got := first.Then(c.next)
 		if got.String() != first.String() {

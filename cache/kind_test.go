@@ -328,8 +328,8 @@ func TestKindsSayWhatIsUntrue(t *testing.T) {
 	}{
 		{"a list by its tag", "Author.books", "books", cache.Columns{"author_id": "7"}, "[] [{author:7}:books]"},
 		{"a count by its key", "BookConnection.totalCount", "books", cache.Columns{"author_id": "7"}, "[{author:7}:books:count] []"},
-		{"a row of nobody", "Author.books", "books", cache.Columns{"author_id": cache.Null}, "[] []"},
-		{"what cannot be a value", "Author.books", "books", cache.Columns{"author_id": "x"}, "[] [{Book}]"},
+		{"a row without an owner", "Author.books", "books", cache.Columns{"author_id": cache.Null}, "[] []"},
+		{"an invalid value", "Author.books", "books", cache.Columns{"author_id": "x"}, "[] [{Book}]"},
 		{"a column that the kind does not know", "Author.books", "books", cache.Columns{"writer_id": "7"}, "[] [{Book}]"},
 		{"an entity by its key", "Country", "countries", cache.Columns{"code": "GB"}, "[country:GB] []"},
 		{"more columns than a key has", "Country", "countries", cache.Columns{"code": "GB", "part": "EN"}, "[] [{Country}]"},

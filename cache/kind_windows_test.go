@@ -138,7 +138,7 @@ func TestStaleIfErrorOfKinds(t *testing.T) {
 		stale         bool
 	}{
 		"within the window":     {time.Hour, 20 * time.Minute, true},
-		"behind the window":     {time.Hour, 61 * time.Minute, false},
+		"after the window":      {time.Hour, 61 * time.Minute, false},
 		"the option":            {0, 30 * time.Second, true},
 		"no window, the option": {-1, 30 * time.Second, false},
 	} {

@@ -154,14 +154,14 @@ func TestFault23Cycles(t *testing.T) {
 		ask    [][]cache.Key // keys by reader; the readers run concurrently
 		errors bool
 	}{
-		"itself":                      {map[cache.Key][]cache.Key{"a": {"a"}}, [][]cache.Key{{"a"}}, true},
-		"of two":                      {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"a"}}, [][]cache.Key{{"a"}}, true},
-		"of two readers":              {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"a"}}, [][]cache.Key{{"a"}, {"b"}}, true},
-		"of three readers":            {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"c"}, "c": {"a"}}, [][]cache.Key{{"a"}, {"b"}, {"c"}}, true},
-		"no cycle, but in one call":   {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"c"}}, [][]cache.Key{{"a", "b", "c"}}, false},
-		"no cycle, but crosswise":     {map[cache.Key][]cache.Key{"a": {"d"}, "b": {"c"}}, [][]cache.Key{{"a", "c"}, {"b", "d"}}, false},
-		"no cycle, and rather deep":   {chain(15), [][]cache.Key{{"n0"}}, false},
-		"no cycle, and much too deep": {chain(40), [][]cache.Key{{"n0"}}, true},
+		"itself":                     {map[cache.Key][]cache.Key{"a": {"a"}}, [][]cache.Key{{"a"}}, true},
+		"of two":                     {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"a"}}, [][]cache.Key{{"a"}}, true},
+		"of two readers":             {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"a"}}, [][]cache.Key{{"a"}, {"b"}}, true},
+		"of three readers":           {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"c"}, "c": {"a"}}, [][]cache.Key{{"a"}, {"b"}, {"c"}}, true},
+		"no cycle, but in one call":  {map[cache.Key][]cache.Key{"a": {"b"}, "b": {"c"}}, [][]cache.Key{{"a", "b", "c"}}, false},
+		"no cycle, but crosswise":    {map[cache.Key][]cache.Key{"a": {"d"}, "b": {"c"}}, [][]cache.Key{{"a", "c"}, {"b", "d"}}, false},
+		"no cycle, but deep":         {chain(15), [][]cache.Key{{"n0"}}, false},
+		"no cycle, but far too deep": {chain(40), [][]cache.Key{{"n0"}}, true},
 	} {
 		for _, by := range nestings {
 			t.Run(name+", by "+by, func(t *testing.T) {

@@ -59,7 +59,7 @@ func TestAcknowledgingWithoutTheSharedTier(t *testing.T) {
 		least, most time.Duration
 		by          [2]uint64 // by a relay, by the lease
 	}{
-		"nobody reaches it":       {true, time.Second, 1300 * time.Millisecond, [2]uint64{0, 1}},
+		"no gateway reaches it":   {true, time.Second, 1300 * time.Millisecond, [2]uint64{0, 1}},
 		"another gateway does so": {false, 200 * time.Millisecond, 900 * time.Millisecond, [2]uint64{1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -397,13 +397,13 @@ func TestSilence(t *testing.T) {
 		looks    []time.Duration
 		want     int
 	}{
-		"on time":             {1000 * ms, []time.Duration{250 * ms, 500 * ms, 751 * ms, 1002 * ms}, 4},
-		"somewhat late":       {1000 * ms, []time.Duration{400 * ms, 800 * ms, 1200 * ms}, 3},
-		"frozen at the end":   {1000 * ms, []time.Duration{250 * ms, 500 * ms, 750 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms}, 0},
-		"and then a lease":    {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms, 6000 * ms}, 6},
-		"frozen twice":        {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5900 * ms, 6150 * ms}, 0},
-		"less patience":       {300 * ms, []time.Duration{250 * ms, 300 * ms}, 2},
-		"less until a freeze": {300 * ms, []time.Duration{250 * ms, 2000 * ms, 2250 * ms, 2500 * ms, 2750 * ms, 3000 * ms}, 6},
+		"on time":                           {1000 * ms, []time.Duration{250 * ms, 500 * ms, 751 * ms, 1002 * ms}, 4},
+		"somewhat late":                     {1000 * ms, []time.Duration{400 * ms, 800 * ms, 1200 * ms}, 3},
+		"frozen at the end":                 {1000 * ms, []time.Duration{250 * ms, 500 * ms, 750 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms}, 0},
+		"and then a lease":                  {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5500 * ms, 5750 * ms, 6000 * ms}, 6},
+		"frozen twice":                      {1000 * ms, []time.Duration{250 * ms, 5000 * ms, 5250 * ms, 5900 * ms, 6150 * ms}, 0},
+		"a shorter timeout":                 {300 * ms, []time.Duration{250 * ms, 300 * ms}, 2},
+		"a shorter timeout, after a freeze": {300 * ms, []time.Duration{250 * ms, 2000 * ms, 2250 * ms, 2500 * ms, 2750 * ms, 3000 * ms}, 6},
 	} {
 		if got := cache.LastSilence(time.Second, c.patience, c.looks); got != c.want {
 			t.Errorf("%s: it lasted at look %d, want %d", name, got, c.want)

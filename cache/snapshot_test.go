@@ -223,11 +223,11 @@ func TestJudge(t *testing.T) {
 		known protocol.Known
 		want  protocol.Verdict
 	}{
-		"who knows of nothing trusts nothing": {protocol.Known{}, protocol.Untrusted},
-		"a write that it saw":                 {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{7}}}}, protocol.Serve},
-		"a write that it did not see":         {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{3}}, {Xids: []uint64{7, 8}}}}, protocol.BelowFloor},
-		"a horizon that it covers":            {protocol.Known{Trusted: true, Horizon: saw}, protocol.Serve},
-		"a horizon beyond it":                 {protocol.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, protocol.PastHorizon},
+		"before the first poll nothing is trusted": {protocol.Known{}, protocol.Untrusted},
+		"a write that it saw":                      {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{7}}}}, protocol.Serve},
+		"a write that it did not see":              {protocol.Known{Trusted: true, Floors: []protocol.Floor{{Xids: []uint64{3}}, {Xids: []uint64{7, 8}}}}, protocol.BelowFloor},
+		"a horizon that it covers":                 {protocol.Known{Trusted: true, Horizon: saw}, protocol.Serve},
+		"a horizon beyond it":                      {protocol.Known{Trusted: true, Horizon: cache.SnapshotAfter(8)}, protocol.PastHorizon},
 	} {
 		if got := protocol.Judge(saw, c.known); got != c.want {
 			t.Errorf("%s: got verdict %d, want %d", name, got, c.want)

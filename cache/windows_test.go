@@ -64,12 +64,12 @@ func TestNothingIsAnsweredAfterItsWindow(t *testing.T) {
 		restart bool
 		tier    cache.Tier
 	}{
-		"no window":                     {0, time.Second, false, false, cache.SourceTier},
-		"within":                        {time.Minute, 50 * time.Second, false, false, cache.MemoryTier},
-		"behind it":                     {time.Minute, 61 * time.Second, false, false, cache.SourceTier},
-		"behind it, at another process": {time.Minute, 61 * time.Second, false, true, cache.SourceTier},
-		"evicted":                       {time.Minute, time.Second, true, false, cache.SourceTier},
-		"evicted, at another process":   {time.Minute, time.Second, true, true, cache.SourceTier},
+		"no window":                    {0, time.Second, false, false, cache.SourceTier},
+		"within":                       {time.Minute, 50 * time.Second, false, false, cache.MemoryTier},
+		"after it":                     {time.Minute, 61 * time.Second, false, false, cache.SourceTier},
+		"after it, in another process": {time.Minute, 61 * time.Second, false, true, cache.SourceTier},
+		"evicted":                      {time.Minute, time.Second, true, false, cache.SourceTier},
+		"evicted, at another process":  {time.Minute, time.Second, true, true, cache.SourceTier},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestStaleIfErrorOfAnItem(t *testing.T) {
 	}{
 		"the option":           {time.Minute, 0, 30 * time.Second, true},
 		"more than the option": {time.Minute, time.Hour, 20 * time.Minute, true},
-		"but no more":          {time.Minute, time.Hour, 61 * time.Minute, false},
+		"but not beyond":       {time.Minute, time.Hour, 61 * time.Minute, false},
 		"without the option":   {0, time.Hour, time.Minute, true},
 		"less":                 {time.Minute, 10 * time.Second, 30 * time.Second, false},
 		"never":                {time.Minute, -1, time.Second, false},

@@ -149,7 +149,7 @@ func TestRejected(t *testing.T) {
 		{"connection exception", &pgconn.PgError{Severity: "ERROR", Code: "08006"}, false},
 		{"commit became rollback", pgx.ErrTxCommitRollback, true},
 		{"connection lost", io.ErrUnexpectedEOF, false},
-		{"context ended", context.DeadlineExceeded, false},
+		{"context expired", context.DeadlineExceeded, false},
 	} {
 		if got := Rejected(c.err); got != c.want {
 			t.Errorf("%s: got %v, want %v", c.name, got, c.want)

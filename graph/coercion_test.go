@@ -26,7 +26,7 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 			{"a list item", `mutation($l: OrderLineInput = {productId: 1, quantity: 1}) { placeOrder(lines: [{productId: 1, quantity: 1}, $l]) { id } }`, `{"l": null}`, `"lines[1]" of "placeOrder"`},
 			{"a field of a list item", `mutation($q: Int = 1) { placeOrder(lines: [{productId: 1, quantity: $q}]) { id } }`, `{"q": null}`, `"lines[0].quantity" of "placeOrder"`},
 			{"an id", `mutation($i: ID = 1) { deleteUser(id: $i) }`, `{"i": null}`, `"id" of "deleteUser"`},
-			{"behind a write", `mutation($s: Int = 5) { a: setStock(productId: 1, stock: 7) { stock } b: setStock(productId: 2, stock: $s) { stock } }`, `{"s": null}`, `"stock" of "setStock"`},
+			{"after a write", `mutation($s: Int = 5) { a: setStock(productId: 1, stock: 7) { stock } b: setStock(productId: 2, stock: $s) { stock } }`, `{"s": null}`, `"stock" of "setStock"`},
 			{"@include at the root", `query($b: Boolean = true) { user(id: 1) @include(if: $b) { id } }`, `{"b": null}`, `"if" of "@include"`},
 			{"@skip below", `query($b: Boolean = true) { user(id: 1) { id name @skip(if: $b) } }`, `{"b": null}`, `"if" of "@skip"`},
 			{"@include on a fragment", `query($b: Boolean = true) { user(id: 1) { ...F @include(if: $b) } } fragment F on User { id }`, `{"b": null}`, `"if" of "@include"`},

@@ -42,15 +42,15 @@ func TestComplexityFollowsFromFirst(t *testing.T) {
 		"a variable":              {`query($n: Int!) { leaves(first: $n) { id } }`, map[string]any{"n": json.Number("6")}, 1 + 6},
 		"a variable as an int":    {`query($n: Int!) { leaves(first: $n) { id } }`, map[string]any{"n": int64(6)}, 1 + 6},
 		"lists of lists":          {`{ leaves(first: 5) { children(first: 4) { id } } }`, nil, 1 + 5*(1+4)},
-		"less than one":           {`{ leaves(first: 0) { id } }`, nil, 1 + 1},
-		"more than is allowed":    {`{ leaves(first: 1000000) { id } }`, nil, 1 + maxFirst},
-		"no number said":          {`{ maybe { id } }`, nil, 1 + maxFirst},
+		"first below 1":           {`{ leaves(first: 0) { id } }`, nil, 1 + 1},
+		"first above the maximum": {`{ leaves(first: 1000000) { id } }`, nil, 1 + maxFirst},
+		"first is null":           {`{ maybe { id } }`, nil, 1 + maxFirst},
 		"null":                    {`{ maybe(first: null) { id } }`, nil, 1 + maxFirst},
 		"by an interface":         {`{ node { children { id } } }`, nil, 1 + 1 + 3},
 		"no argument":             {`{ all { id } }`, nil, 1 + 1},
 		"another kind of first":   {`{ word(first: "a") { id } }`, nil, 1 + 1},
-		"the schema says it":      {`{ said { id } }`, nil, 7},
-		"what every type can say": {`{ leaves(first: 2) { __typename } }`, nil, 1 + 2},
+		"a default in the schema": {`{ said { id } }`, nil, 7},
+		"__typename":              {`{ leaves(first: 2) { __typename } }`, nil, 1 + 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

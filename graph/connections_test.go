@@ -26,7 +26,7 @@ func TestFault15UnderLoad(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string][]string{
 		"a column is added": {"ALTER TABLE users ADD COLUMN extra%d text", "ALTER TABLE products ADD COLUMN extra%d text"},
-		"connections are ended": {"SELECT %d, pg_terminate_backend(pid) FROM pg_stat_activity " +
+		"connections are terminated": {"SELECT %d, pg_terminate_backend(pid) FROM pg_stat_activity " +
 			"WHERE datname = current_database() AND pid <> pg_backend_pid()"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,14 +27,14 @@ type asked struct{ name, query string }
 func everyOperation() []asked {
 	all := []asked{
 		{"a user", `{ user(id: 42) { id name bio email createdAt updatedAt country { code name } } }`},
-		{"a user who is not there", `{ user(id: 99999999) { id } }`},
+		{"a user that does not exist", `{ user(id: 99999999) { id } }`},
 		{"me", `{ me { id email orders { totalCount nodes { id } } } }`},
 		{"a user's lists", `{ user(id: 42) { reviews { totalCount pageInfo { hasNextPage endCursor } nodes { id rating body createdAt } }
 			orders { totalCount pageInfo { hasNextPage endCursor } nodes { id createdAt customer { id } lines { quantity unitPrice { amount currency } product { id } } total { amount currency } totals { amount } } } } }`},
 		{"a user's lists further on", `{ user(id: 42) { reviews(first: 3, after: "` + cursor("reviews", 90_000) + `") { nodes { id } } orders(first: 3, after: "` + cursor("orders", 19_000) + `") { nodes { id } } } }`},
 		{"users", `{ users { totalCount pageInfo { hasNextPage endCursor } nodes { id name } } }`},
 		{"users further on", `{ users(first: 100, after: "` + cursor("users", 9_500) + `") { totalCount pageInfo { hasNextPage } nodes { id name country { name } } } }`},
-		{"users behind the end", `{ users(after: "` + cursor("users", 10_000) + `") { nodes { id } } }`},
+		{"users after the last", `{ users(after: "` + cursor("users", 10_000) + `") { nodes { id } } }`},
 		{"users' lists", `{ users(first: 50, after: "` + cursor("users", 1_000) + `") { nodes { country { code name } reviews(first: 5) { totalCount nodes { rating product { name } } } orders(first: 2) { totalCount nodes { total { amount } lines { product { name } } } } } } }`},
 		{"a product", `{ product(id: 7) { id name description category price { amount currency } stock averageRating reviews { totalCount pageInfo { hasNextPage endCursor } nodes { id product { id } author { id name } } } } }`},
 		{"a product's reviews further on", `{ product(id: 7) { reviews(first: 100, after: "` + cursor("reviews", 50_000) + `") { nodes { id body } } } }`},

@@ -55,13 +55,13 @@ func TestPlaceOrder(t *testing.T) {
 		unitPrices  []string
 		total       string
 	}{
-		"one piece":      {map[int]int{7: 5}, map[int]int{7: 4}, map[int]string{7: "19.99"}, `{productId: 7, quantity: 1}`, []int{1}, []string{"19.99"}, "19.99"},
-		"all there is":   {map[int]int{7: 5}, map[int]int{7: 0}, map[int]string{7: "0.01"}, `{productId: 7, quantity: 5}`, []int{5}, []string{"0.01"}, "0.05"},
-		"two products":   {map[int]int{7: 5, 8: 9}, map[int]int{7: 2, 8: 8}, map[int]string{7: "0.1", 8: "100"}, `{productId: 8, quantity: 1}, {productId: 7, quantity: 3}`, []int{1, 3}, []string{"100.00", "0.10"}, "100.30"},
-		"the same twice": {map[int]int{7: 5}, map[int]int{7: 0}, map[int]string{7: "1.1"}, `{productId: 7, quantity: 2}, {productId: 7, quantity: 3}`, []int{2, 3}, []string{"1.10", "1.10"}, "5.50"},
-		"for nothing":    {map[int]int{7: 5}, map[int]int{7: 3}, map[int]string{7: "0"}, `{productId: 7, quantity: 2}`, []int{2}, []string{"0.00"}, "0.00"},
+		"one piece":       {map[int]int{7: 5}, map[int]int{7: 4}, map[int]string{7: "19.99"}, `{productId: 7, quantity: 1}`, []int{1}, []string{"19.99"}, "19.99"},
+		"all there is":    {map[int]int{7: 5}, map[int]int{7: 0}, map[int]string{7: "0.01"}, `{productId: 7, quantity: 5}`, []int{5}, []string{"0.01"}, "0.05"},
+		"two products":    {map[int]int{7: 5, 8: 9}, map[int]int{7: 2, 8: 8}, map[int]string{7: "0.1", 8: "100"}, `{productId: 8, quantity: 1}, {productId: 7, quantity: 3}`, []int{1, 3}, []string{"100.00", "0.10"}, "100.30"},
+		"the same twice":  {map[int]int{7: 5}, map[int]int{7: 0}, map[int]string{7: "1.1"}, `{productId: 7, quantity: 2}, {productId: 7, quantity: 3}`, []int{2, 3}, []string{"1.10", "1.10"}, "5.50"},
+		"a price of zero": {map[int]int{7: 5}, map[int]int{7: 3}, map[int]string{7: "0"}, `{productId: 7, quantity: 2}`, []int{2}, []string{"0.00"}, "0.00"},
 		// Beyond 2^53 cents, where a float can no longer tell neighbours apart.
-		"very much": {map[int]int{7: math.MaxInt32}, map[int]int{7: math.MaxInt32 - 9000}, map[int]string{7: "999999999999.99"}, `{productId: 7, quantity: 9000}`, []int{9000}, []string{"999999999999.99"}, "8999999999999910.00"},
+		"the largest total": {map[int]int{7: math.MaxInt32}, map[int]int{7: math.MaxInt32 - 9000}, map[int]string{7: "999999999999.99"}, `{productId: 7, quantity: 9000}`, []int{9000}, []string{"999999999999.99"}, "8999999999999910.00"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -114,17 +114,17 @@ func TestRefusedOrders(t *testing.T) {
 		s.stocked(t, 10, 5, "1", "USD")
 		s.unchanged(t, func() {
 			for name, c := range map[string]struct{ lines, code string }{
-				"one too many":           {`{productId: 7, quantity: 6}`, "CONFLICT"},
-				"sold out":               {`{productId: 9, quantity: 1}`, "CONFLICT"},
-				"the second is short":    {`{productId: 7, quantity: 5}, {productId: 8, quantity: 6}`, "CONFLICT"},
-				"the first is short":     {`{productId: 8, quantity: 6}, {productId: 7, quantity: 5}`, "CONFLICT"},
-				"short only in sum":      {`{productId: 7, quantity: 3}, {productId: 8, quantity: 1}, {productId: 7, quantity: 3}`, "CONFLICT"},
-				"beyond numbers in sum":  {`{productId: 7, quantity: 2147483647}, {productId: 7, quantity: 2147483647}`, "CONFLICT"},
-				"the second is unknown":  {`{productId: 7, quantity: 1}, {productId: 99999999, quantity: 1}`, "NOT_FOUND"},
-				"the second is no id":    {`{productId: 7, quantity: 1}, {productId: "x", quantity: 1}`, "BAD_USER_INPUT"},
-				"the second is nothing":  {`{productId: 7, quantity: 1}, {productId: 8, quantity: 0}`, "BAD_USER_INPUT"},
-				"two currencies":         {`{productId: 7, quantity: 1}, {productId: 10, quantity: 1}`, "BAD_USER_INPUT"},
-				"currencies in disorder": {`{productId: 10, quantity: 1}, {productId: 7, quantity: 1}`, "BAD_USER_INPUT"},
+				"one too many":                {`{productId: 7, quantity: 6}`, "CONFLICT"},
+				"sold out":                    {`{productId: 9, quantity: 1}`, "CONFLICT"},
+				"the second is short":         {`{productId: 7, quantity: 5}, {productId: 8, quantity: 6}`, "CONFLICT"},
+				"the first is short":          {`{productId: 8, quantity: 6}, {productId: 7, quantity: 5}`, "CONFLICT"},
+				"short only in sum":           {`{productId: 7, quantity: 3}, {productId: 8, quantity: 1}, {productId: 7, quantity: 3}`, "CONFLICT"},
+				"beyond numbers in sum":       {`{productId: 7, quantity: 2147483647}, {productId: 7, quantity: 2147483647}`, "CONFLICT"},
+				"the second is unknown":       {`{productId: 7, quantity: 1}, {productId: 99999999, quantity: 1}`, "NOT_FOUND"},
+				"the second is no id":         {`{productId: 7, quantity: 1}, {productId: "x", quantity: 1}`, "BAD_USER_INPUT"},
+				"the second quantity is zero": {`{productId: 7, quantity: 1}, {productId: 8, quantity: 0}`, "BAD_USER_INPUT"},
+				"two currencies":              {`{productId: 7, quantity: 1}, {productId: 10, quantity: 1}`, "BAD_USER_INPUT"},
+				"currencies in disorder":      {`{productId: 10, quantity: 1}, {productId: 7, quantity: 1}`, "BAD_USER_INPUT"},
 			} {
 				a := s.ask(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
 				if a.code() != c.code || string(a.Data) != "null" || internals.MatchString(a.raw) {

@@ -41,20 +41,20 @@ func TestHandler(t *testing.T) {
 		mime, cache  string
 		body         string
 	}{
-		"page":             {"GET", "/", 200, "text/html; charset=utf-8", "no-cache", page},
-		"head":             {"HEAD", "/", 200, "text/html; charset=utf-8", "no-cache", ""},
-		"script":           {"GET", "/assets/index-C60Ap3Jt.js", 200, "text/javascript; charset=utf-8", immutable, "export {}"},
-		"style":            {"GET", "/assets/index-CsFMfCyV.css", 200, "text/css; charset=utf-8", immutable, "body {}"},
-		"font":             {"GET", "/assets/codicon-DCmgc.ttf", 200, "font/ttf", immutable, "font"},
-		"icon":             {"GET", "/assets/favicon-zT6mk.svg", 200, "image/svg+xml", immutable, "<svg/>"},
-		"licences":         {"GET", "/licenses.md", 200, "text/markdown; charset=utf-8", "no-cache", "# Licenses"},
-		"unknown":          {"GET", "/nothing", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
-		"no listing":       {"GET", "/assets/", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
-		"no second page":   {"GET", "/index.html", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
-		"no hidden file":   {"GET", "/.gitkeep", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
-		"no way out":       {"GET", "/../playground.go", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
-		"operation":        {"POST", "/", 405, "text/plain; charset=utf-8", "", "the playground is read by GET; send GraphQL operations to /graphql\n"},
-		"unknown and post": {"POST", "/nothing", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"page":                      {"GET", "/", 200, "text/html; charset=utf-8", "no-cache", page},
+		"head":                      {"HEAD", "/", 200, "text/html; charset=utf-8", "no-cache", ""},
+		"script":                    {"GET", "/assets/index-C60Ap3Jt.js", 200, "text/javascript; charset=utf-8", immutable, "export {}"},
+		"style":                     {"GET", "/assets/index-CsFMfCyV.css", 200, "text/css; charset=utf-8", immutable, "body {}"},
+		"font":                      {"GET", "/assets/codicon-DCmgc.ttf", 200, "font/ttf", immutable, "font"},
+		"icon":                      {"GET", "/assets/favicon-zT6mk.svg", 200, "image/svg+xml", immutable, "<svg/>"},
+		"licences":                  {"GET", "/licenses.md", 200, "text/markdown; charset=utf-8", "no-cache", "# Licenses"},
+		"unknown":                   {"GET", "/nothing", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"no listing":                {"GET", "/assets/", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"no second page":            {"GET", "/index.html", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"no hidden file":            {"GET", "/.gitkeep", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"a path outside the folder": {"GET", "/../playground.go", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
+		"operation":                 {"POST", "/", 405, "text/plain; charset=utf-8", "", "the playground is read by GET; send GraphQL operations to /graphql\n"},
+		"unknown and post":          {"POST", "/nothing", 404, "text/plain; charset=utf-8", "", "nothing here: the playground is at /, GraphQL at /graphql\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

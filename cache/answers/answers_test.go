@@ -167,12 +167,12 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 	stale, unstorable := m, f.deps(t, 0, "user:2")
 	stale.Stale, stale.Unstorable = true, "a part may be outdated"
 	for name, a := range map[string]*answers.Answer{
-		"no max age":          answer("a", 0, cache.Public, m),
-		"a part that is not":  answer("a", time.Minute, cache.Public, unstorable),
-		"what is stale":       answer("a", time.Minute, cache.Public, stale),
-		"less than a second":  answer("a", 999*time.Millisecond, cache.Public, m),
-		"another status":      answers.NewAnswer(answers.Computed{Status: 400, Body: []byte("a"), MaxAge: time.Minute, Deps: m}, time.Now()),
-		"a negative max age?": answer("a", -time.Second, cache.Public, m),
+		"no max age":            answer("a", 0, cache.Public, m),
+		"a part that is not":    answer("a", time.Minute, cache.Public, unstorable),
+		"a stale response":      answer("a", time.Minute, cache.Public, stale),
+		"an age below a second": answer("a", 999*time.Millisecond, cache.Public, m),
+		"another status":        answers.NewAnswer(answers.Computed{Status: 400, Body: []byte("a"), MaxAge: time.Minute, Deps: m}, time.Now()),
+		"a negative max age?":   answer("a", -time.Second, cache.Public, m),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

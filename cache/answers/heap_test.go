@@ -32,7 +32,7 @@ func TestFault30AnswersWeighWhatTheyTake(t *testing.T) {
 	}{
 		"small":                {20, 1, nil},
 		"in all encodings":     {20, 1, []Encoding{Gzip, Brotli, Zstd}},
-		"made of many":         {300, 300, nil},
+		"of many tags":         {300, 300, nil},
 		"large":                {20_000, 2, nil},
 		"large, all encodings": {20_000, 2, []Encoding{Gzip, Brotli, Zstd}},
 	} {

@@ -39,9 +39,9 @@ func TestFault02ConstructorsRefuse(t *testing.T) {
 		"a handler with a negative deadline": func() (any, error) {
 			return transport.NewHandler(new(executor.Executor), transport.Options{Timeout: -1})
 		},
-		"an admission of nobody":        func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxWait: time.Second}) },
-		"an admission without patience": func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxRunning: 1}) },
-		"roots without answers":         func() (any, error) { return nil, (&gqlcache.Roots{}).Validate(nil) },
+		"an admission without a limit": func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxWait: time.Second}) },
+		"an admission without MaxWait": func() (any, error) { return transport.NewAdmission(transport.AdmissionOptions{MaxRunning: 1}) },
+		"roots without answers":        func() (any, error) { return nil, (&gqlcache.Roots{}).Validate(nil) },
 	} {
 		func() {
 			defer func() {

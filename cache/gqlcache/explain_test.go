@@ -71,7 +71,7 @@ feed | Query.feed | field | query:feed(first=10) |  | 30 | public | rows | rows 
 feed<Issue>.title | Issue.title | parent |  |  | inherits | public |  |  | 
 feed<Comment>.body | Comment.body | parent |  |  | inherits | public |  |  | `,
 		},
-		"tags, time alone, and a parent without an identity": {
+		"tags, only a max age, and a parent without an identity": {
 			document: `{ grid(size: 2) motto issue(id: 1) { stats { readingTime } } }`,
 			o:        gqlcache.ExplainOptions{},
 			want: `query; no-store by issue.stats, scope by
@@ -130,7 +130,7 @@ func TestExplainRefuses(t *testing.T) {
 		o        gqlcache.ExplainOptions
 		want     string
 	}{
-		"what does not parse":        {"{", gqlcache.ExplainOptions{}, "Expected"},
+		"a syntax error":             {"{", gqlcache.ExplainOptions{}, "Expected"},
 		"an unknown field":           {"{ nothing }", gqlcache.ExplainOptions{}, "nothing"},
 		"an unknown operation":       {"query A { motto }", gqlcache.ExplainOptions{Operation: "B"}, "no operation B"},
 		"one of several":             {"query A { motto } query B { motto }", gqlcache.ExplainOptions{}, "several"},

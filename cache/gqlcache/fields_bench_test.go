@@ -54,7 +54,7 @@ func BenchmarkBatchHit(b *testing.B) {
 	s.seed()
 	s.addIssues(20)
 	for _, bench := range []struct{ name, query string }{
-		{"parents alone", `{account(handle:"ann"){issues{number}}}`},
+		{"parents only", `{account(handle:"ann"){issues{number}}}`},
 		{"a plain resolver", `{account(handle:"ann"){issues{number commentCount}}}`},
 		{"a batch resolver", `{account(handle:"ann"){issues{number mentions}}}`},
 	} {

@@ -115,10 +115,10 @@ func TestAuditsBarFields(t *testing.T) {
 		motto func(forgotten *atomic.Int64) func(context.Context) (*string, error)
 		count func(*cache.Stats) *atomic.Uint64
 	}{
-		"that depend on who asks": {func(*atomic.Int64) func(context.Context) (*string, error) {
+		"that depend on the viewer": {func(*atomic.Int64) func(context.Context) (*string, error) {
 			return func(ctx context.Context) (*string, error) { return new("for " + tracker.ViewerOf(ctx)), nil }
 		}, func(s *cache.Stats) *atomic.Uint64 { return &s.AuditsLeaks }},
-		"whose dependency was forgotten": {func(f *atomic.Int64) func(context.Context) (*string, error) {
+		"with an undeclared dependency": {func(f *atomic.Int64) func(context.Context) (*string, error) {
 			return func(context.Context) (*string, error) { return new(fmt.Sprint(f.Load())), nil }
 		}, func(s *cache.Stats) *atomic.Uint64 { return &s.AuditsStale }},
 	} {
@@ -146,7 +146,7 @@ func TestAuditsBarFields(t *testing.T) {
 			for _, viewer := range []string{ann, bob, ""} {
 				forgotten.Add(1)
 				want := fmt.Sprintf(`{"motto":"for %s"} `, viewer)
-				if name != "that depend on who asks" {
+				if name != "that depend on the viewer" {
 					want = fmt.Sprintf(`{"motto":"%d"} `, forgotten.Load())
 				}
 				if got := ask(t, s.cached, viewer, `{motto}`); got != want {

@@ -111,7 +111,7 @@ func TestOpenRefusesDatabases(t *testing.T) {
 		{"a trigger of another release", []string{"install", "own", "DROP TRIGGER cache_outbox_insert ON characters",
 			"CREATE TRIGGER cache_outbox_insert AFTER INSERT ON characters REFERENCING NEW TABLE AS cache_new FOR EACH STATEMENT EXECUTE FUNCTION cache_outbox_note('{}')"},
 			gqlcache.Options{Migrate: gqlcache.Verify}, []string{"trigger cache_outbox_insert ON characters is of another release, or was changed"}},
-		{"a table in the way", []string{"GRANT TRIGGER ON ALL TABLES IN SCHEMA public TO ?", "GRANT CREATE ON SCHEMA public TO ?", "CREATE TABLE cache_tables (mine text)"}, gqlcache.Options{},
+		{"an unrelated table of the same name", []string{"GRANT TRIGGER ON ALL TABLES IN SCHEMA public TO ?", "GRANT CREATE ON SCHEMA public TO ?", "CREATE TABLE cache_tables (mine text)"}, gqlcache.Options{},
 			[]string{"table cache_tables exists, but is not the outbox's: rename it"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

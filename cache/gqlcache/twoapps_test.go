@@ -35,7 +35,7 @@ func TestTwoApplications(t *testing.T) {
 		touched map[string][]string // the applications in which a write to a table of the schema evicts
 	}{
 		{"tables of their own", false, func(app string) string { return app + "_cache" }, map[string][]string{"north": {"north"}, "south": {"south"}}},
-		{"tables of their own, and the outbox beside them", false, func(app string) string { return app }, map[string][]string{"north": {"north"}, "south": {"south"}}},
+		{"tables of their own, and a shared outbox", false, func(app string) string { return app }, map[string][]string{"north": {"north"}, "south": {"south"}}},
 		{"the same tables", true, func(app string) string { return app + "_cache" }, map[string][]string{"public": {"north", "south"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -18,21 +18,21 @@ func TestChangeOf(t *testing.T) {
 		was, is string
 		want    outbox.Row
 	}{
-		"a new row":               {"", `{"id": 7, "name": "a"}`, outbox.Row{Is: v{"id": "7", "name": "a"}}},
-		"a row that is gone":      {`{"id": 7, "name": "a"}`, "", outbox.Row{Was: v{"id": "7", "name": "a"}}},
-		"a changed column":        {`{"id": 7, "name": "a"}`, `{"id": 7, "name": "b"}`, outbox.Row{Was: v{"id": "7", "name": "a"}, Is: v{"id": "7", "name": "b"}, Changed: []string{"name"}}},
-		"nothing changed":         {`{"id": 7}`, `{"id": 7}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7"}}},
-		"a column becomes NULL":   {`{"id": 7, "name": "a"}`, `{"id": 7, "name": null}`, outbox.Row{Was: v{"id": "7", "name": "a"}, Is: v{"id": "7"}, Changed: []string{"name"}}},
-		"NULL becomes a text":     {`{"id": 7, "name": null}`, `{"id": 7, "name": ""}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7", "name": ""}, Changed: []string{"name"}}},
-		"the text null":           {`{"id": 7, "name": null}`, `{"id": 7, "name": "null"}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7", "name": "null"}, Changed: []string{"name"}}},
-		"a number beyond float64": {"", `{"id": 9007199254740993}`, outbox.Row{Is: v{"id": "9007199254740993"}}},
-		"an escaped text":         {"", `{"name": "a\u0022\n"}`, outbox.Row{Is: v{"name": "a\"\n"}}},
-		"an escaped name":         {"", `{"na\u006de": "a", "b": true}`, outbox.Row{Is: v{"name": "a", "b": "true"}}},
-		"without blanks":          {`{"id":7,"name":"a","on":false,"n":-1.50}`, `{"id":7,"name":"a, \"b\"}","on":true,"n":-1.50}`, outbox.Row{Was: v{"id": "7", "name": "a", "on": "false", "n": "-1.50"}, Is: v{"id": "7", "name": `a, "b"}`, "on": "true", "n": "-1.50"}, Changed: []string{"name", "on"}}},
-		"braces in a text":        {"", `{"name": "a},{b", "other": ":\u00fc"}`, outbox.Row{Is: v{"name": "a},{b", "other": ":ü"}}},
-		"an object and a list":    {"", `{"o": {"a": 1, "a": 2}, "l": [1,2]}`, outbox.Row{Is: v{"o": `{"a": 1, "a": 2}`, "l": "[1,2]"}}},
-		"no columns":              {"", `{}`, outbox.Row{Is: v{}}},
-		"several, in order":       {`{"c": 1, "a": 1, "b": 1}`, `{"c": 2, "a": 2, "b": 1}`, outbox.Row{Was: v{"c": "1", "a": "1", "b": "1"}, Is: v{"c": "2", "a": "2", "b": "1"}, Changed: []string{"a", "c"}}},
+		"a new row":                  {"", `{"id": 7, "name": "a"}`, outbox.Row{Is: v{"id": "7", "name": "a"}}},
+		"a deleted row":              {`{"id": 7, "name": "a"}`, "", outbox.Row{Was: v{"id": "7", "name": "a"}}},
+		"a changed column":           {`{"id": 7, "name": "a"}`, `{"id": 7, "name": "b"}`, outbox.Row{Was: v{"id": "7", "name": "a"}, Is: v{"id": "7", "name": "b"}, Changed: []string{"name"}}},
+		"an update without a change": {`{"id": 7}`, `{"id": 7}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7"}}},
+		"a column becomes NULL":      {`{"id": 7, "name": "a"}`, `{"id": 7, "name": null}`, outbox.Row{Was: v{"id": "7", "name": "a"}, Is: v{"id": "7"}, Changed: []string{"name"}}},
+		"NULL becomes a text":        {`{"id": 7, "name": null}`, `{"id": 7, "name": ""}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7", "name": ""}, Changed: []string{"name"}}},
+		"the text null":              {`{"id": 7, "name": null}`, `{"id": 7, "name": "null"}`, outbox.Row{Was: v{"id": "7"}, Is: v{"id": "7", "name": "null"}, Changed: []string{"name"}}},
+		"a number beyond float64":    {"", `{"id": 9007199254740993}`, outbox.Row{Is: v{"id": "9007199254740993"}}},
+		"an escaped text":            {"", `{"name": "a\u0022\n"}`, outbox.Row{Is: v{"name": "a\"\n"}}},
+		"an escaped name":            {"", `{"na\u006de": "a", "b": true}`, outbox.Row{Is: v{"name": "a", "b": "true"}}},
+		"without blanks":             {`{"id":7,"name":"a","on":false,"n":-1.50}`, `{"id":7,"name":"a, \"b\"}","on":true,"n":-1.50}`, outbox.Row{Was: v{"id": "7", "name": "a", "on": "false", "n": "-1.50"}, Is: v{"id": "7", "name": `a, "b"}`, "on": "true", "n": "-1.50"}, Changed: []string{"name", "on"}}},
+		"braces in a text":           {"", `{"name": "a},{b", "other": ":\u00fc"}`, outbox.Row{Is: v{"name": "a},{b", "other": ":ü"}}},
+		"an object and a list":       {"", `{"o": {"a": 1, "a": 2}, "l": [1,2]}`, outbox.Row{Is: v{"o": `{"a": 1, "a": 2}`, "l": "[1,2]"}}},
+		"no columns":                 {"", `{}`, outbox.Row{Is: v{}}},
+		"several, in order":          {`{"c": 1, "a": 1, "b": 1}`, `{"c": 2, "a": 2, "b": 1}`, outbox.Row{Was: v{"c": "1", "a": "1", "b": "1"}, Is: v{"c": "2", "a": "2", "b": "1"}, Changed: []string{"a", "c"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

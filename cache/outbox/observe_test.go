@@ -47,7 +47,7 @@ func TestObserveSQLite(t *testing.T) {
 		tables    []string // nil: unknown
 	}{
 		"a table":           {`SELECT body FROM notes WHERE id = ?`, []string{"notes"}},
-		"an index alone":    {`SELECT body FROM notes WHERE body > :least AND body < :most`, []string{"notes"}},
+		"an index only":     {`SELECT body FROM notes WHERE body > :least AND body < :most`, []string{"notes"}},
 		"a numbered one":    {`SELECT body FROM notes WHERE id = ?2`, []string{"notes"}},
 		"a view and a join": {`SELECT s.body FROM seen AS s JOIN others AS o ON o.body = s.body`, []string{"notes", "others"}},
 		"a quoted name":     {`SELECT id FROM "ord""er"`, []string{`ord"er`}},

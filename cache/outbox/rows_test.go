@@ -33,14 +33,14 @@ func TestRowTagsNameWhatChanged(t *testing.T) {
 		change Change
 		want   []string // the things whose tags are evicted
 	}{
-		{"nothing that counts", Change{Rows: []Row{{Was: was, Is: was}}}, nil},
-		{"a column of some", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"rating"}}}},
+		{"no relevant column", Change{Rows: []Row{{Was: was, Is: was}}}, nil},
+		{"a column that some depend on", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"rating"}}}},
 			[]string{"row 9", "mean 7", "whole 1,7", "every"}},
-		{"a column of others", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"body"}}}},
+		{"a column that others depend on", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"body"}}}},
 			[]string{"row 9", "whole 1,7", "every"}},
-		{"a column of those alone that depend on all", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"meta"}}}},
+		{"a column that only unrestricted rows depend on", Change{Rows: []Row{{Was: was, Is: was, Changed: []string{"meta"}}}},
 			[]string{"whole 1,7", "every"}},
-		{"a matched column, both sides", Change{Rows: []Row{{Was: was, Is: Values{"id": "9", "product_id": "8", "author_id": "1"}, Changed: []string{"product_id"}}}},
+		{"a matched column: old and new value", Change{Rows: []Row{{Was: was, Is: Values{"id": "9", "product_id": "8", "author_id": "1"}, Changed: []string{"product_id"}}}},
 			[]string{"list 7", "mean 7", "list 8", "mean 8", "whole 1,7", "whole 1,8", "every"}},
 		{"to null", Change{Rows: []Row{{Was: was, Is: Values{"id": "9", "product_id": "7"}, Changed: []string{"author_id"}}}},
 			[]string{"whole 1,7", "whole null,7", "every"}},

@@ -40,19 +40,19 @@ func TestPlan(t *testing.T) {
 		static  string
 		watched []string
 	}{
-		"nothing can lower it":                  {`{ user(id: 1) { name country { name } reviews { nodes { body product { name price { amount } } } } } }`, "max-age=60, public", nil},
-		"neither can an object that inherits":   {`{ product(id: 1) { name price { amount currency } reviews { totalCount } } }`, "max-age=3600, public", []string{"Product.price", "Product.reviews"}},
-		"a field of less age":                   {`{ product(id: 1) { name stock } }`, "max-age=3600, public", []string{"Product.stock"}},
-		"a private field":                       {`{ user(id: 1) { name email } }`, "max-age=60, public", []string{"User.email"}},
-		"private below what is private already": {`{ me { email orders { nodes { total { amount } } } } }`, "max-age=60, private", nil},
-		"several root fields":                   {`{ countries { name } user(id: 1) { name } }`, "max-age=60, public", nil},
-		"each is its own fields' measure":       {`{ user(id: 1) { name } products { nodes { stock } } }`, "max-age=60, public", []string{"Product.stock"}},
-		"types of a union that allow more":      {`{ search(text: "x") { ... on User { name } ... on Product { name stock } } }`, "max-age=30, public", nil},
-		"a private field behind a union":        {`{ search(text: "x") { ... on User { email } } }`, "max-age=30, public", []string{"User.email"}},
-		"a variable at the root":                {`query($on: Boolean!) { countries { name } me @include(if: $on) { name } }`, "max-age=86400, public", []string{"Query.me"}},
-		"a variable below what counts the same": {`query($on: Boolean!) { user(id: 1) { name @skip(if: $on) bio } }`, "max-age=60, public", nil},
-		"what is never selected":                {`{ user(id: 1) { name email @skip(if: true) } }`, "max-age=60, public", nil},
-		"a fragment in two places":              {`{ a: user(id: 1) { ...F } me { ...F } } fragment F on User { email }`, "max-age=60, private", []string{"User.email"}},
+		"nothing can lower it":                        {`{ user(id: 1) { name country { name } reviews { nodes { body product { name price { amount } } } } } }`, "max-age=60, public", nil},
+		"an object that inherits cannot lower it":     {`{ product(id: 1) { name price { amount currency } reviews { totalCount } } }`, "max-age=3600, public", []string{"Product.price", "Product.reviews"}},
+		"a field of a lower max age":                  {`{ product(id: 1) { name stock } }`, "max-age=3600, public", []string{"Product.stock"}},
+		"a private field":                             {`{ user(id: 1) { name email } }`, "max-age=60, public", []string{"User.email"}},
+		"private below a private field":               {`{ me { email orders { nodes { total { amount } } } } }`, "max-age=60, private", nil},
+		"several root fields":                         {`{ countries { name } user(id: 1) { name } }`, "max-age=60, public", nil},
+		"each is its own fields' measure":             {`{ user(id: 1) { name } products { nodes { stock } } }`, "max-age=60, public", []string{"Product.stock"}},
+		"types of a union with a higher max age":      {`{ search(text: "x") { ... on User { name } ... on Product { name stock } } }`, "max-age=30, public", nil},
+		"a private field of a union's type":           {`{ search(text: "x") { ... on User { email } } }`, "max-age=30, public", []string{"User.email"}},
+		"a variable at the root":                      {`query($on: Boolean!) { countries { name } me @include(if: $on) { name } }`, "max-age=86400, public", []string{"Query.me"}},
+		"a variable below a field of the same policy": {`query($on: Boolean!) { user(id: 1) { name @skip(if: $on) bio } }`, "max-age=60, public", nil},
+		"a field that is never selected":              {`{ user(id: 1) { name email @skip(if: true) } }`, "max-age=60, public", nil},
+		"a fragment in two places":                    {`{ a: user(id: 1) { ...F } me { ...F } } fragment F on User { email }`, "max-age=60, private", []string{"User.email"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

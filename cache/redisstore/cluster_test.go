@@ -19,15 +19,15 @@ func TestCluster(t *testing.T) {
 	t.Parallel()
 	d, c := cluster(t)
 	does(t, d)
-	t.Run("a fence lies in its key's slot", func(t *testing.T) { fencesLieByTheirKeys(t, d, c) })
+	t.Run("a fence is in its key's slot", func(t *testing.T) { fencesLieByTheirKeys(t, d, c) })
 	t.Run("a batch is one round trip to each node", func(t *testing.T) { oneRoundTripPerNode(t, d) })
-	t.Run("a node that forgot the script is told again", func(t *testing.T) { scriptsAreToldAgain(t, d) })
+	t.Run("a node without the script receives it again", func(t *testing.T) { scriptsAreToldAgain(t, d) })
 	t.Run("slots that moved are followed", func(t *testing.T) { movedSlotsAreFollowed(t, d, c) })
-	t.Run("slots on their way are served", func(t *testing.T) { openSlotsAreServed(t, d, c) })
+	t.Run("migrating slots are served", func(t *testing.T) { openSlotsAreServed(t, d, c) })
 	t.Run("a fill goes to one node at a time", func(t *testing.T) { fillsGoToOneNodeAtATime(t, d, c) })
-	t.Run("an eviction's order holds while a slot moves", func(t *testing.T) { evictionsKeepTheirOrder(t, d, c) })
-	t.Run("a sample asks every node", func(t *testing.T) { sampleAsksEveryNode(t, d) })
-	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
+	t.Run("an eviction's steps stay in order while a slot moves", func(t *testing.T) { evictionsKeepTheirOrder(t, d, c) })
+	t.Run("a sample reads every node", func(t *testing.T) { sampleAsksEveryNode(t, d) })
+	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
 // A fill needs both the key and its fence, and the keys of a script must be in one slot.

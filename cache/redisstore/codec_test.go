@@ -69,8 +69,8 @@ func TestFault05WhatAHandWrote(t *testing.T) {
 		t.Error("the entry of another key was accepted")
 	}
 	hands := map[string]func(*stored){
-		"a column is gone":     func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada"}`) },
-		"a column more":        func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada","bio":"x","age":1}`) },
+		"a missing column":     func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada"}`) },
+		"an additional column": func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada","bio":"x","age":1}`) },
 		"another id":           func(s *stored) { s.Value = []byte(`{"id":43,"name":"Ada","bio":"x"}`) },
 		"null":                 func(s *stored) { s.Value = []byte(`{"id":42,"name":null,"bio":"x"}`) },
 		"a name twice":         func(s *stored) { s.Value = []byte(`{"id":42,"name":"Ada","name":"Eve","bio":"x"}`) },
@@ -78,13 +78,13 @@ func TestFault05WhatAHandWrote(t *testing.T) {
 		"another key":          func(s *stored) { s.Key = "user:43" },
 		"another shape":        func(s *stored) { s.Shape = "0000" },
 		"loaded later":         func(s *stored) { s.Loaded = s.Loaded.Add(time.Second) },
-		"ends later":           func(s *stored) { s.Ends = s.Ends.Add(time.Hour) },
+		"expires later":        func(s *stored) { s.Ends = s.Ends.Add(time.Hour) },
 		"another snapshot":     func(s *stored) { s.Seen = "4f1e/1:50:" },
 		"no snapshot":          func(s *stored) { s.Seen = "" },
 		"another generation":   func(s *stored) { s.Tags = map[cache.Tag]string{"{User}": "h"} },
 		"without tags":         func(s *stored) { s.Tags = nil },
-		"a sum that is no sum": func(s *stored) { s.Sum = "zzzzzzzz" },
-		"without a sum":        func(s *stored) { s.Sum = "" },
+		"an invalid checksum":  func(s *stored) { s.Sum = "zzzzzzzz" },
+		"without a checksum":   func(s *stored) { s.Sum = "" },
 	}
 	for name, change := range hands {
 		var s stored

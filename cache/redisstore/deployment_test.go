@@ -67,17 +67,17 @@ func TestDeployments(t *testing.T) {
 }
 
 func does(t *testing.T, d deployment) {
-	t.Run("what every tier does", func(t *testing.T) {
+	t.Run("the suite of every tier", func(t *testing.T) {
 		storetest.Run(t, func(t *testing.T) cache.Store {
 			o := d.Options
 			o.Prefix = rand.Text() + ":" // a cluster has one database
 			return open(t, o)
 		})
 	})
-	t.Run("others hear", func(t *testing.T) {
+	t.Run("messages reach other gateways", func(t *testing.T) {
 		hears(t, listen(t, open(t, d.Options)), open(t, d.Options))
 	})
-	t.Run("every key ends", func(t *testing.T) { everyKeyEnds(t, d) })
+	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
 // listen subscribes a store until the test ends and returns what it receives.
@@ -183,18 +183,18 @@ func TestAccess(t *testing.T) {
 		o    redisstore.Options
 		want string // in the error; "" for none
 	}{
-		"by the URL":            {redisstore.Options{URLs: []string{s.URL()}, RootCAs: s.Roots}, ""},
-		"by the options":        {redisstore.Options{URLs: []string{bare}, Username: user, Password: password, RootCAs: s.Roots}, ""},
-		"by name":               {redisstore.Options{URLs: []string{strings.Replace(s.URL(), "127.0.0.1", "localhost", 1)}, RootCAs: s.Roots}, ""},
-		"the options win":       {redisstore.Options{URLs: []string{"rediss://x:y@" + u.Host}, Username: user, Password: password, RootCAs: s.Roots}, ""},
-		"a wrong password":      {redisstore.Options{URLs: []string{bare}, Username: user, Password: "hunter2", RootCAs: s.Roots}, "WRONGPASS"},
-		"a wrong one in a URL":  {redisstore.Options{URLs: []string{"rediss://gateway:hunter2@" + u.Host}, RootCAs: s.Roots}, "WRONGPASS"},
-		"nobody":                {redisstore.Options{URLs: []string{bare}, RootCAs: s.Roots}, "NOAUTH"},
-		"an unknown authority":  {redisstore.Options{URLs: []string{s.URL()}}, "unknown authority"},
-		"another name":          {redisstore.Options{URLs: []string{strings.Replace(s.URL(), "127.0.0.1", "127.0.0.2", 1)}, RootCAs: s.Roots}, "127.0.0.2"},
-		"whoever it is":         {redisstore.Options{URLs: []string{s.URL() + "?skip_verify=true"}}, ""},
-		"no Sentinel's primary": {redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: "nobody"}, "no Sentinel knows"},
-		"a password for none":   {redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: sentinel.Master(), Username: "u", Password: "hunter2"}, "WRONGPASS"},
+		"by the URL":                {redisstore.Options{URLs: []string{s.URL()}, RootCAs: s.Roots}, ""},
+		"by the options":            {redisstore.Options{URLs: []string{bare}, Username: user, Password: password, RootCAs: s.Roots}, ""},
+		"by name":                   {redisstore.Options{URLs: []string{strings.Replace(s.URL(), "127.0.0.1", "localhost", 1)}, RootCAs: s.Roots}, ""},
+		"the options win":           {redisstore.Options{URLs: []string{"rediss://x:y@" + u.Host}, Username: user, Password: password, RootCAs: s.Roots}, ""},
+		"a wrong password":          {redisstore.Options{URLs: []string{bare}, Username: user, Password: "hunter2", RootCAs: s.Roots}, "WRONGPASS"},
+		"a wrong password in a URL": {redisstore.Options{URLs: []string{"rediss://gateway:hunter2@" + u.Host}, RootCAs: s.Roots}, "WRONGPASS"},
+		"no credentials":            {redisstore.Options{URLs: []string{bare}, RootCAs: s.Roots}, "NOAUTH"},
+		"an unknown authority":      {redisstore.Options{URLs: []string{s.URL()}}, "unknown authority"},
+		"another name":              {redisstore.Options{URLs: []string{strings.Replace(s.URL(), "127.0.0.1", "127.0.0.2", 1)}, RootCAs: s.Roots}, "127.0.0.2"},
+		"unverified":                {redisstore.Options{URLs: []string{s.URL() + "?skip_verify=true"}}, ""},
+		"no Sentinel's primary":     {redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: "nobody"}, "no Sentinel knows"},
+		"a password that the server does not have": {redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: sentinel.Master(), Username: "u", Password: "hunter2"}, "WRONGPASS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -158,10 +158,10 @@ func TestForeignContentsAreMisses(t *testing.T) {
 	url := testservers.Redis(t)
 	s, c, ctx := open(t, redisstore.Options{URLs: []string{url}, Timeout: patient}), client(t, url), t.Context()
 	for name, put := range map[string]func(){
-		"no JSON":        func() { c.Set(ctx, "{product:7}:stock", "hello", 0) },
-		"other JSON":     func() { c.Set(ctx, "{product:7}:stock", `{"a":1}`, 0) },
-		"another type":   func() { c.RPush(ctx, "{product:7}:stock", "x") },
-		"an ended entry": func() { c.Set(ctx, "{product:7}:stock", `{"value":1,"ends":"2020-01-01T00:00:00Z"}`, 0) },
+		"no JSON":          func() { c.Set(ctx, "{product:7}:stock", "hello", 0) },
+		"other JSON":       func() { c.Set(ctx, "{product:7}:stock", `{"a":1}`, 0) },
+		"another type":     func() { c.RPush(ctx, "{product:7}:stock", "x") },
+		"an expired entry": func() { c.Set(ctx, "{product:7}:stock", `{"value":1,"ends":"2020-01-01T00:00:00Z"}`, 0) },
 	} {
 		c.Del(ctx, "{product:7}:stock")
 		put()

@@ -58,7 +58,7 @@ func TestFault16FewRights(t *testing.T) {
 		"no scripts":                    {"+@all -@scripting", false},
 		"no pub/sub":                    {"+@all -@pubsub", false},
 		"none of them":                  {"+@all -getex -unlink -@scripting -@pubsub -@connection -@admin -info", false},
-		"reads alone":                   {"+@read +@connection", true},
+		"reads only":                    {"+@read +@connection", true},
 		"neither scripts nor MULTI":     {"+@all -@scripting -@transaction", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -33,15 +33,15 @@ func TestRequestDirectives(t *testing.T) {
 		"only-if-cached, too old":     {"Cache-Control: only-if-cached, max-age=4", 5 * time.Second, refused, false},
 		"max-age, young enough":       {"Cache-Control: max-age=5", 5 * time.Second, kept, false},
 		"max-age, too old":            {"Cache-Control: max-age=4", 5 * time.Second, computed, true},
-		"max-age=0, just made":        {"Cache-Control: max-age=0", 0, kept, false},
+		"max-age=0, just loaded":      {"Cache-Control: max-age=0", 0, kept, false},
 		"max-age=0":                   {"Cache-Control: max-age=0", time.Second, computed, true},
 		"max-age in quotes":           {`Cache-Control: max-age="4"`, 5 * time.Second, computed, true},
-		"max-age that is none":        {"Cache-Control: max-age=x", 5 * time.Second, kept, false},
+		"max-age, invalid":            {"Cache-Control: max-age=x", 5 * time.Second, kept, false},
 		"max-age below 0":             {"Cache-Control: max-age=-1", 5 * time.Second, kept, false},
 		"min-fresh, enough":           {"Cache-Control: min-fresh=40", 5 * time.Second, kept, false},
 		"min-fresh, too little":       {"Cache-Control: min-fresh=58", 5 * time.Second, computed, true},
-		"what nobody knows":           {`Cache-Control: x="no-cache, no-store", no-transform`, 0, kept, false},
-		"max-stale, of what is fresh": {"Cache-Control: max-stale=10", 5 * time.Second, kept, false},
+		"unknown directives":          {`Cache-Control: x="no-cache, no-store", no-transform`, 0, kept, false},
+		"max-stale, a fresh response": {"Cache-Control: max-stale=10", 5 * time.Second, kept, false},
 	} {
 		for _, form := range []request{post(hello), byGet("{ hello }"), post(" " + hello)} {
 			t.Run(name+" "+form.method+form.body, func(t *testing.T) {
@@ -170,19 +170,19 @@ func TestIfNoneMatch(t *testing.T) {
 		none string
 		want int
 	}{
-		"the same":               {in, mine, 304},
-		"the same, HEAD":         {head, mine, 304},
-		"one of several":         {in, `"x", W/` + mine, 304},
-		"computed anew":          {in.with("Cache-Control: no-cache"), mine, 304},
-		"another viewer's":       {in, theirs, 200},
-		"by another viewer":      {in.as("9"), mine, 200},
-		"by nobody":              {in.as(""), mine, 200},
-		"another answer's":       {in, other, 200},
-		"POST":                   {post(`{"query":"{ mine }"}`).as("8"), mine, 200},
-		"what is not kept":       {byGet("{ never }"), "*", 200},
-		"an error":               {byGet("{ broken }"), "*", 200},
-		"a mutation":             {post(`{"query":"mutation { change }"}`), "*", 200},
-		"a mutation, with a tag": {post(`{"query":"mutation { change }"}`), mine, 200},
+		"the same":                      {in, mine, 304},
+		"the same, HEAD":                {head, mine, 304},
+		"one of several":                {in, `"x", W/` + mine, 304},
+		"executed again":                {in.with("Cache-Control: no-cache"), mine, 304},
+		"another viewer's":              {in, theirs, 200},
+		"by another viewer":             {in.as("9"), mine, 200},
+		"without a viewer":              {in.as(""), mine, 200},
+		"another response's":            {in, other, 200},
+		"POST":                          {post(`{"query":"{ mine }"}`).as("8"), mine, 200},
+		"a response that is not cached": {byGet("{ never }"), "*", 200},
+		"an error":                      {byGet("{ broken }"), "*", 200},
+		"a mutation":                    {post(`{"query":"mutation { change }"}`), "*", 200},
+		"a mutation, with a tag":        {post(`{"query":"mutation { change }"}`), mine, 200},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runs := k.runs.Load()

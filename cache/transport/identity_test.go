@@ -98,17 +98,17 @@ func TestFault02NewHandlerRefusesWhatCannotBeMeant(t *testing.T) {
 		o    transport.Options
 		want string
 	}{
-		"a header's name":        {transport.Options{IdentityHeaders: []string{"X-User", "X User"}}, `"X User"`},
-		"two names in one":       {transport.Options{IdentityHeaders: []string{"Authorization,Cookie"}}, `"Authorization,Cookie"`},
-		"any header":             {transport.Options{IdentityHeaders: []string{"*"}}, `"*"`},
-		"no header":              {transport.Options{IdentityHeaders: []string{""}}, `""`},
-		"a break in Vary":        {transport.Options{CachedVary: "Origin\r\nX: y"}, "CachedVary"},
-		"any tag header":         {transport.Options{TagHeader: "Set-Cookie"}, "TagHeader"},
-		"less than nothing":      {transport.Options{MaxBodyBytes: -1}, "negative"},
-		"nothing trusted":        {transport.Options{TrustedOnly: true}, "TrustedOnly"},
-		"another text's hash":    {transport.Options{Trusted: transport.Trusted{strings.Repeat("0", 64): "{ a }"}}, "Trusted"},
-		"all faults are told":    {transport.Options{CachedVary: "(", TagHeader: "x", Timeout: -1}, "TagHeader"},
-		"an executor is missing": {transport.Options{}, "executor"},
+		"a header's name":                       {transport.Options{IdentityHeaders: []string{"X-User", "X User"}}, `"X User"`},
+		"two names in one":                      {transport.Options{IdentityHeaders: []string{"Authorization,Cookie"}}, `"Authorization,Cookie"`},
+		"any header":                            {transport.Options{IdentityHeaders: []string{"*"}}, `"*"`},
+		"no header":                             {transport.Options{IdentityHeaders: []string{""}}, `""`},
+		"a break in Vary":                       {transport.Options{CachedVary: "Origin\r\nX: y"}, "CachedVary"},
+		"any tag header":                        {transport.Options{TagHeader: "Set-Cookie"}, "TagHeader"},
+		"a negative limit":                      {transport.Options{MaxBodyBytes: -1}, "negative"},
+		"TrustedOnly without trusted documents": {transport.Options{TrustedOnly: true}, "TrustedOnly"},
+		"another text's hash":                   {transport.Options{Trusted: transport.Trusted{strings.Repeat("0", 64): "{ a }"}}, "Trusted"},
+		"all faults are reported":               {transport.Options{CachedVary: "(", TagHeader: "x", Timeout: -1}, "TagHeader"},
+		"an executor is missing":                {transport.Options{}, "executor"},
 	} {
 		with := exec
 		if name == "an executor is missing" {

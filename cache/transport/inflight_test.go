@@ -37,7 +37,7 @@ func TestOneComputesForMany(t *testing.T) {
 			k.change(t)
 			ask(t, k, wg, "v2") // a request after a write must not get a response from before it
 		}, 2},
-		"one that takes long": {time.Second, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
+		"a slow request": {time.Second, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
 			began := time.Now()
 			ask(t, k, wg, "v1")
 			wg.Wait()

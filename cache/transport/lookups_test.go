@@ -25,20 +25,20 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 		want   looked
 		status string // the beginning of Cache-Status
 	}{
-		"a miss":                    {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 1}, stored},
-		"a hit":                     {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 0}, "fieldcache; hit"},
-		"a hit of another form":     {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, other) }, looked{0, 1, 1}, "fieldcache; hit"},
-		"an evicted answer":         {[]request{body}, true, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 1}, stored},
-		"a GET that misses":         {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 1}, stored},
-		"a GET that hits":           {[]request{byGet(query)}, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 0}, "fieldcache; hit"},
-		"a HEAD that misses":        {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, head) }, looked{1, 0, 1}, stored},
-		"a HEAD after its GET":      {[]request{byGet(query)}, false, func(k *keeper, t *testing.T) reply { return k.send(t, head) }, looked{1, 0, 0}, "fieldcache; hit"},
-		"a GET after its POST":      {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 1}, "fieldcache; hit"},
-		"no-cache":                  {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: no-cache")) }, looked{}, stored},
-		"no-store":                  {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: no-store")) }, looked{}, "fieldcache; fwd=bypass"},
-		"only-if-cached, a miss":    {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: only-if-cached")) }, looked{0, 1, 1}, ""},
-		"a mutation":                {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, post(`{"query": "mutation { change }"}`)) }, looked{0, 1, 0}, "fieldcache; fwd=bypass"},
-		"a viewer's private answer": {[]request{post(`{"query": "{ mine }"}`).as("ann")}, false, func(k *keeper, t *testing.T) reply { return k.send(t, post(`{"query": "{ mine }"}`).as("ann")) }, looked{0, 1, 0}, "fieldcache; hit"},
+		"a miss":                      {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 1}, stored},
+		"a hit":                       {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 0}, "fieldcache; hit"},
+		"a hit of another form":       {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, other) }, looked{0, 1, 1}, "fieldcache; hit"},
+		"an evicted response":         {[]request{body}, true, func(k *keeper, t *testing.T) reply { return k.send(t, body) }, looked{0, 1, 1}, stored},
+		"a GET that misses":           {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 1}, stored},
+		"a GET that hits":             {[]request{byGet(query)}, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 0}, "fieldcache; hit"},
+		"a HEAD that misses":          {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, head) }, looked{1, 0, 1}, stored},
+		"a HEAD after its GET":        {[]request{byGet(query)}, false, func(k *keeper, t *testing.T) reply { return k.send(t, head) }, looked{1, 0, 0}, "fieldcache; hit"},
+		"a GET after its POST":        {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, byGet(query)) }, looked{1, 0, 1}, "fieldcache; hit"},
+		"no-cache":                    {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: no-cache")) }, looked{}, stored},
+		"no-store":                    {[]request{body}, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: no-store")) }, looked{}, "fieldcache; fwd=bypass"},
+		"only-if-cached, a miss":      {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, body.with("Cache-Control: only-if-cached")) }, looked{0, 1, 1}, ""},
+		"a mutation":                  {nil, false, func(k *keeper, t *testing.T) reply { return k.send(t, post(`{"query": "mutation { change }"}`)) }, looked{0, 1, 0}, "fieldcache; fwd=bypass"},
+		"a viewer's private response": {[]request{post(`{"query": "{ mine }"}`).as("ann")}, false, func(k *keeper, t *testing.T) reply { return k.send(t, post(`{"query": "{ mine }"}`).as("ann")) }, looked{0, 1, 0}, "fieldcache; hit"},
 		"a revalidation": {[]request{byGet(query)}, false, func(k *keeper, t *testing.T) reply {
 			r := k.send(t, byGet(query))
 			before := k.looked()

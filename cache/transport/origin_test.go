@@ -16,16 +16,16 @@ func TestNoSimpleRequestRunsAMutation(t *testing.T) {
 	form := url.Values{"query": {change}}.Encode()
 	multipart := "--x\r\nContent-Disposition: form-data; name=\"operations\"\r\n\r\n{\"query\":\"mutation { change }\"}\r\n--x\r\nContent-Disposition: form-data; name=\"map\"\r\n\r\n{}\r\n--x--\r\n"
 	for name, c := range map[string]struct{ method, target, body, contentType string }{
-		"GET":                    {"GET", get("query", change), "", ""},
-		"HEAD":                   {"HEAD", get("query", change), "", ""},
-		"GET of a hash and more": {"GET", get("query", change, "extensions", `{"persistedQuery":{"version":1,"sha256Hash":"`+hash(change)+`"}}`), "", ""},
-		"a form":                 {"POST", "/", form, "application/x-www-form-urlencoded"},
-		"a form with files":      {"POST", "/", multipart, "multipart/form-data; boundary=" + boundary},
-		"plain text":             {"POST", "/", `{"query":"mutation { change }"}`, "text/plain"},
-		"plain text in disguise": {"POST", "/", `{"query":"mutation { change }"}`, "text/plain; application/json"},
-		"no type":                {"POST", "/", `{"query":"mutation { change }"}`, ""},
-		"by URL":                 {"POST", get("query", change), "", ""},
-		"by URL and a form":      {"POST", get("query", change), form, "application/x-www-form-urlencoded"},
+		"GET":                        {"GET", get("query", change), "", ""},
+		"HEAD":                       {"HEAD", get("query", change), "", ""},
+		"GET of a hash and its text": {"GET", get("query", change, "extensions", `{"persistedQuery":{"version":1,"sha256Hash":"`+hash(change)+`"}}`), "", ""},
+		"a form":                     {"POST", "/", form, "application/x-www-form-urlencoded"},
+		"a form with files":          {"POST", "/", multipart, "multipart/form-data; boundary=" + boundary},
+		"plain text":                 {"POST", "/", `{"query":"mutation { change }"}`, "text/plain"},
+		"plain text in disguise":     {"POST", "/", `{"query":"mutation { change }"}`, "text/plain; application/json"},
+		"no type":                    {"POST", "/", `{"query":"mutation { change }"}`, ""},
+		"by URL":                     {"POST", get("query", change), "", ""},
+		"by URL and a form":          {"POST", get("query", change), form, "application/x-www-form-urlencoded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

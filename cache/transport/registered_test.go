@@ -239,7 +239,7 @@ func TestReadTrustedRefuses(t *testing.T) {
 		"no file":          {"a.txt", "{ a }", "no file *.graphql"},
 		"no document":      {"a.graphql", "SELECT 1", "a.graphql is not a document"},
 		"an empty one":     {"a.graphql", "", "a.graphql has no operation"},
-		"fragments alone":  {"a.graphql", "fragment F on Query { a }", "a.graphql has no operation"},
+		"fragments only":   {"a.graphql", "fragment F on Query { a }", "a.graphql has no operation"},
 		"another encoding": {"a.graphql", "{ a } #\xff", "a.graphql is not UTF-8"},
 		"a false name":     {hash("x") + ".graphql", "{ a }\n", "has the content of document " + hash("{ a }\n")},
 	} {

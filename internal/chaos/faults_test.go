@@ -215,7 +215,7 @@ var faults = []fault{
 		g.redis.Cut()
 		return all(g.redis.Mend, old)
 	})},
-	{name: "gateway hears nothing from Redis", happen: during(1500*time.Millisecond, func(s *site, g *gateway) func() {
+	{name: "gateway receives nothing from Redis", happen: during(1500*time.Millisecond, func(s *site, g *gateway) func() {
 		old := s.storedMayBeOld()
 		g.redis.Hang()
 		return all(g.redis.Mend, old)

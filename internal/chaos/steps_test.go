@@ -52,7 +52,7 @@ func TestPausedFill(t *testing.T) {
 			s.step(b, user, 1)
 			s.want(c, user, 1)
 		},
-		"for longer than its fence holds": func(s *site, _, b, _ *gateway) {
+		"for longer than its fence lives": func(s *site, _, b, _ *gateway) {
 			s.eventually("the fence has ended", func(ctx context.Context) error {
 				if n, err := s.stored.Exists(ctx, fmt.Sprintf("{user:%d}:g", user)).Result(); err != nil || n > 0 {
 					return fmt.Errorf("it is there: %d, %w", n, err)

@@ -50,7 +50,7 @@ func TestConfigSources(t *testing.T) {
 		{"variable", []string{"MAX_DEPTH=7"}, nil, func(c Config) bool { return c.MaxDepth == 7 }},
 		{"flag over variable", []string{"MAX_DEPTH=7"}, map[string]string{"MAX_DEPTH": "8"}, func(c Config) bool { return c.MaxDepth == 8 }},
 		{"empty flag over variable", []string{"REDIS_URL=redis://h"}, map[string]string{"REDIS_URL": ""}, func(c Config) bool { return len(c.RedisURL) == 0 }},
-		{"empty variable is none", []string{"MAX_DEPTH="}, nil, func(c Config) bool { return c.MaxDepth == 15 }},
+		{"an empty variable is unset", []string{"MAX_DEPTH="}, nil, func(c Config) bool { return c.MaxDepth == 15 }},
 		{"space around", []string{"MAX_DEPTH= 9 "}, nil, func(c Config) bool { return c.MaxDepth == 9 }},
 		{"list", []string{"CORS_ORIGINS=https://a.example, https://b.example:8443"}, nil, func(c Config) bool {
 			return slices.Equal(c.CORSOrigins, []string{"https://a.example", "https://b.example:8443"})
@@ -158,15 +158,15 @@ func TestConfigRules(t *testing.T) {
 		{"duration zero", "serve", "SHUTDOWN_TIMEOUT=0s", "SHUTDOWN_TIMEOUT"},
 		{"duration without unit", "serve", "SHUTDOWN_TIMEOUT=5", "SHUTDOWN_TIMEOUT"},
 		{"trusted documents", "serve", "TRUSTED_DOCUMENTS=documents TRUSTED_ONLY=true", ""},
-		{"trusted documents alone, and none", "serve", "TRUSTED_ONLY=true", "TRUSTED_ONLY"},
-		{"a batch of nothing", "serve", "MAX_BATCH=0", "MAX_BATCH"},
+		{"only trusted documents, without any", "serve", "TRUSTED_ONLY=true", "TRUSTED_ONLY"},
+		{"a batch of 0", "serve", "MAX_BATCH=0", "MAX_BATCH"},
 		{"others' variables do not matter", "migrate", "LISTEN_ADDR=:80 REDIS_URL=http://h TOKEN_TTL=x", ""},
 		{"seed below", "seed", "SEED_USERS=0", "SEED_USERS"},
 		{"token", "token", "TOKEN_USER=42 TOKEN_ROLE=admin " + strings.ReplaceAll(auth, " ", "-"), ""},
 		{"token without a secret", "token", "TOKEN_USER=42", "JWT_SECRET"},
 		{"token of a strange role", "token", "TOKEN_USER=42 TOKEN_ROLE=root " + strings.ReplaceAll(auth, " ", "-"), "TOKEN_ROLE"},
-		{"token for nobody", "token", strings.ReplaceAll(auth, " ", "-"), "TOKEN_USER"},
-		{"token for less than nobody", "token", "TOKEN_USER=-1 " + strings.ReplaceAll(auth, " ", "-"), "TOKEN_USER"},
+		{"token without a user", "token", strings.ReplaceAll(auth, " ", "-"), "TOKEN_USER"},
+		{"token for a negative user", "token", "TOKEN_USER=-1 " + strings.ReplaceAll(auth, " ", "-"), "TOKEN_USER"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

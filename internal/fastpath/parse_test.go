@@ -96,7 +96,7 @@ func TestParse(t *testing.T) {
 		"zeros":                    {post("Host: shop", "Content-Length: 03") + "abc", false},
 		"no digits":                {post("Host: shop", "Content-Length: ") + "abc", false},
 		"many digits":              {post("Host: shop", "Content-Length: 0000003") + "abc", false},
-		"a space behind":           {post("Host: shop", "Content-Length: 3 ") + "abc", false},
+		"a trailing space":         {post("Host: shop", "Content-Length: 3 ") + "abc", false},
 		"a tab":                    {post("Host: shop", "Content-Length:\t3") + "abc", false},
 		"a space before":           {post("Host: shop", "Content-Length : 3") + "abc", false},
 		"an underscore":            {post("Host: shop", "Content_Length: 4", "Content-Length: 3") + "abc", false},

@@ -141,7 +141,7 @@ var layers = map[string]func(*testing.T) layer{
 			}
 		}}
 	},
-	"pgxpool beside": func(t *testing.T) layer {
+	"pgxpool as well": func(t *testing.T) layer {
 		url := testservers.Postgres(t)
 		return layer{byPgx(t, url), func(t *testing.T, _ *sql.DB, watch *cache.Watch) nameOf {
 			config, err := pgxpool.ParseConfig(url)

@@ -207,7 +207,7 @@ func TestEntry(t *testing.T) {
 	}{
 		"an entry":              {"?key=user:1", 200, []string{`"tier":"memory"`, `"value":{"name":"Ann"}`, `"ttl":5`, `"bytes":14`}, "hidden"},
 		"a private one":         {"?key=%7Buser:1%7D:email@1", 200, []string{`"hidden":true`, `"tier":"memory"`}, "example.com"},
-		"what is not there":     {"?key=user:2", 200, []string{`"entries":[]`}, "tier"},
+		"an absent key":         {"?key=user:2", 200, []string{`"entries":[]`}, "tier"},
 		"no key":                {"", 400, []string{"the key is missing or too long"}, "entries"},
 		"a key of many letters": {"?key=" + strings.Repeat("x", 5000), 400, []string{"the key is missing or too long"}, "entries"},
 	} {

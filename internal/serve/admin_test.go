@@ -139,8 +139,8 @@ func TestAdminEvictErrors(t *testing.T) {
 		status int
 		answer string
 	}{
-		{"the caller's fault", fmt.Errorf("%w: no type Produkt", gqlcache.ErrNames), 400, "no type Produkt"},
-		{"Redis's fault", errors.New("redis://:hunter2@h: connection refused"), 503, "the eviction failed, at least in part: redis://:…@h: connection refused"},
+		{"the caller's error", fmt.Errorf("%w: no type Produkt", gqlcache.ErrNames), 400, "no type Produkt"},
+		{"an error of Redis", errors.New("redis://:hunter2@h: connection refused"), 503, "the eviction failed, at least in part: redis://:…@h: connection refused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

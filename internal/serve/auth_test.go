@@ -122,7 +122,7 @@ func TestAuthOfSecret(t *testing.T) {
 		{"another role", []string{hs(claimsOf("42", "role", "Admin"))}, &graph.Viewer{ID: 42}},
 		{"scheme in lower case", []string{strings.Replace(hs(claimsOf("42")), "Bearer", "bearer", 1)}, &graph.Viewer{ID: 42}},
 		{"expired", []string{hs(claimsOf("42", "exp", time.Now().Add(-time.Minute).Unix()))}, nil},
-		{"without end", []string{"Bearer " + sign(t, jwt.SigningMethodHS256, key, "", jwt.MapClaims{"sub": "42"})}, nil},
+		{"without exp", []string{"Bearer " + sign(t, jwt.SigningMethodHS256, key, "", jwt.MapClaims{"sub": "42"})}, nil},
 		{"not yet", []string{hs(claimsOf("42", "nbf", time.Now().Add(hour).Unix()))}, nil},
 		{"another secret", []string{"Bearer " + sign(t, jwt.SigningMethodHS256, []byte(testSecret+"!"), "", claimsOf("42"))}, nil},
 		{"another HMAC", []string{"Bearer " + sign(t, jwt.SigningMethodHS512, key, "", claimsOf("42"))}, nil},

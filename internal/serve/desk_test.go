@@ -39,19 +39,19 @@ func TestDesk(t *testing.T) {
 		answer  string // a part of the response
 		evicts  bool
 	}{
-		"what the schema says":     {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"coordinate":"Product.stock","stored":"field","maxAge":30,"scope":"public","truth":"rows"}}}`},
-		"without CACHE_DEBUG":      {cfg: config.Config{}, method: "GET", status: 200, answer: `{"debug":false,"policies":{}}`},
-		"an eviction":              {cfg: open, method: "POST", body: body, status: 200, answer: `"evicted":1`, evicts: true},
-		"without CACHE_DEBUG, too": {cfg: config.Config{}, method: "POST", body: body, status: 405, answer: "CACHE_DEBUG is off"},
-		"another method":           {cfg: open, method: "PUT", body: body, status: 405},
-		"no JSON":                  {cfg: open, method: "POST", body: body, headers: []string{"Content-Type: text/plain"}, status: 415},
-		"a foreign page":           {cfg: open, method: "POST", body: body, headers: []string{"Origin: https://evil.example"}, status: 403},
-		"a foreign page reads":     {cfg: open, method: "GET", headers: []string{"Sec-Fetch-Site: cross-site"}, status: 403},
-		"its own page":             {cfg: open, method: "POST", body: body, headers: []string{"Origin: http://example.com", "Sec-Fetch-Site: same-origin"}, status: 200, evicts: true},
-		"nothing":                  {cfg: open, method: "POST", body: `{}`, status: 400},
-		"nobody":                   {cfg: closed, method: "POST", body: body, status: 403, answer: "only an admin"},
-		"a user":                   {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 42}, status: 403},
-		"an admin":                 {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 1, Admin: true}, status: 200, evicts: true},
+		"the policies of the schema": {cfg: open, method: "GET", status: 200, answer: `{"debug":true,"policies":{"Product.stock":{"coordinate":"Product.stock","stored":"field","maxAge":30,"scope":"public","truth":"rows"}}}`},
+		"without CACHE_DEBUG":        {cfg: config.Config{}, method: "GET", status: 200, answer: `{"debug":false,"policies":{}}`},
+		"an eviction":                {cfg: open, method: "POST", body: body, status: 200, answer: `"evicted":1`, evicts: true},
+		"without CACHE_DEBUG, too":   {cfg: config.Config{}, method: "POST", body: body, status: 405, answer: "CACHE_DEBUG is off"},
+		"another method":             {cfg: open, method: "PUT", body: body, status: 405},
+		"no JSON":                    {cfg: open, method: "POST", body: body, headers: []string{"Content-Type: text/plain"}, status: 415},
+		"a foreign page":             {cfg: open, method: "POST", body: body, headers: []string{"Origin: https://evil.example"}, status: 403},
+		"a foreign page reads":       {cfg: open, method: "GET", headers: []string{"Sec-Fetch-Site: cross-site"}, status: 403},
+		"its own page":               {cfg: open, method: "POST", body: body, headers: []string{"Origin: http://example.com", "Sec-Fetch-Site: same-origin"}, status: 200, evicts: true},
+		"nothing":                    {cfg: open, method: "POST", body: `{}`, status: 400},
+		"nobody":                     {cfg: closed, method: "POST", body: body, status: 403, answer: "only an admin"},
+		"a user":                     {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 42}, status: 403},
+		"an admin":                   {cfg: closed, method: "POST", body: body, viewer: graph.Viewer{ID: 1, Admin: true}, status: 200, evicts: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -145,10 +145,10 @@ func TestRequestLog(t *testing.T) {
 		status int
 	}{
 		{"well", "info", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") }, nil, 200},
-		{"well, told", "debug", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") },
+		{"well, at level debug", "debug", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "well") },
 			[]string{`"level":"DEBUG"`, `"status":200`, `"bytes":4`, `"duration_ms":`, `"request_id":"the-id"`}, 200},
 		{"refused", "info", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(400) }, []string{`"level":"INFO"`, `"status":400`}, 400},
-		{"not kept, and nothing else was wanted", "info", func(w http.ResponseWriter, _ *http.Request) {
+		{"not cached, at level info", "info", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Cache-Status", string(answers.NotForwarded))
 			w.WriteHeader(504)
 		}, []string{`"level":"INFO"`, `"status":504`}, 504},

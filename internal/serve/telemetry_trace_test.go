@@ -66,14 +66,14 @@ func TestUnsampledRequestsTakeTheFastPath(t *testing.T) {
 		hits                 bool // whether the fast path has a hit
 		fast, traced         [2]int
 	}{
-		"always":                    {"", "", "", true, [2]int{0, 0}, [2]int{1000, 1000}},
-		"never":                     {"always_off", "", "", true, [2]int{1000, 1000}, [2]int{0, 0}},
-		"a tenth":                   {"parentbased_traceidratio", "0.1", "", true, [2]int{850, 950}, [2]int{50, 150}},
-		"a tenth of misses":         {"traceidratio", "0.1", "", false, [2]int{0, 0}, [2]int{50, 150}},
-		"a caller's trace":          {"parentbased_traceidratio", "0", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true, [2]int{0, 0}, [2]int{1000, 1000}},
-		"a caller who does not":     {"parentbased_always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{1000, 1000}, [2]int{0, 0}},
-		"one who is not asked":      {"always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{0, 0}, [2]int{1000, 1000}},
-		"what is no caller's trace": {"always_off", "", "nonsense", true, [2]int{1000, 1000}, [2]int{0, 0}},
+		"always":                        {"", "", "", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"never":                         {"always_off", "", "", true, [2]int{1000, 1000}, [2]int{0, 0}},
+		"a tenth":                       {"parentbased_traceidratio", "0.1", "", true, [2]int{850, 950}, [2]int{50, 150}},
+		"a tenth of misses":             {"traceidratio", "0.1", "", false, [2]int{0, 0}, [2]int{50, 150}},
+		"a caller's trace":              {"parentbased_traceidratio", "0", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"a caller that does not sample": {"parentbased_always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{1000, 1000}, [2]int{0, 0}},
+		"a caller that is ignored":      {"always_on", "", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", true, [2]int{0, 0}, [2]int{1000, 1000}},
+		"an invalid traceparent":        {"always_off", "", "nonsense", true, [2]int{1000, 1000}, [2]int{0, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -36,10 +36,10 @@ func TestVerdict(t *testing.T) {
 		survived bool
 		refused  bool
 	}{
-		"all are red":         {out: "--- FAIL: TestModel (0.00s)\n    --- FAIL: TestModel/a_list (0.00s)\n--- FAIL: TestFloors (0.01s)\nFAIL\n"},
-		"one is red":          {out: "--- FAIL: TestFloors (0.01s)\nFAIL\n", survived: true},
-		"none is":             {out: "ok  \tfieldcache/cache\t0.1s\n", survived: true},
-		"another one is":      {out: "--- FAIL: TestFloorsAndMore (0.01s)\n--- FAIL: TestModel (0.00s)\n", survived: true},
+		"all fail":            {out: "--- FAIL: TestModel (0.00s)\n    --- FAIL: TestModel/a_list (0.00s)\n--- FAIL: TestFloors (0.01s)\nFAIL\n"},
+		"only one fails":      {out: "--- FAIL: TestFloors (0.01s)\nFAIL\n", survived: true},
+		"none fails":          {out: "ok  \tfieldcache/cache\t0.1s\n", survived: true},
+		"another one failed":  {out: "--- FAIL: TestFloorsAndMore (0.01s)\n--- FAIL: TestModel (0.00s)\n", survived: true},
 		"it does not compile": {out: "FAIL\tfieldcache/cache [build failed]\n", refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {

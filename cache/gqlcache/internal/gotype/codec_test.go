@@ -186,7 +186,7 @@ func TestInterfacesComeBackInAFreshProcess(t *testing.T) {
 	}{
 		{"one by value", "item", item(author{"1", "Ann"})},
 		{"one by pointer", "item", item(&issue{"2", "It fails"})},
-		{"a pointer to what may be a value", "item", item(&author{"1", "Ann"})},
+		{"a pointer in an interface", "item", item(&author{"1", "Ann"})},
 		{"lists of lists", "items", [][]item{{author{"1", "Ann"}, nil}, nil, {}, {&issue{"2", "x"}}}},
 		{"nil list", "items", [][]item(nil)},
 	} {

@@ -41,11 +41,11 @@ func TestGetter(t *testing.T) {
 		ok    bool
 	}{
 		{"a field", o, []string{"id"}, "7", true},
-		{"behind a pointer", &o, []string{"id"}, "7", true},
+		{"through a pointer", &o, []string{"id"}, "7", true},
 		{"a path", &o, []string{"boss", "id"}, "9", true},
 		{"null in SQL", &o, []string{"name"}, cache.Null, true},
 		{"not null in SQL", &o, []string{"boss", "name"}, "Ann", true},
-		{"nil on the way", &o, []string{"boss", "boss", "id"}, cache.Null, true},
+		{"nil within the path", &o, []string{"boss", "boss", "id"}, cache.Null, true},
 		{"a method", &o, []string{"boss", "full_name"}, "of Ann", true},
 		{"a method of a value that has no address", o, []string{"fullName"}, "of ", true},
 		{"a named text", &o, []string{"state"}, "OPEN", true},
