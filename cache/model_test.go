@@ -353,13 +353,13 @@ func (w world) untrue(s state, r rules) string {
 // worlds are small enough to be searched completely, and large enough that each broken variant
 // fails in one of them.
 var worlds = []world{
-	{name: "fills beside writes", writers: []writer{{at: 0}, {at: 1}}, readers: 2, at: []uint8{0, 1}, expiry: true},
-	{name: "a list beside writes", writers: []writer{{at: 0, tag: true}, {at: 1, tag: true}}, readers: 2, at: []uint8{0, 1}},
+	{name: "fills during writes", writers: []writer{{at: 0}, {at: 1}}, readers: 2, at: []uint8{0, 1}, expiry: true},
+	{name: "a list during writes", writers: []writer{{at: 0, tag: true}, {at: 1, tag: true}}, readers: 2, at: []uint8{0, 1}},
 	{name: "the gateway that writes", writers: []writer{{at: 0}}, readers: 1, at: []uint8{0},
 		time: true, fails: true, crash: true, relay: true, notices: true},
-	{name: "a gateway beside it", writers: []writer{{at: 0}}, readers: 1, at: []uint8{1},
+	{name: "another gateway", writers: []writer{{at: 0}}, readers: 1, at: []uint8{1},
 		time: true, fails: true, crash: true, relay: true, notices: true},
-	{name: "two readers at a gateway beside it", writers: []writer{{at: 0}}, readers: 2, at: []uint8{1}, time: true, fails: true},
+	{name: "two readers at another gateway", writers: []writer{{at: 0}}, readers: 2, at: []uint8{1}, time: true, fails: true},
 	{name: "commits out of order", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, fails: true},
 	{name: "an old dump", writers: []writer{{at: 0}, {at: 0}}, readers: 1, at: []uint8{0}, expiry: true, dump: true, fails: true},
 	{name: "an old dump of a list", writers: []writer{{at: 0, tag: true}}, readers: 1, at: []uint8{1}, time: true, dump: true},
@@ -367,9 +367,9 @@ var worlds = []world{
 	{name: "a gateway that starts", writers: []writer{{at: 0}}, readers: 1, at: []uint8{1},
 		time: true, prune: true, dump: true, restart: true},
 	{name: "a poll in pages", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, pages: true},
-	{name: "a database that goes back", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, back: true},
-	{name: "an old primary that still answers", writers: []writer{{at: 0}}, readers: 1, at: []uint8{0}, time: true, back: true, primary: true},
-	{name: "an eviction is not taken", writers: []writer{{at: 0}, {at: 1}}, readers: 1, at: []uint8{0, 1}, fails: true, relay: true},
+	{name: "a database that loses writes", writers: []writer{{at: 0}, {direct: true}}, readers: 1, at: []uint8{0}, time: true, back: true},
+	{name: "an old primary that still responds", writers: []writer{{at: 0}}, readers: 1, at: []uint8{0}, time: true, back: true, primary: true},
+	{name: "an eviction does not reach Redis", writers: []writer{{at: 0}, {at: 1}}, readers: 1, at: []uint8{0, 1}, fails: true, relay: true},
 }
 
 func TestModel(t *testing.T) {

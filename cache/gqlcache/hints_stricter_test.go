@@ -21,20 +21,20 @@ func TestStricter(t *testing.T) {
 		type Below @cacheControl(inheritMaxAge: true) { x: Int }
 	`
 	check(t, "", map[string]kept{
-		"private type behind a union":     {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
-		"public type behind the same":     {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Open"}}`, want: minute},
-		"inheriting type behind the same": {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Below"}}`, want: minute},
-		"only its __typename":             {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
-		"shorter type behind a union":     {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Short"}}`, want: "max-age=5, public"},
-		"behind a field that says PUBLIC": {schema: union, query: `{ wide { __typename } }`, data: `{"wide": {"__typename": "Mine"}}`, want: private},
-		"no object at all":                {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": null}`, want: minute},
-		"in a list of lists":              {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}, {"__typename": "Mine"}]]}`, want: "max-age=60, private"},
-		"not in a list of lists":          {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}]]}`, want: "max-age=90, public"},
-		"the type does not restrict a field of its own": {
+		"private type of a union":                   {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
+		"public type of the same union":             {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Open"}}`, want: minute},
+		"inheriting type of the same union":         {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Below"}}`, want: minute},
+		"only its __typename":                       {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
+		"shorter type of a union":                   {schema: union, query: `{ any { __typename } }`, data: `{"any": {"__typename": "Short"}}`, want: "max-age=5, public"},
+		"private type of a field with scope PUBLIC": {schema: union, query: `{ wide { __typename } }`, data: `{"wide": {"__typename": "Mine"}}`, want: private},
+		"no object":              {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": null}`, want: minute},
+		"in a list of lists":     {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}, {"__typename": "Mine"}]]}`, want: "max-age=60, private"},
+		"not in a list of lists": {schema: union, query: `{ list { __typename } }`, data: `{"list": [null, [], [null, {"__typename": "Open"}]]}`, want: "max-age=90, public"},
+		"the type does not restrict its own field": {
 			schema: `type Query { any: Any mine: Mine @cacheControl(maxAge: 90) } union Any @cacheControl(maxAge: 60) = Mine type Mine @cacheControl(maxAge: 5) { x: Int }`,
 			query:  `{ mine { ...F } any { ...F } } fragment F on Mine { x }`, data: `{"any": null}`, want: minute,
 		},
-		"private type behind an interface": {
+		"private type of an interface": {
 			schema: `type Query { a: Node } interface Node @cacheControl(maxAge: 60) { id: ID } type A implements Node @cacheControl(scope: PRIVATE) { id: ID }`,
 			query:  `{ a { id } }`, data: `{"a": {"__typename": "A"}}`, want: private,
 		},

@@ -81,7 +81,7 @@ func TestOverall(t *testing.T) {
 			query:  `{ a { x } }`, want: noStore,
 		},
 		"root scalar without a hint": {schema: `type Query { x: Int }`, query: `{ x }`, want: noStore},
-		"root scalar without a hint beside one with": {
+		"root scalar without a hint and one with a hint": {
 			schema: `type Query { x: Int y: Int @cacheControl(maxAge: 60) }`, query: `{ x y }`, want: noStore,
 		},
 		"type hint": {
@@ -119,7 +119,7 @@ func TestOverall(t *testing.T) {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int y: Int @cacheControl(maxAge: 30) }`,
 			query:  `{ a { x y } }`, want: "max-age=30, public",
 		},
-		"scalar 30 under 60 that is not asked for": {
+		"scalar 30 under 60 that is not selected": {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int y: Int @cacheControl(maxAge: 30) }`,
 			query:  `{ a { x } }`, want: minute,
 		},
@@ -157,7 +157,7 @@ func TestOverall(t *testing.T) {
 		"inheritMaxAge on the type of a root field": {
 			schema: `type Query { a: A } type A @cacheControl(inheritMaxAge: true) { x: Int }`, query: `{ a { x } }`, want: noStore,
 		},
-		"inheritMaxAge on a field whose type says 33": {
+		"inheritMaxAge on a field whose type has 33": {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { b: B @cacheControl(inheritMaxAge: true) } type B @cacheControl(maxAge: 33) { x: Int }`,
 			query:  `{ a { b { x } } }`, want: "max-age=33, public",
 		},
@@ -205,7 +205,7 @@ func TestOverall(t *testing.T) {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int y: Int @cacheControl(maxAge: 5) }`,
 			query:  `query($on: Boolean!) { a { x y @skip(if: $on) } }`, variables: map[string]any{"on": true}, want: minute,
 		},
-		"@skip that does not": {
+		"@skip(if: false)": {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int y: Int @cacheControl(maxAge: 5) }`,
 			query:  `query($on: Boolean!) { a { x y @skip(if: $on) } }`, variables: map[string]any{"on": false}, want: "max-age=5, public",
 		},
@@ -234,8 +234,8 @@ func TestOverall(t *testing.T) {
 		"only __typename":         {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __typename }`, want: noStore},
 		"only __schema":           {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __schema { queryType { name } } }`, want: noStore},
 		"only __type":             {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __type(name: "Query") { name } }`, want: noStore},
-		"__typename beside":       {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __typename x }`, want: minute},
-		"__schema beside":         {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __schema { queryType { name } } x }`, want: minute},
+		"__typename and a field":  {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __typename x }`, want: minute},
+		"__schema and a field":    {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ __schema { queryType { name } } x }`, want: minute},
 		"__typename of an object": {schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int }`, query: `{ a { __typename } }`, want: minute},
 		"aliases of one field": {
 			schema: `type Query { a: A } type A @cacheControl(maxAge: 60) { x: Int @cacheControl(maxAge: 30) }`,
@@ -257,7 +257,7 @@ func TestOverall(t *testing.T) {
 		"fragments for another type": {
 			schema: named, query: `{ thing { ... on Quick { name } } }`, data: `{"thing": {"__typename": "Slow"}}`, want: minute,
 		},
-		"the query type below the root is like any other": {
+		"the query type below the root": {
 			schema: `type Query { self: Query @cacheControl(maxAge: 60) x: Int }`, query: `{ self { x } }`, want: minute,
 		},
 		"several operations: the one executed": {
@@ -269,14 +269,14 @@ func TestOverall(t *testing.T) {
 		"an error": {
 			schema: `type Query { x: Int @cacheControl(maxAge: 60) y: Int @cacheControl(maxAge: 60) }`, query: `{ x y }`, data: `{"y": "__fails"}`, want: noStore,
 		},
-		"parse failure":             {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x`, want: noStore},
-		"validation failure":        {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x y }`, want: noStore},
-		"no such operation":         {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x }`, operation: "A", want: noStore},
-		"@defer":                    {schema: deferrable, query: `{ x ... @defer { y } }`, want: noStore},
-		"@defer of a spread":        {schema: deferrable, query: `{ a { ...F @defer } } fragment F on A { x }`, want: noStore},
-		"@defer(if: true)":          {schema: deferrable, query: `query($on: Boolean!) { a { ... @defer(if: $on) { x } } }`, variables: map[string]any{"on": true}, want: noStore},
-		"@defer(if: false)":         {schema: deferrable, query: `query($on: Boolean!) { a { ... @defer(if: $on) { x } } }`, variables: map[string]any{"on": false}, want: minute},
-		"@defer in what is skipped": {schema: deferrable, query: `{ a { x ... @skip(if: true) { ... @defer { x } } } }`, want: minute},
+		"parse failure":                {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x`, want: noStore},
+		"validation failure":           {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x y }`, want: noStore},
+		"no such operation":            {schema: `type Query { x: Int @cacheControl(maxAge: 60) }`, query: `{ x }`, operation: "A", want: noStore},
+		"@defer":                       {schema: deferrable, query: `{ x ... @defer { y } }`, want: noStore},
+		"@defer of a spread":           {schema: deferrable, query: `{ a { ...F @defer } } fragment F on A { x }`, want: noStore},
+		"@defer(if: true)":             {schema: deferrable, query: `query($on: Boolean!) { a { ... @defer(if: $on) { x } } }`, variables: map[string]any{"on": true}, want: noStore},
+		"@defer(if: false)":            {schema: deferrable, query: `query($on: Boolean!) { a { ... @defer(if: $on) { x } } }`, variables: map[string]any{"on": false}, want: minute},
+		"@defer in a skipped fragment": {schema: deferrable, query: `{ a { x ... @skip(if: true) { ... @defer { x } } } }`, want: minute},
 	})
 }
 
@@ -300,9 +300,9 @@ func TestAnswersSentAsOne(t *testing.T) {
 		a, b policy.Overall
 		want string
 	}{
-		"least age, private if any": {mine, open, "max-age=30, private"},
-		"both public":               {open, policy.Overall{MaxAge: time.Hour}, "max-age=30, public"},
-		"no-store if any":           {mine, policy.Overall{}, noStore},
+		"lowest age, private if any": {mine, open, "max-age=30, private"},
+		"both public":                {open, policy.Overall{MaxAge: time.Hour}, "max-age=30, public"},
+		"no-store if any":            {mine, policy.Overall{}, noStore},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
