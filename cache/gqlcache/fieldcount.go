@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/99designs/gqlgen/graphql"
@@ -37,7 +38,9 @@ type Forgetter interface {
 // load something, the count is too high for a while, and the batch waits for as long as the
 // patience of its loaders. Give such a field a resolver.
 //
-// The mutations of an operation run one after the other. Each is counted when it begins.
+// The mutations of an operation run one after the other. Each is counted when it begins. A field under
+// @defer, which gqlgen resolves after the other fields of its object, is counted when it begins, or
+// when all other fields are resolved.
 type FieldCount struct {
 	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
@@ -86,22 +89,30 @@ func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.Respons
 	if m, ok := c.(Forgetter); ok {
 		defer m.Forget()
 	}
-	if first, _ := ctx.Value(firstKey{}).(*atomic.Bool); c != nil && first != nil && first.CompareAndSwap(true, false) {
-		f.countRoot(ctx, oc, c)
+	if q, _ := ctx.Value(queryKey{}).(*countedQuery); c != nil && q != nil && q.begun.CompareAndSwap(false, true) {
+		f.countRoot(ctx, oc, c, q.deferral)
 	}
 	return next(ctx)
 }
 
 // countRoot counts the root fields of a query.
-func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext, c Counter) {
-	if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name); n > 0 {
-		c.Expect(ctx, n)
+func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext, c Counter, d *deferral) {
+	if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name, d); n.now > 0 {
+		d.announce(n.now)
+		c.Expect(ctx, n.now)
 	}
 }
 
-// firstKey is the key under which a query's context says whether its first response is still to be
-// computed: deferred parts come in later ones, and its root fields are not resolved again.
-type firstKey struct{}
+// queryKey is the key under which a query's context has its countedQuery.
+type queryKey struct{}
+
+// countedQuery is a query whose fields are counted.
+type countedQuery struct {
+	// begun says that the first response is computed, or was: deferred parts come in later ones, and
+	// the root fields are not resolved again.
+	begun    atomic.Bool
+	deferral *deferral
+}
 
 // InterceptOperation makes gqlgen count the fields of the operation. It replaces the function by
 // which gqlgen runs field middleware. A field interceptor would be called through three more
@@ -112,81 +123,166 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 		return next(ctx)
 	}
 	oc := graphql.GetOperationContext(ctx)
-	alone := oc.ResolverMiddleware
+	alone, later := oc.ResolverMiddleware, deferralOf(oc)
 	oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
 		fc := graphql.GetFieldContext(ctx)
-		c := f.begin(ctx, fc)
+		c := f.begin(ctx, fc, later)
 		if c == nil {
 			return alone(ctx, next)
 		}
-		below := 0
-		defer func() { c.Expect(ctx, below-1) }() // also when the resolver panics
+		var below fieldsBelow
+		defer func() { c.Expect(ctx, later.done(below)) }() // also when the resolver panics
 		value, err := alone(ctx, next)
 		if err == nil {
-			below = f.below(oc, fc, value)
+			below = f.below(oc, fc, value, later)
 		}
 		return value, err
 	}
 	if oc.Operation != nil && oc.Operation.Operation == ast.Query {
-		first := new(atomic.Bool)
-		first.Store(true)
-		ctx = context.WithValue(ctx, firstKey{}, first)
+		ctx = context.WithValue(ctx, queryKey{}, &countedQuery{deferral: later})
 	}
 	return next(ctx)
 }
 
-// begin returns the counter of a field that is resolved, or nil if the field is not counted. A field of a mutation is
-// counted when it begins.
+// begin returns the counter of a field that is resolved, or nil if the field is not counted.
 //
 //go:noinline
-func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext) Counter {
+func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext, d *deferral) Counter {
 	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return nil
 	}
 	c := f.Of(ctx)
-	if c != nil && f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name {
-		c.Expect(ctx, 1)
+	if c != nil {
+		f.beginIn(ctx, fc, c, d)
 	}
 	return c
 }
 
+// beginIn counts a field that begins, unless it was counted before.
+func (f *FieldCount) beginIn(ctx context.Context, fc *graphql.FieldContext, c Counter, d *deferral) {
+	switch {
+	case f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name && graphql.GetOperationContext(ctx).Operation.Operation == ast.Mutation:
+		d.announce(1)
+		c.Expect(ctx, 1)
+	case d != nil && f.deferred(fc.Object, &fc.Field) && d.begin():
+		c.Expect(ctx, 1)
+	}
+}
+
+// deferred reports whether gqlgen may resolve a field after the other fields of its object. It never does so
+// with a root field.
+func (f *FieldCount) deferred(object string, field *graphql.CollectedField) bool {
+	return field.IsDeferred() && object != f.schema.Query.Name
+}
+
+// fieldsBelow is how many fields the objects in a value have.
+type fieldsBelow struct {
+	now   int // that are resolved at once
+	later int // that are deferred
+}
+
 // below returns how many fields the objects in a field's value have.
-func (f *FieldCount) below(oc *graphql.OperationContext, fc *graphql.FieldContext, value any) int {
+func (f *FieldCount) below(oc *graphql.OperationContext, fc *graphql.FieldContext, value any, d *deferral) (all fieldsBelow) {
 	field := fc.Field
 	if len(field.Selections) == 0 {
-		return 0
+		return all
 	}
 	def := f.schema.Types[field.Definition.Type.Name()]
 	if def.Kind == ast.Object {
 		if n := objects(reflect.ValueOf(value), nil); n > 0 {
-			return n * f.selected(oc, field.Selections, def.Name)
+			each := f.selected(oc, field.Selections, def.Name, d)
+			all = fieldsBelow{n * each.now, n * each.later}
 		}
-		return 0
+		return all
 	}
-	n := 0
 	objects(reflect.ValueOf(value), func(name string) {
 		if _, ok := f.satisfies[name]; ok {
-			n += f.selected(oc, field.Selections, name)
+			each := f.selected(oc, field.Selections, name, d)
+			all.now, all.later = all.now+each.now, all.later+each.later
 		}
 	})
-	return n
+	return all
 }
 
 // selected returns how many fields of an object of the type are resolved.
-func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet, object string) int {
+func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet, object string, d *deferral) (n fieldsBelow) {
 	if len(set) == 1 { // as in most operations: nothing must be merged or left out
 		if field, ok := set[0].(*ast.Field); ok && len(field.Directives) == 0 {
-			if strings.HasPrefix(field.Name, "__") {
-				return 0
+			if !strings.HasPrefix(field.Name, "__") {
+				n.now = 1
 			}
-			return 1
+			return n
 		}
 	}
-	n := 0
 	for _, field := range graphql.CollectFields(oc, set, f.satisfies[object]) {
-		if !strings.HasPrefix(field.Name, "__") {
-			n++
+		switch {
+		case strings.HasPrefix(field.Name, "__"):
+		case d != nil && f.deferred(object, &field):
+			n.later++
+		default:
+			n.now++
 		}
+	}
+	return n
+}
+
+// deferral counts the fields of an operation with @defer. gqlgen resolves the deferred fields of an object
+// after its others. If they counted from the beginning, the others would wait for them. So they count when they
+// begin; or, once no other field is left, all together, so that they are loaded together. A nil deferral is
+// that of an operation that defers nothing. It is safe for concurrent use.
+type deferral struct {
+	mu      sync.Mutex
+	open    int // fields that count, and are not resolved yet
+	held    int // deferred fields that do not count yet
+	counted int // deferred fields that count, and have not begun
+}
+
+// deferralOf returns the deferral of an operation.
+func deferralOf(oc *graphql.OperationContext) *deferral {
+	if !strings.Contains(oc.RawQuery, "defer") {
+		return nil
+	}
+	return new(deferral)
+}
+
+// announce records that n fields count.
+func (d *deferral) announce(n int) {
+	if d == nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open += n
+}
+
+// begin records that a deferred field begins. It reports whether the field counts from now on.
+func (d *deferral) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.counted > 0 {
+		d.counted--
+		return false
+	}
+	d.held--
+	d.open++
+	return true
+}
+
+// done records that a field is resolved. It returns how many more fields count.
+func (d *deferral) done(below fieldsBelow) int {
+	n := below.now - 1
+	if d == nil {
+		return n
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open += n
+	d.held += below.later
+	if d.open <= 0 && d.held > 0 {
+		n += d.held
+		d.open += d.held
+		d.counted += d.held
+		d.held = 0
 	}
 	return n
 }

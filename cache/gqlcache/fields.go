@@ -225,6 +225,7 @@ type fieldRun struct {
 	begun  atomic.Bool // whether a response uses own
 	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
+	deferral *deferral
 	begins   bool // whether it is a request of its own, which began at began
 	began    cache.RequestState
 }
@@ -279,7 +280,7 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 		return next(ctx)
 	}
 	if oc := graphql.GetOperationContext(ctx); first && oc.Operation != nil && oc.Operation.Operation == ast.Query {
-		f.count.countRoot(ctx, oc, run.batch)
+		f.count.countRoot(ctx, oc, run.batch, run.deferral)
 	}
 	defer run.batch.Forget()
 	return next(ctx)
@@ -296,6 +297,9 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
 		own.run.begins = true
 		f.o.Cache.BeginRequest(&own.run.began)
+	}
+	if f.count != nil && operation != ast.Subscription {
+		own.run.deferral = deferralOf(oc)
 	}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
 		if !own.run.resolved.Load() {
@@ -326,14 +330,12 @@ func (f *Fields) counted(ctx context.Context, oc *graphql.OperationContext, fc *
 	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return f.field(ctx, fc, operation, around, resolve)
 	}
-	if operation == ast.Mutation && fc.Object == f.o.Plan.mutation {
-		run.batch.Expect(ctx, 1) // the fields of a mutation are resolved one after the other
-	}
-	below := 0
-	defer func() { run.batch.Expect(ctx, below-1) }() // also when the resolver panics
+	f.count.beginIn(ctx, fc, run.batch, run.deferral)
+	var below fieldsBelow
+	defer func() { run.batch.Expect(ctx, run.deferral.done(below)) }() // also when the resolver panics
 	v, err := f.field(ctx, fc, operation, around, resolve)
 	if err == nil {
-		below = f.count.below(oc, fc, v)
+		below = f.count.below(oc, fc, v, run.deferral)
 	}
 	return v, err
 }
