@@ -40,13 +40,13 @@ func (p *process) pages(policy cache.Policy) pages {
 	})}
 }
 
-// get reads page 1 as an operation of its own. told is the result that the batch observed.
-func (g pages) get(t *testing.T) (value string, told cache.Result, err error) {
+// get reads page 1 as an operation of its own. result is the result that the batch observed.
+func (g pages) get(t *testing.T) (value string, result cache.Result, err error) {
 	t.Helper()
 	b := g.p.NewBatch()
-	b.Observe = func(_ context.Context, _ cache.Item, r cache.Result) { told = r }
+	b.Observe = func(_ context.Context, _ cache.Item, r cache.Result) { result = r }
 	value, err = g.Get(t.Context(), b, 1)
-	return value, told, err
+	return value, result, err
 }
 
 // An expired value of a kind is served immediately within its window, from either tier, and loaded
@@ -71,15 +71,15 @@ func TestStaleWhileRevalidateOfKinds(t *testing.T) {
 				}
 				d.seed("user:1", "new") // without a write
 				for i := range 20 {
-					v, told, err := k.get(t)
-					if err != nil || v != "old" || i == 0 && (!told.Revalidating || told.Tier != from) {
-						t.Fatalf("read %d after the expiry: got %q, %+v, error %v; want old, revalidating", i, v, told, err)
+					v, result, err := k.get(t)
+					if err != nil || v != "old" || i == 0 && (!result.Revalidating || result.Tier != from) {
+						t.Fatalf("read %d after the expiry: got %q, %+v, error %v; want old, revalidating", i, v, result, err)
 					}
 				}
 				time.Sleep(time.Second)
 				d.loaded(t, 2)
-				if v, told, err := k.get(t); err != nil || v != "new" || told.Revalidating || told.Tier != cache.MemoryTier {
-					t.Errorf("after the refresh: got %q, %+v, error %v; want new from memory", v, told, err)
+				if v, result, err := k.get(t); err != nil || v != "new" || result.Revalidating || result.Tier != cache.MemoryTier {
+					t.Errorf("after the refresh: got %q, %+v, error %v; want new from memory", v, result, err)
 				}
 			})
 		})
@@ -119,9 +119,9 @@ func TestNoWindowOfAKindOutlivesAnEviction(t *testing.T) {
 					time.Sleep(2 * time.Second)
 					d.setDown(down)
 					for gateway, k := range map[string]pages{"here": here, "there": there} {
-						v, told, err := k.get(t)
-						if down && (err == nil || told.Stale) || !down && (err != nil || v != "new" || told.Revalidating) {
-							t.Errorf("%s: got %q, %+v, error %v", gateway, v, told, err)
+						v, result, err := k.get(t)
+						if down && (err == nil || result.Stale) || !down && (err != nil || v != "new" || result.Revalidating) {
+							t.Errorf("%s: got %q, %+v, error %v", gateway, v, result, err)
 						}
 					}
 				})
@@ -154,14 +154,14 @@ func TestStaleIfErrorOfKinds(t *testing.T) {
 				}
 				time.Sleep(time.Until(first.Ends) + c.after)
 				d.setDown(true)
-				v, told, err := k.get(t)
-				if got := err == nil && v == "old" && told.Stale; got != c.stale {
-					t.Errorf("got stale %t, want %t: %q, %+v, error %v", got, c.stale, v, told, err)
+				v, result, err := k.get(t)
+				if got := err == nil && v == "old" && result.Stale; got != c.stale {
+					t.Errorf("got stale %t, want %t: %q, %+v, error %v", got, c.stale, v, result, err)
 				}
 				d.setDown(false)
 				time.Sleep(time.Second)
-				if v, told, err := k.get(t); err != nil || told.Stale || v != "old" {
-					t.Errorf("after the source recovered: got %q, %+v, error %v", v, told, err)
+				if v, result, err := k.get(t); err != nil || result.Stale || v != "old" {
+					t.Errorf("after the source recovered: got %q, %+v, error %v", v, result, err)
 				}
 			})
 		})
