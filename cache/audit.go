@@ -71,7 +71,7 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 				return
 			}
 		}
-		c.tellFault(r, found, fault)
+		c.reportFault(r, found, fault)
 	}(*r, *found)
 }
 
@@ -83,8 +83,8 @@ func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
 	}
 	c.stats.Audits.Add(1)
 	if a, is := r.Source.(Auditor); is {
-		if nobody, apart := a.Anonymous(r); apart {
-			if other, ok := c.readAgain(ctx, nobody); ok && differ(now, other) {
+		if anonymous, apart := a.Anonymous(r); apart {
+			if other, ok := c.readAgain(ctx, anonymous); ok && differ(now, other) {
 				return Leaked
 			}
 		}
@@ -99,7 +99,7 @@ func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
 func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
 	inside, l, _ := c.enter(ctx, 0, false)
 	defer l.end()
-	values, _, err := askSource(inside, r.Source, []Request{r})
+	values, _, err := callSource(inside, r.Source, []Request{r})
 	if err != nil {
 		return nil, false
 	}
@@ -109,7 +109,7 @@ func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
 	return values[0], true
 }
 
-func (c *Cache) tellFault(r Request, found Result, fault Fault) {
+func (c *Cache) reportFault(r Request, found Result, fault Fault) {
 	count, message := &c.stats.AuditsStale, "a cached value differs from the source, and no write explains it"
 	if fault == Leaked {
 		count, message = &c.stats.AuditsLeaks, "a value that is cached as public depends on the viewer"

@@ -16,14 +16,14 @@ import (
 // paged is an outbox that records the requested pages, and may fail them.
 type paged struct {
 	cache.Outbox
-	mu    sync.Mutex
-	asked []cache.Page
-	fail  func(cache.Page) error
+	mu        sync.Mutex
+	requested []cache.Page
+	fail      func(cache.Page) error
 }
 
 func (o *paged) Poll(ctx context.Context, p cache.Page) (cache.News, error) {
 	o.mu.Lock()
-	o.asked = append(o.asked, p)
+	o.requested = append(o.requested, p)
 	fail := o.fail
 	o.mu.Unlock()
 	if fail != nil {
@@ -75,12 +75,12 @@ func TestFault10AManyRowTransaction(t *testing.T) {
 		}
 		o.failing(nil)
 		o.mu.Lock()
-		o.asked = nil
+		o.requested = nil
 		o.mu.Unlock()
 		time.Sleep(500 * time.Millisecond)
 		o.mu.Lock()
-		if len(o.asked) == 0 || o.asked[0].After.ID < rows/2 {
-			t.Errorf("after a failed page: got requests for pages %v, want to continue with that page", o.asked)
+		if len(o.requested) == 0 || o.requested[0].After.ID < rows/2 {
+			t.Errorf("after a failed page: got requests for pages %v, want to continue with that page", o.requested)
 		}
 		o.mu.Unlock()
 		for k := range w.rows {

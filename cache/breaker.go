@@ -94,8 +94,8 @@ func (t *sharedTier) refuses(ctx context.Context) bool {
 	return false
 }
 
-// ask calls the shared tier with a deadline. While the breaker is open it fails at once.
-func (t *sharedTier) ask(ctx context.Context, call func(context.Context) error) error {
+// call calls the shared tier with a deadline. While the breaker is open it fails at once.
+func (t *sharedTier) call(ctx context.Context, call func(context.Context) error) error {
 	if t.refuses(ctx) {
 		t.stats.Skipped.Add(1)
 		return gobreaker.ErrOpenState

@@ -74,22 +74,22 @@ type Cache struct {
 	trace        Trace
 	log          *slog.Logger
 
-	follower *follower   // knows of writes
-	flights  *flights    // the loads in flight
-	hangs    atomic.Bool // whether a source was found to hang since the lease was lost
-	began    time.Time
-	heard    atomic.Int64 // when a source last responded, in nanoseconds after began
-	loads    *semaphore.Weighted
-	absent   *rate.Limiter
-	auditor  chan struct{} // holds one element while an audit runs
-	judges   chan struct{} // holds one element for each difference of shadow mode being checked
-	audits   *rate.Limiter
-	lacked   atomic.Uint32 // see noteLacked
-	stats    Stats
-	events   events
-	sampled  atomic.Pointer[hitSample] // nil: hits are not sampled
-	meters   meters
-	late     late
+	follower  *follower   // knows of writes
+	flights   *flights    // the loads in flight
+	hangs     atomic.Bool // whether a source was found to hang since the lease was lost
+	began     time.Time
+	responded atomic.Int64 // when a source last responded, in nanoseconds after began
+	loads     *semaphore.Weighted
+	absent    *rate.Limiter
+	auditor   chan struct{} // holds one element while an audit runs
+	judges    chan struct{} // holds one element for each difference of shadow mode being checked
+	audits    *rate.Limiter
+	lacked    atomic.Uint32 // see noteLacked
+	stats     Stats
+	events    events
+	sampled   atomic.Pointer[hitSample] // nil: hits are not sampled
+	meters    meters
+	late      late
 
 	stop context.CancelFunc
 	done sync.WaitGroup // the goroutine that runs fillLate
@@ -178,7 +178,7 @@ func (c *Cache) Trusted(now time.Time) bool { return c.follower.trust.holds(now)
 // returned.
 func (c *Cache) Silent() bool {
 	now := time.Now()
-	return !c.follower.trust.holds(now) && now.Sub(c.began)-time.Duration(c.heard.Load()) > c.lease
+	return !c.follower.trust.holds(now) && now.Sub(c.began)-time.Duration(c.responded.Load()) > c.lease
 }
 
 // Peek returns the value of an item from memory, if it is there. It does not allocate.
@@ -202,7 +202,7 @@ func (c *Cache) PeekSettled(item Item) (r Result, ok, audit bool) {
 		item.Meter.Memory.Add(1)
 	}
 	if s := c.sampled.Load(); s != nil {
-		s.tellOne(item.Key)
+		s.reportOne(item.Key)
 	}
 	return r, true, false
 }

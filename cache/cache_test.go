@@ -17,12 +17,12 @@ import (
 
 // table is a source with rows by key, which records its loads. Load calls pause before it returns.
 type table struct {
-	mu    sync.Mutex
-	rows  map[cache.Key]string
-	asked [][]cache.Key
-	also  map[cache.Key][]cache.Request
-	fail  error
-	pause func()
+	mu        sync.Mutex
+	rows      map[cache.Key]string
+	requested [][]cache.Key
+	also      map[cache.Key][]cache.Request
+	fail      error
+	pause     func()
 }
 
 func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
@@ -35,7 +35,7 @@ func (s *table) Load(_ context.Context, requests []cache.Request) ([]any, cache.
 			values[i] = row
 		}
 	}
-	s.asked = append(s.asked, keys)
+	s.requested = append(s.requested, keys)
 	err, pause := s.fail, s.pause
 	s.mu.Unlock()
 	if pause != nil {
@@ -179,8 +179,8 @@ func (s *table) loads(t *testing.T, n int) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.asked) != n {
-		t.Errorf("got %d loads, want %d: %v", len(s.asked), n, s.asked)
+	if len(s.requested) != n {
+		t.Errorf("got %d loads, want %d: %v", len(s.requested), n, s.requested)
 	}
 }
 

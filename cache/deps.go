@@ -31,7 +31,7 @@ type Collector struct {
 	reason string    // why the value must not be stored; "" if it may be
 	cached int
 	loaded int
-	asked  []asked // the coordinates of the values read, each once
+	reads  []coordinateRead // the coordinates of the values read, each once
 	stale  bool
 	// revalidating and passing are those of Deps.
 	revalidating, passing bool
@@ -40,11 +40,11 @@ type Collector struct {
 	// acknowledged is that of Deps.
 	acknowledged string
 
-	// room is the first memory of names, stamps and asked: enough for most values.
+	// room is the first memory of names, stamps and reads: enough for most values.
 	room struct {
 		names  [6]string
 		stamps [4]*Stamp
-		asked  [3]asked
+		reads  [3]coordinateRead
 	}
 }
 
@@ -84,8 +84,8 @@ type Deps struct {
 	Statements []string
 }
 
-// asked is a coordinate whose values were read.
-type asked struct {
+// coordinateRead is a coordinate whose values were read.
+type coordinateRead struct {
 	meter  *Meter
 	loaded bool // whether one of its values came from the source
 }
@@ -104,7 +104,7 @@ func Collect(ctx context.Context) (context.Context, *Collector) {
 
 func collect(ctx context.Context, c *Collector) (context.Context, *Collector) {
 	c.began, c.strays = time.Now().Truncate(time.Millisecond), c.watch.seen()
-	c.names, c.stamps, c.asked = c.room.names[:0], c.room.stamps[:0], c.room.asked[:0]
+	c.names, c.stamps, c.reads = c.room.names[:0], c.room.stamps[:0], c.room.reads[:0]
 	return context.WithValue(ctx, collectorKey{}, c), c
 }
 
@@ -152,7 +152,7 @@ func (c *Collector) note(item *Item, r *Result) {
 		c.cached++
 	}
 	if item.Meter != nil {
-		c.ask(item.Meter, loaded)
+		c.noteRead(item.Meter, loaded)
 	}
 	switch {
 	case r.Err != nil:
@@ -180,15 +180,15 @@ func (c *Collector) note(item *Item, r *Result) {
 	c.ends = earlier(c.ends, r.Ends)
 }
 
-// ask records that a value of a coordinate was read.
-func (c *Collector) ask(m *Meter, loaded bool) {
-	for i := len(c.asked) - 1; i >= 0; i-- { // usually the last one
-		if a := &c.asked[i]; a.meter == m {
+// noteRead records that a value of a coordinate was read.
+func (c *Collector) noteRead(m *Meter, loaded bool) {
+	for i := len(c.reads) - 1; i >= 0; i-- { // usually the last one
+		if a := &c.reads[i]; a.meter == m {
 			a.loaded = a.loaded || loaded
 			return
 		}
 	}
-	c.asked = append(c.asked, asked{m, loaded})
+	c.reads = append(c.reads, coordinateRead{m, loaded})
 }
 
 // sameTags reports whether two lists are the same slice. It may return false for different slices
@@ -224,7 +224,7 @@ func (c *Collector) Use(m Deps) {
 		}
 		c.cached++
 		for _, meter := range m.Asked {
-			c.ask(meter, false)
+			c.noteRead(meter, false)
 		}
 		c.stamps = append(c.stamps, m.Stamp)
 		if !m.Ends.IsZero() {
@@ -281,8 +281,8 @@ func (c *Collector) Deps() Deps {
 	}
 	slices.Sort(c.names)
 	c.names = slices.Compact(c.names)
-	meters, saved := make([]*Meter, len(c.asked)), 0
-	for i, a := range c.asked {
+	meters, saved := make([]*Meter, len(c.reads)), 0
+	for i, a := range c.reads {
 		meters[i] = a.meter
 		if !a.loaded {
 			saved++

@@ -150,9 +150,9 @@ func TestSplitBrainWritesOfTheOldPrimaryRaiseNoFloors(t *testing.T) {
 func TestUnsaidSnapshotsAroundAFailover(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, after time.Duration // when the load begins, before or after the failover; it takes a while
-		kept          bool
+		cached        bool
 	}{
-		"long after it":   {after: 2 * time.Second, kept: true},
+		"long after it":   {after: 2 * time.Second, cached: true},
 		"just after it":   {after: 500 * time.Millisecond},
 		"while it occurs": {before: time.Millisecond},
 	} {
@@ -172,8 +172,8 @@ func TestUnsaidSnapshotsAroundAFailover(t *testing.T) {
 					time.Sleep(c.after)
 				}
 				r := p.at(t, unsaying{p.client}, "user:1")
-				if r.Err != nil || (r.Unstored == "") != c.kept {
-					t.Errorf("got %+v, want it cached: %v", r, c.kept)
+				if r.Err != nil || (r.Unstored == "") != c.cached {
+					t.Errorf("got %+v, want it cached: %v", r, c.cached)
 				}
 			})
 		})

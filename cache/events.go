@@ -84,7 +84,7 @@ func (c *Cache) OnOthers(f func(Eviction)) {
 	c.events.watched.Store(true)
 }
 
-func (e *events) tell(cause Cause, w Write) {
+func (e *events) report(cause Cause, w Write) {
 	if !e.watched.Load() {
 		return
 	}
@@ -198,21 +198,21 @@ func meter(requests []Request, results []Result) {
 	}
 }
 
-// SampleHits calls tell with the key of about one in every hits that memory or the shared tier
-// serves, chosen at random, until SampleHits is called again. A nil tell ends sampling. tell is
+// SampleHits calls report with the key of about one in every hits that memory or the shared tier
+// serves, chosen at random, until SampleHits is called again. A nil report ends sampling. report is
 // called concurrently and must be fast, since readers wait for it.
-func (c *Cache) SampleHits(every int, tell func(Key)) {
-	if tell == nil {
+func (c *Cache) SampleHits(every int, report func(Key)) {
+	if report == nil {
 		c.sampled.Store(nil)
 		return
 	}
-	c.sampled.Store(&hitSample{max(every, 1), tell})
+	c.sampled.Store(&hitSample{max(every, 1), report})
 }
 
 // hitSample has the arguments of [Cache.SampleHits].
 type hitSample struct {
-	every int
-	tell  func(Key)
+	every  int
+	report func(Key)
 }
 
 // sample reports some of the hits among results, if hits are sampled.
@@ -223,14 +223,14 @@ func (c *Cache) sample(requests []Request, results []Result) {
 	}
 	for i := range results {
 		if t := results[i].Tier; t == MemoryTier || t == SharedTier {
-			s.tellOne(requests[i].Key)
+			s.reportOne(requests[i].Key)
 		}
 	}
 }
 
-// tellOne reports a hit if it is chosen.
-func (s *hitSample) tellOne(key Key) {
+// reportOne reports a hit if it is chosen.
+func (s *hitSample) reportOne(key Key) {
 	if rand.IntN(s.every) == 0 {
-		s.tell(key)
+		s.report(key)
 	}
 }

@@ -116,29 +116,29 @@ func TestHitsAreSampled(t *testing.T) {
 		d.seed("user:1", "v")
 		d.seed("user:2", "v")
 		p := begin(t, d, newFakeRedis(1))
-		told := map[cache.Key]int{}
-		p.SampleHits(1, func(k cache.Key) { told[k]++ })
+		reported := map[cache.Key]int{}
+		p.SampleHits(1, func(k cache.Key) { reported[k]++ })
 		for range 10 {
 			if _, err := p.NewBatch().Load(t.Context(), []cache.Request{p.request("user:1"), p.request("user:2")}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if told["user:1"] != 9 || told["user:2"] != 9 || len(told) != 2 {
-			t.Errorf("got samples %v of 10 reads whose first is a miss, want 9 of each key", told)
+		if reported["user:1"] != 9 || reported["user:2"] != 9 || len(reported) != 2 {
+			t.Errorf("got samples %v of 10 reads whose first is a miss, want 9 of each key", reported)
 		}
-		p.SampleHits(10, func(k cache.Key) { told[k]++ })
+		p.SampleHits(10, func(k cache.Key) { reported[k]++ })
 		for range 10_000 {
 			if _, ok, _ := p.PeekSettled(p.request("user:1").Item); !ok {
 				t.Fatal("it is not cached")
 			}
 		}
-		if n := told["user:1"] - 9; n < 700 || n > 1300 {
+		if n := reported["user:1"] - 9; n < 700 || n > 1300 {
 			t.Errorf("got %d samples of 10000 hits, want about a tenth", n)
 		}
 		p.SampleHits(0, nil)
-		before := told["user:1"]
+		before := reported["user:1"]
 		p.PeekSettled(p.request("user:1").Item)
-		if told["user:1"] != before {
+		if reported["user:1"] != before {
 			t.Error("a hit was reported after sampling was switched off")
 		}
 	})

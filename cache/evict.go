@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// errUntold says that an eviction was neither executed by the shared tier nor recorded for other
+// errNotEvicted says that an eviction was neither executed by the shared tier nor recorded for other
 // gateways to relay.
-var errUntold = errors.New("cache: the shared tier did not take an eviction")
+var errNotEvicted = errors.New("cache: the shared tier did not take an eviction")
 
 // Evict evicts the keys and tags of a write from every tier, for every later reader. It returns how
 // many of the keys the shared tier held, or memory if there is no shared tier. Call it after the
@@ -28,7 +28,7 @@ func (c *Cache) Evict(ctx context.Context, w Write) (dropped int, err error) {
 	ctx = Unwatched(ctx)
 	committed := time.Now()
 	c.stats.EvictedByWrite.Add(w.size())
-	c.events.tell(ByMutation, w)
+	c.events.report(ByMutation, w)
 	return c.evict(ctx, w, committed)
 }
 
@@ -52,7 +52,7 @@ func (c *Cache) EvictByHand(ctx context.Context, ev Eviction) (dropped int, err 
 		}
 	}
 	c.stats.EvictedByHand.Add(ev.size())
-	c.events.tell(ByHand, w)
+	c.events.report(ByHand, w)
 	dropped, err = c.evict(ctx, w, time.Now())
 	return dropped, errors.Join(err, unrecorded)
 }
@@ -82,7 +82,7 @@ func (c *Cache) evict(ctx context.Context, w Write, committed time.Time) (droppe
 		// Without a floor, a read may have copied the old value from the shared tier back into memory meanwhile.
 		_, _ = c.memory.Evict(ctx, w) // memory does not fail
 		if err != nil {
-			err = fmt.Errorf("%w: %w", errUntold, err)
+			err = fmt.Errorf("%w: %w", errNotEvicted, err)
 		}
 		return dropped, err
 	}

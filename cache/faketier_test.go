@@ -16,18 +16,18 @@ import (
 // its old contents. It makes no decisions: package protocol decides whether a fill is accepted and
 // in which order an eviction is executed.
 type fakeRedis struct {
-	mu      sync.Mutex
-	random  *rand.Rand
-	names   int // of tokens and generations, so that none is used twice
-	held    contents
-	dump    contents
-	dumped  bool
-	mode    mode
-	back    chan struct{} // closed when it no longer hangs
-	lossy   bool          // messages get lost, or arrive seconds late
-	heard   map[int]func(cache.Write)
-	readers int
-	calls   int
+	mu        sync.Mutex
+	random    *rand.Rand
+	names     int // of tokens and generations, so that none is used twice
+	held      contents
+	dump      contents
+	dumped    bool
+	mode      mode
+	back      chan struct{} // closed when it no longer hangs
+	lossy     bool          // messages get lost, or arrive seconds late
+	receivers map[int]func(cache.Write)
+	readers   int
+	calls     int
 	// restored is the last time it came back with old contents.
 	restored time.Time
 }
@@ -74,7 +74,7 @@ func (c contents) clone() contents {
 func newFakeRedis(seed uint64) *fakeRedis {
 	return &fakeRedis{
 		random: rand.New(rand.NewPCG(seed, 2)), //nolint:gosec // not a secret
-		held:   empty(), heard: map[int]func(cache.Write){},
+		held:   empty(), receivers: map[int]func(cache.Write){},
 	}
 }
 
@@ -350,7 +350,7 @@ func (c *connection) Evict(ctx context.Context, w cache.Write) (int, error) {
 
 // publish sends a message to every other connection. The caller holds the mu of the server.
 func (c *connection) publish(w cache.Write) {
-	for id, heard := range c.heard {
+	for id, receive := range c.receivers {
 		if id == c.id {
 			continue
 		}
@@ -361,23 +361,23 @@ func (c *connection) publish(w cache.Write) {
 			}
 			delay += time.Duration(c.random.Int64N(int64(5 * time.Second)))
 		}
-		time.AfterFunc(delay, func() { heard(w) })
+		time.AfterFunc(delay, func() { receive(w) })
 	}
 }
 
 // Subscribe implements [cache.Notifier].
-func (c *connection) Subscribe(ctx context.Context, heard func(cache.Write), _ func(error)) error {
+func (c *connection) Subscribe(ctx context.Context, receive func(cache.Write), _ func(error)) error {
 	c.fakeRedis.mu.Lock()
-	c.heard[c.id] = func(w cache.Write) {
+	c.receivers[c.id] = func(w cache.Write) {
 		c.gate.pass()
 		if ctx.Err() == nil && !c.isCut() {
-			heard(w)
+			receive(w)
 		}
 	}
 	c.fakeRedis.mu.Unlock()
 	<-ctx.Done()
 	c.fakeRedis.mu.Lock()
-	delete(c.heard, c.id)
+	delete(c.receivers, c.id)
 	c.fakeRedis.mu.Unlock()
 	return nil
 }

@@ -26,7 +26,7 @@ type flight struct {
 	group     *group
 	party     *party        // of the reader that began it; nil if no reader waits for it
 	stamp     *Stamp        // taken before anything was read: memory's ticket
-	begun     bool          // whether the shared tier was called for a ticket
+	requested bool          // whether the shared tier was called for a ticket
 	shared    Ticket        // the shared tier's; with nil it cannot be filled
 	newerThan time.Time     // an entry of the shared tier must end after this
 	depth     int           // the number of source calls in which it is nested
@@ -51,7 +51,7 @@ type group struct {
 	cancel   context.CancelFunc
 	trusted  bool // whether the shared tier may be called
 	flights  []*flight
-	asked    atomic.Bool // whether anything was read: from then on it may miss a write
+	reading  atomic.Bool // whether anything was read: from then on it may miss a write
 	waiting  int         // guarded by flights.mu, as are the fields below
 	departed bool
 	timer    *time.Timer // ends the wait before departure; nil if the group does not wait
@@ -88,7 +88,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 	var own *party
 	for _, w := range wants {
 		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
-			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.asked.Load()) && !f.waitsFor(in) {
+			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.reading.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // another load refreshes it already
 			}

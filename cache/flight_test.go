@@ -17,7 +17,7 @@ func bubble(t *testing.T, test func(t *testing.T)) {
 	synctest.Test(t, test)
 }
 
-func (d *database) asked() int {
+func (d *database) loadCount() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.loads
@@ -26,7 +26,7 @@ func (d *database) asked() int {
 // loaded checks how many loads the database executed.
 func (d *database) loaded(t *testing.T, want int) {
 	t.Helper()
-	if n := d.asked(); n != want {
+	if n := d.loadCount(); n != want {
 		t.Errorf("got %d loads, want %d", n, want)
 	}
 }
@@ -235,7 +235,7 @@ func (o *deaf) Poll(ctx context.Context, page cache.Page) (cache.News, error) {
 	return o.Outbox.Poll(ctx, page)
 }
 
-func (o *deaf) hears(polls int) {
+func (o *deaf) respondsTo(polls int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.after = polls

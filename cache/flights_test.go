@@ -51,7 +51,7 @@ func TestAnEvictedFlightIsNotJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		s := newFlights(NewGenerations(), func(g *group) {
-			g.asked.Store(true)
+			g.reading.Store(true)
 			<-release
 		})
 		s.board(t.Context(), []*want{wantOf("user:1")}, true, nil)

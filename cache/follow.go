@@ -250,7 +250,7 @@ func (f *follower) listen(ctx context.Context, n Notifier) {
 			if w.Eviction = f.known.news(w); !w.Empty() {
 				f.stats.EvictedByNotice.Add(w.size())
 				f.learn(w)
-				f.events.tell(ByNotice, w)
+				f.events.report(ByNotice, w)
 			}
 		}, func(err error) {
 			if f.stats.UnreadableNotices.Add(1) == 1 {

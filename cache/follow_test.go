@@ -204,7 +204,7 @@ func TestTheFirstPollComesLate(t *testing.T) {
 		d.mu.Lock()
 		d.prune(0, false)
 		d.mu.Unlock()
-		outbox.hears(1 << 30)
+		outbox.respondsTo(1 << 30)
 		time.Sleep(time.Second)
 		p.reads(t, "user:1", "new", cache.SourceTier)
 	})

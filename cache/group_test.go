@@ -104,7 +104,7 @@ func TestAFailureIsItsReadersAlone(t *testing.T) {
 		d.seed("user:1", "one")
 		p := begin(t, d, newFakeRedis(1))
 		source := &picky{p.client, "user:bad"}
-		ask := func(keys ...cache.Key) (requests []cache.Request) {
+		requestsFor := func(keys ...cache.Key) (requests []cache.Request) {
 			for _, k := range keys {
 				r := p.request(k)
 				r.Source = source
@@ -116,14 +116,14 @@ func TestAFailureIsItsReadersAlone(t *testing.T) {
 		wg.Go(func() { p.reads(t, "user:first", nil, cache.SourceTier) })
 		synctest.Wait()
 		wg.Go(func() {
-			for _, r := range p.Cache.Load(t.Context(), ask("user:bad", "user:2")) {
+			for _, r := range p.Cache.Load(t.Context(), requestsFor("user:bad", "user:2")) {
 				if !errors.Is(r.Err, errPicky) {
 					t.Errorf("got %v, error %v for the reader of the bad key, want errPicky", r.Value, r.Err)
 				}
 			}
 		})
 		wg.Go(func() {
-			if r := p.Cache.Load(t.Context(), ask("user:1"))[0]; r.Err != nil || r.Value != "one" {
+			if r := p.Cache.Load(t.Context(), requestsFor("user:1"))[0]; r.Err != nil || r.Value != "one" {
 				t.Errorf("got %v, error %v for the other reader, want one", r.Value, r.Err)
 			}
 		})
@@ -131,7 +131,7 @@ func TestAFailureIsItsReadersAlone(t *testing.T) {
 	})
 }
 
-func (r *fakeRedis) asked() int {
+func (r *fakeRedis) callCount() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.calls
@@ -146,9 +146,9 @@ func TestAWrittenKeyTakesARoundTripLess(t *testing.T) {
 		redis := newFakeRedis(1)
 		p := begin(t, d, redis)
 		trips := func() int {
-			before := redis.asked()
+			before := redis.callCount()
 			p.read(t, "user:1")
-			return redis.asked() - before
+			return redis.callCount() - before
 		}
 		if n := trips(); n != 3 {
 			t.Errorf("a first read took %d round trips, want 3: look-up, fence, fill", n)
@@ -172,9 +172,9 @@ func TestAnEmptyTierTakesARoundTripLess(t *testing.T) {
 		}
 		redis := newFakeRedis(1)
 		trips := func(p *process, i int) int {
-			before := redis.asked()
+			before := redis.callCount()
 			p.read(t, key(i))
-			return redis.asked() - before
+			return redis.callCount() - before
 		}
 		first, other := begin(t, d, redis), begin(t, d, redis)
 		if got := trips(first, 0); got != 3 {

@@ -19,11 +19,11 @@ import (
 // numbers is a kind whose values are ten times their keys. Values of keys above 100 do not exist.
 type numbers struct {
 	*cache.Kind[int, int]
-	mu    sync.Mutex
-	asked [][]int
-	fail  error
-	panic bool
-	wait  chan struct{} // a load waits for it
+	mu        sync.Mutex
+	requested [][]int
+	fail      error
+	panic     bool
+	wait      chan struct{} // a load waits for it
 }
 
 func newNumbers(name string, maxAge time.Duration) *numbers {
@@ -38,7 +38,7 @@ func newNumbers(name string, maxAge time.Duration) *numbers {
 
 func (n *numbers) load(_ context.Context, keys []int) (map[int]int, cache.Snapshot, error) {
 	n.mu.Lock()
-	n.asked = append(n.asked, slices.Sorted(slices.Values(keys)))
+	n.requested = append(n.requested, slices.Sorted(slices.Values(keys)))
 	fail, wait := n.fail, n.wait
 	n.mu.Unlock()
 	if wait != nil {
@@ -60,8 +60,8 @@ func (n *numbers) loads(t *testing.T, want ...[]int) {
 	t.Helper()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if fmt.Sprint(n.asked) != fmt.Sprint(want) {
-		t.Errorf("got loads of %v, want %v", n.asked, want)
+	if fmt.Sprint(n.requested) != fmt.Sprint(want) {
+		t.Errorf("got loads of %v, want %v", n.requested, want)
 	}
 }
 
@@ -367,14 +367,14 @@ func TestKindsReportAllFaults(t *testing.T) {
 func TestPartsOfARow(t *testing.T) {
 	t.Parallel()
 	type row struct{ Name, Price string }
-	var asked []string
+	var requested []string
 	kinds := cache.NewKinds(func(string) (cache.Policy, error) { return cache.Policy{MaxAge: time.Minute}, nil })
 	rows := cache.NewRow(kinds, cache.RowOptions[int64, *row]{
 		Types: []string{"Product"},
 		Key:   func(id int64) cache.Key { return cache.Entity("product", strconv.FormatInt(id, 10)) },
 		Load: func(_ context.Context, ids []int64, parts []string) (map[int64]*row, cache.Snapshot, error) {
 			slices.Sort(parts)
-			asked = append(asked, fmt.Sprintf("%v %q", ids, parts))
+			requested = append(requested, fmt.Sprintf("%v %q", ids, parts))
 			return map[int64]*row{7: {"Lamp", "19.99"}}, cache.SnapshotAfter(1), nil
 		},
 	})
@@ -403,11 +403,11 @@ func TestPartsOfARow(t *testing.T) {
 		{name, price, 7, "19.99", ""},
 		{nil, price, 8, "", `[8] ["price"]`},
 	} {
-		if asked = nil; step.evicted != nil {
+		if requested = nil; step.evicted != nil {
 			evict(step.evicted)
 		}
 		got, err := step.of.Get(ctx, b, step.id)
-		if s := strings.Join(asked, " "); got != step.want || err != nil || s != step.statement {
+		if s := strings.Join(requested, " "); got != step.want || err != nil || s != step.statement {
 			t.Errorf("step %d: got %q, error %v, statement %s; want %q, statement %s", i, got, err, s, step.want, step.statement)
 		}
 	}

@@ -71,15 +71,15 @@ func NewPart[K comparable, R, V any](row *Row[K, R], o PartOptions[R, V]) *Kind[
 func (w *Row[K, R]) Load(ctx context.Context, requests []Request) ([]any, Snapshot, error) {
 	keys, known := make([]K, 0, len(requests)), make(map[K]bool, len(requests))
 	var parts []string
-	asked := make([]bool, len(w.parts))
+	requested := make([]bool, len(w.parts))
 	for _, r := range requests {
 		p := r.Arg.(partOf[K])
 		if !known[p.key] {
 			known[p.key] = true
 			keys = append(keys, p.key)
 		}
-		if !asked[p.part] {
-			asked[p.part] = true
+		if !requested[p.part] {
+			requested[p.part] = true
 			parts = append(parts, w.parts[p.part].name)
 		}
 	}

@@ -86,7 +86,7 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 			tags = append(tags, f.Entry.Tags...)
 		}
 		var generations map[Tag]string
-		err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
+		err := c.shared.call(ctx, func(ctx context.Context) (err error) {
 			generations, err = tagger.Generations(ctx, tags)
 			return err
 		})

@@ -48,11 +48,11 @@ func (m *marks) add(xid uint64) {
 	if len(m.xids) < maxWaiting {
 		m.xids = append(m.xids, xid)
 	}
-	m.tell()
+	m.signal()
 }
 
-// tell signals that there are writes to mark. The caller holds mu.
-func (m *marks) tell() {
+// signal signals that there are writes to mark. The caller holds mu.
+func (m *marks) signal() {
 	select {
 	case m.added <- struct{}{}:
 	default:
@@ -68,7 +68,7 @@ func (m *marks) take() []uint64 {
 	if m.xids = m.xids[n:]; len(m.xids) == 0 {
 		m.xids = nil
 	} else {
-		m.tell()
+		m.signal()
 	}
 	return xids
 }

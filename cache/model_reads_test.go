@@ -24,7 +24,7 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 			return
 		}
 		add("asks the shared tier: reader", l, func(n *state) string {
-			n.load[l].phase, n.load[l].asked = answered, true
+			n.load[l].phase, n.load[l].reading = answered, true
 			if n.holds() {
 				n.load[l].got = n.redis.entry
 			}
@@ -53,14 +53,14 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 	case began:
 		add("reads the source: reader", l, func(n *state) string {
 			me := &n.load[l]
-			me.phase, me.asked = loaded, true
+			me.phase, me.reading = loaded, true
 			me.got = value{there: true, version: n.version, seen: n.code(), epoch: n.epoch}
 			return ""
 		})
 		if w.primary && s.epoch == 1 {
 			add("reads an old database: reader", l, func(n *state) string {
 				me := &n.load[l]
-				me.phase, me.asked = loaded, true
+				me.phase, me.reading = loaded, true
 				me.got = value{there: true, version: n.lost}
 				for i, t := range n.tx {
 					if t.version > 0 && t.epoch == 0 {
@@ -77,11 +77,11 @@ func (w world) read(s state, r rules, l uint8, add adder) {
 				me.holds = true
 				n.takeFence(l)
 			}
-			keeps := r.keeps(me.got.seen.in(me.got.epoch), epochs[n.gw[g].epoch])
-			if me.holds && keeps {
+			storable := r.mayStore(me.got.seen.in(me.got.epoch), epochs[n.gw[g].epoch])
+			if me.holds && storable {
 				n.gw[g].memory = me.got.version + 1
 			}
-			return n.fill(l, r, keeps)
+			return n.fill(l, r, storable)
 		})
 	}
 }
@@ -109,7 +109,7 @@ func (w world) begin(n *state, r rules, l, g uint8) string {
 	for o := range n.load {
 		other := n.load[o]
 		if uint8(o) != l && other.at == g && other.phase != resting && other.phase != joined && //nolint:gosec // a few
-			r.join(trusted, other.holds, other.asked) {
+			r.join(trusted, other.holds, other.reading) {
 			me.phase = joined
 			return ""
 		}
@@ -133,13 +133,13 @@ func (s *state) takeFence(l uint8) {
 }
 
 // fill is the last step of a load.
-func (s *state) fill(l uint8, r rules, keeps bool) string {
+func (s *state) fill(l uint8, r rules, storable bool) string {
 	me := &s.load[l]
 	var mine string
 	if me.fence {
 		mine = token(l + 1)
 	}
-	if keeps && me.fence && r.fill(token(s.redis.fence), mine) {
+	if storable && me.fence && r.fill(token(s.redis.fence), mine) {
 		s.redis.fence = 0
 		s.redis.entry = me.got
 		s.redis.entry.generation = me.generation

@@ -20,7 +20,7 @@ type rules struct {
 	judge   func(cache.Snapshot, protocol.Known) protocol.Verdict
 	raise   func(f protocol.Floor, xid uint64) protocol.Floor
 	trusted func(sincePollBegan, lease time.Duration) bool
-	join    func(trusted, holds, asked bool) bool
+	join    func(trusted, holds, reading bool) bool
 	fill    func(fence, token string) bool
 	ack     func(taken bool, sinceCommit, lease time.Duration) bool
 	steps   []protocol.Step
@@ -43,8 +43,8 @@ type rules struct {
 	late bool
 	// another reports whether a poll found another epoch than the previous poll of the gateway.
 	another func(before, now uint8) bool
-	// keeps reports whether a loaded value may be cached.
-	keeps func(seen cache.Snapshot, epoch cache.Epoch) bool
+	// mayStore reports whether a loaded value may be cached.
+	mayStore func(seen cache.Snapshot, epoch cache.Epoch) bool
 	// since returns the snapshot from which a gateway continues in another epoch, from its previous
 	// one and that of the poll.
 	since func(before, seen code) code
@@ -62,25 +62,25 @@ type rules struct {
 // sound returns the rules of the product.
 func sound() rules {
 	return rules{
-		judge:   protocol.Judge,
-		raise:   func(f protocol.Floor, xid uint64) protocol.Floor { return f.Raise(xid, nil) },
-		trusted: protocol.Trusted,
-		join:    protocol.MayJoin,
-		fill:    protocol.MayFill,
-		ack:     protocol.MayAcknowledge,
-		steps:   protocol.EvictionSteps[:],
-		news:    func(since cache.Snapshot, xid uint64) bool { return !since.Sees(xid) },
-		missed:  func(since, horizon cache.Snapshot) bool { return !since.Covers(horizon) },
-		renewed: func(began uint8) uint8 { return began },
-		until:   func(first, _ code) code { return first },
-		pruned:  func(_, now uint8) uint8 { return now },
-		another: func(before, now uint8) bool { return before != now },
-		keeps:   protocol.MayKeep,
-		since:   func(_, seen code) code { return seen },
-		floors:  func(uint8) uint8 { return 0 },
-		ours:    func(write, gateway uint8) bool { return write == gateway },
-		loses:   true,
-		renews:  func(lost bool) bool { return !lost },
+		judge:    protocol.Judge,
+		raise:    func(f protocol.Floor, xid uint64) protocol.Floor { return f.Raise(xid, nil) },
+		trusted:  protocol.Trusted,
+		join:     protocol.MayJoin,
+		fill:     protocol.MayFill,
+		ack:      protocol.MayAcknowledge,
+		steps:    protocol.EvictionSteps[:],
+		news:     func(since cache.Snapshot, xid uint64) bool { return !since.Sees(xid) },
+		missed:   func(since, horizon cache.Snapshot) bool { return !since.Covers(horizon) },
+		renewed:  func(began uint8) uint8 { return began },
+		until:    func(first, _ code) code { return first },
+		pruned:   func(_, now uint8) uint8 { return now },
+		another:  func(before, now uint8) bool { return before != now },
+		mayStore: protocol.MayKeep,
+		since:    func(_, seen code) code { return seen },
+		floors:   func(uint8) uint8 { return 0 },
+		ours:     func(write, gateway uint8) bool { return write == gateway },
+		loses:    true,
+		renews:   func(lost bool) bool { return !lost },
 	}
 }
 
@@ -243,7 +243,7 @@ type load struct {
 	phase      uint8
 	at         uint8
 	holds      bool // its stamp
-	asked      bool
+	reading    bool
 	fence      bool // it got the fence, and with it the generation
 	generation uint8
 	got        value
@@ -308,12 +308,12 @@ func search(w world, r rules) (states int, violation string) {
 
 // retrace describes the steps of a path.
 func (w world) retrace(r rules, path []uint8) string {
-	s, told := w.start(), make([]string, len(path))
+	s, trace := w.start(), make([]string, len(path))
 	for i, n := range path {
 		st := w.steps(s, r)[n]
-		told[i], s = fmt.Sprintf("%s %d", st.what, st.who), st.to
+		trace[i], s = fmt.Sprintf("%s %d", st.what, st.who), st.to
 	}
-	return strings.Join(told, "\n  ")
+	return strings.Join(trace, "\n  ")
 }
 
 // start returns the initial state: every gateway has polled once.

@@ -61,7 +61,7 @@ var variants = map[string]struct {
 		r.join = func(_, _, _ bool) bool { return true }
 	}},
 	"a reader that trusts nothing joins a flight": {"two readers at another gateway", func(r *rules) {
-		r.join = func(_, holds, asked bool) bool { return protocol.MayJoin(true, holds, asked) }
+		r.join = func(_, holds, reading bool) bool { return protocol.MayJoin(true, holds, reading) }
 	}},
 	"no lease": {"another gateway", func(r *rules) {
 		r.trusted = func(time.Duration, time.Duration) bool { return true }
@@ -82,7 +82,7 @@ var variants = map[string]struct {
 		}
 	}},
 	"a load of another epoch is cached": {"an old primary that still responds", func(r *rules) {
-		r.keeps = func(cache.Snapshot, cache.Epoch) bool { return true }
+		r.mayStore = func(cache.Snapshot, cache.Epoch) bool { return true }
 	}},
 	"another epoch counts as the same": {"a database that loses writes", func(r *rules) {
 		r.another = func(_, _ uint8) bool { return false }

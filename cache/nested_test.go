@@ -151,7 +151,7 @@ func TestFault23Cycles(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		of     map[cache.Key][]cache.Key
-		ask    [][]cache.Key // keys by reader; the readers run concurrently
+		reads  [][]cache.Key // keys by reader; the readers run concurrently
 		errors bool
 	}{
 		"itself":                     {map[cache.Key][]cache.Key{"a": {"a"}}, [][]cache.Key{{"a"}}, true},
@@ -174,7 +174,7 @@ func TestFault23Cycles(t *testing.T) {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					var wg sync.WaitGroup
-					for i, keys := range c.ask {
+					for i, keys := range c.reads {
 						wg.Go(func() {
 							time.Sleep(time.Duration(i) * 2 * time.Millisecond)
 							requests := make([]cache.Request, len(keys))

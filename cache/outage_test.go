@@ -165,7 +165,7 @@ func deafened(t *testing.T) (*database, *process, *deaf) {
 	outbox := &deaf{after: 1 << 30}
 	p := begin(t, d, newFakeRedis(1), stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
 	p.reads(t, "user:1", "old", cache.SourceTier)
-	outbox.hears(0)
+	outbox.respondsTo(0)
 	return d, p, outbox
 }
 
@@ -196,7 +196,7 @@ func TestWhatIsStaleIsEvictedMeanwhile(t *testing.T) {
 		wg.Go(func() { p.reads(t, "user:1", "new", cache.SourceTier) })
 		time.Sleep(time.Millisecond)
 		d.run(set("user:1", "new"))
-		outbox.hears(1 << 30)
+		outbox.respondsTo(1 << 30)
 		wg.Wait()
 	})
 }
@@ -215,14 +215,14 @@ func TestTheLeaseIsLostAndFound(t *testing.T) {
 		})
 		p.reads(t, "user:1", "old", cache.SourceTier)
 		p.reads(t, "user:1", "old", cache.MemoryTier)
-		outbox.hears(0)
+		outbox.respondsTo(0)
 		time.Sleep(990 * time.Millisecond)
 		d.run(set("user:1", "new")) // no gateway learns of it
 		time.Sleep(5 * time.Second)
 		for range 3 {
 			p.reads(t, "user:1", "new", cache.SourceTier)
 		}
-		outbox.hears(1 << 30)
+		outbox.respondsTo(1 << 30)
 		time.Sleep(time.Second)
 		p.reads(t, "user:1", "new", cache.SharedTier)
 		p.reads(t, "user:1", "new", cache.MemoryTier)
@@ -348,7 +348,7 @@ func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 				outbox := &deaf{after: 1 << 30}
 				p := begin(t, d, redis, stale(time.Minute), func(o *cache.Options) { outbox.Outbox, o.Outbox = o.Outbox, outbox })
 				c.read(t, p)
-				outbox.hears(0)
+				outbox.respondsTo(0)
 				d.setSlow(time.Hour)
 				time.Sleep(2 * time.Second)
 				requests := []cache.Request{p.request("user:1"), p.request("user:2")}
@@ -378,7 +378,7 @@ func TestFault33StaleInRedisWhereTheDatabaseHangs(t *testing.T) {
 					t.Errorf("got %+v after %v for a key that no tier has, want an error after 10s", r, time.Since(began))
 				}
 				d.setSlow(0)
-				outbox.hears(1 << 30)
+				outbox.respondsTo(1 << 30)
 				time.Sleep(time.Second)
 				if r := p.read(t, "user:2"); r.Err != nil || r.Stale {
 					t.Errorf("after the database recovered: got %+v", r)

@@ -64,7 +64,7 @@ func (p *poller) poll(ctx context.Context) error {
 		p.began, p.page = time.Now(), Page{Since: p.since, Detail: p.detail}
 	}
 	for {
-		news, err := p.ask(ctx, p.page)
+		news, err := p.readPage(ctx, p.page)
 		if err != nil {
 			if p.page.Until.IsZero() { // a page that was too large is smaller the next time
 				p.detail = ByName
@@ -94,8 +94,8 @@ func (p *poller) poll(ctx context.Context) error {
 	}
 }
 
-// ask reads one page.
-func (p *poller) ask(ctx context.Context, page Page) (News, error) {
+// readPage reads one page.
+func (p *poller) readPage(ctx context.Context, page Page) (News, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.lease)
 	defer cancel()
 	news, err := p.outbox.Poll(ctx, page)
@@ -142,7 +142,7 @@ func (p *poller) forget(seen Snapshot) {
 	}
 	p.floors.horizon.Store(&horizon)
 	p.memory.Generations().EvictAll()
-	p.events.tell(ByLoss, Write{})
+	p.events.report(ByLoss, Write{})
 }
 
 // apply records the writes of a page.
@@ -192,7 +192,7 @@ func (p *poller) forgetAll(seen Snapshot) {
 	p.marks.forget()
 	p.undone.before(time.Now())
 	p.memory.Generations().EvictAll()
-	p.events.tell(ByLoss, Write{})
+	p.events.report(ByLoss, Write{})
 }
 
 // evictPolled evicts the names of polled writes: it raises floors first, then evicts from memory.
@@ -205,7 +205,7 @@ func (p *poller) evictPolled(w Write, raise func()) {
 		p.stats.Floors.Add(w.size())
 		_, _ = p.memory.Evict(context.Background(), Write{Eviction: w.Eviction}) // memory does not fail
 	}
-	p.events.tell(ByOutbox, w)
+	p.events.report(ByOutbox, w)
 }
 
 // learnRetained reads the writes that were retained when this gateway began to poll, page by page.
@@ -215,7 +215,7 @@ func (p *poller) learnRetained(ctx context.Context, page Page, horizon *Snapshot
 	defer close(retained)
 	var more Snapshot // writes that were not returned
 	for ctx.Err() == nil && p.floors.horizon.Load() == horizon {
-		news, err := p.ask(ctx, page)
+		news, err := p.readPage(ctx, page)
 		if err != nil {
 			p.log.DebugContext(ctx, "cannot read the retained writes", "error", err)
 			pause(ctx, pollEvery)

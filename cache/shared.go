@@ -11,20 +11,20 @@ import (
 // fromShared lands the flights whose values the shared tier holds, and returns the rest. fill
 // reports whether the tier may be filled.
 func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
-	ask := make([]*flight, 0, len(fs))
+	lookups := make([]*flight, 0, len(fs))
 	for _, f := range fs {
 		if f.MaxAge <= 0 {
 			rest = append(rest, f)
 		} else {
-			ask = append(ask, f)
+			lookups = append(lookups, f)
 		}
 	}
-	if len(ask) == 0 {
+	if len(lookups) == 0 {
 		return rest, false
 	}
-	g.asked.Store(true)
-	ctx, end := c.begin(g.ctx, lookSpan, ask)
-	entries, err := c.getOrBegin(ctx, ask)
+	g.reading.Store(true)
+	ctx, end := c.begin(g.ctx, lookSpan, lookups)
+	entries, err := c.getOrBegin(ctx, lookups)
 	end(err, slog.Int("cache.found", found(entries)))
 	if err != nil {
 		return fs, false
@@ -32,13 +32,13 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	now := time.Now()
 	// Checked again: the call may have taken long.
 	trusted := c.follower.trust.holds(time.Now())
-	fills := make([]Fill, 0, len(ask))
-	landed := make([]Result, 0, len(ask))
-	hit := ask[:0]
-	for i, f := range ask {
+	fills := make([]Fill, 0, len(lookups))
+	landed := make([]Result, 0, len(lookups))
+	hit := lookups[:0]
+	for i, f := range lookups {
 		e := entries[i]
-		ended := e != nil && !now.Before(e.Ends)
-		if e == nil || !e.Ends.After(f.newerThan) || ended && (!f.newerThan.IsZero() || !e.revalidates(&f.Item, now)) || !c.serves(f, e, trusted) {
+		expired := e != nil && !now.Before(e.Ends)
+		if e == nil || !e.Ends.After(f.newerThan) || expired && (!f.newerThan.IsZero() || !e.revalidates(&f.Item, now)) || !c.serves(f, e, trusted) {
 			rest = append(rest, f)
 			continue
 		}
@@ -48,7 +48,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 			continue
 		}
 		if f.shadow() {
-			if f.would == nil && !ended {
+			if f.would == nil && !expired {
 				f.would = e
 			}
 			rest = append(rest, f)
@@ -57,7 +57,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		e.Keep = f.Keep()
 		fills = append(fills, Fill{Item: f.Item, Ticket: e.Stamp, Entry: c.inMemory(e)})
 		r := entryResult(e, SharedTier)
-		r.Revalidating = ended || softened
+		r.Revalidating = expired || softened
 		landed = append(landed, r)
 		hit = append(hit, f)
 	}
@@ -75,7 +75,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 }
 
 func (c *Cache) getShared(ctx context.Context, fs []*flight) (entries []*Entry, err error) {
-	err = c.shared.ask(ctx, func(ctx context.Context) (err error) {
+	err = c.shared.call(ctx, func(ctx context.Context) (err error) {
 		entries, err = c.shared.store.Get(ctx, items(fs))
 		return err
 	})
@@ -100,7 +100,7 @@ func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry,
 		return c.getShared(ctx, fs)
 	}
 	var tickets []Ticket
-	err = c.shared.ask(ctx, func(ctx context.Context) (err error) {
+	err = c.shared.call(ctx, func(ctx context.Context) (err error) {
 		entries, tickets, err = announcer.GetOrBegin(ctx, items(fs))
 		return err
 	})
@@ -108,7 +108,7 @@ func (c *Cache) getOrBegin(ctx context.Context, fs []*flight) (entries []*Entry,
 		return nil, err
 	}
 	for i, f := range fs {
-		f.begun, f.shared = true, tickets[i]
+		f.requested, f.shared = true, tickets[i]
 	}
 	return entries, nil
 }
@@ -122,14 +122,14 @@ func (c *Cache) likelyMissing(fs []*flight) bool {
 	}
 	const some = 8
 	step := (len(fs) + some - 1) / some
-	asked, missing := 0, 0
+	looked, missing := 0, 0
 	for i := 0; i < len(fs); i += step {
-		asked++
+		looked++
 		if f := fs[i]; c.follower.floors.has(f.Key) || c.memory.Ended(f.Key) != nil {
 			missing++
 		}
 	}
-	return 2*missing > asked
+	return 2*missing > looked
 }
 
 // The share of values that the shared tier lacked recently is a moving average, in thousandths:
@@ -141,8 +141,8 @@ const (
 
 // noteLacked records how many values of a response of the shared tier were missing. Concurrent
 // calls may overwrite each other: the average is only a guess.
-func (c *Cache) noteLacked(missing, asked int) {
-	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/asked)) / 8)
+func (c *Cache) noteLacked(missing, requested int) {
+	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/requested)) / 8)
 }
 
 // serves reports whether an entry of the shared tier may be served, and decodes it.
@@ -181,24 +181,24 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
 }
 
 func (c *Cache) beginShared(ctx context.Context, fs []*flight) {
-	ask := make([]*flight, 0, len(fs))
+	missing := make([]*flight, 0, len(fs))
 	for _, f := range fs {
-		if f.MaxAge > 0 && !f.begun {
-			ask = append(ask, f)
+		if f.MaxAge > 0 && !f.requested {
+			missing = append(missing, f)
 		}
 	}
-	if len(ask) == 0 {
+	if len(missing) == 0 {
 		return
 	}
 	var tickets []Ticket
-	err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
-		tickets, err = c.shared.store.Begin(ctx, items(ask))
+	err := c.shared.call(ctx, func(ctx context.Context) (err error) {
+		tickets, err = c.shared.store.Begin(ctx, items(missing))
 		return err
 	})
 	if err != nil {
 		return
 	}
-	for i, f := range ask {
+	for i, f := range missing {
 		f.shared = tickets[i]
 	}
 }
@@ -210,7 +210,7 @@ func (c *Cache) fillShared(ctx context.Context, fills []Fill) {
 		return
 	}
 	stored := 0
-	err := c.shared.ask(ctx, func(ctx context.Context) (err error) {
+	err := c.shared.call(ctx, func(ctx context.Context) (err error) {
 		stored, err = c.shared.store.Fill(ctx, fills)
 		return err
 	})

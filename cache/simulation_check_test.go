@@ -45,7 +45,7 @@ func (s *simulation) judge(p *process, i int, item cache.Item, r cache.Result, b
 		hung := errors.Is(r.Err, cache.ErrSlowSource) && p.gate.frozenSince(from)
 		if !hung && !s.downBetween(from, time.Now()) && s.alive(p) {
 			s.t.Errorf("gateway %d: reading %s failed while the database was healthy: %v", i, item.Key, r.Err)
-			s.tell("gateway %d: reading %s fails: %v", i, item.Key, r.Err)
+			s.logf("gateway %d: reading %s fails: %v", i, item.Key, r.Err)
 		}
 		return
 	}
@@ -60,7 +60,7 @@ func (s *simulation) judge(p *process, i int, item cache.Item, r cache.Result, b
 			return
 		}
 	}
-	s.tell("gateway %d served %s as %q from tier %d, read began at %v (joined %v, stale %v); want at least version %d (%q)", i, item.Key,
+	s.logf("gateway %d served %s as %q from tier %d, read began at %v (joined %v, stale %v); want at least version %d (%q)", i, item.Key,
 		value, r.Tier, began.Sub(s.began), r.Joined, r.Stale, least, versions[least].value)
 	s.t.Errorf("gateway %d served %s as %q, want at least version %d (%q)", i, item.Key, value, least, versions[least].value)
 }

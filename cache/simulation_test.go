@@ -119,7 +119,7 @@ type ack struct {
 
 type span struct{ from, to time.Time }
 
-func (s *simulation) tell(format string, args ...any) {
+func (s *simulation) logf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = append(s.log, fmt.Sprintf("%12v ", time.Since(s.began))+fmt.Sprintf(format, args...))
@@ -146,7 +146,7 @@ func (s *simulation) run() {
 		if s.fails > 0 && time.Since(s.began) > s.fails {
 			lacks := min(s.upTo(2*time.Second), time.Since(s.began)) // the first rows are kept
 			s.failedOver = s.failedOver || s.database.failover("promoted", lacks) > 0
-			s.tell("the database fails over to a standby that lacks the writes of the last %v", lacks)
+			s.logf("the database fails over to a standby that lacks the writes of the last %v", lacks)
 			s.fails = 0
 		}
 		s.event()
@@ -166,7 +166,7 @@ func (s *simulation) start(i int) {
 			o.StaleIfError = time.Minute
 		}
 	})
-	s.tell("gateway %d starts", i)
+	s.logf("gateway %d starts", i)
 }
 
 // event draws what happens next: usually a read or a write, sometimes a fault, which mostly ends by
@@ -190,10 +190,10 @@ func (s *simulation) event() {
 	case n < 86:
 		s.during("redis", 0, "refuses", 3*time.Second, func() { s.redis.set(refuses) }, func() { s.redis.set(up) })
 	case n < 88:
-		s.tell("redis saves a dump")
+		s.logf("redis saves a dump")
 		s.redis.save()
 	case n < 89:
-		s.tell("redis restarts from its last dump")
+		s.logf("redis restarts from its last dump")
 		s.restored = s.restored || s.redis.dumped
 		s.redis.restart()
 	case n < 92:
@@ -203,12 +203,12 @@ func (s *simulation) event() {
 	case n < 96:
 		s.during("database", 0, "is down", 4*time.Second, func() { s.outage(true) }, func() { s.outage(false) })
 	case n < 98:
-		s.tell("evicted writes are pruned")
+		s.logf("evicted writes are pruned")
 		s.database.mu.Lock()
 		s.database.prune(0, true)
 		s.database.mu.Unlock()
 	default:
-		s.tell("gateway %d dies", i)
+		s.logf("gateway %d dies", i)
 		s.mu.Lock()
 		s.dead[p] = true
 		s.mu.Unlock()
@@ -225,7 +225,7 @@ func (s *simulation) event() {
 // during begins a fault that ends after a while.
 func (s *simulation) during(what string, i int, does string, most time.Duration, begin, end func()) {
 	d := s.upTo(most)
-	s.tell("%s %d %s for %v", what, i, does, d)
+	s.logf("%s %d %s for %v", what, i, does, d)
 	begin()
 	time.AfterFunc(d, end)
 }
@@ -286,10 +286,10 @@ func (s *simulation) write(i int, direct bool) {
 		}
 		all, committed := s.database.commitIn(epoch, xid, w)
 		if !committed {
-			s.tell("write %d is rolled back: its connection failed", n)
+			s.logf("write %d is rolled back: its connection failed", n)
 			return
 		}
-		s.tell("write %d of %v commits with xid %d (gateway %d, direct %v, gateway dies before it evicts %v)", n, all.Eviction, xid, i, direct, dies)
+		s.logf("write %d of %v commits with xid %d (gateway %d, direct %v, gateway dies before it evicts %v)", n, all.Eviction, xid, i, direct, dies)
 		if direct || dies {
 			return
 		}
@@ -298,7 +298,7 @@ func (s *simulation) write(i int, direct bool) {
 			s.t.Errorf("write %d: %v", n, err)
 		}
 		s.acknowledge(p, epoch, xid, w)
-		s.tell("write %d is acknowledged", n)
+		s.logf("write %d is acknowledged", n)
 	})
 }
 

@@ -87,15 +87,15 @@ func (c *Cache) softened(item *Item, e *Entry) bool {
 }
 
 // Softened reports whether one of the names, which are keys and tags, was softly evicted after
-// made. What was computed from them before that must be computed again.
-func (c *Cache) Softened(names []string, made time.Time) bool {
-	if !c.follower.soft.since(made) {
+// computed. What was computed from them must then be computed again.
+func (c *Cache) Softened(names []string, computed time.Time) bool {
+	if !c.follower.soft.since(computed) {
 		return false
 	}
 	c.follower.soft.mu.RLock()
 	defer c.follower.soft.mu.RUnlock()
 	for _, name := range names {
-		if c.follower.soft.named(name, made) {
+		if c.follower.soft.named(name, computed) {
 			return true
 		}
 	}
@@ -107,21 +107,21 @@ const forever = 100 * 365 * 24 * time.Hour
 
 // held returns how many of the keys memory or the shared tier holds.
 func (c *Cache) held(ctx context.Context, keys []Key) (n int) {
-	var ask []Item
+	var lookups []Item
 	now := time.Now()
 	for _, k := range keys {
 		switch {
 		case c.memory.Peek(k, now) != nil:
 			n++
 		case c.shared != nil:
-			ask = append(ask, Item{Key: k, MaxAge: forever})
+			lookups = append(lookups, Item{Key: k, MaxAge: forever})
 		}
 	}
-	if len(ask) == 0 {
+	if len(lookups) == 0 {
 		return n
 	}
-	_ = c.shared.ask(ctx, func(ctx context.Context) error {
-		entries, err := c.shared.store.Get(ctx, ask)
+	_ = c.shared.call(ctx, func(ctx context.Context) error {
+		entries, err := c.shared.store.Get(ctx, lookups)
 		for _, e := range entries {
 			if e != nil {
 				n++

@@ -38,17 +38,17 @@ func (c *Cache) fromSources(g *group, fs []*flight, fill bool) {
 
 // along adds flights for further values that the sources read along. No reader waits for them.
 func (c *Cache) along(fs []*flight) []*flight {
-	asked := make(map[Key]bool, len(fs))
+	requested := make(map[Key]bool, len(fs))
 	for _, f := range fs {
-		asked[f.Key] = true
+		requested[f.Key] = true
 	}
 	for _, f := range fs {
 		if f.MaxAge <= 0 {
 			continue // such a value may have MaxAge 0 as well
 		}
 		for _, r := range f.Source.Also(f.Request) {
-			if !asked[r.Key] {
-				asked[r.Key] = true
+			if !requested[r.Key] {
+				requested[r.Key] = true
 				fs = append(fs, &flight{Request: r, group: f.group, stamp: c.Generations().Stamp(r.Item)})
 			}
 		}
@@ -66,7 +66,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 		}
 	}()
 	defer c.landSlow(g, fs)()
-	loaded, err := c.ask(g, source, fs)
+	loaded, err := c.callInTurn(g, source, fs)
 	if err != nil {
 		if parts := apart(fs, err); len(parts) > 0 && g.ctx.Err() == nil {
 			var wg sync.WaitGroup
@@ -80,14 +80,14 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 		return
 	}
 	early := rand.Float64() * jitter
-	keep := c.keeps(loaded.seen)
+	storable := c.mayStore(loaded.seen)
 	fs = c.landOwn(g.ctx, fs, &loaded)
 	results := make([]Result, len(fs))
 	memory := make([]Fill, 0, len(fs))
 	shared := make([]Fill, 0, len(fs))
 	for i, f := range fs {
 		r := &results[i]
-		if !keep {
+		if !storable {
 			*r = Result{Value: loaded.values[i], Loaded: loaded.started, Unstored: "it was read from another database than the one whose writes are polled"}
 			continue
 		}
@@ -143,7 +143,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	}
 	since := own.Since
 	if since != nil && since.polled != nil {
-		seen = c.unsaid(*since.polled)
+		seen = c.impliedSnapshot(*since.polled)
 	}
 	if len(own.Tags) > 0 {
 		tags, ok := c.stampOf(own.Tags, seen)
@@ -196,8 +196,8 @@ func (c *Cache) unshared(f *flight, i int, l *loaded, fill Fill) string {
 	return ""
 }
 
-// keeps reports whether what a load read may be stored.
-func (c *Cache) keeps(seen Snapshot) bool {
+// mayStore reports whether what a load read may be stored.
+func (c *Cache) mayStore(seen Snapshot) bool {
 	if c.follower.outbox == nil || protocol.MayKeep(seen, c.follower.floors.epoch()) {
 		return true
 	}
@@ -283,8 +283,8 @@ func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight 
 	return left[:n]
 }
 
-// ask calls the source when it is its turn.
-func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
+// callInTurn calls the source when it is its turn.
+func (c *Cache) callInTurn(g *group, source Source, fs []*flight) (loaded, error) {
 	ctx := g.ctx
 	if err := c.loads.Acquire(ctx, 1); err != nil {
 		return loaded{}, errors.Join(err, context.Cause(ctx))
@@ -292,7 +292,7 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	ctx, l, collector := c.enter(ctx, deepest(fs), true)
 	defer l.end()
 	c.flights.fly(l, fs)
-	g.asked.Store(true)
+	g.reading.Store(true)
 	c.stats.Loads.Add(1)
 	c.stats.Misses.Add(uint64(len(fs)))
 	requests := make([]Request, len(fs))
@@ -303,25 +303,25 @@ func (c *Cache) ask(g *group, source Source, fs []*flight) (loaded, error) {
 	a := loaded{started: time.Now(), numberless: c.follower.numberless.Load()}
 	var err error
 	traced, end := c.begin(ctx, loadSpan, fs)
-	a.values, a.seen, err = askSource(traced, source, requests)
+	a.values, a.seen, err = callSource(traced, source, requests)
 	end(err)
 	if collector.isRead() {
 		// Values from a cache are as recent as the last poll, not as the snapshot of the source's statements.
 		a.deps, a.seen = collector.Deps(), Snapshot{}
 	}
 	if a.seen.IsZero() && polled != nil {
-		a.seen = c.unsaid(*polled)
+		a.seen = c.impliedSnapshot(*polled)
 	}
 	if err == nil {
-		c.heard.Store(int64(time.Since(c.began)))
+		c.responded.Store(int64(time.Since(c.began)))
 	}
 	return a, err
 }
 
-// unsaid returns the snapshot of a load whose source returns none: the one polled before the load
+// impliedSnapshot returns the snapshot of a load whose source returns none: the one polled before the load
 // began. If a poll found another epoch less than a lease ago, connections to the old database may
 // still be open, and the snapshot belongs to no polled epoch.
-func (c *Cache) unsaid(polled Snapshot) Snapshot {
+func (c *Cache) impliedSnapshot(polled Snapshot) Snapshot {
 	if at := c.follower.floors.changed.Load(); at != nil && time.Since(*at) < c.lease {
 		polled.Epoch = protocol.MixedEpoch
 	}
@@ -335,9 +335,9 @@ func (c *Cache) fillMemory(ctx context.Context, fills []Fill) {
 	}
 }
 
-// askSource calls the source and turns a panic into an error, since nothing else recovers on this
+// callSource calls the source and turns a panic into an error, since nothing else recovers on this
 // goroutine.
-func askSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
+func callSource(ctx context.Context, source Source, requests []Request) (values []any, seen Snapshot, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &PanicError{Value: p, Stack: debug.Stack()}

@@ -166,24 +166,24 @@ func (c *Cache) staleAllowed(item *Item) bool {
 
 // findStale finds the last known values of the flights that have none yet.
 func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
-	var ask []*flight
+	var lookups []*flight
 	var at []int
 	for i, f := range fs {
 		if f.MaxAge <= 0 || !c.staleAllowed(&f.Item) {
 			continue
 		}
 		if found[i] = c.stale(f.Item); found[i] == nil && c.shared != nil {
-			ask, at = append(ask, f), append(at, i)
+			lookups, at = append(lookups, f), append(at, i)
 		}
 	}
-	if len(ask) == 0 {
+	if len(lookups) == 0 {
 		return
 	}
-	entries, err := c.getShared(ctx, ask)
+	entries, err := c.getShared(ctx, lookups)
 	if err != nil {
 		return
 	}
-	for i, f := range ask {
+	for i, f := range lookups {
 		if e := entries[i]; e != nil && time.Since(e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
 			e.Stamp = nil // a stamp of the shared tier is of no use for what is computed from the value
 			found[at[i]] = e

@@ -149,8 +149,8 @@ type Memory interface {
 
 // Notifier is a [Store] that notifies other processes of the evictions that it executed.
 type Notifier interface {
-	// Subscribe calls heard for each write whose eviction another process published, until ctx ends. Messages may be
+	// Subscribe calls receive for each write whose eviction another process published, until ctx ends. Messages may be
 	// lost: without them a subscriber must be correct too, but may be later. unreadable is called for each message that
 	// cannot be read. The message is ignored, and polls make up for it.
-	Subscribe(ctx context.Context, heard func(Write), unreadable func(error)) error
+	Subscribe(ctx context.Context, receive func(Write), unreadable func(error)) error
 }

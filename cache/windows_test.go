@@ -184,7 +184,7 @@ func TestSoftEvictions(t *testing.T) {
 				}
 				// The other process gets it from the shared tier or loads it: at most one load
 				// each.
-				if n := d.asked(); n < 3 || n > 4 {
+				if n := d.loadCount(); n < 3 || n > 4 {
 					t.Errorf("got %d loads, want 3 or 4", n)
 				}
 				if r := p.windowed(t, "user:2", 0, 0); r.Revalidating {
@@ -245,37 +245,37 @@ func TestShadow(t *testing.T) {
 	})
 }
 
-// told is a source whose values depend on the viewer.
-type told struct {
+// perViewer is a source whose values depend on the viewer.
+type perViewer struct {
 	*client
-	asker  string
+	viewer string
 	faults []cache.Fault
 }
 
-func (s *told) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+func (s *perViewer) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
 	values, seen, err := s.client.Load(ctx, requests)
-	if err == nil && s.asker != "" {
+	if err == nil && s.viewer != "" {
 		for i, r := range requests {
-			if r.Arg == s.asker {
-				values[i] = "for " + s.asker
+			if r.Arg == s.viewer {
+				values[i] = "for " + s.viewer
 			}
 		}
 	}
 	return values, seen, err
 }
 
-func (s *told) Anonymous(r cache.Request) (cache.Request, bool) {
+func (s *perViewer) Anonymous(r cache.Request) (cache.Request, bool) {
 	r.Arg = nil
 	return r, true
 }
 
-func (s *told) Found(_ cache.Request, f cache.Fault) { s.faults = append(s.faults, f) }
+func (s *perViewer) Found(_ cache.Request, f cache.Fault) { s.faults = append(s.faults, f) }
 
 func TestAuditsOfOtherViewers(t *testing.T) {
 	for name, test := range map[string]struct {
-		asker, arg string
-		forget     bool
-		want       cache.Fault
+		viewer, arg string
+		forget      bool
+		want        cache.Fault
 	}{
 		"the same for all":       {"", "ann", false, ""},
 		"another one's when hit": {"ann", "ann", false, cache.Leaked},
@@ -286,8 +286,8 @@ func TestAuditsOfOtherViewers(t *testing.T) {
 				d, redis := newDatabase(1), newFakeRedis(1)
 				d.seed("user:1", "old")
 				p := begin(t, d, redis, func(o *cache.Options) { o.Audit = 1 })
-				s := &told{client: p.client, asker: test.asker}
-				ask := func() {
+				s := &perViewer{client: p.client, viewer: test.viewer}
+				read := func() {
 					r := p.request("user:1")
 					r.Source, r.Arg = s, test.arg
 					if _, err := p.NewBatch().Load(t.Context(), []cache.Request{r}); err != nil {
@@ -295,10 +295,10 @@ func TestAuditsOfOtherViewers(t *testing.T) {
 					}
 					time.Sleep(10 * time.Second)
 				}
-				ask() // a loaded value is audited as well
+				read() // a loaded value is audited as well
 				if test.forget {
 					d.seed("user:1", "new")
-					ask()
+					read()
 				}
 				synctest.Wait() // an audit may be about to report
 				leaks, stale := p.Stats().AuditsLeaks.Load(), p.Stats().AuditsStale.Load()

@@ -107,12 +107,12 @@ var mutants = []mutant{
 	},
 	{
 		name: "any load is joined",
-		file: "cache/internal/protocol/protocol.go", old: "return !asked || trusted && holds", new: "return true",
+		file: "cache/internal/protocol/protocol.go", old: "return !reading || trusted && holds", new: "return true",
 		pkg: engine, red: []string{"TestModel/fills during writes", "TestALoadFromBeforeAWriteIsNotJoined", "TestWhoTrustsNothingLoadsItself"}, gate: true,
 	},
 	{
 		name: "a reader that trusts nothing joins a flight",
-		file: "cache/internal/protocol/protocol.go", old: "return !asked || trusted && holds", new: "return !asked || holds",
+		file: "cache/internal/protocol/protocol.go", old: "return !reading || trusted && holds", new: "return !reading || holds",
 		pkg: engine, red: []string{"TestModel/two readers at another gateway", "TestWhoTrustsNothingLoadsItself"},
 	},
 	{

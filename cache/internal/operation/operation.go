@@ -24,14 +24,14 @@ type Memo[T, V any] struct {
 // Get returns the value of a node. It computes the value if there is none.
 func (m *Memo[T, V]) Get(thing *T, build func() V) V {
 	key := weak.Make(thing)
-	if kept, ok := m.of.Load(key); ok {
-		return kept.(V)
+	if cached, ok := m.of.Load(key); ok {
+		return cached.(V)
 	}
-	kept, known := m.of.LoadOrStore(key, build())
+	cached, known := m.of.LoadOrStore(key, build())
 	if !known {
 		runtime.AddCleanup(thing, func(key weak.Pointer[T]) { m.of.Delete(key) }, key)
 	}
-	return kept.(V)
+	return cached.(V)
 }
 
 // Form returns the text of an operation as the parser understood it, with the fragments that it

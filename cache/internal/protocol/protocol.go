@@ -129,7 +129,7 @@ func MayKeep(seen Snapshot, epoch Epoch) bool { return seen.Epoch == epoch }
 // MayJoin decides whether a reader may wait for a load that another reader began: if nothing the load depends on was
 // evicted since, and this gateway would have learned of it. A load that has called neither the shared tier nor its
 // source yet may always be joined.
-func MayJoin(trusted, holds, asked bool) bool { return !asked || trusted && holds }
+func MayJoin(trusted, holds, reading bool) bool { return !reading || trusted && holds }
 
 // MayFill decides whether a load may put its value into the shared tier: only if the key's fence still holds the load's
 // token. The tier's script does the same.
