@@ -63,28 +63,28 @@ func keepOurs(doc *ast.SchemaDocument) error {
 			doc.Definitions = append(doc.Definitions, d)
 		}
 	}
-	keep := func(list *ast.DirectiveList) {
+	removeOthers := func(list *ast.DirectiveList) {
 		*list = slices.DeleteFunc(*list, func(d *ast.Directive) bool { return other(d.Name) })
 	}
 	arguments := func(list ast.ArgumentDefinitionList) {
 		for _, a := range list {
-			keep(&a.Directives)
+			removeOthers(&a.Directives)
 		}
 	}
 	for _, d := range doc.Directives {
 		arguments(d.Arguments)
 	}
 	for _, s := range slices.Concat(doc.Schema, doc.SchemaExtension) {
-		keep(&s.Directives)
+		removeOthers(&s.Directives)
 	}
 	for _, def := range slices.Concat(doc.Definitions, doc.Extensions) {
-		keep(&def.Directives)
+		removeOthers(&def.Directives)
 		for _, f := range def.Fields {
-			keep(&f.Directives)
+			removeOthers(&f.Directives)
 			arguments(f.Arguments)
 		}
 		for _, v := range def.EnumValues {
-			keep(&v.Directives)
+			removeOthers(&v.Directives)
 		}
 	}
 	return nil

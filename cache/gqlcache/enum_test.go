@@ -23,7 +23,7 @@ func TestOpenRefusesNumbersForNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range []struct{ column, says string }{
+	for _, c := range []struct{ column, want string }{
 		{"name", "Starship.length: {$args.unit} is a number in Go, a *starwars.LengthUnit, and the column starships.name holds text"},
 		{"unit", ""}, // a column of numbers
 	} {
@@ -49,10 +49,10 @@ func TestOpenRefusesNumbersForNames(t *testing.T) {
 			err = g.Close()
 		}
 		switch {
-		case c.says == "" && err != nil:
+		case c.want == "" && err != nil:
 			t.Errorf("%s: got error %v", c.column, err)
-		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)):
-			t.Errorf("%s: got error %v, want %s", c.column, err, c.says)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: got error %v, want %s", c.column, err, c.want)
 		}
 	}
 }

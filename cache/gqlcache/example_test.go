@@ -54,7 +54,7 @@ func ExampleGateway_Handler() {
 	defer fc.Close()
 	h := fc.Handler(srv)
 
-	ask := func(etag string) *http.Response {
+	get := func(etag string) *http.Response {
 		r := httptest.NewRequest(http.MethodGet, "/graphql?query=%7Bmotto%7D", nil)
 		if etag != "" {
 			r.Header.Set("If-None-Match", etag)
@@ -63,11 +63,11 @@ func ExampleGateway_Handler() {
 		h.ServeHTTP(w, r)
 		return w.Result()
 	}
-	first := ask("")
+	first := get("")
 	fmt.Println(first.StatusCode, first.Header.Get("Cache-Control"))
-	second := ask("")
+	second := get("")
 	fmt.Println(second.StatusCode, strings.HasPrefix(second.Header.Get("Cache-Status"), "fieldcache; hit"))
-	third := ask(first.Header.Get("ETag"))
+	third := get(first.Header.Get("ETag"))
 	fmt.Println(third.StatusCode)
 	// Output:
 	// 200 max-age=60, public
@@ -78,7 +78,7 @@ func ExampleGateway_Handler() {
 // A value that depends on no table can be evicted by a tag, which the schema or the resolver sets.
 func ExampleGateway_Evict() {
 	calls := 0
-	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
+	fc, srv := exampleServer(exampleMotto{motto: func(ctx context.Context) string {
 		gqlcache.Tag(ctx, "motto")
 		calls++
 		return fmt.Sprintf("motto %d", calls)
@@ -101,7 +101,7 @@ func ExampleGateway_Evict() {
 // A resolver can name what its value depends on once it knows.
 func ExampleTag() {
 	source, text := "calendar", "Open today"
-	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
+	fc, srv := exampleServer(exampleMotto{motto: func(ctx context.Context) string {
 		gqlcache.Tag(ctx, source)
 		return text
 	}})
@@ -124,7 +124,7 @@ func ExampleTag() {
 
 // A resolver that knows better than the schema can set for how long its value may be cached.
 func ExampleSetHint() {
-	fc, srv := exampleServer(exampleMotto{says: func(ctx context.Context) string {
+	fc, srv := exampleServer(exampleMotto{motto: func(ctx context.Context) string {
 		gqlcache.SetHint(ctx, gqlcache.Hint{MaxAge: new(5 * time.Second)})
 		return "Until the next bell"
 	}})
@@ -139,21 +139,21 @@ func ExampleSetHint() {
 // exampleMotto resolves one field without a database. Its age in the schema is a minute.
 type exampleMotto struct {
 	*tracker.Resolver
-	says func(context.Context) string
+	motto func(context.Context) string
 }
 
 type exampleQuery struct {
 	tracker.QueryResolver
-	says func(context.Context) string
+	motto func(context.Context) string
 }
 
-func (m exampleMotto) Query() tracker.QueryResolver { return exampleQuery{says: m.says} }
+func (m exampleMotto) Query() tracker.QueryResolver { return exampleQuery{motto: m.motto} }
 
 func (q exampleQuery) Motto(ctx context.Context) (*string, error) {
-	if q.says == nil {
+	if q.motto == nil {
 		return new("Be brief"), nil
 	}
-	return new(q.says(ctx)), nil
+	return new(q.motto(ctx)), nil
 }
 
 // exampleServer returns a server that caches without a database.

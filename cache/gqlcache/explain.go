@@ -93,20 +93,20 @@ func (p *FieldPlan) Explain(document string, o ExplainOptions) (*Explanation, er
 	if err != nil {
 		return nil, err
 	}
-	e := &explainer{p: p, o: o, objects: objects, least: policy.Unlimited(), told: &Explanation{Fields: []FieldExplanation{}}}
+	e := &explainer{p: p, o: o, objects: objects, least: policy.Unlimited(), result: &Explanation{Fields: []FieldExplanation{}}}
 	if o.Variables != nil {
 		if e.variables, err = validator.VariableValues(p.schema, op, o.Variables); err != nil {
 			return nil, err
 		}
 	}
-	e.told.Operation = strings.TrimSpace(string(op.Operation) + " " + op.Name)
+	e.result.Operation = strings.TrimSpace(string(op.Operation) + " " + op.Name)
 	root := map[ast.Operation]*ast.Definition{ast.Query: p.schema.Query, ast.Mutation: p.schema.Mutation, ast.Subscription: p.schema.Subscription}[op.Operation]
 	e.selection(op.SelectionSet, standing{object: objects[root.Name], root: true})
-	e.told.CacheControl = e.least.Overall().Header()
+	e.result.CacheControl = e.least.Overall().Header()
 	if op.Operation != ast.Query {
-		e.told.CacheControl, e.told.MaxAgeBy, e.told.ScopeBy = policy.Overall{}.Header(), "", ""
+		e.result.CacheControl, e.result.MaxAgeBy, e.result.ScopeBy = policy.Overall{}.Header(), "", ""
 	}
-	return e.told, nil
+	return e.result, nil
 }
 
 // ExplainCoordinates describes how each field and each object type of the schema is cached, by its
@@ -129,12 +129,12 @@ func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplan
 			if strings.HasPrefix(f.Name, "__") {
 				continue
 			}
-			asked := &ast.Field{Name: f.Name, Alias: f.Name, Definition: f, ObjectDefinition: def}
+			selected := &ast.Field{Name: f.Name, Alias: f.Name, Definition: f, ObjectDefinition: def}
 			for _, a := range f.Arguments {
-				asked.Arguments = append(asked.Arguments, &ast.Argument{Name: a.Name, Value: &ast.Value{Kind: ast.Variable, Raw: a.Name}})
+				selected.Arguments = append(selected.Arguments, &ast.Argument{Name: a.Name, Value: &ast.Value{Kind: ast.Variable, Raw: a.Name}})
 			}
 			root := def == p.schema.Query || def == p.schema.Mutation || def == p.schema.Subscription
-			all[name+"."+f.Name] = e.explain(asked, object.Field(f.Name), name+"."+f.Name, "", root)
+			all[name+"."+f.Name] = e.explain(selected, object.Field(f.Name), name+"."+f.Name, "", root)
 		}
 		all[name] = e.object(def)
 	}
@@ -144,8 +144,8 @@ func (p *FieldPlan) ExplainCoordinates(o ExplainOptions) (map[string]FieldExplan
 // object explains how the objects of a type are cached.
 func (e *explainer) object(def *ast.Definition) FieldExplanation {
 	rule, _ := e.p.policies.Of(def.Name) // the schema has it
-	t := FieldExplanation{Coordinate: def.Name, Stored: "parent", Scope: rule.Scope.String(), MadeOf: madeOfTexts(policy.Truth{}, e.p.truths.Type(def.Name))}
-	if saysAge(def.Directives) {
+	t := FieldExplanation{Coordinate: def.Name, Stored: "parent", Scope: rule.Scope.String(), MadeOf: dependencyTexts(policy.Truth{}, e.p.truths.Type(def.Name))}
+	if hasMaxAge(def.Directives) {
 		t.AgeBy, t.MaxAge = def.Name, new(int64(rule.MaxAge/time.Second))
 	}
 	if e.o.Stored != nil && rule.MaxAge > 0 {
@@ -157,8 +157,8 @@ func (e *explainer) object(def *ast.Definition) FieldExplanation {
 	return t
 }
 
-// saysAge reports whether a @cacheControl among the directives has a maxAge.
-func saysAge(list ast.DirectiveList) bool {
+// hasMaxAge reports whether a @cacheControl among the directives has a maxAge.
+func hasMaxAge(list ast.DirectiveList) bool {
 	d := list.ForName("cacheControl")
 	return d != nil && d.Arguments.ForName("maxAge") != nil
 }
@@ -178,7 +178,7 @@ type explainer struct {
 	objects   policy.Objects
 	variables map[string]any
 	least     policy.Limit
-	told      *Explanation
+	result    *Explanation
 }
 
 func (e *explainer) selection(set ast.SelectionSet, at standing) {
@@ -214,12 +214,12 @@ func (e *explainer) field(f *ast.Field, at standing) {
 	if at.abstract {
 		path = fmt.Sprintf("%s<%s>.%s", at.path, at.object.Name, f.Alias)
 	}
-	if slices.ContainsFunc(e.told.Fields, func(t FieldExplanation) bool { return t.Path == path && t.Coordinate == coordinate }) {
+	if slices.ContainsFunc(e.result.Fields, func(t FieldExplanation) bool { return t.Path == path && t.Coordinate == coordinate }) {
 		return // it is selected twice
 	}
 	of := at.object.Field(f.Name)
 	e.limit(path, of.Static(at.root))
-	e.told.Fields = append(e.told.Fields, e.explain(f, of, coordinate, path, at.root))
+	e.result.Fields = append(e.result.Fields, e.explain(f, of, coordinate, path, at.root))
 	for _, o := range of.Objects {
 		if of.Abstract {
 			e.limit(path+"<"+o.Name+">", of.Item(o))
@@ -231,10 +231,10 @@ func (e *explainer) field(f *ast.Field, at standing) {
 // limit applies the limits of a field, and records which field decides.
 func (e *explainer) limit(path string, l policy.Limit) {
 	if l.Age < e.least.Age {
-		e.told.MaxAgeBy = path
+		e.result.MaxAgeBy = path
 	}
 	if l.Scope > e.least.Scope {
-		e.told.ScopeBy = path
+		e.result.ScopeBy = path
 	}
 	e.least = e.least.And(l)
 }
@@ -247,16 +247,16 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 		t.MaxAge = new(int64(rule.MaxAge / time.Second))
 	}
 	named := f.Definition.Type.Name()
-	if saysAge(f.Definition.Directives) {
+	if hasMaxAge(f.Definition.Directives) {
 		t.AgeBy = coordinate
-	} else if def := e.p.schema.Types[named]; !inherits && def != nil && saysAge(def.Directives) {
+	} else if def := e.p.schema.Types[named]; !inherits && def != nil && hasMaxAge(def.Directives) {
 		t.AgeBy = named
 	}
 	if e.o.Stored != nil && rule.MaxAge > 0 {
 		t.Objects, _ = e.o.Stored(named)
 		if key, ok := e.o.Stored(coordinate); ok {
 			t.Stored, t.Key = "loader", key
-			t.MadeOf = madeOfTexts(e.p.truths.Field(coordinate), e.p.truths.Type(of.Of.Name))
+			t.MadeOf = dependencyTexts(e.p.truths.Field(coordinate), e.p.truths.Type(of.Of.Name))
 			if t.Truth = truthOf(t.MadeOf, e.o.Observed); len(e.p.storedOf[coordinate]) > 0 {
 				t.Truth = TruthRows
 			}
@@ -270,7 +270,7 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 	}
 	if t.Objects != "" && (fl == nil || !fl.follows && len(e.p.truths.Field(coordinate).Tags) == 0) {
 		t.Stored = "loader"
-		t.MadeOf = madeOfTexts(policy.Truth{}, e.p.truths.Type(named))
+		t.MadeOf = dependencyTexts(policy.Truth{}, e.p.truths.Type(named))
 		t.Truth = truthOf(t.MadeOf, e.o.Observed)
 		return t
 	}
@@ -283,7 +283,7 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 	if !fl.follows && len(own.Tags) == 0 {
 		parent = e.p.truths.Type(of.Of.Name)
 	}
-	t.MadeOf = madeOfTexts(own, parent)
+	t.MadeOf = dependencyTexts(own, parent)
 	t.Truth = truthOf(t.MadeOf, e.o.Observed)
 	return t
 }
@@ -308,8 +308,8 @@ func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
 	return t
 }
 
-// madeOfTexts describes what a value depends on: its own rows and tags, or those of its parent.
-func madeOfTexts(own, parent policy.Truth) (texts []string) {
+// dependencyTexts describes what a value depends on: its own rows and tags, or those of its parent.
+func dependencyTexts(own, parent policy.Truth) (texts []string) {
 	for _, t := range []policy.Truth{own, parent} {
 		for _, r := range t.Rows {
 			texts = append(texts, rowsText(r))
@@ -343,11 +343,11 @@ func rowsText(r policy.Rows) string {
 	return text + ": " + strings.Join(r.Columns, ", ")
 }
 
-func truthOf(madeOf []string, observed bool) Truth {
+func truthOf(dependencies []string, observed bool) Truth {
 	switch {
-	case slices.ContainsFunc(madeOf, func(t string) bool { return strings.HasPrefix(t, "rows ") }):
+	case slices.ContainsFunc(dependencies, func(t string) bool { return strings.HasPrefix(t, "rows ") }):
 		return TruthRows
-	case len(madeOf) > 0:
+	case len(dependencies) > 0:
 		return TruthTags
 	case observed:
 		return TruthObserved
@@ -364,12 +364,12 @@ func (p *FieldPlan) Truth(coordinate string) Truth {
 	}
 	typeName, field, isField := strings.Cut(coordinate, ".")
 	if !isField {
-		return truthOf(madeOfTexts(p.truths.Type(typeName), policy.Truth{}), false)
+		return truthOf(dependencyTexts(p.truths.Type(typeName), policy.Truth{}), false)
 	}
-	texts := madeOfTexts(p.truths.Field(coordinate), p.truths.Type(typeName))
+	texts := dependencyTexts(p.truths.Field(coordinate), p.truths.Type(typeName))
 	if def := p.schema.Types[typeName]; len(texts) == 0 && def != nil {
 		if f := def.Fields.ForName(field); f != nil {
-			texts = madeOfTexts(p.truths.Type(f.Type.Name()), policy.Truth{})
+			texts = dependencyTexts(p.truths.Type(f.Type.Name()), policy.Truth{})
 		}
 	}
 	return truthOf(texts, false)
@@ -432,7 +432,7 @@ func (e *explainer) appendArgs(b []byte, k *fieldKeys, f *ast.Field) []byte {
 		}
 		v, err := value.Value(e.variables)
 		if value.Kind == ast.Variable && v == nil && a.DefaultValue != nil {
-			if _, said := e.variables[value.Raw]; !said {
+			if _, present := e.variables[value.Raw]; !present {
 				v, err = a.DefaultValue.Value(nil)
 			}
 		}

@@ -15,13 +15,13 @@ var _ cache.Auditor = (*fieldSource)(nil)
 
 // Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer.
 func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
-	asked := r.Arg.(*fieldCall)
-	if asked.private {
+	original := r.Arg.(*fieldCall)
+	if original.private {
 		return r, false
 	}
-	call := &fieldCall{cachedField: asked.cachedField, ctx: asked.ctx, run: asked.run, receiver: asked.receiver, args: asked.args, selection: asked.selection}
-	if nobody := s.f.o.Nobody; nobody != nil {
-		call.ctx = nobody(call.ctx)
+	call := &fieldCall{cachedField: original.cachedField, ctx: original.ctx, run: original.run, receiver: original.receiver, args: original.args, selection: original.selection}
+	if anonymous := s.f.o.Nobody; anonymous != nil {
+		call.ctx = anonymous(call.ctx)
 	} else {
 		call.ctx = bareContext{call.ctx}
 	}

@@ -15,11 +15,11 @@ import (
 // countedStore counts the look-ups in Redis and their items.
 type countedStore struct {
 	*redisstore.Store
-	asked, items atomic.Int64
+	calls, items atomic.Int64
 }
 
 func (s *countedStore) note(items []cache.Item) {
-	s.asked.Add(1)
+	s.calls.Add(1)
 	s.items.Add(int64(len(items)))
 }
 
@@ -57,12 +57,12 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 	// On a slow machine the patience of a batch ends early, which causes more calls.
 	s.eventually("batch resolvers are not called once for a list of arguments", func() bool {
 		calls := s.tables.Batches()
-		askIn(t, cache.NoCache(t.Context()), s.cached, ann, levels)
+		responseIn(t, cache.NoCache(t.Context()), s.cached, ann, levels)
 		return s.tables.Batches()-calls == 2
 	})
 	s.eventually("sources are called although nothing changed", func() bool {
 		loads := s.cache.Stats().Loads.Load()
-		ask(t, s.cached, ann, levels)
+		responseTo(t, s.cached, ann, levels)
 		return s.cache.Stats().Loads.Load() == loads
 	})
 	calls := s.tables.Batches()
@@ -72,13 +72,13 @@ func TestBatchResolversAreCalledOnceForALevel(t *testing.T) {
 		t.Errorf("got %d calls of batch resolvers after a write, want 2, and at most 8 on a slow machine", n)
 	}
 	s.eventually("a second process does not read everything from Redis, once for each level", func() bool {
-		ask(t, s.cached, ann, levels)
+		responseTo(t, s.cached, ann, levels)
 		second := openTrackerSite(t, url, redis, nil, counting)
 		defer second.close()
-		if got, want := ask(t, second.cached, ann, levels), ask(t, s.plain, ann, levels); got != want {
+		if got, want := responseTo(t, second.cached, ann, levels), responseTo(t, s.plain, ann, levels); got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
-		return store.asked.Load() == 3 && store.items.Load() == 2+2*21 && second.tables.Batches() == 0
+		return store.calls.Load() == 3 && store.items.Load() == 2+2*21 && second.tables.Batches() == 0
 	})
 }
 
@@ -94,7 +94,7 @@ func TestItemsOfABatchFailAlone(t *testing.T) {
 		fmt.Sprintf(`{issue(id:%q){number mentions(word:"")}}`, bug),
 	} {
 		for range 2 {
-			got, want := ask(t, s.cached, ann, q), ask(t, s.plain, ann, q)
+			got, want := responseTo(t, s.cached, ann, q), responseTo(t, s.plain, ann, q)
 			if got != want {
 				t.Errorf("%s: got %s, want %s", q, got, want)
 			}
@@ -103,7 +103,7 @@ func TestItemsOfABatchFailAlone(t *testing.T) {
 	if calls := s.tables.Batches(); calls > 8 {
 		t.Errorf("got %d calls of batch resolvers, want at most 8", calls)
 	}
-	if got := ask(t, s.cached, ann, `{feed{... on Issue{number mentions}}}`); !strings.Contains(got, `"mentions":1`) || !strings.Contains(got, "closed issues are not searched") {
+	if got := responseTo(t, s.cached, ann, `{feed{... on Issue{number mentions}}}`); !strings.Contains(got, `"mentions":1`) || !strings.Contains(got, "closed issues are not searched") {
 		t.Error(got)
 	}
 }
@@ -116,10 +116,10 @@ func TestBatchesOfSeveralViewersAreApart(t *testing.T) {
 	done := make(chan string)
 	for range 3 {
 		for _, viewer := range []string{"", ann, bob} {
-			want := ask(t, s.plain, viewer, q)
+			want := responseTo(t, s.plain, viewer, q)
 			for range 4 {
 				go func() {
-					if got := ask(t, s.cached, viewer, q); got != want {
+					if got := responseTo(t, s.cached, viewer, q); got != want {
 						done <- fmt.Sprintf("%q is answered %s, want %s", viewer, got, want)
 						return
 					}

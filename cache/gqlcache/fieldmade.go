@@ -13,9 +13,9 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// madeOf determines what the field's values depend on: the rows that it declares, or those of its
+// planDependencies determines what the field's values depend on: the rows that it declares, or those of its
 // parent and all rows of the type that it returns; and the objects in a value.
-func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDefinition, own policy.Truth) {
+func (p *FieldPlan) planDependencies(fl *plannedField, def *ast.Definition, f *ast.FieldDefinition, own policy.Truth) {
 	fl.held, fl.inside = map[string]heldBy{}, map[string][]part{}
 	named := p.schema.Types[f.Type.Name()]
 	types := p.reachable(named)
@@ -41,19 +41,19 @@ func (p *FieldPlan) madeOf(fl *plannedField, def *ast.Definition, f *ast.FieldDe
 	fl.alsoKeys(own, p.truths.Key(def.Name))
 	fl.keys.content = !fl.follows && len(own.Tags) == 0 && len(fl.keys.key) > 0
 	for _, r := range own.Rows {
-		fl.made = append(fl.made, p.compileRows(fl.coordinate, r, nil))
+		fl.dependsOn = append(fl.dependsOn, p.compileRows(fl.coordinate, r, nil))
 	}
 	if fl.follows {
 		return
 	}
 	parent := p.truths.Type(def.Name)
 	for _, r := range parent.Rows {
-		fl.made = append(fl.made, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
+		fl.dependsOn = append(fl.dependsOn, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
 	}
 	if policy.Composite(named) && len(own.Tags) == 0 {
 		for _, t := range p.schema.GetPossibleTypes(named) {
 			for _, r := range p.truths.Type(t.Name).Rows {
-				fl.made = append(fl.made, p.compileRows(fl.coordinate, policy.Rows{Table: r.Table, Columns: r.Columns}, nil))
+				fl.dependsOn = append(fl.dependsOn, p.compileRows(fl.coordinate, policy.Rows{Table: r.Table, Columns: r.Columns}, nil))
 			}
 		}
 	}
@@ -146,7 +146,7 @@ func (p *FieldPlan) reachable(named *ast.Definition) []*ast.Definition {
 func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
 	truth := p.truths.Type(def.Name)
 	for _, r := range truth.Rows {
-		h.made = append(h.made, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
+		h.dependsOn = append(h.dependsOn, p.compileRows(def.Name, r, p.truths.Key(def.Name)))
 		whole := outbox.Rows{Of: def.Name, Table: r.Table, Columns: r.Columns}
 		h.whole = append(h.whole, whole)
 		p.addRows(whole)
@@ -155,7 +155,7 @@ func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
 		h.tags = append(h.tags, p.compileText(t))
 	}
 	h.tags = append(h.tags, p.names(def)...)
-	return h, len(h.made)+len(h.tags) > 0
+	return h, len(h.dependsOn)+len(h.tags) > 0
 }
 
 // names returns the tags by which mutations evict an object, and all of its type, by name.
@@ -179,8 +179,8 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 
 // compileRows compiles rows. key are the key fields of a type whose rows have no match: then the
 // primary key has their order.
-func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) madeOf {
-	m := madeOf{}
+func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) dependency {
+	m := dependency{}
 	m.rows, m.fewer = chosenRows(coordinate, r)
 	for _, t := range r.Match {
 		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)

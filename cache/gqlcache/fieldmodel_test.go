@@ -89,7 +89,7 @@ func (m *fieldModel) step(i int) {
 		m.note(viewer + ": " + mutation)
 		// The process that ran the mutation serves nothing older. The others get nothing older from
 		// Redis, but may from memory, so they catch up.
-		ask(m.t, s.cached, viewer, mutation)
+		responseTo(m.t, s.cached, viewer, mutation)
 		m.same(s, m.viewer(), m.query())
 		for _, other := range m.sites {
 			if err := other.cache.CatchUp(m.t.Context()); err != nil {
@@ -113,9 +113,9 @@ func (m *fieldModel) note(what string) { m.history = append(m.history, what) }
 func (m *fieldModel) same(s *trackerSite, viewer, query string) {
 	m.t.Helper()
 	m.note(viewer + ": " + query)
-	want := sorted(ask(m.t, s.plain, viewer, query))
+	want := sorted(responseTo(m.t, s.plain, viewer, query))
 	for range 2 {
-		if got := sorted(ask(m.t, s.cached, viewer, query)); got != want {
+		if got := sorted(responseTo(m.t, s.cached, viewer, query)); got != want {
 			m.t.Errorf("viewer %q: %s: got\n%s, want\n%s", viewer, query, got, want)
 		}
 	}

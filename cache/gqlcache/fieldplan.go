@@ -48,7 +48,7 @@ type plannedField struct {
 	resolver            *gotype.Resolver
 	codec               *gotype.Codec
 	keys                *fieldKeys
-	made                []madeOf          // of the rows
+	dependsOn           []dependency      // of the rows
 	tags                []compiledText    // of @cacheTag
 	held                map[string]heldBy // what the objects in its value depend on, by their type
 	inside              map[string][]part // the parts that may contain such objects, by the type that they are a part of
@@ -62,8 +62,8 @@ type part struct {
 	typeName string
 }
 
-// madeOf is rows whose match columns have the values of the references.
-type madeOf struct {
+// dependency is rows whose match columns have the values of the references.
+type dependency struct {
 	rows     outbox.Rows
 	values   []reference
 	optional []bool       // for each value, whether it is not a condition if it is null; nil: none is optional
@@ -72,9 +72,9 @@ type madeOf struct {
 
 // heldBy is what an object in a value depends on.
 type heldBy struct {
-	made  []madeOf
-	whole []outbox.Rows // the same without a match, if there are more objects than are named one by one
-	tags  []compiledText
+	dependsOn []dependency
+	whole     []outbox.Rows // the same without a match, if there are more objects than are named one by one
+	tags      []compiledText
 }
 
 // reference reads the value of a [policy.Ref].
@@ -198,13 +198,13 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 	if p.isStored(coordinate, f, own) {
 		return nil
 	}
-	said, age := p.aged(def, f)
+	hasAge, age := p.aged(def, f)
 	resolver := p.types.Resolver(coordinate)
-	if !said || age <= 0 || resolver == nil {
+	if !hasAge || age <= 0 || resolver == nil {
 		p.warnOfField(coordinate, f, own, age > 0)
 		return nil
 	}
-	if up, err := p.policies.Of(def.Name); err == nil && up.MaxAge == 0 && says(def.Directives, "maxAge") {
+	if up, err := p.policies.Of(def.Name); err == nil && up.MaxAge == 0 && hasArgument(def.Directives, "maxAge") {
 		p.warn("%s: the age has no effect on responses: they hold a %s, whose maxAge is 0", coordinate, def.Name)
 	}
 	if name := p.runs(f); name != "" {
@@ -217,26 +217,26 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		resolver: resolver, codec: p.types.NewCodec(f, resolver.Result), keys: newFieldKeys(p.schema, def, f, p.truths.Key),
 		plan: p,
 	}
-	p.madeOf(fl, def, f, own)
+	p.planDependencies(fl, def, f, own)
 	p.fields[def.Name][f.Name] = fl
 	return nil
 }
 
 // aged returns the age of the field's own hint or that of the type it returns, and whether one of
 // them has an age.
-func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (said bool, age time.Duration) {
+func (p *FieldPlan) aged(def *ast.Definition, f *ast.FieldDefinition) (hasAge bool, age time.Duration) {
 	rule, _ := p.policies.Of(def.Name + "." + f.Name)
 	if ownAge(f) {
 		return true, rule.MaxAge
 	}
 	if named := p.schema.Types[f.Type.Name()]; policy.Composite(named) {
-		return says(named.Directives, "maxAge"), rule.MaxAge
+		return hasArgument(named.Directives, "maxAge"), rule.MaxAge
 	}
 	return false, rule.MaxAge
 }
 
 func ownAge(f *ast.FieldDefinition) bool {
-	return says(f.Directives, "maxAge")
+	return hasArgument(f.Directives, "maxAge")
 }
 
 // runs returns a directive of the field or its arguments that has code, "" if none has. Such a

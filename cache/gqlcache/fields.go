@@ -76,20 +76,20 @@ type cachedField struct {
 	// selective says that the resolver reads the selection of its field: then the selection is part of the key.
 	selective atomic.Bool
 	item      cache.Item // without its key and tags
-	told      sync.Map   // reasons that have been logged
+	logged    sync.Map   // reasons that have been logged
 }
 
 type boundRows struct {
 	tag      *outbox.RowTag
 	values   []reference
-	optional []bool         // see madeOf
+	optional []bool         // see dependency
 	fewer    *outbox.RowTag // of the rows without optional conditions
 }
 
 type boundHeld struct {
-	made  []boundRows
-	whole []*outbox.RowTag
-	tags  []compiledText
+	dependsOn []boundRows
+	whole     []*outbox.RowTag
+	tags      []compiledText
 }
 
 var _ interface {
@@ -157,17 +157,17 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 // ofRows reports whether the field's value, or an object in it, depends on rows.
 func (fl *plannedField) ofRows() bool {
 	for _, h := range fl.held {
-		if len(h.made) > 0 {
+		if len(h.dependsOn) > 0 {
 			return true
 		}
 	}
-	return len(fl.made) > 0
+	return len(fl.dependsOn) > 0
 }
 
 // bind finds the tags of a field's rows.
 func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 	c := &cachedField{plannedField: p, objects: map[string]boundHeld{}}
-	rows := func(list []madeOf) (bound []boundRows, err error) {
+	rows := func(list []dependency) (bound []boundRows, err error) {
 		for _, m := range list {
 			tag := f.o.Rows.Of(m.rows)
 			if n := tag.Len(); n != len(m.values) {
@@ -182,12 +182,12 @@ func (f *Fields) bind(p *plannedField) (*cachedField, error) {
 		return bound, nil
 	}
 	var err error
-	if c.rows, err = rows(p.made); err != nil {
+	if c.rows, err = rows(p.dependsOn); err != nil {
 		return nil, err
 	}
 	for name, h := range p.held {
 		b := boundHeld{tags: h.tags}
-		if b.made, err = rows(h.made); err != nil {
+		if b.dependsOn, err = rows(h.dependsOn); err != nil {
 			return nil, err
 		}
 		for _, w := range h.whole {
@@ -222,7 +222,7 @@ type fieldRun struct {
 	batch  *cache.Batch
 	viewer string
 	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
-	begun  atomic.Bool // whether a response uses own
+	inUse  atomic.Bool // whether a response uses own
 	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
 	deferral *deferral
@@ -259,7 +259,7 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 		return next(ctx) // the operation was refused: no field is resolved
 	}
 	run := runOf(ctx)
-	first := run != nil && run.begun.CompareAndSwap(false, true)
+	first := run != nil && run.inUse.CompareAndSwap(false, true)
 	if !first {
 		own := &runContext{Context: ctx}
 		run, ctx = &own.run, own
@@ -429,7 +429,7 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	defer keyBuffers.Put(buffer)
 	key, ok := c.keys.append((*buffer)[:0], parent, fc, graphql.GetOperationContext(ctx).Variables)
 	if !ok {
-		c.tell(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
+		c.logOnce(f.o.Log, "a field is not always cached", "its parent or an argument has no form that a key could show")
 		return f.pass(ctx, resolve)
 	}
 	selection := ""
@@ -485,7 +485,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		request.Tags, ok = c.appendTags(nil, parent, fc.Args, run.viewer)
 	}
 	if !ok {
-		c.tell(f.o.Log, "a field is not always cached", "its parent is not what its resolver takes, or holds nothing that names its rows")
+		c.logOnce(f.o.Log, "a field is not always cached", "its parent is not what its resolver takes, or holds nothing that names its rows")
 		return f.pass(ctx, resolve)
 	}
 	request.Source, request.Arg = f.source, call

@@ -12,17 +12,17 @@ import (
 	"fieldcache/internal/tracker"
 )
 
-// asker returns a function that executes a query as a request does, but does not write the
+// requester returns a function that executes a query as a request does, but does not write the
 // response.
-func asker(tb testing.TB, exec *executor.Executor, query string) func() {
+func requester(tb testing.TB, exec *executor.Executor, query string) func() {
 	exec.SetQueryCache(lru.New[*ast.QueryDocument](10))
-	begun := graphql.StartOperationTrace(tracker.WithViewer(context.Background(), ann))
+	traced := graphql.StartOperationTrace(tracker.WithViewer(context.Background(), ann))
 	return func() {
-		rc, errs := exec.CreateOperationContext(begun, &graphql.RawParams{Query: query})
+		rc, errs := exec.CreateOperationContext(traced, &graphql.RawParams{Query: query})
 		if errs != nil {
 			tb.Fatal(errs)
 		}
-		responses, ctx := exec.DispatchOperation(begun, rc)
+		responses, ctx := exec.DispatchOperation(traced, rc)
 		if r := responses(ctx); len(r.Errors) > 0 {
 			tb.Fatal(r.Errors)
 		}
@@ -38,10 +38,10 @@ func BenchmarkFieldHit(b *testing.B) {
 		exec *executor.Executor
 	}{{"uncached", s.plain}, {"cached", s.cached}} {
 		b.Run(bench.name, func(b *testing.B) {
-			ask := asker(b, bench.exec, `{motto}`)
+			request := requester(b, bench.exec, `{motto}`)
 			b.ReportAllocs()
 			for b.Loop() {
-				ask()
+				request()
 			}
 		})
 	}
@@ -59,10 +59,10 @@ func BenchmarkBatchHit(b *testing.B) {
 		{"a batch resolver", `{account(handle:"ann"){issues{number mentions}}}`},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			ask := asker(b, s.cached, bench.query)
+			request := requester(b, s.cached, bench.query)
 			b.ReportAllocs()
 			for b.Loop() {
-				ask()
+				request()
 			}
 		})
 	}
@@ -72,11 +72,11 @@ func BenchmarkBatchHit(b *testing.B) {
 func TestAHitAllocatesLittle(t *testing.T) {
 	s := newTrackerSite(t)
 	allocs := func(exec *executor.Executor) float64 {
-		ask := asker(t, exec, `{motto}`)
-		ask()
-		least := testing.AllocsPerRun(300, ask)
+		request := requester(t, exec, `{motto}`)
+		request()
+		least := testing.AllocsPerRun(300, request)
 		for range 5 { // other goroutines allocate as well
-			least = min(least, testing.AllocsPerRun(300, ask))
+			least = min(least, testing.AllocsPerRun(300, request))
 		}
 		return least
 	}

@@ -213,13 +213,13 @@ func (s *trackerSite) exec(statement string, args ...any) {
 	}
 }
 
-// ask returns the data of a response as JSON, followed by its errors.
-func ask(t testing.TB, e *executor.Executor, viewer, query string) string {
+// responseTo returns the data of a response as JSON, followed by its errors.
+func responseTo(t testing.TB, e *executor.Executor, viewer, query string) string {
 	t.Helper()
-	return askIn(t, context.Background(), e, viewer, query)
+	return responseIn(t, context.Background(), e, viewer, query)
 }
 
-func askIn(t testing.TB, ctx context.Context, e *executor.Executor, viewer, query string) string {
+func responseIn(t testing.TB, ctx context.Context, e *executor.Executor, viewer, query string) string {
 	t.Helper()
 	ctx = graphql.StartOperationTrace(tracker.WithViewer(ctx, viewer))
 	rc, errs := e.CreateOperationContext(ctx, &graphql.RawParams{Query: query})
@@ -235,8 +235,8 @@ func askIn(t testing.TB, ctx context.Context, e *executor.Executor, viewer, quer
 // latest after the outbox was polled.
 func (s *trackerSite) same(viewer, query string) {
 	s.t.Helper()
-	want := ask(s.t, s.plain, viewer, query)
-	s.eventually(query+": the cached server does not return "+want, func() bool { return ask(s.t, s.cached, viewer, query) == want })
+	want := responseTo(s.t, s.plain, viewer, query)
+	s.eventually(query+": the cached server does not return "+want, func() bool { return responseTo(s.t, s.cached, viewer, query) == want })
 }
 
 // eventually fails the test unless is returns true within a minute.
@@ -284,7 +284,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 		for _, q := range queries {
 			for _, viewer := range []string{"", ann, bob} {
 				s.same(viewer, q)
-				if first, again := ask(t, s.cached, viewer, q), ask(t, s.plain, viewer, q); first != again {
+				if first, again := responseTo(t, s.cached, viewer, q), responseTo(t, s.plain, viewer, q); first != again {
 					t.Errorf("%s, %s: got %s, want %s", when, q, first, again)
 				}
 			}
@@ -297,7 +297,7 @@ func TestFieldsAreCachedByTheirDirectivesAlone(t *testing.T) {
 		}
 		s.eventually(q+": sources are called although nothing changed", func() bool {
 			loads := s.cache.Stats().Loads.Load()
-			ask(t, s.cached, ann, q)
+			responseTo(t, s.cached, ann, q)
 			return s.cache.Stats().Loads.Load() == loads
 		})
 	}
@@ -333,9 +333,9 @@ func TestMutationsEvictBeforeTheyAnswer(t *testing.T) {
 		fmt.Sprintf(`mutation{addComment(issue:%q,body:"and"){body}}`, bug),
 		fmt.Sprintf(`mutation{setState(id:%q,state:OPEN){state}}`, bug),
 	} {
-		ask(t, s.cached, ann, mutation)
+		responseTo(t, s.cached, ann, mutation)
 		for _, q := range []string{issue, open} {
-			if got, want := ask(t, s.cached, ann, q), ask(t, s.plain, ann, q); got != want {
+			if got, want := responseTo(t, s.cached, ann, q), responseTo(t, s.plain, ann, q); got != want {
 				t.Errorf("right after %s: got %s, want %s", mutation, got, want)
 			}
 		}
@@ -370,14 +370,14 @@ func TestArgumentsThatMayBeNull(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, q := range queries {
-			if got, want := ask(t, s.cached, "", q), ask(t, s.plain, "", q); got != want {
+			if got, want := responseTo(t, s.cached, "", q), responseTo(t, s.plain, "", q); got != want {
 				t.Errorf("after %s: %s: got %s, want %s", write, q, got, want)
 			}
 		}
 		for _, q := range queries {
 			s.eventually(q+": the database is queried although nothing changed", func() bool {
 				loads := s.cache.Stats().Loads.Load()
-				ask(t, s.cached, "", q)
+				responseTo(t, s.cached, "", q)
 				return s.cache.Stats().Loads.Load() == loads
 			})
 		}
@@ -388,11 +388,11 @@ func TestMutationsEvictByName(t *testing.T) {
 	s := newTrackerSite(t)
 	drawn := func() uint64 {
 		loads := s.cache.Stats().Loads.Load()
-		ask(t, s.cached, "", `{grid(size:3)}`)
+		responseTo(t, s.cached, "", `{grid(size:3)}`)
 		return s.cache.Stats().Loads.Load() - loads
 	}
 	s.eventually("the grid is loaded again although nothing changed", func() bool { drawn(); return drawn() == 0 })
-	ask(t, s.cached, "", `mutation{redraw}`)
+	responseTo(t, s.cached, "", `mutation{redraw}`)
 	if drawn() != 1 {
 		t.Error("a mutation did not evict the tag of its directive")
 	}
@@ -434,8 +434,8 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 			for _, q := range queries {
 				// Bypass the caches, so that values that Redis did not accept last time are filled
 				// again.
-				askIn(t, cache.NoCache(context.Background()), first.cached, ann, q)
-				if got, want := ask(t, first.cached, ann, q), ask(t, first.plain, ann, q); got != want {
+				responseIn(t, cache.NoCache(context.Background()), first.cached, ann, q)
+				if got, want := responseTo(t, first.cached, ann, q), responseTo(t, first.plain, ann, q); got != want {
 					missing = fmt.Sprintf("%s: %s, want %s", q, got, want)
 					return false
 				}
@@ -447,7 +447,7 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 			last = second
 			for _, q := range queries {
 				before := second.cache.Stats().Loads.Load()
-				got, want := ask(t, second.cached, ann, q), ask(t, first.plain, ann, q)
+				got, want := responseTo(t, second.cached, ann, q), responseTo(t, first.plain, ann, q)
 				if got != want {
 					t.Fatalf("%s: %s: got %s in another process, want %s", when, q, got, want)
 				}
@@ -480,11 +480,11 @@ func TestValuesThatJSONCannotRepresentStayInMemory(t *testing.T) {
 		first.exec(`UPDATE issues SET title = $1 WHERE number = 1`, title)
 		for i, s := range []*trackerSite{first, second} {
 			s.eventually(fmt.Sprintf("process %d does not have the value in memory", i+1), func() bool {
-				if got := ask(t, s.cached, ann, query); !strings.Contains(got, title) {
+				if got := responseTo(t, s.cached, ann, query); !strings.Contains(got, title) {
 					return false // the write is not polled yet
 				}
 				before := s.cache.Stats().Loads.Load()
-				if got, want := ask(t, s.cached, ann, query), ask(t, s.plain, ann, query); got != want {
+				if got, want := responseTo(t, s.cached, ann, query), responseTo(t, s.plain, ann, query); got != want {
 					t.Fatalf("process %d: got %s, want %s", i+1, got, want)
 				}
 				return s.cache.Stats().Loads.Load() == before
@@ -509,12 +509,12 @@ func TestMutationsEvictFromRedis(t *testing.T) {
 	first.seed()
 	q := fmt.Sprintf(`{issue(id:%q){title} feed{... on Issue{title}} account(handle:"ann"){issues{title}}}`, bug)
 	for i := range 8 {
-		ask(t, first.cached, ann, q)
+		responseTo(t, first.cached, ann, q)
 		title := fmt.Sprint("title ", i)
-		ask(t, first.cached, ann, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
+		responseTo(t, first.cached, ann, fmt.Sprintf(`mutation{setTitle(id:%q,title:%q){title}}`, bug, title))
 		other := openTrackerSite(t, url, redis, nil)
 		defer other.close()
-		if got := ask(t, other.cached, ann, q); strings.Count(got, title+`"`) != 3 {
+		if got := responseTo(t, other.cached, ann, q); strings.Count(got, title+`"`) != 3 {
 			t.Fatalf("got %s from another process right after %q was acknowledged", got, title)
 		}
 	}
@@ -532,10 +532,10 @@ func TestPrivateFieldsOfManyViewersAtOnce(t *testing.T) {
 		var wg sync.WaitGroup
 		for q := range queries {
 			for _, viewer := range []string{"", ann, bob} {
-				want := ask(t, s.plain, viewer, q)
+				want := responseTo(t, s.plain, viewer, q)
 				for range 4 {
 					wg.Go(func() {
-						if got := ask(t, s.cached, viewer, q); got != want {
+						if got := responseTo(t, s.cached, viewer, q); got != want {
 							t.Errorf("viewer %q: %s: got %s, want %s", viewer, q, got, want)
 						}
 					})
@@ -561,7 +561,7 @@ func TestResolversSayHowTheirValuesAreCached(t *testing.T) {
 		name   string
 		say    func(context.Context) error
 		evict  cache.Tag // between the second request and the third
-		asked  []int     // calls of the resolver after each request
+		calls  []int     // calls of the resolver after each request
 		answer string
 	}{
 		{"nothing", func(context.Context) error { return nil }, "", []int{1, 1, 1}, `{"motto":"x"} `},
@@ -580,23 +580,23 @@ func TestResolversSayHowTheirValuesAreCached(t *testing.T) {
 		{"a panic", func(context.Context) error { panic("no motto") }, "", []int{1, 2, 3}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			asked := 0
+			calls := 0
 			s := openTrackerSite(t, testservers.Postgres(t), "", func(ctx context.Context) (*string, error) {
-				asked++
+				calls++
 				if err := test.say(ctx); err != nil {
 					return nil, err
 				}
 				return new("x"), nil
 			})
-			for i, want := range test.asked {
+			for i, want := range test.calls {
 				if i == 2 && test.evict != "" {
 					if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Tags: []cache.Tag{test.evict}}); err != nil {
 						t.Fatal(err)
 					}
 				}
-				got := ask(t, s.cached, "", `{motto}`)
-				if asked != want || test.answer != "" && strings.TrimSpace(got) != strings.TrimSpace(test.answer) {
-					t.Errorf("request %d: got %d calls of the resolver, want %d; got response %s, want %s", i+1, asked, want, got, test.answer)
+				got := responseTo(t, s.cached, "", `{motto}`)
+				if calls != want || test.answer != "" && strings.TrimSpace(got) != strings.TrimSpace(test.answer) {
+					t.Errorf("request %d: got %d calls of the resolver, want %d; got response %s, want %s", i+1, calls, want, got, test.answer)
 				}
 			}
 		})

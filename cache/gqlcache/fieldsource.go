@@ -111,8 +111,8 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		collect = s.f.o.Cache.Watch().CollectStatements
 	}
 	ctx, collector := collect(ctx, operation.PlaceOf)
-	said := new(words)
-	ctx = context.WithValue(ctx, wordsKey{}, said)
+	notes := new(resolverNotes)
+	ctx = context.WithValue(ctx, resolverNotesKey{}, notes)
 	errorsBefore := len(graphql.GetErrors(call.ctx))
 	looking := &operation.Looking{Context: ctx}
 	results, errs, err := g.call(looking)
@@ -132,7 +132,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	if observed && len(deps.Statements) > 0 && deps.Unstorable == "" {
 		tags, unknown := s.f.o.Observer.Observe(ctx, deps.Statements)
 		deps.Unstorable = unknown
-		said.tags = append(said.tags, tags...)
+		notes.tags = append(notes.tags, tags...)
 	}
 	since := cache.BeganAt(call.ctx)
 	unstored := ""
@@ -141,9 +141,9 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		unstored = "its resolver looks at what is selected"
 	case len(graphql.GetErrors(call.ctx)) != errorsBefore:
 		unstored = "there were errors beside it"
-	case said.hinted:
+	case notes.hinted:
 		unstored = "its resolver says itself how long it may be stored"
-	case len(deps.Names) > 0 && !foreign && len(said.tags) == 0:
+	case len(deps.Names) > 0 && !foreign && len(notes.tags) == 0:
 		call.passes.Store(true)
 		unstored = "its parts are cached by themselves"
 	default:
@@ -155,7 +155,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 			continue
 		}
 		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since
-		s.take(&loaded[i], call.cachedField, results[i], said.tags)
+		s.take(&loaded[i], call.cachedField, results[i], notes.tags)
 	}
 }
 
@@ -187,14 +187,14 @@ func (s *fieldSource) take(loaded *cache.Loaded, c *cachedField, v reflect.Value
 	default:
 		if err := c.codec.Survives(box); err != nil {
 			loaded.Local = err.Error()
-			c.tell(s.f.o.Log, "a field's values stay in this process: they do not survive JSON", loaded.Local)
+			c.logOnce(s.f.o.Log, "a field's values stay in this process: they do not survive JSON", loaded.Local)
 		}
 	}
 }
 
-// tell logs a message about a coordinate once.
-func (c *cachedField) tell(log *slog.Logger, message, why string) {
-	if _, told := c.told.LoadOrStore(message, struct{}{}); !told {
+// logOnce logs a message about a coordinate once.
+func (c *cachedField) logOnce(log *slog.Logger, message, why string) {
+	if _, logged := c.logged.LoadOrStore(message, struct{}{}); !logged {
 		log.Warn(message, "coordinate", c.coordinate, "reason", why)
 	}
 }

@@ -162,7 +162,7 @@ func (h *holder) object(v reflect.Value, name string) {
 	value := v.Interface()
 	column := func(r reference) (string, bool) { return r.getter.Column(value) }
 	text := func(r reference) (string, bool) { return r.getter.Text(value) }
-	for _, m := range held.made {
+	for _, m := range held.dependsOn {
 		var ok bool
 		if h.tags, ok = m.append(h.tags, column); !ok {
 			h.named = false

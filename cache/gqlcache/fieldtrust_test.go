@@ -23,13 +23,13 @@ func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
 	url, address := testservers.Postgres(t), testservers.Redis(t)
 	s := openTrackerSite(t, url, address, nil)
 	const q = `{ticks}`
-	last := ask(t, s.cached, "", q) // each load returns another value
+	last := responseTo(t, s.cached, "", q) // each load returns another value
 	s.eventually("an expired value is not served while it is reloaded", func() bool {
 		before, revalidating := last, s.cache.Stats().Revalidating.Load()
-		last = ask(t, s.cached, "", q)
+		last = responseTo(t, s.cached, "", q)
 		return last == before && s.cache.Stats().Revalidating.Load() > revalidating
 	})
-	s.eventually("the value is not reloaded", func() bool { return ask(t, s.cached, "", q) != last })
+	s.eventually("the value is not reloaded", func() bool { return responseTo(t, s.cached, "", q) != last })
 	o, err := redis.ParseURL(address)
 	if err != nil {
 		t.Fatal(err)
@@ -43,11 +43,11 @@ func TestSchemasSayHowLongAfterItsEndAValueIsAnswered(t *testing.T) {
 }
 
 func TestShadowModeAnswersFromResolvers(t *testing.T) {
-	var asked atomic.Int64
+	var calls atomic.Int64
 	var text atomic.Pointer[string]
 	text.Store(new("first"))
 	s := openTrackerSite(t, testservers.Postgres(t), "", func(context.Context) (*string, error) {
-		asked.Add(1)
+		calls.Add(1)
 		return text.Load(), nil
 	}, func(o *siteOptions) {
 		o.shadow = []string{"Query.motto", "Account"}
@@ -59,10 +59,10 @@ func TestShadowModeAnswersFromResolvers(t *testing.T) {
 	question := func() {
 		t.Helper()
 		questions++
-		if got, want := ask(t, s.cached, "", `{motto grid(size:2)}`), fmt.Sprintf(`{"motto":%q,`, *text.Load()); !strings.HasPrefix(got, want) {
+		if got, want := responseTo(t, s.cached, "", `{motto grid(size:2)}`), fmt.Sprintf(`{"motto":%q,`, *text.Load()); !strings.HasPrefix(got, want) {
 			t.Fatalf("got %s, want %s…", got, want)
 		}
-		if n := asked.Load(); n != questions {
+		if n := calls.Load(); n != questions {
 			t.Fatalf("got %d calls of the resolver for %d requests", n, questions)
 		}
 	}
@@ -129,14 +129,14 @@ func TestAuditsBarFields(t *testing.T) {
 				o.cache.Lease = time.Second // a fault is reported two leases later
 			})
 			s.seed()
-			ask(t, s.cached, ann, `{motto}`)
+			responseTo(t, s.cached, ann, `{motto}`)
 			forgotten.Add(1)
 			s.eventually("no fault is found", func() bool {
-				ask(t, s.cached, ann, `{motto grid(size:2)}`)
+				responseTo(t, s.cached, ann, `{motto grid(size:2)}`)
 				return slices.Equal(s.fields.Barred(), []string{"Query.motto"})
 			})
-			const told = "a field is not cached any more"
-			s.eventually("no fault is logged", func() bool { return strings.Contains(s.log.String(), told) }) // logged after the field was barred
+			const barMessage = "a field is not cached any more"
+			s.eventually("no fault is logged", func() bool { return strings.Contains(s.log.String(), barMessage) }) // logged after the field was barred
 			if n := test.count(s.cache.Stats()).Load(); n != 1 {
 				t.Errorf("got %d faults of this kind, want 1", n)
 			}
@@ -149,11 +149,11 @@ func TestAuditsBarFields(t *testing.T) {
 				if name != "that depend on the viewer" {
 					want = fmt.Sprintf(`{"motto":"%d"} `, forgotten.Load())
 				}
-				if got := ask(t, s.cached, viewer, `{motto}`); got != want {
+				if got := responseTo(t, s.cached, viewer, `{motto}`); got != want {
 					t.Errorf("viewer %q: got %s, want %s", viewer, got, want)
 				}
 			}
-			if n := strings.Count(s.log.String(), told); n != 1 {
+			if n := strings.Count(s.log.String(), barMessage); n != 1 {
 				t.Errorf("logged %d times, want once", n)
 			}
 			if _, err := s.orders().Evict(t.Context(), gqlcache.Order{Coordinates: []string{"Query.motto"}}); err != nil {
@@ -175,12 +175,12 @@ func TestBarsReachOtherProcesses(t *testing.T) {
 	other := openTrackerSite(t, url, redis, motto)
 	barred := func(s *trackerSite) bool { return slices.Equal(s.fields.Barred(), []string{"Query.motto"}) }
 	finder.eventually("no fault is found", func() bool {
-		ask(t, finder.cached, ann, `{motto}`)
+		responseTo(t, finder.cached, ann, `{motto}`)
 		return barred(finder)
 	})
 	other.eventually("another process still caches the field", func() bool { return barred(other) })
 	for _, viewer := range []string{ann, bob} {
-		if got, want := ask(t, other.cached, viewer, `{motto}`), fmt.Sprintf(`{"motto":"for %s"} `, viewer); strings.TrimSpace(got) != strings.TrimSpace(want) {
+		if got, want := responseTo(t, other.cached, viewer, `{motto}`), fmt.Sprintf(`{"motto":"for %s"} `, viewer); strings.TrimSpace(got) != strings.TrimSpace(want) {
 			t.Errorf("viewer %q: got %s from another process, want %s", viewer, got, want)
 		}
 	}
@@ -233,7 +233,7 @@ func TestOperatorsEvict(t *testing.T) {
 	all := []string{title, score, members, grid} // the second also reads what the first reads
 	loaded := func(q string) bool {
 		loads := s.cache.Stats().Loads.Load()
-		ask(t, s.cached, ann, q)
+		responseTo(t, s.cached, ann, q)
 		return s.cache.Stats().Loads.Load() != loads
 	}
 	for _, test := range []struct {
@@ -275,13 +275,13 @@ func TestOperatorsEvict(t *testing.T) {
 	meter := s.cache.Meter("Query.grid")
 	missed := meter.Missed.Load()
 	refreshes := s.cache.Stats().Refreshes.Load()
-	ask(t, s.cached, ann, grid)
+	responseTo(t, s.cached, ann, grid)
 	if s.cache.Stats().Revalidating.Load() == revalidating || meter.Missed.Load() != missed || s.cache.Stats().Refreshes.Load() == refreshes {
 		t.Error("the read after a soft eviction waited, or did not begin a refresh")
 	}
 	s.eventually("the value stays soft", func() bool {
 		revalidating := s.cache.Stats().Revalidating.Load()
-		ask(t, s.cached, ann, grid)
+		responseTo(t, s.cached, ann, grid)
 		return s.cache.Stats().Revalidating.Load() == revalidating
 	})
 

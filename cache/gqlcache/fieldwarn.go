@@ -17,13 +17,13 @@ func (p *FieldPlan) warnOfTypes() {
 		case !policy.Composite(def) || strings.HasPrefix(def.Name, "_"):
 		case def == p.schema.Mutation, def == p.schema.Subscription:
 			for _, f := range def.Fields {
-				if says(f.Directives, "maxAge") {
+				if hasArgument(f.Directives, "maxAge") {
 					p.warn("%s.%s: the age has no effect: what %s answers is not cached", def.Name, f.Name, map[bool]string{true: "a mutation", false: "a subscription"}[def == p.schema.Mutation])
 				}
 			}
 		case def.Kind == ast.Interface:
 			for _, f := range def.Fields {
-				if says(f.Directives, "maxAge") {
+				if hasArgument(f.Directives, "maxAge") {
 					p.warn("%s.%s: the age has no effect: it is a field of an interface; say it on the types that implement it", def.Name, f.Name)
 				}
 			}
@@ -36,7 +36,7 @@ func (p *FieldPlan) warnOfTypes() {
 // positive reports whether a type has its own positive age.
 func (p *FieldPlan) positive(typeName string) bool {
 	rule, err := p.policies.Of(typeName)
-	return err == nil && rule.MaxAge > 0 && says(p.schema.Types[typeName].Directives, "maxAge")
+	return err == nil && rule.MaxAge > 0 && hasArgument(p.schema.Types[typeName].Directives, "maxAge")
 }
 
 // returned reports whether a cached field may return an object of the type.
@@ -64,14 +64,14 @@ func (p *FieldPlan) returned(def *ast.Definition) bool {
 // warnOfField warns of directives without effect on a field that is not cached, because it has no
 // age or no resolver that can be called.
 func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own policy.Truth, aged bool) {
-	made := len(own.Rows)+len(own.Tags) > 0
+	declares := len(own.Rows)+len(own.Tags) > 0
 	for _, window := range []string{"staleWhileRevalidate", "staleIfError"} {
-		if !aged && says(f.Directives, window) {
+		if !aged && hasArgument(f.Directives, window) {
 			p.warn("%s: %s has no effect: the field has no age", coordinate, window)
 		}
 	}
 	switch {
-	case !aged && made:
+	case !aged && declares:
 		p.warn("%s: it says what it is made of, and has no age: it is not cached", coordinate)
 	case !aged:
 	case p.types.Refused(coordinate):
@@ -79,13 +79,13 @@ func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own p
 	case ownAge(f):
 		p.warn("%s: the age has no effect in the field cache: the field has no resolver, its value is a part of its parent", coordinate)
 	}
-	if aged && made && !p.types.Refused(coordinate) {
+	if aged && declares && !p.types.Refused(coordinate) {
 		p.warn("%s: what it says it is made of has no effect: the field has no resolver; say it on its type", coordinate)
 	}
 }
 
-// says reports whether @cacheControl has an argument.
-func says(list ast.DirectiveList, argument string) bool {
+// hasArgument reports whether @cacheControl has an argument.
+func hasArgument(list ast.DirectiveList, argument string) bool {
 	d := list.ForName(policy.CacheControl)
 	if d == nil {
 		return false

@@ -429,10 +429,10 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name   string
-		before func()
-		o      gqlcache.Options
-		says   []string
+		name     string
+		before   func()
+		o        gqlcache.Options
+		messages []string
 	}{
 		{"options", nil, gqlcache.Options{MemoryBytes: -1, Migrate: 7, RedisPrefix: "x", IdentityHeaders: []string{"a b"}},
 			[]string{"MemoryBytes", "Migrate", "RedisPrefix", "IdentityHeaders"}},
@@ -453,7 +453,7 @@ func TestOpenRefuses(t *testing.T) {
 			_ = g.Close()
 			continue
 		}
-		for _, text := range c.says {
+		for _, text := range c.messages {
 			if !strings.Contains(err.Error(), text) {
 				t.Errorf("%s: got error %v\nwant %s in it", c.name, err, text)
 			}

@@ -109,15 +109,15 @@ func (v *verdict) world(s *ast.Schema) *world {
 		for _, step := range graphql.GetFieldContext(ctx).Path() {
 			at = append(at, fmt.Sprint(step))
 		}
-		for _, said := range v.Hints[strings.Join(at, ".")] {
+		for _, hint := range v.Hints[strings.Join(at, ".")] {
 			var h gqlcache.Hint
-			if said.MaxAge != nil {
-				h.MaxAge = new(time.Duration(*said.MaxAge) * time.Second)
+			if hint.MaxAge != nil {
+				h.MaxAge = new(time.Duration(*hint.MaxAge) * time.Second)
 			}
-			if said.Scope != nil {
-				h.Scope = new(scopeOf(*said.Scope))
+			if hint.Scope != nil {
+				h.Scope = new(scopeOf(*hint.Scope))
 			}
-			if said.How == "set" {
+			if hint.How == "set" {
 				gqlcache.SetHint(ctx, h)
 			} else {
 				gqlcache.Restrict(ctx, h)

@@ -29,10 +29,10 @@ type collector struct {
 	// so that fields below may limit more although they are not watched.
 	dynamic, raised atomic.Bool
 
-	mu    sync.Mutex              // guards the fields below
-	below map[string]policy.Limit // the limits counted below each root field, by alias; only for [Roots]
-	said  map[*graphql.FieldContext]*said
-	roots map[string]struct{} // aliases of root fields that were counted with hints of their resolvers
+	mu           sync.Mutex              // guards the fields below
+	below        map[string]policy.Limit // the limits counted below each root field, by alias; only for [Roots]
+	dynamicHints map[*graphql.FieldContext]*resolverHints
+	roots        map[string]struct{} // aliases of root fields that were counted with hints of their resolvers
 }
 
 // Overall implements [policy.Teller].
@@ -53,10 +53,10 @@ func (c *collector) resolved(ctx context.Context, value any) {
 // count counts a resolved field.
 func (c *collector) count(fc *graphql.FieldContext, value any) {
 	at := c.watched(fc)
-	var said *said
+	var given *resolverHints
 	if c.dynamic.Load() {
-		said = c.take(fc)
-		if o := c.hints.objects[fc.Object]; at == nil && o != nil && (said != nil || c.raised.Load()) {
+		given = c.take(fc)
+		if o := c.hints.objects[fc.Object]; at == nil && o != nil && (given != nil || c.raised.Load()) {
 			at = o.Field(fc.Field.Name)
 		}
 	}
@@ -66,8 +66,8 @@ func (c *collector) count(fc *graphql.FieldContext, value any) {
 	parent := above(fc)
 	static := at.Static(parent == nil)
 	counts := static
-	if said != nil {
-		counts = at.Limit(parent == nil, said.over(at.Hint))
+	if given != nil {
+		counts = at.Limit(parent == nil, given.over(at.Hint))
 		if parent == nil {
 			c.replace(fc.Field.Alias)
 			if static.Lowers(counts) {
@@ -219,7 +219,7 @@ func (c *collector) limit() policy.Limit {
 			b = b.And(root.Static(true))
 		}
 	}
-	for _, late := range c.said { // a hint that came after the field was resolved can only lower
+	for _, late := range c.dynamicHints { // a hint that came after the field was resolved can only lower
 		b = b.And(late.set.Limit()).And(late.restrict.Limit())
 	}
 	return b

@@ -21,8 +21,8 @@ func age(seconds int) gqlcache.Hint {
 
 func scope(s cache.Scope) gqlcache.Hint { return gqlcache.Hint{Scope: &s} }
 
-// says returns a resolver that calls each function in turn.
-func says(each ...func(context.Context)) func(context.Context) error {
+// calling returns a resolver that calls each function in turn.
+func calling(each ...func(context.Context)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		for _, say := range each {
 			say(ctx)
@@ -51,50 +51,50 @@ func TestDynamicHints(t *testing.T) {
 		type Mutation { a: A }
 	`
 	type resolvers = map[string]func(context.Context) error
-	check(t, shop, map[string]kept{
-		"set replaces: more":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(120)))}, want: "max-age=120, public"},
-		"set replaces: less":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(5)))}, want: "max-age=5, public"},
-		"set replaces: 0":                               {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(0)))}, want: noStore},
-		"set replaces: a negative age is 0":             {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(-5)))}, want: noStore},
-		"set replaces an earlier one":                   {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(5)), set(age(90)))}, want: "max-age=90, public"},
-		"set only the scope":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(scope(cache.Private)))}, want: private},
-		"set the scope: public again":                   {query: `{ mine { x } }`, resolvers: resolvers{"Query.mine": says(set(scope(cache.Public)))}, want: minute},
-		"set attribute by attribute":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(scope(cache.Private)), set(age(90)))}, want: "max-age=90, private"},
-		"set on a root field without a hint":            {query: `{ x bare { x } }`, resolvers: resolvers{"Query.x": says(set(age(60))), "Query.bare": says(set(age(70)))}, want: minute},
-		"set on one of two without a hint":              {query: `{ x bare { x } }`, resolvers: resolvers{"Query.x": says(set(age(60)))}, want: noStore},
-		"set on a scalar below":                         {query: `{ a { x } }`, resolvers: resolvers{"A.x": says(set(age(5)))}, want: "max-age=5, public"},
-		"set more than the parent":                      {query: `{ a { x } }`, resolvers: resolvers{"A.x": says(set(age(90)))}, want: minute},
-		"set on an alias":                               {query: `{ other: a { x } a { x } }`, resolvers: resolvers{"Query.a": says(set(age(120)))}, want: "max-age=120, public"},
-		"a field below a root that sets more":           {query: `{ a { b { x } } }`, resolvers: resolvers{"Query.a": says(set(age(120)))}, want: "max-age=90, public"},
-		"an absent field below it":                      {query: `{ a { b { y } } }`, data: `{"a": {"__typename": "A", "b": null}}`, resolvers: resolvers{"Query.a": says(set(age(120)))}, want: "max-age=90, public"},
-		"private below a root that sets public":         {query: `{ mine { b { y } } }`, resolvers: resolvers{"Query.mine": says(set(scope(cache.Public)))}, want: private},
-		"a type of a union below a root that sets more": {query: `{ any { __typename } }`, data: `{"any": {"__typename": "Secret"}}`, resolvers: resolvers{"Query.any": says(set(age(120)))}, want: "max-age=30, private"},
+	check(t, shop, map[string]policyCase{
+		"set replaces: more":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(120)))}, want: "max-age=120, public"},
+		"set replaces: less":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(5)))}, want: "max-age=5, public"},
+		"set replaces: 0":                               {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(0)))}, want: noStore},
+		"set replaces: a negative age is 0":             {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(-5)))}, want: noStore},
+		"set replaces an earlier one":                   {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(5)), set(age(90)))}, want: "max-age=90, public"},
+		"set only the scope":                            {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(scope(cache.Private)))}, want: private},
+		"set the scope: public again":                   {query: `{ mine { x } }`, resolvers: resolvers{"Query.mine": calling(set(scope(cache.Public)))}, want: minute},
+		"set attribute by attribute":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(scope(cache.Private)), set(age(90)))}, want: "max-age=90, private"},
+		"set on a root field without a hint":            {query: `{ x bare { x } }`, resolvers: resolvers{"Query.x": calling(set(age(60))), "Query.bare": calling(set(age(70)))}, want: minute},
+		"set on one of two without a hint":              {query: `{ x bare { x } }`, resolvers: resolvers{"Query.x": calling(set(age(60)))}, want: noStore},
+		"set on a scalar below":                         {query: `{ a { x } }`, resolvers: resolvers{"A.x": calling(set(age(5)))}, want: "max-age=5, public"},
+		"set more than the parent":                      {query: `{ a { x } }`, resolvers: resolvers{"A.x": calling(set(age(90)))}, want: minute},
+		"set on an alias":                               {query: `{ other: a { x } a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(120)))}, want: "max-age=120, public"},
+		"a field below a root that sets more":           {query: `{ a { b { x } } }`, resolvers: resolvers{"Query.a": calling(set(age(120)))}, want: "max-age=90, public"},
+		"an absent field below it":                      {query: `{ a { b { y } } }`, data: `{"a": {"__typename": "A", "b": null}}`, resolvers: resolvers{"Query.a": calling(set(age(120)))}, want: "max-age=90, public"},
+		"private below a root that sets public":         {query: `{ mine { b { y } } }`, resolvers: resolvers{"Query.mine": calling(set(scope(cache.Public)))}, want: private},
+		"a type of a union below a root that sets more": {query: `{ any { __typename } }`, data: `{"any": {"__typename": "Secret"}}`, resolvers: resolvers{"Query.any": calling(set(age(120)))}, want: "max-age=30, private"},
 		"set in items: the lowest":                      {query: `{ a { list { x } } }`, data: `{"a": {"__typename": "A", "list": [{"__typename": "B"}, {"__typename": "B"}]}}`, resolvers: resolvers{"B.x": everyOther(set(age(5)))}, want: "max-age=5, public"},
 		"set in one item: the others as the schema":     {query: `{ a { list { y } } }`, data: `{"a": {"__typename": "A", "list": [{"__typename": "B"}, {"__typename": "B"}]}}`, resolvers: resolvers{"B.y": everyOther(set(scope(cache.Public)))}, want: private},
-		"set in every item":                             {query: `{ a { list { y } } }`, data: `{"a": {"__typename": "A", "list": [{"__typename": "B"}, {"__typename": "B"}]}}`, resolvers: resolvers{"B.y": says(set(scope(cache.Public)))}, want: minute},
+		"set in every item":                             {query: `{ a { list { y } } }`, data: `{"a": {"__typename": "A", "list": [{"__typename": "B"}, {"__typename": "B"}]}}`, resolvers: resolvers{"B.y": calling(set(scope(cache.Public)))}, want: minute},
 
-		"restrict lowers":                       {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(age(5)))}, want: "max-age=5, public"},
-		"restrict does not raise":               {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(age(90)))}, want: minute},
-		"restrict: the lowest in any order":     {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(age(7)), restrict(age(5)), restrict(age(9)))}, want: "max-age=5, public"},
-		"restrict: 0 sticks":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(age(0)), restrict(age(5)))}, want: noStore},
-		"restrict: PRIVATE sticks":              {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(scope(cache.Private)), restrict(scope(cache.Public)))}, want: private},
-		"restrict after set":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(set(age(90)), restrict(age(70)))}, want: "max-age=70, public"},
-		"restrict before set holds":             {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(age(70)), set(age(90)))}, want: "max-age=70, public"},
-		"restrict before set: PRIVATE holds":    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": says(restrict(scope(cache.Private)), set(scope(cache.Public)))}, want: private},
-		"restrict on a field without a hint":    {query: `{ x }`, resolvers: resolvers{"Query.x": says(restrict(age(60)))}, want: minute},
-		"restrict the scope of one without":     {query: `{ x }`, resolvers: resolvers{"Query.x": says(restrict(scope(cache.Private)))}, want: noStore},
-		"restrict a scalar below":               {query: `{ a { x } }`, resolvers: resolvers{"A.x": says(restrict(scope(cache.Private)))}, want: private},
-		"restrict a watched field":              {query: `{ a { b { y } } }`, resolvers: resolvers{"B.y": says(restrict(age(5)))}, want: "max-age=5, private"},
-		"a mutation stays no-store":             {query: `mutation { a { x } }`, resolvers: resolvers{"Mutation.a": says(set(age(90)), restrict(age(60)))}, want: noStore},
-		"a hint in a field that does not count": {query: `{ __typename a { b { x } } }`, resolvers: resolvers{"A.b": says(set(age(30)))}, want: "max-age=30, public"},
+		"restrict lowers":                       {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(age(5)))}, want: "max-age=5, public"},
+		"restrict does not raise":               {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(age(90)))}, want: minute},
+		"restrict: the lowest in any order":     {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(age(7)), restrict(age(5)), restrict(age(9)))}, want: "max-age=5, public"},
+		"restrict: 0 sticks":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(age(0)), restrict(age(5)))}, want: noStore},
+		"restrict: PRIVATE sticks":              {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(scope(cache.Private)), restrict(scope(cache.Public)))}, want: private},
+		"restrict after set":                    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(set(age(90)), restrict(age(70)))}, want: "max-age=70, public"},
+		"restrict before set holds":             {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(age(70)), set(age(90)))}, want: "max-age=70, public"},
+		"restrict before set: PRIVATE holds":    {query: `{ a { x } }`, resolvers: resolvers{"Query.a": calling(restrict(scope(cache.Private)), set(scope(cache.Public)))}, want: private},
+		"restrict on a field without a hint":    {query: `{ x }`, resolvers: resolvers{"Query.x": calling(restrict(age(60)))}, want: minute},
+		"restrict the scope of one without":     {query: `{ x }`, resolvers: resolvers{"Query.x": calling(restrict(scope(cache.Private)))}, want: noStore},
+		"restrict a scalar below":               {query: `{ a { x } }`, resolvers: resolvers{"A.x": calling(restrict(scope(cache.Private)))}, want: private},
+		"restrict a watched field":              {query: `{ a { b { y } } }`, resolvers: resolvers{"B.y": calling(restrict(age(5)))}, want: "max-age=5, private"},
+		"a mutation stays no-store":             {query: `mutation { a { x } }`, resolvers: resolvers{"Mutation.a": calling(set(age(90)), restrict(age(60)))}, want: noStore},
+		"a hint in a field that does not count": {query: `{ __typename a { b { x } } }`, resolvers: resolvers{"A.b": calling(set(age(30)))}, want: "max-age=30, public"},
 	})
 }
 
 // everyOther returns a resolver that calls say in the first of two calls.
 func everyOther(say func(context.Context)) func(context.Context) error {
-	var asked atomic.Int64
+	var calls atomic.Int64
 	return func(ctx context.Context) error {
-		if asked.Add(1)%2 == 1 {
+		if calls.Add(1)%2 == 1 {
 			say(ctx)
 		}
 		return nil
@@ -106,7 +106,7 @@ func everyOther(say func(context.Context)) func(context.Context) error {
 func TestLateHintsLower(t *testing.T) {
 	t.Parallel()
 	var late context.Context
-	k := kept{
+	k := policyCase{
 		schema: `type Query { a: A b: A } type A @cacheControl(maxAge: 60) { x: Int }`, query: `{ a { x } }`,
 		resolvers: map[string]func(context.Context) error{
 			"Query.a": func(ctx context.Context) error { late = ctx; return nil },
@@ -118,7 +118,7 @@ func TestLateHintsLower(t *testing.T) {
 		},
 		want: private,
 	}
-	check(t, "", map[string]kept{"a late hint": k})
+	check(t, "", map[string]policyCase{"a late hint": k})
 }
 
 func TestHintsOfConcurrentResolvers(t *testing.T) {
@@ -127,7 +127,7 @@ func TestHintsOfConcurrentResolvers(t *testing.T) {
 	for range 100 {
 		items = append(items, map[string]any{"__typename": "A"})
 	}
-	w := (&kept{schema: `type Query { list: [A] @cacheControl(maxAge: 60) } type A { x: Int }`}).world(t)
+	w := (&policyCase{schema: `type Query { list: [A] @cacheControl(maxAge: 60) } type A { x: Int }`}).world(t)
 	w.data = map[string]any{"list": items}
 	seconds := make(chan int, len(items))
 	for i := range items {

@@ -107,7 +107,7 @@ func (w *world) field(ctx context.Context, oc *graphql.OperationContext, parent 
 			}
 			value, ok := data[f.Alias]
 			if !ok {
-				value = w.madeUp(def.Type)
+				value = w.fakeValue(def.Type)
 			}
 			if value == fails {
 				return nil, errors.New("it fails")
@@ -133,9 +133,9 @@ func (w *world) value(ctx context.Context, oc *graphql.OperationContext, set ast
 	return graphql.MarshalAny(value)
 }
 
-func (w *world) madeUp(t *ast.Type) any {
+func (w *world) fakeValue(t *ast.Type) any {
 	if t.Elem != nil {
-		return []any{w.madeUp(t.Elem)}
+		return []any{w.fakeValue(t.Elem)}
 	}
 	if def := w.schema.Types[t.NamedType]; def.Kind != ast.Scalar && def.Kind != ast.Enum {
 		return map[string]any{"__typename": w.schema.GetPossibleTypes(def)[0].Name}

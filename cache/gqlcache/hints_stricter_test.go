@@ -20,7 +20,7 @@ func TestStricter(t *testing.T) {
 		type Short @cacheControl(maxAge: 5) { x: Int }
 		type Below @cacheControl(inheritMaxAge: true) { x: Int }
 	`
-	check(t, "", map[string]kept{
+	check(t, "", map[string]policyCase{
 		"private type of a union":                   {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Mine"}}`, want: private},
 		"public type of the same union":             {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Open"}}`, want: minute},
 		"inheriting type of the same union":         {schema: union, query: `{ any { ... on Mine { x } } }`, data: `{"any": {"__typename": "Below"}}`, want: minute},
@@ -70,7 +70,7 @@ const entities = `
 // If fields of an object are selected, gqlgen itself knows the type, whatever TypeOf returns.
 func TestTypeOfMayErr(t *testing.T) {
 	t.Parallel()
-	k := kept{
+	k := policyCase{
 		schema: `
 			type Query { any: Any @cacheControl(maxAge: 60) }
 			union Any = Open | Mine

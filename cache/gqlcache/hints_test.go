@@ -20,8 +20,8 @@ import (
 	"fieldcache/cache/policy"
 )
 
-// kept is a request and the Cache-Control header of its response.
-type kept struct {
+// policyCase is a request and the Cache-Control header of its response.
+type policyCase struct {
 	schema    string
 	query     string
 	operation string
@@ -31,7 +31,7 @@ type kept struct {
 	want      string
 }
 
-func (k *kept) world(t testing.TB) *world {
+func (k *policyCase) world(t testing.TB) *world {
 	t.Helper()
 	w := &world{schema: schema(t, k.schema), resolvers: k.resolvers}
 	if k.data != "" {
@@ -44,7 +44,7 @@ func (k *kept) world(t testing.TB) *world {
 
 // check runs each request of a table twice on one server: first without a plan, then with the plan
 // of the first run. A case without a schema uses the given one.
-func check(t *testing.T, schema string, table map[string]kept) {
+func check(t *testing.T, schema string, table map[string]policyCase) {
 	for name, k := range table {
 		if k.schema == "" {
 			k.schema = schema
@@ -75,7 +75,7 @@ const (
 // Cases in which the policy is the same as Apollo Server's.
 func TestOverall(t *testing.T) {
 	t.Parallel()
-	check(t, "", map[string]kept{
+	check(t, "", map[string]policyCase{
 		"root composite without a hint": {
 			schema: `type Query { a: A } type A { x: Int @cacheControl(maxAge: 60) }`,
 			query:  `{ a { x } }`, want: noStore,
@@ -331,7 +331,7 @@ func TestHeader(t *testing.T) {
 // A persisted query that the server does not have is not executed.
 func TestUnknownPersistedQuery(t *testing.T) {
 	t.Parallel()
-	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: 60) }`}
+	k := policyCase{schema: `type Query { x: Int @cacheControl(maxAge: 60) }`}
 	e := server(k.world(t), extension.AutomaticPersistedQuery{Cache: lru.New[string](10)})
 	o := execute(t, e, graphql.RawParams{Extensions: map[string]any{"persistedQuery": map[string]any{"version": 1, "sha256Hash": "0"}}})
 	if len(o.errors) != 1 || o.errors[0].Message != "PersistedQueryNotFound" || o.overall.Header() != noStore {
@@ -369,6 +369,6 @@ func TestServerDoesNotStartWithContradictions(t *testing.T) {
 			t.Errorf("got panic %v, want an error with Query.x", err)
 		}
 	}()
-	k := kept{schema: `type Query { x: Int @cacheControl(maxAge: -5) }`}
+	k := policyCase{schema: `type Query { x: Int @cacheControl(maxAge: -5) }`}
 	executor.New(k.world(t).executable()).Use(&gqlcache.Hints{})
 }

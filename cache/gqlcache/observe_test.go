@@ -355,20 +355,20 @@ func TestObservedLoaders(t *testing.T) {
 // A value that a loader remembers for its request may be older than a write that was evicted before
 // the field began. It is not cached.
 func TestObservedRowsAreAsOldAsTheRequest(t *testing.T) {
-	type keptKey struct{}
+	type titleKey struct{}
 	var write atomic.Bool
 	o := observe(t, testservers.Postgres(t), func(ctx context.Context, _ *observer) (string, error) {
-		return ctx.Value(keptKey{}).(string), nil
+		return ctx.Value(titleKey{}).(string), nil
 	}, nil, func(o *observer, next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			kept, err := read(r.Context(), o.watched, `SELECT title FROM issues WHERE id = $1`, bug)
+			title, err := read(r.Context(), o.watched, `SELECT title FROM issues WHERE id = $1`, bug)
 			if err != nil {
 				t.Error(err)
 			}
 			if write.CompareAndSwap(true, false) { // the write is evicted before the mutation returns
 				post(t, o.url, fmt.Sprintf(`mutation{setTitle(id:%q,title:"written"){id}}`, bug))
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keptKey{}, kept)))
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), titleKey{}, title)))
 		})
 	})
 	o.seed()

@@ -87,10 +87,10 @@ func starwarsOf(db *sql.DB) *starwars.Config {
 func TestOpenRefusesDatabases(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name   string
-		before []string // run by the owner; "?" stands for the role that opens
-		o      gqlcache.Options
-		says   []string
+		name     string
+		before   []string // run by the owner; "?" stands for the role that opens
+		o        gqlcache.Options
+		messages []string
 	}{
 		{"a read-only role", []string{"ALTER ROLE ? SET default_transaction_read_only = on"}, gqlcache.Options{},
 			[]string{"it is read-only: give the one that is written to"}},
@@ -145,7 +145,7 @@ func TestOpenRefusesDatabases(t *testing.T) {
 				_ = g.Close()
 				t.Fatal("Open succeeded, want an error")
 			}
-			for _, want := range c.says {
+			for _, want := range c.messages {
 				if want = strings.ReplaceAll(want, "?", role); !strings.Contains(err.Error(), want) {
 					t.Errorf("got error %v\nwant %s in it", err, want)
 				}
@@ -266,11 +266,11 @@ func TestLeastRights(t *testing.T) {
 			}
 			site := listen(t, g.Handler(newServer(schema, g)))
 			s := trackerSite{t: t}
-			ask := func() (body string, hit bool) {
+			request := func() (body string, hit bool) {
 				body, header := post(t, site, `{character(id:"1000"){name}}`)
 				return body, strings.Contains(header.Get("Cache-Status"), "hit")
 			}
-			hit := func() bool { _, hit := ask(); return hit }
+			hit := func() bool { _, hit := request(); return hit }
 			s.eventually("nothing is cached", hit)
 			for i, write := range []func(name string){
 				func(name string) { post(t, site, fmt.Sprintf(`mutation{rename(id:"1000",name:%q){name}}`, name)) },
@@ -279,7 +279,7 @@ func TestLeastRights(t *testing.T) {
 			} {
 				name := fmt.Sprintf("Name %d", i)
 				write(name)
-				s.eventually("a write evicts nothing", func() bool { body, _ := ask(); return strings.Contains(body, name) })
+				s.eventually("a write evicts nothing", func() bool { body, _ := request(); return strings.Contains(body, name) })
 				s.eventually("nothing is cached again", hit)
 			}
 			if err := g.Evict(t.Context(), cache.Eviction{Tags: []cache.Tag{cache.Rows("characters")}}); err != nil {

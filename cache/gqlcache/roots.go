@@ -61,12 +61,12 @@ type rootsKey struct{}
 type rootsRun struct {
 	collector *collector
 
-	mu   sync.Mutex
-	made []rootMade
+	mu       sync.Mutex
+	resolved []resolvedRoot
 }
 
-// rootMade is a root field that was resolved.
-type rootMade struct {
+// resolvedRoot is a root field that was resolved.
+type resolvedRoot struct {
 	alias     string
 	text      []byte
 	body      []byte
@@ -79,7 +79,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	if c == nil || c.noStore || r.single(ctx) {
 		return next(ctx)
 	}
-	if _, keep := transport.QuestionOf(ctx, answers.Question{}); !keep {
+	if _, cacheable := transport.QuestionOf(ctx, answers.Question{}); !cacheable {
 		return next(ctx)
 	}
 	c.byRoot = true
@@ -89,7 +89,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 		return response
 	}
 	now := time.Now()
-	for _, m := range run.made {
+	for _, m := range run.resolved {
 		o := c.root(m.alias)
 		r.Answers.Put(rootQuestion(ctx, m.text), answers.NewAnswer(answers.Computed{
 			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Deps: m.collector.Deps(),
@@ -149,7 +149,7 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 	value.MarshalGQL(&b)
 	run.mu.Lock()
 	defer run.mu.Unlock()
-	run.made = append(run.made, rootMade{field.Field.Alias, text, b.Bytes(), collector})
+	run.resolved = append(run.resolved, resolvedRoot{field.Field.Alias, text, b.Bytes(), collector})
 	return written(b.Bytes())
 }
 

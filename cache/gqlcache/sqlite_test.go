@@ -109,7 +109,7 @@ func TestFieldsOnSQLite(t *testing.T) {
 		for _, q := range queries {
 			s.eventually(q+": a resolver is called although nothing changed", func() bool {
 				before := misses()
-				ask(t, s.cached, "2", q)
+				responseTo(t, s.cached, "2", q)
 				return misses() == before
 			})
 		}
@@ -118,8 +118,8 @@ func TestFieldsOnSQLite(t *testing.T) {
 	s.exec(`INSERT INTO projects VALUES ('core', 'Again')`)
 	s.exec(`INSERT INTO issues (id, project_key, number, title) VALUES ('8', 'core', 1, 'Back')`)
 	s.same("", title)
-	ask(t, s.cached, "", `mutation{setTitle(id:"8",title:"by hand"){title}}`)
-	if got, want := ask(t, s.cached, "", title), ask(t, s.plain, "", title); got != want {
+	responseTo(t, s.cached, "", `mutation{setTitle(id:"8",title:"by hand"){title}}`)
+	if got, want := responseTo(t, s.cached, "", title), responseTo(t, s.plain, "", title); got != want {
 		t.Errorf("right after a mutation: got %s, want %s", got, want)
 	}
 }

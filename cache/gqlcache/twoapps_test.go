@@ -18,8 +18,8 @@ type application struct {
 	log       *syncBuffer
 }
 
-// ask returns a response, and whether it came from the cache.
-func (a application) ask(t *testing.T) (body string, hit bool) {
+// request returns a response, and whether it came from the cache.
+func (a application) request(t *testing.T) (body string, hit bool) {
 	body, header := post(t, a.url, `{character(id:"1000"){name}}`)
 	return body, strings.Contains(header.Get("Cache-Status"), "hit")
 }
@@ -74,7 +74,7 @@ func TestTwoApplications(t *testing.T) {
 			cached := func(names ...string) {
 				t.Helper()
 				for _, name := range names {
-					s.eventually(name+" caches nothing", func() bool { _, hit := apps[name].ask(t); return hit })
+					s.eventually(name+" caches nothing", func() bool { _, hit := apps[name].request(t); return hit })
 				}
 			}
 			outbox := func(app string) (rows int) {
@@ -90,7 +90,7 @@ func TestTwoApplications(t *testing.T) {
 				value := "from " + of
 				sqlExec(t, owner, fmt.Sprintf("UPDATE %s.characters SET name = '%s' WHERE id = '1000'", of, value))
 				for _, name := range touched {
-					s.eventually("a write does not evict in "+name, func() bool { body, _ := apps[name].ask(t); return strings.Contains(body, value) })
+					s.eventually("a write does not evict in "+name, func() bool { body, _ := apps[name].request(t); return strings.Contains(body, value) })
 					rows[name]++
 				}
 				for name, want := range rows {
@@ -100,7 +100,7 @@ func TestTwoApplications(t *testing.T) {
 				}
 				for name, a := range apps {
 					if want := strings.Contains(strings.Join(touched, " "), name); !want {
-						if _, hit := a.ask(t); !hit {
+						if _, hit := a.request(t); !hit {
 							t.Errorf("a write to a table of %s evicted in %s", of, name)
 						}
 					}
@@ -119,7 +119,7 @@ func TestTwoApplications(t *testing.T) {
 				table = "south"
 			}
 			sqlExec(t, owner, fmt.Sprintf("UPDATE %s.characters SET name = 'afterwards' WHERE id = '1000'", table))
-			s.eventually("after north was uninstalled, south evicts nothing", func() bool { body, _ := apps["south"].ask(t); return strings.Contains(body, "afterwards") })
+			s.eventually("after north was uninstalled, south evicts nothing", func() bool { body, _ := apps["south"].request(t); return strings.Contains(body, "afterwards") })
 			for name, a := range apps {
 				if log := a.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "changed; evicted") {
 					t.Errorf("got log of %s: %s", name, log)

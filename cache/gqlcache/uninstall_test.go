@@ -48,14 +48,14 @@ func TestUninstall(t *testing.T) {
 				t.Fatal(err)
 			}
 			url := listen(t, g.Handler(newServer(schema, g)))
-			ask := func() string {
+			request := func() string {
 				body, _ := post(t, url, `{character(id:"1000"){name}}`)
 				return body
 			}
 			if count() == before {
 				t.Errorf("%s: Open installed nothing", c.driver)
 			}
-			ask()
+			request()
 			if left, err := gqlcache.Uninstall(t.Context(), db, ""); err != nil || len(left) > 0 {
 				t.Errorf("%s: Uninstall left %v, error %v", c.driver, left, err)
 			}
@@ -70,7 +70,7 @@ func TestUninstall(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := trackerSite{t: t}
-			s.eventually("an open Gateway serves cached values without an outbox", func() bool { return strings.Contains(ask(), name) })
+			s.eventually("an open Gateway serves cached values without an outbox", func() bool { return strings.Contains(request(), name) })
 			if err := g.Close(); err != nil {
 				t.Logf("%s: Close: %v", c.driver, err)
 			}

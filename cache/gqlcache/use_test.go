@@ -43,7 +43,7 @@ func TestUseRefuses(t *testing.T) {
 		})
 		return g
 	}
-	says := func(t *testing.T, got, want string) {
+	checkError := func(t *testing.T, got, want string) {
 		t.Helper()
 		if !strings.Contains(got, want) || (want == "") != (got == "") {
 			t.Errorf("got panic %q, want %q", got, want)
@@ -52,18 +52,18 @@ func TestUseRefuses(t *testing.T) {
 	t.Run("two Gateways in one server", func(t *testing.T) {
 		schema := project()
 		server, second := newServer(schema, open(t, schema)), open(t, schema)
-		says(t, used(server, second), "another Gateway is used with this schema")
+		checkError(t, used(server, second), "another Gateway is used with this schema")
 	})
 	t.Run("two Gateways in two servers of a schema", func(t *testing.T) {
 		schema := project()
 		newServer(schema, open(t, schema))
-		says(t, used(newServer(schema), open(t, schema)), "another Gateway is used with this schema")
+		checkError(t, used(newServer(schema), open(t, schema)), "another Gateway is used with this schema")
 	})
 	t.Run("one Gateway in two servers", func(t *testing.T) {
 		schema := project()
 		g := open(t, schema)
 		newServer(schema, g)
-		says(t, used(newServer(schema), g), "")
+		checkError(t, used(newServer(schema), g), "")
 	})
 	t.Run("the second after the first was closed", func(t *testing.T) {
 		schema := project()
@@ -72,18 +72,18 @@ func TestUseRefuses(t *testing.T) {
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
-		says(t, used(newServer(schema), open(t, schema)), "")
+		checkError(t, used(newServer(schema), open(t, schema)), "")
 	})
 	t.Run("two projects in one process", func(t *testing.T) {
 		one, other := project(), project()
 		newServer(one, open(t, one))
-		says(t, used(newServer(other), open(t, other)), "")
+		checkError(t, used(newServer(other), open(t, other)), "")
 	})
 	t.Run("after it served", func(t *testing.T) {
 		schema := project()
 		g, server := open(t, schema), newServer(schema)
 		post(t, listen(t, g.Handler(server)), `{motto}`)
-		says(t, used(server, g), "the server has served already")
+		checkError(t, used(server, g), "the server has served already")
 	})
 }
 
@@ -183,18 +183,18 @@ func TestOneWarningForAllFields(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = g.Close() })
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
-	for says, fields := range map[string][]string{
+	for message, fields := range map[string][]string{
 		"made of rows, and no database is followed": {"Query.issues", "Issue.author", "Project.openCount"},
 		"no Viewer is set":                          {"Account.secret", "Query.me"},
 	} {
 		var found []string
 		for _, line := range lines {
-			if strings.Contains(line, says) {
+			if strings.Contains(line, message) {
 				found = append(found, line)
 			}
 		}
 		if len(found) != 1 {
-			t.Errorf("got %d lines with %q, want 1:\n%s", len(found), says, log)
+			t.Errorf("got %d lines with %q, want 1:\n%s", len(found), message, log)
 			continue
 		}
 		for _, f := range fields {
