@@ -48,16 +48,16 @@ func checkNames(t *testing.T, b box, table string, bad, good []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := errors.Join(faults...)
+	joined := errors.Join(faults...)
 	if len(faults) != len(bad) {
-		t.Errorf("got %d faults, want %d:\n%v", len(faults), len(bad), told)
+		t.Errorf("got %d faults, want %d:\n%v", len(faults), len(bad), joined)
 	}
 	for _, column := range bad {
-		if told == nil || !strings.Contains(told.Error(), "table "+table+": column "+column+" names cache keys") {
-			t.Errorf("want a fault for %s in:\n%v", column, told)
+		if joined == nil || !strings.Contains(joined.Error(), "table "+table+": column "+column+" names cache keys") {
+			t.Errorf("want a fault for %s in:\n%v", column, joined)
 		}
 	}
-	if told != nil && !strings.Contains(told.Error(), "required: ") {
-		t.Errorf("want a remedy in:\n%v", told)
+	if joined != nil && !strings.Contains(joined.Error(), "required: ") {
+		t.Errorf("want a remedy in:\n%v", joined)
 	}
 }

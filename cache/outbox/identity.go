@@ -49,7 +49,7 @@ const (
 
 // redefinedFor is how long every check evicts a table after a change of its definitions. For that long a gateway may use the
 // tables that a statement read before the change, see [Observer], and store values that writes to other tables do not evict.
-const redefinedFor = askAgainViews + askWithin
+const redefinedFor = refreshViewsAfter + queryTimeout
 
 // parts returns the stored identity without its marks, and the time of the redefined mark, or 0.
 func (i identity) parts() (parts []string, since int64) {

@@ -38,12 +38,12 @@ type ObserverOptions struct {
 	Log      *slog.Logger // default: slog.Default()
 }
 
-// Observer determines which tables statements read. It asks the database once for each text. It is
-// safe for concurrent use.
+// Observer determines which tables statements read. It queries the database once for each text. It
+// is safe for concurrent use.
 type Observer struct {
 	o ObserverOptions
 
-	asking    sync.Mutex // one question at a time: they are few
+	resolving sync.Mutex // one question at a time: they are few
 	questions singleflight.Group
 	rate      *rate.Limiter
 
@@ -57,25 +57,25 @@ type Observer struct {
 
 // readTables is what a statement reads.
 type readTables struct {
-	tables  []string
-	unknown string // why the tables are not known; "" if they are
-	asked   time.Time
-	views   bool // whether views or functions determine what it reads
+	tables     []string
+	unknown    string // why the tables are not known; "" if they are
+	resolvedAt time.Time
+	views      bool // whether views or functions determine what it reads
 }
 
 const (
 	// maxObserved bounds the number of texts that are remembered.
 	maxObserved = 5000
-	// The database is asked again after a while, since tables, views and functions may be replaced.
-	askAgain      = time.Minute
-	askAgainViews = 10 * time.Second // for views and functions, and after the database could not tell
+	// The database is queried again after a while, since tables, views and functions may be replaced.
+	refreshAfter      = time.Minute
+	refreshViewsAfter = 10 * time.Second // for views and functions, and after the database could not determine it
 	// Statements that contain values as literals have ever new texts. These bound the questions per
 	// second.
-	askRate, askBurst = 20, 200
-	// answerWithin bounds how long a value waits for the database's reply, and askWithin how long the
+	queryRate, queryBurst = 20, 200
+	// answerWithin bounds how long a value waits for the database's reply, and queryTimeout how long the
 	// question runs on behalf of later values.
 	answerWithin = 150 * time.Millisecond
-	askWithin    = 5 * time.Second
+	queryTimeout = 5 * time.Second
 )
 
 // NewObserver returns an Observer.
@@ -83,7 +83,7 @@ func NewObserver(o ObserverOptions) *Observer {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	ob := &Observer{o: o, rate: rate.NewLimiter(askRate, askBurst), known: map[string]*readTables{}, tables: map[string]bool{}, failed: map[string]time.Time{}, logged: map[string]bool{}}
+	ob := &Observer{o: o, rate: rate.NewLimiter(queryRate, queryBurst), known: map[string]*readTables{}, tables: map[string]bool{}, failed: map[string]time.Time{}, logged: map[string]bool{}}
 	for _, t := range o.Tables {
 		ob.tables[t.Name] = true
 	}
@@ -99,7 +99,7 @@ func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cac
 		s = uncommented(s)
 		r := o.lookUp(s)
 		if r == nil {
-			if why := o.answer(ctx, s, func(ctx context.Context) string { o.ask(ctx, s); return "" }); why != "" {
+			if why := o.answer(ctx, s, func(ctx context.Context) string { o.resolve(ctx, s); return "" }); why != "" {
 				return nil, why
 			}
 			if r = o.lookUp(s); r == nil {
@@ -129,15 +129,15 @@ func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cac
 // waits for its result for at most answerWithin.
 func (o *Observer) answer(ctx context.Context, name string, question func(context.Context) string) string {
 	detached := cache.Unwatched(context.WithoutCancel(ctx))
-	said := o.questions.DoChan(name, func() (any, error) {
-		ctx, cancel := context.WithTimeout(detached, askWithin)
+	answered := o.questions.DoChan(name, func() (any, error) {
+		ctx, cancel := context.WithTimeout(detached, queryTimeout)
 		defer cancel()
 		return question(ctx), nil
 	})
 	late := time.NewTimer(answerWithin)
 	defer late.Stop()
 	select {
-	case r := <-said:
+	case r := <-answered:
 		return r.Val.(string)
 	case <-late.C:
 		return "the database did not say in time which tables a statement reads"
@@ -170,7 +170,7 @@ func uncommented(statement string) string {
 	return text
 }
 
-// lookUp returns what is known of a text, or nil if the database must be asked.
+// lookUp returns what is known of a text, or nil if the database must be queried.
 func (o *Observer) lookUp(statement string) *readTables {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,20 +181,20 @@ func (o *Observer) lookUp(statement string) *readTables {
 	if r == nil {
 		return nil
 	}
-	again := askAgain
+	again := refreshAfter
 	if r.views || r.unknown != "" {
-		again = askAgainViews
+		again = refreshViewsAfter
 	}
-	if time.Since(r.asked) > again {
+	if time.Since(r.resolvedAt) > again {
 		return nil
 	}
 	return r
 }
 
-// ask asks the database about a text.
-func (o *Observer) ask(ctx context.Context, statement string) {
-	o.asking.Lock()
-	defer o.asking.Unlock()
+// resolve determines what a text reads.
+func (o *Observer) resolve(ctx context.Context, statement string) {
+	o.resolving.Lock()
+	defer o.resolving.Unlock()
 	r := &readTables{}
 	if unknown, nothing, poison := judge(statement); poison != "" {
 		o.mu.Lock()
@@ -222,7 +222,7 @@ func (o *Observer) ask(ctx context.Context, statement string) {
 			}
 		}
 	}
-	r.asked = time.Now()
+	r.resolvedAt = time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.known) >= maxObserved {
@@ -256,11 +256,11 @@ func (o *Observer) follow(ctx context.Context, table string) string {
 	o.mu.Lock()
 	failed := o.failed[table]
 	o.mu.Unlock()
-	if time.Since(failed) < askAgainViews {
+	if time.Since(failed) < refreshViewsAfter {
 		return "writes to table " + table + " are not recorded"
 	}
-	o.asking.Lock()
-	defer o.asking.Unlock()
+	o.resolving.Lock()
+	defer o.resolving.Unlock()
 	if o.follows(table) {
 		return "writes to table " + table + " were not recorded until now"
 	}

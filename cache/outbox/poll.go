@@ -82,8 +82,8 @@ func (h head) news(p cache.Page) (news cache.News, err error) {
 	if err != nil {
 		return news, err
 	}
-	for _, asked := range []cache.Snapshot{p.Since, p.Until} {
-		if asked.Epoch != "" && asked.Epoch != now.Epoch {
+	for _, requested := range []cache.Snapshot{p.Since, p.Until} {
+		if requested.Epoch != "" && requested.Epoch != now.Epoch {
 			return news, errAnother
 		}
 	}
@@ -228,9 +228,9 @@ func (s *summed) columns() []any {
 }
 
 func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, err error) {
-	limit, told := rowsByName, factsBytes
+	limit, factsLimit := rowsByName, factsBytes
 	if p.Detail == cache.ByTable {
-		limit, told = rowsByTable, 0
+		limit, factsLimit = rowsByTable, 0
 	}
 	var rows []summed
 	err = o.inOrder(ctx, func(ctx context.Context, in Querier) error {
@@ -241,7 +241,7 @@ func (o *Outbox) pollSum(ctx context.Context, p cache.Page) (news cache.News, er
 			"(SELECT o.tbl, o.op, sum(CASE WHEN o.done_at IS NULL THEN 1 ELSE 0 END) > 0 AS undone, "+
 			"CASE WHEN count(o.rows) < count(*) THEN NULL WHEN sum(?size) <= ?0 OR o.tbl = ?1 AND count(*) <= ?2 THEN ?all END AS facts "+
 			"FROM page AS o GROUP BY o.tbl, o.op) AS o ON true",
-			told, byHandTable, byHandTold), (*summed).columns)
+			factsLimit, byHandTable, byHandTold), (*summed).columns)
 		return err
 	})
 	if err != nil {

@@ -53,18 +53,18 @@ func TestFault31RowsThatCannotBeRead(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", text, err)
 				}
-				told := news
-				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: sum.Sum.Eviction}}}
-				if got := what(told); !strings.Contains(got, "things UPDATE") || sum.Sum.Everything || detail == cache.ByName && (got != want || sum.Unreadable != 1) {
+				summed := news
+				summed.Writes = []cache.Pending{{Write: cache.Write{Eviction: sum.Sum.Eviction}}}
+				if got := what(summed); !strings.Contains(got, "things UPDATE") || sum.Sum.Everything || detail == cache.ByName && (got != want || sum.Unreadable != 1) {
 					t.Errorf("%s: got %s in a sum, %d unreadable, everything: %t", text, got, sum.Unreadable, sum.Sum.Everything)
 				}
 			}
-			told := news
+			relayed := news
 			_, err := b.Relay(t.Context(), cache.Piece{Rows: 100}, func(_ context.Context, ev cache.Eviction) error {
-				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
+				relayed.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
 				return nil
 			})
-			if got := what(told); err != nil || got != want {
+			if got := what(relayed); err != nil || got != want {
 				t.Errorf("%s: relayed %s, error %v", text, got, err)
 			}
 		}
@@ -95,12 +95,12 @@ func TestFault31EvictionsByHandThatCannotBeRead(t *testing.T) {
 			if err != nil || !sum.Sum.Everything || sum.Unreadable != 1 || len(sum.Sum.Keys) != 1 {
 				t.Errorf("%s: got sum %+v, %d unreadable, error %v", text, sum.Sum, sum.Unreadable, err)
 			}
-			told := news
+			relayed := news
 			_, err = b.Relay(t.Context(), cache.Piece{Rows: 100}, func(_ context.Context, ev cache.Eviction) error {
-				told.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
+				relayed.Writes = []cache.Pending{{Write: cache.Write{Eviction: ev}}}
 				return nil
 			})
-			if got := what(told); err != nil || got != "things TRUNCATE user:2 {users}" {
+			if got := what(relayed); err != nil || got != "things TRUNCATE user:2 {users}" {
 				t.Errorf("%s: relayed %s, error %v", text, got, err)
 			}
 		}

@@ -371,7 +371,7 @@ func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 		case t == nil && p.others:
 			u.add(anyTags(c.Table)...)
 		case t == nil:
-		case c.Rows == nil || slices.ContainsFunc(c.Rows, t.isNobody):
+		case c.Rows == nil || slices.ContainsFunc(c.Rows, t.lacksKey):
 			u.add(t.whole...)
 		default:
 			for _, r := range c.Rows {
@@ -384,8 +384,8 @@ func (p *RowTags) Evictions(changes ...Change) cache.Eviction {
 	return u.Eviction
 }
 
-// isNobody reports whether a row lacks its key. Our triggers always record it.
-func (t *tableTags) isNobody(r Row) bool {
+// lacksKey reports whether a row lacks its key. Our triggers always record it.
+func (t *tableTags) lacksKey(r Row) bool {
 	without := func(v Values) bool {
 		return v != nil && slices.ContainsFunc(t.key, func(c string) bool { return v[c] == "" })
 	}

@@ -36,7 +36,7 @@ type Watch struct {
 
 	changes atomic.Uint64
 	unnoted atomic.Int64
-	told    map[string]string // what was last logged for each table; only Look uses it
+	logged  map[string]string // what was last logged for each table; only Look uses it
 }
 
 // NewWatch returns a watch of the tables of a database in which [Place.Install] has run.
@@ -44,7 +44,7 @@ func NewWatch(db *sql.DB, at Place, tables []Table, log *slog.Logger) *Watch {
 	if log == nil {
 		log = slog.Default()
 	}
-	return &Watch{db: db, at: at, tables: tables, log: log, told: map[string]string{}}
+	return &Watch{db: db, at: at, tables: tables, log: log, logged: map[string]string{}}
 }
 
 // Add adds a table. It is safe for concurrent use.
@@ -99,7 +99,7 @@ func (w *Watch) Look(ctx context.Context) error {
 	}
 	if !slices.ContainsFunc(now, func(i identity) bool { return !i.settled() }) {
 		w.unnoted.Store(0)
-		w.tell(tables, nil)
+		w.logChanges(tables, nil)
 		return nil
 	}
 	var changed []changedTable
@@ -120,7 +120,7 @@ func (w *Watch) Look(ctx context.Context) error {
 		}
 	}
 	w.unnoted.Store(unnoted)
-	w.tell(tables, changed)
+	w.logChanges(tables, changed)
 	return nil
 }
 
@@ -157,27 +157,27 @@ func (w *Watch) mend(ctx context.Context, tx Querier, tables []Table) ([]changed
 	return w.at.settle(ctx, tx, tables, differences, true)
 }
 
-// tell logs what was not logged before.
-func (w *Watch) tell(tables []Table, changed []changedTable) {
+// logChanges logs what was not logged before.
+func (w *Watch) logChanges(tables []Table, changed []changedTable) {
 	for _, t := range tables {
 		i := slices.IndexFunc(changed, func(c changedTable) bool { return c.Name == t.Name })
 		if i < 0 {
-			if w.told[t.Name] != "" {
+			if w.logged[t.Name] != "" {
 				w.log.Info("writes to the table are recorded again", "table", t.Name)
-				delete(w.told, t.Name)
+				delete(w.logged, t.Name)
 			}
 			continue
 		}
 		c := changed[i]
 		faults := strings.Join(c.Faults, "; ")
 		switch {
-		case faults != "" && faults != w.told[t.Name]:
+		case faults != "" && faults != w.logged[t.Name]:
 			w.log.Error("writes to the table cannot be recorded; evicting its cached values every "+lookEvery.String(),
 				"table", t.Name, "cause", faults)
-			w.told[t.Name] = faults
+			w.logged[t.Name] = faults
 		case faults == "" && !c.Again:
 			w.log.Info("the table or its triggers changed; evicted its cached values", "table", t.Name, "changed", c.What)
-			delete(w.told, t.Name)
+			delete(w.logged, t.Name)
 		}
 	}
 }

@@ -31,7 +31,7 @@ type reply struct {
 func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish wish, reply reply) {
 	one := &reply.answers[0]
 	if !reply.batch {
-		h.tellName(r.Context(), one.name)
+		h.reportName(r.Context(), one.name)
 	}
 	if one.cached != nil {
 		h.o.Answers.Put(in.question(), one.cached)
@@ -55,7 +55,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	deps := reply.collector.Deps()
 	h.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
-		h.tellUnknown(r.Context(), deps, overall.Scope, in.asker)
+		h.logUnknown(r.Context(), deps, overall.Scope, in.sender)
 		overall = policy.Overall{}
 	}
 	computed := answers.Computed{
@@ -68,19 +68,19 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	if overall.MaxAge > 0 && overall.Scope == cache.Private {
 		computed.Vary = h.varyOwn
 	}
-	keep := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
-	if keep {
+	storable := h.o.Answers != nil && overall.MaxAge > 0 && !wish.nothing
+	if storable {
 		computed.Body = bytes.Clone(body)
 	}
 	now := time.Now()
 	a := answers.NewAnswer(computed, now).In(in.encoding, h.compressor)
-	if keep {
-		keep = h.o.Answers.Put(in.question(), a)
-		if keep && one.meaning != nil {
+	if storable {
+		storable = h.o.Answers.Put(in.question(), a)
+		if storable && one.meaning != nil {
 			h.o.Answers.Put(in.meant(one.meaning), a)
 		}
 	}
-	source := statusOf(deps, keep, mutates || wish.nothing)
+	source := statusOf(deps, storable, mutates || wish.nothing)
 	if f := one.refused; f != nil && f.cache != "" {
 		source = f.cache
 	}
@@ -105,7 +105,7 @@ func (h *Handler) writeCached(w http.ResponseWriter, r *http.Request, in request
 }
 
 // statusOf returns how a response was computed.
-func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
+func statusOf(deps cache.Deps, stored, bypass bool) answers.Status {
 	switch {
 	case deps.Stale:
 		return answers.StaleAnswer
@@ -119,11 +119,11 @@ func statusOf(deps cache.Deps, kept, bypass bool) answers.Status {
 		return answers.Revalidating
 	case deps.Revalidating:
 		return answers.PartRevalidating
-	case deps.Cached > 0 && kept:
+	case deps.Cached > 0 && stored:
 		return answers.PartStored
 	case deps.Cached > 0:
 		return answers.Partial
-	case kept:
+	case stored:
 		return answers.MissStored
 	}
 	return answers.Miss

@@ -27,14 +27,14 @@ import (
 // key of its own. The value contains the field, its arguments and the version of the source.
 type keeper struct {
 	*transport.Handler
-	cache   *cache.Cache
-	store   *answers.Store
-	version atomic.Int64
-	loads   atomic.Int64 // of values
-	runs    atomic.Int64 // of mutations
-	made    atomic.Int64 // executions
-	slow    atomic.Int64 // how long a load takes, a time.Duration
-	front   bool         // whether ServeCached is called first
+	cache      *cache.Cache
+	store      *answers.Store
+	version    atomic.Int64
+	loads      atomic.Int64 // of values
+	runs       atomic.Int64 // of mutations
+	executions atomic.Int64 // executions
+	slow       atomic.Int64 // how long a load takes, a time.Duration
+	front      bool         // whether ServeCached is called first
 }
 
 const keeperSchema = `
@@ -52,12 +52,12 @@ const keeperSchema = `
 	}
 	type Mutation { change: String @cacheControl(maxAge: 60) }`
 
-func keep(t testing.TB, o transport.Options) *keeper {
+func newKeeper(t testing.TB, o transport.Options) *keeper {
 	o.Viewer = viewerIn
 	return keepFor(t, o)
 }
 
-// keepFor is like keep, but with the Viewer of o, which may be nil.
+// keepFor is like newKeeper, but with the Viewer of o, which may be nil.
 func keepFor(t testing.TB, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
 	t.Helper()
 	s := newStore(t)
@@ -90,7 +90,7 @@ func (k *keeper) exec(ctx context.Context) graphql.ResponseHandler {
 	batch := k.cache.NewBatch()
 	batch.NoCache = cache.IsNoCache(ctx)
 	return func(ctx context.Context) *graphql.Response {
-		k.made.Add(1)
+		k.executions.Add(1)
 		fields := graphql.CollectFields(oc, oc.Operation.SelectionSet, nil)
 		out := graphql.NewFieldSet(fields)
 		for i, f := range fields {
@@ -248,7 +248,7 @@ func TestCachedAnswers(t *testing.T) {
 		for _, front := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, front), func(t *testing.T) {
 				t.Parallel()
-				k := keep(t, transport.Options{})
+				k := newKeeper(t, transport.Options{})
 				k.front = front
 				first := k.want(t, in, stored)
 				loads := k.loads.Load()
@@ -277,8 +277,8 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		request
-		status int
-		says   string
+		status      int
+		cacheStatus string
 	}{
 		"a field without an age":             {post(`{"query":"{ never }"}`), 200, "fieldcache; fwd=miss"},
 		"an uncached field and a cached one": {post(`{"query":"{ hello never }"}`), 200, "fieldcache; fwd=miss"},
@@ -294,10 +294,10 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := keep(t, transport.Options{})
+			k := newKeeper(t, transport.Options{})
 			for range 3 {
 				k.change(t)
-				r := k.want(t, c.request, c.says)
+				r := k.want(t, c.request, c.cacheStatus)
 				h := r.header
 				if r.status != c.status || h.Get("Cache-Control") != "no-store" || h.Get("Etag") != "" || h.Get("Age") != "" {
 					t.Errorf("got %d %s %v", r.status, r.body, h)
@@ -311,7 +311,7 @@ func TestAnswersThatAreNotStored(t *testing.T) {
 // its response is not cached.
 func TestAnswersWithExtensions(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{Computed: func(h http.Header) bool { return h.Get("Report") != "" }})
+	k := newKeeper(t, transport.Options{Computed: func(h http.Header) bool { return h.Get("Report") != "" }})
 	k.want(t, post(hello), stored)
 	if r := k.send(t, post(hello)); !r.hit() {
 		t.Error(r.cacheStatus())
@@ -327,7 +327,7 @@ func TestAnswersWithExtensions(t *testing.T) {
 // Private responses differ between viewers, public ones do not.
 func TestCachedForWhom(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{})
+	k := newKeeper(t, transport.Options{})
 	mine := post(`{"query":"{ alias: mine }"}`)
 	bodies := map[string]bool{}
 	for _, viewer := range []string{"8", "9", "", "8 admin"} {
@@ -354,7 +354,7 @@ func TestCachedForWhom(t *testing.T) {
 // Each media type and each encoding has its own bytes. A cached response is compressed once.
 func TestCachedRepresentations(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{})
+	k := newKeeper(t, transport.Options{})
 	large := `{"query":"{ hello(name: \"` + strings.Repeat("many ", 1000) + `\") }"}`
 	if a, b := k.send(t, post(large, wantsJSON)), k.send(t, post(large, wantsNew)); a.hit() || b.hit() || a.header.Get("Content-Type") != jsonType || b.header.Get("Content-Type") != newType {
 		t.Errorf("got headers %v\nand %v", a.header, b.header)

@@ -11,50 +11,50 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// A request's cache directives are obeyed. kept is the response cached before the request, computed
+// A request's cache directives are obeyed. cached is the response cached before the request, computed
 // a new one.
 func TestRequestDirectives(t *testing.T) {
 	t.Parallel()
-	const kept, computed, refused = "kept", "computed", "refused"
+	const cached, computed, refused = "kept", "computed", "refused"
 	for name, c := range map[string]struct {
 		header string
 		age    time.Duration // of the cached response
 		want   string
 		stores bool // whether the next request gets the new response
 	}{
-		"nothing":                     {"Accept: */*", 5 * time.Second, kept, false},
+		"nothing":                     {"Accept: */*", 5 * time.Second, cached, false},
 		"no-cache":                    {"Cache-Control: no-cache", 0, computed, true},
 		"NO-CACHE":                    {"Cache-Control: NO-CACHE", 0, computed, true},
 		"Pragma":                      {"Pragma: no-cache", 0, computed, true},
 		"no-store":                    {"Cache-Control: no-store", 0, computed, false},
 		"no-store and no-cache":       {"Cache-Control: no-cache, no-store", 0, computed, false},
-		"only-if-cached":              {"Cache-Control: only-if-cached", 5 * time.Second, kept, false},
+		"only-if-cached":              {"Cache-Control: only-if-cached", 5 * time.Second, cached, false},
 		"only-if-cached, no-cache":    {"Cache-Control: only-if-cached, no-cache", 0, refused, false},
 		"only-if-cached, too old":     {"Cache-Control: only-if-cached, max-age=4", 5 * time.Second, refused, false},
-		"max-age, young enough":       {"Cache-Control: max-age=5", 5 * time.Second, kept, false},
+		"max-age, young enough":       {"Cache-Control: max-age=5", 5 * time.Second, cached, false},
 		"max-age, too old":            {"Cache-Control: max-age=4", 5 * time.Second, computed, true},
-		"max-age=0, just loaded":      {"Cache-Control: max-age=0", 0, kept, false},
+		"max-age=0, just loaded":      {"Cache-Control: max-age=0", 0, cached, false},
 		"max-age=0":                   {"Cache-Control: max-age=0", time.Second, computed, true},
 		"max-age in quotes":           {`Cache-Control: max-age="4"`, 5 * time.Second, computed, true},
-		"max-age, invalid":            {"Cache-Control: max-age=x", 5 * time.Second, kept, false},
-		"max-age below 0":             {"Cache-Control: max-age=-1", 5 * time.Second, kept, false},
-		"min-fresh, enough":           {"Cache-Control: min-fresh=40", 5 * time.Second, kept, false},
+		"max-age, invalid":            {"Cache-Control: max-age=x", 5 * time.Second, cached, false},
+		"max-age below 0":             {"Cache-Control: max-age=-1", 5 * time.Second, cached, false},
+		"min-fresh, enough":           {"Cache-Control: min-fresh=40", 5 * time.Second, cached, false},
 		"min-fresh, too little":       {"Cache-Control: min-fresh=58", 5 * time.Second, computed, true},
-		"unknown directives":          {`Cache-Control: x="no-cache, no-store", no-transform`, 0, kept, false},
-		"max-stale, a fresh response": {"Cache-Control: max-stale=10", 5 * time.Second, kept, false},
+		"unknown directives":          {`Cache-Control: x="no-cache, no-store", no-transform`, 0, cached, false},
+		"max-stale, a fresh response": {"Cache-Control: max-stale=10", 5 * time.Second, cached, false},
 	} {
 		for _, form := range []request{post(hello), byGet("{ hello }"), post(" " + hello)} {
 			t.Run(name+" "+form.method+form.body, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					k := keep(t, transport.Options{})
+					k := newKeeper(t, transport.Options{})
 					k.front = true
 					before := k.want(t, post(hello), stored)
 					time.Sleep(c.age)
 					k.version.Add(1) // without an eviction
 					r := k.send(t, form.with(c.header))
 					switch c.want {
-					case kept:
+					case cached:
 						if !r.hit() || r.body != before.body || k.loads.Load() != 1 {
 							t.Errorf("want the cached response, got %q %s", r.cacheStatus(), r.body)
 						}
@@ -90,7 +90,7 @@ func TestOnlyIfCached(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := keep(t, transport.Options{})
+			k := newKeeper(t, transport.Options{})
 			r := k.send(t, in.with("Cache-Control: only-if-cached"))
 			if r.status != http.StatusGatewayTimeout || !strings.Contains(r.body, `"code":"NOT_CACHED"`) ||
 				r.cacheStatus() != "fieldcache; detail=only-if-cached" || k.loads.Load()+k.runs.Load() > 0 {
@@ -108,7 +108,7 @@ func TestOnlyIfCached(t *testing.T) {
 func TestAge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, transport.Options{})
+		k := newKeeper(t, transport.Options{})
 		check := func(r reply, age int, hit bool) {
 			t.Helper()
 			if r.header.Get("Age") != fmt.Sprint(age) || r.header.Get("Cache-Control") != "max-age=60, public" || r.hit() != hit {
@@ -138,7 +138,7 @@ func TestAge(t *testing.T) {
 func TestPartThatEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, transport.Options{})
+		k := newKeeper(t, transport.Options{})
 		in := post(`{"query":"{ short hello long }"}`)
 		if r := k.want(t, in, stored); r.header.Get("Cache-Control") != "max-age=10, public" {
 			t.Error(r.header)
@@ -156,7 +156,7 @@ func TestPartThatEnds(t *testing.T) {
 // POST, gets the content.
 func TestIfNoneMatch(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{})
+	k := newKeeper(t, transport.Options{})
 	k.front = true
 	tag := func(in request) string { return k.send(t, in).header.Get("Etag") }
 	in := byGet("{ mine }").as("8")
@@ -208,7 +208,7 @@ func TestIfNoneMatch(t *testing.T) {
 // request that ServeCached does not serve is left unchanged.
 func TestServeCached(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{CachedVary: "Origin"})
+	k := newKeeper(t, transport.Options{CachedVary: "Origin"})
 	k.front = true
 	for _, in := range []request{post(hello), byGet("{ hello }")} {
 		k.send(t, in)

@@ -93,22 +93,22 @@ func Tell(ctx context.Context, e Executed) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.told = append(x.told, e)
+	x.executed = append(x.executed, e)
 }
 
 type exchangeKey struct{}
 
 // exchange is a request that was passed on to be executed.
 type exchange struct {
-	mu   sync.Mutex
-	told []Executed
+	mu       sync.Mutex
+	executed []Executed
 }
 
 // mutates reports whether a mutation was executed.
 func (x *exchange) mutates() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.told {
+	for _, e := range x.executed {
 		if e.Mutation {
 			return true
 		}
@@ -117,13 +117,13 @@ func (x *exchange) mutates() bool {
 }
 
 // overall returns how the response to a may be cached.
-func (x *exchange) overall(a asker) policy.Overall {
+func (x *exchange) overall(a sender) policy.Overall {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.told) != 1 || x.told[0].Mutation {
+	if len(x.executed) != 1 || x.executed[0].Mutation {
 		return policy.Overall{}
 	}
-	e := x.told[0]
+	e := x.executed[0]
 	if e.Overall.Scope == cache.Private && e.Viewer != a.viewer {
 		return policy.Overall{} // the viewer was determined behind the front
 	}
@@ -137,7 +137,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.passOn(w, r)
 		return
 	}
-	in.asker = f.stored.askerOf(r)
+	in.sender = f.stored.senderOf(r)
 	wish := f.stored.wishOf(r.Header)
 	a, done := f.stored.find(r.Context(), in.question(), wish)
 	defer done()
@@ -194,12 +194,12 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		return
 	}
 	f.stored.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
-	overall := x.overall(in.asker)
+	overall := x.overall(in.sender)
 	if held.status != http.StatusOK {
 		overall = policy.Overall{}
 	}
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
-		f.stored.tellUnknown(r.Context(), deps, overall.Scope, in.asker)
+		f.stored.logUnknown(r.Context(), deps, overall.Scope, in.sender)
 		overall = policy.Overall{}
 	}
 	computed := answers.Computed{
@@ -211,9 +211,9 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	}
 	now := time.Now()
 	a := answers.NewAnswer(computed, now).In(in.encoding, f.stored.compressor)
-	keep := overall.MaxAge > 0 && !wish.nothing && held.repeatable() && dataAlone(computed.Body)
-	if keep {
-		keep = f.o.Answers.Put(in.question(), a)
+	stored := overall.MaxAge > 0 && !wish.nothing && held.repeatable() && dataAlone(computed.Body)
+	if stored {
+		stored = f.o.Answers.Put(in.question(), a)
 	}
 	in.done()
 	header.Del("Content-Length")
@@ -223,7 +223,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		return
 	}
 	header.Add("Vary", varies)
-	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, keep, mutates || wish.nothing), now)
+	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, stored, mutates || wish.nothing), now)
 }
 
 // dataAlone reports whether a body has data and nothing else, so that it is the response that [Tell] reported: an error or

@@ -129,7 +129,7 @@ type Handler struct {
 	buffers    sync.Pool // of *[]byte
 	hits       atomic.Uint64
 	saved      atomic.Uint64
-	told       sync.Map // coordinates that were logged, see tellUnknown
+	logged     sync.Map // coordinates that were logged, see logUnknown
 }
 
 // NewHandler returns a Handler for an executor, whose extensions, error presenter and limits are set as usual with
@@ -202,7 +202,7 @@ type request struct {
 	body     []byte // the body of a POST, or the raw query of a GET
 	media    media
 	encoding answers.Encoding
-	asker    asker
+	sender   sender
 	done     func() // reports that the response was stored, or will not be
 	batch    bool   // set once it is decoded
 }
@@ -220,12 +220,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	in.asker = h.askerOf(r)
+	in.sender = h.senderOf(r)
 	wish := h.wishOf(r.Header)
 	a, done := h.find(r.Context(), in.question(), wish)
 	defer done()
 	if in.done = done; a != nil {
-		h.tellName(r.Context(), a.Operation())
+		h.reportName(r.Context(), a.Operation())
 		h.writeCached(w, r, in, a)
 		return
 	}
@@ -263,7 +263,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if wish.bare {
 		ctx = cache.NoStore(ctx)
 	}
-	ctx = context.WithValue(ctx, askerKey{}, in.asker)
+	ctx = context.WithValue(ctx, senderKey{}, in.sender)
 	ctx, collector := h.o.Watch.Collect(ctx, operation.PlaceOf)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch

@@ -119,7 +119,7 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 					if i > 0 {
 						query = "" // only by its hash
 					}
-					askNamed(t, h, query, hash(text), fmt.Sprintf("Q%d_%d", n, i))
+					requestNamed(t, h, query, hash(text), fmt.Sprintf("Q%d_%d", n, i))
 				}
 			}
 			weight := h.DocumentBytes()
@@ -138,9 +138,9 @@ func TestFault30DocumentsWeighWhatTheyTake(t *testing.T) {
 	}
 }
 
-// askNamed requests one operation of a registered document. If query is not empty, the request
+// requestNamed requests one operation of a registered document. If query is not empty, the request
 // registers the document.
-func askNamed(t *testing.T, h http.Handler, query, hash, operation string) {
+func requestNamed(t *testing.T, h http.Handler, query, hash, operation string) {
 	t.Helper()
 	fields := map[string]any{
 		"operationName": operation,

@@ -11,23 +11,23 @@ import (
 	"fieldcache/cache/answers"
 )
 
-// asker is the sender of a request. The zero value is an unknown sender: nothing private is stored
+// sender is the sender of a request. The zero value is an unknown sender: nothing private is stored
 // for it, nor served to it from the cache.
-type asker struct {
-	viewer string
-	nobody bool // the sender is known to be anonymous; then viewer is empty
+type sender struct {
+	viewer    string
+	anonymous bool // the sender is known to be anonymous; then viewer is empty
 }
 
-// askerKey is the key under which an operation's context has its asker.
-type askerKey struct{}
+// senderKey is the key under which an operation's context has its sender.
+type senderKey struct{}
 
-// askerOf returns the sender of a request.
-func (h *Handler) askerOf(r *http.Request) asker {
+// senderOf returns the sender of a request.
+func (h *Handler) senderOf(r *http.Request) sender {
 	if h.o.Viewer == nil {
-		return asker{}
+		return sender{}
 	}
 	viewer := h.o.Viewer(r.Context())
-	return asker{viewer, viewer == "" && !h.identified(r)}
+	return sender{viewer, viewer == "" && !h.identified(r)}
 }
 
 // identified reports whether a request has anything that may identify its sender.
@@ -43,9 +43,9 @@ func (h *Handler) identified(r *http.Request) bool {
 // certified reports whether a client certificate came with a request.
 func certified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.PeerCertificates) > 0 }
 
-// question returns q for this asker.
-func (a asker) question(q answers.Question) answers.Question {
-	q.Viewer, q.Nobody = a.viewer, a.nobody
+// question returns q for this sender.
+func (s sender) question(q answers.Question) answers.Question {
+	q.Viewer, q.Nobody = s.viewer, s.anonymous
 	return q
 }
 
@@ -101,7 +101,7 @@ func isToken(text string) bool {
 // QuestionOf returns q with the viewer of the request that ctx belongs to. ok is false if nothing of the operation may
 // be stored, or served from the store.
 func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok bool) {
-	a, _ := ctx.Value(askerKey{}).(asker)
+	a, _ := ctx.Value(senderKey{}).(sender)
 	return a.question(q), ctx.Value(noStoreKey{}) == nil
 }
 

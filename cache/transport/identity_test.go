@@ -156,7 +156,7 @@ func TestFault03IdentityFromElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := keep(t, transport.Options{IdentityHeaders: c.headers})
+			k := newKeeper(t, transport.Options{IdentityHeaders: c.headers})
 			k.front = true
 			for _, in := range []request{post(mine), byGet("{ mine }"), post(mineToo)} {
 				k.send(t, in)
@@ -190,7 +190,7 @@ func TestFault03IdentityFromElsewhere(t *testing.T) {
 
 func TestFault03ServeCachedStandsAside(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{IdentityHeaders: []string{"X-User"}})
+	k := newKeeper(t, transport.Options{IdentityHeaders: []string{"X-User"}})
 	k.send(t, byGet("{ hello }"))
 	for name, change := range map[string]func(*http.Request){
 		"nobody":               func(*http.Request) {},
@@ -213,7 +213,7 @@ func TestFault03ServeCachedStandsAside(t *testing.T) {
 // A 304, a HEAD and a GET response have the same Vary header.
 func TestFault03VaryOfUnmodified(t *testing.T) {
 	t.Parallel()
-	k := keep(t, transport.Options{})
+	k := newKeeper(t, transport.Options{})
 	in := byGet("{ mine }").as("8")
 	tag := k.send(t, in).header.Get("Etag")
 	head := in
@@ -236,13 +236,13 @@ func TestFault03VaryOfUnmodified(t *testing.T) {
 func TestFault03NobodyWaitsForAnother(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, transport.Options{})
+		k := newKeeper(t, transport.Options{})
 		viewers := []string{"", "8", "9"}
 		for _, v := range viewers {
 			k.send(t, post(mine).as(v))
 		}
 		k.change(t)
-		k.made.Store(0)
+		k.executions.Store(0)
 		k.slow.Store(int64(time.Second))
 		var wg sync.WaitGroup
 		for _, v := range viewers {
@@ -253,7 +253,7 @@ func TestFault03NobodyWaitsForAnother(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		if n := k.made.Load(); n != int64(len(viewers)) {
+		if n := k.executions.Load(); n != int64(len(viewers)) {
 			t.Errorf("got %d executions, want one for each viewer", n)
 		}
 		wg.Wait()

@@ -15,7 +15,7 @@ import (
 func TestOneComputesForMany(t *testing.T) {
 	const many = 20
 	hello := post(`{"query": "{ hello }"}`)
-	ask := func(t *testing.T, k *keeper, wg *sync.WaitGroup, version string) {
+	send := func(t *testing.T, k *keeper, wg *sync.WaitGroup, version string) {
 		for range many {
 			wg.Go(func() {
 				if r := k.send(t, hello); !strings.Contains(r.body, version+`"`) {
@@ -26,20 +26,20 @@ func TestOneComputesForMany(t *testing.T) {
 		synctest.Wait()
 	}
 	tests := map[string]struct {
-		slow time.Duration
-		ask  func(t *testing.T, k *keeper, wg *sync.WaitGroup)
-		made int64 // executions
+		slow       time.Duration
+		request    func(t *testing.T, k *keeper, wg *sync.WaitGroup)
+		executions int64 // executions
 	}{
-		"all at once": {10 * time.Millisecond, func(t *testing.T, k *keeper, wg *sync.WaitGroup) { ask(t, k, wg, "v1") }, 1},
+		"all at once": {10 * time.Millisecond, func(t *testing.T, k *keeper, wg *sync.WaitGroup) { send(t, k, wg, "v1") }, 1},
 		"a write in between": {10 * time.Millisecond, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
 			wg.Go(func() { k.send(t, hello) })
 			synctest.Wait()
 			k.change(t)
-			ask(t, k, wg, "v2") // a request after a write must not get a response from before it
+			send(t, k, wg, "v2") // a request after a write must not get a response from before it
 		}, 2},
 		"a slow request": {time.Second, func(t *testing.T, k *keeper, wg *sync.WaitGroup) {
 			began := time.Now()
-			ask(t, k, wg, "v1")
+			send(t, k, wg, "v1")
 			wg.Wait()
 			if took := time.Since(began); took > time.Second+10*time.Millisecond {
 				t.Errorf("waiting in vain took %v, want at most 1.01s", took)
@@ -50,16 +50,16 @@ func TestOneComputesForMany(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				k := keep(t, transport.Options{})
+				k := newKeeper(t, transport.Options{})
 				k.send(t, hello)
 				k.change(t)
 				k.slow.Store(int64(test.slow))
-				k.made.Store(0)
+				k.executions.Store(0)
 				var wg sync.WaitGroup
-				test.ask(t, k, &wg)
+				test.request(t, k, &wg)
 				wg.Wait()
-				if n := k.made.Load(); n != test.made {
-					t.Errorf("got %d executions, want %d", n, test.made)
+				if n := k.executions.Load(); n != test.executions {
+					t.Errorf("got %d executions, want %d", n, test.executions)
 				}
 			})
 		})
@@ -70,14 +70,14 @@ func TestOneComputesForMany(t *testing.T) {
 func TestNobodyWaitsForAnAnswerThatWasNeverStored(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, transport.Options{})
+		k := newKeeper(t, transport.Options{})
 		k.slow.Store(int64(10 * time.Millisecond))
 		var wg sync.WaitGroup
 		for range 20 {
 			wg.Go(func() { k.send(t, post(`{"query": "{ never }"}`)) })
 		}
 		synctest.Wait()
-		if n := k.made.Load(); n != 20 {
+		if n := k.executions.Load(); n != 20 {
 			t.Errorf("got %d executions in flight, want 20", n)
 		}
 		wg.Wait()

@@ -53,7 +53,7 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := keep(t, transport.Options{})
+			k := newKeeper(t, transport.Options{})
 			for _, r := range c.before {
 				k.send(t, r)
 			}
@@ -78,7 +78,7 @@ func TestEachFormIsLookedUpOnce(t *testing.T) {
 func TestAWaitingRequestLooksUpTwice(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, transport.Options{})
+		k := newKeeper(t, transport.Options{})
 		hello := post(`{"query": "{ hello }"}`)
 		k.send(t, hello)
 		k.change(t)

@@ -17,12 +17,12 @@ func TestTrustedOperationsAreNamed(t *testing.T) {
 	t.Parallel()
 	const trusted = "query Home { hello }"
 	var named []string
-	k := keep(t, transport.Options{
+	k := newKeeper(t, transport.Options{
 		Trusted: transport.Trusted{hash(trusted): trusted}, Named: func(_ context.Context, operation string) { named = append(named, operation) },
 	})
 	for _, c := range []struct {
-		name, body  string
-		told, front string // what Named gets without ServeCached, and what ServeCached returns afterwards
+		name, body   string
+		named, front string // what Named gets without ServeCached, and what ServeCached returns afterwards
 	}{
 		{"executed by its text", `{"query":"` + trusted + `"}`, "Home", "Home"},
 		{"by its id, cached", `{"documentId":"` + hash(trusted) + `"}`, "Home", "Home"},
@@ -31,8 +31,8 @@ func TestTrustedOperationsAreNamed(t *testing.T) {
 	} {
 		named = nil
 		r := k.send(t, request{method: http.MethodPost, target: "/", body: c.body, headers: []string{"Content-Type: application/json"}})
-		if r.status != http.StatusOK || !slices.Equal(named, list(c.told)) {
-			t.Errorf("%s: Named got %q, response %d %s, want %q", c.name, named, r.status, r.body, c.told)
+		if r.status != http.StatusOK || !slices.Equal(named, list(c.named)) {
+			t.Errorf("%s: Named got %q, response %d %s, want %q", c.name, named, r.status, r.body, c.named)
 		}
 		again := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(c.body))
 		again.Header.Set("Content-Type", "application/json")

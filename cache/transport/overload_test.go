@@ -34,8 +34,8 @@ type crowd struct {
 	longest                                atomic.Int64 // ns until a request was refused
 }
 
-// ask runs clients for a while. Each tenth client sends mutations.
-func (c *crowd) ask(s *service, clients int, long time.Duration) {
+// send runs clients for a while. Each tenth client sends mutations.
+func (c *crowd) send(s *service, clients int, long time.Duration) {
 	var group sync.WaitGroup
 	end := time.Now().Add(long)
 	for n := range clients {
@@ -103,12 +103,12 @@ func TestFault29Goodput(t *testing.T) {
 		slow(s)
 		const long = 20 * time.Second
 		var few, some, many crowd
-		few.ask(s, 32, long)
-		some.ask(s, 200, long)
+		few.send(s, 32, long)
+		some.send(s, 200, long)
 		if log.Len() > 0 {
 			t.Errorf("without an overload: got log %s", &log)
 		}
-		many.ask(s, 1600, long)
+		many.send(s, 1600, long)
 		for name, c := range map[string]*crowd{"few": &few, "some": &some} {
 			if c.overloaded.Load()+c.late.Load()+c.other.Load() > 0 {
 				t.Errorf("%s: got %d overloaded, %d late, %d other; want 0", name, c.overloaded.Load(), c.late.Load(), c.other.Load())
@@ -125,7 +125,7 @@ func TestFault29Goodput(t *testing.T) {
 			t.Errorf("got %.2f of the successful requests from clients that write, want about 0.1", share)
 		}
 		time.Sleep(time.Minute)
-		few.ask(s, 1, time.Second)
+		few.send(s, 1, time.Second)
 		if n := strings.Count(log.String(), "\n"); n != 2 {
 			t.Errorf("got %d log lines, want one when the overload begins and one when it ends:\n%s", n, &log)
 		}

@@ -22,7 +22,7 @@ import (
 // wish is what a client's Cache-Control requests of this cache (RFC 9111, section 5.2.1). The zero
 // value accepts every stored response.
 type wish struct {
-	anew    bool // compute the response, and store it
+	reload  bool // compute the response, and store it
 	nothing bool // do not store the response
 	bare    bool // store no part of it either
 	only    bool // compute nothing
@@ -43,9 +43,9 @@ func (h *Handler) wishOf(header http.Header) wish {
 			seconds, err := strconv.Atoi(strings.Trim(argument, `"`))
 			switch name = strings.ToLower(name); {
 			case name == "no-cache":
-				w.anew = true
+				w.reload = true
 			case name == "no-store":
-				w.anew, w.nothing, w.bare = true, true, true
+				w.reload, w.nothing, w.bare = true, true, true
 			case name == "only-if-cached":
 				w.only = true
 			case name == "max-age" && err == nil && seconds >= 0:
@@ -64,7 +64,7 @@ func (h *Handler) wishOf(header http.Header) wish {
 // fresh reports whether the operation must be read from its sources if no stored response was
 // accepted. Parts may be as old as a response, so a client that limits the age would get the same
 // result again.
-func (w wish) fresh() bool { return w.anew || w.maxAge >= 0 || w.left > 0 }
+func (w wish) fresh() bool { return w.reload || w.maxAge >= 0 || w.left > 0 }
 
 // noStoreKey marks the context of an operation that stores nothing, and uses no stored part of
 // other responses.
@@ -72,7 +72,7 @@ type noStoreKey struct{}
 
 // takes reports whether the client accepts a stored response.
 func (w wish) takes(a *answers.Answer, now time.Time) bool {
-	return !w.anew && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
+	return !w.reload && !w.nothing && (w.maxAge < 0 || a.Age(now) <= w.maxAge) && a.TTL(now) >= w.left
 }
 
 // question returns the question of the request as it was sent.
@@ -81,18 +81,18 @@ func (in *request) question() answers.Question {
 	if in.read {
 		q.Kind = answers.URL
 	}
-	return in.asker.question(q)
+	return in.sender.question(q)
 }
 
 // meant returns the question of a meaning.
 func (in *request) meant(meaning []byte) answers.Question {
-	return in.asker.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
+	return in.sender.question(answers.Question{Kind: answers.Meaning, Media: uint8(in.media), Text: meaning})
 }
 
 // lookUp looks a response up; it is nil if there is none, or none that the client accepts. If the
 // client accepts no stored response at all, the store is not used.
 func (h *Handler) lookUp(q answers.Question, w wish) (a *answers.Answer, l answers.Lookup) {
-	if h.o.Answers == nil || w.anew || w.nothing {
+	if h.o.Answers == nil || w.reload || w.nothing {
 		return nil, l
 	}
 	now := time.Now()
@@ -110,10 +110,10 @@ const otherPatience = 50 * time.Millisecond
 // find looks a response up, and waits for a request that computes the same one already. Without a
 // response the caller computes it, and calls done when it is stored, or will not be stored.
 func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answers.Answer, done func()) {
-	nobody := func() {}
+	noWaiters := func() {}
 	a, last := h.lookUp(q, w)
 	if a != nil || h.o.Answers == nil || w.fresh() || w.nothing || w.only {
-		return a, nobody
+		return a, noWaiters
 	}
 	var patience <-chan time.Time
 	for {
@@ -122,7 +122,7 @@ func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answ
 			return nil, done
 		}
 		if other == nil {
-			return nil, nobody
+			return nil, noWaiters
 		}
 		if patience == nil {
 			patience = time.After(otherPatience)
@@ -130,12 +130,12 @@ func (h *Handler) find(ctx context.Context, q answers.Question, w wish) (a *answ
 		select {
 		case <-other:
 		case <-patience:
-			return nil, nobody
+			return nil, noWaiters
 		case <-ctx.Done():
-			return nil, nobody
+			return nil, noWaiters
 		}
 		if a, last = h.lookUp(q, w); a != nil {
-			return a, nobody
+			return a, noWaiters
 		}
 		// It was evicted meanwhile: the next request computes it again.
 	}
@@ -193,7 +193,7 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
 		return "", false
 	}
-	in := request{asker: asker{nobody: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	in := request{sender: sender{anonymous: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	if in.media == noMedia {
 		return "", false
 	}
@@ -262,8 +262,8 @@ func (h *Handler) plain(r *http.Request) bool {
 	return !certified(r)
 }
 
-// tellName reports the name of an operation whose document is trusted.
-func (h *Handler) tellName(ctx context.Context, name string) {
+// reportName reports the name of an operation whose document is trusted.
+func (h *Handler) reportName(ctx context.Context, name string) {
 	if name != "" && h.o.Named != nil {
 		h.o.Named(ctx, name)
 	}

@@ -75,7 +75,7 @@ func TestRecallByMeaning(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k := keep(t, transport.Options{})
+			k := newKeeper(t, transport.Options{})
 			first := k.want(t, c.first, stored)
 			for range 2 { // the second time by the form that was received
 				second := k.send(t, c.second)
@@ -93,7 +93,7 @@ func TestRecallByMeaning(t *testing.T) {
 				return
 			}
 			// Each request gets its own response, and no response replaced another.
-			alone := keep(t, transport.Options{}).want(t, c.second, stored)
+			alone := newKeeper(t, transport.Options{}).want(t, c.second, stored)
 			if again := k.send(t, c.second); again.body != alone.body || !again.hit() {
 				t.Errorf("got  %s\nwant %s", again.body, alone.body)
 			}
@@ -120,7 +120,7 @@ func TestCachedBatches(t *testing.T) {
 			if name == "one private" {
 				c.body = strings.Replace(c.body, "]", `,{"query":"{ short }"}]`, 1)
 			}
-			k := keep(t, transport.Options{})
+			k := newKeeper(t, transport.Options{})
 			in := post(c.body).as("8")
 			for range 2 {
 				r := k.send(t, in)

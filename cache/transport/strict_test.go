@@ -201,15 +201,15 @@ func answerStore(t *testing.T) *answers.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
+	store, err := answers.New(answers.Options{Cache: c, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		kept.Close()
+		store.Close()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return kept
+	return store
 }

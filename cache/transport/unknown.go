@@ -6,15 +6,15 @@ import (
 	"fieldcache/cache"
 )
 
-// tellUnknown logs, once for each coordinate, why a response was not stored. It logs nothing for a private response
+// logUnknown logs, once for each coordinate, why a response was not stored. It logs nothing for a private response
 // whose viewer is unknown, which would not have been stored anyway.
-func (h *Handler) tellUnknown(ctx context.Context, deps cache.Deps, scope cache.Scope, a asker) {
+func (h *Handler) logUnknown(ctx context.Context, deps cache.Deps, scope cache.Scope, a sender) {
 	if scope == cache.Private && a.viewer == "" {
 		return
 	}
 	for _, place := range deps.Unknown {
 		coordinate := place.String()
-		if _, told := h.told.LoadOrStore(coordinate, nil); told {
+		if _, logged := h.logged.LoadOrStore(coordinate, nil); logged {
 			continue
 		}
 		if coordinate == "" {

@@ -48,8 +48,8 @@ func TestIntrospectionIsBounded(t *testing.T) {
 		if refused := len(errs) > 0; refused != c.refused {
 			t.Errorf("%s: got refused %v, want %v: %d of %d", name, refused, c.refused, b.introspected, limit)
 		}
-		if asks := strings.Contains(c.document, "__schema") || strings.Contains(c.document, "__type("); introspects(doc) != asks {
-			t.Errorf("%s: got introspects %v", name, !asks)
+		if want := strings.Contains(c.document, "__schema") || strings.Contains(c.document, "__type("); introspects(doc) != want {
+			t.Errorf("%s: got introspects %v", name, !want)
 		}
 		in := introspected{schema: v.schema, variables: oc.Variables, left: limit}
 		in.set(oc.Operation.SelectionSet, nil)

@@ -18,7 +18,7 @@ func TestFault20OneOf(t *testing.T) {
 		input Range { from: Int! to: Int }
 		type Query { find(by: By!): Int all(by: [By!]): Int deep(in: Deep): Int }
 		input Deep { by: By }`}), 1000, false)
-	for _, c := range []struct{ query, variables, says string }{
+	for _, c := range []struct{ query, variables, want string }{
 		{`query($v: By!) { find(by: $v) }`, `{"v": {"id": "1"}}`, ""},
 		{`query($v: By!) { find(by: $v) }`, `{"v": {"range": {"from": 1}}}`, ""},
 		{`query($v: By!) { find(by: $v) }`, `{"v": {}}`, `Variable "$v": Exactly one field of "By" must be given`},
@@ -38,10 +38,10 @@ func TestFault20OneOf(t *testing.T) {
 		{`query($id: ID = "1") { find(by: {id: $id}) }`, `{"id": null}`, "must be non-nullable"},
 		{`query F { ...F } query($id: ID) { ...F } fragment F on Query { find(by: {id: $id}) }`, `{"id": null}`, "not defined"},
 	} {
-		said := ""
+		got := ""
 		doc, errs := v.Parse(t.Context(), c.query, v.Budget())
 		if len(errs) > 0 {
-			said = errs.Error()
+			got = errs.Error()
 		} else {
 			var given map[string]any
 			d := json.NewDecoder(strings.NewReader(c.variables))
@@ -51,11 +51,11 @@ func TestFault20OneOf(t *testing.T) {
 			}
 			coercion := coercer{schema: v.schema, op: doc.Operations[0]}
 			if _, err := coercion.coerce(given); err != nil {
-				said = err.Error()
+				got = err.Error()
 			}
 		}
-		if c.says == "" && said != "" || !strings.Contains(said, c.says) {
-			t.Errorf("%s with %s: got error %q, want %q", c.query, c.variables, said, c.says)
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s with %s: got error %q, want %q", c.query, c.variables, got, c.want)
 		}
 	}
 }

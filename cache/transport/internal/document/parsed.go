@@ -122,11 +122,11 @@ func withoutDefer(all ast.DirectiveList) ast.DirectiveList {
 	if all.ForName("defer") == nil {
 		return all
 	}
-	var kept ast.DirectiveList
+	var rest ast.DirectiveList
 	for _, d := range all {
 		if d.Name != "defer" {
-			kept = append(kept, d)
+			rest = append(rest, d)
 		}
 	}
-	return kept
+	return rest
 }

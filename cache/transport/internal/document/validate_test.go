@@ -47,7 +47,7 @@ func TestFault32ValidationIsBounded(t *testing.T) {
 	for name, c := range map[string]struct {
 		document string
 		steps    int    // at most; 0: no limit of the test
-		says     string // the error; "": none
+		want     string // the error; "": none
 	}{
 		"one field":                  {"{ cat(id: 1) {" + strings.Repeat(" name", 1985) + " } }", 10_000, ""},
 		"inline fragments":           {"{ cat {" + strings.Repeat(" ... on Cat { name }", 330) + " } }", 5_000, ""},
@@ -75,8 +75,8 @@ func TestFault32ValidationIsBounded(t *testing.T) {
 			b := v.Budget()
 			allowed := b.steps
 			_, errs := v.Parse(t.Context(), c.document, b)
-			if said := errs.Error(); c.says == "" && len(errs) > 0 || !strings.Contains(said, c.says) {
-				t.Errorf("got %.500s\nwant %q", said, c.says)
+			if got := errs.Error(); c.want == "" && len(errs) > 0 || !strings.Contains(got, c.want) {
+				t.Errorf("got %.500s\nwant %q", got, c.want)
 			}
 			if used := allowed - b.steps; c.steps > 0 && used > c.steps {
 				t.Errorf("got %d steps, want at most %d", used, c.steps)
