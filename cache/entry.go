@@ -48,9 +48,19 @@ func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }
 
+// Timed returns t with the monotonic clock of now, for [Left].
+func Timed(t, now time.Time) time.Time { return now.Add(t.Sub(now)) }
+
+// Left returns the time from now until end, or a negative one after it: by the monotonic clock, or
+// by the wall clock if that leaves less. The former is right if the clock was set back in between,
+// the latter if the machine was suspended.
+func Left(now, end time.Time) time.Duration {
+	return min(end.Sub(now), time.Duration(end.UnixNano()-now.UnixNano()))
+}
+
 // revalidates reports whether an expired entry is served for the item while it is loaded again.
 func (e *Entry) revalidates(item *Item, now time.Time) bool {
-	return item.StaleWhileRevalidate > 0 && now.Before(e.Ends.Add(item.StaleWhileRevalidate)) && !e.Absent()
+	return item.StaleWhileRevalidate > 0 && Left(now, e.Ends.Add(item.StaleWhileRevalidate)) > 0 && !e.Absent()
 }
 
 // localEntry returns the entry of a value that has no JSON. It must not leave this process.

@@ -24,7 +24,9 @@ type Held struct {
 // tier failed.
 func (c *Cache) Look(ctx context.Context, key Key) (held []Held, err error) {
 	if e := c.memory.Peek(key, time.Now()); e != nil {
-		held = append(held, Held{MemoryTier, e})
+		shown := *e
+		shown.Loaded, shown.Ends = e.Loaded.UTC(), e.Ends.UTC()
+		held = append(held, Held{MemoryTier, &shown})
 	}
 	if c.shared == nil {
 		return held, nil

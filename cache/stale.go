@@ -184,7 +184,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 		return
 	}
 	for i, f := range lookups {
-		if e := entries[i]; e != nil && time.Since(e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
+		if e := entries[i]; e != nil && -Left(time.Now(), e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
 			e.Stamp = nil // a stamp of the shared tier is of no use for what is computed from the value
 			found[at[i]] = e
 		}
@@ -195,7 +195,7 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 // evicted.
 func (c *Cache) stale(item Item) *Entry {
 	e := c.memory.Ended(item.Key)
-	if e == nil || time.Since(e.Ends) > c.staleFor(&item) {
+	if e == nil || -Left(time.Now(), e.Ends) > c.staleFor(&item) {
 		return nil
 	}
 	return e

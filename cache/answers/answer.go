@@ -88,9 +88,9 @@ func NewAnswer(c Computed, now time.Time) *Answer {
 	}
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}
 	end := now.Add(a.maxAge)
-	a.ends = earlier(end, a.deps.Ends)
+	a.ends = cache.Timed(earlier(end, a.deps.Ends), now)
 	a.created = now
-	a.zero = earlier(end, a.deps.Until).Add(-a.maxAge)
+	a.zero = cache.Timed(earlier(end, a.deps.Until), now).Add(-a.maxAge)
 	a.variants[Identity] = newVariant(c.Body, Identity, a.maxAge > 0)
 	if a.tagHeader != "" && a.maxAge > 0 {
 		separator := byte(' ')
@@ -238,10 +238,10 @@ func (a *Answer) In(e Encoding, c *Compressor) *Answer {
 
 // Age returns the age of the response at now, in whole seconds. Max age minus age is the shortest time that
 // any of its parts has left.
-func (a *Answer) Age(now time.Time) int { return int(max(0, now.Sub(a.zero)) / time.Second) }
+func (a *Answer) Age(now time.Time) int { return int(max(0, -cache.Left(now, a.zero)) / time.Second) }
 
 // TTL returns for how long the response may still be served from the store, in whole seconds.
-func (a *Answer) TTL(now time.Time) int { return int(max(0, a.ends.Sub(now)) / time.Second) }
+func (a *Answer) TTL(now time.Time) int { return int(max(0, cache.Left(now, a.ends)) / time.Second) }
 
 // earlier returns the earlier of two times, ignoring zero ones.
 func earlier(a, b time.Time) time.Time {

@@ -140,7 +140,7 @@ func (s *Store) Look(q Question, now time.Time) (l Lookup) {
 		return l
 	}
 	l.key, l.present = s.hash(q, e.viewer), true
-	if s.cache.Trusted(now) && now.Before(e.ends) && s.cache.Generations().Holds(e.deps.Stamp) && !s.cache.Softened(e.deps.Names, e.created) {
+	if s.cache.Trusted(now) && cache.Left(now, e.ends) > 0 && s.cache.Generations().Holds(e.deps.Stamp) && !s.cache.Softened(e.deps.Names, e.created) {
 		l.Answer = e.Answer
 	}
 	return l

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"fieldcache/cache"
 	"fieldcache/cache/answers"
@@ -200,6 +201,64 @@ func TestEnds(t *testing.T) {
 				time.Sleep(c.most - c.least + time.Millisecond)
 				f.want(t, question("q", ""), "")
 			})
+		})
+	}
+}
+
+// wall returns a moment at which the wall clock shows so much more, or less, than before. The
+// monotonic clock continues.
+func wall(t time.Time, more time.Duration) time.Time {
+	t = t.Add(0)
+	clocks := (*struct {
+		wall uint64 // 1 bit, 33 bits of seconds, 30 bits of nanoseconds: see package time
+		ext  int64
+		loc  *time.Location
+	})(unsafe.Pointer(&t))
+	clocks.wall += uint64(more/time.Second) << 30 //nolint:gosec // wraps around
+	return t
+}
+
+// A clock that is set back does not make a response younger, and one that was suspended does not
+// make it last longer.
+func TestClocksThatAreSet(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ set, least time.Duration }{
+		"back by an hour":       {-time.Hour, 0},
+		"back by half a minute": {-30 * time.Second, 0},
+		"forward":               {10 * time.Second, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, q := open(t), question("q", "")
+			deps := f.deps(t, time.Minute, "user:1")
+			item := cache.Item{Key: "user:1", Tags: []cache.Tag{"{Thing}"}, MaxAge: time.Minute}
+			value, ok := f.cache.Peek(item)
+			if !ok {
+				t.Fatal("the value is not in memory")
+			}
+			began := time.Now()
+			at := func(after time.Duration) time.Time { return wall(began.Add(after), c.set) }
+			f.store.Put(q, answer("a", time.Minute, cache.Public, deps))
+			a, now, age := f.store.Get(q, at(40*time.Second)), at(40*time.Second), int((40*time.Second+c.least)/time.Second)
+			if a == nil {
+				t.Fatal("got nothing after 40 seconds")
+			}
+			if got := a.Age(now); got != age {
+				t.Errorf("after 40 seconds the age is %d, want %d", got, age)
+			}
+			if got := a.TTL(now); got > 60-age || got < 60-age-7 {
+				t.Errorf("after 40 seconds %d seconds are left, want at most %d", got, 60-age)
+			}
+			if f.store.Get(q, at(time.Minute-c.least)) != nil {
+				t.Error("got a response after its end")
+			}
+			// A response that is made of the value then is as old.
+			_, collector := cache.Collect(t.Context())
+			collector.Hit(item, value)
+			later := answers.NewAnswer(answers.Computed{Status: http.StatusOK, MaxAge: time.Minute, Deps: collector.Deps()}, now)
+			if got := later.Age(now); got < 40 {
+				t.Errorf("a response of a value that is 40 seconds old is %d seconds old", got)
+			}
 		})
 	}
 }

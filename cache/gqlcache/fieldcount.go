@@ -38,9 +38,9 @@ type Forgetter interface {
 // load something, the count is too high for a while, and the batch waits for as long as the
 // patience of its loaders. Give such a field a resolver.
 //
-// The mutations of an operation run one after the other. Each is counted when it begins. A field under
-// @defer, which gqlgen resolves after the other fields of its object, is counted when it begins, or
-// when all other fields are resolved.
+// The mutations of an operation run one after the other. Each is counted when it begins. A field
+// under @defer, which gqlgen resolves after the other fields of its object, is counted when it
+// begins, or when all other fields are resolved.
 type FieldCount struct {
 	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
@@ -169,8 +169,8 @@ func (f *FieldCount) beginIn(ctx context.Context, fc *graphql.FieldContext, c Co
 	}
 }
 
-// deferred reports whether gqlgen may resolve a field after the other fields of its object. It never does so
-// with a root field.
+// deferred reports whether gqlgen may resolve a field after the other fields of its object. It
+// never does so with a root field.
 func (f *FieldCount) deferred(object string, field *graphql.CollectedField) bool {
 	return field.IsDeferred() && object != f.schema.Query.Name
 }
@@ -226,10 +226,11 @@ func (f *FieldCount) selected(oc *graphql.OperationContext, set ast.SelectionSet
 	return n
 }
 
-// deferral counts the fields of an operation with @defer. gqlgen resolves the deferred fields of an object
-// after its others. If they counted from the beginning, the others would wait for them. So they count when they
-// begin; or, once no other field is left, all together, so that they are loaded together. A nil deferral is
-// that of an operation that defers nothing. It is safe for concurrent use.
+// deferral counts the fields of an operation with @defer. gqlgen resolves the deferred fields of an
+// object after its others. If they counted from the beginning, the others would wait for them. So
+// they count when they begin; or, once no other field is left, all together, so that they are
+// loaded together. A nil deferral is that of an operation that defers nothing. It is safe for
+// concurrent use.
 type deferral struct {
 	mu      sync.Mutex
 	open    int // fields that count, and are not resolved yet

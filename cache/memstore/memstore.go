@@ -71,7 +71,7 @@ func (s *Store) Generations() *cache.Generations { return s.generations }
 // Peek returns the entry of key, or nil if there is none, it was evicted, or it has expired by now.
 func (s *Store) Peek(key cache.Key, now time.Time) *cache.Entry {
 	e := s.Ended(key)
-	if e == nil || !now.Before(e.Ends) {
+	if e == nil || cache.Left(now, e.Ends) <= 0 {
 		return nil
 	}
 	return e
@@ -118,7 +118,7 @@ func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err err
 			continue
 		}
 		e := *f.Entry
-		e.Stamp = stamp
+		e.Stamp, e.Loaded, e.Ends = stamp, cache.Timed(e.Loaded, now), cache.Timed(e.Ends, now)
 		s.entries.Set(f.Item.Key, &e)
 		stored++
 	}

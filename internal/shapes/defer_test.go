@@ -22,8 +22,8 @@ type running struct{ atomic.Int64 }
 // Expect implements [gqlcache.Counter].
 func (r *running) Expect(_ context.Context, n int) { r.Add(int64(n)) }
 
-// counts executes a query on starwars, and returns how many fields a batch would wait for when each field
-// with a resolver began, in this order, and at the end.
+// counts executes a query on starwars, and returns how many fields a batch would wait for when each
+// field with a resolver began, in this order, and at the end.
 func counts(t *testing.T, query string) (began []begun, end int64) {
 	t.Helper()
 	shape := shapes["starwars"]
@@ -58,8 +58,8 @@ type begun struct {
 	running int64
 }
 
-// gqlgen resolves deferred fields after the other fields of their object. A batch of those does not wait
-// for them, and deferred fields are loaded together.
+// gqlgen resolves deferred fields after the other fields of their object. A batch of those does not
+// wait for them, and deferred fields are loaded together.
 func TestDeferredFieldsAreNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	const later = `...@defer{starships{id} friendsConnection{totalCount}}`
