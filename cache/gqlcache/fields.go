@@ -227,7 +227,10 @@ type fieldRun struct {
 	resolved atomic.Bool
 	deferral *deferral
 	begins   bool // whether it is a request of its own, which began at began
-	began    cache.RequestState
+	// connected says that it is one of several on a connection, and that it is unknown when that
+	// began. Middleware that gives each request its loaders gives one set of them to a websocket.
+	connected bool
+	began     cache.RequestState
 }
 
 // runContext is a context that contains its run, so that both take one allocation.
@@ -296,7 +299,9 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	own := &runContext{Context: ctx}
 	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
 		own.run.begins = true
-		f.o.Cache.BeginRequest(&own.run.began)
+		if own.run.connected = oc.Headers.Get("Upgrade") != ""; !own.run.connected {
+			f.o.Cache.BeginRequest(&own.run.began)
+		} // else the zero moment: loaders may hold rows since any time
 	}
 	if f.count != nil && operation != ast.Subscription {
 		own.run.deferral = deferralOf(oc)

@@ -137,6 +137,8 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	since := cache.BeganAt(call.ctx)
 	unstored := ""
 	switch {
+	case observed && call.run.connected:
+		unstored = "its loaders may hold what earlier operations of the connection read"
 	case call.selection == "" && call.selective.Load():
 		unstored = "its resolver looks at what is selected"
 	case len(graphql.GetErrors(call.ctx)) != errorsBefore:

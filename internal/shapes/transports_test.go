@@ -190,6 +190,64 @@ func TestWebsocketsGoThrough(t *testing.T) {
 	}
 }
 
+// Middleware that gives each request its loaders gives one set of them to a websocket, for as long
+// as it is open. What they keep is not cached for others after a write.
+func TestLoadersOfAWebsocketKeepOldRows(t *testing.T) {
+	t.Parallel()
+	shape := shapes["dataloader"]
+	const streets = `{customers{address{street}}}`
+	for name, handler := range map[string]func(*project) http.Handler{
+		"in the handler":      func(p *project) http.Handler { return p.whole },
+		"without the handler": func(p *project) http.Handler { return p.fields },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := shape.open(t, shape.database(t, "sqlite", lite(t)), "")
+			url := listen(t, handler(p))
+			c, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(url, "http"), &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.CloseNow() //nolint:errcheck // it may be closed
+			ask := func(message map[string]any, until string) (payload string) {
+				if err := wsjson.Write(t.Context(), c, message); err != nil {
+					t.Fatal(err)
+				}
+				for {
+					var got struct {
+						Type    string
+						Payload json.RawMessage
+					}
+					if err := wsjson.Read(t.Context(), c, &got); err != nil {
+						t.Fatal(err)
+					}
+					if got.Type == "next" {
+						payload = string(got.Payload)
+					}
+					if got.Type == until {
+						return payload
+					}
+				}
+			}
+			ask(map[string]any{"type": "connection_init"}, "connection_ack")
+			query := func(id string) string {
+				return ask(map[string]any{"id": id, "type": "subscribe", "payload": map[string]string{"query": streets}}, "complete")
+			}
+			if got := query("1"); !strings.Contains(got, "Fake Street") {
+				t.Fatalf("got %s", got)
+			}
+			for i := range 3 {
+				street := fmt.Sprintf("Street %d", i)
+				send(t, http.MethodPost, url, asked(fmt.Sprintf(`mutation{move(customer:1,street:%q){id}}`, street)), inJSON)
+				query(fmt.Sprint("again", i)) // the loader's row is older than the write
+				if r, _ := send(t, http.MethodPost, url, asked(streets), inJSON); !strings.Contains(r.Body, street) {
+					t.Errorf("after a query on the websocket: got %s, want %s", r.Body, street)
+				}
+			}
+		})
+	}
+}
+
 // Server-sent events are sent as they occur, whatever else the client accepts.
 func TestServerSentEventsGoThrough(t *testing.T) {
 	t.Parallel()

@@ -7,13 +7,15 @@ import (
 	"time"
 )
 
-// loader reads the keys of several resolvers with one call, if they arrive within a wait.
+// loader reads the keys of several resolvers with one call, if they arrive within a wait. As usual
+// with such loaders, it keeps what it has read.
 type loader[V any] struct {
 	wait time.Duration
 	read func(ctx context.Context, keys []int) (map[int]V, error)
 
 	mu   sync.Mutex
 	open *loaderBatch[V]
+	kept map[int]V
 }
 
 type loaderBatch[V any] struct {
@@ -26,6 +28,10 @@ type loaderBatch[V any] struct {
 // load waits for the batch with the key. The statement runs with the context of the first caller.
 func (l *loader[V]) load(ctx context.Context, key int) (v V, ok bool, err error) {
 	l.mu.Lock()
+	if v, ok = l.kept[key]; ok {
+		l.mu.Unlock()
+		return v, true, nil
+	}
 	b := l.open
 	if b == nil {
 		b = &loaderBatch[V]{done: make(chan struct{})}
@@ -41,7 +47,14 @@ func (l *loader[V]) load(ctx context.Context, key int) (v V, ok bool, err error)
 	b.keys = append(b.keys, key)
 	l.mu.Unlock()
 	<-b.done
-	v, ok = b.values[key]
+	if v, ok = b.values[key]; ok {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.kept == nil {
+			l.kept = map[int]V{}
+		}
+		l.kept[key] = v
+	}
 	return v, ok, b.err
 }
 
@@ -53,7 +66,8 @@ type loaders struct {
 
 type loadersKey struct{}
 
-// Loaders is a middleware that gives each request its own loaders.
+// Loaders is a middleware that gives each request its own loaders. All operations on a websocket
+// belong to one request.
 func (r *Resolver) Loaders(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		wait := 250 * time.Microsecond
