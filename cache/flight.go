@@ -87,7 +87,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 	defer s.mu.Unlock()
 	var own *party
 	for _, w := range wants {
-		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && f.group.ctx.Err() == nil &&
+		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && !w.alone && f.group.ctx.Err() == nil &&
 			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.reading.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // another load refreshes it already

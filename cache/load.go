@@ -14,6 +14,7 @@ type want struct {
 	would     *Entry  // in shadow mode: the entry that memory holds
 	flight    *flight // the flight that serves it
 	joined    bool    // whether another reader began the flight
+	alone     bool    // whether no flight of another reader serves it
 }
 
 // Load returns the results of the requests, in their order: from memory, from the shared tier, or
@@ -56,7 +57,13 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 	if len(wants) == 0 {
 		return results
 	}
-	if err := c.loadWants(ctx, wants, trusted && !noCache); err != nil {
+	err := c.loadWants(ctx, wants, trusted && !noCache)
+	if err == nil {
+		if again := outdated(wants); len(again) > 0 {
+			err = c.loadWants(ctx, again, trusted && !noCache)
+		}
+	}
+	if err != nil {
 		for _, w := range wants {
 			results[w.at].Err = err
 		}
@@ -71,6 +78,18 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 		results[w.at] = r
 	}
 	return results
+}
+
+// outdated returns the wants that got a value which is not for other readers than the one that began
+// the flight. They are to be loaded again, alone.
+func outdated(wants []*want) (again []*want) {
+	for _, w := range wants {
+		if w.joined && w.flight != nil && w.flight.result.apart {
+			w.joined, w.alone = false, true
+			again = append(again, w)
+		}
+	}
+	return again
 }
 
 // loadWants finds flights for the wants and waits for them. It returns an error if ctx ends first,

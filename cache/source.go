@@ -148,14 +148,14 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if len(own.Tags) > 0 {
 		tags, ok := c.stampOf(own.Tags, seen)
 		if !ok || since == nil && l.numberless != c.follower.numberless.Load() {
-			r.Unstored = "a write came in between"
+			r.Unstored, r.apart = "a write came in between", since != nil
 			return nil
 		}
 		stamp = Join(stamp, tags)
 	}
 	// All stamps were taken before this check, and later evictions end them.
 	if since != nil && !c.Generations().quiet(since.generations, f.Key, f.Tags, own.Tags) {
-		r.Unstored = "a write came in between"
+		r.Unstored, r.apart = "a write came in between", true
 		return nil
 	}
 	e, err := newEntry(l.values[i], shapeOf(f.Request), l.started, maxAge, early, seen, stamp)
