@@ -264,7 +264,7 @@ func (f *Front) take(r *http.Request) (in request, ok bool) {
 		}
 	case http.MethodPost:
 		kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if err != nil || kind != "application/json" && kind != "application/graphql-response+json" || r.Header.Get("Content-Encoding") != "" ||
+		if err != nil || kind != "application/json" && kind != "application/graphql-response+json" || encoded(r.Header) ||
 			r.ContentLength <= 0 || r.ContentLength > int64(f.o.MaxBodyBytes) {
 			return in, false
 		}

@@ -297,13 +297,25 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte)
 	if refused := checkContentType(r.Header["Content-Type"]); refused != nil {
 		return in, refused
 	}
-	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
+	if encoded(r.Header) {
 		w.Header().Set("Accept-Encoding", "identity")
 		return in, refuse(apierror.BadEncoding)
 	}
 	var refused *refusal
 	in.body, refused = h.readAll(w, r, buffer)
 	return in, refused
+}
+
+// encoded reports whether a header names a coding of the content, in any of its lines.
+func encoded(header http.Header) bool {
+	for _, line := range header["Content-Encoding"] {
+		for coding := range strings.SplitSeq(line, ",") {
+			if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // readAll reads the body into the buffer.

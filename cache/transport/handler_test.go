@@ -181,6 +181,8 @@ func TestHandler(t *testing.T) {
 		"no type":                      {"POST", "/", hello, nil, 415, "BAD_REQUEST"},
 		"two types":                    {"POST", "/", hello, []string{asJSON, asJSON}, 415, "BAD_REQUEST"},
 		"another charset":              {"POST", "/", hello, []string{"Content-Type: application/json; charset=utf-16"}, 415, "BAD_REQUEST"},
+		"a second coding":              {"POST", "/", hello, []string{asJSON, "Content-Encoding: identity", "Content-Encoding: gzip"}, 415, "BAD_REQUEST"},
+		"a coding in a list":           {"POST", "/", hello, []string{asJSON, "Content-Encoding: Identity, br"}, 415, "BAD_REQUEST"},
 		"a compressed body":            {"POST", "/", hello, []string{asJSON, "Content-Encoding: gzip"}, 415, "BAD_REQUEST"},
 		"the type of a response":       {"POST", "/", hello, []string{"Content-Type: application/graphql-response+json"}, 415, "BAD_REQUEST"},
 		"too large":                    {"POST", "/", `{"query":"{ hello }` + strings.Repeat(" ", 1<<20) + `"}`, []string{asJSON}, 413, "PAYLOAD_TOO_LARGE"},
@@ -351,6 +353,17 @@ func TestHandlerFaults(t *testing.T) {
 				t.Errorf("got %d %s", r.StatusCode, got)
 			}
 		})
+	}
+}
+
+// The names of content codings are not case-sensitive.
+func TestContentThatIsNotEncoded(t *testing.T) {
+	t.Parallel()
+	for _, coding := range []string{"", "identity", "IDENTITY", "identity, identity"} {
+		s := serve(transport.Options{})
+		if got := text(t, s.do(t, http.MethodPost, "/", hello, asJSON, "Content-Encoding: "+coding)); got != answer {
+			t.Errorf("%q: got %s", coding, got)
+		}
 	}
 }
 
