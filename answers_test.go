@@ -116,8 +116,8 @@ func (f *front) send(t testing.TB, method, target, body string, headers ...strin
 	return w.Result(), w.Body.String()
 }
 
-// ask sends a query by POST and returns the body and Cache-Status.
-func (f *front) ask(t testing.TB, query string, headers ...string) (body, status string) {
+// request sends a query by POST and returns the body and Cache-Status.
+func (f *front) request(t testing.TB, query string, headers ...string) (body, status string) {
 	t.Helper()
 	r, body := f.send(t, http.MethodPost, "/graphql", fmt.Sprintf(`{"query":%q}`, query), append(headers, "Content-Type: application/json")...)
 	return body, r.Header.Get("Cache-Status")
@@ -126,19 +126,19 @@ func (f *front) ask(t testing.TB, query string, headers ...string) (body, status
 // change runs a mutation and fails the test if it returns errors.
 func (f *front) change(t testing.TB, mutation string, headers ...string) string {
 	t.Helper()
-	body, _ := f.ask(t, mutation, headers...)
+	body, _ := f.request(t, mutation, headers...)
 	if strings.Contains(body, `"errors"`) {
 		t.Fatalf("%s: %s", mutation, body)
 	}
 	return body
 }
 
-// keeps repeats a query until the response is cached, and returns the body.
-func (f *front) keeps(t *testing.T, query string) (body string) {
+// cachedBody repeats a query until the response is cached, and returns the body.
+func (f *front) cachedBody(t *testing.T, query string) (body string) {
 	t.Helper()
 	eventually(t, "a cached response to "+query, func() bool {
 		var status string
-		body, status = f.ask(t, query)
+		body, status = f.request(t, query)
 		return isHit(status)
 	})
 	return body
@@ -199,10 +199,10 @@ func TestAnswersAfterAWrite(t *testing.T) {
 		} {
 			f.once(t, func() string {
 				n++
-				f.keeps(t, c.read)
+				f.cachedBody(t, c.read)
 				f.change(t, fmt.Sprintf(c.write, n))
 				f.reads()
-				body, status := f.ask(t, c.read)
+				body, status := f.request(t, c.read)
 				if !strings.Contains(body, fmt.Sprintf(c.want, n)) {
 					t.Errorf("%s: the new value is not in %s", name, body)
 				}
@@ -210,7 +210,7 @@ func TestAnswersAfterAWrite(t *testing.T) {
 				if status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], c.reads) {
 					return fmt.Sprintf("%s: %s %s, read by\n%s", name, status, body, strings.Join(reads, "\n"))
 				}
-				if again, status := f.ask(t, c.read); again != body || !isHit(status) || len(f.reads()) > 0 {
+				if again, status := f.request(t, c.read); again != body || !isHit(status) || len(f.reads()) > 0 {
 					return fmt.Sprintf("%s: the second time %s %s", name, status, again)
 				}
 				return ""
@@ -225,14 +225,14 @@ func TestAnswersWhenStockEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := database(t, "DATABASE_URL=sqlite::memory:")
 		f := openFront(t, d, "DATABASE_URL=sqlite::memory:")
-		f.keeps(t, productPage)
+		f.cachedBody(t, productPage)
 		time.Sleep(20 * time.Second)
-		if body, status := f.ask(t, productPage); !isHit(status) {
+		if body, status := f.request(t, productPage); !isHit(status) {
 			t.Errorf("after 20 s: got %s %s, want a hit", status, body)
 		}
 		f.reads()
 		time.Sleep(10 * time.Second)
-		body, status := f.ask(t, productPage)
+		body, status := f.request(t, productPage)
 		if reads := f.reads(); status != "fieldcache; fwd=partial; stored" || len(reads) != 1 || !strings.Contains(reads[0], `"stock"`) {
 			t.Errorf("after 30 s: got %s %s, want one read of stock; read by\n%s", status, body, strings.Join(reads, "\n"))
 		}
@@ -244,22 +244,22 @@ func TestAnswersThatRowsComeAndGo(t *testing.T) {
 	t.Parallel()
 	fronts(t, func(t *testing.T, f *front) {
 		users := `{ users(first: 100) { totalCount nodes { id name } } }`
-		last := regexp.MustCompile(`"totalCount":(\d+)`).FindStringSubmatch(f.keeps(t, users))
+		last := regexp.MustCompile(`"totalCount":(\d+)`).FindStringSubmatch(f.cachedBody(t, users))
 		n, err := strconv.Atoi(last[1])
 		if err != nil {
 			t.Fatal(err)
 		}
 		id := fmt.Sprint(n + 1)
 		one := `{ user(id: ` + id + `) { name } }`
-		if body := f.keeps(t, one); body != `{"data":{"user":null}}` {
+		if body := f.cachedBody(t, one); body != `{"data":{"user":null}}` {
 			t.Fatalf("user %s: got %s, want null", id, body)
 		}
 		search := `{ search(text: "Newcomer") { __typename ... on User { id } } }`
-		if body := f.keeps(t, search); body != `{"data":{"search":[]}}` {
+		if body := f.cachedBody(t, search); body != `{"data":{"search":[]}}` {
 			t.Fatal(body)
 		}
 		reviews := `{ product(id: 7) { averageRating reviews(first: 100) { totalCount } } }`
-		before := f.keeps(t, reviews)
+		before := f.cachedBody(t, reviews)
 
 		body := f.change(t, `mutation { createUser(input: {name: "Newcomer", email: "newcomer@shop.example"}) { id } }`)
 		if !strings.Contains(body, `"id":"`+id+`"`) {
@@ -267,14 +267,14 @@ func TestAnswersThatRowsComeAndGo(t *testing.T) {
 		}
 		f.change(t, `mutation { addReview(productId: 7, rating: 1, body: "no", authorId: `+id+`) { id } }`)
 		for query, want := range map[string]string{users: `"id":"` + id + `"`, one: `"Newcomer"`, search: `"id":"` + id + `"`, reviews: `"totalCount"`} {
-			if body, status := f.ask(t, query); isHit(status) || !strings.Contains(body, want) || body == before {
+			if body, status := f.request(t, query); isHit(status) || !strings.Contains(body, want) || body == before {
 				t.Errorf("after the insert: got %s %s, want a miss with the new row", status, body)
 			}
-			f.keeps(t, query)
+			f.cachedBody(t, query)
 		}
 		f.change(t, `mutation { deleteUser(id: `+id+`) }`)
 		for _, query := range []string{users, one, search} {
-			if body, status := f.ask(t, query); isHit(status) || strings.Contains(body, "Newcomer") {
+			if body, status := f.request(t, query); isHit(status) || strings.Contains(body, "Newcomer") {
 				t.Errorf("after the delete: got %s %s, want a miss without the user", status, body)
 			}
 		}
@@ -296,13 +296,13 @@ func TestAnswersAfterFailedWrites(t *testing.T) {
 		} {
 			f.once(t, func() string {
 				for _, read := range reads {
-					f.keeps(t, read)
+					f.cachedBody(t, read)
 				}
-				if body, _ := f.ask(t, c.mutation); !strings.Contains(body, `"code":"`+c.code+`"`) {
+				if body, _ := f.request(t, c.mutation); !strings.Contains(body, `"code":"`+c.code+`"`) {
 					t.Errorf("%s: %s", c.mutation, body)
 				}
 				for _, read := range reads {
-					if body, status := f.ask(t, read); !isHit(status) {
+					if body, status := f.request(t, read); !isHit(status) {
 						return fmt.Sprintf("after %s: %s %s", c.mutation, status, body)
 					}
 				}
@@ -319,24 +319,24 @@ func TestAnswersAfterWritesAround(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := database(t, "DATABASE_URL=sqlite::memory:")
 		f := openFront(t, d, "DATABASE_URL=sqlite::memory:")
-		f.keeps(t, productPage)
+		f.cachedBody(t, productPage)
 		if _, err := d.Bun().Exec(write); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(500 * time.Millisecond)
-		if body, status := f.ask(t, productPage); isHit(status) || !strings.Contains(body, `"stock":4711`) {
+		if body, status := f.request(t, productPage); isHit(status) || !strings.Contains(body, `"stock":4711`) {
 			t.Errorf("half a second after the write: got %s %s, want a miss with the new stock", status, body)
 		}
 	})
 	t.Run("PostgreSQL, Redis", func(t *testing.T) {
 		environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
 		f := openFront(t, database(t, environ...), environ...)
-		f.keeps(t, productPage)
+		f.cachedBody(t, productPage)
 		if _, err := f.db.Bun().Exec(write); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "a response with the new value", func() bool {
-			body, _ := f.ask(t, productPage)
+			body, _ := f.request(t, productPage)
 			return strings.Contains(body, `"stock":4711`)
 		})
 	})
@@ -348,10 +348,10 @@ func TestAnswersOfAnotherGateway(t *testing.T) {
 	environ := []string{"DATABASE_URL=" + shop(t), "REDIS_URL=" + testservers.Redis(t), "REDIS_TIMEOUT=5s"}
 	d := database(t, environ...)
 	one, other := openFront(t, d, environ...), openFront(t, d, environ...)
-	other.keeps(t, productPage)
+	other.cachedBody(t, productPage)
 	one.change(t, `mutation { setStock(productId: 7, stock: 4711) { id } }`)
 	eventually(t, "a response with the new value from the other gateway", func() bool {
-		body, _ := other.ask(t, productPage)
+		body, _ := other.request(t, productPage)
 		return strings.Contains(body, `"stock":4711`)
 	})
 }

@@ -63,13 +63,13 @@ func bios(t *testing.T, url, bio string, from, to int) {
 func (p *program) bio(t *testing.T, id int, headers ...string) string {
 	t.Helper()
 	_, text := send(t, http.MethodPost, p.graphql, fmt.Sprintf(`{"query":"{ user(id: %d) { bio } }"}`, id), append(headers, "Content-Type: application/json")...)
-	var said struct {
+	var response struct {
 		Data struct{ User *struct{ Bio *string } }
 	}
-	if err := json.Unmarshal([]byte(text), &said); err != nil || said.Data.User == nil || said.Data.User.Bio == nil {
+	if err := json.Unmarshal([]byte(text), &response); err != nil || response.Data.User == nil || response.Data.User.Bio == nil {
 		return ""
 	}
-	return *said.Data.User.Bio
+	return *response.Data.User.Bio
 }
 
 // answers waits until a gateway returns the wanted bio for the first user, then checks it for all

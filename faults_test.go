@@ -249,9 +249,9 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_TIMEOUT=5s",
 		"REDIS_URL="+strings.Replace(server.URL(), "redis://", "redis://few:geheim@", 1))
 	product := 1
-	ask := func() { product++; p.query(t, fmt.Sprintf("{product(id: %d) {name}}", product)) }
+	request := func() { product++; p.query(t, fmt.Sprintf("{product(id: %d) {name}}", product)) }
 	for range 5 {
-		ask()
+		request()
 		time.Sleep(20 * time.Millisecond)
 	}
 	r, text := send(t, http.MethodPost, p.graphql, `{"query": "mutation {setStock(productId: 1, stock: 5) {stock}}"}`, "Content-Type: application/json", "Cache-Debug: 1")
@@ -273,7 +273,7 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 	}
 	allow("+@all")
 	eventually(t, "Redis is used again", func() bool {
-		ask()
+		request()
 		return strings.Contains(p.stderr.String(), "Redis responds again")
 	})
 	if _, text := send(t, http.MethodGet, p.admin+"readyz", ""); !strings.Contains(text, `"redis":"ok"`) {

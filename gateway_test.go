@@ -256,7 +256,7 @@ func TestHitsOnOneConnection(t *testing.T) {
 	p := startAs(t, patientGateway, "LOG_LEVEL=info")
 	client := http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
 	defer client.CloseIdleConnections()
-	ask := func(body string) (http.Header, string) {
+	request := func(body string) (http.Header, string) {
 		t.Helper()
 		response, err := client.Post(p.graphql, "application/json", strings.NewReader(body))
 		if err != nil {
@@ -270,16 +270,16 @@ func TestHitsOnOneConnection(t *testing.T) {
 		return response.Header, string(text)
 	}
 	const query = `{"query":"{ product(id: 7) { id stock } }"}`
-	ask(query)
+	request(query)
 	for stock := range 3 {
-		ask(fmt.Sprintf(`{"query":"mutation { setStock(productId: 7, stock: %d) { stock } }"}`, stock))
+		request(fmt.Sprintf(`{"query":"mutation { setStock(productId: 7, stock: %d) { stock } }"}`, stock))
 		want := fmt.Sprintf(`{"data":{"product":{"id":"7","stock":%d}}}`, stock)
-		if header, text := ask(query); text != want || strings.Contains(header.Get("Cache-Status"), "hit") {
+		if header, text := request(query); text != want || strings.Contains(header.Get("Cache-Status"), "hit") {
 			t.Errorf("after the write: got %s, %v; want a miss with the new stock", text, header)
 		}
 		var first http.Header
 		for n := range 8 {
-			header, text := ask(query)
+			header, text := request(query)
 			if text != want || !strings.Contains(header.Get("Cache-Status"), "fieldcache; hit; ttl=") || header.Get("Date") == "" {
 				t.Errorf("got %s, %v; want a hit", text, header)
 			}

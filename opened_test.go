@@ -141,18 +141,18 @@ func TestOperatorsPageOpened(t *testing.T) {
 					page.Type(key + kb.Enter)
 				}
 			}
-			says := func(selector, text string) string {
+			contains := func(selector, text string) string {
 				return fmt.Sprintf(`document.querySelector(%q)?.innerText.includes(%q) === true`, selector, text)
 			}
 			states := []opened{
 				{name: "at first", open: func() {}, seen: `document.querySelector('#live').textContent === 'live' && document.querySelectorAll('#charts canvas').length === 6 && ` +
-					says("#coordinates", "Nothing has been asked for yet.") + " && " + says("#redis-state", "There is none")},
-				{name: "a key that is not there", open: look("nothing:1"), seen: says("#entry", "Nothing is cached under nothing:1.")},
-				{name: "rows of the table", open: func() { p.query(t, `{ user(id: 3) { name } products(first: 9) { nodes { name stock } } }`) }, seen: says("#coordinates", "Product.stock")},
-				{name: "a key", open: look("product:3"), seen: says("#entry pre", "name")},
-				{name: "a private key", open: look("user:3"), seen: says("#entry", "may be of one viewer only")},
-				{name: "evicted", open: func() { page.Click("#evict") }, seen: says("#entry", "Evicted user:3.") + " && " + says("#evictions", "hand")},
-				{name: "not evicted", open: func() { page.Click("#evict") }, seen: says("#entry", "Nothing was cached under user:3")},
+					contains("#coordinates", "Nothing has been asked for yet.") + " && " + contains("#redis-state", "There is none")},
+				{name: "a key that is not there", open: look("nothing:1"), seen: contains("#entry", "Nothing is cached under nothing:1.")},
+				{name: "rows of the table", open: func() { p.query(t, `{ user(id: 3) { name } products(first: 9) { nodes { name stock } } }`) }, seen: contains("#coordinates", "Product.stock")},
+				{name: "a key", open: look("product:3"), seen: contains("#entry pre", "name")},
+				{name: "a private key", open: look("user:3"), seen: contains("#entry", "may be of one viewer only")},
+				{name: "evicted", open: func() { page.Click("#evict") }, seen: contains("#entry", "Evicted user:3.") + " && " + contains("#evictions", "hand")},
+				{name: "not evicted", open: func() { page.Click("#evict") }, seen: contains("#entry", "Nothing was cached under user:3")},
 				{name: "a long eviction", open: func() {
 					keys := strings.Repeat(`"product:1", `, 19) + `"product:2"`
 					for i := range 19 {
@@ -160,8 +160,8 @@ func TestOperatorsPageOpened(t *testing.T) {
 					}
 					send(t, http.MethodPost, p.admin+"evict", `{"keys": [`+keys+`]}`, "Content-Type: application/json")
 				}, seen: `document.querySelector('#evictions [data-more]') !== null`},
-				{name: "all of its keys", open: func() { page.Click("#evictions [data-more]") }, seen: `document.querySelector('#evictions [data-more]') === null && ` + says("#evictions", "product:118")},
-				{name: "a filter without matches", open: func() { page.Click("#filter"); page.Type("nothing") }, seen: says("#evictions", "None of the last evictions matches.")},
+				{name: "all of its keys", open: func() { page.Click("#evictions [data-more]") }, seen: `document.querySelector('#evictions [data-more]') === null && ` + contains("#evictions", "product:118")},
+				{name: "a filter without matches", open: func() { page.Click("#filter"); page.Type("nothing") }, seen: contains("#evictions", "None of the last evictions matches.")},
 			}
 			for _, order := range []string{"ascending", "descending"} {
 				states = append(states, opened{
@@ -176,7 +176,7 @@ func TestOperatorsPageOpened(t *testing.T) {
 						t.Error(problem)
 					}
 					p.signals <- os.Interrupt
-				}, seen: says("#live", "does not answer")},
+				}, seen: contains("#live", "does not answer")},
 			)
 			for _, o := range states {
 				o.open()

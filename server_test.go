@@ -363,8 +363,8 @@ func TestServerDatabaseDown(t *testing.T) {
 		"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=postgres://u:hunter2@" + closed.Addr().String() + "/shop",
 	})
 	p.wantExit(t, 1)
-	if said := p.stderr.String(); !strings.Contains(said, "shop") || strings.Contains(said, "hunter2") {
-		t.Errorf("stderr:\n%s\nwant the name of the database and no password", said)
+	if stderr := p.stderr.String(); !strings.Contains(stderr, "shop") || strings.Contains(stderr, "hunter2") {
+		t.Errorf("stderr:\n%s\nwant the name of the database and no password", stderr)
 	}
 }
 
@@ -373,8 +373,8 @@ func TestServerAsksForMigrations(t *testing.T) {
 	environ := []string{"LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "DATABASE_URL=" + testservers.Postgres(t)}
 	p := launch(t, echo(), environ)
 	p.wantExit(t, 1)
-	if said := p.stderr.String(); !strings.Contains(said, "migrate up") || !strings.Contains(said, "MIGRATE=true") {
-		t.Errorf("stderr:\n%s\nwant both ways to migrate", said)
+	if stderr := p.stderr.String(); !strings.Contains(stderr, "migrate up") || !strings.Contains(stderr, "MIGRATE=true") {
+		t.Errorf("stderr:\n%s\nwant both ways to migrate", stderr)
 	}
 	p = launch(t, echo(), append(environ, "MIGRATE=true"))
 	p.stderr.wait(t, `"msg":"serving"`)

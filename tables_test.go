@@ -63,10 +63,10 @@ func TestFault04EqualityOfTheDatabase(t *testing.T) {
 	url := adoptedShop(t, "CREATE TABLE countries (code text", "CREATE EXTENSION citext; CREATE TABLE countries (code char(3)",
 		"category    text", "category citext", "country_code text", "country_code char(3)")
 	for _, args := range [][]string{{"migrate", "up"}, {"serve", "--migrate"}} {
-		_, said := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
+		_, stderr := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
 		for _, want := range []string{"products: column category", "citext", "countries: column code", "users: column country_code", "ALTER TABLE"} {
-			if !strings.Contains(said, want) {
-				t.Errorf("%v printed %q, want %q in it", args, said, want)
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%v printed %q, want %q in it", args, stderr, want)
 			}
 		}
 	}
@@ -77,10 +77,10 @@ func TestFault12NullsOfAdoptedTables(t *testing.T) {
 	t.Parallel()
 	url := adoptedShop(t, "price_cents bigint NOT NULL", "price_cents bigint", "stock       int NOT NULL", "stock int", "name        varchar(200) NOT NULL", "name varchar(200)")
 	for _, args := range [][]string{{"migrate", "up"}, {"serve", "--migrate"}} {
-		_, said := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
+		_, stderr := finish(t, []string{"DATABASE_URL=" + url, "LISTEN_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0"}, 1, args...)
 		for _, want := range []string{"column price_cents may be NULL", "column stock may be NULL", "column name may be NULL", "SET NOT NULL"} {
-			if !strings.Contains(said, want) {
-				t.Errorf("%v printed %q, want %q in it", args, said, want)
+			if !strings.Contains(stderr, want) {
+				t.Errorf("%v printed %q, want %q in it", args, stderr, want)
 			}
 		}
 	}
@@ -100,8 +100,8 @@ func TestFault13DownOfARestoredShop(t *testing.T) {
 	if out, err := restore.CombinedOutput(); err != nil {
 		t.Fatalf("psql: %v\n%s", err, out)
 	}
-	if said, _ := finish(t, []string{"DATABASE_URL=" + to}, 0, "migrate", "down"); !strings.Contains(said, "reverted 0002_outbox, 0001_shop") || strings.Contains(said, "left") {
-		t.Errorf("migrate down printed %q", said)
+	if stdout, _ := finish(t, []string{"DATABASE_URL=" + to}, 0, "migrate", "down"); !strings.Contains(stdout, "reverted 0002_outbox, 0001_shop") || strings.Contains(stdout, "left") {
+		t.Errorf("migrate down printed %q", stdout)
 	}
 	left, err := exec.CommandContext(t.Context(), "psql", "--no-align", "--tuples-only", "--command",
 		`SELECT relname FROM pg_class WHERE relname ~ 'cache|order_lines_product_idx|users_name_idx'

@@ -73,11 +73,11 @@ func TestWarmOnATerminal(t *testing.T) {
 	listen := "LISTEN_ADDR=" + strings.TrimSuffix(strings.TrimPrefix(p.graphql, "http://"), "/graphql")
 	args := []string{"warm", "--variables", `[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]`, file}
 	term := newTerminal(t, 80, 24)
-	var said bytes.Buffer
-	if code := cli.Run(t.Context(), args, cli.System{Stdout: &said, Stderr: term.tty, Environ: []string{listen}}); code != 0 {
+	var stdout bytes.Buffer
+	if code := cli.Run(t.Context(), args, cli.System{Stdout: &stdout, Stderr: term.tty, Environ: []string{listen}}); code != 0 {
 		t.Fatalf("got exit code %d and screen %q, want 0", code, term.screen)
 	}
-	if got := said.String(); got != "warmed: 4 operations, 0 of which were already cached\n" {
+	if got := stdout.String(); got != "warmed: 4 operations, 0 of which were already cached\n" {
 		t.Errorf("stdout is %q", got)
 	}
 	for _, want := range []string{"warming", "25%", "(1/4)", "(3/4)"} {

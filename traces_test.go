@@ -91,19 +91,19 @@ func TestLatencyOfTrustedDocuments(t *testing.T) { // not parallel, as above
 	address, sent := collector(t)
 	p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_URL="+testservers.Redis(t), "REDIS_TIMEOUT=5s", "TRUSTED_DOCUMENTS="+folder,
 		"OTEL_EXPORTER_OTLP_ENDPOINT="+address, "OTEL_TRACES_SAMPLER=parentbased_always_off")
-	ask := func(body string, headers ...string) {
+	post := func(body string, headers ...string) {
 		t.Helper()
 		if response, text := send(t, http.MethodPost, p.graphql, body, append(headers, "Content-Type: application/json")...); response.StatusCode != http.StatusOK || strings.Contains(text, "errors") {
 			t.Fatalf("%s: %d %s", body, response.StatusCode, text)
 		}
 	}
 	byID := fmt.Sprintf(`{"documentId": "sha256:%x"}`, sha256.Sum256([]byte(trusted)))
-	ask(byID, "Traceparent: 00-"+caller+"-b7ad6b7169203331-01")
+	post(byID, "Traceparent: 00-"+caller+"-b7ad6b7169203331-01")
 	for range 3 {
-		ask(byID, "Traceparent: 00-"+unknown+"-b7ad6b7169203331-00")
+		post(byID, "Traceparent: 00-"+unknown+"-b7ad6b7169203331-00")
 	}
 	for n := range 20 {
-		ask(fmt.Sprintf(`{"query": "query Chosen%d { product(id: 8) { name } }"}`, n))
+		post(fmt.Sprintf(`{"query": "query Chosen%d { product(id: 8) { name } }"}`, n))
 	}
 	id, err := hex.DecodeString(caller)
 	if err != nil {

@@ -155,14 +155,14 @@ type question struct{ method, target, body string }
 // mixing is a run of random requests by several viewers.
 type mixing struct {
 	*choices
-	kept, plain *front            // plain reads everything from the database
-	viewers     []viewer          // the last one is an admin
-	emails      map[string]string // by user
-	requests    []question
-	truth       map[[2]string]string // bodies by viewer and request
-	tags        map[string]string    // bodies by ETag
-	seen        map[string][]string  // ETags by target, of all viewers
-	counts      struct{ asked, hits, unmodified, private int }
+	cached, plain *front            // plain reads everything from the database
+	viewers       []viewer          // the last one is an admin
+	emails        map[string]string // by user
+	requests      []question
+	truth         map[[2]string]string // bodies by viewer and request
+	tags          map[string]string    // bodies by ETag
+	seen          map[string][]string  // ETags by target, of all viewers
+	counts        struct{ requests, hits, unmodified, private int }
 }
 
 var viewersEnviron = []string{"DATABASE_URL=sqlite::memory:", "JWT_SECRET=" + secret, "MAX_ALIASES=200", "MAX_COMPLEXITY=1000000", "LOG_LEVEL=error"}
@@ -170,7 +170,7 @@ var viewersEnviron = []string{"DATABASE_URL=sqlite::memory:", "JWT_SECRET=" + se
 func newMixing(t testing.TB, d *db.DB, decisions []byte) *mixing {
 	m := &mixing{
 		choices: &choices{decisions}, viewers: viewers(t), emails: emails(t, d), truth: map[[2]string]string{}, tags: map[string]string{}, seen: map[string][]string{},
-		kept: openFront(t, d, viewersEnviron...), plain: openFront(t, d, append(viewersEnviron, "ANSWER_CACHE=false")...),
+		cached: openFront(t, d, viewersEnviron...), plain: openFront(t, d, append(viewersEnviron, "ANSWER_CACHE=false")...),
 	}
 	var operations []string
 	for range 4 {
@@ -206,17 +206,17 @@ func (m *mixing) run(t testing.TB) {
 		switch m.of(64) {
 		case 0: // a write makes some responses stale
 			bio := fmt.Sprint("bio ", m.of(256))
-			m.kept.change(t, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: %q}) { email } }`, 8+m.of(3), bio), "Authorization: Bearer "+m.viewers[3].token)
+			m.cached.change(t, fmt.Sprintf(`mutation { updateUser(id: %d, input: {bio: %q}) { email } }`, 8+m.of(3), bio), "Authorization: Bearer "+m.viewers[3].token)
 			clear(m.truth)
 		default:
-			m.ask(t)
+			m.step(t)
 		}
 	}
 }
 
-// ask sends a random request of a random viewer to both gateways and compares the bodies.
-func (m *mixing) ask(t testing.TB) {
-	who, q := m.viewers[m.of(len(m.viewers))], m.requests[m.of(len(m.requests))]
+// step sends a random request of a random viewer to both gateways and compares the bodies.
+func (m *mixing) step(t testing.TB) {
+	from, q := m.viewers[m.of(len(m.viewers))], m.requests[m.of(len(m.requests))]
 	headers := []string{m.one("Accept: application/json", "Accept: application/graphql-response+json"), m.one("Accept-Encoding: identity", "Accept-Encoding: gzip")}
 	if q.method == http.MethodPost {
 		headers = append(headers, "Content-Type: application/json")
@@ -224,12 +224,12 @@ func (m *mixing) ask(t testing.TB) {
 	if seen := m.seen[q.target]; len(seen) > 0 && m.of(2) == 0 {
 		headers = append(headers, "If-None-Match: "+m.one(seen[max(0, len(seen)-256):]...))
 	}
-	if who.token != "" {
-		headers = append(headers, "Authorization: Bearer "+who.token)
+	if from.token != "" {
+		headers = append(headers, "Authorization: Bearer "+from.token)
 	}
-	want := m.said(t, who.token, q)
-	r, got := m.kept.send(t, q.method, q.target, q.body, headers...)
-	m.counts.asked++
+	want := m.expected(t, from.token, q)
+	r, got := m.cached.send(t, q.method, q.target, q.body, headers...)
+	m.counts.requests++
 	if isHit(r.Header.Get("Cache-Status")) {
 		m.counts.hits++
 	}
@@ -243,14 +243,14 @@ func (m *mixing) ask(t testing.TB) {
 		got = gunzip(t, got)
 	}
 	if got != want || strings.Contains(got, `"errors"`) {
-		t.Errorf("%s sent %s %s %s %q\ngot  %s\nwant %s\n%d %v", who.name, q.method, q.target, q.body, headers, got, want, r.StatusCode, r.Header)
+		t.Errorf("%s sent %s %s %s %q\ngot  %s\nwant %s\n%d %v", from.name, q.method, q.target, q.body, headers, got, want, r.StatusCode, r.Header)
 		return
 	}
 	if _, known := m.tags[tag]; !known && tag != "" {
 		m.tags[tag] = got
 		m.seen[q.target] = append(m.seen[q.target], tag)
 	}
-	m.judge(t, who.name, who.sees, got, r.Header.Get("Cache-Control"))
+	m.judge(t, from.name, from.sees, got, r.Header.Get("Cache-Control"))
 }
 
 // judge reports data that the viewer may not see, and private data that is marked public.
@@ -276,8 +276,8 @@ func (m *mixing) judge(t testing.TB, name, sees, got, control string) {
 	}
 }
 
-// said returns the database's response to a viewer. It is read again only after a write.
-func (m *mixing) said(t testing.TB, token string, q question) string {
+// expected returns the database's response to a viewer. It is read again only after a write.
+func (m *mixing) expected(t testing.TB, token string, q question) string {
 	t.Helper()
 	key := [2]string{token, q.target + q.body}
 	if _, ok := m.truth[key]; !ok {
@@ -325,8 +325,8 @@ func TestViewersNeverMix(t *testing.T) {
 			m.run(t)
 			c := m.counts
 			t.Logf("seed %d: %d requests, %d hits, %d not modified, %d with private data",
-				seed, c.asked, c.hits, c.unmodified, c.private)
-			if c.hits < c.asked/3 || c.unmodified == 0 || c.private < c.asked/10 {
+				seed, c.requests, c.hits, c.unmodified, c.private)
+			if c.hits < c.requests/3 || c.unmodified == 0 || c.private < c.requests/10 {
 				t.Error("the run proves little: too few hits, 304s or private responses")
 			}
 		}
@@ -347,7 +347,7 @@ func FuzzViewersNeverMix(f *testing.F) {
 func TestFault03CookieWithoutToken(t *testing.T) {
 	t.Parallel()
 	p := startAs(t, patientGateway, "LOG_LEVEL=info", "JWT_SECRET="+secret, "IDENTITY_HEADERS=Cookie, X-User")
-	ask := func(query string, headers ...string) (*http.Response, string) {
+	get := func(query string, headers ...string) (*http.Response, string) {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.graphql, strings.NewReader(`{"query":"`+query+`"}`))
 		if err != nil {
@@ -371,25 +371,25 @@ func TestFault03CookieWithoutToken(t *testing.T) {
 	const private, public = "{ user(id: 42) { email } }", "{ user(id: 42) { name } }"
 	const varies = "Accept, Accept-Encoding, Authorization, Cookie, X-User"
 	for range 4 {
-		ask(private)
-		ask(public)
+		get(private)
+		get(public)
 	}
-	if r, body := ask(private); !isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
+	if r, body := get(private); !isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
 		t.Errorf("anonymous: got %s %v, want a hit", body, r.Header)
 	}
 	for _, header := range []string{"Cookie", "X-User"} {
 		for range 3 {
-			if r, body := ask(private, header, "session=8"); isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
+			if r, body := get(private, header, "session=8"); isHit(r.Header.Get("Cache-Status")) || strings.Join(r.Header["Vary"], ", ") != varies {
 				t.Errorf("with %s: got %s %v, want no hit", header, body, r.Header)
 			}
 		}
-		if r, body := ask(public, header, "session=8"); !isHit(r.Header.Get("Cache-Status")) {
+		if r, body := get(public, header, "session=8"); !isHit(r.Header.Get("Cache-Status")) {
 			t.Errorf("public data, with %s: got %s %v, want a hit", header, body, r.Header)
 		}
 	}
 	// A token is checked even if the response is cached.
 	for _, query := range []string{private, public} {
-		if r, body := ask(query, "Authorization", "Bearer x"); r.StatusCode != http.StatusUnauthorized || !strings.Contains(strings.Join(r.Header["Vary"], ", "), "Authorization") {
+		if r, body := get(query, "Authorization", "Bearer x"); r.StatusCode != http.StatusUnauthorized || !strings.Contains(strings.Join(r.Header["Vary"], ", "), "Authorization") {
 			t.Errorf("a bad token: got %d %s %v, want 401", r.StatusCode, body, r.Header)
 		}
 	}

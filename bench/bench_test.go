@@ -158,7 +158,7 @@ func TestCommandLine(t *testing.T) {
 // not know.
 func TestLoad(t *testing.T) {
 	t.Parallel()
-	asked := fixed{http.Header{"Content-Type": {"application/json"}, "Age": {"3"}}, []byte(`{"data":{}}`)}
+	want := fixed{http.Header{"Content-Type": {"application/json"}, "Age": {"3"}}, []byte(`{"data":{}}`)}
 	var mu sync.Mutex
 	seen := map[string]bool{}
 	ids := func() map[string]bool {
@@ -166,7 +166,7 @@ func TestLoad(t *testing.T) {
 		defer mu.Unlock()
 		return maps.Clone(seen)
 	}
-	bare := bareHandler(map[string]fixed{"/Q2": asked})
+	bare := bareHandler(map[string]fixed{"/Q2": want})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if id := r.Header.Get("X-Request-Id"); id != "" {
 			mu.Lock()

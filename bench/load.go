@@ -48,7 +48,7 @@ func load(ctx context.Context, target server, op operation, p pressure) (measure
 		wg.Go(func() {
 			n := int64(0)
 			for ; !stop.Load(); n++ {
-				if err := c.ask(op.draw(dice)); err != nil {
+				if err := c.send(op.draw(dice)); err != nil {
 					cancel(err)
 					break
 				}
@@ -65,7 +65,7 @@ func load(ctx context.Context, target server, op operation, p pressure) (measure
 	stop.Store(true)
 	end := time.Now()
 	if ctx.Err() == nil {
-		end = end.Add(askTimeout)
+		end = end.Add(requestTimeout)
 	}
 	for _, c := range list {
 		_ = c.conn.SetDeadline(end)
@@ -82,11 +82,11 @@ type client struct {
 	answer response
 
 	distinct bool // each request has its own id
-	asked    int64
+	sent     int64
 }
 
-// askTimeout limits a response that is in flight at the end.
-const askTimeout = 30 * time.Second
+// requestTimeout limits a response that is in flight at the end.
+const requestTimeout = 30 * time.Second
 
 func dial(ctx context.Context, target server, op operation) (*client, error) {
 	var d net.Dialer
@@ -106,11 +106,11 @@ func head(target server, op operation) string {
 	return "POST " + path + " HTTP/1.1\r\nHost: " + target.url.Host + "\r\nContent-Type: application/json\r\n"
 }
 
-func (c *client) ask(body string) error {
+func (c *client) send(body string) error {
 	c.buffer = append(c.buffer[:0], c.head...)
 	if c.distinct {
-		c.asked++
-		c.buffer = append(strconv.AppendInt(append(c.buffer, "X-Request-Id: "...), c.asked, 10), "\r\n"...)
+		c.sent++
+		c.buffer = append(strconv.AppendInt(append(c.buffer, "X-Request-Id: "...), c.sent, 10), "\r\n"...)
 	}
 	c.buffer = strconv.AppendInt(append(c.buffer, "Content-Length: "...), int64(len(body)), 10)
 	c.buffer = append(append(c.buffer, "\r\n\r\n"...), body...)

@@ -47,8 +47,8 @@ func otherServer(text string) (server, error) {
 // plain is a client that, like the load, does not accept compressed responses.
 var plain = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 8}}
 
-// ask sends a body and returns the response, which must have no errors.
-func (s server) ask(ctx context.Context, body string) (fixed, error) {
+// post sends a body and returns the response, which must have no errors.
+func (s server) post(ctx context.Context, body string) (fixed, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), strings.NewReader(body))
 	if err != nil {
 		return fixed{}, err
@@ -83,7 +83,7 @@ func warm(ctx context.Context, s server, op operation) error {
 	g.SetLimit(8)
 	for _, body := range op.reads {
 		g.Go(func() error {
-			_, err := s.ask(ctx, body)
+			_, err := s.post(ctx, body)
 			return err
 		})
 	}
@@ -95,7 +95,7 @@ func (s server) hit(ctx context.Context, body string) (fixed, error) {
 	const tries = 3
 	var status string
 	for range tries {
-		a, err := s.ask(ctx, body)
+		a, err := s.post(ctx, body)
 		if err != nil {
 			return a, err
 		}
@@ -109,7 +109,7 @@ func (s server) hit(ctx context.Context, body string) (fixed, error) {
 
 // users returns how many users a server has.
 func (s server) users(ctx context.Context) (int, error) {
-	a, err := s.ask(ctx, body(`{users(first:1){totalCount}}`, nil))
+	a, err := s.post(ctx, body(`{users(first:1){totalCount}}`, nil))
 	if err != nil {
 		return 0, err
 	}

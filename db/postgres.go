@@ -72,7 +72,7 @@ func openPostgres(o Options) (*DB, error) {
 		config.ValidateConnect = primaryAlone
 	}
 
-	made := new(connections)
+	opened := new(connections)
 	behind := &pooler{simple: config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol}
 	pool := sql.OpenDB(poolerConnector{stdlib.GetConnector(*config,
 		stdlib.OptionBeforeConnect(behind.before),
@@ -81,11 +81,11 @@ func openPostgres(o Options) (*DB, error) {
 				Name: "timestamptz", OID: pgtype.TimestamptzOID,
 				Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 			})
-			made.made(conn)
+			opened.opened(conn)
 			return behind.look(cache.Unwatched(ctx), conn)
 		}),
 		stdlib.OptionResetSession(func(ctx context.Context, conn *pgx.Conn) error {
-			if err := made.check(conn); err != nil {
+			if err := opened.check(conn); err != nil {
 				return err
 			}
 			return alive(ctx, conn)
@@ -95,7 +95,7 @@ func openPostgres(o Options) (*DB, error) {
 	pool.SetConnMaxLifetime(o.ConnMaxLifetime)
 	pool.SetConnMaxIdleTime(o.ConnMaxIdleTime)
 	return &DB{
-		bun: bun.NewDB(pool, pgdialect.New()), watch: watch, prepares: !given.Has("default_query_exec_mode"), pooler: behind, connections: made,
+		bun: bun.NewDB(pool, pgdialect.New()), watch: watch, prepares: !given.Has("default_query_exec_mode"), pooler: behind, connections: opened,
 		name: fmt.Sprintf("PostgreSQL database %s on %s:%d", config.Database, config.Host, config.Port),
 	}, nil
 }

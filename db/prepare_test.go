@@ -8,7 +8,7 @@ import (
 )
 
 // all returns the results of every read that uses [arguments], and of updates.
-func all(t *testing.T, d testDB) (said []any) {
+func all(t *testing.T, d testDB) (results []any) {
 	t.Helper()
 	ctx := t.Context()
 	add := func(v any, err error) {
@@ -16,7 +16,7 @@ func all(t *testing.T, d testDB) (said []any) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said = append(said, v)
+		results = append(results, v)
 	}
 	users, _, err := d.UsersByID(ctx, []int64{1, 2, 99})
 	add(len(users), err)
@@ -46,7 +46,7 @@ func all(t *testing.T, d testDB) (said []any) {
 	add(user.Name, err)
 	_, err = d.SetStock(ctx, 1, 7)
 	add("stock", err)
-	return said
+	return results
 }
 
 // Arguments sent separately and arguments written into the text give the same results, on both

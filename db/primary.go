@@ -17,8 +17,8 @@ type connections struct{ generation atomic.Uint64 }
 
 const generationKey = "fieldcache.generation"
 
-// made records when a connection was made.
-func (c *connections) made(conn *pgx.Conn) {
+// opened records when a connection was made.
+func (c *connections) opened(conn *pgx.Conn) {
 	conn.PgConn().CustomData()[generationKey] = c.generation.Load()
 }
 

@@ -64,11 +64,11 @@ func (d *DB) CountReviewsByProduct(ctx context.Context, ids []int64) (map[int64]
 // not exist.
 func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 	r.CreatedAt = Time{Time: now()}
-	var made struct {
+	var inserted struct {
 		ID       int64
 		returned `bun:",extend"`
 	}
-	c, err := d.insertChecked(ctx, "reviews", &made.returned, func(ctx context.Context, tx bun.Tx) error {
+	c, err := d.insertChecked(ctx, "reviews", &inserted.returned, func(ctx context.Context, tx bun.Tx) error {
 		if err := exists(ctx, tx, (*ProductRow)(nil), "productId", "product", r.ProductID); err != nil {
 			return err
 		}
@@ -77,8 +77,8 @@ func (d *DB) AddReview(ctx context.Context, r *Review) (Commit, error) {
 				return err
 			}
 		}
-		return tx.NewInsert().Model(r).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &made)
+		return tx.NewInsert().Model(r).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &inserted)
 	})
-	r.ID = made.ID
+	r.ID = inserted.ID
 	return c, err
 }

@@ -60,14 +60,14 @@ func (d *DB) FirstUser(ctx context.Context) (int64, error) {
 func (d *DB) CreateUser(ctx context.Context, u *User) (Commit, error) {
 	u.CreatedAt = Time{Time: now()}
 	u.UpdatedAt = u.CreatedAt
-	var made struct {
+	var inserted struct {
 		ID       int64
 		returned `bun:",extend"`
 	}
-	c, err := d.insertRow(ctx, "users", &made.returned, func(ctx context.Context, in bun.IDB) error {
-		return translate(in.NewInsert().Model(u).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &made), "countryCode")
+	c, err := d.insertRow(ctx, "users", &inserted.returned, func(ctx context.Context, in bun.IDB) error {
+		return translate(in.NewInsert().Model(u).Returning("id, ?", d.returning(outbox.Insert)).Scan(ctx, &inserted), "countryCode")
 	})
-	u.ID = made.ID
+	u.ID = inserted.ID
 	return c, err
 }
 

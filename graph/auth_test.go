@@ -106,14 +106,14 @@ func TestWhoMayWrite(t *testing.T) {
 		var refused, allowed []cell
 		for name, rule := range rules {
 			for who := range viewers(0) {
-				var made struct {
+				var created struct {
 					CreateUser struct {
 						ID int64 `json:"id,string"`
 					}
 				}
-				s.read(t, &made, `mutation($email: String!) { createUser(input: {name: "Target", email: $email}) { id } }`,
+				s.read(t, &created, `mutation($email: String!) { createUser(input: {name: "Target", email: $email}) { id } }`,
 					"email", fmt.Sprintf("target-%x@shop.example", name+who))
-				c := cell{name, who, strings.ReplaceAll(rule.mutation, "USER", fmt.Sprint(made.CreateUser.ID)), rule.refused[who], made.CreateUser.ID}
+				c := cell{name, who, strings.ReplaceAll(rule.mutation, "USER", fmt.Sprint(created.CreateUser.ID)), rule.refused[who], created.CreateUser.ID}
 				if c.code == "" && strings.HasSuffix(name, "wrongly") {
 					c.code = "BAD_USER_INPUT"
 				}
@@ -126,7 +126,7 @@ func TestWhoMayWrite(t *testing.T) {
 		}
 		s.unchanged(t, func() {
 			for _, c := range refused {
-				a := s.ask(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
+				a := s.execute(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
 				if a.code() != c.code || string(a.Data) != "null" {
 					t.Errorf("%s by %s: want the code %s, got %s", c.name, c.who, c.code, a.raw)
 				}
@@ -137,7 +137,7 @@ func TestWhoMayWrite(t *testing.T) {
 		})
 		for _, c := range allowed {
 			evictions := s.cache.Stats().Evictions()
-			a := s.ask(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
+			a := s.execute(t, viewers(c.user)[c.who], "mutation { "+c.mutation+" }")
 			if a.code() != "" || string(a.Data) == "null" {
 				t.Errorf("%s by %s: got %s, want no error", c.name, c.who, a.raw)
 			}
@@ -165,7 +165,7 @@ func TestWriteAsThemself(t *testing.T) {
 				AddReview  struct{ Author struct{ ID string } }
 				PlaceOrder struct{ Customer struct{ ID string } }
 			}
-			a := s.ask(t, viewers(42)[who], `mutation {
+			a := s.execute(t, viewers(42)[who], `mutation {
 				addReview(productId: 7, rating: 5, body: "Mine.") { author { id } }
 				placeOrder(lines: [{productId: 8, quantity: 1}]) { customer { id } } }`)
 			if err := json.Unmarshal(a.Data, &got); err != nil || len(a.Errors) > 0 {
@@ -178,7 +178,7 @@ func TestWriteAsThemself(t *testing.T) {
 		// A deleted user can no longer write, although the token is still valid.
 		s.unchanged(t, func() {
 			for _, mutation := range []string{`addReview(productId: 7, rating: 5, body: "Mine.") { id }`, `placeOrder(lines: [{productId: 8, quantity: 1}]) { id }`} {
-				if a := s.ask(t, graph.Viewer{ID: 424242}, "mutation { "+mutation+" }"); a.code() != "NOT_FOUND" {
+				if a := s.execute(t, graph.Viewer{ID: 424242}, "mutation { "+mutation+" }"); a.code() != "NOT_FOUND" {
 					t.Errorf("%s by a deleted user: got %s, want NOT_FOUND", mutation, a.raw)
 				}
 			}
@@ -211,7 +211,7 @@ func TestWhoMayRead(t *testing.T) {
 				if mutates && (who == anonymous || who == another) {
 					continue // refused: see TestWhoMayWrite
 				}
-				a := s.ask(t, viewers(42)[who], query)
+				a := s.execute(t, viewers(42)[who], query)
 				if len(a.Errors) > 0 {
 					t.Errorf("%s by %s: got %s, want no error", name, who, a.raw)
 				}
@@ -222,7 +222,7 @@ func TestWhoMayRead(t *testing.T) {
 				}
 			}
 			var me struct{ Me *struct{ ID, Email string } }
-			a := s.ask(t, viewers(42)[who], `{ me { id email } }`)
+			a := s.execute(t, viewers(42)[who], `{ me { id email } }`)
 			if err := json.Unmarshal(a.Data, &me); err != nil || len(a.Errors) > 0 {
 				t.Fatalf("me by %s: got %s, want no error", who, a.raw)
 			}
@@ -231,7 +231,7 @@ func TestWhoMayRead(t *testing.T) {
 				t.Errorf("me by %s: got %s, want the viewer", who, a.raw)
 			}
 		}
-		if a := s.ask(t, graph.Viewer{ID: 424242}, `{ me { id } }`); a.raw != `{"data":{"me":null}}` {
+		if a := s.execute(t, graph.Viewer{ID: 424242}, `{ me { id } }`); a.raw != `{"data":{"me":null}}` {
 			t.Errorf("me by a deleted user: got %s, want null", a.raw)
 		}
 	})

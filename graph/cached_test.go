@@ -38,7 +38,7 @@ func (rewound) Close() error { return nil }
 
 // A hit on a cached response allocates little: nothing is decoded, parsed or marshaled.
 func TestCachedAnswersAllocateLittle(t *testing.T) {
-	k := keep(t)
+	k := newRootShop(t)
 	h := k.handler.(*transport.Handler)
 	for name, query := range operations {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 	t.Parallel()
 	admin := graph.Viewer{ID: 42, Admin: true}
 	backends(t, func(t *testing.T, s *shop) {
-		for _, c := range []struct{ name, operation, variables, says string }{
+		for _, c := range []struct{ name, operation, variables, want string }{
 			{"an argument", `mutation($s: Int = 5) { setStock(productId: 1, stock: $s) { stock } }`, `{"s": null}`, `"stock" of "setStock"`},
 			{"a place with a default", `query($n: Int) { users(first: $n) { nodes { id } } }`, `{"n": null}`, `"first" of "users"`},
 			{"a default that is null", `query($n: Int = null) { users(first: $n) { nodes { id } } }`, `{}`, `"first" of "users"`},
@@ -45,7 +45,7 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 				}
 				for range 2 { // the second time the document is cached
 					status, a := sendAs(t, s.handler, admin, string(body))
-					if status >= 500 || len(a.Errors) != 1 || len(a.Data) > 0 || !strings.Contains(a.raw, strings.ReplaceAll(c.says, `"`, `\"`)) {
+					if status >= 500 || len(a.Errors) != 1 || len(a.Data) > 0 || !strings.Contains(a.raw, strings.ReplaceAll(c.want, `"`, `\"`)) {
 						t.Errorf("%s: got %d %s", c.name, status, a.raw)
 					}
 					if code := a.code(); code != "BAD_USER_INPUT" && code != "GRAPHQL_VALIDATION_FAILED" {
@@ -66,7 +66,7 @@ func TestFault11NullWhereNoneMayBe(t *testing.T) {
 			`query($a: String) { users(first: 1, after: $a) { nodes { id } } }`:     `{"users":{"nodes":[{"id":"1"}]}}`,
 			`mutation($s: Int = 5) { setStock(productId: 1, stock: $s) { stock } }`: `{"setStock":{"stock":5}}`,
 		} {
-			if a := s.ask(t, admin, operation); len(a.Errors) > 0 || !strings.HasPrefix(string(a.Data), want) {
+			if a := s.execute(t, admin, operation); len(a.Errors) > 0 || !strings.HasPrefix(string(a.Data), want) {
 				t.Errorf("%s: got %s, want no error", operation, a.raw)
 			}
 		}
@@ -170,13 +170,13 @@ func TestFault20Coercion(t *testing.T) {
 		`query($n: Int! = "3") { users(first: $n) { totalCount } }`:                        `"3"`,
 		`mutation { setPrice(productId: 1, price: {amount: 12, currency: "EUR"}) { id } }`: "12",
 	} {
-		a := s.ask(t, admin, query)
+		a := s.execute(t, admin, query)
 		if refused == "" && len(a.Errors) > 0 || refused != "" && (len(a.Errors) != 1 || !strings.Contains(a.Errors[0].Message, refused) || len(a.Data) > 0) {
 			t.Errorf("%s: got %s", query, a.raw)
 		}
 	}
 	// A literal that no Go integer can hold is not an internal error.
-	if a := s.ask(t, admin, `{ user(id: 99999999999999999999) { id } }`); a.code() == "INTERNAL" || len(a.Errors) != 1 {
+	if a := s.execute(t, admin, `{ user(id: 99999999999999999999) { id } }`); a.code() == "INTERNAL" || len(a.Errors) != 1 {
 		t.Error(a.raw)
 	}
 }
@@ -188,7 +188,7 @@ func TestFault20ResultBeyondInt(t *testing.T) {
 	s.force(t, "UPDATE products SET stock = 3000000000 WHERE id = 2")
 	s.flush(t)
 	for range 2 { // from the database, and from the cache
-		a := s.ask(t, everyone, `{ a: product(id: 1) { id } b: product(id: 2) { name stock } c: product(id: 2) { name } }`)
+		a := s.execute(t, everyone, `{ a: product(id: 1) { id } b: product(id: 2) { name stock } c: product(id: 2) { name } }`)
 		if len(a.Errors) != 1 || !strings.Contains(a.raw, `"message":"Int cannot represent non 32-bit signed integer value: 3000000000","path":["b","stock"]`) {
 			t.Error(a.raw)
 		}

@@ -56,7 +56,7 @@ func (s *shop) page(t testing.TB, l list, first int, after *string) pageOf {
 		List *pageOf
 		Of   *struct{ List *pageOf }
 	}
-	a := s.ask(t, graph.Viewer{ID: 2, Admin: true}, l.query, "first", first, "after", after)
+	a := s.execute(t, graph.Viewer{ID: 2, Admin: true}, l.query, "first", first, "after", after)
 	if err := json.Unmarshal(a.Data, &data); err != nil || len(a.Errors) > 0 {
 		t.Fatalf("%s: %v", a.raw, err)
 	}
@@ -82,8 +82,8 @@ func (s *shop) ids(t testing.TB, l list) []int64 {
 func TestPages(t *testing.T) {
 	t.Parallel()
 	backends(t, func(t *testing.T, s *shop) {
-		var made any
-		s.read(t, &made, `mutation { createUser(input: {name: "New", email: "new@shop.example"}) { id } }`)
+		var created any
+		s.read(t, &created, `mutation { createUser(input: {name: "New", email: "new@shop.example"}) { id } }`)
 		for name, l := range allLists() {
 			want := s.ids(t, l)
 			for _, size := range []int{7, 1, max(len(want), 1), len(want) + 1, 100} {

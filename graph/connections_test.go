@@ -39,7 +39,7 @@ func TestFault15UnderLoad(t *testing.T) {
 			}
 			t.Cleanup(func() { _ = operator.Close() })
 			var users sync.WaitGroup
-			var asked atomic.Int64
+			var requests atomic.Int64
 			stop := make(chan struct{})
 			for i := range 6 {
 				users.Go(func() {
@@ -54,21 +54,21 @@ func TestFault15UnderLoad(t *testing.T) {
 							fmt.Sprintf("mutation {updateUser(id: %d, input: {bio: \"%d\"}) {name bio}}", 1+i, n),
 							fmt.Sprintf("mutation {setStock(productId: %d, stock: %d) {stock name}}", 1+i, n),
 						} {
-							asked.Add(1)
-							if a := s.ask(t, everyone, query); a.code() != "" && a.code() != "UNAVAILABLE" {
+							requests.Add(1)
+							if a := s.execute(t, everyone, query); a.code() != "" && a.code() != "UNAVAILABLE" {
 								t.Errorf("%s: got code %s, want none or UNAVAILABLE", query, a.code())
 							}
 						}
 					}
 				})
 			}
-			for i := 0; i < 8 || asked.Load() < 100; i++ {
+			for i := 0; i < 8 || requests.Load() < 100; i++ {
 				for _, statement := range statements {
 					if _, err := operator.Bun().ExecContext(t.Context(), fmt.Sprintf(statement, i)); err != nil {
 						t.Error(err)
 					}
 				}
-				for began := asked.Load(); asked.Load() < began+12; {
+				for began := requests.Load(); requests.Load() < began+12; {
 					time.Sleep(time.Millisecond)
 				}
 			}

@@ -47,19 +47,19 @@ func (d *report) decide(ctx context.Context) *decision {
 		return nil
 	}
 	whole := d.Overall(ctx)
-	made := &decision{CacheControl: whole.Header}
+	found := &decision{CacheControl: whole.Header}
 	if unknown := cache.CollectorOf(ctx).Unknown(); len(unknown) > 0 {
 		return &decision{CacheControl: "no-store", MaxAgeFrom: unknown[0].String()}
 	}
 	d.find(op.SelectionSet, map[string]bool{}, func(coordinate string, p cache.Policy) {
-		if made.MaxAgeFrom == "" && p.MaxAge == whole.MaxAge {
-			made.MaxAgeFrom = coordinate
+		if found.MaxAgeFrom == "" && p.MaxAge == whole.MaxAge {
+			found.MaxAgeFrom = coordinate
 		}
-		if made.ScopeFrom == "" && whole.Scope == cache.Private && p.Scope == cache.Private {
-			made.ScopeFrom = coordinate
+		if found.ScopeFrom == "" && whole.Scope == cache.Private && p.Scope == cache.Private {
+			found.ScopeFrom = coordinate
 		}
 	})
-	return made
+	return found
 }
 
 // find calls do for the coordinates of a selection, parents first. It skips fragments that it has seen.

@@ -27,7 +27,7 @@ func gone(err error, kind string, id int64) error {
 // present returns the error presenter of gqlgen: errors get a code and their path, and reveal
 // nothing internal. An unknown error is logged under an id that the client gets.
 func present(log *slog.Logger) graphql.ErrorPresenterFunc {
-	tell := rate.NewLimiter(1, 1) // while the database is down, every request fails in the same way
+	logLimit := rate.NewLimiter(1, 1) // while the database is down, every request fails in the same way
 	return func(ctx context.Context, err error) *gqlerror.Error {
 		shown := graphql.DefaultErrorPresenter(ctx, err)
 		var (
@@ -38,7 +38,7 @@ func present(log *slog.Logger) graphql.ErrorPresenterFunc {
 		case errors.Is(ctx.Err(), context.Canceled) && !errors.As(err, &own) && (!errors.As(err, &refusal) || failed(refusal)):
 			show(shown, apierror.ClientClosed)
 		case errors.As(err, &refusal):
-			if (failed(refusal) || refusal.Uncertain) && tell.Allow() {
+			if (failed(refusal) || refusal.Uncertain) && logLimit.Allow() {
 				log.WarnContext(ctx, "a database operation failed", "path", shown.Path.String(), "error", err)
 			}
 			shown.Message = refusal.Message

@@ -17,7 +17,7 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 	const query = `{ product(id: 1) { name stock price { amount } averageRating reviews(first: 2) { totalCount nodes { body } } } }`
 	backends(t, func(t *testing.T, s *shop) {
 		orders := &gqlcache.Orders{Cache: s.cache, Schema: graph.NewSchema(s.db, nil).Schema()}
-		if a := s.ask(t, everyone, query); len(a.Errors) > 0 {
+		if a := s.execute(t, everyone, query); len(a.Errors) > 0 {
 			t.Fatal(a.raw)
 		}
 		for _, c := range []struct {
@@ -32,14 +32,14 @@ func TestEvictByCoordinateReachesKinds(t *testing.T) {
 			{"User.reviews", nil},
 		} {
 			s.sql()
-			s.ask(t, everyone, query)
+			s.execute(t, everyone, query)
 			if got := s.sql(); len(got) != 0 {
 				t.Fatalf("%s: not cached before: %v", c.coordinate, got)
 			}
 			if _, err := orders.Evict(t.Context(), gqlcache.Order{Coordinates: []string{c.coordinate}}); err != nil {
 				t.Fatal(c.coordinate, err)
 			}
-			s.ask(t, everyone, query)
+			s.execute(t, everyone, query)
 			got := s.sql()
 			if len(got) != len(c.reads) {
 				t.Errorf("%s: ran %d statements, want %d:\n%s", c.coordinate, len(got), len(c.reads), lines(got))
@@ -60,8 +60,8 @@ func TestASoftEvictionOfAKindShows(t *testing.T) {
 	backends(t, func(t *testing.T, s *shop) {
 		orders := &gqlcache.Orders{Cache: s.cache, Schema: graph.NewSchema(s.db, nil).Schema()}
 		const query = `{ product(id: 7) { stock } }`
-		s.ask(t, everyone, query)
-		was := s.ask(t, everyone, query).raw
+		s.execute(t, everyone, query)
+		was := s.execute(t, everyone, query).raw
 		if _, err := s.db.Bun().ExecContext(cache.Unwatched(t.Context()), "UPDATE products SET stock = 12345 WHERE id = 7"); err != nil {
 			t.Fatal(err)
 		}
@@ -76,7 +76,7 @@ func TestASoftEvictionOfAKindShows(t *testing.T) {
 		}
 		s.header.Del("Cache-Debug")
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			now := s.ask(t, everyone, query).raw
+			now := s.execute(t, everyone, query).raw
 			if strings.Contains(now, "12345") {
 				break
 			}

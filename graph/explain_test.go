@@ -20,12 +20,12 @@ import (
 // large is a shop with tables too large to be read whole.
 var large = fixtures.Options{Users: 10_000, Products: 10_000, Reviews: 100_000, Orders: 20_000, Seed: 1}
 
-// asked is one of the operations that together make the gateway run every statement it knows. A
-// batch of it reads less than a tenth of a table: for more, a sequential scan is faster.
-type asked struct{ name, query string }
+// namedQuery is one of the operations that together make the gateway run every statement it knows.
+// A batch of it reads less than a tenth of a table: for more, a sequential scan is faster.
+type namedQuery struct{ name, query string }
 
-func everyOperation() []asked {
-	all := []asked{
+func everyOperation() []namedQuery {
+	all := []namedQuery{
 		{"a user", `{ user(id: 42) { id name bio email createdAt updatedAt country { code name } } }`},
 		{"a user that does not exist", `{ user(id: 99999999) { id } }`},
 		{"me", `{ me { id email orders { totalCount nodes { id } } } }`},
@@ -64,7 +64,7 @@ func everyOperation() []asked {
 	for _, text := range []string{
 		"e", "a", "x", "ж", "7", "an", "qx", "li", "éc", "ann", "est", "qqq", "ski", "lamp", "garcia", "a b", "d'a", "nothing is called so", "100%", "a_b",
 	} {
-		all = append(all, asked{"search " + text, fmt.Sprintf(`{ search(text: %q, first: 20) { ... on User { id name } ... on Product { id name } } }`, text)})
+		all = append(all, namedQuery{"search " + text, fmt.Sprintf(`{ search(text: %q, first: 20) { ... on User { id name } ... on Product { id name } } }`, text)})
 	}
 	return all
 }
@@ -92,14 +92,14 @@ func TestEveryStatementUsesAnIndex(t *testing.T) {
 		cover(covered, doc.Operations[0].SelectionSet)
 		s.flush(t)
 		s.sql()
-		if a := s.ask(t, graph.Viewer{ID: 42, Admin: true}, op.query); len(a.Errors) > 0 {
+		if a := s.execute(t, graph.Viewer{ID: 42, Admin: true}, op.query); len(a.Errors) > 0 {
 			t.Errorf("%s: %s", op.name, a.raw)
 		}
-		made := s.sql()
-		if len(made) == 0 {
+		ran := s.sql()
+		if len(ran) == 0 {
 			t.Errorf("%s: ran no statement", op.name)
 		}
-		for _, q := range made {
+		for _, q := range ran {
 			if statements[q] {
 				continue
 			}

@@ -253,8 +253,8 @@ func (a answer) code() string {
 	return c
 }
 
-// ask runs an operation as a viewer. Variables are pairs of name and value.
-func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any) answer {
+// execute runs an operation as a viewer. Variables are pairs of name and value.
+func (s *shop) execute(t testing.TB, v graph.Viewer, query string, variables ...any) answer {
 	t.Helper()
 	vars := map[string]any{}
 	for i := 0; i+1 < len(variables); i += 2 {
@@ -279,7 +279,7 @@ func (s *shop) ask(t testing.TB, v graph.Viewer, query string, variables ...any)
 // read runs an operation on an open server and decodes its data into v. Errors fail the test.
 func (s *shop) read(t testing.TB, v any, query string, variables ...any) {
 	t.Helper()
-	a := s.ask(t, everyone, query, variables...)
+	a := s.execute(t, everyone, query, variables...)
 	if len(a.Errors) > 0 {
 		t.Fatalf("%s: %s", query, a.raw)
 	}

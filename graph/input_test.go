@@ -154,7 +154,7 @@ func TestBadInput(t *testing.T) {
 		s.unchanged(t, func() {
 			for _, c := range badInputs() {
 				for _, v := range c.values {
-					a := s.ask(t, viewer, c.operation, "v", v)
+					a := s.execute(t, viewer, c.operation, "v", v)
 					shown := fmt.Sprintf("%.60q: %s: %.300s", fmt.Sprint(v), c.operation, a.raw)
 					if len(a.Errors) != 1 || a.code() != "BAD_USER_INPUT" || a.Errors[0].Extensions["field"] != c.field {
 						t.Errorf("want BAD_USER_INPUT of %s, got %s", c.field, shown)
@@ -219,7 +219,7 @@ func TestMissingAndTaken(t *testing.T) {
 			User    struct{ Email string }
 			Product struct{ Stock int }
 		}
-		a := s.ask(t, graph.Viewer{ID: 43}, `{ user(id: 43) { email } product(id: 7) { stock } }`)
+		a := s.execute(t, graph.Viewer{ID: 43}, `{ user(id: 43) { email } product(id: 7) { stock } }`)
 		if err := json.Unmarshal(a.Data, &known); err != nil || known.User.Email == "" {
 			t.Fatalf("%s: %v", a.raw, err)
 		}
@@ -241,14 +241,14 @@ func TestMissingAndTaken(t *testing.T) {
 				{`updateUser(id: 42, input: {email: "` + known.User.Email + `"}) { id }`, "CONFLICT", "email"},
 				{fmt.Sprintf(`placeOrder(lines: [{productId: 7, quantity: %d}]) { id }`, known.Product.Stock+1), "CONFLICT", "lines"},
 			} {
-				a := s.ask(t, everyone, "mutation { "+c.mutation+" }")
+				a := s.execute(t, everyone, "mutation { "+c.mutation+" }")
 				if len(a.Errors) != 1 || a.code() != c.code || a.Errors[0].Extensions["field"] != c.field || internals.MatchString(a.raw) {
 					t.Errorf("want %s of %s: %s: got %s", c.code, c.field, c.mutation, a.raw)
 				}
 			}
 		})
 		// Reading something that does not exist returns null without an error.
-		if a := s.ask(t, everyone, `{ user(id: 99999999) { id } product(id: 99999999) { id } country(code: "ZZ") { code } }`); a.raw != `{"data":{"user":null,"product":null,"country":null}}` {
+		if a := s.execute(t, everyone, `{ user(id: 99999999) { id } product(id: 99999999) { id } country(code: "ZZ") { code } }`); a.raw != `{"data":{"user":null,"product":null,"country":null}}` {
 			t.Error(a.raw)
 		}
 	})
@@ -355,13 +355,13 @@ func TestInternalFaults(t *testing.T) {
 			`mutation { placeOrder(lines: [{productId: 7, quantity: 1}]) { id } }`,
 		} {
 			s.log.Reset()
-			a := s.ask(t, everyone, query)
+			a := s.execute(t, everyone, query)
 			id := ""
 			if len(a.Errors) == 1 {
 				id, _ = a.Errors[0].Extensions["id"].(string)
 			}
-			told := strings.ReplaceAll(a.raw, id, "") // the id is random and could match
-			if a.code() != "INTERNAL" || len(id) < 16 || internals.MatchString(told) || strings.Contains(told, "closed") {
+			body := strings.ReplaceAll(a.raw, id, "") // the id is random and could match
+			if a.code() != "INTERNAL" || len(id) < 16 || internals.MatchString(body) || strings.Contains(body, "closed") {
 				t.Errorf("%s: got %s, want INTERNAL with an id", query, a.raw)
 				continue
 			}

@@ -70,9 +70,9 @@ func TestPlaceOrder(t *testing.T) {
 					s.stocked(t, product, n, c.price[product], "EUR")
 				}
 				s.stock(t, 7) // so that it is cached
-				var made struct{ PlaceOrder placed }
-				a := s.ask(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
-				if err := json.Unmarshal(a.Data, &made); err != nil || len(a.Errors) > 0 {
+				var response struct{ PlaceOrder placed }
+				a := s.execute(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
+				if err := json.Unmarshal(a.Data, &response); err != nil || len(a.Errors) > 0 {
 					t.Fatal(a.raw)
 				}
 				for product, n := range c.left {
@@ -85,12 +85,12 @@ func TestPlaceOrder(t *testing.T) {
 					User struct{ Orders struct{ Nodes []placed } }
 				}
 				s.flush(t)
-				a = s.ask(t, graph.Viewer{ID: 42}, `{ user(id: 42) { orders(first: 100) { nodes `+wholeOrder+` } } }`)
+				a = s.execute(t, graph.Viewer{ID: 42}, `{ user(id: 42) { orders(first: 100) { nodes `+wholeOrder+` } } }`)
 				if err := json.Unmarshal(a.Data, &user); err != nil || len(user.User.Orders.Nodes) == 0 {
 					t.Fatal(a.raw)
 				}
-				for _, o := range []placed{made.PlaceOrder, user.User.Orders.Nodes[len(user.User.Orders.Nodes)-1]} {
-					if o.ID != made.PlaceOrder.ID || o.Customer.ID != "42" || o.Total != (money{c.total, "EUR"}) || len(o.Totals) != 1 || o.Totals[0] != o.Total || len(o.Lines) != len(c.quantities) {
+				for _, o := range []placed{response.PlaceOrder, user.User.Orders.Nodes[len(user.User.Orders.Nodes)-1]} {
+					if o.ID != response.PlaceOrder.ID || o.Customer.ID != "42" || o.Total != (money{c.total, "EUR"}) || len(o.Totals) != 1 || o.Totals[0] != o.Total || len(o.Lines) != len(c.quantities) {
 						t.Fatalf("got %+v, want a total of %s", o, c.total)
 					}
 					for i, l := range o.Lines {
@@ -126,7 +126,7 @@ func TestRefusedOrders(t *testing.T) {
 				"two currencies":              {`{productId: 7, quantity: 1}, {productId: 10, quantity: 1}`, "BAD_USER_INPUT"},
 				"currencies in disorder":      {`{productId: 10, quantity: 1}, {productId: 7, quantity: 1}`, "BAD_USER_INPUT"},
 			} {
-				a := s.ask(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
+				a := s.execute(t, graph.Viewer{ID: 42}, `mutation { placeOrder(lines: [`+c.lines+`]) `+wholeOrder+` }`)
 				if a.code() != c.code || string(a.Data) != "null" || internals.MatchString(a.raw) {
 					t.Errorf("%s: want %s, got %s", name, c.code, a.raw)
 				}
@@ -151,7 +151,7 @@ func TestLastPieces(t *testing.T) {
 				if i%2 == 1 {
 					lines = `{productId: 8, quantity: 1}, {productId: 7, quantity: 1}`
 				}
-				answers[i] = s.ask(t, graph.Viewer{ID: int64(i + 1)}, `mutation { placeOrder(lines: [`+lines+`]) { id lines { product { stock } } } }`)
+				answers[i] = s.execute(t, graph.Viewer{ID: int64(i + 1)}, `mutation { placeOrder(lines: [`+lines+`]) { id lines { product { stock } } } }`)
 			})
 		}
 		all.Wait()
@@ -168,8 +168,8 @@ func TestLastPieces(t *testing.T) {
 			}
 			s.flush(t)
 		}
-		if made := len(s.ids(t, list{sql: "SELECT id FROM orders"})) - before; made != 10 {
-			t.Errorf("%d orders were placed, want 10", made)
+		if created := len(s.ids(t, list{sql: "SELECT id FROM orders"})) - before; created != 10 {
+			t.Errorf("%d orders were placed, want 10", created)
 		}
 	})
 }
@@ -207,7 +207,7 @@ func TestDeleteUser(t *testing.T) {
 		query := fmt.Sprintf(`{ product(id: %d) { averageRating reviews(first: 100) { totalCount nodes { id author { id } } } } }`, product)
 		var before, after onProduct
 		s.read(t, &before, query)
-		if a := s.ask(t, graph.Viewer{ID: 42}, `mutation { deleteUser(id: 42) }`); a.raw != `{"data":{"deleteUser":"42"}}` {
+		if a := s.execute(t, graph.Viewer{ID: 42}, `mutation { deleteUser(id: 42) }`); a.raw != `{"data":{"deleteUser":"42"}}` {
 			t.Fatal(a.raw)
 		}
 		s.read(t, &after, query)
@@ -232,7 +232,7 @@ func TestDeleteUser(t *testing.T) {
 		if !found {
 			t.Errorf("review %d is gone", reviews[0])
 		}
-		if a := s.ask(t, everyone, `{ user(id: 42) { id } }`); a.raw != `{"data":{"user":null}}` {
+		if a := s.execute(t, everyone, `{ user(id: 42) { id } }`); a.raw != `{"data":{"user":null}}` {
 			t.Error(a.raw)
 		}
 		for sql, want := range map[string]int{

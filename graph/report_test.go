@@ -10,7 +10,7 @@ import (
 // debug runs a query and returns its extensions.cache, one line for each entry.
 func (s *shop) debug(t *testing.T, query string) (list []string) {
 	t.Helper()
-	a := s.ask(t, everyone, query)
+	a := s.execute(t, everyone, query)
 	var ext struct {
 		Extensions struct {
 			Cache []struct {

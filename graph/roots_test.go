@@ -21,25 +21,25 @@ import (
 	"fieldcache/graph"
 )
 
-// kept is a shop that caches whole responses and root fields, and records which root fields are
+// rootShop is a shop that caches whole responses and root fields, and records which root fields are
 // resolved.
-type kept struct {
+type rootShop struct {
 	*shop
 	handler  http.Handler
 	resolved []string
 }
 
-func keep(t *testing.T, around ...graphql.FieldMiddleware) *kept {
-	return keepIn(t, sqlite(t), around...)
+func newRootShop(t *testing.T, around ...graphql.FieldMiddleware) *rootShop {
+	return newRootShopIn(t, sqlite(t), around...)
 }
 
-// keepIn is keep over a given database. Each of around wraps every field.
-func keepIn(t *testing.T, databaseURL string, around ...graphql.FieldMiddleware) *kept {
-	return keepFor(t, databaseURL, func(context.Context) string { return "" }, around...)
+// newRootShopIn is newRootShop over a given database. Each of around wraps every field.
+func newRootShopIn(t *testing.T, databaseURL string, around ...graphql.FieldMiddleware) *rootShop {
+	return newRootShopFor(t, databaseURL, func(context.Context) string { return "" }, around...)
 }
 
-func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) string, around ...graphql.FieldMiddleware) *kept {
-	k := &kept{shop: open(t, databaseURL, "")}
+func newRootShopFor(t *testing.T, databaseURL string, viewer func(context.Context) string, around ...graphql.FieldMiddleware) *rootShop {
+	k := &rootShop{shop: open(t, databaseURL, "")}
 	store, err := answers.New(answers.Options{Cache: k.cache, MaxBytes: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func keepFor(t *testing.T, databaseURL string, viewer func(context.Context) stri
 }
 
 // get runs a query and returns the body, the Cache-Status, and the root fields that were resolved.
-func (k *kept) get(t *testing.T, query string, header ...string) (body, status string, resolved []string) {
+func (k *rootShop) get(t *testing.T, query string, header ...string) (body, status string, resolved []string) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
 	for i := 0; i+1 < len(header); i += 2 {
@@ -86,7 +86,7 @@ func (k *kept) get(t *testing.T, query string, header ...string) (body, status s
 // Only the stale root field is resolved; the others are served from the cache.
 func TestRootFieldsAreReplayed(t *testing.T) {
 	t.Parallel()
-	k := keep(t)
+	k := newRootShop(t)
 	const query = `{ country(code: "GB") { name } mine: product(id: 7) { name stock } users(first: 2) { nodes { name } totalCount } }`
 	first, status, resolved := k.get(t, query)
 	if !strings.HasPrefix(status, "fieldcache; fwd=miss; stored") || len(resolved) != 3 {
@@ -133,7 +133,7 @@ func TestRootFieldsAreReplayed(t *testing.T) {
 // Two fields with the same alias are one root field with the selections of both.
 func TestMergedRootFieldsAreNotMistaken(t *testing.T) {
 	t.Parallel()
-	k := keep(t)
+	k := newRootShop(t)
 	const whole = `{ product(id: 7) { name } ...F @include(if: true) country(code: "GB") { code } } fragment F on Query { product(id: 7) { category } }`
 	if body, _, _ := k.get(t, whole); !strings.Contains(body, `"category"`) {
 		t.Fatal(body)
@@ -154,7 +154,7 @@ func TestFault02RootsWithoutViewer(t *testing.T) {
 			if known {
 				viewer = func(context.Context) string { return "8" }
 			}
-			k := keepFor(t, sqlite(t), viewer)
+			k := newRootShopFor(t, sqlite(t), viewer)
 			const query = `{ a: user(id: 42) { email } b: product(id: 7) { name } }`
 			k.get(t, query)
 			_, _, resolved := k.get(t, query+" ") // the same query by meaning, with another text

@@ -32,7 +32,7 @@ func TestStories(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			t.Parallel()
-			backends(t, func(t *testing.T, s *shop) { tell(t, s, file) })
+			backends(t, func(t *testing.T, s *shop) { play(t, s, file) })
 		})
 	}
 }
@@ -44,16 +44,16 @@ type step struct {
 	evicted               string // "" if the story does not say
 }
 
-func tell(t *testing.T, s *shop, file string) {
+func play(t *testing.T, s *shop, file string) {
 	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := &txtar.Archive{Comment: archive.Comment}
+	played := &txtar.Archive{Comment: archive.Comment}
 	for _, want := range steps(t, archive) {
 		s.sql()
 		before := s.keys(t)
-		got := step{name: want.name, request: want.request, answer: s.ask(t, viewer(t, want.request), want.request).raw}
+		got := step{name: want.name, request: want.request, answer: s.execute(t, viewer(t, want.request), want.request).raw}
 		statements := s.sql()
 		got.statements = len(statements)
 		got.evicted = want.evicted
@@ -64,7 +64,7 @@ func tell(t *testing.T, s *shop, file string) {
 				got.evicted = lines(slices.DeleteFunc(before, func(k string) bool { return slices.Contains(after, k) })) + "\n"
 			}
 		}
-		told.Files = append(told.Files, got.files(t)...)
+		played.Files = append(played.Files, got.files(t)...)
 		if *update {
 			continue
 		}
@@ -79,7 +79,7 @@ func tell(t *testing.T, s *shop, file string) {
 		}
 	}
 	if *update && s.redis != nil {
-		if err := os.WriteFile(file, txtar.Format(told), 0o644); err != nil {
+		if err := os.WriteFile(file, txtar.Format(played), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

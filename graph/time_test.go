@@ -22,22 +22,22 @@ func TestFault17MomentsThatCannotBeWritten(t *testing.T) {
 	t.Run("SQLite, memory", func(t *testing.T) {
 		t.Parallel()
 		s := open(t, sqlite(t), "")
-		for value, says := range map[string]string{
+		for value, want := range map[string]string{
 			"infinity": "infinity", "-infinity": "-infinity", "-0043-03-15 12:00:00+00:00": "-0043-03-15",
 			"0000-12-31 12:00:00+00:00": "0000-12-31", "10001-01-01 00:00:00+00:00": "10001-01-01",
 			"last Tuesday": "last Tuesday", "": `\"\"`, strings.Repeat("x", 5000): strings.Repeat("x", 100) + "…",
 		} {
-			unwritableMoment(t, s, s, value, says)
+			unwritableMoment(t, s, s, value, want)
 		}
 	})
 	t.Run("PostgreSQL, Redis", func(t *testing.T) {
 		t.Parallel()
 		url, redis := seeded(t, "demo", fixtures.Demo), testservers.Redis(t)
-		for value, says := range map[string]string{
+		for value, want := range map[string]string{
 			"infinity": "infinity", "-infinity": "-infinity", "0044-03-15 12:00:00+00 BC": "-0043-03-15",
 			"0001-12-31 12:00:00+00 BC": "0000-12-31", "10001-01-01 00:00:00+00": "10001-01-01", "294276-12-31 23:59:59+00": "294276-12-31",
 		} {
-			unwritableMoment(t, open(t, url, redis), open(t, url, redis), value, says)
+			unwritableMoment(t, open(t, url, redis), open(t, url, redis), value, want)
 		}
 	})
 	t.Run("PostgreSQL in text", func(t *testing.T) {
@@ -51,7 +51,7 @@ func TestFault17MomentsThatCannotBeWritten(t *testing.T) {
 
 // unwritableMoment stores a value in three tables and reads the rows with an empty cache, and twice
 // with a filled one.
-func unwritableMoment(t *testing.T, s, other *shop, value, says string) {
+func unwritableMoment(t *testing.T, s, other *shop, value, want string) {
 	t.Helper()
 	var product int64 // that review 1 is about
 	if err := s.db.Bun().NewRaw("SELECT product_id FROM reviews WHERE id = 1").Scan(t.Context(), &product); err != nil {
@@ -65,14 +65,14 @@ func unwritableMoment(t *testing.T, s, other *shop, value, says string) {
 	s.flush(t)
 	other.flush(t)
 	for _, s := range []*shop{s, s, other} {
-		if a := s.ask(t, everyone, fmt.Sprintf(`{ users(first: 3) { nodes { id name updatedAt } } a: user(id: 1) { createdAt } b: user(id: 2) { name }
+		if a := s.execute(t, everyone, fmt.Sprintf(`{ users(first: 3) { nodes { id name updatedAt } } a: user(id: 1) { createdAt } b: user(id: 2) { name }
 			c: user(id: 2) { id createdAt } product(id: %d) { reviews(first: 1) { nodes { id body } } } }`, product)); len(a.Errors) != 1 ||
-			!strings.Contains(a.raw, `"message":"Time cannot represent value: `+says) || !strings.Contains(a.raw, `"path":["c","createdAt"]`) ||
+			!strings.Contains(a.raw, `"message":"Time cannot represent value: `+want) || !strings.Contains(a.raw, `"path":["c","createdAt"]`) ||
 			!strings.Contains(string(a.Data), `"b":{"name":`) || !strings.Contains(string(a.Data), `"c":null`) ||
 			strings.Count(string(a.Data), `"updatedAt":"`) != 3 || !strings.Contains(string(a.Data), `"nodes":[{"id":"1","body":`) {
 			t.Errorf("%s: got %s, want one error at c.createdAt", value, a.raw)
 		}
-		if a := s.ask(t, everyone, `{ users(first: 3) { nodes { id createdAt } } }`); len(a.Errors) != 1 || !strings.Contains(a.raw, `"path":["users","nodes",1,"createdAt"]`) {
+		if a := s.execute(t, everyone, `{ users(first: 3) { nodes { id createdAt } } }`); len(a.Errors) != 1 || !strings.Contains(a.raw, `"path":["users","nodes",1,"createdAt"]`) {
 			t.Errorf("%s: got %s, want one error at users.nodes.1.createdAt", value, a.raw)
 		}
 		// An error in a non-null field nulls its object, but only in its own operation.
@@ -86,7 +86,7 @@ func unwritableMoment(t *testing.T, s, other *shop, value, says string) {
 		}
 	}
 	// A write to the row succeeds and returns the row.
-	a := s.ask(t, graph.Viewer{ID: 2, Admin: true}, `mutation { updateUser(id: 2, input: {bio: "`+t.Name()+`"}) { bio } }`)
+	a := s.execute(t, graph.Viewer{ID: 2, Admin: true}, `mutation { updateUser(id: 2, input: {bio: "`+t.Name()+`"}) { bio } }`)
 	if len(a.Errors) > 0 || !strings.Contains(string(a.Data), t.Name()) {
 		t.Errorf("%s: got %s, want the new bio", value, a.raw)
 	}
@@ -126,7 +126,7 @@ func TestFault17ValuesOfAnotherType(t *testing.T) {
 		}
 	}
 	for range 2 { // from the database, and from the cache
-		a := s.ask(t, graph.Viewer{ID: 42, Admin: true}, fmt.Sprintf(`{
+		a := s.execute(t, graph.Viewer{ID: 42, Admin: true}, fmt.Sprintf(`{
 			products(first: 5) { nodes { id name averageRating } }
 			a: product(id: 1) { stock price { amount } } b: product(id: 2) { name price { amount } } c: product(id: 2) { stock }
 			d: product(id: 3) { stock } e: product(id: 3) { price { amount } } f: product(id: 4) { stock price { amount } }

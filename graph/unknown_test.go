@@ -21,28 +21,28 @@ import (
 )
 
 // readProduct reads a product's name without a loader.
-type readProduct func(ctx context.Context, k *kept) (string, error)
+type readProduct func(ctx context.Context, k *rootShop) (string, error)
 
 const productName = "SELECT name FROM products WHERE id = 7"
 
 // ways are the ways by which a resolver can read the database. The cache must notice each of them.
 var ways = map[string]readProduct{
-	"by bun": func(ctx context.Context, k *kept) (name string, err error) {
+	"by bun": func(ctx context.Context, k *rootShop) (name string, err error) {
 		err = k.db.Bun().NewRaw(productName).Scan(ctx, &name)
 		return name, err
 	},
-	"by the package of statements": func(ctx context.Context, k *kept) (string, error) {
+	"by the package of statements": func(ctx context.Context, k *rootShop) (string, error) {
 		found, _, err := k.db.ProductsByID(ctx, []int64{7}, db.ProductColumns{Product: true})
 		if err != nil {
 			return "", err
 		}
 		return found[7].Name, nil
 	},
-	"by database/sql": func(ctx context.Context, k *kept) (name string, err error) {
+	"by database/sql": func(ctx context.Context, k *rootShop) (name string, err error) {
 		err = k.db.Bun().DB.QueryRowContext(ctx, productName).Scan(&name)
 		return name, err
 	},
-	"in a transaction": func(ctx context.Context, k *kept) (name string, err error) {
+	"in a transaction": func(ctx context.Context, k *rootShop) (name string, err error) {
 		tx, err := k.db.Bun().DB.BeginTx(ctx, &sql.TxOptions{})
 		if err != nil {
 			return "", err
@@ -51,7 +51,7 @@ var ways = map[string]readProduct{
 		err = tx.QueryRowContext(ctx, productName).Scan(&name)
 		return name, err
 	},
-	"by a connection": func(ctx context.Context, k *kept) (name string, err error) {
+	"by a connection": func(ctx context.Context, k *rootShop) (name string, err error) {
 		c, err := k.db.Bun().DB.Conn(ctx)
 		if err != nil {
 			return "", err
@@ -60,7 +60,7 @@ var ways = map[string]readProduct{
 		err = c.QueryRowContext(ctx, productName).Scan(&name)
 		return name, err
 	},
-	"prepared": func(ctx context.Context, k *kept) (name string, err error) {
+	"prepared": func(ctx context.Context, k *rootShop) (name string, err error) {
 		s, err := k.db.Bun().DB.PrepareContext(ctx, productName)
 		if err != nil {
 			return "", err
@@ -69,7 +69,7 @@ var ways = map[string]readProduct{
 		err = s.QueryRowContext(ctx).Scan(&name)
 		return name, err
 	},
-	"on a goroutine": func(ctx context.Context, k *kept) (name string, err error) {
+	"on a goroutine": func(ctx context.Context, k *rootShop) (name string, err error) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -78,18 +78,18 @@ var ways = map[string]readProduct{
 		<-done
 		return name, err
 	},
-	"with a context of its own": func(_ context.Context, k *kept) (name string, err error) {
+	"with a context of its own": func(_ context.Context, k *rootShop) (name string, err error) {
 		err = k.db.Bun().NewRaw(productName).Scan(context.Background(), &name)
 		return name, err
 	},
-	"without a context": func(_ context.Context, k *kept) (name string, err error) {
+	"without a context": func(_ context.Context, k *rootShop) (name string, err error) {
 		err = k.db.Bun().DB.QueryRow(productName).Scan(&name) //nolint:noctx // a resolver may do that
 		return name, err
 	},
 }
 
 // readBy resolves a user's bio to a product's name that is read in one of the ways.
-func readBy(k **kept, read readProduct) graphql.FieldMiddleware {
+func readBy(k **rootShop, read readProduct) graphql.FieldMiddleware {
 	return func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if f := graphql.GetFieldContext(ctx); f.Object == "User" && f.Field.Name == "bio" {
 			name, err := read(ctx, *k)
@@ -100,7 +100,7 @@ func readBy(k **kept, read readProduct) graphql.FieldMiddleware {
 }
 
 // header runs a query and returns the body and the header.
-func (k *kept) header(t *testing.T, query string, header ...string) (string, http.Header) {
+func (k *rootShop) header(t *testing.T, query string, header ...string) (string, http.Header) {
 	t.Helper()
 	r := httptest.NewRequestWithContext(graph.WithViewer(t.Context(), everyone), http.MethodGet, "/graphql?query="+url.QueryEscape(query), nil)
 	for i := 0; i+1 < len(header); i += 2 {
@@ -124,8 +124,8 @@ func TestFault01WhatNobodyKnowsIsNotStored(t *testing.T) {
 		for way, read := range ways {
 			t.Run(backend+"/"+way, func(t *testing.T) {
 				t.Parallel()
-				var k *kept
-				k = keepIn(t, databaseURL(t), readBy(&k, read))
+				var k *rootShop
+				k = newRootShopIn(t, databaseURL(t), readBy(&k, read))
 				for _, name := range []string{"", "Renamed", "Renamed again"} {
 					if name != "" {
 						k.read(t, new(json.RawMessage), `mutation($n: String!) { updateProduct(id: 7, input: {name: $n}) { name } }`, "n", name)
@@ -146,8 +146,8 @@ func TestFault01WhatNobodyKnowsIsNotStored(t *testing.T) {
 // Only the root field that reads without a loader is resolved again.
 func TestFault01OtherRootFieldsAreStored(t *testing.T) {
 	t.Parallel()
-	var k *kept
-	k = keep(t, readBy(&k, ways["by bun"]))
+	var k *rootShop
+	k = newRootShop(t, readBy(&k, ways["by bun"]))
 	const query = `{ a: user(id: 1) { bio } b: user(id: 1) { name } }`
 	for _, want := range [][]string{{"a", "b"}, {"a"}, {"a"}} {
 		if _, status, resolved := k.get(t, query); !slices.Equal(resolved, want) || strings.Contains(status, "stored") {
@@ -162,8 +162,8 @@ func TestFault01IsTold(t *testing.T) {
 	for way, want := range map[string]string{"by bun": `coordinate=User.bio`, "without a context": "without the context of a request"} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			var k *kept
-			k = keep(t, readBy(&k, ways[way]))
+			var k *rootShop
+			k = newRootShop(t, readBy(&k, ways[way]))
 			for range 3 {
 				k.header(t, bio)
 			}
@@ -175,8 +175,8 @@ func TestFault01IsTold(t *testing.T) {
 	}
 	t.Run("report", func(t *testing.T) {
 		t.Parallel()
-		var k *kept
-		k = keep(t, readBy(&k, ways["by bun"]))
+		var k *rootShop
+		k = newRootShop(t, readBy(&k, ways["by bun"]))
 		body, _ := k.header(t, bio, "Cache-Debug", "1")
 		var a struct {
 			Extensions struct {
@@ -202,22 +202,22 @@ func TestFault01IsTold(t *testing.T) {
 func TestFault01WhatIsKnownIsStored(t *testing.T) {
 	t.Parallel()
 	for way, read := range map[string]readProduct{
-		"by a loader": func(ctx context.Context, _ *kept) (string, error) {
+		"by a loader": func(ctx context.Context, _ *rootShop) (string, error) {
 			p, err := dataloader.For(ctx).Product(ctx, 7)
 			if err != nil {
 				return "", err
 			}
 			return p.Name, nil
 		},
-		"unwatched": func(ctx context.Context, k *kept) (string, error) { return ways["by bun"](cache.Unwatched(ctx), k) },
-		"unwatched background": func(_ context.Context, k *kept) (string, error) {
+		"unwatched": func(ctx context.Context, k *rootShop) (string, error) { return ways["by bun"](cache.Unwatched(ctx), k) },
+		"unwatched background": func(_ context.Context, k *rootShop) (string, error) {
 			return ways["by bun"](cache.Unwatched(context.Background()), k)
 		},
 	} {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
-			var k *kept
-			k = keep(t, readBy(&k, read))
+			var k *rootShop
+			k = newRootShop(t, readBy(&k, read))
 			for _, want := range []string{"stored", "hit"} {
 				if body, header := k.header(t, bio); !strings.Contains(header.Get("Cache-Status"), want) {
 					t.Errorf("want %s, got %s %v", want, body, header)

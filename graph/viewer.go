@@ -45,10 +45,10 @@ func (v Viewer) is(user int64) error {
 }
 
 // admin returns an error unless the viewer is an admin.
-func (v Viewer) admin() error { return v.is(nobody) }
+func (v Viewer) admin() error { return v.is(noUser) }
 
-// nobody is an id that no user has.
-const nobody = -1
+// noUser is an id that no user has.
+const noUser = -1
 
 // actor returns the id of the user for whom a mutation runs: the viewer, or the user in named, which only
 // an admin may set to another user. On an open server the default is the user with the lowest id.

@@ -132,10 +132,10 @@ func TestInBrowser(t *testing.T) {
 			page.Click(`button[aria-label="Show History"]`)
 			page.Wait("the history", `document.querySelector('.graphiql-history-item') !== null`)
 
-			if kept := page.Eval(`JSON.stringify(localStorage)`); !strings.Contains(kept, "graphiql:queries") {
-				t.Errorf("local storage %s has no history", kept)
-			} else if strings.Contains(kept, `Cache-Debug`) {
-				t.Errorf("local storage %s holds headers, and so tokens", kept)
+			if stored := page.Eval(`JSON.stringify(localStorage)`); !strings.Contains(stored, "graphiql:queries") {
+				t.Errorf("local storage %s has no history", stored)
+			} else if strings.Contains(stored, `Cache-Debug`) {
+				t.Errorf("local storage %s holds headers, and so tokens", stored)
 			}
 			if problems := page.Problems(); len(problems) > 0 {
 				t.Errorf("problems:\n%s", strings.Join(problems, "\n"))

@@ -21,12 +21,12 @@ func TestCluster(t *testing.T) {
 	does(t, d)
 	t.Run("a fence is in its key's slot", func(t *testing.T) { fencesLieByTheirKeys(t, d, c) })
 	t.Run("a batch is one round trip to each node", func(t *testing.T) { oneRoundTripPerNode(t, d) })
-	t.Run("a node without the script receives it again", func(t *testing.T) { scriptsAreToldAgain(t, d) })
+	t.Run("a node without the script receives it again", func(t *testing.T) { scriptsAreSentAgain(t, d) })
 	t.Run("slots that moved are followed", func(t *testing.T) { movedSlotsAreFollowed(t, d, c) })
 	t.Run("migrating slots are served", func(t *testing.T) { openSlotsAreServed(t, d, c) })
 	t.Run("a fill goes to one node at a time", func(t *testing.T) { fillsGoToOneNodeAtATime(t, d, c) })
 	t.Run("an eviction's steps stay in order while a slot moves", func(t *testing.T) { evictionsKeepTheirOrder(t, d, c) })
-	t.Run("a sample reads every node", func(t *testing.T) { sampleAsksEveryNode(t, d) })
+	t.Run("a sample reads every node", func(t *testing.T) { sampleReadsEveryNode(t, d) })
 	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
@@ -132,7 +132,7 @@ func oneRoundTripPerNode(t *testing.T, d deployment) {
 	}
 }
 
-func scriptsAreToldAgain(t *testing.T, d deployment) {
+func scriptsAreSentAgain(t *testing.T, d deployment) {
 	s := open(t, d.Options)
 	_, fills := many(t, s)
 	if n, err := s.Fill(t.Context(), fills[:150]); n != 150 || err != nil {

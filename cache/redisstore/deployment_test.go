@@ -75,7 +75,7 @@ func does(t *testing.T, d deployment) {
 		})
 	})
 	t.Run("messages reach other gateways", func(t *testing.T) {
-		hears(t, listen(t, open(t, d.Options)), open(t, d.Options))
+		receives(t, listen(t, open(t, d.Options)), open(t, d.Options))
 	})
 	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
@@ -84,12 +84,12 @@ func does(t *testing.T, d deployment) {
 func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	heard := make(chan cache.Write)
+	received := make(chan cache.Write)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- s.Subscribe(ctx, func(w cache.Write) {
 			select {
-			case heard <- w:
+			case received <- w:
 			case <-ctx.Done():
 			}
 		}, func(err error) { t.Errorf("unreadable message: %v", err) })
@@ -100,12 +100,12 @@ func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 			t.Errorf("Subscribe returned error %v", err)
 		}
 	})
-	return heard
+	return received
 }
 
-// hears checks that an eviction by the writer arrives eventually. Messages may be lost, so it
+// receives checks that an eviction by the writer arrives eventually. Messages may be lost, so it
 // evicts repeatedly.
-func hears(t *testing.T, heard <-chan cache.Write, writer *redisstore.Store) {
+func receives(t *testing.T, received <-chan cache.Write, writer *redisstore.Store) {
 	t.Helper()
 	evicted := cache.Key("user:" + rand.Text())
 	eventually(t, func(ctx context.Context) error {
@@ -114,7 +114,7 @@ func hears(t *testing.T, heard <-chan cache.Write, writer *redisstore.Store) {
 		}
 		for {
 			select {
-			case w := <-heard:
+			case w := <-received:
 				if len(w.Keys) == 1 && w.Keys[0] == evicted {
 					return nil
 				}
@@ -201,8 +201,8 @@ func TestAccess(t *testing.T) {
 			c.o.Timeout = patient
 			store := open(t, c.o)
 			_, got := store.Get(t.Context(), []cache.Item{stock})
-			_, begun := store.Begin(t.Context(), []cache.Item{stock})
-			for _, err := range []error{store.Probe(t.Context()), got, begun} {
+			_, beginErr := store.Begin(t.Context(), []cache.Item{stock})
+			for _, err := range []error{store.Probe(t.Context()), got, beginErr} {
 				switch {
 				case c.want == "" && err != nil:
 					t.Errorf("got error %v, want none", err)
@@ -216,15 +216,15 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// asked is the environment variable that TestSystemAuthorities sets for the program that it starts:
+// urlVariable is the environment variable that TestSystemAuthorities sets for the program that it starts:
 // itself, to run the same test.
-const asked = "REDISSTORE_TEST_URL"
+const urlVariable = "REDISSTORE_TEST_URL"
 
 // A certificate authority of the project's own needs no option: Go reads the system's variable when
 // a program starts.
 func TestSystemAuthorities(t *testing.T) {
 	t.Parallel()
-	if address := os.Getenv(asked); address != "" {
+	if address := os.Getenv(urlVariable); address != "" {
 		if err := open(t, redisstore.Options{URLs: []string{address}, Timeout: patient}).Probe(t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -236,7 +236,7 @@ func TestSystemAuthorities(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSystemAuthorities$")
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file, asked+"="+s.URL())
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+file, urlVariable+"="+s.URL())
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

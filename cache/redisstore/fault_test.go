@@ -103,12 +103,12 @@ func TestHungServer(t *testing.T) {
 			server.Pause()
 			var wg sync.WaitGroup
 			for _, c := range cases {
-				for call, ask := range c.calls {
+				for call, do := range c.calls {
 					wg.Go(func() {
 						ctx, cancel := context.WithTimeout(t.Context(), c.deadline)
 						defer cancel()
 						started := time.Now()
-						err := ask(ctx)
+						err := do(ctx)
 						if d := time.Since(started); d > some {
 							t.Errorf("%s took %v (error %v), want it bounded by %s to %v", call, d, err, c.by, short)
 						}
@@ -146,14 +146,14 @@ func TestConnectionsAreMadeAgain(t *testing.T) {
 			server := testservers.RedisServer(t)
 			o := redisstore.Options{URLs: []string{server.URL()}, Timeout: patient}
 			other := open(t, o)
-			heard := listen(t, other)
-			hears(t, heard, open(t, o))
+			received := listen(t, other)
+			receives(t, received, open(t, o))
 			for call := range calls(t, other, open(t, o)) {
 				s, c := open(t, o), client(t, server.URL())
 				c.FlushDB(t.Context())
-				ask := calls(t, s, s)[call] // calls connects
+				do := calls(t, s, s)[call] // calls connects
 				lose(t, server)
-				if err := ask(t.Context()); err != nil {
+				if err := do(t.Context()); err != nil {
 					t.Errorf("%s: got error %v", call, err)
 				}
 				c.FlushDB(t.Context())
@@ -161,7 +161,7 @@ func TestConnectionsAreMadeAgain(t *testing.T) {
 					t.Errorf("after %s: got error %v", call, err)
 				}
 			}
-			hears(t, heard, open(t, o))
+			receives(t, received, open(t, o))
 		})
 	}
 }
@@ -199,15 +199,15 @@ func TestSentinelFailover(t *testing.T) {
 	sentinel := testservers.RedisSentinel(t)
 	o := redisstore.Options{URLs: sentinel.URLs(), SentinelMaster: sentinel.Master()}
 	s := open(t, o)
-	heard := listen(t, open(t, o))
-	hears(t, heard, s)
+	received := listen(t, open(t, o))
+	receives(t, received, s)
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
 	sentinel.Primary.Stop()
 	if works(t.Context(), s) == nil {
 		t.Error("a call of the stopped primary succeeded")
 	}
 	eventually(t, func(ctx context.Context) error { return works(ctx, s) })
-	hears(t, heard, s)
+	receives(t, received, s)
 }
 
 // A subscription that is never confirmed ends nevertheless.
@@ -304,11 +304,11 @@ func TestFault31MessagesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	address := testservers.Redis(t)
 	s, c := open(t, redisstore.Options{URLs: []string{address}, Timeout: patient}), client(t, address)
-	heard, unreadable := make(chan cache.Write, 100), make(chan error, 100)
+	received, unreadable := make(chan cache.Write, 100), make(chan error, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Subscribe(ctx, func(w cache.Write) { heard <- w }, func(err error) { unreadable <- err })
+		ended <- s.Subscribe(ctx, func(w cache.Write) { received <- w }, func(err error) { unreadable <- err })
 	}()
 	publish := func(message string) error {
 		n, err := c.Publish(t.Context(), fmt.Sprint("evictions:", c.Options().DB), message).Result()
@@ -341,12 +341,12 @@ func TestFault31MessagesAreReadStrictly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if w := <-heard; w.Xid != 7 || len(w.Keys) != 1 || w.Keys[0] != "user:1" || len(w.Tags) != 1 {
+		if w := <-received; w.Xid != 7 || len(w.Keys) != 1 || w.Keys[0] != "user:1" || len(w.Tags) != 1 {
 			t.Errorf("received %+v", w)
 		}
 	}
 	cancel()
-	if err := <-ended; err != nil || len(heard) > 0 || len(unreadable) > 0 {
-		t.Errorf("got error %v, %d more messages, %d more unreadable ones", err, len(heard), len(unreadable))
+	if err := <-ended; err != nil || len(received) > 0 || len(unreadable) > 0 {
+		t.Errorf("got error %v, %d more messages, %d more unreadable ones", err, len(received), len(unreadable))
 	}
 }

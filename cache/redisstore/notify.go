@@ -106,10 +106,10 @@ func readNote(message string) (n note, err error) {
 	return n, err
 }
 
-// Subscribe calls heard for each write that another process publishes, and unreadable with an error for
+// Subscribe calls receive for each write that another process publishes, and unreadable with an error for
 // each message that it cannot decode, until ctx ends. It returns an error if it cannot subscribe. Later
 // it reconnects when the connection breaks.
-func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write), unreadable func(error)) error {
+func (s *Store) Subscribe(ctx context.Context, receive func(cache.Write), unreadable func(error)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }()
 	// Without a timeout this would wait for a server that hangs, even after ctx ends.
@@ -134,7 +134,7 @@ func (s *Store) Subscribe(ctx context.Context, heard func(cache.Write), unreadab
 				continue
 			}
 			for _, w := range n.Writes {
-				heard(w)
+				receive(w)
 			}
 		}
 	}

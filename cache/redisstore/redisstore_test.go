@@ -215,14 +215,14 @@ func TestOthersHear(t *testing.T) {
 	t.Parallel()
 	o := redisstore.Options{URLs: []string{testservers.RedisServer(t).URL()}, Timeout: patient}
 	writer, reader := open(t, o), open(t, o)
-	own, heard := listen(t, writer), listen(t, reader)
-	hears(t, heard, writer)
-	hears(t, own, reader)
+	own, received := listen(t, writer), listen(t, reader)
+	receives(t, received, writer)
+	receives(t, own, reader)
 	tags := cache.Eviction{Tags: []cache.Tag{"{users}"}}
 	if _, err := writer.Evict(t.Context(), cache.Write{Eviction: tags}); err != nil {
 		t.Fatal(err)
 	}
-	for ev := range heard {
+	for ev := range received {
 		if len(ev.Tags) == 1 && ev.Tags[0] == "{users}" {
 			break
 		}
@@ -366,7 +366,7 @@ func TestFault27MessagesAreBounded(t *testing.T) {
 	if _, err := sub.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	heard := map[cache.Key]bool{}
+	received := map[cache.Key]bool{}
 	messages := sub.Channel(redis.WithChannelSize(1000))
 	var ev cache.Eviction
 	for i := range 400 {
@@ -382,7 +382,7 @@ func TestFault27MessagesAreBounded(t *testing.T) {
 		}
 	}
 	deadline := time.After(patient)
-	for !heard[cache.Entity("user", "of 0")] || len(heard) < 399 {
+	for !received[cache.Entity("user", "of 0")] || len(received) < 399 {
 		select {
 		case m := <-messages:
 			var note struct{ Writes []cache.Write }
@@ -392,15 +392,15 @@ func TestFault27MessagesAreBounded(t *testing.T) {
 			n := 0
 			for _, w := range note.Writes {
 				for _, k := range w.Keys {
-					heard[k] = true
+					received[k] = true
 				}
 				n += len(w.Keys)
 			}
-			if n > 1000 || heard["nobody is told"] {
+			if n > 1000 || received["nobody is told"] {
 				t.Fatalf("got a message of %d names, want at most 1000 and none of a quiet eviction", n)
 			}
 		case <-deadline:
-			t.Fatalf("received %d names, want at least 399", len(heard))
+			t.Fatalf("received %d names, want at least 399", len(received))
 		}
 	}
 }

@@ -76,7 +76,7 @@ func TestSampleWithFewRights(t *testing.T) {
 }
 
 // The sample counts the keys of each primary of a Cluster.
-func sampleAsksEveryNode(t *testing.T, d deployment) {
+func sampleReadsEveryNode(t *testing.T, d deployment) {
 	s := open(t, d.Options)
 	for i := range 60 { // so that each node has some
 		begin(t, s, cache.Item{Key: cache.Entity("sampled", fmt.Sprint(i)), MaxAge: time.Minute})

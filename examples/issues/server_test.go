@@ -109,17 +109,17 @@ func randomWrites(t *testing.T, db *sql.DB, cached, plain http.Handler) {
 		case 0:
 			exec(t, db, "UPDATE authors SET name = $1, email = $2 WHERE id = $3", text, text, viewer)
 		case 1:
-			ask(t, cached, viewer, fmt.Sprintf(`mutation{setTitle(id:"%d",title:%q){title author{name}}}`, issue, text))
+			request(t, cached, viewer, fmt.Sprintf(`mutation{setTitle(id:"%d",title:%q){title author{name}}}`, issue, text))
 		case 2:
-			ask(t, cached, viewer, fmt.Sprintf(`mutation{addComment(issue:"%d",body:%q){body author{name}}}`, issue, text))
+			request(t, cached, viewer, fmt.Sprintf(`mutation{addComment(issue:"%d",body:%q){body author{name}}}`, issue, text))
 		}
 		for range 2 {
 			for _, query := range queries {
 				for _, viewer := range viewers {
-					want, _ := ask(t, plain, viewer, query)
-					got, status := ask(t, cached, viewer, query)
+					want, _ := request(t, plain, viewer, query)
+					got, status := request(t, cached, viewer, query)
 					for end := time.Now().Add(30 * time.Second); got != want && !byGraphQL && time.Now().Before(end); {
-						got, status = ask(t, cached, viewer, query) // a write by SQL is seen soon
+						got, status = request(t, cached, viewer, query) // a write by SQL is seen soon
 					}
 					if got != want {
 						t.Fatalf("step %d: %s by %q: %s: got %s, want %s", step, query, viewer, status, got, want)
@@ -168,20 +168,20 @@ func TestSubscription(t *testing.T) {
 					}
 				}
 			}
-			told := make(chan error, 1)
+			readErr := make(chan error, 1)
 			go func() {
 				for got.Type != "next" {
 					if err := wsjson.Read(ctx, conn, &got); err != nil {
-						told <- err
+						readErr <- err
 						return
 					}
 				}
-				told <- nil
+				readErr <- nil
 			}()
 			for done := false; !done; { // a late subscription misses earlier comments
-				ask(t, cached, "ada", `mutation{addComment(issue:"1",body:"Soon"){id}}`)
+				request(t, cached, "ada", `mutation{addComment(issue:"1",body:"Soon"){id}}`)
 				select {
-				case err := <-told:
+				case err := <-readErr:
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -205,7 +205,7 @@ func BenchmarkSimilar(b *testing.B) {
 	for name, server := range map[string]http.Handler{"before": plain, "after": cached} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				ask(b, server, "", queries[1])
+				request(b, server, "", queries[1])
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 		})
@@ -261,8 +261,8 @@ func exec(t testing.TB, db *sql.DB, statement string, args ...any) {
 	}
 }
 
-// ask returns the body of a response and its Cache-Status.
-func ask(t testing.TB, h http.Handler, viewer, query string) (answer, status string) {
+// request returns the body of a response and its Cache-Status.
+func request(t testing.TB, h http.Handler, viewer, query string) (answer, status string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
 	if err != nil {

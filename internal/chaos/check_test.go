@@ -18,8 +18,8 @@ func counted(delta int64, via string, sent, acked time.Duration) Write {
 	return Write{Register: "user:1", Delta: delta, Via: via, Sent: sent, Acked: acked}
 }
 
-func saw(spans []Span, via string, begun, ended time.Duration) Read {
-	return Read{Register: "user:1", Via: via, Begun: begun, Ended: ended, Saw: spans}
+func saw(spans []Span, via string, began, ended time.Duration) Read {
+	return Read{Register: "user:1", Via: via, Begun: began, Ended: ended, Saw: spans}
 }
 
 func marked(r Read) Read { r.Stale = true; return r }

@@ -126,13 +126,13 @@ func TestDirectWrites(t *testing.T) {
 	var took []time.Duration
 	for _, w := range directWrites {
 		t.Run(w.name, func(t *testing.T) {
-			ask := func(ctx context.Context, g *gateway) (string, error) {
+			read := func(ctx context.Context, g *gateway) (string, error) {
 				a, err := s.call(ctx, g, w.admin, w.query, nil)
 				return string(a.data), err
 			}
 			for _, g := range s.gateways {
 				for range 2 { // the second time from memory
-					if got, err := ask(t.Context(), g); err != nil || w.before != "" && got != w.before {
+					if got, err := read(t.Context(), g); err != nil || w.before != "" && got != w.before {
 						t.Fatalf("before the write gateway %s returned %s, %v; want %s", g.name, got, err, w.before)
 					}
 				}
@@ -149,7 +149,7 @@ func TestDirectWrites(t *testing.T) {
 			var gateways sync.WaitGroup
 			for _, g := range s.gateways {
 				gateways.Go(func() {
-					d, got := seenAfter(t.Context(), written, w.after, func(ctx context.Context) (string, error) { return ask(ctx, g) })
+					d, got := seenAfter(t.Context(), written, w.after, func(ctx context.Context) (string, error) { return read(ctx, g) })
 					if got != w.after {
 						t.Errorf("after %v gateway %s returned\n%s, want\n%s", d, g.name, got, w.after)
 						return
@@ -161,7 +161,7 @@ func TestDirectWrites(t *testing.T) {
 						t.Errorf("gateway %s took %v, want at most %v", g.name, d, direct)
 					}
 					for range 10 { // the old value does not come back
-						if got, err := ask(t.Context(), g); got != w.after {
+						if got, err := read(t.Context(), g); got != w.after {
 							t.Errorf("gateway %s returned the new value, and then %s, %v", g.name, got, err)
 						}
 					}
@@ -175,16 +175,16 @@ func TestDirectWrites(t *testing.T) {
 
 // seenAfter repeats a query until the response is the wanted one, or until four times the allowed
 // time has passed. It returns the time since the write and the last response.
-func seenAfter(ctx context.Context, written time.Time, want string, ask func(context.Context) (string, error)) (time.Duration, string) {
+func seenAfter(ctx context.Context, written time.Time, want string, read func(context.Context) (string, error)) (time.Duration, string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		begun := time.Now()
-		got, err := ask(ctx)
+		began := time.Now()
+		got, err := read(ctx)
 		if err != nil {
 			got = err.Error()
 		}
-		if since := begun.Sub(written); got == want || since > 4*direct {
+		if since := began.Sub(written); got == want || since > 4*direct {
 			return since, got
 		}
 		<-tick.C

@@ -109,14 +109,14 @@ type Excuse struct {
 }
 
 // overlaps reports whether the excuse covers a part of an action.
-func (e Excuse) overlaps(via string, begun, ended time.Duration) bool {
-	return (e.Via == "" || e.Via == via) && e.From <= ended && begun <= e.To
+func (e Excuse) overlaps(via string, began, ended time.Duration) bool {
+	return (e.Via == "" || e.Via == via) && e.From <= ended && began <= e.To
 }
 
 // Excused reports whether an action in a period has an excuse of a kind.
-func (h *History) Excused(via string, begun, ended time.Duration, kind func(Excuse) bool) bool {
+func (h *History) Excused(via string, began, ended time.Duration, kind func(Excuse) bool) bool {
 	for _, e := range h.Excuses {
-		if kind(e) && e.overlaps(via, begun, ended) {
+		if kind(e) && e.overlaps(via, began, ended) {
 			return true
 		}
 	}

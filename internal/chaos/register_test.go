@@ -159,16 +159,16 @@ func (s *site) readUser(ctx context.Context, g *gateway, user int) error {
 	if err != nil {
 		return err
 	}
-	var said struct{ User *struct{ Bio string } }
-	if err := a.into(&said); err != nil {
+	var response struct{ User *struct{ Bio string } }
+	if err := a.into(&response); err != nil {
 		return err
 	}
 	switch {
-	case user <= users && said.User == nil:
+	case user <= users && response.User == nil:
 		s.saw(a.read(g, bioOf(user), Exactly(-1)))
 	case user <= users:
-		s.saw(a.read(g, bioOf(user), Exactly(versionIn(said.User.Bio))))
-	case said.User == nil:
+		s.saw(a.read(g, bioOf(user), Exactly(versionIn(response.User.Bio))))
+	case response.User == nil:
 		s.saw(a.read(g, lifeOf(user), But(1, 1)))
 	default:
 		s.saw(a.read(g, lifeOf(user), Exactly(1)))
@@ -178,7 +178,7 @@ func (s *site) readUser(ctx context.Context, g *gateway, user int) error {
 
 // read returns what the response says about a register.
 func (a answer) read(g *gateway, register string, saw []Span) Read {
-	return Read{Register: register, Via: g.name, Begun: a.begun, Ended: a.ended, Saw: saw, Stale: a.stale}
+	return Read{Register: register, Via: g.name, Begun: a.began, Ended: a.ended, Saw: saw, Stale: a.stale}
 }
 
 // readProduct queries a product with its counts.
@@ -188,7 +188,7 @@ func (s *site) readProduct(ctx context.Context, g *gateway, product int) error {
 	if err != nil {
 		return err
 	}
-	var said struct {
+	var response struct {
 		Product struct {
 			Stock         int64
 			Category      string
@@ -199,10 +199,10 @@ func (s *site) readProduct(ctx context.Context, g *gateway, product int) error {
 			}
 		}
 	}
-	if err := a.into(&said); err != nil {
+	if err := a.into(&response); err != nil {
 		return err
 	}
-	p := said.Product
+	p := response.Product
 	listed := Exactly(int64(len(p.Reviews.Nodes)))
 	if len(p.Reviews.Nodes) == 100 {
 		listed[0].High = 1 << 40 // there may be more
@@ -224,7 +224,7 @@ func (s *site) readUsers(ctx context.Context, g *gateway, p *pens) error {
 	if err != nil {
 		return err
 	}
-	var said struct {
+	var response struct {
 		Users struct {
 			TotalCount int64
 			Nodes      []struct {
@@ -233,12 +233,12 @@ func (s *site) readUsers(ctx context.Context, g *gateway, p *pens) error {
 			}
 		}
 	}
-	if err := a.into(&said); err != nil {
+	if err := a.into(&response); err != nil {
 		return err
 	}
-	reads := []Read{a.read(g, userCount, Exactly(said.Users.TotalCount))}
+	reads := []Read{a.read(g, userCount, Exactly(response.Users.TotalCount))}
 	seen := map[int]bool{}
-	for _, u := range said.Users.Nodes {
+	for _, u := range response.Users.Nodes {
 		seen[u.ID] = true
 		if u.ID <= users {
 			reads = append(reads, a.read(g, bioOf(u.ID), Exactly(versionIn(u.Bio))))
@@ -247,7 +247,7 @@ func (s *site) readUsers(ctx context.Context, g *gateway, p *pens) error {
 		}
 	}
 	for _, id := range mortals {
-		if !seen[id] && len(said.Users.Nodes) < 100 {
+		if !seen[id] && len(response.Users.Nodes) < 100 {
 			reads = append(reads, a.read(g, lifeOf(id), But(1, 1)))
 		}
 	}
@@ -264,16 +264,16 @@ func (s *site) readCategory(ctx context.Context, g *gateway, p *pens, rnd *rand.
 	if err != nil {
 		return err
 	}
-	var said struct {
+	var response struct {
 		Products struct {
 			TotalCount int
 			Nodes      []json.RawMessage
 		}
 	}
-	if err := a.into(&said); err != nil {
+	if err := a.into(&response); err != nil {
 		return err
 	}
-	for _, n := range []int{said.Products.TotalCount, len(said.Products.Nodes)} {
+	for _, n := range []int{response.Products.TotalCount, len(response.Products.Nodes)} {
 		saw := But(version, version)
 		if n > 0 {
 			saw = Exactly(version)
@@ -289,19 +289,19 @@ func (s *site) readMine(ctx context.Context, g *gateway) error {
 	if err != nil {
 		return err
 	}
-	var said struct {
+	var response struct {
 		User struct{ Reviews struct{ TotalCount int64 } }
 	}
-	if err := a.into(&said); err != nil {
+	if err := a.into(&response); err != nil {
 		return err
 	}
-	s.saw(a.read(g, reviewsByMe, Exactly(said.User.Reviews.TotalCount)))
+	s.saw(a.read(g, reviewsByMe, Exactly(response.User.Reviews.TotalCount)))
 	return nil
 }
 
 // readStored reads the entry of a user's row in Redis.
 func (s *site) readStored(ctx context.Context, user int) {
-	begun := s.now()
+	began := s.now()
 	text, err := s.stored.Get(ctx, fmt.Sprint("user:", user)).Bytes()
 	if err != nil {
 		return // it is not there, which is fine, or Redis does not answer
@@ -311,5 +311,5 @@ func (s *site) readStored(ctx context.Context, user int) {
 	if value, err := storedValue(text); err == nil && json.Unmarshal(value, &row) == nil {
 		saw = Exactly(versionIn(row.Bio))
 	}
-	s.saw(Read{Register: bioOf(user), Via: Stored, Begun: begun, Ended: s.now(), Saw: saw})
+	s.saw(Read{Register: bioOf(user), Via: Stored, Begun: began, Ended: s.now(), Saw: saw})
 }

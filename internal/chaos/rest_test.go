@@ -90,7 +90,7 @@ func (s *site) readStoredCategories(g *gateway) {
 			fmt.Fprintf(&b, " c%d: products(category: %q, first: 5) { totalCount nodes { id } }", i, name)
 		}
 		var any map[string]json.RawMessage
-		s.ask(g, "{"+b.String()+" }", &any)
+		s.mustQuery(g, "{"+b.String()+" }", &any)
 	}
 }
 
@@ -178,7 +178,7 @@ func (s *site) answers(g *gateway) map[string]string {
 	s.t.Helper()
 	got := map[string]string{}
 	var all rest
-	s.ask(g, `{ users(first: 100) { totalCount nodes { id } }
+	s.mustQuery(g, `{ users(first: 100) { totalCount nodes { id } }
 		products(first: 20) { nodes { id name category stock price { amount } averageRating
 			reviews(first: 100) { totalCount nodes { id } } } }
 		user(id: 1) { reviews(first: 1) { totalCount } } }`, &all)
@@ -193,7 +193,7 @@ func (s *site) answers(g *gateway) map[string]string {
 		}
 		got["reviews of "+p.ID] = fmt.Sprint(p.Reviews.TotalCount, " ", mean, " ", ids(p.Reviews.Nodes))
 		var in struct{ Products struct{ Nodes []node } }
-		s.ask(g, fmt.Sprintf(`{ products(category: %q, first: 5) { totalCount nodes { id } } }`, p.Category), &in)
+		s.mustQuery(g, fmt.Sprintf(`{ products(category: %q, first: 5) { totalCount nodes { id } } }`, p.Category), &in)
 		got["category "+p.Category] = ids(in.Products.Nodes)
 	}
 	var last int
@@ -206,7 +206,7 @@ func (s *site) answers(g *gateway) map[string]string {
 			fmt.Fprintf(&b, " u%d: user(id: %[1]d) { name bio }", id)
 		}
 		var some map[string]*struct{ Name, Bio string }
-		s.ask(g, "{"+b.String()+" }", &some)
+		s.mustQuery(g, "{"+b.String()+" }", &some)
 		for alias, u := range some {
 			got["user "+alias[1:]] = ""
 			if u != nil {
@@ -217,8 +217,8 @@ func (s *site) answers(g *gateway) map[string]string {
 	return got
 }
 
-// ask sends a query that must succeed.
-func (s *site) ask(g *gateway, operation string, into any) {
+// mustQuery sends a query that must succeed.
+func (s *site) mustQuery(g *gateway, operation string, into any) {
 	s.t.Helper()
 	s.eventually("gateway "+g.name+" does not mark its answer as stale", func(context.Context) error { // it may be stale on a busy machine
 		a, err := s.query(s.t.Context(), g, operation, nil)

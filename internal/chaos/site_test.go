@@ -252,7 +252,7 @@ func (s *site) now() time.Duration { return time.Since(s.began) }
 
 // answer is a response of a gateway, with its times.
 type answer struct {
-	begun, ended time.Duration
+	began, ended time.Duration
 	stale        bool
 	data         json.RawMessage
 }
@@ -271,13 +271,13 @@ func (s *site) mutate(ctx context.Context, g *gateway, operation string, variabl
 }
 
 func (s *site) call(ctx context.Context, g *gateway, mutation bool, operation string, variables map[string]any) (answer, error) {
-	a := answer{begun: s.now()}
+	a := answer{began: s.now()}
 	err := s.send(ctx, g, mutation, operation, variables, &a)
 	a.ended = s.now()
 	if ctx.Err() != nil {
 		return a, ctx.Err() // the test was canceled; the gateway did not fail
 	}
-	c := Call{Via: g.name, Mutation: mutation, Begun: a.begun, Ended: a.ended}
+	c := Call{Via: g.name, Mutation: mutation, Begun: a.began, Ended: a.ended}
 	if err != nil {
 		c.Err = err.Error()
 	}
@@ -309,15 +309,15 @@ func (s *site) send(ctx context.Context, g *gateway, mutation bool, operation st
 	if err != nil {
 		return err
 	}
-	var said struct {
+	var parsed struct {
 		Data   json.RawMessage
 		Errors []json.RawMessage
 	}
-	if err := json.Unmarshal(text, &said); err != nil || response.StatusCode != http.StatusOK || len(said.Errors) > 0 {
+	if err := json.Unmarshal(text, &parsed); err != nil || response.StatusCode != http.StatusOK || len(parsed.Errors) > 0 {
 		return fmt.Errorf("%s: %s", response.Status, text)
 	}
 	a.stale = strings.Contains(response.Header.Get("Cache-Status"), "fwd=stale")
-	a.data = said.Data
+	a.data = parsed.Data
 	return nil
 }
 

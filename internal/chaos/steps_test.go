@@ -34,9 +34,9 @@ func (s *site) look(g *gateway, user int) {
 // want checks that a gateway returns a version, whatever the bounds are.
 func (s *site) want(g *gateway, user int, version int64) {
 	s.t.Helper()
-	var said struct{ User struct{ Bio string } }
-	s.ask(g, fmt.Sprintf(`{ user(id: %d) { bio } }`, user), &said)
-	if got := versionIn(said.User.Bio); got != version {
+	var response struct{ User struct{ Bio string } }
+	s.mustQuery(g, fmt.Sprintf(`{ user(id: %d) { bio } }`, user), &response)
+	if got := versionIn(response.User.Bio); got != version {
 		s.t.Errorf("gateway %s returned version %d of user %d, want %d", g.name, got, user, version)
 	}
 }

@@ -195,11 +195,11 @@ func (c through) setBio(ctx context.Context, user int, version int64) error {
 	if err != nil {
 		return err
 	}
-	var said struct{ UpdateUser struct{ Bio string } }
-	if err := a.into(&said); err != nil {
+	var response struct{ UpdateUser struct{ Bio string } }
+	if err := a.into(&response); err != nil {
 		return err
 	}
-	if got := versionIn(said.UpdateUser.Bio); got != version { // no other client writes it meanwhile
+	if got := versionIn(response.UpdateUser.Bio); got != version { // no other client writes it meanwhile
 		c.w.t.Errorf("gateway %s wrote %d to %s and returned %d", c.g.name, version, bioOf(user), got)
 	}
 	return nil
@@ -229,13 +229,13 @@ func (c through) create(ctx context.Context, email string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	var said struct {
+	var response struct {
 		CreateUser struct {
 			ID int `json:",string"`
 		}
 	}
-	err = a.into(&said)
-	return said.CreateUser.ID, err
+	err = a.into(&response)
+	return response.CreateUser.ID, err
 }
 
 func (c through) remove(ctx context.Context, user int) error {

@@ -118,12 +118,12 @@ func TestCommandOutbox(t *testing.T) {
 			defer site.Close()
 			const query = `{character(id:"1000"){name}}`
 			until(t, "the response is not cached", func() bool {
-				_, status := ask(t, site.URL, query)
+				_, status := post(t, site.URL, query)
 				return strings.Contains(status, "hit")
 			})
 			execute("UPDATE characters SET name = 'Wormie' WHERE id = '1000'")
 			until(t, "a write by SQL evicts nothing", func() bool {
-				body, _ := ask(t, site.URL, query)
+				body, _ := post(t, site.URL, query)
 				return strings.Contains(body, "Wormie")
 			})
 			// A Gateway that installs has nothing to do either.
@@ -170,8 +170,8 @@ func everything(t *testing.T, db *sql.DB, driver string) (list string) {
 	return strings.TrimSpace(list)
 }
 
-// ask sends a query, and returns the body and Cache-Status.
-func ask(t *testing.T, url, query string) (body, status string) {
+// post sends a query, and returns the body and Cache-Status.
+func post(t *testing.T, url, query string) (body, status string) {
 	t.Helper()
 	text, err := json.Marshal(map[string]string{"query": query})
 	if err != nil {
@@ -223,7 +223,7 @@ func TestCommandOutboxRefuses(t *testing.T) {
 		name string
 		args []string
 		exit int
-		says string
+		want string
 	}{
 		{"no word", nil, 2, "requires one argument: sql"},
 		{"another word", []string{"table"}, 2, "sql"},
@@ -241,8 +241,8 @@ func TestCommandOutboxRefuses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			if stdout, stderr := finish(t, nil, c.exit, append([]string{"outbox"}, c.args...)...); stdout != "" || !strings.Contains(stderr, c.says) {
-				t.Errorf("got stdout %q and stderr %q, want %q in stderr", stdout, stderr, c.says)
+			if stdout, stderr := finish(t, nil, c.exit, append([]string{"outbox"}, c.args...)...); stdout != "" || !strings.Contains(stderr, c.want) {
+				t.Errorf("got stdout %q and stderr %q, want %q in stderr", stdout, stderr, c.want)
 			}
 		})
 	}

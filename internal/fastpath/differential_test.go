@@ -171,7 +171,7 @@ func (j *judge) check(list []segment) error {
 	seen2, answered2, err2 := j.send(j.fast, list)
 	if err != nil || err2 != nil || seen != seen2 || answered != answered2 {
 		want, got := differing(seen+answered, seen2+answered2)
-		return fmt.Errorf("net/http: %v\n%q\nwith the fast path: %v\n%q\nby the script\n%s", err, want, err2, got, tell(list))
+		return fmt.Errorf("net/http: %v\n%q\nwith the fast path: %v\n%q\nby the script\n%s", err, want, err2, got, describe(list))
 	}
 	return nil
 }

@@ -197,7 +197,7 @@ func (s *site) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 func (s *site) untilFast(t *testing.T, c net.Conn, r *bufio.Reader) {
 	t.Helper()
 	for range 2 {
-		if err := ask(c, r); err != nil {
+		if err := roundTrip(c, r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -206,8 +206,8 @@ func (s *site) untilFast(t *testing.T, c net.Conn, r *bufio.Reader) {
 	}
 }
 
-// ask sends a request and reads the response.
-func ask(c net.Conn, r *bufio.Reader) error {
+// roundTrip sends a request and reads the response.
+func roundTrip(c net.Conn, r *bufio.Reader) error {
 	if _, err := io.WriteString(c, post("hit 1")); err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func TestShutdown(t *testing.T) {
 	c, r := s.dial(t)
 	s.before = func(*http.Request) { close(arrived); <-release }
 	answer := make(chan error, 1)
-	go func() { answer <- ask(c, r) }()
+	go func() { answer <- roundTrip(c, r) }()
 	<-arrived
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
@@ -316,7 +316,7 @@ func TestPanic(t *testing.T) {
 	c, r := s.dial(t)
 	fast := s.fast.Load()
 	s.before = func(*http.Request) { panic("of a test") }
-	if err := ask(c, r); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := roundTrip(c, r); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got the error %v, want a closed connection", err)
 	}
 	if s.fast.Load() == fast {

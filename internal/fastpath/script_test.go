@@ -191,8 +191,8 @@ func (c *choice) cut(list []segment, text string) []segment {
 	return append(list, segment{b, late})
 }
 
-// tell formats a script.
-func tell(list []segment) string {
+// describe formats a script.
+func describe(list []segment) string {
 	var b strings.Builder
 	for _, s := range list {
 		fmt.Fprintf(&b, "%v %.300q\n", s.late, s.text)

@@ -34,8 +34,8 @@ func dialClient(t *testing.T, address string) *client {
 	return &client{t, c, bufio.NewReader(c)}
 }
 
-// ask sends a request and returns the body of the response.
-func (c *client) ask(request string) (string, error) {
+// roundTrip sends a request and returns the body of the response.
+func (c *client) roundTrip(request string) (string, error) {
 	if _, err := io.WriteString(c, request); err != nil {
 		return "", err
 	}
@@ -77,12 +77,12 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 		Replace(message("/hit", "hit smuggled", filler))
 	warm := func(c *client) {
 		t.Helper()
-		if _, err := c.ask(message("/ask-to-close", "")); err != nil { // the next connection is a new one
+		if _, err := c.roundTrip(message("/ask-to-close", "")); err != nil { // the next connection is a new one
 			t.Fatal(err)
 		}
 		for n := range 5 {
 			request := message("/hit", fmt.Sprint("hit by who is warm ", n), filler)
-			if body, err := c.ask(request); err != nil || !strings.Contains(body, fmt.Sprint("warm ", n)) {
+			if body, err := c.roundTrip(request); err != nil || !strings.Contains(body, fmt.Sprint("warm ", n)) {
 				t.Fatalf("%q: %v", body, err)
 			}
 		}
@@ -92,11 +92,11 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 		for more := -4; more <= 4; more += 2 {
 			warm(attacker)
 			pipelined := strings.Count(first, "POST /hit")
-			if _, err := attacker.ask(first); err != nil {
+			if _, err := attacker.roundTrip(first); err != nil {
 				t.Fatal(err)
 			}
 			for range pipelined - 1 {
-				if _, err := attacker.ask(""); err != nil {
+				if _, err := attacker.roundTrip(""); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -111,12 +111,12 @@ func TestFault25SmugglingThroughHAProxy(t *testing.T) {
 			}
 			for began := time.Now(); j.calls.Load() == calls && time.Since(began) < patience; time.Sleep(time.Millisecond) {
 			}
-			if body, err := attacker.ask(hidden); err != nil || !strings.HasPrefix(body, "POST /unread") {
+			if body, err := attacker.roundTrip(hidden); err != nil || !strings.HasPrefix(body, "POST /unread") {
 				t.Fatalf("%q: %v", body, err)
 			}
 			n++
 			mine := message("/read", fmt.Sprint("miss of the victim ", n), "Authorization: Bearer secret")
-			body, err := victim.ask(mine)
+			body, err := victim.roundTrip(mine)
 			if err != nil || !strings.Contains(body, fmt.Sprintf(`"miss of the victim %d"`, n)) || !strings.Contains(body, "secret") {
 				t.Fatalf("after %q and a head of %+d the victim got %q, %v", first, more, body, err)
 			}

@@ -185,7 +185,7 @@ func withoutRows(t *testing.T) *ast.Schema {
 	return schema
 }
 
-func ask(t *testing.T, h http.Handler, query string) (answer, status string) {
+func request(t *testing.T, h http.Handler, query string) (answer, status string) {
 	t.Helper()
 	body, err := json.Marshal(map[string]string{"query": query})
 	if err != nil {
@@ -247,9 +247,9 @@ func TestAnyLayer(t *testing.T) {
 				same := func(when string, soon bool) {
 					t.Helper()
 					for _, q := range queries {
-						want, _ := ask(t, plain, q)
+						want, _ := request(t, plain, q)
 						for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-							got, status := ask(t, cached, q)
+							got, status := request(t, cached, q)
 							if got == want {
 								break
 							}
@@ -262,7 +262,7 @@ func TestAnyLayer(t *testing.T) {
 				for i := range 8 {
 					for _, q := range queries {
 						for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-							if _, status := ask(t, cached, q); strings.Contains(status, "hit") {
+							if _, status := request(t, cached, q); strings.Contains(status, "hit") {
 								break
 							} else if time.Now().After(end) {
 								t.Fatalf("%s is not cached: %s", q, status)
@@ -274,7 +274,7 @@ func TestAnyLayer(t *testing.T) {
 					}
 					same("after an UPDATE", true)
 					rename := fmt.Sprintf(`mutation{rename(id:"1001",name:"Leia %d"){name friends{name}}}`, i)
-					if got, _ := ask(t, cached, rename); strings.Contains(got, "errors") {
+					if got, _ := request(t, cached, rename); strings.Contains(got, "errors") {
 						t.Fatal(got)
 					}
 					same("after a mutation", false)

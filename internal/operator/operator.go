@@ -24,7 +24,7 @@ type Cache interface {
 	WatchEvictions(buffer int) *cache.Watcher
 	Meters() []*cache.Meter
 	Look(ctx context.Context, key cache.Key) ([]cache.Held, error)
-	SampleHits(every int, tell func(cache.Key))
+	SampleHits(every int, report func(cache.Key))
 	Sickness() error // why the shared tier is not in use; nil if it is
 }
 

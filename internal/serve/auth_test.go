@@ -28,9 +28,9 @@ import (
 
 const testSecret = "a secret of at least thirty-two bytes"
 
-// ask sends a request with the given Authorization headers through a. It returns the response and
+// authenticate sends a request with the given Authorization headers through a. It returns the response and
 // the viewer, or nil if the request was refused.
-func ask(a *authenticator, headers ...string) (*httptest.ResponseRecorder, *graph.Viewer) {
+func authenticate(a *authenticator, headers ...string) (*httptest.ResponseRecorder, *graph.Viewer) {
 	var viewer *graph.Viewer
 	r := httptest.NewRequest(http.MethodPost, "/graphql", nil)
 	r.Header["Authorization"] = headers
@@ -146,7 +146,7 @@ func TestAuthOfSecret(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w, viewer := ask(a, tt.headers...)
+			w, viewer := authenticate(a, tt.headers...)
 			if tt.want == nil {
 				wantRefused(t, w, viewer)
 			} else if viewer == nil || *viewer != *tt.want {
@@ -163,11 +163,11 @@ func TestAuthLeeway(t *testing.T) {
 		a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 		token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42"))
 		time.Sleep(time.Hour + 4*time.Second)
-		if w, viewer := ask(a, token); viewer == nil {
+		if w, viewer := authenticate(a, token); viewer == nil {
 			t.Errorf("4 s after it expired the token was refused: %s", w.Body)
 		}
 		time.Sleep(2 * time.Second)
-		w, viewer := ask(a, token)
+		w, viewer := authenticate(a, token)
 		wantRefused(t, w, viewer)
 	})
 }
@@ -175,11 +175,11 @@ func TestAuthLeeway(t *testing.T) {
 func TestAuthSaysThatATokenExpired(t *testing.T) {
 	t.Parallel()
 	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
-	w, _ := ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42", "exp", 1)))
+	w, _ := authenticate(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", claimsOf("42", "exp", 1)))
 	if !strings.Contains(w.Body.String(), "The token has expired.") {
 		t.Errorf("body = %s, want the expiry", w.Body)
 	}
-	w, _ = ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte("wrong"), "", claimsOf("42", "exp", 1)))
+	w, _ = authenticate(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte("wrong"), "", claimsOf("42", "exp", 1)))
 	if !strings.Contains(w.Body.String(), "The token is not valid.") {
 		t.Errorf("body for a forged and expired token = %s, want not valid", w.Body)
 	}
@@ -189,7 +189,7 @@ func TestAuthOpen(t *testing.T) {
 	t.Parallel()
 	a := newTestAuthenticator(t, config.Config{})
 	for _, headers := range [][]string{nil, {"Bearer garbage"}, {"Basic YTpi"}} {
-		if _, viewer := ask(a, headers...); viewer == nil || *viewer != (graph.Viewer{Open: true}) {
+		if _, viewer := authenticate(a, headers...); viewer == nil || *viewer != (graph.Viewer{Open: true}) {
 			t.Errorf("viewer of %q = %+v, want the viewer of an open server", headers, viewer)
 		}
 	}
@@ -203,14 +203,14 @@ func TestAuthIssuerAndAudience(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, viewer := ask(a, "Bearer "+good); viewer == nil || viewer.ID != 42 {
+	if _, viewer := authenticate(a, "Bearer "+good); viewer == nil || viewer.ID != 42 {
 		t.Errorf("viewer of a token from SignToken = %+v, want user 42", viewer)
 	}
 	for _, c := range []jwt.MapClaims{
 		claimsOf("42"), claimsOf("42", "iss", "https://id.example"), claimsOf("42", "iss", "https://id.example", "aud", "other"),
 		claimsOf("42", "iss", "https://evil.example", "aud", "shop"),
 	} {
-		w, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", c))
+		w, viewer := authenticate(a, "Bearer "+sign(t, jwt.SigningMethodHS256, []byte(testSecret), "", c))
 		wantRefused(t, w, viewer)
 	}
 }
@@ -286,7 +286,7 @@ func TestAuthOfKeySet(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w, viewer := ask(a, "Bearer "+tt.token)
+			w, viewer := authenticate(a, "Bearer "+tt.token)
 			if !tt.good {
 				wantRefused(t, w, viewer)
 			} else if viewer == nil || viewer.ID != 42 {
@@ -302,14 +302,14 @@ func TestAuthFollowsKeyRotation(t *testing.T) {
 	keys := newKeyServer(t, map[string]crypto.Signer{"before": before})
 	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: keys.URL})
 	old := "Bearer " + sign(t, jwt.SigningMethodRS256, before, "before", claimsOf("42"))
-	if w, viewer := ask(a, old); viewer == nil {
+	if w, viewer := authenticate(a, old); viewer == nil {
 		t.Fatalf("refused before the rotation: %s", w.Body)
 	}
 	keys.publish(t, map[string]crypto.Signer{"after": after})
-	if w, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodRS256, after, "after", claimsOf("42"))); viewer == nil {
+	if w, viewer := authenticate(a, "Bearer "+sign(t, jwt.SigningMethodRS256, after, "after", claimsOf("42"))); viewer == nil {
 		t.Errorf("the new key was refused: %s", w.Body)
 	}
-	w, viewer := ask(a, old)
+	w, viewer := authenticate(a, old)
 	wantRefused(t, w, viewer)
 }
 
@@ -328,7 +328,7 @@ func TestAuthWithKeyServerDown(t *testing.T) {
 	t.Cleanup(func() { close(hang) })
 	begin := time.Now()
 	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: server.URL})
-	if _, viewer := ask(a); viewer == nil || *viewer != (graph.Viewer{}) {
+	if _, viewer := authenticate(a); viewer == nil || *viewer != (graph.Viewer{}) {
 		t.Errorf("viewer without a token = %+v, want the anonymous viewer", viewer)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

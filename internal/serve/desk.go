@@ -20,8 +20,8 @@ type offer struct {
 // server that is not open, only admins may evict.
 func (o Options) desk() http.Handler {
 	// The public port does not show the error of a failed eviction, which may contain addresses.
-	toldByLog := func(string) string { return "the log has the error" }
-	evict := admin{evictor: o.Gateway.Evictor, log: o.Log, redact: toldByLog}.evict
+	hidden := func(string) string { return "the log has the error" }
+	evict := admin{evictor: o.Gateway.Evictor, log: o.Log, redact: hidden}.evict
 	offered := offer{Debug: o.Config.CacheDebug, Policies: map[string]gqlcache.FieldExplanation{}}
 	if o.Config.CacheDebug && o.Gateway.Coordinates != nil {
 		offered.Policies = o.Gateway.Coordinates

@@ -149,12 +149,12 @@ func withRequestLog(log *slog.Logger, latency *latency, next http.Handler) http.
 
 // afterPanic logs a handler's panic with its stack and responds with 500. If the response has begun, it
 // breaks the connection instead, so that the client does not mistake a part for the whole.
-func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, begun bool, p any) {
+func afterPanic(ctx context.Context, log *slog.Logger, w http.ResponseWriter, started bool, p any) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	log.ErrorContext(ctx, "a handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-	if begun {
+	if started {
 		panic(http.ErrAbortHandler)
 	}
 	writeError(w, apierror.InternalRequest)

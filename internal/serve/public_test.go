@@ -75,8 +75,8 @@ func TestPublicCORS(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, preflight)
 			headers := w.Header().Get("Access-Control-Allow-Headers")
-			asked := len(tt.origins) == 0 // without origins the handler itself responds
-			if (w.Code == http.StatusNoContent) == asked || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
+			passed := len(tt.origins) == 0 // without origins the handler itself responds
+			if (w.Code == http.StatusNoContent) == passed || w.Header().Get("Access-Control-Allow-Origin") != tt.allowed {
 				t.Errorf("preflight: got %d %v", w.Code, w.Header())
 			}
 			if tt.allowed != "" && headers != "authorization,content-type" {
@@ -108,7 +108,7 @@ func TestRequestID(t *testing.T) {
 	}))
 	tests := []struct {
 		name, given string
-		kept        bool
+		cached      bool
 	}{
 		{"given", "abc-123_X.y", true},
 		{"the longest", strings.Repeat("x", 64), true},
@@ -127,7 +127,7 @@ func TestRequestID(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
 			answered := w.Header().Get(requestIDHeader)
-			if answered != seen || !safeID.MatchString(seen) || (seen == tt.given) != tt.kept || ids[seen] {
+			if answered != seen || !safeID.MatchString(seen) || (seen == tt.given) != tt.cached || ids[seen] {
 				t.Errorf("given %q: got %q in the context and %q in the response", tt.given, seen, answered)
 			}
 			ids[seen] = true
@@ -172,13 +172,13 @@ func TestRequestLog(t *testing.T) {
 			if w.Code != tt.status || strings.Contains(w.Body.String(), "hunter2") {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
-			said := log.String()
-			if tt.want == nil && said != "" || strings.Contains(said, "secret") {
-				t.Errorf("logged %s, want nothing, or no secret", said)
+			logged := log.String()
+			if tt.want == nil && logged != "" || strings.Contains(logged, "secret") {
+				t.Errorf("logged %s, want nothing, or no secret", logged)
 			}
 			for _, part := range tt.want {
-				if !strings.Contains(said, part) {
-					t.Errorf("logged %s, want %s in it", said, part)
+				if !strings.Contains(logged, part) {
+					t.Errorf("logged %s, want %s in it", logged, part)
 				}
 			}
 		})

@@ -122,7 +122,7 @@ func TestFault31TokensAreReadStrictly(t *testing.T) {
 		"a header of another name": {`{"alg":"HS256","x":{"alg":"none"}}`, `{"sub":"6",` + good + `}`, six},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, viewer := ask(a, "Bearer "+forge(c.header, c.claims))
+			w, viewer := authenticate(a, "Bearer "+forge(c.header, c.claims))
 			if c.want == nil {
 				wantRefused(t, w, viewer)
 			} else if viewer == nil || *viewer != *c.want {
@@ -137,7 +137,7 @@ func TestFault31TokensHaveOneForm(t *testing.T) {
 	t.Parallel()
 	a := newTestAuthenticator(t, config.Config{JWTSecret: testSecret})
 	token := forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d}`, time.Now().Unix()+3600))
-	if w, viewer := ask(a, "Bearer "+token); viewer == nil {
+	if w, viewer := authenticate(a, "Bearer "+token); viewer == nil {
 		t.Fatalf("the token itself was refused: %s", w.Body)
 	}
 	parts := strings.Split(token, ".")
@@ -162,7 +162,7 @@ func TestFault31TokensHaveOneForm(t *testing.T) {
 			t.Fatalf("%s: the text equals the token", name)
 		}
 		t.Run(name, func(t *testing.T) {
-			w, viewer := ask(a, "Bearer "+text)
+			w, viewer := authenticate(a, "Bearer "+text)
 			wantRefused(t, w, viewer)
 		})
 	}
@@ -176,7 +176,7 @@ func TestFault31Audience(t *testing.T) {
 		`"iss":"us","aud":["shop,x"]`: false, `"iss":"us","aud":[]`: false, `"iss":"us","aud":null`: false, `"iss":"us"`: false, `"ISS":"us","aud":"shop"`: false,
 		`"iss":"us","aud":"x","aud":"shop"`: false, `"iss":"us ","aud":"shop"`: false, `"iss":["us"],"aud":"shop"`: false,
 	} {
-		w, viewer := ask(a, "Bearer "+forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d,%s}`, time.Now().Unix()+60, claims)))
+		w, viewer := authenticate(a, "Bearer "+forge(`{"alg":"HS256"}`, fmt.Sprintf(`{"sub":"6","exp":%d,%s}`, time.Now().Unix()+60, claims)))
 		if good != (viewer != nil) {
 			t.Errorf("%s: got %d %s", claims, w.Code, w.Body)
 		}
@@ -295,9 +295,9 @@ func TestFault31KeysAreUsedForWhatTheyAreMeant(t *testing.T) {
 			token := "Bearer " + sign(t, c.method, c.by, "", claimsOf("6"))
 			// Next to another, valid key: a key that is not used does not spoil others.
 			a := keysOf(t, `{"keys":[`+c.key+`,`+otherJWK+`]}`)
-			w, viewer := ask(a, token)
+			w, viewer := authenticate(a, token)
 			if !c.good {
-				if _, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodEdDSA, other, "other", claimsOf("6"))); viewer == nil {
+				if _, viewer := authenticate(a, "Bearer "+sign(t, jwt.SigningMethodEdDSA, other, "other", claimsOf("6"))); viewer == nil {
 					t.Error("the other key of the set was not used")
 				}
 				wantRefused(t, w, viewer)
@@ -321,7 +321,7 @@ func TestFault31KeyIDs(t *testing.T) {
 		"the first of an id": {a, "one", true}, "the second of it": {b, "one", true}, "without an id": {b, "", true},
 		"one that encrypts": {b, "enc", false}, "unknown": {a, "two", false}, "in another case": {a, "ONE", false},
 	} {
-		w, viewer := ask(auth, "Bearer "+sign(t, jwt.SigningMethodRS256, c.by, c.kid, claimsOf("6")))
+		w, viewer := authenticate(auth, "Bearer "+sign(t, jwt.SigningMethodRS256, c.by, c.kid, claimsOf("6")))
 		if c.good != (viewer != nil) {
 			t.Errorf("%s: got %d %s", name, w.Code, w.Body)
 		}
@@ -365,10 +365,10 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 			url := keyServerOf(t, &set, &status)
 			log := &bytes.Buffer{}
 			a := newAuthenticator(t.Context(), config.Config{JWTJWKSURL: url}, slog.New(slog.NewTextHandler(log, nil)))
-			if w, viewer := ask(a, token); w.Code != c.first || viewer != nil {
+			if w, viewer := authenticate(a, token); w.Code != c.first || viewer != nil {
 				t.Errorf("at first: got %d %s", w.Code, w.Body)
 			}
-			if w, viewer := ask(a); w.Code != 200 || viewer == nil {
+			if w, viewer := authenticate(a); w.Code != 200 || viewer == nil {
 				t.Errorf("without a token: got %d %s", w.Code, w.Body)
 			}
 			if !strings.Contains(log.String(), "JWT_JWKS_URL") {
@@ -378,18 +378,18 @@ func TestFault34KeyServerWithoutKeys(t *testing.T) {
 			set.Store(good)
 			status.Store(200)
 			a = newTestAuthenticator(t, config.Config{JWTJWKSURL: url})
-			if w, viewer := ask(a, token); viewer == nil {
+			if w, viewer := authenticate(a, token); viewer == nil {
 				t.Fatalf("with a key: got %d %s", w.Code, w.Body)
 			}
 			set.Store(c.set)
 			status.Store(int64(c.status))
 			a.keys.wait(t.Context())
-			if w, viewer := ask(a, token); viewer == nil {
+			if w, viewer := authenticate(a, token); viewer == nil {
 				t.Errorf("the known key was forgotten: got %d %s", w.Code, w.Body)
 			}
-			w, viewer := ask(a, "Bearer "+sign(t, jwt.SigningMethodRS256, key, "unknown", claimsOf("6")))
+			w, viewer := authenticate(a, "Bearer "+sign(t, jwt.SigningMethodRS256, key, "unknown", claimsOf("6")))
 			wantRefused(t, w, viewer)
-			if w, viewer := ask(a, token); viewer == nil {
+			if w, viewer := authenticate(a, token); viewer == nil {
 				t.Errorf("the known key was forgotten after a look-up of an unknown one: got %d %s", w.Code, w.Body)
 			}
 		})
@@ -408,7 +408,7 @@ func TestFault34UnknownKeysReadTheSetOnce(t *testing.T) {
 	a := newTestAuthenticator(t, config.Config{JWTJWKSURL: server.URL})
 	token := "Bearer " + sign(t, jwt.SigningMethodRS256, newRSA(t), "k", claimsOf("6"))
 	for range 20 {
-		w, viewer := ask(a, token)
+		w, viewer := authenticate(a, token)
 		wantRefused(t, w, viewer)
 	}
 	if n := reads.Load(); n > 3 {

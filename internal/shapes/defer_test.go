@@ -24,7 +24,7 @@ func (r *running) Expect(_ context.Context, n int) { r.Add(int64(n)) }
 
 // counts executes a query on starwars, and returns how many fields a batch would wait for when each
 // field with a resolver began, in this order, and at the end.
-func counts(t *testing.T, query string) (began []begun, end int64) {
+func counts(t *testing.T, query string) (began []fieldStart, end int64) {
 	t.Helper()
 	shape := shapes["starwars"]
 	schema, _ := shape.build(shape.database(t, "sqlite", lite(t)))
@@ -36,12 +36,12 @@ func counts(t *testing.T, query string) (began []begun, end int64) {
 	srv.AroundFields(func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if fc := graphql.GetFieldContext(ctx); fc.IsResolver {
 			mu.Lock()
-			began = append(began, begun{fc.Path().String(), now.Load()})
+			began = append(began, fieldStart{fc.Path().String(), now.Load()})
 			mu.Unlock()
 		}
 		return next(ctx)
 	})
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(asked(query)))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(queryBody(query)))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Accept", "multipart/mixed")
 	w := httptest.NewRecorder()
@@ -52,8 +52,8 @@ func counts(t *testing.T, query string) (began []begun, end int64) {
 	return began, now.Load()
 }
 
-// begun is a field that began, and how many fields a batch would wait for then.
-type begun struct {
+// fieldStart is a field that began, and how many fields a batch would wait for then.
+type fieldStart struct {
 	path    string
 	running int64
 }
@@ -65,18 +65,18 @@ func TestDeferredFieldsAreNotWaitedFor(t *testing.T) {
 	const later = `...@defer{starships{id} friendsConnection{totalCount}}`
 	for name, c := range map[string]struct {
 		query string
-		first []begun // those that are not deferred
+		first []fieldStart // those that are not deferred
 	}{
-		"beside a field":     {`{human(id:"1000"){friends{id} ` + later + `}}`, []begun{{"human", 1}, {"human.friends", 1}}},
-		"alone":              {`{human(id:"1000"){` + later + `}}`, []begun{{"human", 1}}},
-		"below what is not":  {`{hero(episode:EMPIRE){id ...on Human{friends{id} ` + later + `}}}`, []begun{{"hero", 1}, {"hero.friends", 1}}},
-		"a root field":       {`{...@defer{human(id:"1000"){friends{id} ` + later + `}}}`, []begun{{"human", 1}, {"human.friends", 1}}},
+		"beside a field":     {`{human(id:"1000"){friends{id} ` + later + `}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
+		"alone":              {`{human(id:"1000"){` + later + `}}`, []fieldStart{{"human", 1}}},
+		"below what is not":  {`{hero(episode:EMPIRE){id ...on Human{friends{id} ` + later + `}}}`, []fieldStart{{"hero", 1}, {"hero.friends", 1}}},
+		"a root field":       {`{...@defer{human(id:"1000"){friends{id} ` + later + `}}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
 		"and in an alias":    {`{human(id:"1000"){friends{id} starships{name} ...@defer{a:starships{id} b:friendsConnection{totalCount}}}}`, nil}, // two fields begin at once
-		"by a fragment":      {`{human(id:"1000"){friends{id} ...l@defer}} fragment l on Human{starships{id} friendsConnection{totalCount}}`, []begun{{"human", 1}, {"human.friends", 1}}},
-		"with plain fields":  {`{human(id:"1000"){friends{id} ...@defer{name starships{id} friendsConnection{totalCount}}}}`, []begun{{"human", 1}, {"human.friends", 1}}},
-		"one below another":  {`{human(id:"1000"){friends{id} ...@defer{starships{id ...@defer{length}} friendsConnection{totalCount ...@defer{edges{cursor}}}}}}`, []begun{{"human", 1}, {"human.friends", 1}}},
+		"by a fragment":      {`{human(id:"1000"){friends{id} ...l@defer}} fragment l on Human{starships{id} friendsConnection{totalCount}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
+		"with plain fields":  {`{human(id:"1000"){friends{id} ...@defer{name starships{id} friendsConnection{totalCount}}}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
+		"one below another":  {`{human(id:"1000"){friends{id} ...@defer{starships{id ...@defer{length}} friendsConnection{totalCount ...@defer{edges{cursor}}}}}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
 		"in each of a list":  {`{human(id:"1000"){friends{id ...on Human{friends{id} ...@defer{starships{id}}}}}}`, nil},
-		"what is not chosen": {`{human(id:"1000"){friends{id} ...@defer(if:true){starships{id} friendsConnection{totalCount}} ...@defer(if:false){name}}}`, []begun{{"human", 1}, {"human.friends", 1}}},
+		"what is not chosen": {`{human(id:"1000"){friends{id} ...@defer(if:true){starships{id} friendsConnection{totalCount}} ...@defer(if:false){name}}}`, []fieldStart{{"human", 1}, {"human.friends", 1}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

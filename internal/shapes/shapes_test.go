@@ -312,8 +312,8 @@ type response struct {
 	Body        string
 }
 
-// ask sends a query, or a complete JSON body, by POST.
-func ask(t testing.TB, h http.Handler, query string) (response, http.Header) {
+// request sends a query, or a complete JSON body, by POST.
+func request(t testing.TB, h http.Handler, query string) (response, http.Header) {
 	t.Helper()
 	body := query
 	if !strings.HasPrefix(query, `{"query"`) {
@@ -338,10 +338,10 @@ func ask(t testing.TB, h http.Handler, query string) (response, http.Header) {
 func (p *project) same(when string, queries []string) {
 	p.t.Helper()
 	for _, q := range queries {
-		want, _ := ask(p.t, p.plain, q)
+		want, _ := request(p.t, p.plain, q)
 		for at, h := range map[string]http.Handler{"the field cache": p.fields, "a whole response": p.whole} {
 			for i := range 3 {
-				if got, header := ask(p.t, h, q); got != want {
+				if got, header := request(p.t, h, q); got != want {
 					p.t.Errorf("%s, %s (request %d, %s): %s\n got %+v\nwant %+v", when, at, i+1, header.Get("Cache-Status"), q, got, want)
 				}
 			}
@@ -353,7 +353,7 @@ func (p *project) same(when string, queries []string) {
 // returns "" if there is none.
 func (p *project) missed(queries []string) string {
 	for _, q := range queries {
-		if _, header := ask(p.t, p.whole, q); !strings.Contains(header.Get("Cache-Status"), "hit") {
+		if _, header := request(p.t, p.whole, q); !strings.Contains(header.Get("Cache-Status"), "hit") {
 			return fmt.Sprintf("%s is not stored: %s, %s\n%s", q, header.Get("Cache-Status"), header.Get("Cache-Control"), p.log)
 		}
 	}
@@ -409,14 +409,14 @@ func TestShapesAreAnsweredAsWithoutTheCache(t *testing.T) {
 					p.same("at first", all)
 					eventually(t, func() string { return p.missed(s.queries) })
 					for _, m := range s.mutations {
-						want, _ := ask(t, twin, m)
-						if got, _ := ask(t, p.whole, m); got != want {
+						want, _ := request(t, twin, m)
+						if got, _ := request(t, p.whole, m); got != want {
 							t.Errorf("%s:\n got %+v\nwant %+v", m, got, want)
 						}
 						p.same("after "+m, all)
 						for _, q := range all {
-							want, _ := ask(t, twin, q)
-							if got, _ := ask(t, p.plain, q); got != want {
+							want, _ := request(t, twin, q)
+							if got, _ := request(t, p.plain, q); got != want {
 								t.Fatalf("the two databases of the test differ: %s: got %+v, want %+v", q, got, want)
 							}
 						}

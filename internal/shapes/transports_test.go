@@ -90,8 +90,8 @@ func do(t testing.TB, r *http.Request) (response, http.Header) {
 	return response{w.StatusCode, w.Header.Get("Content-Type"), string(text)}, w.Header
 }
 
-// asked returns a query as the body of a POST request.
-func asked(query string) string {
+// queryBody returns a query as the body of a POST request.
+func queryBody(query string) string {
 	text, _ := json.Marshal(map[string]string{"query": query}) // a string can always be marshaled
 	return string(text)
 }
@@ -137,14 +137,14 @@ func TestWebsocketsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
 	for protocol, begin := range map[string]string{"graphql-transport-ws": "subscribe", "graphql-ws": "start"} {
-		var told [2]string
+		var events [2]string
 		for i, url := range []string{s.url, s.plain} {
 			c, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(url, "http"), &websocket.DialOptions{Subprotocols: []string{protocol}})
 			if err != nil {
 				t.Fatalf("%s: %v", protocol, err)
 			}
 			defer c.CloseNow() //nolint:errcheck // it may be closed
-			said := func(what string) string {
+			receive := func(what string) string {
 				for {
 					var m map[string]any
 					if err := wsjson.Read(t.Context(), c, &m); err != nil {
@@ -156,36 +156,36 @@ func TestWebsocketsGoThrough(t *testing.T) {
 					}
 				}
 			}
-			tell := func(m map[string]any) {
+			write := func(m map[string]any) {
 				if err := wsjson.Write(t.Context(), c, m); err != nil {
 					t.Fatal(err)
 				}
 			}
-			tell(map[string]any{"type": "connection_init"})
-			said("connection_ack")
-			tell(map[string]any{"id": "1", "type": begin, "payload": map[string]string{"query": `subscription{reviewAdded(episode:JEDI){stars commentary}}`}})
+			write(map[string]any{"type": "connection_init"})
+			receive("connection_ack")
+			write(map[string]any{"id": "1", "type": begin, "payload": map[string]string{"query": `subscription{reviewAdded(episode:JEDI){stars commentary}}`}})
 			next := "next"
 			if begin == "start" {
 				next = "data"
 			}
 			// Repeat the mutation until the subscription has begun, which no message reports.
-			heard := make(chan string)
-			go func() { heard <- said(next) }()
+			received := make(chan string)
+			go func() { received <- receive(next) }()
 			for ended := false; !ended; {
-				send(t, http.MethodPost, url, asked(`mutation{createReview(episode:JEDI,review:{stars:4,commentary:"by wire"}){id}}`), inJSON)
+				send(t, http.MethodPost, url, queryBody(`mutation{createReview(episode:JEDI,review:{stars:4,commentary:"by wire"}){id}}`), inJSON)
 				select {
-				case told[i] = <-heard:
+				case events[i] = <-received:
 					ended = true
 				default:
 				}
 			}
-			tell(map[string]any{"id": "2", "type": begin, "payload": map[string]string{"query": leia}})
-			for !strings.Contains(said(next), "Leia") {
+			write(map[string]any{"id": "2", "type": begin, "payload": map[string]string{"query": leia}})
+			for !strings.Contains(receive(next), "Leia") {
 				continue // skips further reviews
 			}
 		}
-		if told[0] != told[1] || !strings.Contains(told[0], "by wire") {
-			t.Errorf("%s: got %s, want %s", protocol, told[0], told[1])
+		if events[0] != events[1] || !strings.Contains(events[0], "by wire") {
+			t.Errorf("%s: got %s, want %s", protocol, events[0], events[1])
 		}
 	}
 }
@@ -209,7 +209,7 @@ func TestLoadersOfAWebsocketKeepOldRows(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.CloseNow() //nolint:errcheck // it may be closed
-			ask := func(message map[string]any, until string) (payload string) {
+			exchange := func(message map[string]any, until string) (payload string) {
 				if err := wsjson.Write(t.Context(), c, message); err != nil {
 					t.Fatal(err)
 				}
@@ -229,18 +229,18 @@ func TestLoadersOfAWebsocketKeepOldRows(t *testing.T) {
 					}
 				}
 			}
-			ask(map[string]any{"type": "connection_init"}, "connection_ack")
+			exchange(map[string]any{"type": "connection_init"}, "connection_ack")
 			query := func(id string) string {
-				return ask(map[string]any{"id": id, "type": "subscribe", "payload": map[string]string{"query": streets}}, "complete")
+				return exchange(map[string]any{"id": id, "type": "subscribe", "payload": map[string]string{"query": streets}}, "complete")
 			}
 			if got := query("1"); !strings.Contains(got, "Fake Street") {
 				t.Fatalf("got %s", got)
 			}
 			for i := range 3 {
 				street := fmt.Sprintf("Street %d", i)
-				send(t, http.MethodPost, url, asked(fmt.Sprintf(`mutation{move(customer:1,street:%q){id}}`, street)), inJSON)
+				send(t, http.MethodPost, url, queryBody(fmt.Sprintf(`mutation{move(customer:1,street:%q){id}}`, street)), inJSON)
 				query(fmt.Sprint("again", i)) // the loader's row is older than the write
-				if r, _ := send(t, http.MethodPost, url, asked(streets), inJSON); !strings.Contains(r.Body, street) {
+				if r, _ := send(t, http.MethodPost, url, queryBody(streets), inJSON); !strings.Contains(r.Body, street) {
 					t.Errorf("after a query on the websocket: got %s, want %s", r.Body, street)
 				}
 			}
@@ -253,11 +253,11 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
 	for _, accept := range []string{"Accept: text/event-stream", everything} {
-		if body, _ := s.both(http.MethodPost, "", asked(leia), inJSON, accept); !strings.Contains(body, "event: complete") {
+		if body, _ := s.both(http.MethodPost, "", queryBody(leia), inJSON, accept); !strings.Contains(body, "event: complete") {
 			t.Errorf("%s: got %s, want a complete event", accept, body)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(asked(`subscription{reviewAdded(episode:JEDI){stars}}`)))
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(queryBody(`subscription{reviewAdded(episode:JEDI){stars}}`)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,20 +267,20 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		heard := make(chan string)
+		received := make(chan string)
 		go func() {
 			for lines := bufio.NewScanner(w.Body); lines.Scan(); {
 				if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && data != "" {
-					heard <- data
+					received <- data
 					return
 				}
 			}
-			heard <- "the end"
+			received <- "the end"
 		}()
 		for ended := false; !ended; {
-			send(t, http.MethodPost, s.url, asked(`mutation{createReview(episode:JEDI,review:{stars:3}){id}}`), inJSON)
+			send(t, http.MethodPost, s.url, queryBody(`mutation{createReview(episode:JEDI,review:{stars:3}){id}}`), inJSON)
 			select {
-			case data := <-heard:
+			case data := <-received:
 				if ended = true; data != `{"data":{"reviewAdded":{"stars":3}}}` {
 					t.Errorf("%s: got the event %s", accept, data)
 				}
@@ -296,7 +296,7 @@ func TestServerSentEventsGoThrough(t *testing.T) {
 func TestDeferredPartsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
-	query := asked(`{hero(episode:EMPIRE){name ... on Human @defer(label:"later"){friends{name} starships{name}}}}`)
+	query := queryBody(`{hero(episode:EMPIRE){name ... on Human @defer(label:"later"){friends{name} starships{name}}}}`)
 	parts := func(url, accept string) (list []string) {
 		r, header := send(t, http.MethodPost, url, query, inJSON, accept)
 		for _, part := range strings.Split(r.Body, "--"+"-") {
@@ -324,10 +324,10 @@ func TestUploadsGoThrough(t *testing.T) {
 	t.Parallel()
 	s := served(t, nil)
 	for i := range 3 {
-		s.stored(http.MethodPost, "", asked(leia), inJSON)
+		s.stored(http.MethodPost, "", queryBody(leia), inJSON)
 		body, kind := upload(t, fmt.Sprintf("Leia %d", i))
 		s.both(http.MethodPost, "", body, "Content-Type: "+kind)
-		if body, _ := s.both(http.MethodPost, "", asked(leia), inJSON); !strings.Contains(body, fmt.Sprintf("Leia %d", i)) {
+		if body, _ := s.both(http.MethodPost, "", queryBody(leia), inJSON); !strings.Contains(body, fmt.Sprintf("Leia %d", i)) {
 			t.Errorf("after an upload: got %s, want the new name", body)
 		}
 	}
@@ -393,7 +393,7 @@ func TestOtherRequestsGoThrough(t *testing.T) {
 	if r, _ := send(t, http.MethodGet, s.url+get, "", "If-None-Match: "+header.Get("Etag")); r.Status != http.StatusNotModified {
 		t.Errorf("with its ETag: got %+v, want 304", r)
 	}
-	s.stored(http.MethodPost, "", asked(leia), inJSON)
+	s.stored(http.MethodPost, "", queryBody(leia), inJSON)
 	for _, c := range []struct{ method, target, body, kind string }{
 		{http.MethodGet, "?query=" + url.QueryEscape(`mutation{rename(id:"1001",name:"x"){name}}`), "", ""},
 		{http.MethodGet, "?query=%7Bnone%7D", "", ""},
@@ -402,13 +402,13 @@ func TestOtherRequestsGoThrough(t *testing.T) {
 		{http.MethodPut, "", "x", "text/plain"},
 		{http.MethodDelete, "", "", ""},
 		{http.MethodOptions, "", "", ""},
-		{http.MethodPost, "", "[" + asked(leia) + "," + asked(leia) + "]", "application/json"},
+		{http.MethodPost, "", "[" + queryBody(leia) + "," + queryBody(leia) + "]", "application/json"},
 		{http.MethodPost, "", "{", "application/json"},
 		{http.MethodPost, "", "", "application/json"},
-		{http.MethodPost, "", asked(leia), "text/plain"},
-		{http.MethodPost, "", asked(leia), "application/json; charset=latin-1"},
+		{http.MethodPost, "", queryBody(leia), "text/plain"},
+		{http.MethodPost, "", queryBody(leia), "application/json; charset=latin-1"},
 		{http.MethodPost, "", "query=" + url.QueryEscape(leia), "application/x-www-form-urlencoded"},
-		{http.MethodPost, "", asked(leia + strings.Repeat(" ", 100_000)), "application/json"},
+		{http.MethodPost, "", queryBody(leia + strings.Repeat(" ", 100_000)), "application/json"},
 	} {
 		for range 2 {
 			s.both(c.method, c.target, c.body, "Content-Type: "+c.kind)
@@ -426,7 +426,7 @@ func TestClientsThatAcceptStreamsAreAnsweredFromMemory(t *testing.T) {
 	bare := newServer(schema, s.project.gateway) // it has no streaming transport
 	s.url = listen(t, s.project.gateway.Handler(bare))
 	s.plain = listen(t, bare)
-	s.stored(http.MethodPost, "", asked(leia), inJSON, everything)
+	s.stored(http.MethodPost, "", queryBody(leia), inJSON, everything)
 	s.stored(http.MethodGet, "?query="+url.QueryEscape(leia), "", everything)
 }
 
@@ -438,7 +438,7 @@ func TestResponsesAreNotHeldBack(t *testing.T) {
 	read := make(chan struct{})
 	behind := func(h http.HandlerFunc) string { return listen(t, p.gateway.Handler(h)) }
 	post := func(url string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(asked(leia)))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(queryBody(leia)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -549,11 +549,11 @@ func TestCrossOriginRequestsGoThrough(t *testing.T) {
 	before.plain = listen(t, library.Handler(before.project.fields))
 	for name, s := range map[string]*site{"before": before, "behind": behind, "by hand": byHand} {
 		if name != "behind" { // it sets Vary in each response, so none is cached
-			s.stored(http.MethodPost, "", asked(leia), inJSON)
+			s.stored(http.MethodPost, "", queryBody(leia), inJSON)
 		}
 		for range 3 {
 			for _, origin := range []string{"https://a.example", "https://b.example", "https://c.test", ""} {
-				s.both(http.MethodPost, "", asked(leia), inJSON, "Origin: "+origin)
+				s.both(http.MethodPost, "", queryBody(leia), inJSON, "Origin: "+origin)
 				s.both(http.MethodOptions, "", "", "Origin: "+origin, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type")
 			}
 		}
@@ -588,11 +588,11 @@ func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 			text, kind string
 			chunked    bool
 		}{
-			{asked(fmt.Sprintf(`mutation{rename(id:"1001",name:%q){name}}`, name)), "application/json", false},
-			{asked(fmt.Sprintf(`mutation{rename(id:"1001",name:%q){name}}`, name+" in chunks")), "application/json", true},
+			{queryBody(fmt.Sprintf(`mutation{rename(id:"1001",name:%q){name}}`, name)), "application/json", false},
+			{queryBody(fmt.Sprintf(`mutation{rename(id:"1001",name:%q){name}}`, name+" in chunks")), "application/json", true},
 			{form, kind, false},
 		} {
-			s.stored(http.MethodPost, "", asked(leia), inJSON)
+			s.stored(http.MethodPost, "", queryBody(leia), inJSON)
 			var want string
 			for _, url := range []string{s.plain, s.url} {
 				var reader io.Reader = strings.NewReader(body.text)
@@ -610,7 +610,7 @@ func TestTransactionsOfMiddlewareAreEvicted(t *testing.T) {
 					t.Errorf("got %s, want %s", got.Body, want)
 				}
 			}
-			s.both(http.MethodPost, "", asked(leia), inJSON)
+			s.both(http.MethodPost, "", queryBody(leia), inJSON)
 		}
 	}
 }
@@ -645,7 +645,7 @@ func TestWhatIsAddedToAResponseIsNotStored(t *testing.T) {
 		}
 		h := p.gateway.Handler(srv)
 		for i := 1; i < 6; i++ {
-			r, header := ask(t, h, leia)
+			r, header := request(t, h, leia)
 			if want := fmt.Sprintf(`{"data":{"character":{"name":"Leia"}},"extensions":{"request":%d}}`, i); r.Body != want {
 				t.Errorf("%s: %s: got %s, want %s", order, header.Get("Cache-Status"), r.Body, want)
 			}

@@ -156,10 +156,10 @@ func TestOrderOfUseDoesNotMatter(t *testing.T) {
 		plain, fields := build(order, i%2 == 0, false), build(order, i%2 == 0, true)
 		whole := p.gateway.Handler(fields)
 		for _, q := range []string{queries[0], queries[1+i%(len(queries)-1)]} {
-			want, _ := ask(t, plain, q)
+			want, _ := request(t, plain, q)
 			for name, h := range map[string]http.Handler{"the field cache": fields, "a whole response": whole} {
 				for range 2 {
-					if got, header := ask(t, h, q); got != want {
+					if got, header := request(t, h, q); got != want {
 						t.Fatalf("%v: %s with %s (%s): got %+v, want %+v", order, q, name, header.Get("Cache-Status"), got, want)
 					} else if strings.Contains(q, "query ") && strings.Contains(header.Get("Cache-Status"), "hit") {
 						t.Fatalf("%v: %s is cached, but an extension responds to it", order, q)
@@ -171,14 +171,14 @@ func TestOrderOfUseDoesNotMatter(t *testing.T) {
 			continue // a mutation evicts what all orders share
 		}
 		eventually(t, func() string {
-			if _, header := ask(t, whole, queries[0]); !strings.Contains(header.Get("Cache-Status"), "hit") {
+			if _, header := request(t, whole, queries[0]); !strings.Contains(header.Get("Cache-Status"), "hit") {
 				return fmt.Sprintf("%v: nothing is stored: %s", order, header.Get("Cache-Status"))
 			}
 			return ""
 		})
 		name := fmt.Sprintf("LUKE %d", i)
-		ask(t, whole, fmt.Sprintf(`mutation{rename(id:"1000",name:%q){name}}`, name))
-		if got, header := ask(t, whole, queries[0]); !strings.Contains(got.Body, name) {
+		request(t, whole, fmt.Sprintf(`mutation{rename(id:"1000",name:%q){name}}`, name))
+		if got, header := request(t, whole, queries[0]); !strings.Contains(got.Body, name) {
 			t.Fatalf("%v: after a mutation got %s: %s, want the new name", order, header.Get("Cache-Status"), got.Body)
 		}
 	}

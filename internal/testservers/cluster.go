@@ -51,7 +51,7 @@ func RedisCluster(t testing.TB) *Cluster {
 	}
 	for _, client := range c.clients {
 		for _, line := range []string{"cluster_state:ok", fmt.Sprint("cluster_slots_ok:", slots)} {
-			await(c.t, func(ctx context.Context) error { return says(line)(client.ClusterInfo(ctx).Result()) })
+			await(c.t, func(ctx context.Context) error { return expects(line)(client.ClusterInfo(ctx).Result()) })
 		}
 	}
 	return c
@@ -85,11 +85,11 @@ func (c *Cluster) AddReplica(of int) *Server {
 		return replica.ClusterReplicate(ctx, c.ids[of]).Err()
 	})
 	await(c.t, func(ctx context.Context) error {
-		return says("master_link_status:up")(replica.Info(ctx, "replication").Result())
+		return expects("master_link_status:up")(replica.Info(ctx, "replication").Result())
 	})
 	for _, client := range c.clients {
 		await(c.t, func(ctx context.Context) error {
-			return says("slave " + c.ids[of])(client.ClusterNodes(ctx).Result())
+			return expects("slave " + c.ids[of])(client.ClusterNodes(ctx).Result())
 		})
 	}
 	return c.Nodes[len(c.Nodes)-1]
@@ -249,8 +249,8 @@ func (c *Cluster) must(err error) {
 	}
 }
 
-// says succeeds on a reply that contains the words.
-func says(words string) func(answer string, err error) error {
+// expects succeeds on a reply that contains the words.
+func expects(words string) func(answer string, err error) error {
 	return func(answer string, err error) error {
 		if err == nil && !strings.Contains(answer, words) {
 			err = fmt.Errorf("want %q in\n%s", words, answer)

@@ -63,7 +63,7 @@ func TestSentinelReplacesThePrimary(t *testing.T) {
 	}
 	s.Primary.Stop()
 	await(t, func(ctx context.Context) error {
-		return says("role:master")(clientOf(t, s.Replica).Info(ctx, "replication").Result())
+		return expects("role:master")(clientOf(t, s.Replica).Info(ctx, "replication").Result())
 	})
 }
 

@@ -184,7 +184,7 @@ type process struct {
 	cmd     *exec.Cmd // nil while stopped
 }
 
-var errEnded = errors.New("ended at once")
+var errExited = errors.New("ended at once")
 
 // startOnFreePort starts a server for the first time. Another program may take the port between the
 // choice and the start: then another port is tried.
@@ -196,7 +196,7 @@ func (p *process) startOnFreePort(at func(port int) (url string, argv []string))
 			return ferr
 		}
 		p.url, p.argv = at(port)
-		if err = p.start(); !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "in use") {
+		if err = p.start(); !errors.Is(err, errExited) || !strings.Contains(err.Error(), "in use") {
 			return err
 		}
 	}
@@ -243,7 +243,7 @@ func (p *process) await() error {
 		// A goroutine in Wait would notice the exit too, but it would live as long as the server
 		// and disturb the tests' own search for leaks.
 		if pid, _ := syscall.Wait4(p.cmd.Process.Pid, nil, syscall.WNOHANG, nil); pid == p.cmd.Process.Pid {
-			return errEnded
+			return errExited
 		}
 		select {
 		case <-ctx.Done():

@@ -169,7 +169,7 @@ func (p *Proxy) serve(from net.Conn) {
 	p.conns[c] = true
 	p.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { p.pump(c, to, from, p.hear) })
+	both.Go(func() { p.pump(c, to, from, p.forward) })
 	both.Go(func() { p.pump(c, from, to, p.answer) })
 	both.Wait()
 	p.mu.Lock()
@@ -231,17 +231,17 @@ func (p *Proxy) wait(c *proxied) bool {
 	}
 }
 
-// hear decides whether to pass what the client sends.
-func (p *Proxy) hear(c *proxied, tail, chunk []byte) bool {
-	heard := append(append([]byte(nil), tail...), chunk...)
+// forward decides whether to pass what the client sends.
+func (p *Proxy) forward(c *proxied, tail, chunk []byte) bool {
+	sent := append(append([]byte(nil), tail...), chunk...)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p.deaf != nil && bytes.Contains(heard, p.deaf) {
+	if p.deaf != nil && bytes.Contains(sent, p.deaf) {
 		c.deaf = true
 	}
-	if p.hold != nil && bytes.Contains(heard, p.hold.word) {
+	if p.hold != nil && bytes.Contains(sent, p.hold.word) {
 		c.hold, p.hold = p.hold, nil
 	}
 	return !c.deaf

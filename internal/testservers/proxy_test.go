@@ -156,8 +156,8 @@ func TestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if said := s.Log(); !strings.Contains(said, "Ready to accept") {
-		t.Errorf("got the log %q", said)
+	if log := s.Log(); !strings.Contains(log, "Ready to accept") {
+		t.Errorf("got the log %q", log)
 	}
 	for _, restarted := range []bool{false, true} {
 		if restarted {

@@ -37,7 +37,7 @@ func RedisSentinel(t testing.TB) *Sentinel {
 	s.Replica = node("--replicaof", "127.0.0.1", port)
 	replica := clientOf(t, s.Replica)
 	await(t, func(ctx context.Context) error {
-		return says("master_link_status:up")(replica.Info(ctx, "replication").Result())
+		return expects("master_link_status:up")(replica.Info(ctx, "replication").Result())
 	})
 	s.Watcher = newServer(t, redisProgram{
 		files: map[string][]byte{"sentinel.conf": fmt.Appendf(nil, "sentinel monitor %s 127.0.0.1 %s 1\n"+

@@ -73,12 +73,12 @@ func TestNothingIsLeft(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			var said []string
-			for lines := bufio.NewScanner(out); len(said) < 3 && lines.Scan(); {
-				said = append(said, lines.Text())
+			var printed []string
+			for lines := bufio.NewScanner(out); len(printed) < 3 && lines.Scan(); {
+				printed = append(printed, lines.Text())
 			}
-			if len(said) < 3 {
-				t.Fatalf("the child exited after printing %q: %v", said, cmd.Wait())
+			if len(printed) < 3 {
+				t.Fatalf("the child exited after printing %q: %v", printed, cmd.Wait())
 			}
 			if ending == "kill" {
 				if err := cmd.Process.Kill(); err != nil {
@@ -89,10 +89,10 @@ func TestNothingIsLeft(t *testing.T) {
 				t.Errorf("the child exited with %v", err)
 			}
 			eventually(t, "the folder is removed", func() bool {
-				_, err := os.Stat(said[2])
+				_, err := os.Stat(printed[2])
 				return errors.Is(err, os.ErrNotExist)
 			})
-			for _, address := range said[:2] {
+			for _, address := range printed[:2] {
 				gone := &process{url: address}
 				eventually(t, "nothing answers at "+address, func() bool {
 					return errors.Is(gone.listens(t.Context()), syscall.ECONNREFUSED)
@@ -254,14 +254,14 @@ func TestServerFreezes(t *testing.T) {
 
 // freezes sends a request to the paused server and checks that the response arrives only after
 // Resume.
-func freezes(t *testing.T, s *Server, ask func(context.Context) error) {
+func freezes(t *testing.T, s *Server, call func(context.Context) error) {
 	t.Helper()
-	if err := ask(t.Context()); err != nil {
+	if err := call(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.Pause()
 	answer := make(chan error, 1)
-	go func() { answer <- ask(t.Context()) }()
+	go func() { answer <- call(t.Context()) }()
 	select {
 	case err := <-answer:
 		t.Errorf("a frozen server responded: %v", err)

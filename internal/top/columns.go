@@ -19,7 +19,7 @@ var columns = []column{
 	{"truth", 8, func(r row) string { return truth(r.Truth) }},
 	{"age", 6, func(r row) string { return age(r.MaxAge) }},
 	{"asked/s", 7, func(r row) string { return count(r.rate) }},
-	{"hits", 7, func(r row) string { return share(float64(r.Memory+r.Redis+r.Collapsed), float64(r.asked())) }},
+	{"hits", 7, func(r row) string { return share(float64(r.Memory+r.Redis+r.Collapsed), float64(r.requests())) }},
 	{"loads", 7, func(r row) string { return count(float64(r.loads())) }},
 	{"stale", 6, func(r row) string { return count(float64(r.Stale)) }},
 	{"scope", 8, func(r row) string { return r.Scope }},

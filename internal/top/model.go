@@ -111,16 +111,16 @@ type row struct {
 func (s *state) rows() []row {
 	before := map[string]uint64{}
 	for _, c := range s.before.Coordinates {
-		before[c.Coordinate] = c.asked()
+		before[c.Coordinate] = c.requests()
 	}
 	var rows []row
 	for _, c := range s.now.Coordinates {
-		if c.asked() == 0 {
+		if c.requests() == 0 {
 			continue
 		}
 		r := row{Coordinate: c}
 		if d := s.seconds(); d > 0 {
-			r.rate = max(0, float64(c.asked()-before[c.Coordinate])/d)
+			r.rate = max(0, float64(c.requests()-before[c.Coordinate])/d)
 		}
 		rows = append(rows, r)
 	}

@@ -29,8 +29,8 @@ type Coordinate struct {
 	Failed     uint64   `json:"failed"`
 }
 
-// asked returns how many values were requested.
-func (c Coordinate) asked() uint64 {
+// requests returns how many values were requested.
+func (c Coordinate) requests() uint64 {
 	return c.Memory + c.Redis + c.Misses + c.Collapsed + c.Stale + c.Bypassed + c.Failed
 }
 
@@ -39,10 +39,10 @@ func (c Coordinate) loads() uint64 { return c.Misses + c.Bypassed }
 
 // share returns the share of values that needed no load, or 0 if none was requested.
 func (c Coordinate) share() float64 {
-	if c.asked() == 0 {
+	if c.requests() == 0 {
 		return 0
 	}
-	return float64(c.Memory+c.Redis+c.Collapsed) / float64(c.asked())
+	return float64(c.Memory+c.Redis+c.Collapsed) / float64(c.requests())
 }
 
 // Counters is an event that the server sends once a second.
@@ -133,9 +133,9 @@ type Eviction struct {
 	More  int       `json:"more"`
 }
 
-// Stream reads the events at url and calls tell with each [Counters] and [Eviction]. It returns when
-// ctx is canceled or the stream ends. The error is nil if the server ended the stream.
-func Stream(ctx context.Context, client *http.Client, url string, tell func(event any)) error {
+// Stream reads the events at url and calls emit with each [Counters] and [Eviction]. It returns
+// when ctx is canceled or the stream ends. The error is nil if the server ended the stream.
+func Stream(ctx context.Context, client *http.Client, url string, emit func(event any)) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ADMIN_ADDR: %w", err)
@@ -157,9 +157,9 @@ func Stream(ctx context.Context, client *http.Client, url string, tell func(even
 		case name == "event":
 			event = value
 		case name == "data" && event == "counters":
-			err = hand[Counters](value, tell)
+			err = hand[Counters](value, emit)
 		case name == "data" && event == "eviction":
-			err = hand[Eviction](value, tell)
+			err = hand[Eviction](value, emit)
 		}
 		if err != nil {
 			return fmt.Errorf("read an event of type %s: %w", event, err)
@@ -168,11 +168,11 @@ func Stream(ctx context.Context, client *http.Client, url string, tell func(even
 	return lines.Err()
 }
 
-func hand[T any](data string, tell func(any)) error {
+func hand[T any](data string, emit func(any)) error {
 	var v T
 	if err := json.Unmarshal([]byte(data), &v); err != nil {
 		return err
 	}
-	tell(v)
+	emit(v)
 	return nil
 }

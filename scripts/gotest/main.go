@@ -49,8 +49,8 @@ type event struct {
 	Output  string
 }
 
-// said matches a line in which a test reports a failure or logs, with its place in the source.
-var said = regexp.MustCompile(`^\s*\w+_test\.go:\d+: `)
+// testLine matches a line in which a test reports a failure or logs, with its place in the source.
+var testLine = regexp.MustCompile(`^\s*\w+_test\.go:\d+: `)
 
 // most is how many lines of a failed test are repeated at the end.
 const most = 6
@@ -62,7 +62,7 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 	var summary strings.Builder
 	type test struct{ pkg, name string }
 	output := map[test]*strings.Builder{} // of unfinished tests
-	tell := func(t test) {
+	printOutput := func(t test) {
 		if b := output[t]; b != nil {
 			io.WriteString(w, b.String())
 		}
@@ -94,18 +94,18 @@ func report(events io.Reader, w io.Writer) (untested []string, failures string, 
 			delete(output, t)
 		case e.Action == "skip" && e.Test != "": // without a test: a package without tests
 			untested = append(untested, e.Package+"."+e.Test)
-			tell(t)
+			printOutput(t)
 		case e.Action == "fail" && e.Test != "":
 			if b := output[t]; b != nil {
 				summary.WriteString(short(e.Package+"."+e.Test, b.String()))
 			}
-			tell(t)
+			printOutput(t)
 		case e.Action == "fail": // after a panic or a timeout some tests have no end
 			left := slices.Collect(maps.Keys(output))
 			slices.SortFunc(left, func(a, b test) int { return strings.Compare(a.name, b.name) })
 			for _, t := range left {
 				if t.pkg == e.Package {
-					tell(t)
+					printOutput(t)
 				}
 			}
 		}
@@ -118,7 +118,7 @@ func short(test, output string) string {
 	lines := strings.SplitAfter(output, "\n")
 	var words []string
 	for _, line := range lines {
-		if said.MatchString(line) {
+		if testLine.MatchString(line) {
 			words = append(words, line)
 		}
 	}

@@ -26,17 +26,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: scripts/rename MODULE, such as example.com/team/fieldcache")
 		os.Exit(2)
 	}
-	said, err := move(".", os.Args[1])
+	summary, err := move(".", os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "scripts/rename:", err)
 		os.Exit(1)
 	}
-	fmt.Println(said)
+	fmt.Println(summary)
 }
 
 // move moves the module in a folder to another path, and returns a summary. It changes nothing if
 // it refuses the path.
-func move(root, to string) (said string, err error) {
+func move(root, to string) (summary string, err error) {
 	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
 		return "", err

@@ -196,7 +196,7 @@ func TestBadPathsAreRefused(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "go.mod"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for to, says := range map[string]string{
+	for to, want := range map[string]string{
 		"":                             "malformed module path",
 		"fieldcache2":                  "missing dot in first path element",
 		"https://example.com/x":        "malformed module path",
@@ -211,8 +211,8 @@ func TestBadPathsAreRefused(t *testing.T) {
 		"example.com/fieldcache@v1":    "malformed module path",
 		"example.com/x\nreplace a=> b": "malformed module path",
 	} {
-		if _, err := move(root, to); err == nil || !strings.Contains(err.Error(), says) {
-			t.Errorf("%q: got %v, want %q", to, err, says)
+		if _, err := move(root, to); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", to, err, want)
 		}
 	}
 	if now, err := os.ReadFile(filepath.Join(root, "go.mod")); err != nil || string(now) != text {

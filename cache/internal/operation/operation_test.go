@@ -16,12 +16,12 @@ func TestMemoGoesWithItsThing(t *testing.T) {
 	t.Parallel()
 	var memo Memo[ast.OperationDefinition, *int]
 	op := &ast.OperationDefinition{Name: "q"}
-	var asking sync.WaitGroup
+	var running sync.WaitGroup
 	got := make([]*int, 10)
 	for i := range got {
-		asking.Go(func() { got[i] = memo.Get(op, func() *int { return new(int) }) })
+		running.Go(func() { got[i] = memo.Get(op, func() *int { return new(int) }) })
 	}
-	asking.Wait()
+	running.Wait()
 	if slices.ContainsFunc(got, func(p *int) bool { return p != got[0] }) {
 		t.Error("got two values for one operation")
 	}

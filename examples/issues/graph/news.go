@@ -28,7 +28,7 @@ func (n *news) of(ctx context.Context, issue string) <-chan *Comment {
 	return c
 }
 
-func (n *news) tell(comment *Comment) {
+func (n *news) publish(comment *Comment) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for c, issue := range n.listeners {

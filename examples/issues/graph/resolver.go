@@ -189,7 +189,7 @@ func (r mutationResolver) AddComment(ctx context.Context, issue, body string) (*
 	if _, err := r.DB.ExecContext(ctx, "INSERT INTO comments VALUES ($1, $2, $3, $4)", c.ID, c.IssueID, c.Body, c.AuthorID); err != nil {
 		return nil, err
 	}
-	r.news.tell(c)
+	r.news.publish(c)
 	return c, nil
 }
 
