@@ -82,3 +82,37 @@ func TestForeign(t *testing.T) {
 		}
 	}
 }
+
+// A button that moves away while it is clicked is clicked again, and one with a menu only once.
+func TestClickOfWhatMoves(t *testing.T) {
+	t.Parallel()
+	files := http.FileServerFS(fstest.MapFS{
+		"index.html": {Data: []byte(`<!doctype html><title>0</title>
+			<link rel="icon" href="data:,">
+			<button id="moves">Moves</button><br><button id="opens" aria-haspopup="menu">Opens</button>
+			<script src="page.js"></script>`)},
+		"page.js": {Data: []byte(`
+			const [moves, opens] = document.querySelectorAll('button');
+			moves.addEventListener('pointerdown', () => { moves.style.marginLeft = '300px' }, { once: true });
+			moves.addEventListener('click', () => { document.title = 'clicked' });
+			let opened = 0;
+			opens.addEventListener('pointerdown', () => {
+				opens.style.pointerEvents = 'none';
+				setTimeout(() => { opens.style.pointerEvents = '' });
+				document.title = 'opened ' + ++opened;
+			});`)},
+	})
+	server := httptest.NewServer(files)
+	defer server.Close()
+
+	page := Open(t, server.URL+"/", Options{})
+	page.Wait("the script", `typeof opened === 'number'`)
+	page.Click("#moves")
+	if got := page.Eval(`document.title`); got != "clicked" {
+		t.Errorf("got the title %q, want clicked", got)
+	}
+	page.Click("#opens")
+	if got := page.Eval(`document.title`); got != "opened 1" {
+		t.Errorf("got the title %q, want opened 1", got)
+	}
+}

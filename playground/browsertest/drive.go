@@ -51,12 +51,26 @@ func (p *Page) Execute(want string) string {
 	return p.Eval(answer)
 }
 
-// Click clicks the element that matches the CSS selector once it is visible.
+// Click clicks the element that matches the CSS selector once it is visible. It clicks again if the
+// element moved away before the click arrived, as it may while a page is loading.
 func (p *Page) Click(selector string) {
 	p.t.Helper()
-	p.call("click "+selector, func() error {
-		return chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
-	})
+	for arrived := "false"; arrived == "false"; arrived = p.Eval(`String(window.clickArrived)`) {
+		// A button with a menu opens it when the pointer is down, and the menu gets the click.
+		p.Eval(`(() => {
+			window.clickArrived = false;
+			for (const kind of ['pointerdown', 'click']) {
+				document.addEventListener(kind, ({ target }) => {
+					const button = target.closest(` + strconv.Quote(selector) + `);
+					window.clickArrived ||= button !== null && (kind === 'click' || button.ariaHasPopup !== null);
+				}, { capture: true, once: true });
+			}
+			return '';
+		})()`)
+		p.call("click "+selector, func() error {
+			return chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
+		})
+	}
 }
 
 // Hover moves the pointer to the center of the element that the JavaScript expression returns.
@@ -141,6 +155,8 @@ func (p *Page) axe(source string, of map[string][]string) []string {
 	if err != nil {
 		p.t.Fatalf("axe: %v", err)
 	}
+	// An element that fades in has too little contrast.
+	p.Wait("transitions", `!document.getAnimations().some((a) => a instanceof CSSTransition && a.playState === 'running')`)
 	p.Eval(`(() => {
 		window.axeFound = undefined;
 		axe.run(` + string(context) + `, ` + string(how) + `).then(
