@@ -169,7 +169,7 @@ var (
 	NotCached = Error{"NOT_CACHED", http.StatusGatewayTimeout, "The response is not cached. Leave out Cache-Control: only-if-cached to have it computed.",
 		"The request accepts only a cached response.", "Leave out only-if-cached."}
 	Overloaded = Error{"OVERLOADED", http.StatusServiceUnavailable, "The server is overloaded: nothing was executed. Try again later.",
-		"The request would have waited too long to be executed.", "Send the request again after the seconds of Retry-After."}
+		"The request would have waited too long to be executed, or large requests take all the memory that requests may take.", "Send the request again after the seconds of Retry-After."}
 	Timeout = Error{"TIMEOUT", http.StatusGatewayTimeout, "The request took longer than the server allows.",
 		"REQUEST_TIMEOUT has passed. data has the parts that were ready in time.", "Request less, or retry later; before repeating a mutation, check whether it was made."}
 	ClientClosed = Error{"CLIENT_CLOSED_REQUEST", statusClientClosed, "The client closed the connection before the response was ready.",

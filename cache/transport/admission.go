@@ -207,7 +207,7 @@ func (a *Admission) lookForOutage() {
 func (a *Admission) refuse(ctx context.Context) *refusal {
 	a.refused.Add(1)
 	if a.lastRefused.Swap(time.Now().UnixNano()) == 0 {
-		a.o.Log.WarnContext(ctx, "overloaded: refusing operations that waited too long",
+		a.o.Log.WarnContext(ctx, "overloaded: refusing requests",
 			"running", a.o.MaxRunning, "waiting", a.Waiting(), "max_wait", a.o.MaxWait)
 	}
 	f := refuse(apierror.Overloaded)

@@ -29,8 +29,12 @@ import (
 // Options are the options of a [Handler]. The zero value works, and stores nothing. Leaving out an option never makes a
 // private response visible to others: fewer responses are cached.
 type Options struct {
-	MaxBodyBytes int           // of a request. Default: 1 MiB
-	MaxBatch     int           // operations in a request. Default: 10
+	MaxBodyBytes int // of a request. Default: 1 MiB
+	MaxBatch     int // operations in a request. Default: 10
+	// RequestBytes limits the memory of requests that are read, decoded or executed, estimated by what is in their bodies. A
+	// request beyond the limit is refused at once, like those that Admission refuses. Requests of more than a megabyte, as
+	// decoded, leave a quarter of it to smaller ones. Default: 256 MiB, or four times MaxBodyBytes if that is more.
+	RequestBytes int64
 	MaxTokens    int           // of a document; also limits the cost of validation. Default: 2000
 	Timeout      time.Duration // of the execution of a request, whose context then ends with the cause [ErrTimeout]. Default: none
 
@@ -121,12 +125,14 @@ type Handler struct {
 	compressor *answers.Compressor
 	header     *answers.Header
 	meanings   meanings
-	identity   []string  // canonical names of the headers that identify the viewer
-	cookies    bool      // whether Cookie is one of them
-	rare       []string  // the ones other than Cookie and Authorization
-	varyOwn    string    // further headers that private responses vary by
-	cachedVary []string  // the Vary of ServeCached
-	buffers    sync.Pool // of *[]byte
+	identity   []string // canonical names of the headers that identify the viewer
+	cookies    bool     // whether Cookie is one of them
+	rare       []string // the ones other than Cookie and Authorization
+	varyOwn    string   // further headers that private responses vary by
+	cachedVary []string // the Vary of ServeCached
+	room       room
+	bodies     sync.Pool // of *[]byte, for bodies of at most lightBytes
+	buffers    sync.Pool // of *[]byte, for responses
 	hits       atomic.Uint64
 	saved      atomic.Uint64
 	logged     sync.Map // coordinates that were logged, see logUnknown
@@ -150,6 +156,9 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	}
 	if o.MaxBodyBytes == 0 {
 		o.MaxBodyBytes = 1 << 20
+	}
+	if o.RequestBytes == 0 {
+		o.RequestBytes = max(defaultRoom, 4*int64(o.MaxBodyBytes))
 	}
 	if o.MaxBatch == 0 {
 		o.MaxBatch = 10
@@ -191,6 +200,8 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 		rare:       slices.DeleteFunc(slices.Clone(identity), func(name string) bool { return name == "Cookie" || name == "Authorization" }),
 		varyOwn:    strings.Join(identity, ", "),
 		cachedVary: cachedVary,
+		room:       room{limit: o.RequestBytes},
+		bodies:     sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 	}, nil
 }
@@ -209,9 +220,11 @@ type request struct {
 
 // ServeHTTP implements [http.Handler].
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	buffer := h.buffers.Get().(*[]byte)
-	defer h.put(buffer)
-	in, refused := h.accept(w, r, buffer)
+	buffer := h.bodies.Get().(*[]byte)
+	defer h.putBody(buffer)
+	load := load{room: &h.room}
+	defer load.end()
+	in, refused := h.accept(w, r, buffer, &load)
 	if refused != nil {
 		h.refuse(w, in, refused)
 		return
@@ -230,7 +243,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	began := graphql.Now()
-	list, batch, refused := h.decode(in)
+	list, batch, refused := h.decode(r.Context(), in, &load)
 	if refused == nil && batch && wish.only {
 		refused = notCached()
 	}
@@ -274,7 +287,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const allowed = "GET, HEAD, POST, OPTIONS"
 
 // accept reads the request, and refuses it if its headers show that it cannot be a GraphQL request.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte) (request, *refusal) {
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte, load *load) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	w.Header().Add("Vary", varies)
 	switch r.Method {
@@ -302,7 +315,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte)
 		return in, refuse(apierror.BadEncoding)
 	}
 	var refused *refusal
-	in.body, refused = h.readAll(w, r, buffer)
+	in.body, refused = h.readAll(w, r, buffer, load)
 	return in, refused
 }
 
@@ -318,13 +331,18 @@ func encoded(header http.Header) bool {
 	return false
 }
 
-// readAll reads the body into the buffer.
-func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte) ([]byte, *refusal) {
+// readAll reads the body into the buffer. What a client has not sent takes no memory.
+func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte, load *load) ([]byte, *refusal) {
 	body, limit := (*buffer)[:0], h.o.MaxBodyBytes
 	var err error
 	for err == nil && r.ContentLength <= int64(limit) && len(body) <= limit {
 		if len(body) == cap(body) {
-			body = append(body, 0)[:len(body)]
+			more := min(2*cap(body), limit+1)
+			if more > lightBytes && !load.raise(2*int64(more)) {
+				w.Header().Set("Connection", "close") // as below
+				return nil, h.full(r.Context())
+			}
+			body = append(make([]byte, 0, more), body...)
 		}
 		var n int
 		n, err = r.Body.Read(body[len(body):min(cap(body), limit+1)])
@@ -344,7 +362,14 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 }
 
 // decode reads the operations of the request.
-func (h *Handler) decode(in request) (list []params, batch bool, _ *refusal) {
+func (h *Handler) decode(ctx context.Context, in request, load *load) (list []params, batch bool, _ *refusal) {
+	weight := weigh
+	if in.read {
+		weight = weighURL
+	}
+	if !load.raise(load.weight + weight(in.body)) {
+		return nil, false, h.full(ctx)
+	}
 	if !in.read {
 		return readBody(in.body, h.o.MaxBatch)
 	}
@@ -362,7 +387,15 @@ func (h *Handler) DocumentBytes() uint64 {
 // pooledBytes is the size from which on memory of one request is not used again for others.
 const pooledBytes = 64 << 10
 
-// put returns a buffer to the pool, unless a large body has made it large.
+// putBody returns the buffer of a body to the pool, unless the body has made it large: a buffer that is used again is not
+// weighed.
+func (h *Handler) putBody(buffer *[]byte) {
+	if cap(*buffer) <= lightBytes {
+		h.bodies.Put(buffer)
+	}
+}
+
+// put returns a buffer to the pool, unless a large response has made it large.
 func (h *Handler) put(buffer *[]byte) {
 	if cap(*buffer) <= pooledBytes {
 		h.buffers.Put(buffer)

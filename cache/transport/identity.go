@@ -73,7 +73,7 @@ func (o *Options) check() (identity []string, err error) {
 	if !slices.Contains([]string{"", "Surrogate-Key", "Cache-Tag"}, o.TagHeader) {
 		fault("TagHeader: %q is neither Surrogate-Key nor Cache-Tag", o.TagHeader)
 	}
-	if o.MaxBodyBytes < 0 || o.MaxBatch < 0 || o.MaxTokens < 0 || o.Timeout < 0 {
+	if o.MaxBodyBytes < 0 || o.RequestBytes < 0 || o.MaxBatch < 0 || o.MaxTokens < 0 || o.Timeout < 0 {
 		fault("a bound is negative")
 	}
 	if o.TrustedOnly && len(o.Trusted) == 0 {

@@ -197,11 +197,16 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	if in.media == noMedia {
 		return "", false
 	}
-	buffer := h.buffers.Get().(*[]byte)
-	defer h.put(buffer)
+	buffer := h.bodies.Get().(*[]byte)
+	defer h.putBody(buffer)
 	if r.Method == http.MethodPost {
 		n := int(r.ContentLength)
 		if cap(*buffer) < n {
+			load := load{room: &h.room}
+			if n > lightBytes && !load.raise(2*int64(n)) {
+				return "", false
+			}
+			defer load.end()
 			*buffer = make([]byte, 0, n)
 		}
 		in.body = (*buffer)[:n]
