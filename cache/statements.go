@@ -116,10 +116,31 @@ func (c *Cache) Begin(ctx context.Context) context.Context {
 	if requestOf(ctx) != nil {
 		return ctx
 	}
+	if t, _ := ctx.Value(togetherKey{}).(*together); t != nil {
+		t.begin.Do(func() { c.BeginRequest(&t.request) })
+		return context.WithValue(ctx, requestKey{}, &t.request)
+	}
 	r := new(RequestState)
 	c.BeginRequest(r)
 	return context.WithValue(ctx, requestKey{}, r)
 }
+
+// together is the request of several operations.
+type together struct {
+	begin   sync.Once
+	request RequestState
+}
+
+type togetherKey struct{}
+
+// Together returns a context for several operations of one request, such as those of a batch: the first [Cache.Begin]
+// with it, or with a context derived from it, begins the request of all of them.
+func Together(ctx context.Context) context.Context {
+	return context.WithValue(ctx, togetherKey{}, new(together))
+}
+
+// AreTogether reports whether ctx derives from [Together].
+func AreTogether(ctx context.Context) bool { return ctx.Value(togetherKey{}) != nil }
 
 // BeginRequest is [Cache.Begin] for a context of the caller's own type, whose Value returns r for the
 // key that [IsRequestKey] recognizes.

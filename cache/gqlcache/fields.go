@@ -296,6 +296,9 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 		return next(ctx)
 	}
 	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
+	if operation != ast.Subscription && cache.AreTogether(ctx) {
+		ctx = f.o.Cache.Begin(ctx)
+	}
 	own := &runContext{Context: ctx}
 	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
 		own.run.begins = true

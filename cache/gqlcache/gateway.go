@@ -212,12 +212,9 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 			if g.used.Load() == 0 && !g.early.Swap(true) {
 				g.o.Log.ErrorContext(r.Context(), "nothing is cached: the server behind Handler does not Use the Gateway")
 			}
-			if g.o.Watch != nil || r.Header.Get("Upgrade") != "" {
-				// A field's value may depend on what middleware behind this handler reads, and on what loaders of
-				// a websocket have read since it was opened.
-				r = r.WithContext(g.cache.Begin(r.Context()))
-			}
-			inner.ServeHTTP(w, r)
+			// A field's value may depend on what middleware behind this handler reads, and on what loaders have read
+			// for other operations of a batch, or of a websocket since it was opened.
+			inner.ServeHTTP(w, r.WithContext(g.cache.Begin(r.Context())))
 		})
 	}
 	front, err := transport.NewFront(next, transport.FrontOptions{

@@ -277,6 +277,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = cache.NoStore(ctx)
 	}
 	ctx = context.WithValue(ctx, senderKey{}, in.sender)
+	if batch {
+		ctx = cache.Together(ctx) // loaders of middleware may hold what other operations of the batch have read
+	}
 	ctx, collector := h.o.Watch.Collect(ctx, operation.PlaceOf)
 	read := graphql.TraceTiming{Start: began, End: graphql.Now()}
 	in.batch = batch
