@@ -38,7 +38,9 @@ type Forgetter interface {
 // load something, the count is too high for a while, and the batch waits for as long as the
 // patience of its loaders. Give such a field a resolver.
 //
-// The mutations of an operation run one after the other. Each is counted when it begins. A field
+// The mutations of an operation run one after the other. Each is counted when it begins. gqlgen
+// calls no extension between an event of a subscription and the fields below it: those of an object
+// are counted together when the first of them begins. A field
 // under @defer, which gqlgen resolves after the other fields of its object, is counted when it
 // begins, or when all other fields are resolved.
 type FieldCount struct {
@@ -89,6 +91,9 @@ func (f *FieldCount) InterceptResponse(ctx context.Context, next graphql.Respons
 	if m, ok := c.(Forgetter); ok {
 		defer m.Forget()
 	}
+	if oc.Operation != nil && oc.Operation.Operation == ast.Subscription {
+		return next(context.WithValue(ctx, eventKey{}, new(countedEvent)))
+	}
 	if q, _ := ctx.Value(queryKey{}).(*countedQuery); c != nil && q != nil && q.begun.CompareAndSwap(false, true) {
 		f.countRoot(ctx, oc, c, q.deferral)
 	}
@@ -100,6 +105,60 @@ func (f *FieldCount) countRoot(ctx context.Context, oc *graphql.OperationContext
 	if n := f.selected(oc, oc.Operation.SelectionSet, f.schema.Query.Name, d); n.now > 0 {
 		d.announce(n.now)
 		c.Expect(ctx, n.now)
+	}
+}
+
+// eventKey is the key under which the context of an event's response has its countedEvent.
+type eventKey struct{}
+
+// countedEvent is an event of a subscription, or a list of objects that is one.
+type countedEvent struct {
+	mu    sync.Mutex
+	begun map[*graphql.FieldContext]bool // objects whose fields count, by the parent of the fields
+}
+
+// begins reports whether a field is the first one that begins of an object.
+func (e *countedEvent) begins(object *graphql.FieldContext) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.begun[object] {
+		return false
+	}
+	if e.begun == nil {
+		e.begun = map[*graphql.FieldContext]bool{}
+	}
+	e.begun[object] = true
+	return true
+}
+
+// belowEvent reports whether a field is one of the event's objects. gqlgen's context of an event has
+// no parent, and that of an object in a list only the index.
+func belowEvent(oc *graphql.OperationContext, fc *graphql.FieldContext) bool {
+	if oc.Operation == nil || oc.Operation.Operation != ast.Subscription {
+		return false
+	}
+	for p := fc.Parent; p != nil; p = p.Parent {
+		if p.Index == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// beginInEvent counts the fields of an event's object when the first of them begins. Without e, each
+// counts when it begins.
+func (f *FieldCount) beginInEvent(ctx context.Context, oc *graphql.OperationContext, fc *graphql.FieldContext, c Counter, d *deferral, e *countedEvent) {
+	n := 1
+	if e != nil && d == nil {
+		if n = 0; e.begins(fc.Parent) {
+			for _, root := range graphql.CollectFields(oc, oc.Operation.SelectionSet, []string{f.schema.Subscription.Name}) {
+				n += f.selected(oc, root.Selections, fc.Object, nil).now
+			}
+		}
+	}
+	if n > 0 {
+		d.announce(n)
+		c.Expect(ctx, n)
 	}
 }
 
@@ -148,20 +207,24 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 //
 //go:noinline
 func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext, d *deferral) Counter {
-	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
+	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") || f.schema.Subscription != nil && fc.Object == f.schema.Subscription.Name {
 		return nil
 	}
 	c := f.Of(ctx)
 	if c != nil {
-		f.beginIn(ctx, fc, c, d)
+		e, _ := ctx.Value(eventKey{}).(*countedEvent)
+		f.beginIn(ctx, fc, c, d, e)
 	}
 	return c
 }
 
-// beginIn counts a field that begins, unless it was counted before.
-func (f *FieldCount) beginIn(ctx context.Context, fc *graphql.FieldContext, c Counter, d *deferral) {
+// beginIn counts a field that begins, unless it was counted before. e is nil for a query.
+func (f *FieldCount) beginIn(ctx context.Context, fc *graphql.FieldContext, c Counter, d *deferral, e *countedEvent) {
+	oc := graphql.GetOperationContext(ctx)
 	switch {
-	case f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name && graphql.GetOperationContext(ctx).Operation.Operation == ast.Mutation:
+	case f.schema.Subscription != nil && belowEvent(oc, fc):
+		f.beginInEvent(ctx, oc, fc, c, d, e)
+	case f.schema.Mutation != nil && fc.Object == f.schema.Mutation.Name && oc.Operation.Operation == ast.Mutation:
 		d.announce(1)
 		c.Expect(ctx, 1)
 	case d != nil && f.deferred(fc.Object, &fc.Field) && d.begin():

@@ -226,7 +226,8 @@ type fieldRun struct {
 	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
 	deferral *deferral
-	begins   bool // whether it is a request of its own, which began at began
+	event    *countedEvent // nil unless it is the response to an event of a subscription
+	begins   bool          // whether it is a request of its own, which began at began
 	// connected says that it is one of several on a connection, and that it is unknown when that
 	// began. Middleware that gives each request its loaders gives one set of them to a websocket.
 	connected bool
@@ -282,7 +283,11 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 	if f.count == nil || len(graphql.GetErrors(ctx)) > 0 { // the operation was refused: no field is resolved
 		return next(ctx)
 	}
-	if oc := graphql.GetOperationContext(ctx); first && oc.Operation != nil && oc.Operation.Operation == ast.Query {
+	switch oc := graphql.GetOperationContext(ctx); {
+	case oc.Operation == nil:
+	case oc.Operation.Operation == ast.Subscription:
+		run.event = new(countedEvent)
+	case first && oc.Operation.Operation == ast.Query:
 		f.count.countRoot(ctx, oc, run.batch, run.deferral)
 	}
 	defer run.batch.Forget()
@@ -338,7 +343,7 @@ func (f *Fields) counted(ctx context.Context, oc *graphql.OperationContext, fc *
 	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return f.field(ctx, fc, operation, around, resolve)
 	}
-	f.count.beginIn(ctx, fc, run.batch, run.deferral)
+	f.count.beginIn(ctx, fc, run.batch, run.deferral, run.event)
 	var below fieldsBelow
 	defer func() { run.batch.Expect(ctx, run.deferral.done(below)) }() // also when the resolver panics
 	v, err := f.field(ctx, fc, operation, around, resolve)
