@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -273,6 +274,28 @@ var faults = []fault{
 		s.redisDo("CONFIG", "SET", "maxmemory", "1")
 		return func() { s.redisDo("CONFIG", "SET", "maxmemory", "0") }
 	})},
+	{name: "Redis pauses writes", happen: during(1500*time.Millisecond, func(s *site, _ *gateway) func() {
+		old := s.storedMayBeOld()
+		s.redisDo("CLIENT", "PAUSE", "60000", "WRITE") // writes wait, reads are answered
+		return all(func() { s.redisDo("CLIENT", "UNPAUSE") }, old)
+	})},
+	{name: "Redis evicts for lack of memory", layout: patient, happen: during(1500*time.Millisecond, func(s *site, _ *gateway) func() {
+		// Fences, generations and entries are evicted, in any combination, all the time.
+		s.redisDo("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+		s.redisDo("CONFIG", "SET", "maxmemory", s.redisInfo("memory", "used_memory"))
+		return func() {
+			s.redisDo("CONFIG", "SET", "maxmemory", "0")
+			if s.redisInfo("stats", "evicted_keys") == 0 {
+				s.t.Error("Redis evicted nothing")
+			}
+		}
+	})},
+	{name: "Redis is emptied during loads", layout: patient, happen: func(ctx context.Context, s *site, _ *rand.Rand) {
+		for range 50 {
+			s.redisDo("FLUSHALL")
+			s.pass(ctx, 20*time.Millisecond)
+		}
+	}},
 	{name: "Redis forgets its scripts", layout: patient, happen: func(ctx context.Context, s *site, _ *rand.Rand) {
 		for range 50 {
 			s.redisDo("SCRIPT", "FLUSH")
@@ -304,6 +327,21 @@ var faults = []fault{
 func (s *site) redisDo(args ...any) {
 	s.t.Helper()
 	s.eventually("Redis obeys", func(ctx context.Context) error { return s.stored.Do(ctx, args...).Err() })
+}
+
+// redisInfo returns a number that Redis reports about itself.
+func (s *site) redisInfo(section, name string) (n int) {
+	s.t.Helper()
+	s.eventually("Redis reports "+name, func(ctx context.Context) error {
+		info, err := s.stored.Info(ctx, section).Result()
+		if err != nil {
+			return err
+		}
+		_, text, _ := strings.Cut(info, "\r\n"+name+":")
+		_, err = fmt.Sscan(text, &n)
+		return err
+	})
+	return n
 }
 
 // moveAndFailOver moves the slots of hot keys between nodes, with some time in the middle of each
