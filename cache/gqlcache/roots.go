@@ -88,6 +88,11 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	if response == nil || len(response.Errors) > 0 || response.HasNext != nil {
 		return response
 	}
+	if len(cache.CollectorOf(ctx).Unknown()) > 0 {
+		// A loader may have read rows of several root fields by a statement of one of them, or of another operation of the
+		// same batch.
+		return response
+	}
 	now := time.Now()
 	for _, m := range run.resolved {
 		o := c.root(m.alias)
