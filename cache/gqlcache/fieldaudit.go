@@ -36,7 +36,7 @@ func (s *fieldSource) Found(r cache.Request, fault cache.Fault) {
 	if call.barred.Swap(true) {
 		return
 	}
-	s.f.o.Log.Error("a field is not cached any more: an audit found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
+	s.f.o.Log.Error("a field is no longer cached: an audit found a wrong value. Fix the cause, then evict the coordinate to cache it again",
 		"coordinate", call.coordinate, "fault", string(fault))
 	if bars := s.f.o.Cache.Bars(); bars != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), barsIn) // the eviction does not wait for longer
@@ -66,7 +66,7 @@ func (f *Fields) evictedByOthers(ev cache.Eviction) {
 		}
 		if name, bars := strings.CutSuffix(name, "}"+barSuffix); bars {
 			if c := f.of(name); c != nil && !c.barred.Swap(true) {
-				f.o.Log.Error("a field is not cached any more: an audit of another process found a wrong value. Once the cause is mended, evict the coordinate to have it cached again",
+				f.o.Log.Error("a field is no longer cached: an audit of another process found a wrong value. Fix the cause, then evict the coordinate to cache it again",
 					"coordinate", name)
 			}
 		} else if c := f.of(strings.TrimSuffix(name, "}")); c != nil && c.barred.Load() && !slices.Contains(ev.Tags, tag+barSuffix) {
@@ -89,7 +89,7 @@ func (f *Fields) readBars() error {
 	}
 	for _, coordinate := range list {
 		if c := f.of(coordinate); c != nil && !c.barred.Swap(true) {
-			f.o.Log.Error("a field is not cached: an audit found a wrong value before this process began. Once the cause is mended, evict the coordinate to have it cached again",
+			f.o.Log.Error("a field is not cached: an audit found a wrong value before this process began. Fix the cause, then evict the coordinate to cache it again",
 				"coordinate", coordinate)
 		}
 	}

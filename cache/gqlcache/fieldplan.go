@@ -101,7 +101,7 @@ func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan,
 	}
 	p := &FieldPlan{stored: map[string]bool{}, storedOf: map[string][]policy.Rows{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
 	if !generated {
-		p.warn("the executable schema is none that gqlgen generated: no field is cached")
+		p.warn("no field is cached: gqlgen did not generate the executable schema")
 		return p, nil
 	}
 	p.planEvicts()
@@ -205,7 +205,7 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		return nil
 	}
 	if up, err := p.policies.Of(def.Name); err == nil && up.MaxAge == 0 && hasArgument(def.Directives, "maxAge") {
-		p.warn("%s: the age has no effect on responses: they hold a %s, whose maxAge is 0", coordinate, def.Name)
+		p.warn("%s: the age has no effect on responses: they contain a %s, whose maxAge is 0", coordinate, def.Name)
 	}
 	if name := p.runs(f); name != "" {
 		p.warn("%s: the age has no effect in the field cache: @%s runs for each request", coordinate, name)

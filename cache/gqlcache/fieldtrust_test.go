@@ -135,7 +135,7 @@ func TestAuditsBarFields(t *testing.T) {
 				responseTo(t, s.cached, ann, `{motto grid(size:2)}`)
 				return slices.Equal(s.fields.Barred(), []string{"Query.motto"})
 			})
-			const barMessage = "a field is not cached any more"
+			const barMessage = "a field is no longer cached"
 			s.eventually("no fault is logged", func() bool { return strings.Contains(s.log.String(), barMessage) }) // logged after the field was barred
 			if n := test.count(s.cache.Stats()).Load(); n != 1 {
 				t.Errorf("got %d faults of this kind, want 1", n)

@@ -18,17 +18,17 @@ func (p *FieldPlan) warnOfTypes() {
 		case def == p.schema.Mutation, def == p.schema.Subscription:
 			for _, f := range def.Fields {
 				if hasArgument(f.Directives, "maxAge") {
-					p.warn("%s.%s: the age has no effect: what %s answers is not cached", def.Name, f.Name, map[bool]string{true: "a mutation", false: "a subscription"}[def == p.schema.Mutation])
+					p.warn("%s.%s: the age has no effect: the result of %s is not cached", def.Name, f.Name, map[bool]string{true: "a mutation", false: "a subscription"}[def == p.schema.Mutation])
 				}
 			}
 		case def.Kind == ast.Interface:
 			for _, f := range def.Fields {
 				if hasArgument(f.Directives, "maxAge") {
-					p.warn("%s.%s: the age has no effect: it is a field of an interface; say it on the types that implement it", def.Name, f.Name)
+					p.warn("%s.%s: the age has no effect: it is a field of an interface; declare it on the types that implement the interface", def.Name, f.Name)
 				}
 			}
 		case def.Kind == ast.Object && p.positive(def.Name) && !p.returned(def):
-			p.warn("%s: the age has no effect in the field cache: no field that returns it has a resolver that is cached", def.Name)
+			p.warn("%s: the age has no effect in the field cache: no cached field returns this type", def.Name)
 		}
 	}
 }
@@ -72,15 +72,15 @@ func (p *FieldPlan) warnOfField(coordinate string, f *ast.FieldDefinition, own p
 	}
 	switch {
 	case !aged && declares:
-		p.warn("%s: it says what it is made of, and has no age: it is not cached", coordinate)
+		p.warn("%s: it declares rows or tags and has no age, so it is not cached", coordinate)
 	case !aged:
 	case p.types.Refused(coordinate):
-		p.warn("%s: the age has no effect in the field cache: its resolver is none of the form func(ctx, parent, arguments) (value, error)", coordinate)
+		p.warn("%s: the age has no effect in the field cache: its resolver does not have the form func(ctx, parent, arguments) (value, error)", coordinate)
 	case ownAge(f):
-		p.warn("%s: the age has no effect in the field cache: the field has no resolver, its value is a part of its parent", coordinate)
+		p.warn("%s: the age has no effect in the field cache: the field has no resolver, so its value is a part of its parent", coordinate)
 	}
 	if aged && declares && !p.types.Refused(coordinate) {
-		p.warn("%s: what it says it is made of has no effect: the field has no resolver; say it on its type", coordinate)
+		p.warn("%s: its rows or tags have no effect: the field has no resolver; declare them on its type", coordinate)
 	}
 }
 

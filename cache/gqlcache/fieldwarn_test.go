@@ -75,8 +75,8 @@ func TestPlansTellOfEachAgeWithoutEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"Alone: the age", "Item.count: the age has no effect on responses", "Item.name: the age", "Item.part: the age", "Item.part: what it says",
-		"Mutation.change: the age", "Named.name: the age", "Query.absent: the age", "Query.ageless: it says what", "Query.ageless: staleIfError",
+		"Alone: the age", "Item.count: the age has no effect on responses", "Item.name: the age", "Item.part: the age", "Item.part: its rows or tags",
+		"Mutation.change: the age", "Named.name: the age", "Query.absent: the age", "Query.ageless: it declares", "Query.ageless: staleIfError",
 		"Query.ageless: staleWhileRevalidate", "Query.forbidden: the age has no effect in the field cache: @checked", "Query.odd: the age has no effect in the field cache: its resolver",
 		"Subscription.changed: the age",
 	}
