@@ -185,7 +185,7 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 	alone, later := oc.ResolverMiddleware, deferralOf(oc)
 	oc.ResolverMiddleware = func(ctx context.Context, next graphql.Resolver) (any, error) {
 		fc := graphql.GetFieldContext(ctx)
-		c := f.begin(ctx, fc, later)
+		c := f.begin(ctx, oc, fc, later)
 		if c == nil {
 			return alone(ctx, next)
 		}
@@ -206,21 +206,23 @@ func (f *FieldCount) InterceptOperation(ctx context.Context, next graphql.Operat
 // begin returns the counter of a field that is resolved, or nil if the field is not counted.
 //
 //go:noinline
-func (f *FieldCount) begin(ctx context.Context, fc *graphql.FieldContext, d *deferral) Counter {
+func (f *FieldCount) begin(ctx context.Context, oc *graphql.OperationContext, fc *graphql.FieldContext, d *deferral) Counter {
 	if strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") || f.schema.Subscription != nil && fc.Object == f.schema.Subscription.Name {
 		return nil
 	}
 	c := f.Of(ctx)
 	if c != nil {
-		e, _ := ctx.Value(eventKey{}).(*countedEvent)
-		f.beginIn(ctx, fc, c, d, e)
+		var e *countedEvent
+		if oc.Operation != nil && oc.Operation.Operation == ast.Subscription { // a look-up in the context costs as much as all else here
+			e, _ = ctx.Value(eventKey{}).(*countedEvent)
+		}
+		f.beginIn(ctx, oc, fc, c, d, e)
 	}
 	return c
 }
 
 // beginIn counts a field that begins, unless it was counted before. e is nil for a query.
-func (f *FieldCount) beginIn(ctx context.Context, fc *graphql.FieldContext, c Counter, d *deferral, e *countedEvent) {
-	oc := graphql.GetOperationContext(ctx)
+func (f *FieldCount) beginIn(ctx context.Context, oc *graphql.OperationContext, fc *graphql.FieldContext, c Counter, d *deferral, e *countedEvent) {
 	switch {
 	case f.schema.Subscription != nil && belowEvent(oc, fc):
 		f.beginInEvent(ctx, oc, fc, c, d, e)

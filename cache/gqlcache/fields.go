@@ -343,7 +343,7 @@ func (f *Fields) counted(ctx context.Context, oc *graphql.OperationContext, fc *
 	if run == nil || run.batch == nil || strings.HasPrefix(fc.Object, "__") || strings.HasPrefix(fc.Field.Name, "__") {
 		return f.field(ctx, fc, operation, around, resolve)
 	}
-	f.count.beginIn(ctx, fc, run.batch, run.deferral, run.event)
+	f.count.beginIn(ctx, oc, fc, run.batch, run.deferral, run.event)
 	var below fieldsBelow
 	defer func() { run.batch.Expect(ctx, run.deferral.done(below)) }() // also when the resolver panics
 	v, err := f.field(ctx, fc, operation, around, resolve)
