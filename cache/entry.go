@@ -48,8 +48,8 @@ func (e *Entry) Current(item Item, now time.Time) bool {
 	return now.Before(e.Ends.Add(item.Keep())) && !e.Loaded.After(now.Add(clockSkew)) && !e.Ends.After(e.Loaded.Add(item.MaxAge+rounding))
 }
 
-// Timed returns t with the monotonic clock of now, for [Left].
-func Timed(t, now time.Time) time.Time { return now.Add(t.Sub(now)) }
+// WithClock returns t with the monotonic clock of now, for [Left].
+func WithClock(t, now time.Time) time.Time { return now.Add(t.Sub(now)) }
 
 // Left returns the time from now until end, or a negative one after it: by the monotonic clock, or
 // by the wall clock if that leaves less. The former is right if the clock was set back in between,

@@ -133,8 +133,8 @@ type together struct {
 
 type togetherKey struct{}
 
-// Together returns a context for several operations of one request, such as those of a batch: the first [Cache.Begin]
-// with it, or with a context derived from it, begins the request of all of them.
+// Together returns a context for several operations of one request, such as those of a batch: the
+// first [Cache.Begin] with it, or with a context derived from it, begins the request of all of them.
 func Together(ctx context.Context) context.Context {
 	return context.WithValue(ctx, togetherKey{}, new(together))
 }

@@ -88,9 +88,9 @@ func NewAnswer(c Computed, now time.Time) *Answer {
 	}
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}
 	end := now.Add(a.maxAge)
-	a.ends = cache.Timed(earlier(end, a.deps.Ends), now)
+	a.ends = cache.WithClock(earlier(end, a.deps.Ends), now)
 	a.created = now
-	a.zero = cache.Timed(earlier(end, a.deps.Until), now).Add(-a.maxAge)
+	a.zero = cache.WithClock(earlier(end, a.deps.Until), now).Add(-a.maxAge)
 	a.variants[Identity] = newVariant(c.Body, Identity, a.maxAge > 0)
 	if a.tagHeader != "" && a.maxAge > 0 {
 		separator := byte(' ')

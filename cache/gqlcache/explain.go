@@ -303,7 +303,7 @@ func (e *explainer) unplanned(t FieldExplanation) FieldExplanation {
 	case t.MaxAge != nil && *t.MaxAge == 0:
 		t.Note = "it has no age, so that no response with it is cached: say maxAge or inheritMaxAge"
 	case t.Stored == "no":
-		t.Note = "it has no age of its own: it is resolved each time, and may be kept as long as its parent"
+		t.Note = "it has no age of its own: it is resolved for each request, and responses may be cached as long as its parent"
 	}
 	return t
 }

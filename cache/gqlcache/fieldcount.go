@@ -40,9 +40,9 @@ type Forgetter interface {
 //
 // The mutations of an operation run one after the other. Each is counted when it begins. gqlgen
 // calls no extension between an event of a subscription and the fields below it: those of an object
-// are counted together when the first of them begins. A field
-// under @defer, which gqlgen resolves after the other fields of its object, is counted when it
-// begins, or when all other fields are resolved.
+// are counted together when the first of them begins. A field under @defer, which gqlgen resolves
+// after the other fields of its object, is counted when it begins, or when all other fields are
+// resolved.
 type FieldCount struct {
 	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter

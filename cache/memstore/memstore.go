@@ -118,7 +118,7 @@ func (s *Store) Fill(_ context.Context, fills []cache.Fill) (stored int, err err
 			continue
 		}
 		e := *f.Entry
-		e.Stamp, e.Loaded, e.Ends = stamp, cache.Timed(e.Loaded, now), cache.Timed(e.Ends, now)
+		e.Stamp, e.Loaded, e.Ends = stamp, cache.WithClock(e.Loaded, now), cache.WithClock(e.Ends, now)
 		s.entries.Set(f.Item.Key, &e)
 		stored++
 	}

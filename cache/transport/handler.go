@@ -31,9 +31,10 @@ import (
 type Options struct {
 	MaxBodyBytes int // of a request. Default: 1 MiB
 	MaxBatch     int // operations in a request. Default: 10
-	// RequestBytes limits the memory of requests that are read, decoded or executed, estimated by what is in their bodies. A
-	// request beyond the limit is refused at once, like those that Admission refuses. Requests of more than a megabyte, as
-	// decoded, leave a quarter of it to smaller ones. Default: 256 MiB, or four times MaxBodyBytes if that is more.
+	// RequestBytes limits the memory of requests that are read, decoded or executed, estimated from
+	// their bodies. A request beyond the limit is refused at once, like those that Admission
+	// refuses. Requests that decode to more than a megabyte leave a quarter of it to smaller ones.
+	// Default: 256 MiB, or four times MaxBodyBytes if that is more.
 	RequestBytes int64
 	MaxTokens    int           // of a document; also limits the cost of validation. Default: 2000
 	Timeout      time.Duration // of the execution of a request, whose context then ends with the cause [ErrTimeout]. Default: none
@@ -130,7 +131,7 @@ type Handler struct {
 	rare       []string // the ones other than Cookie and Authorization
 	varyOwn    string   // further headers that private responses vary by
 	cachedVary []string // the Vary of ServeCached
-	room       room
+	memory     memoryLimit
 	bodies     sync.Pool // of *[]byte, for bodies of at most lightBytes
 	buffers    sync.Pool // of *[]byte, for responses
 	hits       atomic.Uint64
@@ -200,7 +201,7 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 		rare:       slices.DeleteFunc(slices.Clone(identity), func(name string) bool { return name == "Cookie" || name == "Authorization" }),
 		varyOwn:    strings.Join(identity, ", "),
 		cachedVary: cachedVary,
-		room:       room{limit: o.RequestBytes},
+		memory:     memoryLimit{limit: o.RequestBytes},
 		bodies:     sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 		buffers:    sync.Pool{New: func() any { return new(make([]byte, 0, 4<<10)) }},
 	}, nil
@@ -222,9 +223,9 @@ type request struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	buffer := h.bodies.Get().(*[]byte)
 	defer h.putBody(buffer)
-	load := load{room: &h.room}
-	defer load.end()
-	in, refused := h.accept(w, r, buffer, &load)
+	memory := requestMemory{all: &h.memory}
+	defer memory.release()
+	in, refused := h.accept(w, r, buffer, &memory)
 	if refused != nil {
 		h.refuse(w, in, refused)
 		return
@@ -243,7 +244,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	began := graphql.Now()
-	list, batch, refused := h.decode(r.Context(), in, &load)
+	list, batch, refused := h.decode(r.Context(), in, &memory)
 	if refused == nil && batch && wish.only {
 		refused = notCached()
 	}
@@ -290,7 +291,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 const allowed = "GET, HEAD, POST, OPTIONS"
 
 // accept reads the request, and refuses it if its headers show that it cannot be a GraphQL request.
-func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte, load *load) (request, *refusal) {
+func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte, memory *requestMemory) (request, *refusal) {
 	in := request{media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	w.Header().Add("Vary", varies)
 	switch r.Method {
@@ -318,7 +319,7 @@ func (h *Handler) accept(w http.ResponseWriter, r *http.Request, buffer *[]byte,
 		return in, refuse(apierror.BadEncoding)
 	}
 	var refused *refusal
-	in.body, refused = h.readAll(w, r, buffer, load)
+	in.body, refused = h.readAll(w, r, buffer, memory)
 	return in, refused
 }
 
@@ -335,13 +336,13 @@ func encoded(header http.Header) bool {
 }
 
 // readAll reads the body into the buffer. What a client has not sent takes no memory.
-func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte, load *load) ([]byte, *refusal) {
+func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte, memory *requestMemory) ([]byte, *refusal) {
 	body, limit := (*buffer)[:0], h.o.MaxBodyBytes
 	var err error
 	for err == nil && r.ContentLength <= int64(limit) && len(body) <= limit {
 		if len(body) == cap(body) {
 			more := min(2*cap(body), limit+1)
-			if more > lightBytes && !load.raise(2*int64(more)) {
+			if more > lightBytes && !memory.reserve(2*int64(more)) {
 				w.Header().Set("Connection", "close") // as below
 				return nil, h.full(r.Context())
 			}
@@ -365,12 +366,12 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 }
 
 // decode reads the operations of the request.
-func (h *Handler) decode(ctx context.Context, in request, load *load) (list []params, batch bool, _ *refusal) {
+func (h *Handler) decode(ctx context.Context, in request, memory *requestMemory) (list []params, batch bool, _ *refusal) {
 	weight := weigh
 	if in.read {
 		weight = weighURL
 	}
-	if !load.raise(load.weight + weight(in.body)) {
+	if !memory.reserve(memory.weight + weight(in.body)) {
 		return nil, false, h.full(ctx)
 	}
 	if !in.read {

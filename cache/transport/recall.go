@@ -202,11 +202,11 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	if r.Method == http.MethodPost {
 		n := int(r.ContentLength)
 		if cap(*buffer) < n {
-			load := load{room: &h.room}
-			if n > lightBytes && !load.raise(2*int64(n)) {
+			memory := requestMemory{all: &h.memory}
+			if n > lightBytes && !memory.reserve(2*int64(n)) {
 				return "", false
 			}
-			defer load.end()
+			defer memory.release()
 			*buffer = make([]byte, 0, n)
 		}
 		in.body = (*buffer)[:n]

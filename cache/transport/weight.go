@@ -10,60 +10,62 @@ import (
 	"fieldcache/cache/apierror"
 )
 
-// room limits the memory that all requests take together, by what their bodies weigh. It never waits: see
-// [Options.RequestBytes].
-type room struct {
+// memoryLimit limits the memory of all requests together, estimated from their bodies. It never waits:
+// see [Options.RequestBytes].
+type memoryLimit struct {
 	limit int64
 	taken atomic.Int64
 }
 
 const (
 	defaultRoom = 256 << 20
-	// lightBytes is what a body weighs at most whose buffer is not weighed: bodies of this size are read into memory that
-	// is used again.
+	// lightBytes is the size up to which a body's buffer is not weighed: such bodies are read into
+	// memory that is used again.
 	lightBytes = 8 << 10
-	// smallWeight is the weight up to which a request may use all of the room. Larger ones leave a quarter of it, so that
-	// ordinary requests find room whatever the large ones do.
+	// smallWeight is the weight up to which a request may use the whole limit. Larger ones leave a
+	// quarter of it, so that large requests never crowd out ordinary ones.
 	smallWeight = 1 << 20
 )
 
-// load is the weight of one request.
-type load struct {
-	room   *room
+// requestMemory is the memory that one request has reserved.
+type requestMemory struct {
+	all    *memoryLimit
 	weight int64
 }
 
-// raise raises the weight of a request, and reports whether there is room for it. Half of what large requests may take is
-// enough for every request, so that the largest ones are executed when there are few.
-func (l *load) raise(weight int64) bool {
-	limit := l.room.limit
+// reserve raises the memory of a request to weight, and reports whether there is enough. A request
+// reserves at most half of the limit for large requests, so that the largest ones are executed when
+// there are few.
+func (m *requestMemory) reserve(weight int64) bool {
+	limit := m.all.limit
 	if weight > smallWeight {
 		limit -= limit / 4
 		weight = min(weight, limit/2)
 	}
-	more := weight - l.weight
+	more := weight - m.weight
 	if more <= 0 {
 		return true
 	}
-	if l.room.taken.Add(more) > limit {
-		l.room.taken.Add(-more)
+	if m.all.taken.Add(more) > limit {
+		m.all.taken.Add(-more)
 		return false
 	}
-	l.weight = weight
+	m.weight = weight
 	return true
 }
 
-// end ends the request.
-func (l *load) end() {
-	if l.weight > 0 {
-		l.room.taken.Add(-l.weight)
-		l.weight = 0
+// release ends the reservation.
+func (m *requestMemory) release() {
+	if m.weight > 0 {
+		m.all.taken.Add(-m.weight)
+		m.weight = 0
 	}
 }
 
-// weigh returns what a body takes at most until its request ends: the text, copies of its strings, and the values that it
-// is decoded to. An empty object of two bytes takes a map; a number is a string behind an interface; the decoder compares
-// the names of an object by a map of its own. What is only text in a string counts as well.
+// weigh returns an upper bound of the memory that a body takes until its request ends: the text,
+// copies of its strings, and the decoded values. An empty object of two bytes takes a map; a number
+// is a string behind an interface; the decoder compares the names of an object by its own map. Text
+// inside a string counts as if it were syntax.
 func weigh(body []byte) int64 {
 	const (
 		perByte    = 4
@@ -84,7 +86,7 @@ func weighURL(query []byte) int64 {
 	return int64(len(query)) + weigh([]byte(text))
 }
 
-// full returns the refusal of a request for which there is no room.
+// full returns the refusal of a request for which there is not enough memory.
 func (h *Handler) full(ctx context.Context) *refusal {
 	if h.o.Admission != nil {
 		return h.o.Admission.refuse(ctx)

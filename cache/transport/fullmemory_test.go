@@ -9,8 +9,8 @@ import (
 	"fieldcache/cache/transport"
 )
 
-// The memory of all requests together is limited, however many connections send large bodies at a time.
-// Small requests find room even then.
+// The memory of all requests together is limited, however many connections send large bodies at a
+// time. Small requests are served even then.
 func TestLargeBodiesAreRefusedWhenMemoryIsFull(t *testing.T) {
 	t.Parallel()
 	admission := admission(t, transport.AdmissionOptions{MaxRunning: 1000, MaxWait: 1e9})
