@@ -28,6 +28,19 @@ formatted() {
 	fi
 }
 
+# Go leaves out a file whose name ends like kind_windows_test.go, on other systems without a word. A
+# file that is meant for one system says so in a //go:build line.
+built() {
+	local files
+	# shellcheck disable=SC2016 # the template expands $.Dir
+	files=$(go list -f '{{range .IgnoredGoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}' ./...) || return
+	files=$(grep . <<<"$files" | xargs -r grep -L '^//go:build ')
+	if [ -n "$files" ]; then
+		printf 'left out of the build because of the name; rename, or add a //go:build line:\n%s\n' "$files"
+		return 1
+	fi
+}
+
 # A vulnerability in a module fails the run. One in the standard library is only
 # reported: the remedy is a newer Go on this machine, not a change here.
 vulnerabilities() {
@@ -63,6 +76,7 @@ compose() {
 }
 
 check 'gofmt' formatted
+check 'files that are built' built
 check 'go mod tidy' go mod tidy -diff
 check 'go mod verify' go mod verify
 check 'go vet' go vet ./...
