@@ -2,6 +2,8 @@ package cache_test
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,58 +11,142 @@ import (
 	"fieldcache/cache"
 )
 
-// holding is a source for one request, whose loader has held a value since the request began.
-type holding struct {
-	value string
-	since *cache.Moment
-	wait  chan struct{}
+// slow is a source that reads a row at once and returns later what the test makes of it. Like a
+// loader that lives as long as its request, it returns the first row to that request again.
+type slow struct {
+	row  string
+	read func(ctx context.Context, row string) any
+	wait chan struct{} // nil: it takes a millisecond
 }
 
-func (h *holding) Load(context.Context, []cache.Request) ([]any, cache.Snapshot, error) {
-	if h.wait != nil {
-		<-h.wait
+func (s *slow) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	v := s.read(ctx, s.row)
+	if s.wait != nil {
+		<-s.wait
+	} else {
+		time.Sleep(time.Millisecond)
 	}
-	return []any{&cache.Loaded{Value: h.value, Since: h.since}}, cache.Snapshot{}, nil
+	return slices.Repeat([]any{v}, len(requests)), cache.Snapshot{}, nil
 }
 
-func (*holding) Also(cache.Request) []cache.Request { return nil }
+func (*slow) Also(cache.Request) []cache.Request { return nil }
 
-func (*holding) Decode(_ cache.Request, data []byte) (any, error) { return string(data), nil }
+func (*slow) Decode(_ cache.Request, data []byte) (any, error) { return string(data), nil }
 
-// A request may hold a value from before a write. A reader that waits for its load, and began after
-// the write, does not get it.
-func TestValuesFromBeforeAWriteAreForTheirRequestAlone(t *testing.T) {
+// Promise 1: a reader that waits for the load of another one, and began after a write, does not get
+// a value from before the write. A load may have a part from before it although its own key was not
+// evicted.
+func TestReadersDoNotShareAValueFromBeforeAWrite(t *testing.T) {
 	t.Parallel()
-	for name, written := range map[string]bool{"after a write": true, "without a write": false} {
+	failed := errors.New("the row says so")
+	tests := map[string]struct {
+		evicted cache.Eviction
+		early   bool // whether it is evicted before the first load begins, but not before its request
+		// read returns what the source of a request returns for a row.
+		read func(ctx context.Context, c *cache.Cache, began *cache.Moment, row string) any
+	}{
+		"its request held the row": {
+			evicted: cache.Eviction{Keys: []cache.Key{"user:1"}}, early: true,
+			read: func(_ context.Context, _ *cache.Cache, began *cache.Moment, row string) any {
+				return &cache.Loaded{Value: row, Since: began}
+			},
+		},
+		"its request held the row, and the value is not stored": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:1"}},
+			read: func(_ context.Context, _ *cache.Cache, began *cache.Moment, row string) any {
+				return &cache.Loaded{Value: row, Since: began, Unstored: "its rows are unknown"}
+			},
+		},
+		"its request held the row, and the value is an error": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:1"}},
+			read: func(_ context.Context, _ *cache.Cache, began *cache.Moment, row string) any {
+				if row == "old" {
+					return &cache.Loaded{Err: failed, Since: began}
+				}
+				return &cache.Loaded{Value: row, Since: began}
+			},
+		},
+		"its source read the row through the cache": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:1"}},
+			read: func(ctx context.Context, c *cache.Cache, _ *cache.Moment, row string) any {
+				part := &slow{row: row, read: func(_ context.Context, row string) any { return row }}
+				return c.Load(ctx, []cache.Request{{Item: cache.Item{Key: "product:1", MaxAge: time.Minute}, Source: part}})[0].Value
+			},
+		},
+		"the row is known by a tag only after the read": {
+			evicted: cache.Eviction{Tags: []cache.Tag{"{product:1}"}},
+			read: func(_ context.Context, _ *cache.Cache, _ *cache.Moment, row string) any {
+				return &cache.Loaded{Value: row, Tags: []cache.Tag{"{product:1}"}}
+			},
+		},
+		"nothing was written": {
+			read: func(_ context.Context, _ *cache.Cache, began *cache.Moment, row string) any {
+				return &cache.Loaded{Value: row, Since: began, Unstored: "its rows are unknown"}
+			},
+		},
+		"another row was written": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:2"}},
+			read: func(_ context.Context, _ *cache.Cache, began *cache.Moment, row string) any {
+				return &cache.Loaded{Value: row, Since: began, Tags: []cache.Tag{"{product:1}"}}
+			},
+		},
+	}
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				c := open(t, nil)
 				item := cache.Item{Key: "user:1", MaxAge: time.Minute}
-				first := c.Begin(t.Context())
-				if written {
-					if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"user:1"}}}); err != nil {
+				type outcome struct {
+					value any
+					err   error
+				}
+				load := func(ctx context.Context, row string, wait chan struct{}) chan outcome {
+					got := make(chan outcome, 1)
+					s := &slow{row: row, wait: wait, read: func(loading context.Context, row string) any {
+						return test.read(loading, c, cache.BeganAt(ctx), row)
+					}}
+					go func() {
+						r := c.Load(ctx, []cache.Request{{Item: item, Source: s}})[0]
+						got <- outcome{r.Value, r.Err}
+					}()
+					time.Sleep(10 * time.Millisecond) // longer than a load waits for others
+					synctest.Wait()
+					return got
+				}
+				write := func() {
+					if _, err := c.Evict(t.Context(), cache.Write{Eviction: test.evicted}); err != nil {
 						t.Fatal(err)
 					}
 				}
-				old := &holding{"old", cache.BeganAt(first), make(chan struct{})}
-				got := make(chan any, 2)
-				load := func(ctx context.Context, s *holding) {
-					r := c.Load(ctx, []cache.Request{{Item: item, Source: s}})[0]
-					if r.Err != nil {
-						t.Error(r.Err)
-					}
-					got <- r.Value
+				ctx, held := c.Begin(t.Context()), make(chan struct{})
+				if test.early {
+					write()
 				}
-				go load(first, old)
-				synctest.Wait()
-				second := c.Begin(t.Context())
-				go load(second, &holding{value: "new", since: cache.BeganAt(second)})
-				synctest.Wait() // the second reader waits for the load of the first
-				close(old.wait)
-				values := map[any]bool{<-got: true, <-got: true}
-				if !values["old"] || values["new"] != written {
-					t.Errorf("got %v, want old for the request that held it, new for the other one after a write", values)
+				first := load(ctx, "old", held)
+				if !test.early {
+					write()
+				}
+				var later []chan outcome
+				for range 5 {
+					later = append(later, load(c.Begin(t.Context()), "new", nil))
+				}
+				loads := c.Stats().Loads.Load()
+				close(held)
+				if got := <-first; got != (outcome{"old", nil}) && got != (outcome{nil, failed}) {
+					t.Errorf("the first reader got %v, want what its request held", got)
+				}
+				want, most := outcome{"new", nil}, uint64(2) // loads of the later readers together, one for a part
+				if test.evicted.Empty() || name == "another row was written" {
+					want, most = outcome{"old", nil}, 0
+				}
+				for _, l := range later {
+					if got := <-l; got != want {
+						t.Errorf("a reader after the write got %v, want %v", got, want)
+					}
+				}
+				if n := c.Stats().Loads.Load() - loads; n > most {
+					t.Errorf("the later readers caused %d loads, want at most %d", n, most)
 				}
 			})
 		})

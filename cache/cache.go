@@ -284,10 +284,6 @@ type Result struct {
 	Tags []Tag
 	// Stamp holds as long as the value is not evicted. It is nil if the value is not stored.
 	Stamp *Stamp
-
-	// apart says that the value may be older than a write, because its request held a part of it
-	// from before. Readers of other requests, which may have begun after the write, must not get it.
-	apart bool
 }
 
 // Tier says where a value came from.

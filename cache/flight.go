@@ -34,7 +34,25 @@ type flight struct {
 	done      chan struct{} // made by the first reader that joins; guarded by flights.mu
 	landed    bool          // guarded by flights.mu
 	would     *Entry        // in shadow mode: the entry that a tier would have served
-	result    Result        // once it has landed
+	result    Result        // once it has landed, like basis
+	basis     basis
+}
+
+// basis is what the result of a flight depends on. The zero value is that of a result which readers
+// share whatever was evicted, such as the failure of a whole load.
+type basis struct {
+	noted bool          // false for the zero value
+	began generationsAt // when the first part of the result may have been read
+	known bool          // whether the result depends only on its item, and on tags and names
+	tags  []Tag
+	names []string // of what its source read through the cache
+}
+
+// predates reports whether the result of a flight may be older than an eviction that began before
+// the moment at. The flight has landed.
+func (s *flights) predates(f *flight, at generationsAt) bool {
+	b := &f.basis
+	return b.noted && b.began != at && !(b.known && s.generations.quiet(b.began, f.Key, b.names, f.Tags, b.tags))
 }
 
 // party is the flights that one reader began together.
@@ -96,7 +114,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 				f.done = make(chan struct{})
 			}
 			f.group.waiting++
-			w.flight, w.joined = f, true
+			w.flight, w.joined, w.joinedAt = f, true, s.generations.now()
 			s.waitFor(in, f)
 			continue
 		}
@@ -215,21 +233,21 @@ func (s *flights) run(g *group) {
 			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
 		for _, f := range g.flights { // the flights that have not landed
-			s.land(f, Result{Err: err})
+			s.land(f, Result{Err: err}, basis{})
 		}
 	}()
 	s.carry(g)
 }
 
-// land sets the result of a flight and wakes the readers that joined it. Only the first call has an
+// land sets the result of a flight, with what it depends on, and wakes the readers that joined it. Only the first call has an
 // effect.
-func (s *flights) land(f *flight, r Result) {
+func (s *flights) land(f *flight, r Result, b basis) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.landed {
 		return
 	}
-	f.result, f.landed = r, true
+	f.result, f.basis, f.landed = r, b, true
 	if s.byKey[f.Key] == f {
 		delete(s.byKey, f.Key)
 	}

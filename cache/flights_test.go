@@ -23,7 +23,7 @@ func TestFlightsAreJoined(t *testing.T) {
 			carried++
 			<-release
 			for _, f := range g.flights {
-				s.land(f, Result{Value: string(f.Key)})
+				s.land(f, Result{Value: string(f.Key)}, basis{})
 			}
 		})
 		first, second := wantOf("user:1"), wantOf("user:1")

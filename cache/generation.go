@@ -106,10 +106,15 @@ type generationsAt struct{ epoch, clock uint64 }
 
 func (g *Generations) now() generationsAt { return generationsAt{g.epoch.Load(), g.clock.Load()} }
 
-// quiet reports whether no eviction of the key or of the tags began since at.
-func (g *Generations) quiet(at generationsAt, key Key, tags ...[]Tag) bool {
+// quiet reports whether no eviction of the key, of the names or of the tags began since at.
+func (g *Generations) quiet(at generationsAt, key Key, names []string, tags ...[]Tag) bool {
 	if at.epoch != g.epoch.Load() || g.mark(string(key)).generation > at.clock {
 		return false
+	}
+	for _, name := range names {
+		if g.mark(name).generation > at.clock {
+			return false
+		}
 	}
 	for _, list := range tags {
 		for _, t := range list {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,9 @@ type want struct {
 	would     *Entry  // in shadow mode: the entry that memory holds
 	flight    *flight // the flight that serves it
 	joined    bool    // whether another reader began the flight
-	alone     bool    // whether no flight of another reader serves it
+	joinedAt  generationsAt
+	alone     bool // whether no flight of another reader may serve it
+	served    bool // whether it was in memory after all
 }
 
 // Load returns the results of the requests, in their order: from memory, from the shared tier, or
@@ -42,10 +45,7 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 	trusted := c.follower.trust.holds(now)
 	var wants []*want
 	for i, r := range requests {
-		if !noCache && !r.shadow() && c.peek(&r.Item, now, &results[i]) {
-			if results[i].Revalidating {
-				c.refresh(ctx, &r, &results[i])
-			}
+		if !noCache && c.fromMemory(ctx, &requests[i], now, &results[i]) {
 			continue
 		}
 		w := &want{Request: r, at: i}
@@ -58,10 +58,16 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 		return results
 	}
 	err := c.loadWants(ctx, wants, trusted && !noCache)
-	if err == nil {
-		if again := outdated(wants); len(again) > 0 {
-			err = c.loadWants(ctx, again, trusted && !noCache)
+	for again, round := wants, 1; err == nil; round++ {
+		again = c.outdated(again, round > 1)
+		again = slices.DeleteFunc(again, func(w *want) bool { // another reader may have loaded it meanwhile
+			w.served = !noCache && c.fromMemory(ctx, &w.Request, time.Now(), &results[w.at])
+			return w.served
+		})
+		if len(again) == 0 {
+			break
 		}
+		err = c.loadWants(ctx, again, trusted && !noCache)
 	}
 	if err != nil {
 		for _, w := range wants {
@@ -70,6 +76,9 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 		return results
 	}
 	for _, w := range wants {
+		if w.served {
+			continue
+		}
 		r := w.flight.result
 		if r.Joined = w.joined; r.Joined {
 			c.stats.Joined.Add(1)
@@ -80,12 +89,24 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 	return results
 }
 
-// outdated returns the wants that got a value which is not for other readers than the one that began
-// the flight. They are to be loaded again, alone.
-func outdated(wants []*want) (again []*want) {
+// fromMemory puts the value of a request into result if memory has it.
+func (c *Cache) fromMemory(ctx context.Context, r *Request, now time.Time, result *Result) bool {
+	if r.shadow() || !c.peek(&r.Item, now, result) {
+		return false
+	}
+	if result.Revalidating {
+		c.refresh(ctx, r, result)
+	}
+	return true
+}
+
+// outdated returns the wants that got a value of another reader's flight which may be older than a
+// write before they joined it: a part of the value was read before. They are to be loaded again;
+// with alone, by flights of their own.
+func (c *Cache) outdated(wants []*want, alone bool) (again []*want) {
 	for _, w := range wants {
-		if w.joined && w.flight != nil && w.flight.result.apart {
-			w.joined, w.alone = false, true
+		if w.joined && c.flights.predates(w.flight, w.joinedAt) {
+			w.joined, w.alone = false, alone
 			again = append(again, w)
 		}
 	}

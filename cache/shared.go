@@ -23,6 +23,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 		return rest, false
 	}
 	g.reading.Store(true)
+	began := c.Generations().now()
 	ctx, end := c.begin(g.ctx, lookSpan, lookups)
 	entries, err := c.getOrBegin(ctx, lookups)
 	end(err, slog.Int("cache.found", found(entries)))
@@ -65,7 +66,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	c.stats.SharedHits.Add(uint64(len(hit)))
 	c.fillMemory(g.ctx, fills)
 	for i, f := range hit {
-		c.flights.land(f, landed[i])
+		c.flights.land(f, landed[i], basis{noted: true, began: began, known: true, tags: landed[i].Tags})
 		if landed[i].Revalidating {
 			c.stats.Revalidating.Add(1)
 			c.refresh(g.ctx, &f.Request, &landed[i])

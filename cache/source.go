@@ -61,7 +61,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	defer func() {
 		if p := recover(); p != nil { // this goroutine may have no caller that recovers
 			for _, f := range fs {
-				c.flights.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}})
+				c.flights.land(f, Result{Err: &PanicError{Value: p, Stack: debug.Stack()}}, basis{})
 			}
 		}
 	}()
@@ -76,7 +76,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			wg.Wait()
 			return
 		}
-		c.landFailed(g.ctx, fs, err)
+		c.landFailed(g.ctx, fs, err, basis{})
 		return
 	}
 	early := rand.Float64() * jitter
@@ -107,7 +107,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	c.fillMemory(g.ctx, memory)
 	c.fillShared(g.ctx, shared)
 	for i, f := range fs {
-		c.flights.land(f, results[i])
+		c.flights.land(f, results[i], loaded.basis(&loaded.own[i], results[i].Stamp != nil))
 		if f.would != nil {
 			c.compare(g.ctx, f, results[i].Value)
 		}
@@ -148,14 +148,14 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if len(own.Tags) > 0 {
 		tags, ok := c.stampOf(own.Tags, seen)
 		if !ok || since == nil && l.numberless != c.follower.numberless.Load() {
-			r.Unstored, r.apart = "a write came in between", since != nil
+			r.Unstored = "a write came in between"
 			return nil
 		}
 		stamp = Join(stamp, tags)
 	}
 	// All stamps were taken before this check, and later evictions end them.
-	if since != nil && !c.Generations().quiet(since.generations, f.Key, f.Tags, own.Tags) {
-		r.Unstored, r.apart = "a write came in between", true
+	if since != nil && !c.Generations().quiet(since.generations, f.Key, nil, f.Tags, own.Tags) {
+		r.Unstored = "a write came in between"
 		return nil
 	}
 	e, err := newEntry(l.values[i], shapeOf(f.Request), l.started, maxAge, early, seen, stamp)
@@ -255,6 +255,20 @@ type loaded struct {
 	own     []Loaded // what the source returned about each value
 	// numberless is the number of evictions without a transaction's number before the source was called.
 	numberless uint64
+	began      generationsAt // before the source was called
+}
+
+// basis returns what a value depends on. known says that the source returned all of it.
+func (l *loaded) basis(own *Loaded, known bool) basis {
+	deps := &l.deps
+	if own.Deps != nil {
+		deps = own.Deps
+	}
+	b := basis{noted: true, began: l.began, known: known, tags: own.Tags, names: deps.Names}
+	if own.Since != nil {
+		b.began = own.Since.generations
+	}
+	return b
 }
 
 // landOwn unpacks what the source returned about single values, and lands those that failed alone.
@@ -268,7 +282,7 @@ func (c *Cache) landOwn(ctx context.Context, fs []*flight, l *loaded) []*flight 
 			if n == i { // copied once: the flights belong to the group
 				left = slices.Clone(fs[:i])
 			}
-			c.landFailed(ctx, []*flight{f}, own.Err)
+			c.landFailed(ctx, []*flight{f}, own.Err, l.basis(own, false))
 			continue
 		}
 		if ok {
@@ -300,7 +314,7 @@ func (c *Cache) callInTurn(g *group, source Source, fs []*flight) (loaded, error
 		requests[i] = f.Request
 	}
 	polled := c.follower.floors.polled.Load()
-	a := loaded{started: time.Now(), numberless: c.follower.numberless.Load()}
+	a := loaded{started: time.Now(), numberless: c.follower.numberless.Load(), began: c.Generations().now()}
 	var err error
 	traced, end := c.begin(ctx, loadSpan, fs)
 	a.values, a.seen, err = callSource(traced, source, requests)

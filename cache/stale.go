@@ -14,7 +14,7 @@ var ErrSlowSource = errors.New("cache: the source did not respond within the lea
 
 // landFailed lands flights whose source failed: with the last known values, if that is allowed, or
 // with the error.
-func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
+func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error, b basis) {
 	c.flights.unboard(fs) // a later reader starts a new load
 	stale := make([]*Entry, len(fs))
 	if ctx.Err() == nil {
@@ -24,7 +24,7 @@ func (c *Cache) landFailed(ctx context.Context, fs []*flight, err error) {
 		if e := stale[i]; e != nil {
 			c.landStale(f, e)
 		} else {
-			c.flights.land(f, Result{Err: err})
+			c.flights.land(f, Result{Err: err}, b)
 		}
 	}
 }
@@ -38,7 +38,7 @@ func (c *Cache) landStale(f *flight, e *Entry) {
 	r := entryResult(e, tier)
 	r.Stale, r.Stamp = true, nil // what is computed from it is not stored
 	c.stats.Stale.Add(1)
-	c.flights.land(f, r)
+	c.flights.land(f, r, basis{})
 }
 
 // landSlow lands flights while their source is still running, with the last known values, once the
@@ -141,7 +141,7 @@ func (c *Cache) landWhatIsStale(ctx context.Context, s *silence, fs []*flight) (
 		case e != nil:
 			c.landStale(f, e)
 		case answered[f.party]:
-			c.flights.land(f, Result{Err: ErrSlowSource})
+			c.flights.land(f, Result{Err: ErrSlowSource}, basis{})
 		default:
 			left = append(left, f)
 		}

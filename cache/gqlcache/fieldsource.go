@@ -94,9 +94,10 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	for i, at := range g.at {
 		values[at] = &loaded[i]
 	}
+	since := cache.BeganAt(g.calls[0].ctx)
 	fail := func(err error) {
 		for i := range loaded {
-			loaded[i] = cache.Loaded{Err: err}
+			loaded[i] = cache.Loaded{Err: err, Since: since}
 		}
 	}
 	defer func() {
@@ -134,7 +135,6 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		deps.Unstorable = unknown
 		notes.tags = append(notes.tags, tags...)
 	}
-	since := cache.BeganAt(call.ctx)
 	unstored := ""
 	switch {
 	case observed && call.run.connected:
@@ -153,7 +153,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	}
 	for i := range loaded {
 		if errs != nil && errs[i] != nil {
-			loaded[i].Err = errs[i]
+			loaded[i].Err, loaded[i].Since = errs[i], since
 			continue
 		}
 		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since

@@ -116,6 +116,11 @@ var mutants = []mutant{
 		pkg: engine, red: []string{"TestModel/two readers at another gateway", "TestWhoTrustsNothingLoadsItself"},
 	},
 	{
+		name: "a value that was joined is not looked at again",
+		file: "cache/flight.go", old: "return b.noted && b.began != at", new: "return false && b.noted && b.began != at",
+		pkg: engine, red: []string{"TestReadersDoNotShareAValueFromBeforeAWrite"},
+	},
+	{
 		name: "no lease",
 		file: "cache/internal/protocol/protocol.go", old: "{ return sincePollBegan < lease }", new: "{ return true }",
 		pkg: engine, red: []string{"TestModel/another gateway", "TestTheLeaseIsLostAndFound"}, gate: true,
