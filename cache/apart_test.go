@@ -3,7 +3,10 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +28,9 @@ func (s *slow) Load(ctx context.Context, requests []cache.Request) ([]any, cache
 		<-s.wait
 	} else {
 		time.Sleep(time.Millisecond)
+	}
+	if err, failed := v.(error); failed {
+		return nil, cache.Snapshot{}, err
 	}
 	return slices.Repeat([]any{v}, len(requests)), cache.Snapshot{}, nil
 }
@@ -64,6 +70,16 @@ func TestReadersDoNotShareAValueFromBeforeAWrite(t *testing.T) {
 					return &cache.Loaded{Err: failed, Since: began}
 				}
 				return &cache.Loaded{Value: row, Since: began}
+			},
+		},
+		"its source read the row through the cache, and failed": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:1"}},
+			read: func(ctx context.Context, c *cache.Cache, _ *cache.Moment, row string) any {
+				part := &slow{row: row, read: func(_ context.Context, row string) any { return row }}
+				if v := c.Load(ctx, []cache.Request{{Item: cache.Item{Key: "product:1", MaxAge: time.Minute}, Source: part}})[0].Value; v != "old" {
+					return v
+				}
+				return failed
 			},
 		},
 		"its source read the row through the cache": {
@@ -151,4 +167,79 @@ func TestReadersDoNotShareAValueFromBeforeAWrite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// lasting is a source that takes a while, and counts its calls. Its values are not stored.
+type lasting struct {
+	slow
+	takes time.Duration
+	calls atomic.Int64
+}
+
+func (s *lasting) Load(_ context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	s.calls.Add(1)
+	time.Sleep(s.takes)
+	return slices.Repeat([]any{&cache.Loaded{Value: s.row, Unstored: "its rows are unknown"}}, len(requests)), cache.Snapshot{}, nil
+}
+
+// Promise 10: readers that load a value anew, since the load that they had waited for began before a
+// write, share one load, even if other rows are written all the time.
+func TestReadersThatLoadAnewShareOneLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, nil)
+		shared := &lasting{takes: 20 * time.Millisecond}
+		var readers sync.WaitGroup
+		for i := range 8 {
+			// The reader waits for another value, too, and so it begins the next load at a time of its own.
+			other := &lasting{takes: time.Duration(30+i) * time.Millisecond}
+			readers.Go(func() {
+				c.Load(t.Context(), []cache.Request{
+					{Item: cache.Item{Key: "query:shared", MaxAge: time.Minute}, Source: shared},
+					{Item: cache.Item{Key: cache.Key(fmt.Sprint("user:", i)), MaxAge: time.Minute}, Source: other},
+				})
+			})
+			synctest.Wait()
+			time.Sleep(500 * time.Microsecond)
+			if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"product:1"}}}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(500 * time.Microsecond)
+		}
+		done := make(chan struct{})
+		go func() { readers.Wait(); close(done) }()
+		for ended := false; !ended; {
+			if _, err := c.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{"product:1"}}}); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-done:
+				ended = true
+			case <-time.After(700 * time.Microsecond):
+			}
+		}
+		if n := shared.calls.Load(); n > 2 {
+			t.Errorf("got %d loads of one value for 8 readers, want the first one and one more", n)
+		}
+	})
+}
+
+// A source may say that a value is for one reader. Those that wait for it load their own.
+func TestAValueForOneReaderIsNotShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := open(t, nil)
+		var readers sync.WaitGroup
+		for i := range 3 {
+			want := fmt.Sprint("for ", i)
+			s := &slow{row: want, read: func(_ context.Context, row string) any { return &cache.Loaded{Value: row, Alone: true} }}
+			readers.Go(func() {
+				r := c.Load(t.Context(), []cache.Request{{Item: cache.Item{Key: "user:1", MaxAge: time.Minute}, Source: s}})[0]
+				if r.Value != want || r.Joined || r.Stamp != nil || r.Unstored == "" {
+					t.Errorf("got %v, joined: %v, stored: %v, want %s", r.Value, r.Joined, r.Stamp != nil, want)
+				}
+			})
+		}
+		readers.Wait()
+	})
 }

@@ -39,9 +39,10 @@ type flight struct {
 }
 
 // basis is what the result of a flight depends on. The zero value is that of a result which readers
-// share whatever was evicted, such as the failure of a whole load.
+// share whatever was evicted, such as the failure of a load whose source was not called.
 type basis struct {
 	noted bool          // false for the zero value
+	alone bool          // whether the result is only for the reader that began the flight
 	began generationsAt // when the first part of the result may have been read
 	known bool          // whether the result depends only on its item, and on tags and names
 	tags  []Tag
@@ -49,10 +50,10 @@ type basis struct {
 }
 
 // predates reports whether the result of a flight may be older than an eviction that began before
-// the moment at. The flight has landed.
+// the moment at, or is not for those who joined the flight. The flight has landed.
 func (s *flights) predates(f *flight, at generationsAt) bool {
 	b := &f.basis
-	return b.noted && b.began != at && !(b.known && s.generations.quiet(b.began, f.Key, b.names, f.Tags, b.tags))
+	return b.alone || b.noted && b.began.before(at) && !(b.known && s.generations.quiet(b.began, f.Key, b.names, f.Tags, b.tags))
 }
 
 // party is the flights that one reader began together.
@@ -114,7 +115,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 				f.done = make(chan struct{})
 			}
 			f.group.waiting++
-			w.flight, w.joined, w.joinedAt = f, true, s.generations.now()
+			w.flight, w.joined = f, true
 			s.waitFor(in, f)
 			continue
 		}

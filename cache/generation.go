@@ -106,6 +106,11 @@ type generationsAt struct{ epoch, clock uint64 }
 
 func (g *Generations) now() generationsAt { return generationsAt{g.epoch.Load(), g.clock.Load()} }
 
+// before reports whether m is before other. The moments may have been taken concurrently.
+func (m generationsAt) before(other generationsAt) bool {
+	return m.epoch < other.epoch || m.clock < other.clock
+}
+
 // quiet reports whether no eviction of the key, of the names or of the tags began since at.
 func (g *Generations) quiet(at generationsAt, key Key, names []string, tags ...[]Tag) bool {
 	if at.epoch != g.epoch.Load() || g.mark(string(key)).generation > at.clock {

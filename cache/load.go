@@ -9,15 +9,15 @@ import (
 // want is a request that memory cannot serve.
 type want struct {
 	Request
-	at int // its index in the results
+	at    int           // its index in the results
+	began generationsAt // when its reader began, or later
 	// newerThan is set to refresh an entry: only a value that expires later is used.
 	newerThan time.Time
 	would     *Entry  // in shadow mode: the entry that memory holds
 	flight    *flight // the flight that serves it
 	joined    bool    // whether another reader began the flight
-	joinedAt  generationsAt
-	alone     bool // whether no flight of another reader may serve it
-	served    bool // whether it was in memory after all
+	alone     bool    // whether no flight of another reader may serve it
+	served    bool    // whether it was in memory after all
 }
 
 // Load returns the results of the requests, in their order: from memory, from the shared tier, or
@@ -44,11 +44,15 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 	now := time.Now()
 	trusted := c.follower.trust.holds(now)
 	var wants []*want
+	var began generationsAt
 	for i, r := range requests {
 		if !noCache && c.fromMemory(ctx, &requests[i], now, &results[i]) {
 			continue
 		}
-		w := &want{Request: r, at: i}
+		if wants == nil {
+			began = c.Generations().now()
+		}
+		w := &want{Request: r, at: i, began: began}
 		if trusted && !noCache && r.shadow() {
 			w.would = c.memory.Peek(r.Key, now)
 		}
@@ -101,12 +105,12 @@ func (c *Cache) fromMemory(ctx context.Context, r *Request, now time.Time, resul
 }
 
 // outdated returns the wants that got a value of another reader's flight which may be older than a
-// write before they joined it: a part of the value was read before. They are to be loaded again;
+// write before their reader began: a part of the value was read before. They are to be loaded again;
 // with alone, by flights of their own.
 func (c *Cache) outdated(wants []*want, alone bool) (again []*want) {
 	for _, w := range wants {
-		if w.joined && c.flights.predates(w.flight, w.joinedAt) {
-			w.joined, w.alone = false, alone
+		if w.joined && c.flights.predates(w.flight, w.began) {
+			w.joined, w.alone = false, alone || w.flight.basis.alone
 			again = append(again, w)
 		}
 	}

@@ -25,6 +25,9 @@ type Loaded struct {
 	Since *Moment
 	// Local says why the value must not leave this process; "" if it may.
 	Local string
+	// Alone says that the value or the error is only for the reader for which it was loaded: readers that wait for it
+	// load their own. It is not stored.
+	Alone bool
 }
 
 // maxLate limits the entries that wait for a poll before they fill the shared tier.

@@ -76,7 +76,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 			wg.Wait()
 			return
 		}
-		c.landFailed(g.ctx, fs, err, basis{})
+		c.landFailed(g.ctx, fs, err, loaded.basis(&Loaded{}, false))
 		return
 	}
 	early := rand.Float64() * jitter
@@ -134,7 +134,10 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		own.Unstored = cmp.Or(own.Unstored, "a part may be outdated")
 	}
 	r.Revalidating = deps.Revalidating
-	if r.Unstored = cmp.Or(own.Unstored, deps.Unstorable); r.Unstored != "" {
+	if r.Unstored = cmp.Or(own.Unstored, deps.Unstorable); r.Unstored == "" && own.Alone {
+		r.Unstored = "it is for one reader"
+	}
+	if r.Unstored != "" {
 		return nil
 	}
 	stamp, seen := f.stamp, l.seen
@@ -258,13 +261,13 @@ type loaded struct {
 	began      generationsAt // before the source was called
 }
 
-// basis returns what a value depends on. known says that the source returned all of it.
+// basis returns what a value, or an error, depends on. known says that the source returned all of it.
 func (l *loaded) basis(own *Loaded, known bool) basis {
 	deps := &l.deps
 	if own.Deps != nil {
 		deps = own.Deps
 	}
-	b := basis{noted: true, began: l.began, known: known, tags: own.Tags, names: deps.Names}
+	b := basis{noted: !l.started.IsZero(), alone: own.Alone, began: l.began, known: known, tags: own.Tags, names: deps.Names}
 	if own.Since != nil {
 		b.began = own.Since.generations
 	}
