@@ -510,6 +510,7 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 		return f.resolve(ctx, c, fc, resolve) // the value may be that of another selection
 	}
 	if err := results[0].Err; err != nil {
+		err = errorFor(err)
 		if c.resolver.Batch { // in gqlgen's words
 			at, _ := graphql.BatchParentIndex(ctx)
 			graphql.AddBatchError(ctx, int(at), err)

@@ -135,13 +135,13 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		deps.Unstorable = unknown
 		notes.tags = append(notes.tags, tags...)
 	}
-	unstored := ""
+	erred, unstored := len(graphql.GetErrors(call.ctx)) != errorsBefore, ""
 	switch {
 	case observed && call.run.connected:
 		unstored = "its loaders may hold what earlier operations of the connection read"
 	case call.selection == "" && call.selective.Load():
 		unstored = "its resolver looks at what is selected"
-	case len(graphql.GetErrors(call.ctx)) != errorsBefore:
+	case erred:
 		unstored = "there were errors beside it"
 	case notes.hinted:
 		unstored = "its resolver says itself how long it may be stored"
@@ -157,6 +157,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 			continue
 		}
 		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since
+		loaded[i].Alone = erred || notes.hinted // the response to another request would lack the errors and the hints
 		s.take(&loaded[i], call.cachedField, results[i], notes.tags)
 	}
 }
