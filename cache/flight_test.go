@@ -166,7 +166,11 @@ func TestALoadFromBeforeAWriteIsNotJoined(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(time.Second) // the source has read the row and does not return yet
 			p.write(t, read.w)
+			began := time.Now()
 			p.reads(t, read.key, "new", cache.SourceTier, read.tags...)
+			if took := time.Since(began); took >= time.Second {
+				t.Errorf("%s: the reader took %v, so it waited for the load that began before the write", name, took)
+			}
 			held.release()
 			wg.Wait()
 			p.reads(t, read.key, "new", cache.MemoryTier, read.tags...)
