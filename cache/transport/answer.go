@@ -35,6 +35,7 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 	}
 	if one.cached != nil {
 		h.o.Answers.Put(in.question(), one.cached)
+		in.leave()
 		h.writeCached(w, r, in, one.cached)
 		return
 	}
@@ -85,6 +86,9 @@ func (h *Handler) write(w http.ResponseWriter, r *http.Request, in request, wish
 		source = f.cache
 	}
 	in.done() // now, and not only when a slow client has read it
+	if in.memory.keep(int64(len(in.body) + 2*len(body))) {
+		in.leave() // as well; without room for the response, its turn limits how many wait for their clients
+	}
 	w.Header()["X-Content-Type-Options"] = noSniff
 	h.header.WriteComputed(w, r, a, in.encoding, source, now)
 }

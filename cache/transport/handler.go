@@ -32,8 +32,9 @@ type Options struct {
 	MaxBodyBytes int // of a request. Default: 1 MiB
 	MaxBatch     int // operations in a request. Default: 10
 	// RequestBytes limits the memory of requests that are read, decoded or executed, estimated from
-	// their bodies. A request beyond the limit is refused at once, like those that Admission
-	// refuses. Requests that decode to more than a megabyte leave a quarter of it to smaller ones.
+	// their bodies, and of computed responses while they are sent. A request beyond the limit is
+	// refused at once, like those that Admission refuses. Requests that decode to more than a
+	// megabyte, and responses, leave a quarter of it to smaller requests.
 	// Default: 256 MiB, or four times MaxBodyBytes if that is more.
 	RequestBytes int64
 	MaxTokens    int           // of a document; also limits the cost of validation. Default: 2000
@@ -217,6 +218,8 @@ type request struct {
 	sender   sender
 	done     func() // reports that the response was stored, or will not be
 	batch    bool   // set once it is decoded
+	leave    func() // ends its turn; may be called twice
+	memory   *requestMemory
 }
 
 // ServeHTTP implements [http.Handler].
@@ -267,7 +270,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, in, late(ctx))
 		return
 	}
-	defer leave()
+	in.leave, in.memory = sync.OnceFunc(leave), &memory
+	defer in.leave()
 	if wish.fresh() {
 		ctx = cache.NoCache(ctx)
 	}
@@ -341,12 +345,11 @@ func (h *Handler) readAll(w http.ResponseWriter, r *http.Request, buffer *[]byte
 	var err error
 	for err == nil && r.ContentLength <= int64(limit) && len(body) <= limit {
 		if len(body) == cap(body) {
-			more := min(2*cap(body), limit+1)
-			if more > lightBytes && !memory.reserve(2*int64(more)) {
+			var ok bool
+			if body, ok = grow(body, limit+1, memory); !ok {
 				w.Header().Set("Connection", "close") // as below
 				return nil, h.full(r.Context())
 			}
-			body = append(make([]byte, 0, more), body...)
 		}
 		var n int
 		n, err = r.Body.Read(body[len(body):min(cap(body), limit+1)])

@@ -200,18 +200,11 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	buffer := h.bodies.Get().(*[]byte)
 	defer h.putBody(buffer)
 	if r.Method == http.MethodPost {
-		n := int(r.ContentLength)
-		if cap(*buffer) < n {
-			memory := requestMemory{all: &h.memory}
-			if n > lightBytes && !memory.reserve(2*int64(n)) {
-				return "", false
-			}
-			defer memory.release()
-			*buffer = make([]byte, 0, n)
-		}
-		in.body = (*buffer)[:n]
-		if n, err := io.ReadFull(r.Body, in.body); err != nil {
-			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(bytes.Clone(in.body[:n])), r.Body))
+		memory := requestMemory{all: &h.memory}
+		defer memory.release()
+		var whole bool
+		if in.body, whole = readPlain(r, buffer, &memory); !whole {
+			r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(bytes.Clone(in.body)), r.Body))
 			return "", false
 		}
 	} else {
@@ -229,6 +222,26 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	w.Header()["Vary"] = h.cachedVary
 	h.writeCached(w, r, in, a)
 	return a.Operation(), true
+}
+
+// readPlain reads a body whose length is known into the buffer, and reports whether it read all of
+// it. What a client has not sent takes no memory.
+func readPlain(r *http.Request, buffer *[]byte, memory *requestMemory) (body []byte, whole bool) {
+	body, n := (*buffer)[:0], int(r.ContentLength)
+	var err error
+	for err == nil && len(body) < n {
+		if len(body) == cap(body) {
+			var ok bool
+			if body, ok = grow(body, n, memory); !ok {
+				break
+			}
+		}
+		var read int
+		read, err = r.Body.Read(body[len(body):min(cap(body), n)])
+		body = body[:len(body)+read]
+	}
+	*buffer = body
+	return body, len(body) == n
 }
 
 // varies are the headers that every response varies by.

@@ -54,6 +54,29 @@ func (m *requestMemory) reserve(weight int64) bool {
 	return true
 }
 
+// grow returns a full buffer of a body with twice the room, but at most with room for most bytes. ok
+// is false if there is not enough memory.
+func grow(body []byte, most int, memory *requestMemory) (_ []byte, ok bool) {
+	more := min(2*cap(body), most)
+	if more > lightBytes && !memory.reserve(2*int64(more)) {
+		return body, false
+	}
+	return append(make([]byte, 0, more), body...), true
+}
+
+// keep replaces the reservation by one of weight for a response that is being sent, which may take
+// as long as its client likes, and reports whether there is enough memory. Responses leave a quarter
+// of the limit to requests.
+func (m *requestMemory) keep(weight int64) bool {
+	more := weight - m.weight
+	if taken := m.all.taken.Add(more); more > 0 && taken > m.all.limit-m.all.limit/4 {
+		m.all.taken.Add(-more)
+		return false
+	}
+	m.weight = weight
+	return true
+}
+
 // release ends the reservation.
 func (m *requestMemory) release() {
 	if m.weight > 0 {
