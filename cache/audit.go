@@ -56,18 +56,24 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 		defer func() { <-c.auditor }()
 		defer c.flights.end(g)
 		stamp := Join(c.Generations().Stamp(r.Item), c.Generations().stampTags(found.Tags))
+		if found.Stamp != nil { // the value may have been evicted since it was found
+			stamp = Join(stamp, found.Stamp)
+		}
+		explained := func() bool {
+			return !c.Generations().Holds(stamp) || c.softened(&r.Item, &Entry{Loaded: found.Loaded, Tags: found.Tags})
+		}
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
-		fault := c.look(ctx, r, found.Value)
+		fault := c.look(ctx, r, &found)
 		if fault == "" {
 			return
 		}
 		pause(ctx, 2*c.lease) // a write may not be known here yet
-		if !c.Generations().Holds(stamp) || ctx.Err() != nil {
+		if explained() || ctx.Err() != nil {
 			return
 		}
 		if fault == Leaked { // a write between the two reads is not a leak
-			if fault = c.look(ctx, r, found.Value); fault == "" || !c.Generations().Holds(stamp) {
+			if fault = c.look(ctx, r, &found); fault == "" || explained() {
 				return
 			}
 		}
@@ -75,38 +81,39 @@ func (c *Cache) audit(ctx context.Context, r *Request, found *Result) {
 	}(*r, *found)
 }
 
-// look compares a value with the source. It returns "" if they are equal.
-func (c *Cache) look(ctx context.Context, r Request, value any) Fault {
+// look compares a value with the source. It returns "" if they are equal, or if a write explains the
+// difference: the request may hold rows from before it.
+func (c *Cache) look(ctx context.Context, r Request, found *Result) Fault {
 	now, ok := c.readAgain(ctx, r)
-	if !ok {
+	if !ok || now.Since != nil && !c.Generations().quiet(now.Since.generations, r.Key, nil, r.Tags, found.Tags, now.Tags) {
 		return ""
 	}
 	c.stats.Audits.Add(1)
 	if a, is := r.Source.(Auditor); is {
 		if anonymous, apart := a.Anonymous(r); apart {
-			if other, ok := c.readAgain(ctx, anonymous); ok && differ(now, other) {
+			if other, ok := c.readAgain(ctx, anonymous); ok && differ(now.Value, other.Value) {
 				return Leaked
 			}
 		}
 	}
-	if differ(now, value) {
+	if differ(now.Value, found.Value) {
 		return Outdated
 	}
 	return ""
 }
 
 // readAgain reads from the source, not from a tier.
-func (c *Cache) readAgain(ctx context.Context, r Request) (value any, ok bool) {
+func (c *Cache) readAgain(ctx context.Context, r Request) (read Loaded, ok bool) {
 	inside, l, _ := c.enter(ctx, 0, false)
 	defer l.end()
 	values, _, err := callSource(inside, r.Source, []Request{r})
 	if err != nil {
-		return nil, false
+		return read, false
 	}
 	if own, is := values[0].(*Loaded); is {
-		return own.Value, own.Err == nil
+		return *own, own.Err == nil
 	}
-	return values[0], true
+	return Loaded{Value: values[0]}, true
 }
 
 func (c *Cache) reportFault(r Request, found Result, fault Fault) {

@@ -19,13 +19,15 @@ func differ(a, b any) bool {
 }
 
 // compare counts the value that a tier would have served instead of a load, and compares it with
-// the loaded one. A difference counts if no write explains it, even after a pause.
-func (c *Cache) compare(ctx context.Context, f *flight, value any) {
+// the loaded one. A difference counts if no write explains it, even after a pause: the request may hold
+// rows from before one.
+func (c *Cache) compare(ctx context.Context, f *flight, value any, own *Loaded) {
 	c.stats.ShadowHits.Add(1)
 	if f.Meter != nil {
 		f.Meter.Shadow.Add(1)
 	}
-	if !differ(f.would.Value, value) {
+	if !differ(f.would.Value, value) ||
+		own.Since != nil && !c.Generations().quiet(own.Since.generations, f.Key, nil, f.Tags, f.would.Tags, own.Tags) {
 		return
 	}
 	select {
@@ -41,7 +43,8 @@ func (c *Cache) compare(ctx context.Context, f *flight, value any) {
 		ctx, cancel := context.WithTimeout(g.ctx, 5*c.lease)
 		defer cancel()
 		pause(ctx, 2*c.lease)
-		if !c.Generations().Holds(f.stamp) || f.would.Stamp != nil && !c.Generations().Holds(f.would.Stamp) || ctx.Err() != nil {
+		if !c.Generations().Holds(f.stamp) || f.would.Stamp != nil && !c.Generations().Holds(f.would.Stamp) ||
+			c.softened(&f.Item, f.would) || ctx.Err() != nil {
 			return
 		}
 		c.stats.ShadowDifferences.Add(1)

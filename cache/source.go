@@ -109,7 +109,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	for i, f := range fs {
 		c.flights.land(f, results[i], loaded.basis(&loaded.own[i], results[i].Stamp != nil))
 		if f.would != nil {
-			c.compare(g.ctx, f, results[i].Value)
+			c.compare(g.ctx, f, results[i].Value, &loaded.own[i])
 		}
 	}
 }
