@@ -50,6 +50,8 @@ type Collector struct {
 
 // Deps is what a computed value depends on.
 type Deps struct {
+	// Began is when the computation began.
+	Began time.Time
 	// Stamp holds until one of the dependencies is evicted.
 	Stamp *Stamp
 	// Ends is when the first of them expires; zero if there are none.
@@ -289,7 +291,7 @@ func (c *Collector) Deps() Deps {
 		}
 	}
 	return Deps{
-		Asked: meters, Saved: saved,
+		Began: c.began, Asked: meters, Saved: saved,
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
 		Revalidating: c.revalidating, Passing: c.passing, Acknowledged: c.acknowledged,

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -228,10 +229,11 @@ func TestFault23WhatIsReadNestedIsNoted(t *testing.T) {
 						n.tags["a"] = []cache.Tag{"b"}
 					}
 					read := func() cache.Result { return p.Cache.Load(t.Context(), []cache.Request{n.request("a")})[0] }
-					if r := read(); r.Value != "a b" || (r.Unstored == "") != tagged {
+					named := func(r cache.Result) bool { return tagged || slices.Contains(r.Tags, "b") } // for HTTP caches that purge by names
+					if r := read(); r.Value != "a b" || (r.Unstored == "") != tagged || !named(r) {
 						t.Errorf("got %+v", r)
 					}
-					if r := read(); r.Value != "a b" || r.Tier != cache.MemoryTier {
+					if r := read(); r.Value != "a b" || r.Tier != cache.MemoryTier || !named(r) {
 						t.Errorf("got %+v, want it from memory", r)
 					}
 					n.values["b"] = "new"

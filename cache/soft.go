@@ -16,10 +16,17 @@ const maxSoft = 10_000
 // is served once more while it is loaded again. The zero value has no names. It is safe for
 // concurrent use.
 type soft struct {
-	newest atomic.Int64 // the latest time, in Unix nanoseconds; 0: there is none
+	newest atomic.Int64  // the latest time, in Unix nanoseconds; 0: there is none
+	count  atomic.Uint64 // how many soft evictions there were
 
 	mu sync.RWMutex
-	at map[string]time.Time
+	at map[string]softly
+}
+
+// softly is a soft eviction of a name.
+type softly struct {
+	at     time.Time
+	number uint64 // among all soft evictions
 }
 
 // room reports whether there is room for the names of an eviction.
@@ -36,20 +43,21 @@ func (s *soft) add(ev Eviction) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at == nil {
-		s.at = map[string]time.Time{}
+		s.at = map[string]softly{}
 	}
+	last := softly{now, s.count.Add(1)}
 	for _, k := range ev.Keys {
-		s.at[string(k)] = now
+		s.at[string(k)] = last
 	}
 	for _, t := range ev.Tags {
-		s.at[string(t)] = now
+		s.at[string(t)] = last
 	}
 	for len(s.at) > maxSoft {
 		var oldest string
 		first := time.Unix(math.MaxInt32, 0)
-		for name, at := range s.at {
-			if at.Before(first) {
-				oldest, first = name, at
+		for name, e := range s.at {
+			if e.at.Before(first) {
+				oldest, first = name, e.at
 			}
 		}
 		delete(s.at, oldest)
@@ -62,8 +70,33 @@ func (s *soft) since(loaded time.Time) bool { return loaded.UnixNano() <= s.newe
 
 // named reports whether a name was softly evicted after loaded. The caller holds mu.
 func (s *soft) named(name string, loaded time.Time) bool {
-	at, ok := s.at[name]
-	return ok && !loaded.After(at)
+	e, ok := s.at[name]
+	return ok && !loaded.After(e.at)
+}
+
+// quiet reports whether none of the names was softly evicted after the first n soft evictions.
+func (s *soft) quiet(n uint64, key Key, names []string, tags ...[]Tag) bool {
+	if s.count.Load() == n {
+		return true
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.at[string(key)].number > n {
+		return false
+	}
+	for _, name := range names {
+		if s.at[name].number > n {
+			return false
+		}
+	}
+	for _, list := range tags {
+		for _, t := range list {
+			if s.at[string(t)].number > n {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // softened reports whether an entry of the item was softly evicted.

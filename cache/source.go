@@ -157,7 +157,8 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		stamp = Join(stamp, tags)
 	}
 	// All stamps were taken before this check, and later evictions end them.
-	if since != nil && !c.Generations().quiet(since.generations, f.Key, nil, f.Tags, own.Tags) {
+	if since != nil && !(c.Generations().quiet(since.generations, f.Key, nil, f.Tags, own.Tags) &&
+		c.follower.soft.quiet(since.softs, f.Key, deps.Names, f.Tags, own.Tags)) {
 		r.Unstored = "a write came in between"
 		return nil
 	}
@@ -170,10 +171,16 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		e = localEntry(l.values[i], l.started, maxAge, early, seen, stamp)
 	}
 	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
+	if !f.names(deps.Names) { // it stays in this process: see unshared
+		e.Tags = slices.Clip(e.Tags)
+		for _, name := range deps.Names {
+			e.Tags = append(e.Tags, Tag(name))
+		}
+	}
 	if !e.Absent() { // there may be any number of absent rows
 		e.Keep = f.Keep()
 	}
-	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, own.Tags
+	r.Ends, r.Stamp, r.Tags = e.Ends, stamp, e.Tags
 	return e
 }
 

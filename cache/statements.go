@@ -96,6 +96,7 @@ func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
 // Moment is when something began, such as a request.
 type Moment struct {
 	generations generationsAt
+	softs       uint64    // how many soft evictions there had been
 	polled      *Snapshot // nil: no outbox was polled
 }
 
@@ -145,7 +146,7 @@ func AreTogether(ctx context.Context) bool { return ctx.Value(togetherKey{}) != 
 // BeginRequest is [Cache.Begin] for a context of the caller's own type, whose Value returns r for the
 // key that [IsRequestKey] recognizes.
 func (c *Cache) BeginRequest(r *RequestState) {
-	r.began = Moment{generations: c.Generations().now()}
+	r.began = Moment{generations: c.Generations().now(), softs: c.follower.soft.count.Load()}
 	if c.follower.outbox != nil {
 		r.began.polled = c.follower.floors.polled.Load()
 	}

@@ -56,7 +56,7 @@ type Answer struct {
 	deps     cache.Deps
 	ends     time.Time // when it may no longer be served from the store
 	zero     time.Time // when its Age is 0
-	created  time.Time
+	created  time.Time // when its computation began
 	variants [Encodings]*variant
 
 	contentType, cacheControl, vary []string
@@ -89,7 +89,9 @@ func NewAnswer(c Computed, now time.Time) *Answer {
 	a.cacheControl = []string{cacheControl(a.maxAge, a.scope)}
 	end := now.Add(a.maxAge)
 	a.ends = cache.WithClock(earlier(end, a.deps.Ends), now)
-	a.created = now
+	if a.created = a.deps.Began; a.created.IsZero() {
+		a.created = now
+	}
 	a.zero = cache.WithClock(earlier(end, a.deps.Until), now).Add(-a.maxAge)
 	a.variants[Identity] = newVariant(c.Body, Identity, a.maxAge > 0)
 	if a.tagHeader != "" && a.maxAge > 0 {

@@ -2,6 +2,7 @@ package answers_test
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fieldcache/cache"
@@ -48,4 +49,28 @@ func TestAnswersAreMadeAnewAfterASoftEviction(t *testing.T) {
 	there(false)
 	put()
 	there(true)
+}
+
+// A soft eviction may come while a response is computed, from a value that it names.
+func TestAnswersFromBeforeASoftEvictionAreMadeAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := open(t)
+		f.deps(t, time.Minute, "user:1")
+		time.Sleep(time.Second)
+		m := f.deps(t, time.Minute, "user:1")
+		for _, test := range []struct {
+			key  cache.Key
+			want string
+		}{{"user:2", "body"}, {"user:1", ""}} {
+			time.Sleep(time.Second)
+			if _, err := f.cache.EvictByHand(t.Context(), cache.Eviction{Keys: []cache.Key{test.key}, Soft: true}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			q := question(string(test.key), "")
+			f.store.Put(q, answer("body", time.Minute, cache.Public, m))
+			f.want(t, q, test.want)
+		}
+	})
 }
