@@ -300,18 +300,18 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 	if oc.Operation == nil {
 		return next(ctx)
 	}
-	around, operation := oc.ResolverMiddleware, oc.Operation.Operation
-	if operation != ast.Subscription && cache.AreTogether(ctx) {
+	around, kind := oc.ResolverMiddleware, oc.Operation.Operation
+	if kind != ast.Subscription && cache.AreTogether(ctx) {
 		ctx = f.o.Cache.Begin(ctx)
 	}
 	own := &runContext{Context: ctx}
-	if operation != ast.Subscription && cache.BeganAt(ctx) == nil {
+	if kind != ast.Subscription && cache.BeganAt(ctx) == nil {
 		own.run.begins = true
-		if own.run.connected = oc.Headers.Get("Upgrade") != ""; !own.run.connected {
+		if own.run.connected = operation.OpensWebsocket(oc.Headers); !own.run.connected {
 			f.o.Cache.BeginRequest(&own.run.began)
 		} // else the zero moment: loaders may hold rows since any time
 	}
-	if f.count != nil && operation != ast.Subscription {
+	if f.count != nil && kind != ast.Subscription {
 		own.run.deferral = deferralOf(oc)
 	}
 	oc.ResolverMiddleware = func(ctx context.Context, resolve graphql.Resolver) (any, error) {
@@ -322,9 +322,9 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 		if f.count != nil {
 			return f.counted(ctx, oc, fc, around, resolve)
 		}
-		return f.field(ctx, fc, operation, around, resolve)
+		return f.field(ctx, fc, kind, around, resolve)
 	}
-	if operation != ast.Subscription {
+	if kind != ast.Subscription {
 		ctx = own
 	}
 	return next(ctx)

@@ -175,7 +175,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // passOn passes on a request that the front does not handle, with the original ResponseWriter.
 func (f *Front) passOn(w http.ResponseWriter, r *http.Request) {
-	if f.o.Written == nil || r.Header.Get("Upgrade") != "" { // a websocket reports operations for as long as it is open
+	if f.o.Written == nil || operation.OpensWebsocket(r.Header) { // a websocket reports operations for as long as it is open
 		f.next.ServeHTTP(w, r)
 		return
 	}
@@ -249,7 +249,7 @@ func (f *Front) take(r *http.Request) (in request, ok bool) {
 	in = request{encoding: negotiateEncoding(r.Header["Accept-Encoding"]), done: func() {}}
 	accept := strings.Join(r.Header["Accept"], ",")
 	streams := strings.Contains(accept, "text/event-stream") || strings.Contains(accept, "multipart/")
-	if r.Header.Get("Upgrade") != "" || streams && !strings.Contains(accept, "application/json") && !strings.Contains(accept, "application/graphql-response+json") {
+	if operation.OpensWebsocket(r.Header) || streams && !strings.Contains(accept, "application/json") && !strings.Contains(accept, "application/graphql-response+json") {
 		return in, false
 	}
 	var text bytes.Buffer
