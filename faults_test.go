@@ -284,6 +284,42 @@ func TestFault16RedisThatRefuses(t *testing.T) {
 	}
 }
 
+// TestRedisThatTurnsClientsAway starts gateways with a Redis that has too many clients, and with one
+// whose certificate is unknown. Queries are answered. The log and readyz say why Redis is not used,
+// and Redis is used once it has room.
+func TestRedisThatTurnsClientsAway(t *testing.T) {
+	t.Parallel()
+	full, unknown := testservers.RedisServer(t), testservers.RedisTLS(t)
+	c := redisClient(t, full.URL())
+	allow := func(clients string) {
+		t.Helper()
+		if err := c.ConfigSet(t.Context(), "maxclients", clients).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	allow("1")
+	for redis, reason := range map[string]string{full.URL(): "max number of clients", unknown.URL(): "unknown authority"} {
+		p := startAs(t, newGateway, "DATABASE_URL="+shop(t), "REDIS_TIMEOUT=5s", "REDIS_URL="+redis)
+		product := 0
+		request := func() { product++; p.query(t, fmt.Sprintf("{product(id: %d) {name}}", product)) }
+		request()
+		if line := p.stderr.wait(t, "Redis does not respond"); !strings.Contains(line, reason) {
+			t.Errorf("logged %s, want %q in it", line, reason)
+		}
+		if _, text := send(t, http.MethodGet, p.admin+"readyz", ""); !strings.Contains(text, `"redis":"down"`) || !strings.Contains(text, reason) || !strings.Contains(text, `"status":"ready"`) {
+			t.Errorf("readyz: got %s, want %q in it", text, reason)
+		}
+		if redis == unknown.URL() {
+			continue
+		}
+		allow("100")
+		eventually(t, "Redis is used", func() bool {
+			request()
+			return strings.Contains(p.stderr.String(), "Redis responds again")
+		})
+	}
+}
+
 // TestFault16OptionalCommands has Redis refuse only commands that the gateway can do without: Redis
 // is filled, a mutation evicts from it, and it does not count as sick.
 func TestFault16OptionalCommands(t *testing.T) {

@@ -137,7 +137,9 @@ func parameters(raw string) url.Values {
 // connect returns a client. It sends nothing yet.
 func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	if !u.IsClusterMode {
-		return redis.NewUniversalClient(u)
+		client := redis.NewUniversalClient(u)
+		client.AddHook(greeting{})
+		return client
 	}
 	c := u.Cluster()
 	// Routing policies serve commands that go to several nodes, which we do not use. They would request
@@ -145,7 +147,38 @@ func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	c.DisableRoutingPolicies = true
 	client := redis.NewClusterClient(c)
 	client.AddHook(pipelines{})
+	client.OnNewNode(func(node *redis.Client) { node.AddHook(greeting{}) })
 	return client
+}
+
+// greeting reports why a server closes a new connection. A server that has too many clients, or that
+// is in protected mode, says so in place of a reply to HELLO. go-redis repeats HELLO on the same
+// connection, and would only return that it is closed.
+type greeting struct{}
+
+var _ redis.Hook = greeting{}
+
+// DialHook implements [redis.Hook]. It changes nothing.
+func (greeting) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook implements [redis.Hook].
+func (greeting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "hello" {
+			return next(ctx, cmd)
+		}
+		err := next(ctx, once{cmd})
+		if redis.HasErrorPrefix(err, "max number of clients") || redis.HasErrorPrefix(err, "DENIED") {
+			err = errors.New(err.Error()) // an error that is no redis.Error ends the connection
+			cmd.SetErr(err)
+		}
+		return err
+	}
+}
+
+// ProcessPipelineHook implements [redis.Hook]. It changes nothing.
+func (greeting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // urlError returns err without the URL, which may hold a password.

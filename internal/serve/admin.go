@@ -44,7 +44,7 @@ type health struct {
 	Status   string `json:"status"`   // ready, draining or unready
 	Database string `json:"database"` // ok, down, or standby (in recovery, and perhaps behind)
 	Redis    string `json:"redis"`    // ok, sick (it refuses commands), down, or off
-	// RedisReason is the error if Redis is sick.
+	// RedisReason is the error if Redis is sick or down.
 	RedisReason string `json:"redisReason,omitempty"`
 }
 
@@ -124,9 +124,9 @@ func (a admin) ready(w http.ResponseWriter, r *http.Request) {
 	if a.redis != nil {
 		h.Redis = "ok"
 		if err := <-redis; err != nil {
-			h.Redis = "down"
+			h.Redis, h.RedisReason = "down", a.redact(err.Error())
 			if errors.Is(err, cache.ErrRefused) {
-				h.Redis, h.RedisReason = "sick", a.redact(err.Error())
+				h.Redis = "sick"
 			}
 		}
 	}

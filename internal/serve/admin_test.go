@@ -52,8 +52,8 @@ func TestAdminReadiness(t *testing.T) {
 	}{
 		{"all well", func(*admin) {}, 200, `{"status":"ready","database":"ok","redis":"ok"}`},
 		{"without Redis", func(a *admin) { a.redis = nil }, 200, `{"status":"ready","database":"ok","redis":"off"}`},
-		{"Redis down", func(a *admin) { a.redis = down }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
-		{"Redis hangs", func(a *admin) { a.redis = hang }, 200, `{"status":"ready","database":"ok","redis":"down"}`},
+		{"Redis down", func(a *admin) { a.redis = down }, 200, `{"status":"ready","database":"ok","redis":"down","redisReason":"down, and the password is …"}`},
+		{"Redis hangs", func(a *admin) { a.redis = hang }, 200, `{"status":"ready","database":"ok","redis":"down","redisReason":"context deadline exceeded"}`},
 		{"Redis refuses", func(a *admin) {
 			a.redis = func(context.Context) error { return fmt.Errorf("begin: %w: READONLY hunter2", cache.ErrRefused) }
 		}, 200, `{"status":"ready","database":"ok","redis":"sick","redisReason":"begin: refused: READONLY …"}`},
