@@ -184,6 +184,10 @@ func (p *operator) metrics() (values map[string]*float64, by []outcome) {
 	return values, by
 }
 
+// sendTimeout is how long a client may take to read what was sent before. One that does not read,
+// such as a page in a browser that is suspended, is disconnected.
+const sendTimeout = 30 * time.Second
+
 // stream writes server-sent events until a write fails.
 type stream struct {
 	w       http.ResponseWriter
@@ -197,6 +201,7 @@ func (s *stream) send(event string, data any) {
 	}
 	text, err := json.Marshal(data) // no line breaks
 	if err == nil {
+		_ = s.control.SetWriteDeadline(time.Now().Add(sendTimeout)) // if the writer supports it
 		_, err = fmt.Fprintf(s.w, "event: %s\ndata: %s\n\n", event, text)
 	}
 	if err == nil {

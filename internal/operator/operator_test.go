@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -163,6 +164,35 @@ func TestEvents(t *testing.T) {
 	}
 	if when, err := time.Parse(time.RFC3339Nano, e["when"].(string)); err != nil || time.Since(when) > time.Minute {
 		t.Errorf("got the time %v: %v", e["when"], err)
+	}
+}
+
+// stalled is a connection whose client does not read: a write ends at its deadline, if it has one.
+type stalled struct {
+	http.ResponseWriter
+	deadline time.Time
+}
+
+func (w *stalled) SetWriteDeadline(t time.Time) error {
+	w.deadline = t
+	return nil
+}
+
+func (w *stalled) Write([]byte) (int, error) {
+	if w.deadline.IsZero() {
+		return 0, errors.New("this write would never end")
+	}
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A client that does not read, such as a page that is suspended, is disconnected.
+func TestStalledClientsAreDisconnected(t *testing.T) {
+	t.Parallel()
+	s := open(t, nil)
+	w := &stalled{ResponseWriter: httptest.NewRecorder()}
+	s.Config.Handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/cache/events", nil))
+	if w.deadline.IsZero() {
+		t.Error("an event is written without a deadline")
 	}
 }
 
