@@ -30,6 +30,19 @@ func TestCluster(t *testing.T) {
 	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
+// The same, if the user may not run scripts: fills are transactions.
+func TestClusterWithoutScripts(t *testing.T) {
+	t.Parallel()
+	d, c := cluster(t)
+	for _, server := range d.servers {
+		if err := server.Do(t.Context(), "ACL", "SETUSER", "default", "-@scripting").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openSlotsAreServed(t, d, c)
+	movedSlotsAreFollowed(t, d, c)
+}
+
 // A fill needs both the key and its fence, and the keys of a script must be in one slot.
 func fencesLieByTheirKeys(t *testing.T, d deployment, c *testservers.Cluster) {
 	for _, prefix := range []string{"", "shop:", "a/b.c_d-e:"} {

@@ -80,19 +80,28 @@ func does(t *testing.T, d deployment) {
 	t.Run("every key expires", func(t *testing.T) { everyKeyEnds(t, d) })
 }
 
-// listen subscribes a store until the test ends and returns what it receives.
+// listen subscribes a store until the test ends, again and again as the cache does, and returns what
+// it receives.
 func listen(t *testing.T, s *redisstore.Store) <-chan cache.Write {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	received := make(chan cache.Write)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- s.Subscribe(ctx, func(w cache.Write) {
+		for {
+			err := s.Subscribe(ctx, func(w cache.Write) {
+				select {
+				case received <- w:
+				case <-ctx.Done():
+				}
+			}, func(err error) { t.Errorf("unreadable message: %v", err) })
 			select {
-			case received <- w:
 			case <-ctx.Done():
+				ended <- err
+				return
+			case <-time.After(20 * time.Millisecond):
 			}
-		}, func(err error) { t.Errorf("unreadable message: %v", err) })
+		}
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -210,6 +210,35 @@ func TestSentinelFailover(t *testing.T) {
 	receives(t, received, s)
 }
 
+// A subscription continues with the server that takes over, even if the other one neither closes the
+// connection nor responds, and even if the gateway sends nothing that would tell of the failover.
+func TestSubscriptionsFollowFailovers(t *testing.T) {
+	t.Parallel()
+	for name, start := range map[string]func(*testing.T) (redisstore.Options, *testservers.Server){
+		"a primary": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			s := testservers.RedisSentinel(t)
+			return redisstore.Options{URLs: s.URLs(), SentinelMaster: s.Master()}, s.Primary
+		},
+		"a node of a Cluster": func(t *testing.T) (redisstore.Options, *testservers.Server) {
+			c := testservers.RedisCluster(t)
+			owner := c.Owner(c.Slot("evictions:0"))
+			c.AddReplica(owner)
+			return redisstore.Options{URLs: c.URLs()}, c.Nodes[owner]
+		},
+	} {
+		for fault, lose := range map[string]func(*testservers.Server){"hangs": (*testservers.Server).Pause, "stops": (*testservers.Server).Stop} {
+			t.Run(name+" "+fault, func(t *testing.T) {
+				t.Parallel()
+				o, server := start(t)
+				received := listen(t, open(t, o))
+				receives(t, received, open(t, o))
+				lose(server)
+				receives(t, received, open(t, o))
+			})
+		}
+	}
+}
+
 // A subscription that is never confirmed ends nevertheless.
 func TestSubscriptionToAHungServer(t *testing.T) {
 	t.Parallel()

@@ -82,11 +82,17 @@ func (s *Store) fillByTransactions(ctx context.Context, calls []fillCall) (fille
 		case err == nil:
 			filled += n
 		case errors.Is(err, redis.TxFailedErr), full(err): // an eviction came in between
+		case s.cluster && moving(err): // the next load may fill
 		default:
 			return filled, s.fault(ctx, "fill", err)
 		}
 	}
 	return filled, nil
+}
+
+// moving reports whether a node could not execute a transaction because the slot of its keys is moving.
+func moving(err error) bool {
+	return redis.HasErrorPrefix(err, "EXECABORT") || redis.HasErrorPrefix(err, "TRYAGAIN")
 }
 
 // Probe implements [cache.Prober]. It performs each operation of the tier on a key of its own.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
 	strict "github.com/go-json-experiment/json"
+	"github.com/redis/go-redis/v9"
 
 	"fieldcache/cache"
 )
@@ -106,36 +108,58 @@ func readNote(message string) (n note, err error) {
 	return n, err
 }
 
+// silence is for how long a subscription may hear nothing before it asks whether the server is still
+// there, and then for how long it waits for the reply.
+const silence = time.Second
+
 // Subscribe calls receive for each write that another process publishes, and unreadable with an error for
-// each message that it cannot decode, until ctx ends. It returns an error if it cannot subscribe. Later
-// it reconnects when the connection breaks.
+// each message that it cannot decode, until ctx ends. It returns an error if it cannot subscribe, and
+// when the server closes the connection or no longer responds.
 func (s *Store) Subscribe(ctx context.Context, receive func(cache.Write), unreadable func(error)) error {
 	sub := s.client.Subscribe(ctx, s.channel)
 	defer func() { _ = sub.Close() }()
-	// Without a timeout this would wait for a server that hangs, even after ctx ends.
+	defer context.AfterFunc(ctx, func() { _ = sub.Close() })()
+	// Without a timeout this would wait for a server that hangs.
 	if _, err := sub.ReceiveTimeout(ctx, s.timeout); err != nil {
-		return fmt.Errorf("redisstore: subscribe: %w", err)
+		return s.fault(ctx, "subscribe", err)
 	}
-	messages := sub.Channel()
-	for {
-		select {
-		case <-ctx.Done():
+	for asked := false; ; {
+		m, err := sub.ReceiveTimeout(ctx, silence)
+		var reply redis.Error
+		var timeout net.Error
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		case m, ok := <-messages:
-			if !ok {
-				return nil
+		case err == nil:
+			asked = false
+		case errors.As(err, &reply): // the user may not run PING
+			asked = false
+			continue
+		case !asked && errors.As(err, &timeout) && timeout.Timeout():
+			// A server that was cut off does not close the connection, and another one may have taken over.
+			asked = true
+			if err := sub.Ping(ctx); err != nil {
+				return s.fault(ctx, "subscribe", err)
 			}
-			n, err := readNote(m.Payload)
-			switch {
-			case err != nil:
-				unreadable(fmt.Errorf("redisstore: a message on %s: %w", m.Channel, err))
-				continue
-			case n.From == s.self:
-				continue
-			}
-			for _, w := range n.Writes {
-				receive(w)
-			}
+			continue
+		default:
+			return s.fault(ctx, "subscribe", err)
+		}
+		if m, ok := m.(*redis.Message); ok {
+			s.hear(m, receive, unreadable)
+		}
+	}
+}
+
+// hear reads a message.
+func (s *Store) hear(m *redis.Message, receive func(cache.Write), unreadable func(error)) {
+	n, err := readNote(m.Payload)
+	switch {
+	case err != nil:
+		unreadable(fmt.Errorf("redisstore: a message on %s: %w", m.Channel, err))
+	case n.From != s.self:
+		for _, w := range n.Writes {
+			receive(w)
 		}
 	}
 }
