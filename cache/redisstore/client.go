@@ -75,7 +75,8 @@ func (o Options) universal() (*redis.UniversalOptions, error) {
 		ContextTimeoutEnabled: true,
 		MaxRetries:            1, MinRetryBackoff: time.Millisecond, MaxRetryBackoff: 10 * time.Millisecond,
 		DialerRetries: 1,
-		PoolSize:      o.PoolSize,
+		// Pipelines have no pool of their own, which would add to the connections.
+		PoolSize: o.PoolSize, PipelinePoolSize: -1,
 		IsClusterMode: len(o.URLs) > 1 && o.SentinelMaster == "",
 		// While slots move, nodes with outdated knowledge redirect clients back and forth.
 		MaxRedirects: 8,
@@ -138,7 +139,7 @@ func parameters(raw string) url.Values {
 func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	if !u.IsClusterMode {
 		client := redis.NewUniversalClient(u)
-		client.AddHook(greeting{})
+		client.AddHook(&server{})
 		return client
 	}
 	c := u.Cluster()
@@ -149,36 +150,6 @@ func connect(u *redis.UniversalOptions) redis.UniversalClient {
 	client.AddHook(pipelines{})
 	client.OnNewNode(func(node *redis.Client) { node.AddHook(greeting{}) })
 	return client
-}
-
-// greeting reports why a server closes a new connection. A server that has too many clients, or that
-// is in protected mode, says so in place of a reply to HELLO. go-redis repeats HELLO on the same
-// connection, and would only return that it is closed.
-type greeting struct{}
-
-var _ redis.Hook = greeting{}
-
-// DialHook implements [redis.Hook]. It changes nothing.
-func (greeting) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-// ProcessHook implements [redis.Hook].
-func (greeting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "hello" {
-			return next(ctx, cmd)
-		}
-		err := next(ctx, once{cmd})
-		if redis.HasErrorPrefix(err, "max number of clients") || redis.HasErrorPrefix(err, "DENIED") {
-			err = errors.New(err.Error()) // an error that is no redis.Error ends the connection
-			cmd.SetErr(err)
-		}
-		return err
-	}
-}
-
-// ProcessPipelineHook implements [redis.Hook]. It changes nothing.
-func (greeting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
 }
 
 // urlError returns err without the URL, which may hold a password.
