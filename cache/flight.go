@@ -107,6 +107,7 @@ func (s *flights) board(ctx context.Context, wants []*want, trusted bool, in *lo
 	var own *party
 	for _, w := range wants {
 		if f := s.byKey[w.Key]; f != nil && w.MaxAge > 0 && !w.alone && f.group.ctx.Err() == nil &&
+			(trusted || !f.group.trusted) && // that group looks into the shared tier first
 			protocol.MayJoin(trusted, s.generations.Holds(f.stamp), f.group.reading.Load()) && !f.waitsFor(in) {
 			if !w.newerThan.IsZero() {
 				continue // another load refreshes it already

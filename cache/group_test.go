@@ -79,6 +79,30 @@ func TestReadersOfAGroupComeAndGo(t *testing.T) {
 	})
 }
 
+// A reader that wants nothing cached does not join a load that looks into the shared tier first.
+func TestAReaderWithNoCacheReadsTheSource(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d, redis := newDatabase(1), newFakeRedis(1)
+		d.seed("user:1", "old")
+		begin(t, d, redis).reads(t, "user:1", "old", cache.SourceTier)
+		p := begin(t, d, redis)
+		d.setSlow(time.Second)
+		d.seed("user:1", "new") // without a record in the outbox
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { p.reads(t, "user:first", nil, cache.SourceTier) })
+		synctest.Wait()
+		wg.Go(func() { p.reads(t, "user:1", "old", cache.SharedTier) }) // it waits to share a round trip
+		synctest.Wait()
+		b := p.NewBatch()
+		b.NoCache = true
+		results, err := b.Load(t.Context(), []cache.Request{p.request("user:1")})
+		if err != nil || results[0].Value != "new" || results[0].Tier != cache.SourceTier {
+			t.Errorf("got %+v, error %v; want new from the source", results, err)
+		}
+	})
+}
+
 // picky is a source that fails if one key is among the requested ones.
 type picky struct {
 	*client
