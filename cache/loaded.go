@@ -40,8 +40,8 @@ const maxLate = 1000
 //  2. The outbox is polled.
 //  3. Entries that a write known by now evicts are dropped; the others are filled, with the generations of step 1.
 //
-// An eviction before step 1 is of a write that committed before step 2 and is known in step 3. An eviction after step 1
-// ends the generation, and so the entry.
+// An eviction before step 1 is of a write that committed before step 2 and is known in step 3. One without a number, which
+// only this process knows, ended the entry's stamp. An eviction after step 1 ends the generation, and so the entry.
 type late struct {
 	mu      sync.Mutex
 	waiting []Fill
@@ -98,7 +98,7 @@ func (c *Cache) fillLate(ctx context.Context, tagger Tagger) {
 		}
 		left := fills[:0]
 		for _, f := range fills {
-			if c.follower.floors.admit(f.Entry.Tags, f.Entry.Seen) {
+			if c.Generations().Holds(f.Entry.Stamp) && c.follower.floors.admit(f.Entry.Tags, f.Entry.Seen) {
 				f.Generations = generations
 				left = append(left, f)
 			} else {

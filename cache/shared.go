@@ -39,7 +39,7 @@ func (c *Cache) fromShared(g *group, fs []*flight) (rest []*flight, fill bool) {
 	for i, f := range lookups {
 		e := entries[i]
 		expired := e != nil && !now.Before(e.Ends)
-		if e == nil || !e.Ends.After(f.newerThan) || expired && (!f.newerThan.IsZero() || !e.revalidates(&f.Item, now)) || !c.serves(f, e, trusted) {
+		if e == nil || !e.Ends.After(f.newerThan) || expired && (!f.newerThan.IsZero() || !e.revalidates(&f.Item, now)) || !c.serves(f, e, trusted, began) {
 			rest = append(rest, f)
 			continue
 		}
@@ -146,12 +146,13 @@ func (c *Cache) noteLacked(missing, requested int) {
 	c.lacked.Store((c.lacked.Load()*7 + uint32(lackedAll*missing/requested)) / 8)
 }
 
-// serves reports whether an entry of the shared tier may be served, and decodes it.
-func (c *Cache) serves(f *flight, e *Entry, trusted bool) bool {
+// serves reports whether an entry of the shared tier may be served, and decodes it. The call of the
+// tier began at the moment began.
+func (c *Cache) serves(f *flight, e *Entry, trusted bool, began generationsAt) bool {
 	e.Stamp = f.stamp
 	if len(e.Tags) > 0 {
 		own, ok := c.stampOf(e.Tags, e.Seen)
-		if !ok {
+		if !ok || !c.Generations().quiet(began, f.Key, nil, e.Tags) { // some writes have no floor
 			c.stats.BelowFloor.Add(1)
 			return false
 		}

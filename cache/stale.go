@@ -179,12 +179,13 @@ func (c *Cache) findStale(ctx context.Context, fs []*flight, found []*Entry) {
 	if len(lookups) == 0 {
 		return
 	}
+	began := c.Generations().now()
 	entries, err := c.getShared(ctx, lookups)
 	if err != nil {
 		return
 	}
 	for i, f := range lookups {
-		if e := entries[i]; e != nil && -Left(time.Now(), e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true) {
+		if e := entries[i]; e != nil && -Left(time.Now(), e.Ends) <= c.staleFor(&f.Item) && c.serves(f, e, true, began) {
 			e.Stamp = nil // a stamp of the shared tier is of no use for what is computed from the value
 			found[at[i]] = e
 		}
