@@ -89,6 +89,13 @@ func TestReadersDoNotShareAValueFromBeforeAWrite(t *testing.T) {
 				return c.Load(ctx, []cache.Request{{Item: cache.Item{Key: "product:1", MaxAge: time.Minute}, Source: part}})[0].Value
 			},
 		},
+		"its source read through the cache what its request held": {
+			evicted: cache.Eviction{Keys: []cache.Key{"product:1"}}, early: true,
+			read: func(ctx context.Context, c *cache.Cache, began *cache.Moment, row string) any {
+				part := &slow{row: row, read: func(_ context.Context, row string) any { return &cache.Loaded{Value: row, Since: began} }}
+				return c.Load(ctx, []cache.Request{{Item: cache.Item{Key: "product:1", MaxAge: time.Minute}, Source: part}})[0].Value
+			},
+		},
 		"the row is known by a tag only after the read": {
 			evicted: cache.Eviction{Tags: []cache.Tag{"{product:1}"}},
 			read: func(_ context.Context, _ *cache.Cache, _ *cache.Moment, row string) any {

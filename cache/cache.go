@@ -284,6 +284,9 @@ type Result struct {
 	Tags []Tag
 	// Stamp holds as long as the value is not evicted. It is nil if the value is not stored.
 	Stamp *Stamp
+
+	// since is when the first part of the value may have been read, if that is before its reader began; otherwise nil.
+	since *generationsAt
 }
 
 // Tier says where a value came from.

@@ -39,6 +39,7 @@ type Collector struct {
 	unknown []fmt.Stringer // where statements ran outside of a source, each place once
 	// acknowledged is that of Deps.
 	acknowledged string
+	since        *generationsAt // that of Deps
 
 	// room is the first memory of names, stamps and reads: enough for most values.
 	room struct {
@@ -84,6 +85,8 @@ type Deps struct {
 	Acknowledged string
 	// Statements are the texts of the statements that the value may depend on: see [Watch.CollectStatements].
 	Statements []string
+
+	since *generationsAt // the earliest since of the results
 }
 
 // coordinateRead is a coordinate whose values were read.
@@ -155,6 +158,9 @@ func (c *Collector) note(item *Item, r *Result) {
 	}
 	if item.Meter != nil {
 		c.noteRead(item.Meter, loaded)
+	}
+	if r.since != nil && (c.since == nil || r.since.before(*c.since)) {
+		c.since = r.since
 	}
 	switch {
 	case r.Err != nil:
@@ -295,7 +301,7 @@ func (c *Collector) Deps() Deps {
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
 		Revalidating: c.revalidating, Passing: c.passing, Acknowledged: c.acknowledged,
-		Unknown: slices.Clone(c.unknown), Statements: statements,
+		Unknown: slices.Clone(c.unknown), Statements: statements, since: c.since,
 	}
 }
 

@@ -86,6 +86,8 @@ func (c *Cache) answer(ctx context.Context, requests []Request, noCache bool) []
 		r := w.flight.result
 		if r.Joined = w.joined; r.Joined {
 			c.stats.Joined.Add(1)
+		} else if b := &w.flight.basis; r.Stamp == nil && b.noted && b.began.before(w.began) {
+			r.since = &b.began
 		}
 		r.Shadow = w.shadow()
 		results[w.at] = r

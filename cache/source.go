@@ -278,6 +278,9 @@ func (l *loaded) basis(own *Loaded, known bool) basis {
 	if own.Since != nil {
 		b.began = own.Since.generations
 	}
+	if deps.since != nil && deps.since.before(b.began) {
+		b.began = *deps.since
+	}
 	return b
 }
 
