@@ -380,7 +380,8 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 	if later, ok := ctx.Value(laterKey{}).(*laterEvictions); ok {
 		later.add(ev)
 	} else if !ev.Empty() {
-		if _, err := f.o.Cache.EvictByHand(ctx, ev); err != nil {
+		// A client that disconnects does not undo what the mutation did.
+		if _, err := f.o.Cache.EvictByHand(context.WithoutCancel(ctx), ev); err != nil {
 			f.o.Log.WarnContext(ctx, "eviction after a mutation is delayed", "coordinate", fc.Object+"."+fc.Field.Name, "error", err)
 		}
 	}

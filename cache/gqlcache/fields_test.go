@@ -401,6 +401,26 @@ func TestMutationsEvictByName(t *testing.T) {
 	}
 }
 
+// A client that disconnects does not undo what its mutation did: every process learns of the eviction.
+func TestMutationsEvictByNameAlthoughTheirClientHasGone(t *testing.T) {
+	t.Parallel()
+	url := testservers.Postgres(t)
+	one, other := openTrackerSite(t, url, "", nil), openTrackerSite(t, url, "", nil)
+	drawn := func() uint64 {
+		loads := other.cache.Stats().Loads.Load()
+		responseTo(t, other.cached, "", `{grid(size:3)}`)
+		return other.cache.Stats().Loads.Load() - loads
+	}
+	other.eventually("the grid is loaded again although nothing changed", func() bool { drawn(); return drawn() == 0 })
+	client, leave := context.WithCancel(t.Context())
+	one.cached.AroundFields(func(ctx context.Context, next graphql.Resolver) (any, error) {
+		defer leave()
+		return next(ctx)
+	})
+	responseIn(t, client, one.cached, "", `mutation{redraw}`)
+	other.eventually("another process still serves the grid from before the mutation", func() bool { return drawn() == 1 })
+}
+
 // A second process reads from Redis what the first one loaded.
 func TestFieldsComeBackFromRedis(t *testing.T) {
 	url, redis := testservers.Postgres(t), testservers.Redis(t)
