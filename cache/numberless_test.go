@@ -6,6 +6,7 @@ import (
 	"maps"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fieldcache/cache"
@@ -125,8 +126,10 @@ func TestEvictionsWithoutANumber(t *testing.T) {
 					return r
 				}
 				p := start()
+				evicted := false
 				evict := func(p *process) func() {
 					return func() {
+						evicted = true
 						if _, err := p.Evict(t.Context(), cache.Write{Eviction: cache.Eviction{Tags: []cache.Tag{"{row:1}"}}}); err != nil {
 							t.Error(err)
 						}
@@ -137,12 +140,17 @@ func TestEvictionsWithoutANumber(t *testing.T) {
 					read(p, row)
 					row = "new" // if it reads the source, then after the write
 					p = start()
+					tier.mu.Lock()
 					tier.gotten = evict(p)
+					tier.mu.Unlock()
 				} else {
+					tier.mu.Lock()
 					tier.asked = evict(p)
+					tier.mu.Unlock()
 				}
 				read(p, row)
-				if tier.gotten != nil || tier.asked != nil {
+				synctest.Wait()
+				if !evicted {
 					t.Fatal("nothing was evicted")
 				}
 				if r := read(p, "new"); r.Value != "new" {

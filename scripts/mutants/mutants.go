@@ -121,6 +121,16 @@ var mutants = []mutant{
 		pkg: engine, red: []string{"TestReadersDoNotShareAValueFromBeforeAWrite"},
 	},
 	{
+		name: "a value for one reader is shared",
+		file: "cache/flight.go", old: "return b.alone || b.noted", new: "return b.noted",
+		pkg: engine, red: []string{"TestAValueForOneReaderIsNotShared"},
+	},
+	{
+		name: "a value is as new as the call of its source, whatever that read",
+		file: "cache/source.go", old: "if deps.since != nil && deps.since.before(b.began) {", new: "if deps.since != nil && false {",
+		pkg: engine, red: []string{"TestReadersDoNotShareAValueFromBeforeAWrite", "TestValuesAreAsNewAsTheirParts"},
+	},
+	{
 		name: "no lease",
 		file: "cache/internal/protocol/protocol.go", old: "{ return sincePollBegan < lease }", new: "{ return true }",
 		pkg: engine, red: []string{"TestModel/another gateway", "TestTheLeaseIsLostAndFound"}, gate: true,
