@@ -23,10 +23,10 @@ type lacks struct {
 
 // learn records the command that the server refused, and reports whether it was not yet recorded.
 func (l *lacks) learn(err error) bool {
-	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "ERR unknown command") {
+	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "unknown command") { // it ignores ERR
 		return false
 	}
-	text := strings.ToLower(err.Error())
+	text, _, _ := strings.Cut(strings.ToLower(err.Error()), ", with args")
 	for name, lacking := range map[string]*atomic.Bool{"getex": &l.getEx, "unlink": &l.unlink, "eval": &l.scripts} {
 		// Versions of Redis quote the name differently.
 		if strings.Contains(text, "'"+name) || strings.Contains(text, "`"+name) {
