@@ -248,6 +248,36 @@ func TestLoadersOfAWebsocketKeepOldRows(t *testing.T) {
 	}
 }
 
+// A mutation on a websocket evicts before its response is sent.
+func TestMutationsOfAWebsocketEvict(t *testing.T) {
+	t.Parallel()
+	s := served(t, nil)
+	c, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(s.url, "http"), &websocket.DialOptions{Subprotocols: []string{"graphql-transport-ws"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow() //nolint:errcheck // it may be closed
+	exchange := func(message map[string]any, until string) {
+		if err := wsjson.Write(t.Context(), c, message); err != nil {
+			t.Fatal(err)
+		}
+		for m := map[string]any{}; m["type"] != until; {
+			if err := wsjson.Read(t.Context(), c, &m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	exchange(map[string]any{"type": "connection_init"}, "connection_ack")
+	for i := range 5 {
+		s.stored(http.MethodPost, "", queryBody(leia), inJSON)
+		rename := fmt.Sprintf(`mutation{rename(id:"1001",name:"Leia %d"){name}}`, i)
+		send(t, http.MethodPost, s.plain, queryBody(rename), inJSON)
+		exchange(map[string]any{"id": fmt.Sprint(i), "type": "subscribe", "payload": map[string]string{"query": rename}}, "next")
+		s.both(http.MethodPost, "", queryBody(leia), inJSON)
+		exchange(map[string]any{"type": "ping"}, "pong")
+	}
+}
+
 // Server-sent events are sent as they occur, whatever else the client accepts.
 func TestServerSentEventsGoThrough(t *testing.T) {
 	t.Parallel()
