@@ -227,7 +227,7 @@ func (c *Cache) peek(item *Item, now time.Time, r *Result) (ok bool) {
 	if c.stats.MemoryHits.Add(1); r.Revalidating {
 		c.stats.Revalidating.Add(1)
 	}
-	r.Value, r.Tier, r.Loaded, r.Ends, r.Tags, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Tags, e.Stamp
+	r.Value, r.Tier, r.Loaded, r.Ends, r.until, r.Tags, r.Stamp = e.Value, MemoryTier, e.Loaded, e.Ends, e.Until, e.Tags, e.Stamp
 	return true
 }
 
@@ -285,6 +285,8 @@ type Result struct {
 	// Stamp holds as long as the value is not evicted. It is nil if the value is not stored.
 	Stamp *Stamp
 
+	// until is Entry.Until.
+	until time.Time
 	// since is when the first part of the value may have been read, if that is before its reader began; otherwise nil.
 	since *generationsAt
 }
@@ -301,5 +303,5 @@ const (
 
 // entryResult returns the result of an entry of a tier.
 func entryResult(e *Entry, t Tier) Result {
-	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends, Tags: e.Tags, Stamp: e.Stamp}
+	return Result{Value: e.Value, Tier: t, Loaded: e.Loaded, Ends: e.Ends, until: e.Until, Tags: e.Tags, Stamp: e.Stamp}
 }

@@ -162,6 +162,7 @@ func (c *Collector) note(item *Item, r *Result) {
 	if r.since != nil && (c.since == nil || r.since.before(*c.since)) {
 		c.since = r.since
 	}
+	c.until = earlier(c.until, r.until)
 	switch {
 	case r.Err != nil:
 		c.reason = "a read failed"

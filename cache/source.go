@@ -130,6 +130,9 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if own.Deps != nil {
 		deps = own.Deps
 	}
+	if until := earlier(l.started.Add(maxAge), deps.Until); until.Before(l.started.Add(f.MaxAge)) {
+		r.until = until
+	}
 	if r.Stale = deps.Stale; r.Stale {
 		own.Unstored = cmp.Or(own.Unstored, "a part may be outdated")
 	}
@@ -170,7 +173,7 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 	if err != nil {
 		e = localEntry(l.values[i], l.started, maxAge, early, seen, stamp)
 	}
-	e.Ends, e.Tags = earlier(e.Ends, deps.Ends), own.Tags
+	e.Ends, e.Until, e.Tags = earlier(e.Ends, deps.Ends), r.until, own.Tags
 	if !f.names(deps.Names) { // it stays in this process: see unshared
 		e.Tags = slices.Clip(e.Tags)
 		for _, name := range deps.Names {

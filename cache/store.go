@@ -34,6 +34,7 @@ type Entry struct {
 	Value  any           // the decoded value, which the memory tier stores so that a hit decodes nothing
 	Loaded time.Time     // when it was read from the database
 	Ends   time.Time     // when it may no longer be served
+	Until  time.Time     // when it reaches its max age, if that is sooner than its item says, by its parts or its source; else zero
 	Keep   time.Duration // for how long after Ends a tier keeps it: see [Item.Keep]
 	Seen   Snapshot      // the snapshot it was read in
 	Tags   []Tag         // tags that evict it, in addition to its item's tags; see [Loaded]
