@@ -281,12 +281,10 @@ func (c *Collector) Deps() Deps {
 	if c.statements != nil {
 		var all bool
 		if statements, all = c.statements.list(c.watch); !all {
-			c.reason = UnknownReason
-			c.addUnknown(nil)
+			c.noteUnknown(nil)
 		}
 	} else if c.watch.seen() != c.strays {
-		c.reason = UnknownReason
-		c.addUnknown(nil)
+		c.noteUnknown(nil)
 	}
 	slices.Sort(c.names)
 	c.names = slices.Compact(c.names)

@@ -174,7 +174,7 @@ func (c *Cache) serves(f *flight, e *Entry, trusted bool, began generationsAt) b
 	if e.Shape != shapeOf(f.Request) {
 		return false // of another release
 	}
-	if !e.Absent() && e.Ends.Before(e.Loaded.Add(f.MaxAge - time.Duration(jitter*float64(f.MaxAge)) - rounding)) {
+	if !e.Absent() && e.Ends.Before(e.Loaded.Add(f.MaxAge-time.Duration(jitter*float64(f.MaxAge))-rounding)) {
 		e.Until = e.Ends // the tier does not know it
 	}
 	if e.Absent() {

@@ -192,14 +192,17 @@ func (c *Collector) readUnknown(ctx context.Context) {
 			place = c.where(ctx)
 		}
 		c.mu.Lock()
-		c.reason = UnknownReason
-		c.addUnknown(place)
+		c.noteUnknown(place)
 		c.mu.Unlock()
 	}
 }
 
-// addUnknown adds a place unless it is already listed. The caller holds mu.
-func (c *Collector) addUnknown(place fmt.Stringer) {
+// noteUnknown records a statement outside of a source, at a place that is listed once. It replaces no
+// other reason: a field that knows its own statements ignores this one. The caller holds mu.
+func (c *Collector) noteUnknown(place fmt.Stringer) {
+	if c.reason == "" {
+		c.reason = UnknownReason
+	}
 	if place == nil {
 		place = elsewhere{}
 	}
