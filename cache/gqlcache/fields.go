@@ -373,9 +373,19 @@ func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation 
 }
 
 // mutate resolves a field of a mutation and evicts what it changed before anything below it is
-// read. A mutation that failed may have written as well.
-func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (any, error) {
-	v, err := around(ctx, resolve)
+// read. A mutation that failed may have written as well, also one whose resolver panics.
+func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around graphql.FieldMiddleware, resolve graphql.Resolver) (v any, err error) {
+	err = errPanicked // unless around returns
+	defer func() { f.mutated(ctx, fc, v, err) }()
+	v, err = around(ctx, resolve)
+	return v, err
+}
+
+// errPanicked is the error of a mutation whose resolver panics.
+var errPanicked = errors.New("gqlcache: the resolver of a mutation panicked")
+
+// mutated evicts what a field of a mutation changed.
+func (f *Fields) mutated(ctx context.Context, fc *graphql.FieldContext, v any, err error) {
 	ev := f.evicted(ctx, fc, v, err)
 	if later, ok := ctx.Value(laterKey{}).(*laterEvictions); ok {
 		later.add(ev)
@@ -393,7 +403,6 @@ func (f *Fields) mutate(ctx context.Context, fc *graphql.FieldContext, around gr
 	if run := runOf(ctx); run != nil && run.batch != nil {
 		run.batch.Forget()
 	}
-	return v, err
 }
 
 // evicted returns what a mutation's @cacheEvict names.

@@ -139,11 +139,15 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 		return g.fields.InterceptOperation(ctx, next)
 	})
 	return func(ctx context.Context) *graphql.Response {
-		r := responses(ctx)
-		if mutates {
-			g.evictLater(ctx, later)
-			g.catchUp(ctx)
-		}
+		r := func() *graphql.Response {
+			if mutates {
+				defer func() { // also if an extension panics
+					g.evictLater(ctx, later)
+					g.catchUp(ctx)
+				}()
+			}
+			return responses(ctx)
+		}()
 		if r != nil {
 			executed := transport.Executed{Mutation: mutates, Viewer: g.viewer(ctx)}
 			if len(r.Extensions) == 0 && len(r.Errors) == 0 && resolvedAny(ctx) {
