@@ -157,15 +157,17 @@ func (f *follower) prune(ctx context.Context) {
 func (f *follower) learn(w Write) (dropped int) {
 	f.learning.RLock()
 	defer f.learning.RUnlock()
+	ours := w.Xid == 0 || w.Epoch == f.floors.epoch()
 	if w.Soft {
 		f.soft.add(w.Eviction)
-		f.known.add(w)
+		if ours {
+			f.known.add(w)
+		}
 		return 0
 	}
 	if w.Xid == 0 || f.outbox == nil {
 		f.numberless.Add(1)
 	}
-	ours := w.Xid == 0 || w.Epoch == f.floors.epoch()
 	if ours {
 		f.floors.raise(w)
 		f.stats.Floors.Add(w.size())
