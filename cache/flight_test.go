@@ -200,24 +200,30 @@ func (h *hold) Load(ctx context.Context, requests []cache.Request) ([]any, cache
 // A reader of a gateway that lost its lease does not join a load that has already called the shared
 // tier or its source.
 func TestWhoTrustsNothingLoadsItself(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		d := newDatabase(1)
-		d.seed("user:1", "old")
-		p := begin(t, d, nil, func(o *cache.Options) { o.Outbox = &deaf{Outbox: o.Outbox, after: 1} })
-		held := newHold(p)
-		request := p.request("user:1")
-		request.Source = held
-		var wg sync.WaitGroup
-		wg.Go(func() { p.Cache.Load(t.Context(), []cache.Request{request}) })
-		time.Sleep(2 * time.Second)
-		if p.Trusted(time.Now()) {
-			t.Fatal("the lease still holds")
-		}
-		d.run(set("user:1", "new"))
-		p.reads(t, "user:1", "new", cache.SourceTier)
-		held.release()
-		wg.Wait()
-	})
+	for name, begins := range map[string]time.Duration{"a load from before": 0, "a load without a lease": 2 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d := newDatabase(1)
+				d.seed("user:1", "old")
+				p := begin(t, d, nil, func(o *cache.Options) { o.Outbox = &deaf{Outbox: o.Outbox, after: 1} })
+				held := newHold(p)
+				request := p.request("user:1")
+				request.Source = held
+				var wg sync.WaitGroup
+				time.AfterFunc(begins, func() {
+					wg.Go(func() { p.Cache.Load(t.Context(), []cache.Request{request}) })
+				})
+				time.Sleep(3 * time.Second)
+				if p.Trusted(time.Now()) {
+					t.Fatal("the lease still holds")
+				}
+				d.run(set("user:1", "new"))
+				p.reads(t, "user:1", "new", cache.SourceTier)
+				held.release()
+				wg.Wait()
+			})
+		})
+	}
 }
 
 // deaf is an outbox that answers the first few polls, and none after them.
