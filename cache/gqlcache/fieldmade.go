@@ -39,7 +39,8 @@ func (p *FieldPlan) planDependencies(fl *plannedField, def *ast.Definition, f *a
 	fl.tags = append(fl.tags, p.names(def)...)
 	fl.follows = len(own.Rows) > 0
 	fl.alsoKeys(own, p.truths.Key(def.Name))
-	fl.keys.content = !fl.follows && len(own.Tags) == 0 && len(fl.keys.key) > 0
+	// What a field @requires of its parent is in the request of a federation's router, and in no row.
+	fl.keys.content = (!fl.follows && len(own.Tags) == 0 || f.Directives.ForName("requires") != nil) && len(fl.keys.key) > 0
 	for _, r := range own.Rows {
 		fl.dependsOn = append(fl.dependsOn, p.compileRows(fl.coordinate, r, nil))
 	}

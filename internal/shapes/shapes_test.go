@@ -125,7 +125,7 @@ var shapes = map[string]shape{
 		},
 		queries: []string{
 			`{topProducts{id upc name price weight shipping manufacturer{id name}}}`,
-			`{topProducts(first:1){shipping(perKilo:2) manufacturer{products{upc manufacturer{name}}}}}`,
+			`{topProducts(first:1){duty shipping(perKilo:2) manufacturer{products{upc manufacturer{name}}}}}`,
 		},
 		others: []string{
 			`{_service{sdl}}`,
@@ -133,6 +133,8 @@ var shapes = map[string]shape{
 			entities(`... on Product{upc manufacturer{name}}`, `{"__typename":"Product","manufacturer":{"id":"m1"},"id":"p1"}`, `{"__typename":"Product","manufacturer":{"id":"m2"},"id":"p1"}`),
 			entities(`__typename ... on Manufacturer{name products{upc price}} ... on Product{id}`, `{"__typename":"Manufacturer","id":"m1"}`, `{"__typename":"Product","upc":"top-2"}`),
 			entities(`... on Product{name}`, `{"__typename":"Product","upc":"none"}`, `{"__typename":"Product","upc":"top-2"}`),
+			entities(`... on Product{duty}`, `{"__typename":"Product","upc":"top-1","tariff":10}`, `{"__typename":"Product","upc":"top-1","tariff":20}`),
+			entities(`... on Product{duty}`, `{"__typename":"Product","upc":"top-1","tariff":30}`),
 			entities(`... on Product{name}`, `{"__typename":"Unknown","upc":"none"}`),
 		},
 		shared: 5,

@@ -193,6 +193,10 @@ func (ec *executionContext) resolveEntity(
 				return nil, fmt.Errorf(`resolving Entity "Product": %w`, err)
 			}
 
+			entity.Tariff, err = ec.unmarshalOInt2ᚖint(ctx, rep["tariff"])
+			if err != nil {
+				return nil, err
+			}
 			return entity, nil
 		case "findProductByUpc":
 			id0, err := ec.unmarshalNString2string(ctx, rep["upc"])
@@ -204,6 +208,10 @@ func (ec *executionContext) resolveEntity(
 				return nil, fmt.Errorf(`resolving Entity "Product": %w`, err)
 			}
 
+			entity.Tariff, err = ec.unmarshalOInt2ᚖint(ctx, rep["tariff"])
+			if err != nil {
+				return nil, err
+			}
 			return entity, nil
 		}
 

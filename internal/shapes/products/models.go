@@ -18,6 +18,7 @@ type Product struct {
 	Name           string
 	Price          int
 	Weight         *int
+	Tariff         *int // from the router, not the row
 }
 
 // IsEntity implements [fedruntime.Entity].

@@ -107,6 +107,13 @@ func (r productResolver) Shipping(_ context.Context, obj *Product, perKilo float
 	return new(perKilo * float64(*obj.Weight) / 1000), nil
 }
 
+func (r productResolver) Duty(_ context.Context, obj *Product) (*int, error) {
+	if obj.Tariff == nil {
+		return nil, nil
+	}
+	return new(obj.Price * *obj.Tariff), nil
+}
+
 func (r mutationResolver) Reprice(ctx context.Context, upc string, price int) (*Product, error) {
 	if _, err := r.DB.ExecContext(ctx, "UPDATE products SET price = $2 WHERE upc = $1", upc, price); err != nil {
 		return nil, err

@@ -51,11 +51,13 @@ type ComplexityRoot struct {
 	}
 
 	Product struct {
+		Duty         func(childComplexity int) int
 		ID           func(childComplexity int) int
 		Manufacturer func(childComplexity int) int
 		Name         func(childComplexity int) int
 		Price        func(childComplexity int) int
 		Shipping     func(childComplexity int, perKilo float64) int
+		Tariff       func(childComplexity int) int
 		Upc          func(childComplexity int) int
 		Weight       func(childComplexity int) int
 	}
@@ -161,6 +163,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 
 		return e.ComplexityRoot.Mutation.Transfer(childComplexity, args["manufacturer"].(string), args["id"].(string), args["to"].(string)), true
 
+	case "Product.duty":
+		if e.ComplexityRoot.Product.Duty == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Product.Duty(childComplexity), true
 	case "Product.id":
 		if e.ComplexityRoot.Product.ID == nil {
 			break
@@ -196,6 +204,12 @@ func (e *executableSchema) Complexity(ctx context.Context, typeName, field strin
 		}
 
 		return e.ComplexityRoot.Product.Shipping(childComplexity, args["perKilo"].(float64)), true
+	case "Product.tariff":
+		if e.ComplexityRoot.Product.Tariff == nil {
+			break
+		}
+
+		return e.ComplexityRoot.Product.Tariff(childComplexity), true
 	case "Product.upc":
 		if e.ComplexityRoot.Product.Upc == nil {
 			break
@@ -471,6 +485,10 @@ func (ec *executionContext) childFields_Product(ctx context.Context, field graph
 		return ec.fieldContext_Product_weight(ctx, field)
 	case "shipping":
 		return ec.fieldContext_Product_shipping(ctx, field)
+	case "tariff":
+		return ec.fieldContext_Product_tariff(ctx, field)
+	case "duty":
+		return ec.fieldContext_Product_duty(ctx, field)
 	}
 	return nil, fmt.Errorf("no field named %q was found under type Product", field.Name)
 }
