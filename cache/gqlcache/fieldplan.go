@@ -33,6 +33,7 @@ type FieldPlan struct {
 	evicts   map[string][]plannedEvict           // of the fields of the mutation type
 	named    map[string]bool                     // types whose objects are evicted by name
 	warnings []string
+	coded    map[string]map[string]string // a directive with code that gqlgen runs for a field, by object type and field
 }
 
 // plannedField is a coordinate that is cached.
@@ -99,7 +100,7 @@ func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan,
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	p := &FieldPlan{stored: map[string]bool{}, storedOf: map[string][]policy.Rows{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}}
+	p := &FieldPlan{stored: map[string]bool{}, storedOf: map[string][]policy.Rows{}, executable: es, schema: schema, types: types, policies: policies, truths: truths, fields: map[string]map[string]*plannedField{}, coded: map[string]map[string]string{}}
 	if !generated {
 		p.warn("no field is cached: gqlgen did not generate the executable schema")
 		return p, nil
@@ -114,6 +115,12 @@ func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan,
 		for _, f := range def.Fields {
 			if strings.HasPrefix(f.Name, "__") {
 				continue
+			}
+			if name := p.runs(f); name != "" {
+				if p.coded[def.Name] == nil {
+					p.coded[def.Name] = map[string]string{}
+				}
+				p.coded[def.Name][f.Name] = name
 			}
 			if err := p.plan(def, f); err != nil {
 				faults = append(faults, err)
@@ -207,7 +214,7 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 	if up, err := p.policies.Of(def.Name); err == nil && up.MaxAge == 0 && hasArgument(def.Directives, "maxAge") {
 		p.warn("%s: the age has no effect on responses: they contain a %s, whose maxAge is 0", coordinate, def.Name)
 	}
-	if name := p.runs(f); name != "" {
+	if name := p.coded[def.Name][f.Name]; name != "" {
 		p.warn("%s: the age has no effect in the field cache: @%s runs for each request", coordinate, name)
 		return nil
 	}
@@ -239,33 +246,49 @@ func ownAge(f *ast.FieldDefinition) bool {
 	return hasArgument(f.Directives, "maxAge")
 }
 
-// runs returns a directive of the field or its arguments that has code, "" if none has. Such a
-// directive must run for each request.
+// runs returns a directive of the field, its type, or its arguments that has code, "" if none has.
+// Such a directive must run for each request. gqlgen runs those of an object type for each field
+// that returns it, and those of an input's types for each value of it.
 func (p *FieldPlan) runs(f *ast.FieldDefinition) string {
 	lists := []ast.DirectiveList{f.Directives}
 	seen := map[string]bool{}
+	of := func(t *ast.Type) *ast.Definition {
+		def := p.schema.Types[t.Name()]
+		if def != nil {
+			lists = append(lists, def.Directives)
+		}
+		return def
+	}
 	var inputs func(*ast.Type)
 	inputs = func(t *ast.Type) {
-		def := p.schema.Types[t.Name()]
+		def := of(t)
 		if def == nil || def.Kind != ast.InputObject || seen[def.Name] {
 			return
 		}
 		seen[def.Name] = true
-		lists = append(lists, def.Directives)
 		for _, input := range def.Fields {
 			lists = append(lists, input.Directives)
 			inputs(input.Type)
 		}
 	}
+	of(f.Type)
 	for _, a := range f.Arguments {
 		lists = append(lists, a.Directives)
 		inputs(a.Type)
 	}
 	for _, list := range lists {
-		for _, d := range list {
-			if p.types.Runs(d.Name) {
-				return d.Name
-			}
+		if name := p.coding(list); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// coding returns a directive of a list that has code, "" if none has.
+func (p *FieldPlan) coding(list ast.DirectiveList) string {
+	for _, d := range list {
+		if p.types.Runs(d.Name) || d.Name == "populateFromRepresentations" {
+			return d.Name
 		}
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -56,12 +57,14 @@ type FieldsOptions struct {
 // The cache is innermost: other middleware of a field, such as an access check, runs for hits as
 // well.
 type Fields struct {
-	o      FieldsOptions
-	fields map[string]map[string]*cachedField
-	source *fieldSource
-	forms  operation.Memo[ast.Field, string] // see selectionText
-	count  *FieldCount                       // nil if FieldsOptions.Batch is given
-	strict bool                              // a statement outside of the field cache prevents the whole response from being stored
+	o       FieldsOptions
+	fields  map[string]map[string]*cachedField
+	source  *fieldSource
+	forms   operation.Memo[ast.Field, string] // see selectionText
+	count   *FieldCount                       // nil if FieldsOptions.Batch is given
+	directs bool                              // whether any directive has code
+	methods sync.Map                          // of bool by modelMethod: whether it takes a context
+	strict  bool                              // a statement outside of the field cache prevents the whole response from being stored
 }
 
 // cachedField is a planned field with the tags of its rows.
@@ -108,6 +111,7 @@ func NewFields(o FieldsOptions) (*Fields, error) {
 	}
 	f := &Fields{o: o, fields: map[string]map[string]*cachedField{}}
 	f.source = &fieldSource{f}
+	f.directs = len(o.Plan.coded) > 0 || o.Plan.types.Directs()
 	if o.Observer != nil {
 		o.Cache.Watch().RememberStatements(o.RequestLoaders)
 	}
@@ -301,6 +305,9 @@ func (f *Fields) InterceptOperation(ctx context.Context, next graphql.OperationH
 		return next(ctx)
 	}
 	around, kind := oc.ResolverMiddleware, oc.Operation.Operation
+	if name := f.o.Plan.coding(oc.Operation.Directives); name != "" {
+		cache.CollectorOf(ctx).Distrust("@" + name + " runs for each request")
+	}
 	if kind != ast.Subscription && cache.AreTogether(ctx) {
 		ctx = f.o.Cache.Begin(ctx)
 	}
@@ -358,10 +365,23 @@ func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation 
 	if operation == ast.Mutation && fc.Object == f.o.Plan.mutation {
 		return f.mutate(ctx, fc, around, resolve)
 	}
+	if f.directs {
+		name := f.o.Plan.coded[fc.Object][fc.Field.Name]
+		if name == "" {
+			name = f.o.Plan.coding(fc.Field.Directives)
+		}
+		if name != "" { // it may decide who gets the value, or change it
+			cache.CollectorOf(ctx).Distrust("@" + name + " runs for each request")
+			return around(ctx, resolve)
+		}
+	}
 	c := f.fields[fc.Object][fc.Field.Name]
 	if c == nil || c.passes.Load() || operation == ast.Subscription {
 		if f.strict && c == nil && fc.IsResolver && operation != ast.Subscription {
 			cache.CollectorOf(ctx).Distrust("a field of it is not cached")
+		}
+		if f.strict && c == nil && fc.IsMethod && !fc.IsResolver && f.o.Observer == nil && f.takesContext(fc) {
+			cache.CollectorOf(ctx).Distrust("a method of a model may read what is not declared")
 		}
 		return around(ctx, resolve)
 	}
@@ -370,6 +390,28 @@ func (f *Fields) field(ctx context.Context, fc *graphql.FieldContext, operation 
 		return around(ctx, resolve)
 	}
 	return around(ctx, func(ctx context.Context) (any, error) { return f.resolve(ctx, c, fc, resolve) })
+}
+
+// modelMethod is the method that resolves a field, of a type of models.
+type modelMethod struct {
+	object, field string
+	typ           reflect.Type
+}
+
+// takesContext reports whether the method of the parent that resolves a field takes a context. It
+// may then read the database, as the edges of ent's models do, and only a [cache.Watch] would show
+// that.
+func (f *Fields) takesContext(fc *graphql.FieldContext) bool {
+	if fc.Parent == nil {
+		return true
+	}
+	typ := gotype.TypeOf(fc.Parent.Result)
+	of := modelMethod{fc.Object, fc.Field.Name, typ}
+	takes, ok := f.methods.Load(of)
+	if !ok {
+		takes, _ = f.methods.LoadOrStore(of, typ == nil || gotype.TakesContext(typ, fc.Field.Definition))
+	}
+	return takes.(bool)
 }
 
 // mutate resolves a field of a mutation and evicts what it changed before anything below it is

@@ -5,4 +5,5 @@
 //   - dataloader: loaders with a wait in a middleware, models by value, lists of lists, custom scalars; a generated file for each schema file.
 //   - products: a subgraph of Apollo Federation 2, with keys of several fields and nested ones.
 //   - batches: batch resolvers, models that are maps, Omittable inputs, and a transaction around each mutation, as entgql has it.
+//   - guarded: directives with code on fields, types, inputs and operations, and a method of a model that reads the database.
 package shapes

@@ -228,6 +228,31 @@ func (t *Types) Name(typ reflect.Type) string { return t.names[typ] }
 // Runs reports whether a directive has code that gqlgen calls for each request.
 func (t *Types) Runs(directive string) bool { return t.directives[fold(directive)] }
 
+// Directs reports whether any directive has code.
+func (t *Types) Directs() bool { return len(t.directives) > 0 }
+
+// TypeOf returns the type of a value, without pointers and interfaces, or nil if it is nil.
+func TypeOf(value any) reflect.Type {
+	v, ok := present(reflect.ValueOf(value))
+	if !ok {
+		return nil
+	}
+	return v.Type()
+}
+
+// TakesContext reports whether the method of a type that resolves a field takes a context. It
+// returns true if the method is not found: gqlgen.yml may give it another name.
+func TakesContext(typ reflect.Type, f *ast.FieldDefinition) bool {
+	p := reflect.PointerTo(typ)
+	for i := range p.NumMethod() {
+		m := p.Method(i)
+		if name := fold(m.Name); name == fold(GoName(f)) || name == "get"+fold(GoName(f)) {
+			return m.Type.NumIn() > 1 && m.Type.In(1) == contextType
+		}
+	}
+	return true
+}
+
 // Attribute reports whether the values of an object type have a field of this name, in any case.
 func (t *Types) Attribute(typeName, name string) bool {
 	typ := t.objects[typeName]
