@@ -217,6 +217,13 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	if err = errors.Join(append(faults, err)...); err != nil {
 		return nil, fmt.Errorf("the database: %w", err)
 	}
+	doubts, err := place.Doubts(ctx, o.Database, rows.Tables())
+	if err != nil {
+		return nil, fmt.Errorf("the database: %w", err)
+	}
+	for _, doubt := range doubts {
+		o.Log.Warn("resolvers may read other rows than those that are declared", "reason", doubt)
+	}
 	if o.Watch != nil {
 		observed, err := place.Observed(ctx, o.Database, rows.Tables())
 		if err != nil {

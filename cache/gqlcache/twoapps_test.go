@@ -142,3 +142,26 @@ func TestTwoApplications(t *testing.T) {
 		})
 	}
 }
+
+// Open says which declared tables may hold other rows for a resolver than for the triggers.
+func TestOpenDoubts(t *testing.T) {
+	t.Parallel()
+	db := sqlOpen(t, "pgx", testservers.Postgres(t))
+	sqlExec(t, db, starwars.Tables, "ALTER TABLE reviews ENABLE ROW LEVEL SECURITY",
+		`CREATE SCHEMA "Tenant"`, `CREATE TABLE "Tenant".starships (id text)`, "CREATE VIEW \"Tenant\".friends AS SELECT 1")
+	log := &syncBuffer{}
+	schema := starwars.NewExecutableSchema(*starwarsOf(db))
+	gateway, err := gqlcache.Open(t.Context(), schema, gqlcache.Patient(gqlcache.Options{Database: db, Log: slog.New(slog.NewTextHandler(log, nil))}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = gateway.Close() })
+	for _, want := range []string{"table reviews: its row security", `table starships: \"Tenant\", public have a table of that name: only writes to that of public`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("got log %s, want %s", log, want)
+		}
+	}
+	if n := strings.Count(log.String(), "other rows than those"); n != 2 {
+		t.Errorf("got %d warnings, want 2: %s", n, log)
+	}
+}

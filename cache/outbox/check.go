@@ -140,3 +140,25 @@ func affinity(declared string) string {
 	}
 	return "NUMERIC"
 }
+
+// Doubts returns what may make the declared rows of tables other rows than those that resolvers
+// read: the project must know whether it does. On SQLite there is nothing of the kind.
+func (p Place) Doubts(ctx context.Context, db Querier, tables []Table) ([]string, error) {
+	if !p.postgres || len(tables) == 0 {
+		return nil, nil
+	}
+	var names []string
+	for _, t := range tables {
+		names = append(names, p.literal(t.Name))
+	}
+	return column[string](ctx, db, `SELECT doubt FROM pg_class AS c CROSS JOIN LATERAL (
+			SELECT 'table ' || c.relname || ': its row security shows each role other rows: mark the fields that read it scope: PRIVATE, unless all resolvers read the same rows' AS doubt
+			WHERE c.relrowsecurity
+			UNION ALL
+			SELECT 'table ' || c.relname || ': ' || string_agg(quote_ident(n.nspname), ', ' ORDER BY n.nspname) ||
+				' have a table of that name: only writes to that of ' || c.relnamespace::regnamespace || ' are followed, which resolvers must read as well'
+			FROM pg_class AS o JOIN pg_namespace AS n ON n.oid = o.relnamespace
+			WHERE o.relname = c.relname AND o.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+			HAVING count(*) > 1) AS doubts
+		WHERE c.oid IN (SELECT to_regclass(quote_ident(name)) FROM unnest(ARRAY[`+strings.Join(names, ", ")+`]::text[]) AS name) ORDER BY doubt`)
+}
