@@ -49,7 +49,7 @@ func newFieldKeys(schema *ast.Schema, def *ast.Definition, f *ast.FieldDefinitio
 	k.kind = kindOf(schema, def.Name)
 	k.names = keyOf(def.Name)
 	for _, name := range k.names {
-		k.key = append(k.key, gotype.NewGetter(name))
+		k.key = append(k.key, gotype.NewFieldGetter(def, name))
 	}
 	return k
 }

@@ -34,7 +34,7 @@ func (p *FieldPlan) planDependencies(fl *plannedField, def *ast.Definition, f *a
 		}
 	}
 	for _, t := range own.Tags {
-		fl.tags = append(fl.tags, p.compileText(t))
+		fl.tags = append(fl.tags, p.compileText(def, t))
 	}
 	fl.tags = append(fl.tags, p.names(def)...)
 	fl.follows = len(own.Rows) > 0
@@ -104,7 +104,7 @@ func (fl *plannedField) alsoKeys(own policy.Truth, key []string) {
 			slices.ContainsFunc(fl.keys.also, func(a alsoKey) bool { return a.name == name }) {
 			return
 		}
-		fl.keys.also = append(fl.keys.also, alsoKey{name, gotype.NewGetter(r.Path...)})
+		fl.keys.also = append(fl.keys.also, alsoKey{name, gotype.NewFieldGetter(fl.plan.schema.Types[fl.object], r.Path...)})
 	}
 	for _, r := range own.Rows {
 		for _, t := range r.Match {
@@ -153,7 +153,7 @@ func (p *FieldPlan) heldBy(def *ast.Definition) (h heldBy, ok bool) {
 		p.addRows(whole)
 	}
 	for _, t := range truth.Tags {
-		h.tags = append(h.tags, p.compileText(t))
+		h.tags = append(h.tags, p.compileText(def, t))
 	}
 	h.tags = append(h.tags, p.names(def)...)
 	return h, len(h.dependsOn)+len(h.tags) > 0
@@ -169,7 +169,7 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 		tags = append(tags, compiledText{texts: []string{t.Name}})
 		var id []reference
 		for _, name := range p.truths.Key(def.Name) {
-			id = append(id, reference{policy.Key, gotype.NewGetter(name)})
+			id = append(id, reference{policy.Key, gotype.NewFieldGetter(def, name)})
 		}
 		if len(id) == 1 {
 			tags = append(tags, objectText(t.Name, id...))
@@ -182,9 +182,11 @@ func (p *FieldPlan) names(def *ast.Definition) (tags []compiledText) {
 // primary key has their order.
 func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) dependency {
 	m := dependency{}
+	object, _, _ := strings.Cut(coordinate, ".")
+	def := p.schema.Types[object]
 	m.rows, m.fewer = chosenRows(coordinate, r)
 	for _, t := range r.Match {
-		m.values, m.optional = append(m.values, compileRef(t.Value)), append(m.optional, t.Optional)
+		m.values, m.optional = append(m.values, compileRef(def, t.Value)), append(m.optional, t.Optional)
 	}
 	if m.fewer != nil {
 		// A resolver may still select rows by the columns that are not conditions: by those of the other arguments, or
@@ -199,7 +201,7 @@ func (p *FieldPlan) compileRows(coordinate string, r policy.Rows, key []string) 
 	if r.Match == nil && len(key) > 0 {
 		m.rows.Own = true
 		for _, name := range key {
-			m.values = append(m.values, reference{policy.Key, gotype.NewGetter(name)})
+			m.values = append(m.values, reference{policy.Key, gotype.NewFieldGetter(def, name)})
 		}
 	}
 	p.addRows(m.rows)
@@ -213,12 +215,18 @@ func (p *FieldPlan) addRows(r outbox.Rows) {
 	}
 }
 
-func compileRef(r policy.Ref) reference { return reference{r.Origin, gotype.NewGetter(r.Path...)} }
+// compileRef compiles a reference to an argument, the viewer, or an object of a type.
+func compileRef(def *ast.Definition, r policy.Ref) reference {
+	if r.Origin == policy.Args || r.Origin == policy.Viewer {
+		def = nil
+	}
+	return reference{r.Origin, gotype.NewFieldGetter(def, r.Path...)}
+}
 
-func (p *FieldPlan) compileText(t policy.Template) compiledText {
+func (p *FieldPlan) compileText(def *ast.Definition, t policy.Template) compiledText {
 	c := compiledText{texts: t.Texts}
 	for _, r := range t.Refs {
-		c.refs = append(c.refs, compileRef(r))
+		c.refs = append(c.refs, compileRef(def, r))
 	}
 	return c
 }

@@ -158,13 +158,14 @@ func (p *FieldPlan) planEvicts() {
 	}
 	p.mutation = p.schema.Mutation.Name
 	for _, f := range p.schema.Mutation.Fields {
+		result := p.schema.Types[f.Type.Name()]
 		for _, e := range p.truths.Evicts(p.mutation + "." + f.Name) {
 			planned := plannedEvict{typeName: e.Type}
 			switch {
 			case e.Tag != nil:
-				planned.compiledText = p.compileText(*e.Tag)
+				planned.compiledText = p.compileText(result, *e.Tag)
 			case e.ID != nil:
-				planned.compiledText = objectText(e.Type, compileRef(*e.ID))
+				planned.compiledText = objectText(e.Type, compileRef(result, *e.ID))
 			default:
 				planned.compiledText = compiledText{texts: []string{e.Type}}
 			}

@@ -227,6 +227,7 @@ type fieldRun struct {
 	viewer string
 	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
 	inUse  atomic.Bool // whether a response uses own
+	erred  atomic.Bool // whether the resolver of a field added errors beside its value
 	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
 	deferral *deferral
@@ -561,7 +562,13 @@ func (f *Fields) load(ctx context.Context, c *cachedField, fc *graphql.FieldCont
 	if selection == "" && c.selective.Load() && !call.alone.Load() {
 		return f.resolve(ctx, c, fc, resolve) // the value may be that of another selection
 	}
+	if !call.called.Load() && run.erred.Load() {
+		return f.pass(ctx, resolve) // the same field under another alias has errors of its own
+	}
 	if err := results[0].Err; err != nil {
+		if p, ok := err.(*cache.PanicError); ok { //nolint:errorlint // one that a resolver wraps is an error of its own
+			panic(p.Value) // the project's RecoverFunc makes the error of it
+		}
 		err = errorFor(err)
 		if c.resolver.Batch { // in gqlgen's words
 			at, _ := graphql.BatchParentIndex(ctx)

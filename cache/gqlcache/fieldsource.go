@@ -25,6 +25,7 @@ type fieldCall struct {
 	// selection is the digest of the selection, if it is part of the key; else "".
 	selection string
 	alone     atomic.Bool // whether the resolver was called for it, and for nothing else
+	called    atomic.Bool // whether the resolver was called for it
 }
 
 // fieldSource resolves the fields of all coordinates.
@@ -102,9 +103,14 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			fail(&cache.PanicError{Value: p, Stack: debug.Stack()})
+			stack := debug.Stack()
+			s.f.o.Log.ErrorContext(ctx, "a resolver panicked", "coordinate", g.calls[0].coordinate, "panic", p, "stack", string(stack))
+			fail(&cache.PanicError{Value: p, Stack: stack})
 		}
 	}()
+	for _, c := range g.calls {
+		c.called.Store(true)
+	}
 	call := g.calls[0]
 	ctx = cache.LoadContext(ctx, call.ctx)
 	collect, observed := s.f.o.Cache.Watch().CollectApart, s.f.o.Observer != nil && !call.follows
@@ -136,6 +142,9 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		notes.tags = append(notes.tags, tags...)
 	}
 	erred, unstored := len(graphql.GetErrors(call.ctx)) != errorsBefore, ""
+	if erred {
+		call.run.erred.Store(true)
+	}
 	switch {
 	case observed && call.run.connected:
 		unstored = "its loaders may hold what earlier operations of the connection read"

@@ -28,6 +28,7 @@ import (
 	"fieldcache/cache/gqlcache"
 	"fieldcache/internal/shapes/batches"
 	"fieldcache/internal/shapes/dataloader"
+	"fieldcache/internal/shapes/models"
 	"fieldcache/internal/shapes/products"
 	"fieldcache/internal/shapes/starwars"
 	"fieldcache/internal/testservers"
@@ -191,6 +192,47 @@ var shapes = map[string]shape{
 			`mutation{set(name:"other",value:"1"){digest}}`,
 		},
 	},
+	"models": {
+		tables: models.Tables,
+		build: func(db *sql.DB) (graphql.ExecutableSchema, func(http.Handler) http.Handler) {
+			return models.NewExecutableSchema(models.Config{Resolvers: &models.Resolver{DB: db}}), nil
+		},
+		queries: []string{
+			`{nodes{__typename id name ... on Leaf{score unit worth} ... on Branch{leaves{id name score}}}}`,
+			`{l1:pick(id:"l1"){id name} l2:pick(id:"l2"){id name ... on Leaf{score}} b:pick(id:"b1"){id ... on Branch{leaves{score}}} n:pick(id:"none"){id} t:pick(id:"typed"){id}}`,
+			`{l1:anything(id:"l1"){__typename ... on Leaf{id score}} l2:anything(id:"l2"){... on Leaf{id score worth}} b:anything(id:"b1"){... on Branch{id leaves{id}}}}`,
+			`{tree(depth:5){name size leaf{id score} left{name size right{size leaf{id}} left{left{leaf{id}}}}}}`,
+			`{tree(depth:0){name}}`,
+			`{grid{id name score unit}}`,
+			`{page{total items{id score}}}`,
+			`{blow(how:"typed")}`,
+			`{a:priced b:priced(least:"1.05") c:priced(least:"1.5") d:priced(unit:ONE) e:priced(unit:TWO) f:priced(when:"2024-01-01T00:00:00Z") g:priced(when:"2023-12-31T23:30:00-01:00") h:priced(unit:null)}`,
+			`{a:find{name} b:find(by:null){name} c:find(by:{}){name} d:find(by:{name:null}){name} e:find(by:{name:""}){name} f:find(by:{unit:ONE}){name} g:find(by:{unit:null}){name} h:find(by:{unit:TWO}){name}}`,
+			`{a:find(by:{tags:null}){name} b:find(by:{tags:[]}){name} c:find(by:{tags:[null]}){name} d:find(by:{tags:"null"}){name} e:find(by:{tags:[""]}){name} f:find(by:{tags:["a,b"]}){name} g:find(by:{tags:["a","b"]}){name} h:find(by:{tags:"a"}){name}}`,
+			`{a:find(by:{nested:{}}){name} b:find(by:{nested:{nested:null}}){name} c:find(by:{nested:{nested:{name:"x"}}}){name} d:find(by:{nested:null}){name}}`,
+			`{"query":"query($n:String,$s:Search,$t:[String]){a:find(by:{name:$n,tags:$t}){name} b:find(by:$s){name}}","variables":{}}`,
+			`{"query":"query($n:String,$s:Search,$t:[String]){a:find(by:{name:$n,tags:$t}){name} b:find(by:$s){name}}","variables":{"n":null,"s":null,"t":null}}`,
+			`{"query":"query($n:String,$s:Search,$t:[String]){a:find(by:{name:$n,tags:$t}){name} b:find(by:$s){name}}","variables":{"n":"null","s":{"tags":["x",null]},"t":"x"}}`,
+			`{now}`,
+		},
+		others: []string{
+			`{values{id name upper}}`,
+			`{values{id upper(prefix:"y")}}`,
+			`{blow(how:"add")}`,
+			`{blow(how:"panic")}`,
+			`{blow(how:"both")}`,
+			`{blow(how:"timeout")}`,
+			`{priced(least:"x")}`,
+			`{priced(least:"0.13")}`,
+		},
+		shared: 10,
+		mutations: []string{
+			`mutation{put(id:"l1",name:"Anna"){id name ... on Leaf{score}}}`,
+			`mutation{put(id:"l2",name:null){id name ... on Leaf{score}}}`,
+			`mutation{put(id:"b1",name:"B"){id name ... on Branch{leaves{score}}}}`,
+			`mutation{put(id:"zz",name:"B"){id}}`,
+		},
+	},
 }
 
 // entities returns the query that a federation router sends.
@@ -230,6 +272,7 @@ func (b *syncBuffer) String() string {
 // server builds a server like those of real projects.
 func (s shape) server(db *sql.DB, gateway *gqlcache.Gateway, schema graphql.ExecutableSchema, around func(http.Handler) http.Handler) http.Handler {
 	srv := handler.New(schema)
+	srv.SetRecoverFunc(func(_ context.Context, p any) error { return fmt.Errorf("recovered: %v", p) })
 	srv.AddTransport(transport.Websocket{})
 	srv.AddTransport(transport.Options{})
 	srv.AddTransport(transport.SSE{})

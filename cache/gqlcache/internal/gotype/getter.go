@@ -5,9 +5,14 @@ import (
 	"encoding"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
 )
@@ -18,8 +23,9 @@ type Getter struct{ steps []*step }
 
 // step reads a field or method of a struct, or an element of a map, by its folded name.
 type step struct {
-	name string
-	at   sync.Map // of access by reflect.Type
+	name   string
+	goName string   // what @goField calls a struct's field or method, folded; "" if the schema's name is its name
+	at     sync.Map // of access by reflect.Type
 }
 
 // access is how values of a type are read; the zero access finds nothing.
@@ -33,6 +39,19 @@ func NewGetter(path ...string) *Getter {
 	g := &Getter{}
 	for _, name := range path {
 		g.steps = append(g.steps, &step{name: fold(name)})
+	}
+	return g
+}
+
+// NewFieldGetter returns the Getter of a path in the values of an object type: @goField may give the
+// first name another one in Go.
+func NewFieldGetter(def *ast.Definition, path ...string) *Getter {
+	g := NewGetter(path...)
+	if def == nil || len(path) == 0 {
+		return g
+	}
+	if f := def.Fields.ForName(path[0]); f != nil && GoName(f) != f.Name {
+		g.steps[0].goName = fold(GoName(f))
 	}
 	return g
 }
@@ -148,19 +167,54 @@ func (s *step) access(typ reflect.Type) access {
 }
 
 func (s *step) find(typ reflect.Type) access {
+	if s.goName != "" {
+		if a := find(typ, s.goName); a.index != nil || a.method > 0 {
+			return a
+		}
+	}
+	return find(typ, s.name)
+}
+
+func find(typ reflect.Type, name string) access {
 	if typ.Kind() == reflect.Struct {
-		if f, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == s.name }); ok && f.IsExported() {
+		if f, ok := typ.FieldByNameFunc(func(n string) bool { return fold(n) == name }); ok && f.IsExported() {
+			if taggedOther(typ, f, name) {
+				return access{}
+			}
 			return access{index: f.Index}
 		}
 	}
 	p := reflect.PointerTo(typ)
 	for i := range p.NumMethod() {
 		m := p.Method(i)
-		if fold(m.Name) == s.name && m.Type.NumIn() == 1 && m.Type.NumOut() == 1 {
+		if fold(m.Name) == name && m.Type.NumIn() == 1 && m.Type.NumOut() == 1 {
 			return access{method: 1 + i}
 		}
 	}
 	return access{}
+}
+
+// tags matches the tags of a struct's field, each with its name up to a comma.
+var tags = regexp.MustCompile(`([^\s:"]+):"([^",]*)`)
+
+// taggedOther reports whether a tag gives the name of a struct's field to another one. It is not
+// known then which of the two gqlgen takes: struct_tag in gqlgen.yml says so.
+func taggedOther(typ reflect.Type, named reflect.StructField, name string) bool {
+	for _, f := range reflect.VisibleFields(typ) {
+		if !f.IsExported() || slices.Equal(f.Index, named.Index) {
+			continue
+		}
+		for _, tag := range tags.FindAllStringSubmatch(string(f.Tag), -1) {
+			if fold(tag[2]) != name {
+				continue
+			}
+			own, _, _ := strings.Cut(named.Tag.Get(tag[1]), ",")
+			if fold(own) != name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // text returns the text of a scalar as the database writes it. With utc, a time is converted to UTC.

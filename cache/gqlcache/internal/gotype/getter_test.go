@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/99designs/gqlgen/graphql"
+	"github.com/vektah/gqlparser/v2/ast"
 
 	"fieldcache/cache"
 )
@@ -70,5 +71,48 @@ func TestGetter(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A model may hold another value under the name of a field of the schema.
+func TestGetterOfOtherNames(t *testing.T) {
+	def := &ast.Definition{Kind: ast.Object, Name: "Row", Fields: ast.FieldList{{Name: "id", Directives: ast.DirectiveList{{
+		Name: "goField", Arguments: ast.ArgumentList{{Name: "name", Value: &ast.Value{Kind: ast.StringValue, Raw: "Code"}}},
+	}}}}}
+	type row struct {
+		ID   int
+		Code string
+	}
+	type base struct {
+		Code string `gql:"id,omitempty"`
+	}
+	type tagged struct {
+		base
+		ID int
+	}
+	type both struct {
+		ID   int    `db:"id" json:"id"`
+		Code string `db:"code,id"`
+	}
+	for _, test := range []struct {
+		name  string
+		value any
+		def   *ast.Definition
+		want  string
+		ok    bool
+	}{
+		{"@goField names it", row{7, "a"}, def, "a", true},
+		{"@goField names what a model lacks", both{ID: 7}, nil, "7", true},
+		{"a map has the schema's name", map[string]any{"id": "m", "code": "c"}, def, "m", true},
+		{"a tag gives the name to another field", struct {
+			ID  int    `json:"-"`
+			Key string `json:"id"`
+		}{7, "a"}, nil, "", false},
+		{"a tag gives the name to a field of an embedded struct", tagged{base{"a"}, 7}, nil, "", false},
+		{"tags of the same name", both{7, "a"}, nil, "7", true},
+	} {
+		if got, ok := NewFieldGetter(test.def, "id").Text(test.value); got != test.want || ok != test.ok {
+			t.Errorf("%s: got %q, %v, want %q, %v", test.name, got, ok, test.want, test.ok)
+		}
 	}
 }
