@@ -26,8 +26,9 @@ type Observer func(ctx context.Context, item Item, result Result)
 // A batch loads when the last field that could still join it waits for a result. The caller that
 // executes the operation reports with [Batch.Expect] how many fields are about to be resolved. A
 // field that waits does not count, and counts again once it has its result. If the count is too
-// high, because a field is slow for other reasons or failed before it began, Patience ends the
-// wait. If it is too low, or nothing is reported, batches are smaller, and still correct.
+// high, because a field is slow for other reasons, failed before it began, or cannot begin before
+// others end, as with gqlgen's worker_limit, Patience ends the wait, and is half as long the next
+// time. If it is too low, or nothing is reported, batches are smaller, and still correct.
 type Batch struct {
 	// Patience is the longest time a batch waits for announced fields. Default: DefaultPatience.
 	Patience time.Duration
@@ -46,7 +47,11 @@ type Batch struct {
 	calls   map[Key]*call // every request since Forget
 	pending []*call       // the requests of the next load
 	timer   *time.Timer   // ends the wait of the pending calls
+	vain    int           // how often the patience has ended a wait
 }
+
+// maxHalved limits how often a batch halves its patience.
+const maxHalved = 4
 
 // call is one requested value. The batch's mutex guards it until it is done.
 type call struct {
@@ -216,7 +221,12 @@ func (b *Batch) join(ctx context.Context, calls []*call) *waiter {
 		}
 	}
 	if len(b.pending) > 0 && b.timer == nil {
-		b.timer = time.AfterFunc(b.Patience, func() { b.dispatch(ctx) })
+		b.timer = time.AfterFunc(b.Patience>>min(b.vain, maxHalved), func() {
+			b.mu.Lock()
+			b.vain++
+			b.mu.Unlock()
+			b.dispatch(ctx)
+		})
 	}
 	if w.open == 0 {
 		return nil

@@ -177,6 +177,26 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// Fields that cannot begin before others end, as those of a list with gqlgen's worker_limit, do not
+// wait for the whole patience each time.
+func TestPatienceShrinks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := batchOf(t, 16*time.Millisecond)
+		n := newNumbers("number", time.Minute)
+		b.Expect(t.Context(), 1000)
+		began := time.Now()
+		for i := 1; i <= 6; i++ {
+			if v, err := n.Get(t.Context(), b, i); v != 10*i || err != nil {
+				t.Errorf("got %d, error %v", v, err)
+			}
+		}
+		if d := time.Since(began); d != (16+8+4+2+1+1)*time.Millisecond {
+			t.Errorf("waited %v, want 32ms", d)
+		}
+	})
+}
+
 // If fields are not announced, every load is a batch of its own.
 func TestNobodyCounts(t *testing.T) {
 	t.Parallel()

@@ -288,7 +288,7 @@ func (p *FieldPlan) runs(f *ast.FieldDefinition) string {
 // coding returns a directive of a list that has code, "" if none has.
 func (p *FieldPlan) coding(list ast.DirectiveList) string {
 	for _, d := range list {
-		if p.types.Runs(d.Name) || d.Name == "populateFromRepresentations" {
+		if p.types.Runs(d.Name) {
 			return d.Name
 		}
 	}
