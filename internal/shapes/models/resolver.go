@@ -234,5 +234,5 @@ func (r mutationResolver) Put(ctx context.Context, id string, name *string) (Nod
 	if _, err := r.DB.ExecContext(ctx, "UPDATE things SET name = $2, score = score + 1 WHERE id = $1", id, name); err != nil {
 		return nil, err
 	}
-	return queryResolver{r.Resolver}.Pick(ctx, id)
+	return queryResolver(r).Pick(ctx, id)
 }
