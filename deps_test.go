@@ -65,6 +65,8 @@ var arrows = map[string][]string{
 	"fieldcache/internal/shapes/dataloader": {},
 	"fieldcache/internal/shapes/products":   {},
 	"fieldcache/internal/shapes/batches":    {},
+	"fieldcache/internal/shapes/guarded":    {},
+	"fieldcache/internal/shapes/models":     {},
 	"fieldcache/scripts/gotest":             {},
 	"fieldcache/scripts/modpath":            {},
 	"fieldcache/scripts/mutants":            {},
