@@ -265,6 +265,35 @@ func TestSubscriptionToAHungServer(t *testing.T) {
 // connection, it forwards nothing more from the client.
 func deafTo(t *testing.T, word, server string) string {
 	t.Helper()
+	return accept(t, func(from net.Conn) {
+		to, err := net.Dial("tcp", server)
+		if err != nil {
+			_ = from.Close() // which fails the test
+			return
+		}
+		go func() { _, _ = io.Copy(from, to) }()
+		go func() {
+			defer func() { _ = from.Close(); _ = to.Close() }()
+			b := make([]byte, 4096)
+			for deaf := false; ; {
+				n, err := from.Read(b)
+				if err != nil {
+					return
+				}
+				if deaf = deaf || bytes.Contains(b[:n], []byte(word)); deaf {
+					continue
+				}
+				if _, err := to.Write(b[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	})
+}
+
+// accept calls serve for each connection to the address that it returns, until the test ends.
+func accept(t *testing.T, serve func(net.Conn)) (address string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -272,32 +301,11 @@ func deafTo(t *testing.T, word, server string) string {
 	t.Cleanup(func() { _ = l.Close() }) // it ends the loop
 	go func() {
 		for {
-			from, err := l.Accept()
+			c, err := l.Accept()
 			if err != nil {
 				return
 			}
-			to, err := net.Dial("tcp", server)
-			if err != nil {
-				_ = from.Close() // which fails the test
-				continue
-			}
-			go func() { _, _ = io.Copy(from, to) }()
-			go func() {
-				defer func() { _ = from.Close(); _ = to.Close() }()
-				b := make([]byte, 4096)
-				for deaf := false; ; {
-					n, err := from.Read(b)
-					if err != nil {
-						return
-					}
-					if deaf = deaf || bytes.Contains(b[:n], []byte(word)); deaf {
-						continue
-					}
-					if _, err := to.Write(b[:n]); err != nil {
-						return
-					}
-				}
-			}()
+			serve(c)
 		}
 	}()
 	return l.Addr().String()

@@ -18,38 +18,27 @@ import (
 // movable is an address that leads to one server, and later to another. Connections that are open
 // stay with the first one, as with a name or a service in Kubernetes.
 type movable struct {
-	listener net.Listener
-	server   atomic.Pointer[string]
+	address string
+	server  atomic.Pointer[string]
 }
 
 func newMovable(t *testing.T, s *testservers.Server) *movable {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &movable{listener: l}
+	m := &movable{}
 	m.leadTo(s)
-	t.Cleanup(func() { _ = l.Close() }) // it ends the loop
-	go func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			to, err := net.Dial("tcp", *m.server.Load())
-			if err != nil {
-				_ = from.Close() // which fails the test
-				continue
-			}
-			pass := func(to, from net.Conn) {
-				_, _ = io.Copy(to, from)
-				_, _ = to.Close(), from.Close()
-			}
-			go pass(to, from)
-			go pass(from, to)
+	m.address = accept(t, func(from net.Conn) {
+		to, err := net.Dial("tcp", *m.server.Load())
+		if err != nil {
+			_ = from.Close() // which fails the test
+			return
 		}
-	}()
+		pass := func(to, from net.Conn) {
+			_, _ = io.Copy(to, from)
+			_, _ = to.Close(), from.Close()
+		}
+		go pass(to, from)
+		go pass(from, to)
+	})
 	return m
 }
 
@@ -64,8 +53,8 @@ func (m *movable) leadTo(s *testservers.Server) {
 func TestAnotherServerTakesOver(t *testing.T) {
 	t.Parallel()
 	before, after := testservers.RedisServer(t), testservers.RedisServer(t)
-	address := newMovable(t, before)
-	o := redisstore.Options{URLs: []string{"redis://" + address.listener.Addr().String()}, Timeout: patient}
+	moved := newMovable(t, before)
+	o := redisstore.Options{URLs: []string{"redis://" + moved.address}, Timeout: patient}
 	s := open(t, o)
 	fill(t, s, stock, begin(t, s, stock)[0], `"old"`)
 	received := listen(t, s)
@@ -94,7 +83,7 @@ func TestAnotherServerTakesOver(t *testing.T) {
 	if err := client(t, before.URL()).ReplicaOf(t.Context(), "127.0.0.1", "1").Err(); err != nil {
 		t.Fatal(err)
 	}
-	address.leadTo(after)
+	moved.leadTo(after)
 	eventually(t, func(ctx context.Context) error {
 		_, err := s.Evict(ctx, cache.Write{Eviction: cache.Eviction{Keys: []cache.Key{stock.Key}}})
 		return err

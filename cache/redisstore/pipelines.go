@@ -8,11 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// pipelines sends the pipelines of a Cluster. go-redis follows MOVED and ASK for each command, and
-// repeats a pipeline as a whole if it failed for another reason. A command that has been redirected is
-// then sent to two nodes, and both replies are written into it at the same time. So this hook lets
-// go-redis repeat only redirected commands, and repeats the commands without a reply itself, after all
-// others.
+// pipelines sends pipelines. go-redis repeats a pipeline as a whole if it failed. In a Cluster it also
+// follows MOVED and ASK for each command: one that has been redirected is then sent to two nodes, and
+// both replies are written into it at the same time. So this hook lets go-redis repeat only redirected
+// commands, and repeats the commands without a reply itself, after all others.
 type pipelines struct{}
 
 var _ redis.Hook = pipelines{}

@@ -65,22 +65,11 @@ func TestTooManyClients(t *testing.T) {
 // The same is true of a server in protected mode, which closes connections from other machines.
 func TestProtectedMode(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() }) // it ends the loop
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = io.WriteString(c, "-DENIED Redis is running in protected mode\r\n")
-			_ = c.Close()
-		}
-	}()
-	s := open(t, redisstore.Options{URLs: []string{"redis://" + l.Addr().String()}, Timeout: patient})
+	address := accept(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "-DENIED Redis is running in protected mode\r\n")
+		_ = c.Close()
+	})
+	s := open(t, redisstore.Options{URLs: []string{"redis://" + address}, Timeout: patient})
 	if err := s.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "protected mode") {
 		t.Errorf("got error %v, want it to say that the server is in protected mode", err)
 	}

@@ -126,9 +126,9 @@ func Trusted(sincePollBegan, lease time.Duration) bool { return sincePollBegan <
 // do not show the writes of an old primary that still responds, or of a standby.
 func MayKeep(seen Snapshot, epoch Epoch) bool { return seen.Epoch == epoch }
 
-// MayJoin decides whether a reader may wait for a load that another reader began: if nothing the load depends on was
-// evicted since, and this gateway would have learned of it. A load that has called neither the shared tier nor its
-// source yet may always be joined.
+// MayJoin decides whether a reader may wait for a load that another reader began: if neither its key nor one of its tags
+// was evicted since, and this gateway would have learned of it, or if the load has called neither the shared tier nor its
+// source yet. What else the value depends on is known only when the load has ended, and is looked at then.
 func MayJoin(trusted, holds, reading bool) bool { return !reading || trusted && holds }
 
 // MayFill decides whether a load may put its value into the shared tier: only if the key's fence still holds the load's
