@@ -102,18 +102,19 @@ func (c *Cache) look(ctx context.Context, r Request, found *Result) Fault {
 	return ""
 }
 
-// readAgain reads from the source, not from a tier.
+// readAgain reads from the source, not from a tier. It reports false if the value cannot be compared: there was an error,
+// or a standby was read.
 func (c *Cache) readAgain(ctx context.Context, r Request) (read Loaded, ok bool) {
-	inside, l, _ := c.enter(ctx, 0, false)
+	inside, l, collector := c.enter(ctx, 0, false)
 	defer l.end()
 	values, _, err := callSource(inside, r.Source, []Request{r})
 	if err != nil {
 		return read, false
 	}
 	if own, is := values[0].(*Loaded); is {
-		return *own, own.Err == nil
+		return *own, own.Err == nil && (own.Deps == nil || !own.Deps.Standby)
 	}
-	return Loaded{Value: values[0]}, true
+	return Loaded{Value: values[0]}, !collector.Deps().Standby
 }
 
 func (c *Cache) reportFault(r Request, found Result, fault Fault) {

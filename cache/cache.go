@@ -278,6 +278,8 @@ type Result struct {
 	Revalidating bool
 	// Shadow marks a value of shadow mode, which came from its source. Values computed from it are not stored.
 	Shadow bool
+	// Standby marks a value that may be made of the rows of a standby: see [OnStandby].
+	Standby bool
 	// Joined marks a value that was loaded for another reader.
 	Joined bool
 	// Tags evict the value, in addition to the item's own tags.

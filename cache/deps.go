@@ -14,13 +14,12 @@ type Collector struct {
 	parent *Collector
 	began  time.Time // truncated like the times of entries
 
-	watch  *Watch // that of the whole operation; nil: statements are not watched
-	strays uint64 // the watch's count at the beginning
-	where  func(context.Context) fmt.Stringer
-	// statements is where the collection of statements begins. If nil, a statement prevents the value from being
-	// stored.
-	statements *statementsSince
-	known      bool // statements belong to a source, or to a value that is not stored
+	watch      *Watch // that of the whole operation; nil: statements are not watched
+	strays     uint64 // the watch's count at the beginning
+	where      func(context.Context) fmt.Stringer
+	statements *statementsSince // where it begins in the logs of statements; nil if they are not remembered
+	listed     bool             // statements are listed, and do not prevent the value from being stored
+	known      bool             // statements belong to a source, or to a value that is not stored
 
 	mu     sync.Mutex
 	stamps []*Stamp
@@ -33,8 +32,8 @@ type Collector struct {
 	loaded int
 	reads  []coordinateRead // the coordinates of the values read, each once
 	stale  bool
-	// revalidating and passing are those of Deps.
-	revalidating, passing bool
+	// revalidating, passing and standby are those of Deps.
+	revalidating, passing, standby bool
 
 	unknown []fmt.Stringer // where statements ran outside of a source, each place once
 	// acknowledged is that of Deps.
@@ -76,6 +75,8 @@ type Deps struct {
 	// Passing reports whether HTTP caches must not store the value either: one of the dependencies has expired, is in
 	// shadow mode, or is not trusted.
 	Passing bool
+	// Standby reports whether it may be made of the rows of a standby, which may lag behind: see [OnStandby].
+	Standby bool
 	// Unknown are places at which statements ran outside of a source, a few at most. If there are any, neither this
 	// process nor an HTTP cache may store the value.
 	Unknown []fmt.Stringer
@@ -173,6 +174,9 @@ func (c *Collector) note(item *Item, r *Result) {
 	case r.Revalidating:
 		c.reason, c.revalidating, c.passing = "a part has expired and is loaded again", true, true
 		return
+	case r.Standby:
+		c.noteStandby()
+		return
 	case r.Shadow:
 		c.reason, c.passing = "a part is in shadow mode", true
 		return
@@ -216,11 +220,11 @@ func (c *Collector) Unknown() []fmt.Stringer {
 	return slices.Clone(c.unknown)
 }
 
-// isRead reports whether anything was read.
-func (c *Collector) isRead() bool {
+// collected reports whether a source read anything through a cache, or from a standby.
+func (c *Collector) collected() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.names) > 0
+	return len(c.names) > 0 || c.standby
 }
 
 // Use adds the dependencies of a stored value that is used.
@@ -278,7 +282,10 @@ func (c *Collector) Deps() Deps {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var statements []string
-	if c.statements != nil {
+	if c.statements != nil && c.statements.standby(c.watch) {
+		c.noteStandby()
+	}
+	if c.listed {
 		var all bool
 		if statements, all = c.statements.list(c.watch); !all {
 			c.noteUnknown(nil)
@@ -299,7 +306,7 @@ func (c *Collector) Deps() Deps {
 		Began: c.began, Asked: meters, Saved: saved,
 		Stamp: Join(c.stamps...), Ends: c.ends, Until: c.until,
 		Names: slices.Clone(c.names), Unstorable: c.reason, Cached: c.cached, Loaded: c.loaded, Stale: c.stale,
-		Revalidating: c.revalidating, Passing: c.passing, Acknowledged: c.acknowledged,
+		Revalidating: c.revalidating, Passing: c.passing, Standby: c.standby, Acknowledged: c.acknowledged,
 		Unknown: slices.Clone(c.unknown), Statements: statements, since: c.since,
 	}
 }

@@ -27,7 +27,7 @@ func (m *evicting) Generations() *cache.Generations {
 
 // An audit and shadow mode compare a cached value with what a request reads. The request may hold an
 // older row, or the value may be older than a write that came before the comparison began. Neither
-// is a fault, nor is a value that was softly evicted.
+// is a fault, nor is a value that was softly evicted, nor the row of a standby.
 func TestComparisonsKnowWhatIsOlder(t *testing.T) {
 	t.Parallel()
 	user, other := cache.Eviction{Keys: []cache.Key{"user:1"}}, cache.Eviction{Keys: []cache.Key{"user:2"}}
@@ -36,12 +36,14 @@ func TestComparisonsKnowWhatIsOlder(t *testing.T) {
 		before    cache.Eviction // then
 		soft      bool           // whether the user is softly evicted after the cached value was loaded
 		meanwhile bool           // whether the user is evicted after an audit was chosen, and before it begins
+		standby   bool           // whether the row of the comparison is that of a standby
 		fault     bool
 	}{
 		"the request held the row":             {held: true, before: user},
 		"the request held it, another changed": {held: true, before: other, fault: true},
 		"the row was written meanwhile":        {meanwhile: true},
 		"the row was softly evicted":           {soft: true},
+		"a standby was read":                   {standby: true},
 		"nothing was written":                  {fault: true},
 	} {
 		for _, shadow := range []bool{false, true} {
@@ -51,9 +53,9 @@ func TestComparisonsKnowWhatIsOlder(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, shadow mode: %v", name, shadow), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					memory := &evicting{Memory: memory(t)}
+					memory, watch := &evicting{Memory: memory(t)}, new(cache.Watch)
 					c, err := cache.New(cache.Options{
-						Memory: memory, Audit: 1, Shadow: func(string) bool { return shadow }, Log: slog.New(slog.DiscardHandler),
+						Memory: memory, Watch: watch, Audit: 1, Shadow: func(string) bool { return shadow }, Log: slog.New(slog.DiscardHandler),
 					})
 					if err != nil {
 						t.Fatal(err)
@@ -61,7 +63,10 @@ func TestComparisonsKnowWhatIsOlder(t *testing.T) {
 					defer func() { _ = c.Close() }()
 					read := func(ctx context.Context, row string) {
 						t.Helper()
-						s := &slow{row: row, read: func(_ context.Context, row string) any {
+						s := &slow{row: row, read: func(loading context.Context, row string) any {
+							if test.standby && row == "another" {
+								ranOnStandby(loading, watch)
+							}
 							if test.held {
 								return &cache.Loaded{Value: row, Since: cache.BeganAt(ctx)}
 							}

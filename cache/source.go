@@ -108,7 +108,7 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 	c.fillShared(g.ctx, shared)
 	for i, f := range fs {
 		c.flights.land(f, results[i], loaded.basis(&loaded.own[i], results[i].Stamp != nil))
-		if f.would != nil {
+		if f.would != nil && !results[i].Standby {
 			c.compare(g.ctx, f, results[i].Value, &loaded.own[i])
 		}
 	}
@@ -137,6 +137,9 @@ func (c *Cache) entryOf(f *flight, i int, l *loaded, early float64, r *Result) *
 		own.Unstored = cmp.Or(own.Unstored, "a part may be outdated")
 	}
 	r.Revalidating = deps.Revalidating
+	if r.Standby = deps.Standby || l.deps.Standby; r.Standby {
+		own.Unstored = cmp.Or(own.Unstored, StandbyReason)
+	}
 	if r.Unstored = cmp.Or(own.Unstored, deps.Unstorable); r.Unstored == "" && own.Alone {
 		r.Unstored = "it is for one reader"
 	}
@@ -264,7 +267,7 @@ type loaded struct {
 	started time.Time
 	values  []any
 	seen    Snapshot
-	deps    Deps     // of what the source read through a cache
+	deps    Deps     // of what the source read through a cache, or from a standby
 	own     []Loaded // what the source returned about each value
 	// numberless is the number of evictions without a transaction's number before the source was called.
 	numberless uint64
@@ -335,7 +338,7 @@ func (c *Cache) callInTurn(g *group, source Source, fs []*flight) (loaded, error
 	traced, end := c.begin(ctx, loadSpan, fs)
 	a.values, a.seen, err = callSource(traced, source, requests)
 	end(err)
-	if collector.isRead() {
+	if collector.collected() {
 		// Values from a cache are as recent as the last poll, not as the snapshot of the source's statements.
 		a.deps, a.seen = collector.Deps(), Snapshot{}
 	}

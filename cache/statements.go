@@ -15,6 +15,8 @@ type statementLog struct {
 	seq  uint64 // the number of beginnings and ends
 	lost uint64 // the last beginning or end of a statement that is not in ran
 	ran  map[string]*ranStatement
+
+	standby ranStatement // the statements on standbys
 }
 
 type ranStatement struct {
@@ -32,8 +34,12 @@ func (l *statementLog) note(statement string, running int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
-	if statement == "" {
+	switch statement {
+	case "":
 		l.lost = l.seq
+		return
+	case OnStandby:
+		l.standby.note(l.seq, running)
 		return
 	}
 	s := l.ran[statement]
@@ -47,8 +53,15 @@ func (l *statementLog) note(statement string, running int) {
 		s = &ranStatement{}
 		l.ran[statement] = s
 	}
-	s.last, s.running = l.seq, max(s.running+running, 0)
+	s.note(l.seq, running)
 }
+
+func (s *ranStatement) note(seq uint64, running int) {
+	s.last, s.running = seq, max(s.running+running, 0)
+}
+
+// after reports whether it ran after moment, began or ended.
+func (s *ranStatement) after(moment uint64) bool { return s.last > moment || s.running > 0 }
 
 // shrink removes statements that are not running. The caller holds mu.
 func (l *statementLog) shrink() {
@@ -86,11 +99,21 @@ func (l *statementLog) since(list []string, moment uint64) ([]string, bool) {
 		return list, l.lost <= moment
 	}
 	for text, s := range l.ran {
-		if (s.last > moment || s.running > 0) && !slices.Contains(list, text) {
+		if s.after(moment) && !slices.Contains(list, text) {
 			list = append(list, text)
 		}
 	}
 	return list, l.lost <= moment
+}
+
+// standbySince reports whether a statement on a standby ran after moment, began or ended.
+func (l *statementLog) standbySince(moment uint64) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.standby.after(moment)
 }
 
 // Moment is when something began, such as a request.

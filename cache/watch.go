@@ -23,18 +23,47 @@ import (
 // notice it for the other one: such sharing belongs in a Source. The zero value is ready to use; a nil Watch notices
 // nothing. A Watch is safe for concurrent use.
 //
-// For a value that is collected by [Watch.CollectStatements], the texts of the statements that it may depend on are
+// A statement that runs on a standby is reported with [OnStandby] as its text. For a value that is collected by
+// [Watch.CollectStatements], the texts of the statements that it may depend on are
 // recorded instead: all of its request so far, see [Cache.Begin], and all that ran meanwhile, of any request; see
 // [Watch.RememberStatements].
 type Watch struct {
 	strays atomic.Uint64 // how many statements without an operation's context began or ended
 
 	observed   atomic.Bool  // whether statements are remembered
+	standbys   atomic.Bool  // see LookForStandbys
 	apartAlone atomic.Bool  // see RememberStatements
 	apart      statementLog // statements without a request's context
 	all        statementLog
 
 	others atomic.Pointer[[]*Watch]
+}
+
+// OnStandby is the text of a statement that runs on a standby of the database, or may run on one. A standby lags behind:
+// it returns rows from before a write whose eviction is over. So what may be made of its rows is not stored, whether or
+// not the statement is expected, or sent by a [Source].
+const OnStandby = "\x00a statement on a standby"
+
+// StandbyReason is the reason why a value that may be made of a standby's rows is not stored.
+const StandbyReason = "a statement ran on a standby, which may lag behind"
+
+// LookForStandbys asks whatever reports to w to find out whether the servers of its connections are standbys: the
+// database is PostgreSQL.
+func (w *Watch) LookForStandbys() {
+	if w != nil {
+		w.standbys.Store(true)
+	}
+}
+
+// LooksForStandbys reports whether [Watch.LookForStandbys] was called on w or on a Watch that it forwards to.
+func (w *Watch) LooksForStandbys() bool {
+	if w == nil {
+		return false
+	}
+	if others := w.others.Load(); others != nil && slices.ContainsFunc(*others, (*Watch).LooksForStandbys) {
+		return true
+	}
+	return w.standbys.Load()
 }
 
 // Forward makes another Watch notice what this one does.
@@ -68,6 +97,9 @@ func (w *Watch) Began(ctx context.Context, statement string) {
 	}
 	w.remember(ctx, statement, (*statementLog).began)
 	if d := CollectorOf(ctx); d != nil {
+		if statement == OnStandby {
+			d.readStandby()
+		}
 		d.readUnknown(ctx)
 	} else {
 		w.stray()
@@ -135,19 +167,22 @@ func (w *Watch) Collect(ctx context.Context, where func(context.Context) fmt.Str
 // CollectApart is [Watch.Collect] for what a source computes for one request alone: the collectors of ctx do not
 // receive it. The source passes it on: see [Loaded].
 func (w *Watch) CollectApart(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
-	return collect(ctx, &Collector{watch: w, where: where})
+	return collect(ctx, &Collector{watch: w, where: where, statements: w.statementsFrom(ctx)})
 }
 
 // CollectStatements is [Watch.CollectApart] for a value that may depend on any statement that runs meanwhile:
 // statements are collected, see [Deps], and do not prevent the value from being stored.
 func (w *Watch) CollectStatements(ctx context.Context, where func(context.Context) fmt.Stringer) (context.Context, *Collector) {
-	c := &Collector{watch: w, where: where}
-	if w != nil {
-		c.statements = &statementsSince{
-			request: statementsOf(ctx), apart: w.apart.now(), all: w.all.now(),
-		}
+	from := w.statementsFrom(ctx)
+	return collect(ctx, &Collector{watch: w, where: where, statements: from, listed: from != nil})
+}
+
+// statementsFrom returns where a collector of ctx begins in the logs of w; nil if statements are not remembered.
+func (w *Watch) statementsFrom(ctx context.Context) *statementsSince {
+	if w == nil || !w.observed.Load() {
+		return nil
 	}
-	return collect(ctx, c)
+	return &statementsSince{request: statementsOf(ctx), apart: w.apart.now(), all: w.all.now()}
 }
 
 // statementsSince is where a collector began in the logs of statements.
@@ -159,12 +194,23 @@ type statementsSince struct {
 // list returns the statements that ran since, and reports whether all of them are known.
 func (s *statementsSince) list(w *Watch) ([]string, bool) {
 	list, known := s.request.since(nil, 0)
-	others, since := &w.all, s.all // a loader may read for several requests at once
-	if w.apartAlone.Load() {
-		others, since = &w.apart, s.apart
-	}
+	others, since := s.others(w)
 	list, all := others.since(list, since)
 	return list, known && all
+}
+
+// standby reports whether one of the statements ran on a standby.
+func (s *statementsSince) standby(w *Watch) bool {
+	others, since := s.others(w)
+	return s.request.standbySince(0) || others.standbySince(since)
+}
+
+// others returns the log of statements of other requests that count, and where s began in it.
+func (s *statementsSince) others(w *Watch) (*statementLog, uint64) {
+	if w.apartAlone.Load() {
+		return &w.apart, s.apart
+	}
+	return &w.all, s.all // a loader may read for several requests at once
 }
 
 // Unwatched returns a context whose statements do not prevent any value from being stored: those of
@@ -184,7 +230,7 @@ const UnknownReason = "a statement ran outside of a source"
 // readUnknown records that a statement read rows outside of any source.
 func (c *Collector) readUnknown(ctx context.Context) {
 	for ; c != nil && !c.known; c = c.parent {
-		if c.statements != nil {
+		if c.listed {
 			continue
 		}
 		var place fmt.Stringer
@@ -195,6 +241,23 @@ func (c *Collector) readUnknown(ctx context.Context) {
 		c.noteUnknown(place)
 		c.mu.Unlock()
 	}
+}
+
+// readStandby records that a statement ran on a standby.
+func (c *Collector) readStandby() {
+	for ; c != nil; c = c.parent {
+		c.mu.Lock()
+		c.noteStandby()
+		c.mu.Unlock()
+		if c.known {
+			return
+		}
+	}
+}
+
+// noteStandby records that the value may be made of a standby's rows. The caller holds mu.
+func (c *Collector) noteStandby() {
+	c.reason, c.passing, c.standby = StandbyReason, true, true
 }
 
 // noteUnknown records a statement outside of a source, at a place that is listed once. It replaces no

@@ -141,6 +141,9 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		deps.Unstorable = unknown
 		notes.tags = append(notes.tags, tags...)
 	}
+	if deps.Standby {
+		call.logOnce(s.f.o.Log, "a field's values are not stored", cache.StandbyReason)
+	}
 	erred, unstored := len(graphql.GetErrors(call.ctx)) != errorsBefore, ""
 	if erred {
 		call.run.erred.Store(true)

@@ -29,6 +29,7 @@ import (
 type observer struct {
 	*trackerSite
 	config  *pgx.ConnConfig
+	watch   *cache.Watch
 	watched *sql.DB // the database of its resolvers
 	url     string
 	reads   atomic.Int64 // calls of the resolver
@@ -44,15 +45,14 @@ const observedTables = `
 
 func observe(t *testing.T, url string, motto func(context.Context, *observer) (string, error), change func(*gqlcache.Options), behind ...func(*observer, http.Handler) http.Handler) *observer {
 	t.Helper()
-	o := &observer{trackerSite: &trackerSite{t: t, log: &syncBuffer{}}}
+	o := &observer{trackerSite: &trackerSite{t: t, log: &syncBuffer{}}, watch: new(cache.Watch)}
 	t.Cleanup(o.close)
-	watch := new(cache.Watch)
 	var err error
 	if o.config, err = pgx.ParseConfig(url); err != nil {
 		t.Fatal(err)
 	}
 	o.db = stdlib.OpenDB(*o.config)
-	o.config.Tracer = pgxwatch.New(watch)
+	o.config.Tracer = pgxwatch.New(o.watch)
 	o.watched = stdlib.OpenDB(*o.config)
 	o.closing(o.db.Close)
 	o.closing(o.watched.Close)
@@ -60,12 +60,13 @@ func observe(t *testing.T, url string, motto func(context.Context, *observer) (s
 		o.exec(observedTables)
 		o.exec(tracker.Tables)
 	}
-	resolvers := root{&tracker.Resolver{DB: o.watched}, func(ctx context.Context) (*string, error) {
+	o.tables = &tracker.Resolver{DB: o.watched}
+	resolvers := root{o.tables, func(ctx context.Context) (*string, error) {
 		o.reads.Add(1)
 		text, err := motto(ctx, o)
 		return &text, err
 	}}
-	options := gqlcache.Options{Database: o.db, Viewer: tracker.ViewerOf, Watch: watch, Log: slog.New(slog.NewTextHandler(o.log, nil))}
+	options := gqlcache.Options{Database: o.db, Viewer: tracker.ViewerOf, Watch: o.watch, Log: slog.New(slog.NewTextHandler(o.log, nil))}
 	if change != nil {
 		change(&options)
 	}

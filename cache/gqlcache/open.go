@@ -251,6 +251,9 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 		d.observer = outbox.NewObserver(outbox.ObserverOptions{
 			Database: d.db, Place: d.place, Tables: d.rows.Tables(), Install: o.Migrate == Install, Followed: d.looks.Add, Log: o.Log,
 		})
+		if place.Postgres() {
+			o.Watch.LookForStandbys()
+		}
 	}
 	return d, nil
 }

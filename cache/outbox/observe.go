@@ -95,6 +95,9 @@ func NewObserver(o ObserverOptions) *Observer {
 // that may be made of them can be stored. Observe takes less than a microsecond for a known text,
 // and otherwise a few round trips to the database.
 func (o *Observer) Observe(ctx context.Context, statements []string) (tags []cache.Tag, unknown string) {
+	if slices.Contains(statements, cache.OnStandby) {
+		return nil, cache.StandbyReason
+	}
 	for _, s := range statements {
 		s = uncommented(s)
 		r := o.lookUp(s)

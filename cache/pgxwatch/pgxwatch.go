@@ -1,5 +1,8 @@
 // Package pgxwatch reports every statement of pgx to a [cache.Watch], whether it is sent by pgxpool, bun,
 // an ORM, or database/sql through pgx's package stdlib.
+//
+// A server of PostgreSQL 14 or later tells its clients whether it is a hot standby: statements on one are reported as
+// [cache.OnStandby].
 package pgxwatch
 
 import (
@@ -61,9 +64,12 @@ func (t *Tracer) TracePrepareStart(ctx context.Context, _ *pgx.Conn, data pgx.Tr
 // TracePrepareEnd implements [pgx.PrepareTracer].
 func (*Tracer) TracePrepareEnd(context.Context, *pgx.Conn, pgx.TracePrepareEndData) {}
 
-// text returns the text that the database receives. statement may be the name of a prepared statement,
-// or have named arguments.
+// text returns the text that the database receives, or [cache.OnStandby]. statement may be the name of a prepared
+// statement, or have named arguments.
 func (t *Tracer) text(ctx context.Context, conn *pgx.Conn, statement string, args []any) string {
+	if conn.PgConn().ParameterStatus("in_hot_standby") == "on" {
+		return cache.OnStandby
+	}
 	for i, arg := range args {
 		if rewriter, ok := arg.(pgx.QueryRewriter); ok {
 			rewritten, _, err := rewriter.RewriteQuery(ctx, conn, statement, args[i+1:])

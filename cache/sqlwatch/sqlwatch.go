@@ -2,6 +2,9 @@
 // sent by bun, sqlx, an ORM or database/sql itself.
 //
 // For pgx use package pgxwatch, which also sees statements that do not go through database/sql.
+//
+// Once the Watch looks for standbys, each connection asks its server whether it is one, before its next statement. The
+// statements of a standby are reported as [cache.OnStandby].
 package sqlwatch
 
 import (
@@ -9,7 +12,9 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"sync"
+	"time"
 
 	"fieldcache/cache"
 )
@@ -58,7 +63,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{inner, c.watch}, nil
+	return &conn{Conn: inner, watch: c.watch}, nil
 }
 
 // conn has every optional method of a connection. If the driver's connection lacks one, conn returns the
@@ -66,6 +71,9 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 type conn struct {
 	driver.Conn
 	watch *cache.Watch
+
+	primary bool      // whether the server said that it is none
+	asked   time.Time // when it was asked; zero if it was not
 }
 
 // Unwrap returns the driver's own connection.
@@ -112,6 +120,14 @@ func (c *conn) Prepare(query string) (driver.Stmt, error) {
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	s, err := c.prepare(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (c *conn) prepare(ctx context.Context, query string) (*stmt, error) {
 	var inner driver.Stmt
 	var err error
 	if p, ok := c.Conn.(driver.ConnPrepareContext); ok {
@@ -130,8 +146,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if !ok {
 		return nil, driver.ErrSkip // database/sql prepares the statement instead
 	}
-	c.watch.Began(ctx, query)
-	defer c.watch.Ended(ctx, query)
+	defer c.began(ctx, query)()
 	return e.ExecContext(ctx, query, args)
 }
 
@@ -145,13 +160,62 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 
 // query sends a statement that returns rows, and reports it until the rows are closed.
 func (c *conn) query(ctx context.Context, query string, send func() (driver.Rows, error)) (driver.Rows, error) {
-	c.watch.Began(ctx, query)
+	ended := c.began(ctx, query)
 	rows, err := send()
 	if err != nil {
-		c.watch.Ended(ctx, query)
+		ended()
 		return nil, err
 	}
-	return watched(rows, sync.OnceFunc(func() { c.watch.Ended(ctx, query) })), nil
+	return watched(rows, sync.OnceFunc(ended)), nil
+}
+
+// began reports the beginning of a statement. It returns a function that reports its end.
+func (c *conn) began(ctx context.Context, text string) (ended func()) {
+	if c.watch.LooksForStandbys() && c.onStandby(ctx) {
+		text = cache.OnStandby
+	}
+	c.watch.Began(ctx, text)
+	return func() { c.watch.Ended(ctx, text) }
+}
+
+// askAgain is how often a server that is a standby, or does not answer, is asked again.
+const askAgain = time.Second
+
+// onStandby reports whether the server is a standby, or may be one. A primary stays one for as long as the connection.
+func (c *conn) onStandby(ctx context.Context) bool {
+	if now := time.Now(); !c.primary && now.Sub(c.asked) >= askAgain {
+		standby, err := c.isInRecovery(ctx)
+		c.primary, c.asked = err == nil && !standby, now
+	}
+	return !c.primary
+}
+
+// isInRecovery asks the server.
+func (c *conn) isInRecovery(ctx context.Context) (is bool, err error) {
+	const question = "SELECT CASE WHEN pg_catalog.pg_is_in_recovery() THEN 1 ELSE 0 END"
+	var answer driver.Rows
+	if q, ok := c.Conn.(driver.QueryerContext); ok {
+		answer, err = q.QueryContext(ctx, question, nil)
+	} else {
+		err = driver.ErrSkip
+	}
+	if errors.Is(err, driver.ErrSkip) {
+		s, failed := c.prepare(ctx, question)
+		if failed != nil {
+			return false, failed
+		}
+		defer func() { err = errors.Join(err, s.Close()) }()
+		answer, err = s.query(ctx, nil)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, answer.Close()) }()
+	row := make([]driver.Value, 1)
+	if err := answer.Next(row); err != nil {
+		return false, err
+	}
+	return fmt.Sprint(row[0]) != "0", nil
 }
 
 // stmt is a prepared statement.
@@ -169,8 +233,7 @@ func (s *stmt) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	s.conn.watch.Began(ctx, s.text)
-	defer s.conn.watch.Ended(ctx, s.text)
+	defer s.conn.began(ctx, s.text)()
 	if e, ok := s.Stmt.(driver.StmtExecContext); ok {
 		return e.ExecContext(ctx, args)
 	}
@@ -182,16 +245,19 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	return s.conn.query(ctx, s.text, func() (driver.Rows, error) {
-		if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
-			return q.QueryContext(ctx, args)
-		}
-		list, err := values(args)
-		if err != nil {
-			return nil, err
-		}
-		return s.Query(list) //nolint:staticcheck // what database/sql does for such a driver
-	})
+	return s.conn.query(ctx, s.text, func() (driver.Rows, error) { return s.query(ctx, args) })
+}
+
+// query sends the statement, and does not report it.
+func (s *stmt) query(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	if q, ok := s.Stmt.(driver.StmtQueryContext); ok {
+		return q.QueryContext(ctx, args)
+	}
+	list, err := values(args)
+	if err != nil {
+		return nil, err
+	}
+	return s.Query(list) //nolint:staticcheck // what database/sql does for such a driver
 }
 
 // values returns the arguments for a driver that does not support named ones.
