@@ -56,6 +56,23 @@ func withCache(ctx context.Context, schema graphql.ExecutableSchema, db *sql.DB)
 // viewerOf returns the viewer that the project's own authentication found.
 func viewerOf(ctx context.Context) string { return tracker.ViewerOf(ctx) }
 
+// byLanguage keeps what depends on the language of a request apart.
+func byLanguage(db *sql.DB) gqlcache.Options {
+	return gqlcache.Options{
+		Database: db,
+		Variant:  languageOf,                  // func(*http.Request) string: "en", "de"
+		Vary:     []string{"Accept-Language"}, // what it reads, for HTTP caches
+	}
+}
+
+// languageOf returns the language that a request asks for.
+func languageOf(r *http.Request) string {
+	if strings.HasPrefix(r.Header.Get("Accept-Language"), "de") {
+		return "de"
+	}
+	return "en"
+}
+
 type User struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
@@ -173,6 +190,37 @@ func TestReadmeServer(t *testing.T) {
 		h.ServeHTTP(w, r)
 		if status := w.Header().Get("Cache-Status"); !strings.Contains(status, want) || w.Body.String() != `{"data":{"grid":[[],[0]]}}` {
 			t.Errorf("got %s: %s, want %s", status, w.Body, want)
+		}
+	}
+}
+
+// A server with the options of docs/adopting.md has a response for each language.
+func TestReadmeLanguages(t *testing.T) {
+	t.Parallel()
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	fc, err := gqlcache.Open(t.Context(), schema, byLanguage(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := fc.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	srv := handler.New(schema)
+	srv.AddTransport(gqltransport.POST{})
+	srv.Use(fc)
+	h := fc.Handler(srv)
+	for _, request := range []struct{ language, status string }{
+		{"de", "fwd=miss"}, {"en", "fwd=miss"}, {"de-AT, en;q=0.5", "hit"}, {"fr", "hit"},
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/graphql", strings.NewReader(`{"query": "{ grid(size: 2) }"}`))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Accept-Language", request.language)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if status := w.Header().Get("Cache-Status"); !strings.Contains(status, request.status) {
+			t.Errorf("%s: got %s, want %s", request.language, status, request.status)
 		}
 	}
 }

@@ -13,10 +13,11 @@ import (
 
 var _ cache.Auditor = (*fieldSource)(nil)
 
-// Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer.
+// Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer. It
+// cannot be for one of the same variant.
 func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
 	original := r.Arg.(*fieldCall)
-	if original.private {
+	if original.private || s.f.o.Variant != nil {
 		return r, false
 	}
 	call := &fieldCall{cachedField: original.cachedField, ctx: original.ctx, run: original.run, receiver: original.receiver, args: original.args, selection: original.selection}

@@ -18,8 +18,9 @@ const maxArgs = 128
 
 // fieldKeys writes the cache keys of one coordinate: {product:7}:reviews(first=10) for a parent
 // with key fields, query:search(text=tea) for a root field. Appended are [authorID=3] if rows are
-// selected by this attribute of the parent, #9f86d081 if the value depends on the whole parent, and
-// @42 if it belongs to one viewer. Different requests never have the same key.
+// selected by this attribute of the parent, #9f86d081 if the value depends on the whole parent, $
+// and a digest if it depends on what is selected of it, ;en if it is that of one variant of requests,
+// and @42 if it belongs to one viewer. Different requests never have the same key.
 type fieldKeys struct {
 	schema *ast.Schema
 	field  *ast.FieldDefinition

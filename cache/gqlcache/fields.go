@@ -34,6 +34,9 @@ type FieldsOptions struct {
 	Rows *outbox.RowTags
 	// Viewer returns the viewer, or "" for an anonymous one. If nil, private fields are not cached.
 	Viewer func(context.Context) string
+	// Variant returns the variant of the request, and reports whether it is known: see [Options]. A
+	// request of an unknown variant is served nothing cached. If nil, there are no variants.
+	Variant func(context.Context) (variant string, known bool)
 	// Observer determines what the statements of resolvers and their loaders read that no directive
 	// declares. The Watch of the Cache reports the statements. If nil, a value that depends on such
 	// a statement is not stored.
@@ -223,11 +226,13 @@ type fieldRunKey struct{}
 
 // fieldRun is one response.
 type fieldRun struct {
-	batch  *cache.Batch
-	viewer string
-	own    cache.Batch // which batch points to unless FieldsOptions.Batch gives one
-	inUse  atomic.Bool // whether a response uses own
-	erred  atomic.Bool // whether the resolver of a field added errors beside its value
+	batch   *cache.Batch
+	viewer  string
+	variant string
+	unkeyed bool        // the variant is unknown: its values have no keys
+	own     cache.Batch // which batch points to unless FieldsOptions.Batch gives one
+	inUse   atomic.Bool // whether a response uses own
+	erred   atomic.Bool // whether the resolver of a field added errors beside its value
 	// resolved says that a field of the operation was resolved, in any response.
 	resolved atomic.Bool
 	deferral *deferral
@@ -275,6 +280,11 @@ func (f *Fields) InterceptResponse(ctx context.Context, next graphql.ResponseHan
 	}
 	if f.o.Viewer != nil {
 		run.viewer = f.o.Viewer(ctx)
+	}
+	if f.o.Variant != nil {
+		var known bool
+		run.variant, known = f.o.Variant(ctx)
+		run.unkeyed = !known
 	}
 	if f.o.Batch != nil {
 		run.batch = f.o.Batch(ctx)
@@ -487,6 +497,10 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 	if run == nil || run.batch == nil {
 		return f.pass(ctx, resolve)
 	}
+	if run.unkeyed {
+		c.logOnce(f.o.Log, "a field is not always cached", "the variant of a request is unknown: put Handler in front of the server")
+		return f.pass(ctx, resolve)
+	}
 	var parent any
 	if fc.Parent != nil {
 		parent = fc.Parent.Result
@@ -504,6 +518,9 @@ func (f *Fields) resolve(ctx context.Context, c *cachedField, fc *graphql.FieldC
 			return f.pass(ctx, resolve) // a variable has no canonical form
 		}
 		key = append(append(key, '$'), selection...)
+	}
+	if run.variant != "" {
+		key = cache.AppendEscaped(append(key, ';'), run.variant)
 	}
 	if c.private {
 		if run.viewer == "" {

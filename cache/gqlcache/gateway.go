@@ -221,17 +221,35 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 			inner.ServeHTTP(w, r.WithContext(g.cache.Begin(r.Context())))
 		})
 	}
-	front, err := transport.NewFront(next, transport.FrontOptions{
+	options := transport.FrontOptions{
 		Answers: g.answers, Viewer: g.o.Viewer, IdentityHeaders: g.o.IdentityHeaders, Watch: g.cache.Watch(), Log: g.o.Log,
-		Written: g.catchUp,
-	})
+		Written: g.catchUp, Vary: g.o.Vary,
+	}
+	if g.o.Variant != nil {
+		options.Variant = func(ctx context.Context) string { v, _ := variantOf(ctx); return v }
+	}
+	front, err := transport.NewFront(next, options)
 	if err != nil {
 		panic(fmt.Sprintf("gqlcache: Handler: %v", err)) // only next can be wrong: Open checked the options
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.fronts = append(g.fronts, front)
-	return front
+	if g.o.Variant == nil {
+		return front
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		front.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), variantKey{}, g.o.Variant(r))))
+	})
+}
+
+// variantKey is the key under which the context of a request has its variant.
+type variantKey struct{}
+
+// variantOf returns the variant of a request. It is unknown for one that did not pass [Gateway.Handler].
+func variantOf(ctx context.Context) (variant string, known bool) {
+	variant, known = ctx.Value(variantKey{}).(string)
+	return variant, known
 }
 
 // statementsSaved returns the sum over its handlers.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -59,6 +60,15 @@ type Options struct {
 	// viewer is unknown gets nothing that was cached for anonymous viewers, and private responses
 	// vary by them. Default: Authorization and Cookie.
 	IdentityHeaders []string
+	// Variant returns what else of a request values depend on, such as its language or its tenant;
+	// the same text for requests that get the same values. Everything is cached for each variant
+	// separately. It is called by [Gateway.Handler], once for each request, and a websocket is one
+	// request: without the handler nothing is cached. Audits do not look for values that depend on
+	// the viewer then. If nil, requests have no variants.
+	Variant func(*http.Request) string
+	// Vary are the headers that Variant reads: responses vary by them in HTTP caches. Required with
+	// Variant; empty, but not nil, if it reads nothing but the URL and the host.
+	Vary []string
 	// Watch receives the statements of resolvers from a driver or tracer, such as package sqlwatch
 	// or pgxwatch. With Database, a field that declares no rows is then evicted by every write to
 	// the tables that were read for it. If it is not known what a statement reads, values that
@@ -136,6 +146,9 @@ func Open(ctx context.Context, schema graphql.ExecutableSchema, o Options) (_ *G
 	}
 	g.closing(func() error { g.answers.Close(); return nil })
 	fields := FieldsOptions{Cache: g.cache, Plan: plan, Viewer: o.Viewer, Log: o.Log}
+	if o.Variant != nil {
+		fields.Variant = variantOf
+	}
 	if db != nil {
 		fields.Rows, fields.Observer, fields.RequestLoaders = db.rows, db.observer, o.RequestLoaders
 	}
@@ -186,6 +199,15 @@ func (o *Options) check() error {
 	}
 	if err := transport.CheckIdentityHeaders(o.IdentityHeaders); err != nil {
 		faults = append(faults, err)
+	}
+	if err := transport.CheckVary(o.Vary); err != nil {
+		faults = append(faults, err)
+	}
+	switch {
+	case o.Variant != nil && o.Vary == nil:
+		faults = append(faults, errors.New("option Vary: name the headers that Variant reads, or give an empty list if it reads none: HTTP caches serve one variant for another otherwise"))
+	case o.Variant == nil && o.Vary != nil:
+		faults = append(faults, errors.New("option Vary is for Variant, and there is none"))
 	}
 	return errors.Join(faults...)
 }

@@ -178,7 +178,11 @@ func infoNumber(info, name string) uint64 {
 	return 0
 }
 
-// kindOf returns the form of a key, without ids, arguments and viewers.
+// keyDetails begin the parts of a key that say which value of a field it is: arguments, attributes and content of the
+// parent, selection, variant and viewer.
+const keyDetails = "([#$;@"
+
+// kindOf returns the form of a key, without ids, arguments, variants and viewers.
 func (s *Store) kindOf(key string) string {
 	key, ours := strings.CutPrefix(key, s.prefix)
 	switch {
@@ -189,7 +193,7 @@ func (s *Store) kindOf(key string) string {
 	case strings.HasSuffix(key, ":g"):
 		return generations
 	case strings.HasPrefix(key, "query:"):
-		return upTo(key, "([#@")
+		return upTo(key, keyDetails)
 	case !strings.HasPrefix(key, "{"):
 		kind, _, named := strings.Cut(key, ":")
 		if !named || kind == "fieldcache" {
@@ -205,7 +209,7 @@ func (s *Store) kindOf(key string) string {
 	kind, _, _ := strings.Cut(object, ":")
 	// Without the parts that select from a collection, such as country=GB and first=20.
 	var names []string
-	for name := range strings.SplitSeq(upTo(rest, "([#@"), ":") {
+	for name := range strings.SplitSeq(upTo(rest, keyDetails), ":") {
 		if !strings.Contains(name, "=") {
 			names = append(names, name)
 		}

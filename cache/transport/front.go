@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,11 @@ type FrontOptions struct {
 	IdentityHeaders []string
 	Watch           *cache.Watch
 	Log             *slog.Logger
+	// Variant returns what else of a request its response depends on: requests of different variants are different. May be
+	// nil.
+	Variant func(context.Context) string
+	// Vary are the headers from which Variant follows.
+	Vary []string
 	// MaxBodyBytes is the largest request whose response may be stored; larger ones are passed on. Default: 64 KiB
 	MaxBodyBytes int
 	// Written is called before the response to a mutation is sent to the client. May be nil.
@@ -42,6 +48,7 @@ type Front struct {
 	stored *Handler // serves stored responses; it has no executor, and is not exported
 	next   http.Handler
 	o      FrontOptions
+	vary   string // the headers that every response varies by
 }
 
 // NewFront returns a Front of next. It returns an error for invalid options.
@@ -49,6 +56,9 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 	options := Options{Answers: o.Answers, Viewer: o.Viewer, IdentityHeaders: o.IdentityHeaders, Watch: o.Watch, Log: o.Log}
 	identity, err := options.check()
 	if err != nil {
+		return nil, fmt.Errorf("transport: options of a front: %w", err)
+	}
+	if err := CheckVary(o.Vary); err != nil {
 		return nil, fmt.Errorf("transport: options of a front: %w", err)
 	}
 	if next == nil || o.Answers == nil {
@@ -68,7 +78,7 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Front{next: next, o: o, stored: &Handler{
+	return &Front{next: next, o: o, vary: strings.Join(append([]string{varies}, o.Vary...), ", "), stored: &Handler{
 		o: options, compressor: compressor, header: answers.NewHeader(),
 		identity: identity, varyOwn: strings.Join(identity, ", "),
 	}}, nil
@@ -142,12 +152,12 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, done := f.stored.find(r.Context(), in.question(), wish)
 	defer done()
 	if in.done = done; a != nil {
-		w.Header().Add("Vary", varies)
+		w.Header().Add("Vary", f.vary)
 		f.stored.writeCached(w, r, in, a)
 		return
 	}
 	if wish.only {
-		w.Header().Add("Vary", varies)
+		w.Header().Add("Vary", f.vary)
 		in.media = negotiateMedia(r.Header["Accept"])
 		f.stored.refuse(w, in, notCached())
 		return
@@ -222,7 +232,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		held.pass()
 		return
 	}
-	header.Add("Vary", varies)
+	header.Add("Vary", f.vary)
 	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, stored, mutates || wish.nothing), now)
 }
 
@@ -256,6 +266,9 @@ func (f *Front) take(r *http.Request) (in request, ok bool) {
 	// Middleware behind the front may distinguish origins by headers of the response, which a stored response does not
 	// have.
 	origin := strings.Join(r.Header["Origin"], ",")
+	if f.o.Variant != nil {
+		text.WriteString(strconv.Quote(f.o.Variant(r.Context())))
+	}
 	text.WriteString(r.Method + "\x00" + r.URL.Path + "\x00" + accept + "\x00" + origin + "\x00")
 	switch r.Method {
 	case http.MethodGet:

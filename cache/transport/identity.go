@@ -105,6 +105,17 @@ func QuestionOf(ctx context.Context, q answers.Question) (_ answers.Question, ok
 	return a.question(q), ctx.Value(noStoreKey{}) == nil
 }
 
+// CheckVary returns an error if names are not names of headers.
+func CheckVary(names []string) error {
+	var faults []error
+	for _, name := range names {
+		if !isToken(name) || name == "*" {
+			faults = append(faults, fmt.Errorf("header %q of Vary is no name", name))
+		}
+	}
+	return errors.Join(faults...)
+}
+
 // CheckIdentityHeaders returns an error if names are not valid for IdentityHeaders.
 func CheckIdentityHeaders(names []string) error {
 	_, err := (&Options{IdentityHeaders: names}).check()
