@@ -247,10 +247,11 @@ func TestFault07DumpInANewCluster(t *testing.T) {
 					t.Errorf("got %v evictions without a write, want 0", n)
 				}
 			}
-			s.add(t).answers(t, "old", 1, 20)
-			if n := s.gateways[3].metric(t, `fieldcache_hits_total{tier="redis"}`); n < 20 {
-				t.Errorf("a new gateway has %v hits in Redis, want at least 20", n)
-			}
+			eventually(t, "a new gateway has 20 of 20 hits in Redis", func() bool {
+				g := s.add(t)
+				g.answers(t, "old", 1, 20)
+				return g.metric(t, `fieldcache_hits_total{tier="redis"}`) >= 20
+			})
 			bios(t, moved, "new", 1, 20)
 			for _, g := range s.gateways {
 				g.answers(t, "new", 1, 1)

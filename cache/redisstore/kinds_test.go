@@ -16,6 +16,8 @@ func TestKindOf(t *testing.T) {
 		"p:query:search(text=a:b)":                       "query:search",
 		"p:query:me@42":                                  "query:me",
 		"p:query:grid#9f86d081":                          "query:grid",
+		"p:query:grid$9f86d081":                          "query:grid",
+		"p:query:grid;en@42":                             "query:grid",
 		"p:{product:7}:g":                                generations,
 		"p:{p:user:42}:g":                                generations,
 		"p:{product:7}:reviews:g":                        generations,
