@@ -48,6 +48,7 @@ type Store struct {
 	channel string // of evictions; includes the database's number, since all databases of a server share their channels
 	self    string // distinguishes this process's messages from others'
 	log     *slog.Logger
+	fences  time.Duration // how long they live: fenceAge, except in tests
 
 	unpublished unpublished
 	lacks       lacks
@@ -81,7 +82,7 @@ func New(o Options) (*Store, error) {
 	return &Store{
 		client: client, cluster: u.IsClusterMode, primary: u.MasterName,
 		timeout: o.Timeout, prefix: o.Prefix,
-		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log,
+		fill: redis.NewScript(fillScript), self: rand.Text(), log: o.Log, fences: fenceAge,
 		channel: fmt.Sprintf("%sevictions:%d", o.Prefix, u.DB),
 	}, nil
 }
@@ -365,7 +366,7 @@ type announcement struct {
 func (s *Store) announce(ctx context.Context, p redis.Pipeliner, items []cache.Item, tags []cache.Tag) announcement {
 	a := announcement{rand.Text(), make([]*redis.BoolCmd, len(items)), make([]*redis.StringCmd, len(tags))}
 	for i, item := range items {
-		a.fences[i] = p.SetNX(ctx, s.fence(item.Key), a.token, fenceAge)
+		a.fences[i] = p.SetNX(ctx, s.fence(item.Key), a.token, s.fences)
 	}
 	for i, t := range tags {
 		p.SetNX(ctx, s.generation(t), rand.Text(), generationAge)
