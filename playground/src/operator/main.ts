@@ -79,6 +79,18 @@ function show() {
   evictions.show();
 }
 
+let drawing = false;
+
+/** Shows the last event in the next frame. A slow machine draws fewer frames than there are events, instead of falling behind. */
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    show();
+  });
+}
+
 function live(text: string, state: string) {
   const node = find('#live');
   if (node.textContent !== text) node.textContent = text;
@@ -96,7 +108,7 @@ events.addEventListener('counters', (event: MessageEvent<string>) => {
   }
   evictions.skip(now.skipped);
   before = now;
-  show();
+  draw();
 });
 events.addEventListener('eviction', (event: MessageEvent<string>) => evictions.add(JSON.parse(event.data) as Eviction));
 
