@@ -23,10 +23,9 @@ import (
 // notice it for the other one: such sharing belongs in a Source. The zero value is ready to use; a nil Watch notices
 // nothing. A Watch is safe for concurrent use.
 //
-// A statement that runs on a standby is reported with [OnStandby] as its text. For a value that is collected by
-// [Watch.CollectStatements], the texts of the statements that it may depend on are
+// For a value that is collected by [Watch.CollectStatements], the texts of the statements that it may depend on are
 // recorded instead: all of its request so far, see [Cache.Begin], and all that ran meanwhile, of any request; see
-// [Watch.RememberStatements].
+// [Watch.RememberStatements]. A statement that runs on a standby is reported with [OnStandby] as its text.
 type Watch struct {
 	strays atomic.Uint64 // how many statements without an operation's context began or ended
 
@@ -40,8 +39,8 @@ type Watch struct {
 }
 
 // OnStandby is the text of a statement that runs on a standby of the database, or may run on one. A standby lags behind:
-// it returns rows from before a write whose eviction is over. So what may be made of its rows is not stored, whether or
-// not the statement is expected, or sent by a [Source].
+// it returns rows from before a write whose eviction is over. So what may be made of its rows is not stored, also if a
+// [Source] sends the statement. One with a context of [Unwatched] changes nothing.
 const OnStandby = "\x00a statement on a standby"
 
 // StandbyReason is the reason why a value that may be made of a standby's rows is not stored.

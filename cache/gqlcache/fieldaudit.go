@@ -13,8 +13,8 @@ import (
 
 var _ cache.Auditor = (*fieldSource)(nil)
 
-// Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer. It
-// cannot be for one of the same variant.
+// Anonymous implements [cache.Auditor]: a public field is read again for an anonymous viewer. If
+// requests have variants, it is not: the context of an anonymous viewer lacks what the variant is made of.
 func (s *fieldSource) Anonymous(r cache.Request) (cache.Request, bool) {
 	original := r.Arg.(*fieldCall)
 	if original.private || s.f.o.Variant != nil {

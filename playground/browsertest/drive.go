@@ -1,7 +1,6 @@
 package browsertest
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -52,9 +51,6 @@ func (p *Page) Execute(want string) string {
 	return p.Eval(answer)
 }
 
-// clickIn is how long a click may take: the browser may never acknowledge one whose element is replaced meanwhile.
-const clickIn = 30 * time.Second
-
 // Click clicks the element that matches the CSS selector once it is visible. It clicks again if the
 // element moved away before the click arrived, as it may while a page is loading.
 func (p *Page) Click(selector string) {
@@ -72,13 +68,7 @@ func (p *Page) Click(selector string) {
 			return '';
 		})()`)
 		p.call("click "+selector, func() error {
-			ctx, cancel := context.WithTimeout(p.ctx, clickIn)
-			defer cancel()
-			err := chromedp.Do(ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
-			if ctx.Err() != nil && p.ctx.Err() == nil {
-				return nil // it may have arrived
-			}
-			return err
+			return chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 		})
 	}
 }
