@@ -3,8 +3,8 @@
 //
 // For pgx use package pgxwatch, which also sees statements that do not go through database/sql.
 //
-// Once the Watch looks for standbys, each connection asks its server whether it is one, before its next statement. The
-// statements of a standby are reported as [cache.OnStandby].
+// Once the Watch looks for standbys, each connection asks its server whether it is one, before its next use and never
+// in a transaction. The statements of a standby are reported as [cache.OnStandby].
 package sqlwatch
 
 import (
@@ -72,7 +72,8 @@ type conn struct {
 	driver.Conn
 	watch *cache.Watch
 
-	primary bool      // whether the server said that it is none
+	used    bool      // whether anything was sent, so that a transaction may have begun
+	primary bool      // whether the server said that it is no standby
 	asked   time.Time // when it was asked; zero if it was not
 }
 
@@ -86,10 +87,14 @@ func (c *conn) Ping(ctx context.Context) error {
 	return nil
 }
 
+// ResetSession is what database/sql calls before it uses a connection again.
 func (c *conn) ResetSession(ctx context.Context) error {
 	if r, ok := c.Conn.(driver.SessionResetter); ok {
-		return r.ResetSession(ctx)
+		if err := r.ResetSession(ctx); err != nil {
+			return err
+		}
 	}
+	c.ask(ctx)
 	return nil
 }
 
@@ -106,6 +111,7 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (c *conn) BeginTx(ctx context.Context, o driver.TxOptions) (driver.Tx, error) {
+	c.askFirst(ctx)
 	if b, ok := c.Conn.(driver.ConnBeginTx); ok {
 		return b.BeginTx(ctx, o)
 	}
@@ -171,7 +177,8 @@ func (c *conn) query(ctx context.Context, query string, send func() (driver.Rows
 
 // began reports the beginning of a statement. It returns a function that reports its end.
 func (c *conn) began(ctx context.Context, text string) (ended func()) {
-	if c.watch.LooksForStandbys() && c.onStandby(ctx) {
+	c.askFirst(ctx)
+	if !c.primary && c.watch.LooksForStandbys() {
 		text = cache.OnStandby
 	}
 	c.watch.Began(ctx, text)
@@ -181,13 +188,24 @@ func (c *conn) began(ctx context.Context, text string) (ended func()) {
 // askAgain is how often a server that is a standby, or does not answer, is asked again.
 const askAgain = time.Second
 
-// onStandby reports whether the server is a standby, or may be one. A primary stays one for as long as the connection.
-func (c *conn) onStandby(ctx context.Context) bool {
-	if now := time.Now(); !c.primary && now.Sub(c.asked) >= askAgain {
+// askFirst asks the server before anything else is sent to it.
+func (c *conn) askFirst(ctx context.Context) {
+	if !c.used {
+		c.used = true
+		c.ask(ctx)
+	}
+}
+
+// ask finds out whether the server is a standby. A primary stays one for as long as the connection. It must not be
+// called in a transaction: the question would take its snapshot, which SET TRANSACTION and LOCK must precede.
+func (c *conn) ask(ctx context.Context) {
+	if c.primary || !c.watch.LooksForStandbys() {
+		return
+	}
+	if now := time.Now(); now.Sub(c.asked) >= askAgain {
 		standby, err := c.isInRecovery(ctx)
 		c.primary, c.asked = err == nil && !standby, now
 	}
-	return !c.primary
 }
 
 // isInRecovery asks the server.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
+	_ "github.com/lib/pq"
 	_ "modernc.org/sqlite"
 
 	"fieldcache/cache"
@@ -173,5 +174,35 @@ func TestOpen(t *testing.T) {
 	if db, err := sqlwatch.Open("none", "", new(cache.Watch)); err == nil {
 		_ = db.Close()
 		t.Error("an unknown driver was accepted")
+	}
+}
+
+// What a connection asks about standbys is not part of a transaction, whose first statement may be one that nothing may
+// precede.
+func TestNothingIsAskedInATransaction(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"postgres", "pgx"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			watch := new(cache.Watch)
+			watch.LookForStandbys()
+			db, err := sqlwatch.Open(name, testservers.Postgres(t), watch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = tx.Rollback() }()
+			ctx, collector := watch.Collect(t.Context(), nil)
+			if _, err := tx.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"); err != nil {
+				t.Errorf("the first statement of the first transaction: %v", err)
+			}
+			if collector.Deps().Standby {
+				t.Error("the primary was taken for a standby")
+			}
+		})
 	}
 }
