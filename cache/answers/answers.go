@@ -45,10 +45,12 @@ type Store struct {
 	lookups  [kinds]atomic.Uint64
 
 	overflowed atomic.Uint64
+	servers    atomic.Uint32
 }
 
 // entry is a stored response with its question.
 type entry struct {
+	server uint32
 	kind   Kind
 	media  uint8
 	text   []byte
@@ -69,9 +71,10 @@ const (
 	kinds = iota + 1
 )
 
-// Question identifies a response. Different questions differ in kind, media type, viewer or text. The text is compared
-// byte by byte.
+// Question identifies a response. Different questions differ in server, kind, media type, viewer or text. The text is
+// compared byte by byte.
 type Question struct {
+	Server uint32 // whose response it is: see [Store.NewServer]
 	Kind   Kind
 	Media  uint8  // number of the response's media type
 	Text   []byte // copied only if the response is stored
@@ -120,6 +123,10 @@ func New(o Options) (*Store, error) {
 	return s, nil
 }
 
+// NewServer returns a number for the questions of a server. Servers that share a store may differ in their schema and
+// their middleware, and must not get each other's responses.
+func (s *Store) NewServer() uint32 { return s.servers.Add(1) }
+
 // Watch returns the Watch of the cache.
 func (s *Store) Watch() *cache.Watch { return s.cache.Watch() }
 
@@ -167,7 +174,7 @@ func (s *Store) candidate(q Question) *entry {
 // find returns the entry for exactly this question and viewer.
 func (s *Store) find(q Question, viewer string) *entry {
 	e, ok := s.entries.GetIfPresent(s.hash(q, viewer))
-	if !ok || e.kind != q.Kind || e.media != q.Media || e.viewer != viewer || !bytes.Equal(e.text, q.Text) {
+	if !ok || e.server != q.Server || e.kind != q.Kind || e.media != q.Media || e.viewer != viewer || !bytes.Equal(e.text, q.Text) {
 		return nil
 	}
 	return e
@@ -185,13 +192,13 @@ func (s *Store) Put(q Question, a *Answer) (stored bool) {
 			return false
 		}
 	}
-	s.entries.Set(s.hash(q, viewer), &entry{q.Kind, q.Media, bytes.Clone(q.Text), viewer, a})
+	s.entries.Set(s.hash(q, viewer), &entry{q.Server, q.Kind, q.Media, bytes.Clone(q.Text), viewer, a})
 	return true
 }
 
 func (s *Store) hash(q Question, viewer string) uint64 {
 	h := maphash.Bytes(s.seed, q.Text)
-	h ^= uint64(q.Kind)<<8 | uint64(q.Media)
+	h ^= uint64(q.Server)<<16 | uint64(q.Kind)<<8 | uint64(q.Media)
 	if viewer != "" {
 		h ^= maphash.String(s.seed, viewer) * 3
 	}

@@ -203,13 +203,15 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // It passes requests that are not GraphQL over HTTP (websockets, server-sent events, uploads, the
 // page of a playground) to next unchanged. The server behind next must Use the Gateway.
 //
-// Middleware that authenticates may be in front of the handler or behind it. Middleware that sets
-// headers of its own, such as CORS, belongs in front of it: a response with further headers is not
-// stored. Middleware that commits a transaction around a mutation belongs behind it: a commit in
-// front of it comes after the evictions, and other requests may read the old entries until the next
-// poll, for a lease at most.
+// Middleware that authenticates may be in front of the handler or behind it. Middleware that
+// refuses requests belongs in front of it: a public response in memory is served to every request
+// that reaches the handler. So does middleware that sets headers of its own, such as CORS: a
+// response with further headers is not stored. Middleware that commits a transaction around a
+// mutation belongs behind it: a commit in front of it comes after the evictions, and other requests
+// may read the old entries until the next poll, for a lease at most.
 //
-// Handler panics if next is nil. It may be called for several servers of one schema.
+// Handler panics if next is nil. It may be called for several servers of one schema, each of which
+// has its own responses in memory. They share the values of fields.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

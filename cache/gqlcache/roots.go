@@ -34,7 +34,8 @@ type Roots struct {
 	// If nil, nothing is counted.
 	Of func(context.Context) Counter
 
-	forms operation.Memo[ast.Field, string]
+	server uint32 // its number in Answers
+	forms  operation.Memo[ast.Field, string]
 }
 
 var _ interface {
@@ -46,11 +47,16 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*Roots) ExtensionName() string { return "Roots" }
 
-// Validate implements gqlgen's extension.
+// Validate implements gqlgen's extension. It refuses a second executor, whose other extensions may resolve root fields
+// differently.
 func (r *Roots) Validate(graphql.ExecutableSchema) error {
 	if r.Answers == nil {
 		return errors.New("gqlcache: Roots needs a store of answers")
 	}
+	if r.server != 0 {
+		return errors.New("gqlcache: Roots is used twice: give each executor its own")
+	}
+	r.server = r.Answers.NewServer()
 	return nil
 }
 
@@ -96,7 +102,7 @@ func (r *Roots) InterceptResponse(ctx context.Context, next graphql.ResponseHand
 	now := time.Now()
 	for _, m := range run.resolved {
 		o := c.root(m.alias)
-		r.Answers.Put(rootQuestion(ctx, m.text), answers.NewAnswer(answers.Computed{
+		r.Answers.Put(r.question(ctx, m.text), answers.NewAnswer(answers.Computed{
 			Status: http.StatusOK, Body: m.body, MaxAge: o.MaxAge, Scope: o.Scope, Deps: m.collector.Deps(),
 		}, now))
 	}
@@ -113,9 +119,10 @@ func (r *Roots) single(ctx context.Context) bool {
 	return ok
 }
 
-// rootQuestion returns the question of a root field, with its viewer.
-func rootQuestion(ctx context.Context, text []byte) answers.Question {
+// question returns the question of a root field, with its viewer.
+func (r *Roots) question(ctx context.Context, text []byte) answers.Question {
 	q, _ := transport.QuestionOf(ctx, answers.Question{Kind: answers.Root, Text: text})
+	q.Server = r.server
 	return q
 }
 
@@ -131,7 +138,7 @@ func (r *Roots) InterceptRootField(ctx context.Context, next graphql.RootResolve
 		return next(ctx)
 	}
 	if !cache.IsNoCache(ctx) {
-		if a := r.Answers.Get(rootQuestion(ctx, text), time.Now()); a != nil {
+		if a := r.Answers.Get(r.question(ctx, text), time.Now()); a != nil {
 			run.collector.restrict(policy.Limit{Age: a.MaxAge(), Scope: a.Scope()})
 			cache.CollectorOf(ctx).Use(a.Deps())
 			if r.Of != nil {

@@ -1,6 +1,7 @@
 package gqlcache_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -151,6 +152,33 @@ func TestUsedTwice(t *testing.T) {
 	post(t, url, `{motto}`)
 	if n := strings.Count(log.String(), "beside one that was closed"); n != 1 {
 		t.Errorf("logged %d times, want once: %s", n, log)
+	}
+}
+
+// Servers that share a Gateway have middleware of their own: none serves a response of another, also under the same path.
+func TestServersShareNoResponses(t *testing.T) {
+	t.Parallel()
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	inside, outside := newServer(schema, g), newServer(schema, g)
+	outside.AroundFields(func(ctx context.Context, next graphql.Resolver) (any, error) {
+		if graphql.GetFieldContext(ctx).Field.Name == "motto" {
+			return new("withheld"), nil
+		}
+		return next(ctx)
+	})
+	urls := []string{listen(t, g.Handler(inside)), listen(t, g.Handler(outside))}
+	for n := range 3 {
+		for i, url := range urls {
+			body, header := post(t, url, `{motto}`)
+			if strings.Contains(body, "withheld") != (i == 1) || strings.Contains(header.Get("Cache-Status"), "hit") != (n > 0) {
+				t.Errorf("server %d, request %d: got %s (%s)", i, n, body, header.Get("Cache-Status"))
+			}
+		}
 	}
 }
 

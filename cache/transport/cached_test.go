@@ -60,7 +60,12 @@ func newKeeper(t testing.TB, o transport.Options) *keeper {
 // keepFor is like newKeeper, but with the Viewer of o, which may be nil.
 func keepFor(t testing.TB, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
 	t.Helper()
-	s := newStore(t)
+	return keepIn(t, newStore(t), o, extensions...)
+}
+
+// keepIn is like keepFor, with a given store.
+func keepIn(t testing.TB, s storeOf, o transport.Options, extensions ...func(*answers.Store) graphql.HandlerExtension) *keeper {
+	t.Helper()
 	k := &keeper{cache: s.cache, store: s.Store}
 	o.Answers = s.Store
 	schema := gqlparser.MustLoadSchema(&ast.Source{Input: keeperSchema})

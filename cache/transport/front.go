@@ -21,7 +21,8 @@ import (
 
 // FrontOptions are the options of a [Front]. [Options] documents those that it has as well.
 type FrontOptions struct {
-	// Answers is required. It and the fields below are as in [Options].
+	// Answers is required. It and the fields below are as in [Options]. Fronts may share it, and serve only their own
+	// responses.
 	Answers         *answers.Store
 	Viewer          func(context.Context) string
 	IdentityHeaders []string
@@ -79,7 +80,7 @@ func NewFront(next http.Handler, o FrontOptions) (*Front, error) {
 		return nil, err
 	}
 	return &Front{next: next, o: o, vary: strings.Join(append([]string{varies}, o.Vary...), ", "), stored: &Handler{
-		o: options, compressor: compressor, header: answers.NewHeader(),
+		o: options, server: o.Answers.NewServer(), compressor: compressor, header: answers.NewHeader(),
 		identity: identity, varyOwn: strings.Join(identity, ", "),
 	}}, nil
 }

@@ -57,7 +57,7 @@ type Options struct {
 	// Documents shares registered documents between gateways. Default: each gateway has its own.
 	Documents Documents
 
-	// Answers stores responses. Default: none are stored. [policy.OverallOf] says how long a response may be cached; an
+	// Answers stores responses. Handlers may share it, and serve only their own. Default: none are stored. [policy.OverallOf] says how long a response may be cached; an
 	// extension of the executor must determine it.
 	Answers *answers.Store
 	// Viewer returns the viewer, "" for an anonymous one. Private responses are stored for one viewer each. If it
@@ -121,6 +121,7 @@ type answer struct {
 type Handler struct {
 	exec       *executor.Executor
 	o          Options
+	server     uint32 // its number in the store of responses
 	documents  *documents
 	parsed     document.Cache
 	validation *document.Validator
@@ -190,7 +191,12 @@ func NewHandler(exec *executor.Executor, o Options) (*Handler, error) {
 	exec.SetParserTokenLimit(o.MaxTokens)
 	exec.SetDisableSuggestion(o.HideSchema)
 	exec.Use(values)
+	var server uint32
+	if o.Answers != nil {
+		server = o.Answers.NewServer()
+	}
 	return &Handler{
+		server:     server,
 		validation: document.New(values.schema, o.MaxTokens, o.HideSchema),
 		exec:       exec, o: o,
 		documents:  newDocuments(o.Trusted, o.TrustedOnly, o.Documents, registered),

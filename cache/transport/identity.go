@@ -14,6 +14,7 @@ import (
 // sender is the sender of a request. The zero value is an unknown sender: nothing private is stored
 // for it, nor served to it from the cache.
 type sender struct {
+	server    uint32 // the number of the handler in the store of responses
 	viewer    string
 	anonymous bool // the sender is known to be anonymous; then viewer is empty
 }
@@ -24,10 +25,10 @@ type senderKey struct{}
 // senderOf returns the sender of a request.
 func (h *Handler) senderOf(r *http.Request) sender {
 	if h.o.Viewer == nil {
-		return sender{}
+		return sender{server: h.server}
 	}
 	viewer := h.o.Viewer(r.Context())
-	return sender{viewer, viewer == "" && !h.identified(r)}
+	return sender{h.server, viewer, viewer == "" && !h.identified(r)}
 }
 
 // identified reports whether a request has anything that may identify its sender.
@@ -45,7 +46,7 @@ func certified(r *http.Request) bool { return r.TLS != nil && len(r.TLS.PeerCert
 
 // question returns q for this sender.
 func (s sender) question(q answers.Question) answers.Question {
-	q.Viewer, q.Nobody = s.viewer, s.anonymous
+	q.Server, q.Viewer, q.Nobody = s.server, s.viewer, s.anonymous
 	return q
 }
 

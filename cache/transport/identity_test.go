@@ -59,6 +59,38 @@ func TestFault02NoViewerStoresNothingPrivate(t *testing.T) {
 	}
 }
 
+// Handlers that share a store serve only their own responses, whole or in part: other middleware made the others.
+func TestHandlersShareNoResponses(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	both := []*keeper{keepIn(t, s, transport.Options{}, roots), keepIn(t, s, transport.Options{}, roots)}
+	const two = `{"query":"{ hello number }"}`
+	for _, front := range []bool{false, true} {
+		if _, err := s.cache.EvictByHand(t.Context(), cache.Eviction{Tags: []cache.Tag{"{All}"}}); err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range both {
+			k.front = front
+			before := k.executions.Load()
+			for n, in := range []request{post(two), post(`{ "query": "{ hello number }" }`), post(two), byGet("{ hello number }")} {
+				if r := k.send(t, in); r.hit() != (n > 0) {
+					t.Errorf("handler %d, request %d: got %s %s", i, n, r.cacheStatus(), r.body)
+				}
+			}
+			if n := k.executions.Load() - before; n != 1 {
+				t.Errorf("handler %d executed %d operations, want 1", i, n)
+			}
+		}
+	}
+	shared := &gqlcache.Roots{Answers: s.Store}
+	if err := shared.Validate(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.Validate(nil); err == nil {
+		t.Error("Roots are accepted in a second executor")
+	}
+}
+
 func roots(s *answers.Store) graphql.HandlerExtension { return &gqlcache.Roots{Answers: s} }
 
 // storeOf is a store of responses with its cache.

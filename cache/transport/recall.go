@@ -193,7 +193,7 @@ func (h *Handler) ServeCached(w http.ResponseWriter, r *http.Request) (operation
 	if h.o.Answers == nil || !h.plain(r) || h.o.Viewer != nil && h.o.Viewer(r.Context()) != "" {
 		return "", false
 	}
-	in := request{sender: sender{anonymous: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
+	in := request{sender: sender{server: h.server, anonymous: h.o.Viewer != nil}, media: negotiateMedia(r.Header["Accept"]), encoding: negotiateEncoding(r.Header["Accept-Encoding"])}
 	if in.media == noMedia {
 		return "", false
 	}
