@@ -292,6 +292,38 @@ func TestHeaders(t *testing.T) {
 	})
 }
 
+// A response that sets a cookie is for its client alone, whatever its fields allow: HTTP caches store the cookie, too.
+func TestCookiesMakePrivate(t *testing.T) {
+	t.Parallel()
+	f, h := open(t), answers.NewHeader()
+	m := f.deps(t, time.Minute, "user:1")
+	for _, c := range []struct {
+		maxAge time.Duration
+		cookie bool
+		want   string
+	}{
+		{time.Minute, false, "max-age=60, public"}, {time.Minute, true, "max-age=60, private"}, {0, true, "no-store"},
+	} {
+		for name, write := range map[string]func(*httptest.ResponseRecorder, *http.Request, *answers.Answer){
+			"hit": func(w *httptest.ResponseRecorder, r *http.Request, a *answers.Answer) {
+				h.WriteHit(w, r, a, answers.Identity, time.Now())
+			},
+			"computed": func(w *httptest.ResponseRecorder, r *http.Request, a *answers.Answer) {
+				h.WriteComputed(w, r, a, answers.Identity, answers.Miss, time.Now())
+			},
+		} {
+			w := httptest.NewRecorder()
+			if c.cookie {
+				http.SetCookie(w, &http.Cookie{Name: "session", Value: "1"})
+			}
+			write(w, httptest.NewRequest(http.MethodGet, "/graphql", nil), answer("body", c.maxAge, cache.Public, m))
+			if got := w.Header().Get("Cache-Control"); got != c.want {
+				t.Errorf("%s for %v, with a cookie: %t: got %q, want %q", name, c.maxAge, c.cookie, got, c.want)
+			}
+		}
+	}
+}
+
 func TestNotModified(t *testing.T) {
 	t.Parallel()
 	f, h := open(t), answers.NewHeader()

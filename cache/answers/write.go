@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"fieldcache/cache"
 )
 
 // Status is the value of the Cache-Status header (RFC 9211) of a response that did not come from
@@ -84,6 +86,9 @@ func (h *Header) WriteComputed(w http.ResponseWriter, r *http.Request, a *Answer
 func (h *Header) write(w http.ResponseWriter, header http.Header, r *http.Request, a *Answer, e Encoding, now time.Time) {
 	v := a.variants[e]
 	header["Cache-Control"] = a.cacheControl
+	if a.maxAge > 0 && len(header["Set-Cookie"]) > 0 { // a shared cache would give one client's cookie to all
+		header["Cache-Control"] = []string{cacheControl(a.maxAge, cache.Private)}
+	}
 	if a.vary[0] != "" {
 		if old := header["Vary"]; len(old) == 0 {
 			header["Vary"] = a.vary
