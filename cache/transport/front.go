@@ -200,12 +200,15 @@ func (f *Front) passOn(w http.ResponseWriter, r *http.Request) {
 // finish stores and writes a response that was buffered.
 func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish wish, held *heldResponse, x *exchange, deps cache.Deps, mutates bool) {
 	header := w.Header()
+	overall := x.overall(in.sender)
 	if !held.isJSON(header) || header.Get("Cache-Control") != "" {
-		held.pass() // the handler behind sets its own headers
+		if overall.MaxAge > 0 && held.isJSON(header) {
+			f.logHeader(r.Context(), "Cache-Control")
+		}
+		held.pass() // other code says how it may be cached
 		return
 	}
 	f.stored.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
-	overall := x.overall(in.sender)
 	if held.status != http.StatusOK {
 		overall = policy.Overall{}
 	}
@@ -222,7 +225,11 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	}
 	now := time.Now()
 	a := answers.NewAnswer(computed, now).In(in.encoding, f.stored.compressor)
-	stored := overall.MaxAge > 0 && !wish.nothing && held.repeatable() && dataAlone(computed.Body)
+	stored := overall.MaxAge > 0 && !wish.nothing && dataAlone(computed.Body)
+	if own := held.ownHeader(); stored && own != "" {
+		stored = false
+		f.logHeader(r.Context(), own)
+	}
 	if stored {
 		stored = f.o.Answers.Put(in.question(), a)
 	}
@@ -235,6 +242,13 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	}
 	header.Add("Vary", f.vary)
 	f.stored.header.WriteComputed(w, r, a, in.encoding, statusOf(deps, stored, mutates || wish.nothing), now)
+}
+
+// logHeader logs, once for each header, that a response was not stored because of it.
+func (f *Front) logHeader(ctx context.Context, name string) {
+	if _, logged := f.stored.logged.LoadOrStore("header "+name, nil); !logged {
+		f.stored.o.Log.WarnContext(ctx, "responses are not stored: other code than the cache sets a header of theirs", "header", name)
+	}
 }
 
 // dataAlone reports whether a body has data and nothing else, so that it is the response that [Tell] reported: an error or

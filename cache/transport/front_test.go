@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -62,6 +63,50 @@ func TestFrontIgnoresOffersOfHTTP2(t *testing.T) {
 		}
 		if runs != 1 {
 			t.Errorf("Upgrade: %s: a query ran %d times, want once", upgrade, runs)
+		}
+	}
+}
+
+// A response with a header that stored ones would lack, or whose age other code determines, is not stored, and the log
+// names the header once.
+func TestFrontNamesHeadersOfOthers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		header string
+		front  bool // whether it is set in front, where each response gets its own
+		log    bool
+	}{
+		{"X-Request-Id", false, true}, {"X-Request-Id", true, false}, {"Set-Cookie", false, true}, {"Set-Cookie", true, false},
+		{"Cache-Control", false, true}, {"Cache-Control", true, true},
+	} {
+		k, log, runs := newKeeper(t, transport.Options{}), &strings.Builder{}, 0
+		front, err := transport.NewFront(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			runs++
+			transport.Tell(r.Context(), transport.Executed{Overall: policy.Overall{MaxAge: time.Minute}})
+			if !c.front {
+				w.Header().Set(c.header, "a=1")
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, `{"data":{}}`)
+		}), transport.FrontOptions{Answers: k.store, Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(hello))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			if c.front {
+				w.Header().Set(c.header, "a=1")
+			}
+			front.ServeHTTP(w, r)
+			if got := w.Header().Get(c.header); got != "a=1" {
+				t.Errorf("%+v: got header %q", c, got)
+			}
+		}
+		named := strings.Count(log.String(), "header="+c.header+"\n")
+		if (runs == 1) == c.log || (named == 1) != c.log || strings.Count(log.String(), "\n") != named {
+			t.Errorf("%+v: ran %d times, log %s", c, runs, log)
 		}
 	}
 }

@@ -87,17 +87,17 @@ func jsonKind(header http.Header) bool {
 	return err == nil && header.Get("Content-Encoding") == "" && (kind == "application/json" || kind == "application/graphql-response+json")
 }
 
-// repeatable reports whether the response can be sent again with the headers of every stored
-// response.
-func (h *heldResponse) repeatable() bool {
+// ownHeader returns the name of a header that stored responses do not have, so that the response
+// cannot be one of them; "" if there is none.
+func (h *heldResponse) ownHeader() string {
 	for name, values := range h.ResponseWriter.Header() {
 		switch name {
 		case "Content-Type", "Content-Length", "X-Content-Type-Options", "Date":
 		default:
 			if !slices.Equal(values, h.before[name]) {
-				return false
+				return name
 			}
 		}
 	}
-	return true
+	return ""
 }
