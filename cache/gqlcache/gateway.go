@@ -35,9 +35,10 @@ type Gateway struct {
 	hints   *Hints
 	fields  *Fields
 
-	mu     sync.Mutex
-	fronts []*transport.Front // guarded by mu
-	twice  atomic.Bool        // whether a server with two Gateways was reported
+	mu       sync.Mutex
+	fronts   []*transport.Front            // guarded by mu
+	handlers map[http.Handler]http.Handler // by the handler behind; guarded by mu
+	twice    atomic.Bool                   // whether a server with two Gateways was reported
 
 	used  atomic.Int64 // how often Use was called with it
 	early atomic.Bool  // whether its handler served before Use
@@ -213,6 +214,24 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // Handler panics if next is nil. It may be called for several servers of one schema, each of which
 // has its own responses in memory. They share the values of fields.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if next == nil || !reflect.ValueOf(next).Comparable() {
+		return g.newHandler(next)
+	}
+	h := g.handlers[next] // a project may call Handler for each request
+	if h == nil {
+		h = g.newHandler(next)
+		if g.handlers == nil {
+			g.handlers = map[http.Handler]http.Handler{}
+		}
+		g.handlers[next] = h
+	}
+	return h
+}
+
+// newHandler makes a handler in front of next. The caller holds mu.
+func (g *Gateway) newHandler(next http.Handler) http.Handler {
 	if inner := next; inner != nil {
 		next = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if g.used.Load() == 0 && !g.early.Swap(true) {
@@ -234,8 +253,6 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 	if err != nil {
 		panic(fmt.Sprintf("gqlcache: Handler: %v", err)) // only next can be wrong: Open checked the options
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.fronts = append(g.fronts, front)
 	if g.o.Variant == nil {
 		return front

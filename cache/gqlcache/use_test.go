@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -179,6 +180,13 @@ func TestServersShareNoResponses(t *testing.T) {
 				t.Errorf("server %d, request %d: got %s (%s)", i, n, body, header.Get("Cache-Status"))
 			}
 		}
+	}
+	// A project may wrap its server for each request.
+	server := newServer(schema, g)
+	url := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Handler(server).ServeHTTP(w, r) }))
+	post(t, url, `{motto}`)
+	if _, header := post(t, url, `{motto}`); !strings.Contains(header.Get("Cache-Status"), "hit") {
+		t.Errorf("of a server that is wrapped again: got %s", header.Get("Cache-Status"))
 	}
 }
 
