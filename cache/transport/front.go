@@ -8,9 +8,11 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fieldcache/cache"
@@ -50,6 +52,9 @@ type Front struct {
 	next   http.Handler
 	o      FrontOptions
 	vary   string // the headers that every response varies by
+
+	sees  atomic.Bool // whether any request had a viewer here: authentication runs in front
+	blind atomic.Bool // whether a request whose sender seemed anonymous had a viewer behind
 }
 
 // NewFront returns a Front of next. It returns an error for invalid options.
@@ -148,7 +153,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.passOn(w, r)
 		return
 	}
-	in.sender = f.stored.senderOf(r)
+	in.sender = f.senderOf(r)
 	wish := f.stored.wishOf(r.Header)
 	a, done := f.stored.find(r.Context(), in.question(), wish)
 	defer done()
@@ -174,6 +179,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{}
 	held := &heldResponse{ResponseWriter: w, before: w.Header().Clone(), passing: in.done}
 	f.next.ServeHTTP(held, r.WithContext(context.WithValue(ctx, exchangeKey{}, x)))
+	f.learn(ctx, x, in.sender)
 	mutates := x.mutates()
 	if mutates && f.o.Written != nil {
 		f.o.Written(ctx) // evicts what was committed around the operation, too
@@ -182,6 +188,30 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.finish(w, r, in, wish, held, x, collector.Deps(), mutates)
+}
+
+// senderOf returns the sender of a request. One without a viewer is only taken for anonymous if authentication is known
+// to run in front: else it may run behind, by something that is not known to identify anyone.
+func (f *Front) senderOf(r *http.Request) sender {
+	a := f.stored.senderOf(r)
+	if a.viewer != "" && !f.sees.Load() {
+		f.sees.Store(true)
+	}
+	a.anonymous = a.anonymous && f.sees.Load() && !f.blind.Load()
+	return a
+}
+
+// learn notices that a sender who seemed anonymous has a viewer behind the front.
+func (f *Front) learn(ctx context.Context, x *exchange, a sender) {
+	if !a.anonymous {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if slices.ContainsFunc(x.executed, func(e Executed) bool { return e.Viewer != "" }) && !f.blind.Swap(true) {
+		f.stored.o.Log.WarnContext(ctx, "a request has a viewer whom only the server behind knows, so that private responses to anonymous viewers are not stored: "+
+			"authenticate in front of the handler, or name the header in IdentityHeaders")
+	}
 }
 
 // passOn passes on a request that the front does not handle, with the original ResponseWriter.

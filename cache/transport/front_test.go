@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldcache/cache"
 	"fieldcache/cache/policy"
 	"fieldcache/cache/transport"
 )
@@ -108,5 +110,53 @@ func TestFrontNamesHeadersOfOthers(t *testing.T) {
 		if (runs == 1) == c.log || (named == 1) != c.log || strings.Count(log.String(), "\n") != named {
 			t.Errorf("%+v: ran %d times, log %s", c, runs, log)
 		}
+	}
+}
+
+// No viewer who is known only behind the front gets what was stored for anonymous viewers. Those get it if authentication
+// is known to run in front, and only there.
+func TestFrontWithAuthenticationBehind(t *testing.T) {
+	t.Parallel()
+	k, log := newKeeper(t, transport.Options{}), &strings.Builder{}
+	front, err := transport.NewFront(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		viewer := cmp.Or(viewerIn(r.Context()), r.Header.Get("X-Key"))
+		transport.Tell(r.Context(), transport.Executed{Viewer: viewer, Overall: policy.Overall{MaxAge: time.Minute, Scope: cache.Private}})
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":{"me":"`+viewer+`"}}`)
+	}), transport.FrontOptions{Answers: k.store, Viewer: viewerIn, Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range []struct {
+		query, inFront, behind string
+		hit, warns             bool
+	}{
+		{query: "{me}"},
+		{query: "{me}"}, // authentication may run behind
+		{query: "{me}", behind: "42"},
+		{query: "{me}", inFront: "7"},
+		{query: "{me}", inFront: "7", hit: true},
+		{query: "{me}"},
+		{query: "{me}", hit: true},
+		{query: "{you: me}", behind: "42", warns: true},
+		{query: "{me}", behind: "42", warns: true},
+		{query: "{me}", warns: true},
+		{query: "{me}", inFront: "7", hit: true, warns: true},
+	} {
+		ctx := context.WithValue(t.Context(), viewerKey{}, c.inFront)
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", strings.NewReader(`{"query":"`+c.query+`"}`))
+		r.Header.Set("Content-Type", "application/json")
+		if c.behind != "" {
+			r.Header.Set("X-Key", c.behind)
+		}
+		w := httptest.NewRecorder()
+		front.ServeHTTP(w, r)
+		hit := strings.Contains(w.Header().Get("Cache-Status"), "hit")
+		if want := `{"data":{"me":"` + c.inFront + c.behind + `"}}`; w.Body.String() != want || hit != c.hit || strings.Contains(log.String(), "IdentityHeaders") != c.warns {
+			t.Errorf("request %d, %+v: got %s (%s), log %s", i, c, w.Body, w.Header().Get("Cache-Status"), log)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("got %d lines, want 1:\n%s", n, log)
 	}
 }
