@@ -123,7 +123,9 @@ func explain(ctx context.Context, err error, uncertain bool) error {
 	}
 	kind, message := ErrUnavailable, awayMessage
 	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError
 	switch {
+	case errors.As(err, &connect): // for whatever reason: the server may be about to be replaced
 	case errors.As(err, &pg):
 		message, kind = explainCode(pg)
 	case !lost(err):

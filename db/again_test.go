@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 
 	"fieldcache/internal/testservers"
@@ -194,6 +195,41 @@ func TestFault15Away(t *testing.T) {
 		t.Errorf("a transaction: got %v, want ErrUnavailable, rejected", err)
 	}
 	server.Start()
+	all(t, d)
+}
+
+// TestFault15ConnectionsRefused shows the errors while the server refuses connections: it answers a write that it has never
+// seen, which was certainly not made.
+func TestFault15ConnectionsRefused(t *testing.T) {
+	t.Parallel()
+	d := openPostgresTest(t)
+	fillShop(t, d)
+	config := must(pgx.ParseConfig(d.url))(t)
+	name := config.Database
+	config.Database = "postgres"
+	admin := must(pgx.ConnectConfig(t.Context(), config))(t)
+	defer func() { _ = admin.Close(t.Context()) }()
+	allow := func(yes bool) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), fmt.Sprintf("ALTER DATABASE %s ALLOW_CONNECTIONS %t", pgx.Identifier{name}.Sanitize(), yes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.bun.SetMaxIdleConns(0)
+	allow(false)
+	if _, _, err := d.UsersByID(t.Context(), []int64{1}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a read: got %v, want ErrUnavailable", err)
+	}
+	for write, err := range map[string]error{
+		"a statement":   second(d.SetStock(t.Context(), 1, 1)),
+		"a transaction": second(d.DeleteUser(t.Context(), 1)),
+	} {
+		var own *Error
+		if !errors.As(err, &own) || own.Kind != ErrUnavailable || own.Uncertain || !Rejected(err) {
+			t.Errorf("%s: got %v, want ErrUnavailable, rejected, and certainly so", write, err)
+		}
+	}
+	allow(true)
 	all(t, d)
 }
 

@@ -99,6 +99,10 @@ func Rejected(err error) bool {
 	if errors.As(err, &before) || errors.As(err, &own) && own.Kind != ErrUnavailable && own.Kind != ErrTimeout {
 		return true
 	}
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) { // also if the server refused the connection, by an error that is FATAL
+		return true
+	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		severity := pg.SeverityUnlocalized
@@ -116,11 +120,10 @@ func Rejected(err error) bool {
 		}
 		return true
 	}
-	var connect *pgconn.ConnectError
 	// pgx reports a connection as closed, and the statement as not sent, also if it ended while it waited for the
 	// response to COMMIT.
 	unsent := pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed)
-	return errors.As(err, &connect) || errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || unsent
+	return errors.Is(err, pgx.ErrTxCommitRollback) || errors.Is(err, driver.ErrBadConn) || unsent
 }
 
 // translate turns a driver's error with a known meaning into an [Error], and returns every other
