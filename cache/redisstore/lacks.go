@@ -21,7 +21,9 @@ type lacks struct {
 	scripts atomic.Bool // EVAL and EVALSHA, replaced by WATCH, MULTI and EXEC
 }
 
-// learn records the command that the server refused, and reports whether it was not yet recorded.
+// learn records the command that the server refused, and reports whether there is another way, which the
+// caller then takes. It is true for a command that is recorded already, too: another operation was refused
+// at the same time. The caller does not come here again, since a recorded command is not sent.
 func (l *lacks) learn(err error) bool {
 	if !redis.HasErrorPrefix(err, "NOPERM") && !redis.HasErrorPrefix(err, "unknown command") { // it ignores ERR
 		return false
@@ -30,7 +32,8 @@ func (l *lacks) learn(err error) bool {
 	for name, lacking := range map[string]*atomic.Bool{"getex": &l.getEx, "unlink": &l.unlink, "eval": &l.scripts} {
 		// Versions of Redis quote the name differently.
 		if strings.Contains(text, "'"+name) || strings.Contains(text, "`"+name) {
-			return !lacking.Swap(true)
+			lacking.Store(true)
+			return true
 		}
 	}
 	return false
