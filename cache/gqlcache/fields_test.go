@@ -17,6 +17,7 @@ import (
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/vektah/gqlparser/v2"
 	"github.com/vektah/gqlparser/v2/ast"
 
@@ -485,6 +486,21 @@ func TestFieldsComeBackFromRedis(t *testing.T) {
 	fresh("at first")
 	first.exec(`UPDATE issues SET title = 'It fails still' WHERE number = 1`)
 	fresh("after a write")
+	o, err := goredis.ParseURL(redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := goredis.NewClient(o)
+	defer func() { _ = client.Close() }()
+	keys := keysOf(t, redis, "query:project*")
+	for _, key := range keys { // so that another release, whose Go type has changed, does not take the value
+		if document, err := client.Get(t.Context(), key).Result(); err != nil || !strings.Contains(document, `"shape":"`) {
+			t.Errorf("%s: got %s, error %v; want a document with the shape of its Go type", key, document, err)
+		}
+	}
+	if len(keys) == 0 {
+		t.Error("got no key of Query.project")
+	}
 }
 
 // A value that JSON cannot represent is cached in the process that loaded it, and evicted by writes,

@@ -88,6 +88,9 @@ func (*fieldSource) Decode(r cache.Request, data []byte) (any, error) {
 	return r.Arg.(*fieldCall).codec.Decode(data)
 }
 
+// Shape implements [cache.Shaper].
+func (*fieldSource) Shape(r cache.Request) string { return r.Arg.(*fieldCall).codec.Shape() }
+
 // resolve calls a resolver, determines how its values may be stored, and puts them into values, at
 // their indexes.
 func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {

@@ -17,6 +17,7 @@ import (
 type Codec struct {
 	types *Types
 	typ   reflect.Type
+	shape string
 	// abstract says that the innermost type is a Go interface; possible are the object types of its values.
 	abstract bool
 	possible []string
@@ -25,7 +26,7 @@ type Codec struct {
 
 // NewCodec returns the Codec of a field whose values have a Go type.
 func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
-	c := &Codec{types: t, typ: typ}
+	c := &Codec{types: t, typ: typ, shape: t.shape(typ)}
 	inner := typ
 	for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
 		inner = inner.Elem()
@@ -39,6 +40,10 @@ func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
 	}
 	return c
 }
+
+// Shape returns a name for the structure of the Go type. Types behind an interface are not part of
+// it: their shapes are part of each value.
+func (c *Codec) Shape() string { return c.shape }
 
 // Box is a value of a field as the engine stores it. A nil list in a Box is a value, and not an
 // absent row. A Box must not be changed.
@@ -72,6 +77,7 @@ func (b *Box) MarshalJSON() ([]byte, error) {
 type tagged struct {
 	Type     string `json:"t"`
 	Pointers int    `json:"p,omitzero"`
+	Shape    string `json:"s"`
 	Value    any    `json:"v"`
 }
 
@@ -103,7 +109,7 @@ func (c *Codec) tag(v reflect.Value) (any, error) {
 	if name == "" {
 		return nil, fmt.Errorf("the object type of a %v is unknown", typ)
 	}
-	return tagged{name, pointers, v.Interface()}, nil
+	return tagged{name, pointers, c.types.shape(typ), v.Interface()}, nil
 }
 
 // nameOf returns the object type of a Go type. A type that no resolver names is identified by its
@@ -174,6 +180,7 @@ func (c *Codec) read(data jsontext.Value, into reflect.Value) error {
 	var raw struct {
 		Type     string         `json:"t"`
 		Pointers int            `json:"p"`
+		Shape    string         `json:"s"`
 		Value    jsontext.Value `json:"v"`
 	}
 	if err := json.Unmarshal(data, &raw, readOptions); err != nil {
@@ -182,6 +189,9 @@ func (c *Codec) read(data jsontext.Value, into reflect.Value) error {
 	typ := c.typeOf(raw.Type)
 	if typ == nil {
 		return fmt.Errorf("gotype: the Go type of %q is not known", raw.Type)
+	}
+	if raw.Shape != c.types.shape(typ) {
+		return fmt.Errorf("gotype: %q has another shape in this release", raw.Type)
 	}
 	for range raw.Pointers {
 		typ = reflect.PointerTo(typ)
