@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"encoding"
-	"encoding/json"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -24,64 +22,50 @@ func shapeOf(r Request) string {
 	return ""
 }
 
-// shapes caches the results of ShapeOf.
+// shapes caches the results of ShapeOfType.
 var shapes sync.Map // of reflect.Type: string
 
-// ShapeOf describes how encoding/json encodes a type: its members with their names and types,
-// recursively.
-func ShapeOf[V any]() string {
-	t := reflect.TypeFor[V]()
+// ShapeOf is [ShapeOfType] for V.
+func ShapeOf[V any]() string { return ShapeOfType(reflect.TypeFor[V]()) }
+
+// ShapeOfType returns a name for the structure of a type, of hexadecimal digits: its members with their
+// names, tags and types, recursively. Members that JSON leaves out count as well: a value that another
+// release stored before its type had such a member would be decoded without an error, and without what
+// belongs there. The types of values behind interfaces do not count.
+func ShapeOfType(t reflect.Type) string {
 	if s, ok := shapes.Load(t); ok {
 		return s.(string)
 	}
 	h := fnv.New32a()
-	describe(h, t, map[reflect.Type]bool{})
+	describe(h, t, map[reflect.Type]int{})
 	s := fmt.Sprintf("%08x", h.Sum32())
 	shapes.Store(t, s)
 	return s
 }
 
-var (
-	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
-	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
-)
-
-// describe writes the structure of a type. above are the types that contain it.
-func describe(w io.Writer, t reflect.Type, above map[reflect.Type]bool) {
+// describe writes the structure of a type. before numbers the types that were described: each is described
+// once, since models that refer to each other have more paths through them than can be walked.
+func describe(w io.Writer, t reflect.Type, before map[reflect.Type]int) {
 	write := func(format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) } // a hash does not fail
-	if above[t] || t.Implements(jsonMarshaler) || t.Implements(textMarshaler) {
-		write("%v;", t)
+	if n, ok := before[t]; ok {
+		write("#%d;", n)
 		return
 	}
-	above[t] = true
-	defer delete(above, t)
+	before[t] = len(before)
+	write("%v %v ", t.Kind(), t)
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
-		write("%v %d of ", t.Kind(), arrayLength(t))
-		describe(w, t.Elem(), above)
+		describe(w, t.Elem(), before)
 	case reflect.Map:
-		write("map of %v ", t.Key())
-		describe(w, t.Elem(), above)
+		describe(w, t.Key(), before)
+		describe(w, t.Elem(), before)
 	case reflect.Struct:
 		write("{")
 		for i := range t.NumField() {
 			f := t.Field(i)
-			tag := f.Tag.Get("json")
-			if tag == "-" || !f.IsExported() && !f.Anonymous {
-				continue
-			}
-			write("%s %q ", f.Name, tag)
-			describe(w, f.Type, above)
+			write("%s %q ", f.Name, f.Tag.Get("json"))
+			describe(w, f.Type, before)
 		}
 		write("}")
-	default:
-		write("%v;", t.Kind())
 	}
-}
-
-func arrayLength(t reflect.Type) int {
-	if t.Kind() == reflect.Array {
-		return t.Len()
-	}
-	return 0
 }

@@ -7,79 +7,113 @@ import (
 	"fieldcache/cache"
 )
 
+// tree and forest refer to themselves.
 type (
-	shaped struct {
-		ID   int64  `json:"id"`
-		Name string `json:"name"`
-	}
-	sameShape struct {
-		ID     int64  `json:"id"`
-		Name   string `json:"name"`
-		Unkept int    `json:"-"`
-		hidden int
-	}
-	renamed struct {
-		ID   int64  `json:"id"`
-		Name string `json:"title"`
-	}
-	retyped struct {
-		ID   int32  `json:"id"`
-		Name string `json:"name"`
-	}
-	optional struct {
-		ID   int64   `json:"id"`
-		Name *string `json:"name"`
-	}
-	longer struct {
-		ID   int64  `json:"id"`
-		Name string `json:"name"`
-		Bio  string `json:"bio"`
-	}
-	timed struct {
-		At time.Time `json:"at"`
-	}
-	textual struct {
-		At string `json:"at"`
-	}
 	tree struct {
 		Name string `json:"name"`
 		Kids []tree `json:"kids"`
 	}
-	otherTree struct {
-		Name string      `json:"name"`
-		Kids []otherTree `json:"kids"`
-		Leaf bool        `json:"leaf"`
+	forest struct {
+		Trees []tree   `json:"trees"`
+		Parts []forest `json:"parts"`
 	}
 )
 
+// Types of one name, as in several releases, have shapes of their own.
 func TestShapeOf(t *testing.T) {
 	t.Parallel()
-	_ = sameShape{hidden: 0}
-	if cache.ShapeOf[shaped]() != cache.ShapeOf[sameShape]() {
-		t.Error("a field that encoding/json ignores changes the shape")
+	type value struct {
+		ID   int64  `json:"id"`
+		Name string `json:"name"`
 	}
-	if first, again := cache.ShapeOf[shaped](), cache.ShapeOf[shaped](); first != again {
-		t.Error("two calls return different shapes")
-	}
+	type cents int64
 	shapes := map[string]string{}
 	for name, shape := range map[string]string{
-		"a struct":             cache.ShapeOf[shaped](),
-		"another name":         cache.ShapeOf[renamed](),
-		"another type":         cache.ShapeOf[retyped](),
-		"a pointer":            cache.ShapeOf[optional](),
-		"an additional member": cache.ShapeOf[longer](),
-		"a list":               cache.ShapeOf[[]shaped](),
-		"an array of two":      cache.ShapeOf[[2]shaped](),
-		"an array of one":      cache.ShapeOf[[1]shaped](),
-		"a list of others":     cache.ShapeOf[[]longer](),
-		"a map":                cache.ShapeOf[map[string]shaped](),
-		"a map of numbers":     cache.ShapeOf[map[int]shaped](),
-		"a moment":             cache.ShapeOf[timed](),
-		"a text":               cache.ShapeOf[textual](),
-		"a tree":               cache.ShapeOf[tree](),
-		"another tree":         cache.ShapeOf[otherTree](),
-		"a number":             cache.ShapeOf[int64](),
-		"any":                  cache.ShapeOf[any](),
+		"a struct": cache.ShapeOf[value](),
+		"another name": func() string {
+			type value struct {
+				ID    int64  `json:"id"`
+				Title string `json:"name"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"another name in JSON": func() string {
+			type value struct {
+				ID   int64  `json:"id"`
+				Name string `json:"title"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"another type": func() string {
+			type value struct {
+				ID   int32  `json:"id"`
+				Name string `json:"name"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"a type of the same kind": func() string {
+			type value struct {
+				ID   cents  `json:"id"`
+				Name string `json:"name"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"a pointer": func() string {
+			type value struct {
+				ID   int64   `json:"id"`
+				Name *string `json:"name"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"an additional member": func() string {
+			type value struct {
+				ID   int64  `json:"id"`
+				Name string `json:"name"`
+				Bio  string `json:"bio"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"a member that JSON leaves out": func() string {
+			type value struct {
+				ID   int64  `json:"id"`
+				Name string `json:"name"`
+				Bio  string `json:"-"`
+			}
+			return cache.ShapeOf[value]()
+		}(),
+		"a private member": func() string {
+			type value struct {
+				ID   int64  `json:"id"`
+				Name string `json:"name"`
+				bio  string
+			}
+			return cache.ShapeOf[value]() + value{bio: ""}.bio
+		}(),
+		"an additional member further down": func() string {
+			type inner struct {
+				ID   int64  `json:"id"`
+				Name string `json:"name"`
+			}
+			type value struct{ Inner []map[string]*inner }
+			return cache.ShapeOf[value]()
+		}(),
+		"none further down": func() string {
+			type inner struct {
+				ID int64 `json:"id"`
+			}
+			type value struct{ Inner []map[string]*inner }
+			return cache.ShapeOf[value]()
+		}(),
+		"a list":           cache.ShapeOf[[]value](),
+		"an array of two":  cache.ShapeOf[[2]value](),
+		"an array of one":  cache.ShapeOf[[1]value](),
+		"a map":            cache.ShapeOf[map[string]value](),
+		"a map of numbers": cache.ShapeOf[map[int]value](),
+		"a moment":         cache.ShapeOf[time.Time](),
+		"a tree":           cache.ShapeOf[tree](),
+		"a forest":         cache.ShapeOf[forest](),
+		"a number":         cache.ShapeOf[int64](),
+		"any":              cache.ShapeOf[any](),
 	} {
 		if !isShape(shape) {
 			t.Errorf("%s: got shape %q, want lowercase letters and digits", name, shape)
@@ -88,6 +122,25 @@ func TestShapeOf(t *testing.T) {
 			t.Errorf("%s has the same shape as %s", name, other)
 		}
 		shapes[shape] = name
+	}
+	if again := cache.ShapeOf[value](); shapes[again] != "a struct" {
+		t.Errorf("got shape %s the second time, which is that of %q", again, shapes[again])
+	}
+}
+
+// Models that refer to others twice: there are 2^36 paths through pairs36.
+type (
+	pair[T any]    struct{ Owner, Editor *T }
+	pairs6[T any]  = pair[pair[pair[pair[pair[pair[T]]]]]]
+	pairs36[T any] = pairs6[pairs6[pairs6[pairs6[pairs6[pairs6[T]]]]]]
+)
+
+// A shape takes no time that grows with the number of paths through the types.
+func TestShapeOfModelsThatReferToEachOther(t *testing.T) {
+	t.Parallel()
+	text, number := cache.ShapeOf[pairs36[string]](), cache.ShapeOf[pairs36[int]]()
+	if !isShape(text) || text == number {
+		t.Errorf("got shapes %q and %q, want two", text, number)
 	}
 }
 

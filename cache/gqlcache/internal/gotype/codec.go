@@ -10,6 +10,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"fieldcache/cache"
 )
 
 // Codec encodes the values of one field as JSON and decodes them with the Go type that they had. It
@@ -26,7 +28,7 @@ type Codec struct {
 
 // NewCodec returns the Codec of a field whose values have a Go type.
 func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
-	c := &Codec{types: t, typ: typ, shape: t.shape(typ)}
+	c := &Codec{types: t, typ: typ, shape: cache.ShapeOfType(typ)}
 	inner := typ
 	for inner.Kind() == reflect.Slice || inner.Kind() == reflect.Pointer {
 		inner = inner.Elem()
@@ -41,8 +43,7 @@ func (t *Types) NewCodec(f *ast.FieldDefinition, typ reflect.Type) *Codec {
 	return c
 }
 
-// Shape returns a name for the structure of the Go type. Types behind an interface are not part of
-// it: their shapes are part of each value.
+// Shape returns the [cache.ShapeOfType] of the Go type. Values behind an interface carry the shapes of their own types.
 func (c *Codec) Shape() string { return c.shape }
 
 // Box is a value of a field as the engine stores it. A nil list in a Box is a value, and not an
@@ -109,7 +110,7 @@ func (c *Codec) tag(v reflect.Value) (any, error) {
 	if name == "" {
 		return nil, fmt.Errorf("the object type of a %v is unknown", typ)
 	}
-	return tagged{name, pointers, c.types.shape(typ), v.Interface()}, nil
+	return tagged{name, pointers, cache.ShapeOfType(typ), v.Interface()}, nil
 }
 
 // nameOf returns the object type of a Go type. A type that no resolver names is identified by its
@@ -190,7 +191,7 @@ func (c *Codec) read(data jsontext.Value, into reflect.Value) error {
 	if typ == nil {
 		return fmt.Errorf("gotype: the Go type of %q is not known", raw.Type)
 	}
-	if raw.Shape != c.types.shape(typ) {
+	if raw.Shape != cache.ShapeOfType(typ) {
 		return fmt.Errorf("gotype: %q has another shape in this release", raw.Type)
 	}
 	for range raw.Pointers {

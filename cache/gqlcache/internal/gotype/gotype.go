@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -23,7 +22,6 @@ type Types struct {
 	objects    map[string]reflect.Type // the struct or map of an object type
 	names      map[reflect.Type]string // the inverse of objects
 	directives map[string]bool         // the directives that have code, folded
-	shapes     sync.Map                // of string by reflect.Type: the results of shapeOf
 }
 
 // Resolver is the method that resolves a field. It is safe for concurrent use.
