@@ -2,6 +2,7 @@ package gqlcache
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"strings"
 	"sync"
@@ -47,7 +48,8 @@ type FieldCount struct {
 	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
 
-	schema *ast.Schema
+	mu     sync.Mutex  // held by Validate
+	schema *ast.Schema // nil before the first Validate
 	// satisfies lists for each object type the names that fragments on it may have.
 	satisfies map[string][]string
 }
@@ -61,10 +63,19 @@ var _ interface {
 // ExtensionName implements gqlgen's extension.
 func (*FieldCount) ExtensionName() string { return "FieldCount" }
 
-// Validate implements gqlgen's extension. It reads the schema.
+// Validate implements gqlgen's extension. It reads the schema, and refuses a server of another one. Servers of one
+// schema may use the same FieldCount, also while others of them serve.
 func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
-	f.schema = es.Schema()
-	f.satisfies = map[string][]string{}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch f.schema {
+	case es.Schema():
+		return nil // others may be reading what it set
+	case nil:
+	default:
+		return errors.New("gqlcache: this FieldCount is used with another schema: make one for each schema")
+	}
+	f.schema, f.satisfies = es.Schema(), map[string][]string{}
 	for name, def := range f.schema.Types {
 		if def.Kind != ast.Object {
 			continue

@@ -38,6 +38,7 @@ type Gateway struct {
 	mu       sync.Mutex
 	fronts   []*transport.Front            // guarded by mu
 	handlers map[http.Handler]http.Handler // by the handler behind; guarded by mu
+	many     bool                          // whether there were more than maxServers; guarded by mu
 	twice    atomic.Bool                   // whether a server with two Gateways was reported
 
 	used  atomic.Int64 // how often Use was called with it
@@ -70,7 +71,8 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	if err := errors.Join(g.hints.Validate(es), g.fields.Validate(es)); err != nil {
 		return err
 	}
-	if reflect.TypeOf(es).Comparable() { // as gqlgen makes it
+	// A project may make a server for each request.
+	if g.used.Load() < maxServers && reflect.TypeOf(es).Comparable() { // as gqlgen makes it
 		if first, _ := inUse.LoadOrStore(es, g); first != g {
 			return errors.New("gqlcache: another Gateway is used with this schema: Use one for all servers of a schema, or Close the other one first")
 		}
@@ -81,6 +83,9 @@ func (g *Gateway) Validate(es graphql.ExecutableSchema) error {
 	g.used.Add(1)
 	return nil
 }
+
+// maxServers bounds how many servers and handlers a Gateway remembers.
+const maxServers = 100
 
 // inUse maps each executable schema of a server to the Gateway it uses. An extension sees only the
 // schema of its server, so only this map shows a second Gateway.
@@ -212,7 +217,8 @@ func (g *Gateway) catchUp(ctx context.Context) {
 // may read the old entries until the next poll, for a lease at most.
 //
 // Handler panics if next is nil. It may be called for several servers of one schema, each of which
-// has its own responses in memory. They share the values of fields.
+// has its own responses in memory. They share the values of fields. A server that is made for each
+// request never finds a response there.
 func (g *Gateway) Handler(next http.Handler) http.Handler {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -225,7 +231,9 @@ func (g *Gateway) Handler(next http.Handler) http.Handler {
 		if g.handlers == nil {
 			g.handlers = map[http.Handler]http.Handler{}
 		}
-		g.handlers[next] = h
+		if !g.many {
+			g.handlers[next] = h
+		}
 	}
 	return h
 }
@@ -253,7 +261,12 @@ func (g *Gateway) newHandler(next http.Handler) http.Handler {
 	if err != nil {
 		panic(fmt.Sprintf("gqlcache: Handler: %v", err)) // only next can be wrong: Open checked the options
 	}
-	g.fronts = append(g.fronts, front)
+	if len(g.fronts) < maxServers {
+		g.fronts = append(g.fronts, front)
+	} else if !g.many {
+		g.many = true
+		g.o.Log.Error("Handler was called for a new server again and again: call it once, and not for each request; no response is served from memory otherwise", "times", len(g.fronts)+1)
+	}
 	if g.o.Variant == nil {
 		return front
 	}

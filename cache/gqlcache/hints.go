@@ -2,6 +2,8 @@ package gqlcache
 
 import (
 	"context"
+	"errors"
+	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -23,7 +25,8 @@ type Hints struct {
 	// applies.
 	TypeOf func(value any) string
 
-	schema  *ast.Schema
+	mu      sync.Mutex  // held by Validate
+	schema  *ast.Schema // nil before the first Validate
 	objects policy.Objects
 	plans   operation.Memo[ast.OperationDefinition, *policy.Plan]
 }
@@ -38,11 +41,22 @@ var _ interface {
 func (*Hints) ExtensionName() string { return "Hints" }
 
 // Validate implements gqlgen's extension. It reads the schema, and refuses contradictory hints as
-// [policy.ReadPolicies] does.
+// [policy.ReadPolicies] does, and a server of another schema. Servers of one schema may use the same
+// Hints, also while others of them serve.
 func (h *Hints) Validate(es graphql.ExecutableSchema) error {
-	var err error
-	h.schema = es.Schema()
-	h.objects, err = policy.ReadObjects(h.schema)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch h.schema {
+	case es.Schema():
+		return nil // others may be reading what it set
+	case nil:
+	default:
+		return errors.New("gqlcache: these Hints are used with another schema: make Hints for each schema")
+	}
+	objects, err := policy.ReadObjects(es.Schema())
+	if err == nil {
+		h.schema, h.objects = es.Schema(), objects
+	}
 	return err
 }
 

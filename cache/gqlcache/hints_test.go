@@ -361,6 +361,26 @@ func TestHintsRefuseContradictions(t *testing.T) {
 	}
 }
 
+// Extensions that know a schema refuse a server of another one, and leave what they know as it is.
+func TestExtensionsOfOneSchema(t *testing.T) {
+	t.Parallel()
+	load := func(text string) graphql.ExecutableSchema {
+		schema := gqlparser.MustLoadSchema(&ast.Source{Input: text})
+		return &graphql.ExecutableSchemaMock{SchemaFunc: func() *ast.Schema { return schema }}
+	}
+	one, other := load("type Query { a: Int }"), load("type Query { b: Int }")
+	for name, e := range map[string]graphql.HandlerExtension{"hints": &gqlcache.Hints{}, "count": &gqlcache.FieldCount{}} {
+		for i, c := range []struct {
+			es      graphql.ExecutableSchema
+			refused bool
+		}{{one, false}, {one, false}, {other, true}, {one, false}} {
+			if err := e.Validate(c.es); (err != nil) != c.refused {
+				t.Errorf("%s, server %d: got error %v, want one: %v", name, i, err, c.refused)
+			}
+		}
+	}
+}
+
 // gqlgen panics if an extension refuses a schema, so the server does not start.
 func TestServerDoesNotStartWithContradictions(t *testing.T) {
 	t.Parallel()

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/handler"
@@ -187,6 +191,46 @@ func TestServersShareNoResponses(t *testing.T) {
 	post(t, url, `{motto}`)
 	if _, header := post(t, url, `{motto}`); !strings.Contains(header.Get("Cache-Status"), "hit") {
 		t.Errorf("of a server that is wrapped again: got %s", header.Get("Cache-Status"))
+	}
+}
+
+// A project may make a server for each request. The Gateway remembers only some of them, says once that no response can
+// come from memory, and the servers that serve meanwhile are not disturbed.
+func TestServersForEachRequest(t *testing.T) {
+	t.Parallel()
+	log := &syncBuffer{}
+	resolvers := &tracker.Resolver{}
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers})
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	var freed atomic.Int64
+	url := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server := newServer(tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers}), g)
+		runtime.AddCleanup(server, func(int) { freed.Add(1) }, 0)
+		g.Handler(server).ServeHTTP(w, r)
+	}))
+	var clients sync.WaitGroup
+	const requests = 200
+	for range 4 {
+		clients.Go(func() {
+			for range requests / 4 {
+				if body, _ := post(t, url, `{motto}`); !strings.Contains(body, `"data"`) {
+					t.Errorf("got %s", body)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if n := strings.Count(log.String(), "again and again"); n != 1 {
+		t.Errorf("logged %d times, want once: %s", n, log)
+	}
+	for deadline := time.Now().Add(time.Minute); freed.Load() < requests/4; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d servers were freed", freed.Load(), requests)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -182,5 +183,27 @@ func (onesSchema) Exec(ctx context.Context) graphql.ResponseHandler {
 			out.Values[i] = oc.RootResolverMiddleware(ctx, func(context.Context) graphql.Marshaler { return graphql.MarshalInt(1) })
 		}
 		return &graphql.Response{Data: marshal(out)}
+	}
+}
+
+// A handler is freed with its responses once nobody uses it, although its documents refer to what it remembers of them.
+func TestHandlersAreFreed(t *testing.T) {
+	t.Parallel()
+	freed := make(chan struct{})
+	t.Run("served", func(t *testing.T) {
+		k := newKeeper(t, transport.Options{})
+		k.want(t, post(hello), stored)
+		runtime.AddCleanup(k.Handler, func(int) { close(freed) }, 0)
+	})
+	for deadline := time.Now().Add(time.Minute); ; {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the handler is still in memory")
+		}
 	}
 }

@@ -29,7 +29,14 @@ func (m *Memo[T, V]) Get(thing *T, build func() V) V {
 	}
 	cached, known := m.of.LoadOrStore(key, build())
 	if !known {
-		runtime.AddCleanup(thing, func(key weak.Pointer[T]) { m.of.Delete(key) }, key)
+		// The runtime holds the cleanup for as long as the node exists. If the cleanup held m, whatever m is part of
+		// would exist for as long, and with it the node, if that is where its document is cached.
+		memo := weak.Make(m)
+		runtime.AddCleanup(thing, func(key weak.Pointer[T]) {
+			if m := memo.Value(); m != nil {
+				m.of.Delete(key)
+			}
+		}, key)
 	}
 	return cached.(V)
 }

@@ -39,6 +39,32 @@ func TestMemoGoesWithItsThing(t *testing.T) {
 	}
 }
 
+// What a Memo is part of is freed although a node exists that only it refers to, such as one of a cached document.
+func TestMemoDoesNotHoldItsOwner(t *testing.T) {
+	t.Parallel()
+	type handler struct {
+		memo     Memo[ast.OperationDefinition, string]
+		document *ast.OperationDefinition
+	}
+	freed := make(chan struct{})
+	func() {
+		h := &handler{document: &ast.OperationDefinition{Name: "q"}}
+		h.memo.Get(h.document, func() string { return "query q" })
+		runtime.AddCleanup(h, func(int) { close(freed) }, 0)
+	}()
+	for deadline := time.Now().Add(time.Minute); ; {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the owner is still in memory")
+		}
+	}
+}
+
 func (m *Memo[T, V]) len() (n int) {
 	m.of.Range(func(any, any) bool { n++; return true })
 	return n
