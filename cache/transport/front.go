@@ -239,8 +239,8 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 		return
 	}
 	f.stored.saved.Add(uint64(deps.Saved)) //nolint:gosec // a count
-	if held.status != http.StatusOK {
-		overall = policy.Overall{}
+	if held.status != http.StatusOK || overall.MaxAge > 0 && !dataAlone(held.body.Bytes()) {
+		overall = policy.Overall{} // no HTTP cache may store it either
 	}
 	if overall.MaxAge > 0 && len(deps.Unknown) > 0 {
 		f.stored.logUnknown(r.Context(), deps, overall.Scope, in.sender)
@@ -255,7 +255,7 @@ func (f *Front) finish(w http.ResponseWriter, r *http.Request, in request, wish 
 	}
 	now := time.Now()
 	a := answers.NewAnswer(computed, now).In(in.encoding, f.stored.compressor)
-	stored := overall.MaxAge > 0 && !wish.nothing && dataAlone(computed.Body)
+	stored := overall.MaxAge > 0 && !wish.nothing
 	if own := held.ownHeader(); stored && own != "" {
 		stored = false
 		f.logHeader(r.Context(), own)

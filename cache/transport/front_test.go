@@ -113,6 +113,43 @@ func TestFrontNamesHeadersOfOthers(t *testing.T) {
 	}
 }
 
+// A response that is not the one that was reported is stored by nobody: other code has added an error or an extension of
+// one request, or has put responses to several operations together.
+func TestFrontDoesNotLetOthersStoreWhatWasAdded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		body   string
+		stored bool
+	}{
+		{`{"data":{}}`, true},
+		{`{"errors":[{"message":"too late"}],"data":{}}`, false},
+		{`{"data":null,"errors":[{"message":"too late"}]}`, false},
+		{`{"data":{},"extensions":{"trace":7}}`, false},
+		{`[{"data":{}},{"errors":[{"message":"not valid"}]}]`, false},
+		{`{"data":{}} {"errors":[]}`, false},
+	} {
+		k := newKeeper(t, transport.Options{})
+		front, err := transport.NewFront(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			transport.Tell(r.Context(), transport.Executed{Overall: policy.Overall{MaxAge: time.Minute}})
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = io.WriteString(w, c.body)
+		}), transport.FrontOptions{Answers: k.store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		front.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?query={hello}", nil))
+		want := "no-store"
+		if c.stored {
+			want = "max-age=60, public"
+		}
+		header := w.Header()
+		if got := header.Get("Cache-Control"); w.Body.String() != c.body || got != want || (header.Get("Etag") != "") != c.stored {
+			t.Errorf("%s: got %s with Cache-Control %s and ETag %s, want Cache-Control %s", c.body, w.Body, got, header.Get("Etag"), want)
+		}
+	}
+}
+
 // No viewer who is known only behind the front gets what was stored for anonymous viewers. Those get it if authentication
 // is known to run in front, and only there.
 func TestFrontWithAuthenticationBehind(t *testing.T) {
