@@ -33,7 +33,9 @@ type FieldPlan struct {
 	evicts   map[string][]plannedEvict           // of the fields of the mutation type
 	named    map[string]bool                     // types whose objects are evicted by name
 	warnings []string
-	coded    map[string]map[string]string // a directive with code that gqlgen runs for a field, by object type and field
+	// unnamedPrivate are the object types without an identity that are parts of private values.
+	unnamedPrivate []string
+	coded          map[string]map[string]string // a directive with code that gqlgen runs for a field, by object type and field
 }
 
 // plannedField is a coordinate that is cached.
@@ -106,6 +108,7 @@ func PlanFields(es graphql.ExecutableSchema, kinds ...cache.Stored) (*FieldPlan,
 		return p, nil
 	}
 	p.planEvicts()
+	p.planPrivate()
 	faults := p.planStored(kinds)
 	for _, def := range schema.Types {
 		if def.Kind != ast.Object || def.BuiltIn || strings.HasPrefix(def.Name, "__") || def == schema.Mutation || def == schema.Subscription {
@@ -220,7 +223,7 @@ func (p *FieldPlan) plan(def *ast.Definition, f *ast.FieldDefinition) error {
 		return nil
 	}
 	fl := &plannedField{
-		coordinate: coordinate, object: def.Name, def: f, maxAge: age, private: rule.Scope == cache.Private,
+		coordinate: coordinate, object: def.Name, def: f, maxAge: age, private: p.isPrivate(def, f),
 		revalidate: rule.StaleWhileRevalidate, ifError: rule.StaleIfError, tag: cache.Coordinate(coordinate),
 		resolver: resolver, codec: p.types.NewCodec(f, resolver.Result), keys: newFieldKeys(p.schema, def, f, p.truths.Key),
 		plan: p,

@@ -104,6 +104,30 @@ func TestDirectivesWithCodeAlwaysRun(t *testing.T) {
 	}
 }
 
+// Viewers have values of their own not only of fields that are private, but also where a part of the value is, or where
+// the parent is a part of a private value and the same for all viewers.
+func TestPrivatePartsAreTheViewersOwn(t *testing.T) {
+	s := shape{tables: guarded.Tables}
+	for name, query := range map[string]string{
+		"a field of a model":                `{members{id note}}`,
+		"the same, which is not asked":      `{members{id name}}`,
+		"an implementation of an interface": `{badge{text}}`,
+		"below a private field":             `{desk{title}}`,
+		"further below a private field":     `{desk{drawer{letters}}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := s.database(t, "sqlite", lite(t))
+			g := guard(t, db, gqlcache.Options{Database: db})
+			for _, role := range []string{"admin", "guest", "", "admin", "guest"} {
+				g.same(role, query)
+			}
+			g.same("admin", `{members{note} badge{text} desk{title drawer{letters}}}`)
+			g.same("guest", `{members{note} badge{text} desk{title drawer{letters}}}`)
+		})
+	}
+}
+
 // What has nothing to do with a directive is served from memory.
 func TestOtherFieldsOfGuardedTypesAreCached(t *testing.T) {
 	db := shape{tables: guarded.Tables}.database(t, "sqlite", lite(t))

@@ -24,3 +24,15 @@ func (a *Account) Visits(ctx context.Context) (n int, err error) {
 
 // Vault is a row of vaults.
 type Vault struct{ ID, Content string }
+
+// Member is a row of accounts, with the note of the reader.
+type Member struct {
+	ID, Name string
+	Note     *string
+}
+
+// Desk and Drawer hold nothing: their resolvers know the reader.
+type (
+	Desk   struct{}
+	Drawer struct{}
+)

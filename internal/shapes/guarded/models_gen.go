@@ -9,9 +9,28 @@ import (
 	"strconv"
 )
 
+type Badge interface {
+	IsBadge()
+	GetText() string
+}
+
 type Guest struct {
 	Name string `json:"name"`
 }
+
+type OwnBadge struct {
+	Text string `json:"text"`
+}
+
+func (OwnBadge) IsBadge()             {}
+func (this OwnBadge) GetText() string { return this.Text }
+
+type PublicBadge struct {
+	Text string `json:"text"`
+}
+
+func (PublicBadge) IsBadge()             {}
+func (this PublicBadge) GetText() string { return this.Text }
 
 type Query struct {
 }

@@ -71,6 +71,27 @@ func (r *Resolver) Query() QueryResolver { return queryResolver{r} }
 
 type queryResolver struct{ *Resolver }
 
+// Desk implements [ResolverRoot].
+func (r *Resolver) Desk() DeskResolver { return deskResolver{r} }
+
+// Drawer implements [ResolverRoot].
+func (r *Resolver) Drawer() DrawerResolver { return drawerResolver{r} }
+
+type (
+	deskResolver   struct{ *Resolver }
+	drawerResolver struct{ *Resolver }
+)
+
+func (deskResolver) Title(ctx context.Context, _ *Desk) (string, error) {
+	return "the desk of " + Role(ctx), nil
+}
+
+func (deskResolver) Drawer(context.Context, *Desk) (*Drawer, error) { return &Drawer{}, nil }
+
+func (drawerResolver) Letters(ctx context.Context, _ *Drawer) ([]string, error) {
+	return []string{"to " + Role(ctx)}, nil
+}
+
 func (r *Resolver) accounts(ctx context.Context, rest string, args ...any) ([]*Account, error) {
 	rows, err := r.DB.QueryContext(ctx, "SELECT id, name, salary FROM accounts "+rest, args...)
 	if err != nil {
@@ -109,6 +130,24 @@ func (r queryResolver) Vaults(ctx context.Context) ([]*Vault, error) {
 	v, err := r.Vault(ctx)
 	return []*Vault{v}, err
 }
+
+func (r queryResolver) Members(ctx context.Context) ([]*Member, error) {
+	list, err := r.accounts(ctx, "ORDER BY id")
+	members := []*Member{}
+	for _, a := range list {
+		members = append(members, &Member{a.ID, a.Name, new("a note by " + Role(ctx))})
+	}
+	return members, err
+}
+
+func (r queryResolver) Badge(ctx context.Context) (Badge, error) {
+	if Role(ctx) == "" {
+		return &PublicBadge{"a guest"}, nil
+	}
+	return &OwnBadge{Role(ctx)}, nil
+}
+
+func (r queryResolver) Desk(context.Context) (*Desk, error) { return &Desk{}, nil }
 
 func (r queryResolver) Greeting(_ context.Context, to *Guest) (string, error) {
 	if to == nil {
