@@ -197,7 +197,7 @@ func TestSettings(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		file := openTest(t, "sqlite://"+filepath.Join(t.TempDir(), "shop.db"))
-		for setting, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "synchronous": "1", "busy_timeout": "30000"} {
+		for setting, want := range map[string]string{"journal_mode": "wal", "foreign_keys": "1", "recursive_triggers": "1", "synchronous": "1", "busy_timeout": "30000"} {
 			if got := show(t, file, setting); got != want {
 				t.Errorf("%s is %s, want %s", setting, got, want)
 			}

@@ -40,7 +40,7 @@ func openSQLite(o Options, rest string) (*DB, error) {
 		"_error_rc":     {"true"}, // otherwise the error for a file that cannot be opened is "out of memory"
 		"_timezone":     {"UTC"},
 		"_busy_timeout": {strconv.FormatInt(max(o.BusyTimeout.Milliseconds(), 1), 10)},
-		"_pragma":       {"foreign_keys(1)", "synchronous(NORMAL)", "journal_size_limit(67108864)"},
+		"_pragma":       {"foreign_keys(1)", "recursive_triggers(1)", "synchronous(NORMAL)", "journal_size_limit(67108864)"},
 	}
 	dsn := url.URL{Scheme: "file", RawQuery: query.Encode()}
 	if path == "" {

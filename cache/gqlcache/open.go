@@ -239,6 +239,15 @@ func openDatabase(ctx context.Context, o Options, plan *FieldPlan) (*database, e
 	if err = errors.Join(append(faults, err)...); err != nil {
 		return nil, fmt.Errorf("the database: %w", err)
 	}
+	if !place.Postgres() {
+		var recursive bool
+		if err := o.Database.QueryRowContext(ctx, "SELECT recursive_triggers FROM pragma_recursive_triggers").Scan(&recursive); err != nil {
+			return nil, fmt.Errorf("the database: %w", err)
+		}
+		if !recursive {
+			o.Log.Warn("the rows that REPLACE removes fire no trigger in SQLite, so values that held them stay: open the file with PRAGMA recursive_triggers = on, in everything that writes to it")
+		}
+	}
 	doubts, err := place.Doubts(ctx, o.Database, rows.Tables())
 	if err != nil {
 		return nil, fmt.Errorf("the database: %w", err)

@@ -3,6 +3,7 @@ package gqlcache_test
 import (
 	"database/sql"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/99designs/gqlgen/graphql/executor"
@@ -34,7 +35,7 @@ const liteTables = `
 // With SQLite as with PostgreSQL, fields are cached by their directives and evicted by writes of
 // another connection.
 func TestFieldsOnSQLite(t *testing.T) {
-	file := "file:" + t.TempDir() + "/tracker.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)"
+	file := "file:" + t.TempDir() + "/tracker.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(30000)&_pragma=foreign_keys(1)&_pragma=recursive_triggers(1)"
 	open := func() *sql.DB {
 		db, err := sql.Open("sqlite", file)
 		if err != nil {
@@ -91,6 +92,9 @@ func TestFieldsOnSQLite(t *testing.T) {
 		`UPDATE issues SET author_id = '1', state = 'CLOSED'`,
 		`UPDATE issues SET project_key = 'core', state = 'OPEN' WHERE id = '8'`,
 		`UPDATE accounts SET secret = 'other', handle = 'ann' WHERE id = '1'`,
+		`INSERT OR REPLACE INTO issues (id, project_key, number, title) VALUES ('8', 'core', 2, 'Do less')`,
+		`INSERT OR REPLACE INTO members VALUES ('core', '2', 'lead')`,
+		`UPDATE OR REPLACE members SET account_id = '2' WHERE account_id = '1'`,
 		`UPDATE members SET role = 'guest' WHERE account_id = '2'`,
 		`INSERT INTO comments (id, issue_id, body) VALUES ('c2', '7', 'one more')`,
 		`DELETE FROM watches`,
@@ -121,5 +125,30 @@ func TestFieldsOnSQLite(t *testing.T) {
 	responseTo(t, s.cached, "", `mutation{setTitle(id:"8",title:"by hand"){title}}`)
 	if got, want := responseTo(t, s.cached, "", title), responseTo(t, s.plain, "", title); got != want {
 		t.Errorf("right after a mutation: got %s, want %s", got, want)
+	}
+}
+
+// Rows that REPLACE removes fire no trigger in SQLite unless the connection says so. The log warns of one that does not.
+func TestSQLiteWithoutRecursiveTriggers(t *testing.T) {
+	t.Parallel()
+	for pragma, warnings := range map[string]int{"off": 1, "on": 0} {
+		db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/tracker.db?_pragma=busy_timeout(30000)&_pragma=recursive_triggers("+pragma+")")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		if _, err := db.ExecContext(t.Context(), liteTables); err != nil {
+			t.Fatal(err)
+		}
+		log := &syncBuffer{}
+		schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{DB: db}})
+		gateway, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Database: db, Log: slog.New(slog.NewTextHandler(log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = gateway.Close() })
+		if n := strings.Count(log.String(), "recursive_triggers = on"); n != warnings {
+			t.Errorf("with recursive_triggers %s: logged %d times, want %d: %s", pragma, n, warnings, log)
+		}
 	}
 }

@@ -51,7 +51,7 @@ func source(url string) string {
 	if strings.HasPrefix(url, "postgres") {
 		return url
 	}
-	return "file:" + url + "?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)"
+	return "file:" + url + "?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_pragma=recursive_triggers(1)"
 }
 
 // newMux serves the issues of a database, and creates missing tables.

@@ -24,7 +24,7 @@ const defaultPort = "8080"
 
 func main() {
 	port := cmp.Or(os.Getenv("PORT"), defaultPort)
-	db, err := sql.Open("sqlite", "file:todo.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:todo.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_pragma=recursive_triggers(1)")
 	if err != nil {
 		log.Fatal(err)
 	}

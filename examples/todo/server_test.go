@@ -71,7 +71,7 @@ func BenchmarkQuery(b *testing.B) {
 // servers returns a database, this server over it, and one with gqlgen alone.
 func servers(t testing.TB) (db *sql.DB, cached, plain http.Handler) {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/todo.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)")
+	db, err := sql.Open("sqlite", "file:"+t.TempDir()+"/todo.db?_pragma=journal_mode(wal)&_pragma=busy_timeout(5000)&_pragma=recursive_triggers(1)")
 	if err != nil {
 		t.Fatal(err)
 	}
