@@ -115,6 +115,40 @@ func TestALoadEndsWhenNobodyWaits(t *testing.T) {
 	})
 }
 
+// forgiving is a source that returns absent rows if its load ends before its row is there.
+type forgiving struct{ *table }
+
+func (s forgiving) Load(ctx context.Context, requests []cache.Request) ([]any, cache.Snapshot, error) {
+	select {
+	case <-ctx.Done():
+		return make([]any, len(requests)), cache.Snapshot{}, nil
+	case <-time.After(time.Minute):
+		return s.table.Load(ctx, requests)
+	}
+}
+
+// A source may turn the error of its ended context into a value, which is not stored.
+func TestALoadThatNobodyWaitsForIsNotStored(t *testing.T) {
+	for name, tiers := range map[string]func() cache.Store{
+		"memory only": func() cache.Store { return nil }, "two tiers": func() cache.Store { return &shared{Store: memory(t)} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				c, rows := open(t, tiers()), users("1")
+				r := rows.request(cache.Entity("user", "1"))
+				r.Source = forgiving{rows}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if got := c.Load(ctx, []cache.Request{r})[0]; !errors.Is(got.Err, context.DeadlineExceeded) {
+					t.Errorf("got %v for the reader that gave up, want context.DeadlineExceeded", got)
+				}
+				synctest.Wait()
+				want(t, c, r, "1")
+			})
+		})
+	}
+}
+
 // Close also ends a load that readers no longer join.
 func TestCloseEndsEveryLoad(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -80,15 +80,21 @@ func (c *Cache) fromSource(g *group, source Source, fs []*flight) {
 		return
 	}
 	early := rand.Float64() * jitter
-	storable := c.mayStore(loaded.seen)
+	unstorable := ""
+	switch {
+	case !c.mayStore(loaded.seen):
+		unstorable = "it was read from another database than the one whose writes are polled"
+	case g.ctx.Err() != nil: // the source may have noticed, and made a value of the error
+		unstorable = "nobody waited for it any longer"
+	}
 	fs = c.landOwn(g.ctx, fs, &loaded)
 	results := make([]Result, len(fs))
 	memory := make([]Fill, 0, len(fs))
 	shared := make([]Fill, 0, len(fs))
 	for i, f := range fs {
 		r := &results[i]
-		if !storable {
-			*r = Result{Value: loaded.values[i], Loaded: loaded.started, Unstored: "it was read from another database than the one whose writes are polled"}
+		if unstorable != "" {
+			*r = Result{Value: loaded.values[i], Loaded: loaded.started, Unstored: unstorable}
 			continue
 		}
 		e := c.entryOf(f, i, &loaded, early, r)
