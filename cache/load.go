@@ -108,11 +108,12 @@ func (c *Cache) fromMemory(ctx context.Context, r *Request, now time.Time, resul
 
 // outdated returns the wants that got a value of another reader's flight which may be older than a
 // write before their reader began: a part of the value was read before. They are to be loaded again;
-// with alone, by flights of their own.
+// with alone, by flights of their own. Those that got an error which is not for them may share
+// another load: the next one may succeed.
 func (c *Cache) outdated(wants []*want, alone bool) (again []*want) {
 	for _, w := range wants {
 		if w.joined && c.flights.predates(w.flight, w.began) {
-			w.joined, w.alone = false, alone || w.flight.basis.alone
+			w.joined, w.alone = false, alone || w.flight.basis.alone && w.flight.result.Err == nil
 			again = append(again, w)
 		}
 	}

@@ -99,9 +99,14 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		values[at] = &loaded[i]
 	}
 	since := cache.BeganAt(g.calls[0].ctx)
+	// If the request of the calls has ended, so may have what belongs to it and the resolver reads by: a
+	// transaction that middleware rolls back, or loaders with its context. That is no error of others.
+	failed := func(err error) cache.Loaded {
+		return cache.Loaded{Err: err, Since: since, Alone: g.calls[0].ctx.Err() != nil}
+	}
 	fail := func(err error) {
 		for i := range loaded {
-			loaded[i] = cache.Loaded{Err: err, Since: since}
+			loaded[i] = failed(err)
 		}
 	}
 	defer func() {
@@ -168,7 +173,7 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	}
 	for i := range loaded {
 		if errs != nil && errs[i] != nil {
-			loaded[i].Err, loaded[i].Since = errs[i], since
+			loaded[i] = failed(errs[i])
 			continue
 		}
 		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since
