@@ -75,6 +75,8 @@ type siteOptions struct {
 	fields gqlcache.FieldsOptions
 	cache  cache.Options
 	shadow []string
+	// resolvers replaces the resolvers behind the cache.
+	resolvers func(*tracker.Resolver) tracker.ResolverRoot
 	// shared wraps the Redis store.
 	shared func(*redisstore.Store) cache.Store
 }
@@ -116,7 +118,10 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 	}
 
 	s.tables = &tracker.Resolver{DB: traced}
-	resolvers := root{s.tables, motto}
+	var resolvers tracker.ResolverRoot = root{s.tables, motto}
+	if o.resolvers != nil {
+		resolvers = o.resolvers(s.tables)
+	}
 	plan, err := gqlcache.PlanFields(tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers}))
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +166,10 @@ func openTrackerSite(t testing.TB, url, redis string, motto func(context.Context
 		t.Fatal(err)
 	}
 	s.closing(s.cache.Close)
-	o.fields.Cache, o.fields.Plan, o.fields.Rows, o.fields.Viewer, o.fields.Log, o.fields.CatchUp = s.cache, plan, rows, tracker.ViewerOf, log, true
+	o.fields.Cache, o.fields.Plan, o.fields.Rows, o.fields.Log, o.fields.CatchUp = s.cache, plan, rows, log, true
+	if o.fields.Viewer == nil {
+		o.fields.Viewer = tracker.ViewerOf
+	}
 	fields, err := gqlcache.NewFields(o.fields)
 	if err != nil {
 		t.Fatal(err)

@@ -102,7 +102,8 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 	// If the request of the calls has ended, so may have what belongs to it and the resolver reads by: a
 	// transaction that middleware rolls back, or loaders with its context. That is no error of others.
 	failed := func(err error) cache.Loaded {
-		return cache.Loaded{Err: err, Since: since, Alone: g.calls[0].ctx.Err() != nil}
+		call := g.calls[0]
+		return cache.Loaded{Err: err, Since: since, Alone: call.ctx.Err() != nil || s.f.viewerChanged(call)}
 	}
 	fail := func(err error) {
 		for i := range loaded {
@@ -153,10 +154,13 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 		call.logOnce(s.f.o.Log, "a field's values are not stored", cache.StandbyReason)
 	}
 	erred, unstored := len(graphql.GetErrors(call.ctx)) != errorsBefore, ""
+	another := s.f.viewerChanged(call)
 	if erred {
 		call.run.erred.Store(true)
 	}
 	switch {
+	case another:
+		unstored = "the viewer changed while it was resolved"
 	case observed && call.run.connected:
 		unstored = "its loaders may hold what earlier operations of the connection read"
 	case call.selection == "" && call.selective.Load():
@@ -177,9 +181,15 @@ func (s *fieldSource) resolve(ctx context.Context, g callGroup, values []any) {
 			continue
 		}
 		loaded[i].Deps, loaded[i].Unstored, loaded[i].Since = &deps, unstored, since
-		loaded[i].Alone = erred || notes.hinted // the response to another request would lack the errors and the hints
+		loaded[i].Alone = erred || notes.hinted || another // the response to another request would lack the errors and the hints
 		s.take(&loaded[i], call.cachedField, results[i], notes.tags)
 	}
+}
+
+// viewerChanged reports whether a private field was, or may have been, resolved for another viewer
+// than that of its key: somebody else may sign in on a connection whose context has the session.
+func (f *Fields) viewerChanged(call *fieldCall) bool {
+	return call.private && f.o.Viewer(call.ctx) != call.run.viewer
 }
 
 // call calls the resolver.
