@@ -3,6 +3,7 @@ package gqlcache
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -35,6 +36,9 @@ type fieldKeys struct {
 	// content says that the value depends on the whole parent. A digest of the parent is then part of the key: a value
 	// that was computed from an old parent must not be used for a new one.
 	content bool
+	// several says that the type has several @keys. An entity that was asked for by another one than
+	// the first may lack the first.
+	several bool
 }
 
 type alsoKey struct {
@@ -49,6 +53,7 @@ func newFieldKeys(schema *ast.Schema, def *ast.Definition, f *ast.FieldDefinitio
 	}
 	k.kind = kindOf(schema, def.Name)
 	k.names = keyOf(def.Name)
+	k.several = len(def.Directives.ForNames("key")) > 1
 	for _, name := range k.names {
 		k.key = append(k.key, gotype.NewFieldGetter(def, name))
 	}
@@ -78,6 +83,9 @@ func (k *fieldKeys) append(b []byte, parent any, fc *graphql.FieldContext, varia
 		b = append(b, '{')
 		var ok bool
 		if b, ok = k.appendParent(b, parent); !ok {
+			return b, false
+		}
+		if k.several && k.lacksKey(parent) && !k.named(parent) {
 			return b, false
 		}
 		b = append(b, "}:"...)
@@ -174,6 +182,23 @@ func (k *fieldKeys) appendAbove(b []byte, fc *graphql.FieldContext, variables ma
 		}
 	}
 	return b, true
+}
+
+// lacksKey reports whether a key field of the parent is, or may be, not set.
+func (k *fieldKeys) lacksKey(parent any) bool {
+	return slices.ContainsFunc(k.key, func(g *gotype.Getter) bool { return notSet(g.Text(parent)) })
+}
+
+// named reports whether the attributes that select rows tell the parent apart from others: there are
+// some, and all of them are set.
+func (k *fieldKeys) named(parent any) bool {
+	return len(k.also) > 0 && !slices.ContainsFunc(k.also, func(a alsoKey) bool { return notSet(a.getter.Text(parent)) })
+}
+
+// notSet reports whether the text of an attribute is unknown, null, or that of a zero value: an empty
+// text, 0, or a UUID of zeros.
+func notSet(text string, known bool) bool {
+	return !known || text == cache.Null || strings.Trim(text, "0-") == ""
 }
 
 // appendParent writes product:7, or membership:org=1,user=2.

@@ -26,7 +26,11 @@ func (c *cachedField) appendTags(tags []cache.Tag, parent any, args map[string]a
 		case policy.Viewer:
 			return viewer, true
 		}
-		return text(r.getter, parent)
+		value, known := text(r.getter, parent)
+		if c.keys.several && r.origin == policy.Key && notSet(value, known) {
+			return "", false // no row has such a key
+		}
+		return value, known
 	}
 	column := func(r reference) (string, bool) { return from(r, (*gotype.Getter).Column) }
 	name := func(r reference) (string, bool) { return from(r, (*gotype.Getter).Text) }
