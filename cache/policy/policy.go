@@ -329,6 +329,24 @@ func (r *reader) evict(def *ast.Definition, f *ast.FieldDefinition, d *ast.Direc
 	if err == nil {
 		err = known(ref)
 	}
+	if err == nil {
+		err = r.oneKey(named)
+	}
 	e.ID = &ref
 	return e, err
+}
+
+// oneKey returns an error if an object of a type is not known by one field: no value would depend on
+// what the type and an id name.
+func (r *reader) oneKey(named *ast.Definition) error {
+	var faults []error
+	for _, t := range r.schema.GetPossibleTypes(named) {
+		switch n := len(keyOf(t)); {
+		case n == 0:
+			faults = append(faults, fmt.Errorf("type %s has no id and no @key: leave id out, to evict all of its objects", t.Name))
+		case n > 1:
+			faults = append(faults, fmt.Errorf("type %s is known by several fields: leave id out, to evict all of its objects", t.Name))
+		}
+	}
+	return errors.Join(faults...)
 }

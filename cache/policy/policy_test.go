@@ -100,6 +100,9 @@ func TestReadReportsEveryFault(t *testing.T) {
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x", type: "Query") }`, "give tag or type"},
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Nothing") }`, "no object type Nothing"},
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(type: "Query", id: "7") }`, "is not a reference"},
+		{`type Query { a: A } type A { name: String } type Mutation { b(id: ID!): Int @cacheEvict(type: "A", id: "{$args.id}") }`, "type A has no id and no @key"},
+		{`directive @key(fields: String!) on OBJECT type Query { a: A } type A @key(fields: "x y") { id: ID! x: ID! y: ID! } type Mutation { b(id: ID!): Int @cacheEvict(type: "A", id: "{$args.id}") }`, "type A is known by several fields"},
+		{`type Query { u: U } union U = A | B type A { id: ID! } type B { name: String } type Mutation { b(id: ID!): Int @cacheEvict(type: "U", id: "{$args.id}") }`, "type B has no id and no @key"},
 		{`type Query { a: Int } type Mutation { b: Int @cacheEvict(tag: "x-{$result.id}") }`, "the result is not an object"},
 	} {
 		t.Run(test.sdl, func(t *testing.T) {
