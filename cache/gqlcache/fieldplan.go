@@ -150,7 +150,6 @@ func (p *FieldPlan) Rows() []outbox.Rows { return p.rows }
 type plannedEvict struct {
 	compiledText
 	typeName string // the type whose objects it evicts, "" for a tag
-	result   bool   // whether it uses the result of the mutation
 }
 
 // planEvicts reads the @cacheEvict directives of mutations.
@@ -171,9 +170,6 @@ func (p *FieldPlan) planEvicts() {
 				planned.compiledText = objectText(e.Type, compileRef(result, *e.ID))
 			default:
 				planned.compiledText = compiledText{texts: []string{e.Type}}
-			}
-			for _, r := range planned.refs {
-				planned.result = planned.result || r.origin == policy.Result
 			}
 			if e.Type != "" {
 				for _, t := range p.schema.GetPossibleTypes(p.schema.Types[e.Type]) {

@@ -458,12 +458,10 @@ func (f *Fields) mutated(ctx context.Context, fc *graphql.FieldContext, v any, e
 	}
 }
 
-// evicted returns what a mutation's @cacheEvict names.
+// evicted returns what a mutation's @cacheEvict names. If it failed, it may have written before, and
+// there may be no result that names an object: then all objects of the type are evicted.
 func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, err error) (ev cache.Eviction) {
 	for _, e := range f.o.Plan.evicts[fc.Field.Name] {
-		if err != nil && e.result {
-			continue // it could name nothing
-		}
 		viewer := ""
 		if f.o.Viewer != nil {
 			viewer = f.o.Viewer(ctx)
@@ -475,9 +473,17 @@ func (f *Fields) evicted(ctx context.Context, fc *graphql.FieldContext, v any, e
 			case policy.Viewer:
 				return viewer, true
 			}
-			return r.getter.Text(v)
+			text, known := r.getter.Text(v)
+			return text, known && (err == nil || text != cache.Null)
 		})
-		if !ok {
+		switch {
+		case ok:
+		case e.typeName == "":
+			f.o.Log.WarnContext(ctx, "a tag of a mutation is not evicted: what it is made of cannot be determined", "coordinate", fc.Object+"."+fc.Field.Name)
+			continue
+		case err != nil:
+			tag = cache.Named(e.typeName)
+		default:
 			f.o.Log.WarnContext(ctx, "evicting a whole type: the object that a mutation names cannot be determined", "coordinate", fc.Object+"."+fc.Field.Name, "type", e.typeName)
 			tag = cache.Named(e.typeName)
 		}
