@@ -234,6 +234,41 @@ func TestServersForEachRequest(t *testing.T) {
 	}
 }
 
+// An extension may allow introspection to some: what it answered one of them is not served to others.
+func TestIntrospectionIsNotStored(t *testing.T) {
+	t.Parallel()
+	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	server := newServer(schema, g)
+	var allowed atomic.Bool
+	server.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+		graphql.GetOperationContext(ctx).DisableIntrospection = !allowed.Load()
+		return next(ctx)
+	})
+	url := listen(t, g.Handler(server))
+	for _, query := range []string{
+		`{motto __schema{queryType{name}}}`, `{motto ...on Query{__type(name:"Query"){name}}}`,
+		`query q{motto ...f} fragment f on Query{as:__schema{queryType{name}}}`,
+	} {
+		for _, may := range []bool{true, false, true} {
+			allowed.Store(may)
+			body, header := post(t, url, query)
+			if strings.Contains(body, `"name":"Query"`) != may || header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s, allowed: %v: got %s (%s, %s)", query, may, body, header.Get("Cache-Status"), header.Get("Cache-Control"))
+			}
+		}
+	}
+	allowed.Store(true)
+	post(t, url, `{motto __typename}`)
+	if _, header := post(t, url, `{motto __typename}`); !strings.Contains(header.Get("Cache-Status"), "hit") {
+		t.Errorf("with __typename alone: got %s", header.Get("Cache-Status"))
+	}
+}
+
 // If the server behind the handler of a Gateway does not Use the Gateway, the log warns once.
 func TestHandlerWithoutUse(t *testing.T) {
 	t.Parallel()
