@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"reflect"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -157,29 +156,13 @@ func (g *Gateway) InterceptOperation(ctx context.Context, next graphql.Operation
 		}()
 		if r != nil {
 			executed := transport.Executed{Mutation: mutates, Viewer: g.viewer(ctx)}
-			if len(r.Extensions) == 0 && len(r.Errors) == 0 && resolvedAny(ctx) && !introspects(oc.Operation.SelectionSet) {
+			if len(r.Extensions) == 0 && len(r.Errors) == 0 && resolvedAny(ctx) && !introspects(ctx) {
 				executed.Overall = policy.OverallOf(ctx)
 			}
 			transport.Tell(ctx, executed)
 		}
 		return r
 	}
-}
-
-// introspects reports whether a selection asks for the schema. Other extensions decide, for each
-// request, whether it may.
-func introspects(set ast.SelectionSet) bool {
-	return slices.ContainsFunc(set, func(selection ast.Selection) bool {
-		switch s := selection.(type) {
-		case *ast.Field:
-			return s.Name == "__schema" || s.Name == "__type" // which only the root has
-		case *ast.InlineFragment:
-			return introspects(s.SelectionSet)
-		case *ast.FragmentSpread:
-			return s.Definition != nil && introspects(s.Definition.SelectionSet)
-		}
-		return false
-	})
 }
 
 // InterceptResponse implements gqlgen's extension.

@@ -66,6 +66,13 @@ func collectorOf(ctx context.Context) *collector {
 	return c
 }
 
+// introspects reports whether an operation asks for the schema. Other extensions decide, for each
+// request, whether it may.
+func introspects(ctx context.Context) bool {
+	c := collectorOf(ctx)
+	return c != nil && c.plan.Introspects
+}
+
 // InterceptOperation gives the operation a collector. gqlgen resolves each field with the
 // middleware in the context of the operation. An operation whose response can never be cached runs
 // as without this extension.

@@ -252,7 +252,7 @@ func TestIntrospectionIsNotStored(t *testing.T) {
 	url := listen(t, g.Handler(server))
 	for _, query := range []string{
 		`{motto __schema{queryType{name}}}`, `{motto ...on Query{__type(name:"Query"){name}}}`,
-		`query q{motto ...f} fragment f on Query{as:__schema{queryType{name}}}`,
+		`query q{motto ...f} fragment f on Query{...g} fragment g on Query{as:__schema{queryType{name}}}`,
 	} {
 		for _, may := range []bool{true, false, true} {
 			allowed.Store(may)

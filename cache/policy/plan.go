@@ -16,6 +16,8 @@ import (
 type Plan struct {
 	// NoStore says that the response must not be stored, whatever it contains.
 	NoStore bool
+	// Introspects says that the response contains the schema, or a type of it.
+	Introspects bool
 	// Roots are the root fields that are always resolved, by alias.
 	Roots map[string]*Field
 	// Static is the limit of Roots.
@@ -68,7 +70,11 @@ func (p *planner) selection(set ast.SelectionSet, at place) {
 	for _, s := range set {
 		switch s := s.(type) {
 		case *ast.Field:
-			if at, ok := at.under(s.Directives); ok && !meta(s.Name) && p.first(s, at) {
+			switch at, ok := at.under(s.Directives); {
+			case !ok:
+			case meta(s.Name):
+				p.plan.Introspects = p.plan.Introspects || s.Name != "__typename"
+			case p.first(s, at):
 				p.field(s, at)
 			}
 		case *ast.InlineFragment:
