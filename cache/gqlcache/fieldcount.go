@@ -2,7 +2,6 @@ package gqlcache
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"strings"
 	"sync"
@@ -48,8 +47,7 @@ type FieldCount struct {
 	// Of returns the operation's counter. If it is nil or returns nil, the operation is not counted.
 	Of func(ctx context.Context) Counter
 
-	mu     sync.Mutex  // held by Validate
-	schema *ast.Schema // nil before the first Validate
+	oneSchema
 	// satisfies lists for each object type the names that fragments on it may have.
 	satisfies map[string][]string
 }
@@ -66,27 +64,20 @@ func (*FieldCount) ExtensionName() string { return "FieldCount" }
 // Validate implements gqlgen's extension. It reads the schema, and refuses a server of another one. Servers of one
 // schema may use the same FieldCount, also while others of them serve.
 func (f *FieldCount) Validate(es graphql.ExecutableSchema) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch f.schema {
-	case es.Schema():
-		return nil // others may be reading what it set
-	case nil:
-	default:
-		return errors.New("gqlcache: this FieldCount is used with another schema: make one for each schema")
-	}
-	f.schema, f.satisfies = es.Schema(), map[string][]string{}
-	for name, def := range f.schema.Types {
-		if def.Kind != ast.Object {
-			continue
+	return f.read(es, func(schema *ast.Schema) error {
+		f.satisfies = map[string][]string{}
+		for name, def := range schema.Types {
+			if def.Kind != ast.Object {
+				continue
+			}
+			all := []string{name}
+			for _, abstract := range schema.GetImplements(def) {
+				all = append(all, abstract.Name)
+			}
+			f.satisfies[name] = all
 		}
-		all := []string{name}
-		for _, abstract := range f.schema.GetImplements(def) {
-			all = append(all, abstract.Name)
-		}
-		f.satisfies[name] = all
-	}
-	return nil
+		return nil
+	})
 }
 
 // InterceptResponse counts the root fields of a query.

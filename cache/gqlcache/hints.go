@@ -2,8 +2,6 @@ package gqlcache
 
 import (
 	"context"
-	"errors"
-	"sync"
 
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -25,8 +23,7 @@ type Hints struct {
 	// applies.
 	TypeOf func(value any) string
 
-	mu      sync.Mutex  // held by Validate
-	schema  *ast.Schema // nil before the first Validate
+	oneSchema
 	objects policy.Objects
 	plans   operation.Memo[ast.OperationDefinition, *policy.Plan]
 }
@@ -44,20 +41,10 @@ func (*Hints) ExtensionName() string { return "Hints" }
 // [policy.ReadPolicies] does, and a server of another schema. Servers of one schema may use the same
 // Hints, also while others of them serve.
 func (h *Hints) Validate(es graphql.ExecutableSchema) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch h.schema {
-	case es.Schema():
-		return nil // others may be reading what it set
-	case nil:
-	default:
-		return errors.New("gqlcache: these Hints are used with another schema: make Hints for each schema")
-	}
-	objects, err := policy.ReadObjects(es.Schema())
-	if err == nil {
-		h.schema, h.objects = es.Schema(), objects
-	}
-	return err
+	return h.read(es, func(schema *ast.Schema) (err error) {
+		h.objects, err = policy.ReadObjects(schema)
+		return err
+	})
 }
 
 // collectorOf returns the collector of an operation, or nil if it has none.

@@ -3,6 +3,7 @@ package gqlcache_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -30,6 +31,21 @@ func used(server *handler.Server, g *gqlcache.Gateway) (fault string) {
 	return ""
 }
 
+// openLogged opens a Gateway without a database that logs as text.
+func openLogged(t *testing.T, schema graphql.ExecutableSchema, log io.Writer) *gqlcache.Gateway {
+	t.Helper()
+	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
 // Use refuses a Gateway that could not work with the server.
 func TestUseRefuses(t *testing.T) {
 	t.Parallel()
@@ -38,16 +54,7 @@ func TestUseRefuses(t *testing.T) {
 	}
 	open := func(t *testing.T, schema graphql.ExecutableSchema) *gqlcache.Gateway {
 		t.Helper()
-		g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := g.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		return g
+		return openLogged(t, schema, io.Discard)
 	}
 	checkError := func(t *testing.T, got, want string) {
 		t.Helper()
@@ -100,11 +107,7 @@ func TestOtherResolvers(t *testing.T) {
 	config := tracker.Config{Resolvers: &tracker.Resolver{}}
 	other := tracker.Config{Resolvers: &tracker.Resolver{}}
 	schema, log := tracker.NewExecutableSchema(config), &syncBuffer{}
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	g := openLogged(t, schema, log)
 	for _, c := range []struct {
 		schema graphql.ExecutableSchema
 		warns  int
@@ -138,20 +141,12 @@ func TestUsedTwice(t *testing.T) {
 		t.Error(a.log)
 	}
 	schema, log := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}), &syncBuffer{}
-	open := func() *gqlcache.Gateway {
-		g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = g.Close() })
-		return g
-	}
-	first := open()
+	first := openLogged(t, schema, log)
 	server := newServer(schema, first)
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	server.Use(open())
+	server.Use(openLogged(t, schema, log))
 	url := listen(t, server)
 	post(t, url, `{motto}`)
 	post(t, url, `{motto}`)
@@ -164,11 +159,7 @@ func TestUsedTwice(t *testing.T) {
 func TestServersShareNoResponses(t *testing.T) {
 	t.Parallel()
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	g := openLogged(t, schema, io.Discard)
 	inside, outside := newServer(schema, g), newServer(schema, g)
 	outside.AroundFields(func(ctx context.Context, next graphql.Resolver) (any, error) {
 		if graphql.GetFieldContext(ctx).Field.Name == "motto" {
@@ -201,11 +192,7 @@ func TestServersForEachRequest(t *testing.T) {
 	log := &syncBuffer{}
 	resolvers := &tracker.Resolver{}
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers})
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	g := openLogged(t, schema, log)
 	var freed atomic.Int64
 	url := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		server := newServer(tracker.NewExecutableSchema(tracker.Config{Resolvers: resolvers}), g)
@@ -238,11 +225,7 @@ func TestServersForEachRequest(t *testing.T) {
 func TestIntrospectionIsNotStored(t *testing.T) {
 	t.Parallel()
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	g := openLogged(t, schema, io.Discard)
 	server := newServer(schema, g)
 	var allowed atomic.Bool
 	server.AroundOperations(func(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
@@ -273,11 +256,7 @@ func TestIntrospectionIsNotStored(t *testing.T) {
 func TestHandlerWithoutUse(t *testing.T) {
 	t.Parallel()
 	schema, log := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}}), &syncBuffer{}
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	g := openLogged(t, schema, log)
 	url := listen(t, g.Handler(newServer(schema)))
 	post(t, url, `{motto}`)
 	post(t, url, `{motto}`)
@@ -292,11 +271,7 @@ func TestOneWarningForAllFields(t *testing.T) {
 	t.Parallel()
 	log := &syncBuffer{}
 	schema := tracker.NewExecutableSchema(tracker.Config{Resolvers: &tracker.Resolver{}})
-	g, err := gqlcache.Open(t.Context(), schema, gqlcache.Options{Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.Close() })
+	openLogged(t, schema, log)
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
 	for message, fields := range map[string][]string{
 		"made of rows, and no database is followed": {"Query.issues", "Issue.author", "Project.openCount"},
