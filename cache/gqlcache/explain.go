@@ -11,6 +11,7 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/validator"
 
+	"fieldcache/cache"
 	"fieldcache/cache/policy"
 )
 
@@ -52,7 +53,9 @@ type FieldExplanation struct {
 	// Objects is the form of the keys of the objects in its value, if those have their own keys.
 	Objects string `json:"objects,omitempty"`
 	MaxAge  *int64 `json:"maxAge"` // seconds; null: as its parent
-	Scope   string `json:"scope"`  // public or private
+	// Scope is public or private. A field that is stored under its own key may be private because of
+	// the parts of its value, or because of its parent.
+	Scope string `json:"scope"`
 	// AgeBy is the coordinate whose @cacheControl sets the age: the field's own, or that of the type it returns; "" if none
 	// does.
 	AgeBy string `json:"ageBy,omitempty"`
@@ -278,6 +281,9 @@ func (e *explainer) explain(f *ast.Field, of *policy.Field, coordinate, path str
 		return e.unplanned(t)
 	}
 	t.Stored, t.Key = "field", e.key(fl, f)
+	if fl.private {
+		t.Scope = cache.Private.String()
+	}
 	own := e.p.truths.Field(coordinate)
 	var parent policy.Truth
 	if !fl.follows && len(own.Tags) == 0 {

@@ -128,6 +128,30 @@ func TestPrivatePartsAreTheViewersOwn(t *testing.T) {
 	}
 }
 
+// An explanation says that such fields are private, and shows the viewer in their keys.
+func TestPrivatePartsAreExplained(t *testing.T) {
+	t.Parallel()
+	plan, err := gqlcache.PlanFields(guarded.NewExecutableSchema(guarded.NewConfig(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := plan.Explain(`{members{id} badge{text} desk{title} accounts{id}}`, gqlcache.ExplainOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"Query.members": "private", "Query.badge": "private", "Query.desk": "private", "Desk.title": "private", "Query.accounts": "public"}
+	for _, f := range e.Fields {
+		scope, ok := want[f.Coordinate]
+		if ok && (f.Scope != scope || strings.Contains(f.Key, "@<viewer>") != (scope == "private")) {
+			t.Errorf("%s: got scope %s and key %s, want scope %s", f.Coordinate, f.Scope, f.Key, scope)
+		}
+		delete(want, f.Coordinate)
+	}
+	if len(want) > 0 {
+		t.Errorf("nothing is said of %v", want)
+	}
+}
+
 // What has nothing to do with a directive is served from memory.
 func TestOtherFieldsOfGuardedTypesAreCached(t *testing.T) {
 	db := shape{tables: guarded.Tables}.database(t, "sqlite", lite(t))
